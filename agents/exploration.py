@@ -1,0 +1,62 @@
+"""How an agent tries things out: truncated-normal actions and their spread over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["NoiseSchedule", "truncated_normal"]
+
+
+def truncated_normal(
+    mean: ArrayLike, std: float, *, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw from a normal distribution cut off outside [-1, 1].
+
+    Unlike clipping, which piles the tails up on the bounds, this has a density. One uniform number
+    is drawn per entry (inverse of the distribution function), whatever mean and spread are.
+
+    Args:
+        mean: Centre of the normal before the cut, any shape, in [-1, 1].
+        std: Its standard deviation before the cut; 0 returns `mean`.
+        rng: Where the numbers come from.
+
+    Returns:
+        An array of the shape of `mean`, in [-1, 1].
+    """
+    from scipy.special import ndtr, ndtri
+
+    centre = np.clip(np.asarray(mean, np.float64), -1.0, 1.0)
+    share = rng.random(centre.shape)
+    if std == 0:
+        return centre
+    below, above = ndtr((-1.0 - centre) / std), ndtr((1.0 - centre) / std)
+    drawn: NDArray[np.float64] = centre + std * ndtri(below + share * (above - below))
+    return np.clip(drawn, -1.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseSchedule:
+    """Standard deviation of exploration, in units of the action range [-1, 1], per roll-out.
+
+    The first `warm_up` roll-outs have `std_init`, then it decays geometrically to the floor
+    `std_final`. AMC's schedule (0.5 x 0.95^k in units of [0, 1]) falls under 0.01 after 77
+    roll-outs and repeats itself from there on; a floor keeps every roll-out a new candidate.
+
+    Attributes:
+        std_init: Spread at the start, > 0.
+        std_final: Floor, in [0, `std_init`].
+        decay: Factor per roll-out after the warm-up, in (0, 1].
+        warm_up: Roll-outs before the decay starts.
+    """
+
+    std_init: float
+    std_final: float
+    decay: float
+    warm_up: int = 0
+
+    def std(self, rollout: int) -> float:
+        """Return the spread of roll-out number `rollout`, counted from 0."""
+        return max(self.std_final, self.std_init * self.decay ** max(0, rollout - self.warm_up))

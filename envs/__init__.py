@@ -1,0 +1,1 @@
+"""Ground: the decision problem, NumPy and gymnasium only."""

@@ -1,0 +1,110 @@
+"""From an action in [-1, 1] to a layer's prune ratio, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+
+from envs.problem import AllocationProblem, FloatArray
+
+__all__ = ["ActionMap", "Scale"]
+
+Scale = Literal["log-density", "linear"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ActionMap:
+    """A fixed monotone map per layer: piecewise linear through three points.
+
+    | action | prune ratio |
+    |---|---|
+    | -1 | `lower` |
+    | 0 | `prior` |
+    | +1 | `upper` |
+
+    Between them it is linear in log-density (log of the share of weights kept; 95 and 97.5 % are
+    as far apart as 50 and 75 %) or in the ratio itself, as in PocketFlow. Where two of the points
+    coincide that half of the action axis is flat, and the inverse returns 0.
+
+    Attributes:
+        lower: (L,) least prune ratio of each layer, in [0, 1].
+        prior: (L,) prune ratio that action 0 stands for.
+        upper: (L,) most prune ratio of each layer, in [0, 1].
+        scale: Where the map is linear.
+        density_floor: Added to the density before the logarithm in layers that may become empty
+            (`upper` = 1), in (0, 1).
+    """
+
+    lower: FloatArray
+    prior: FloatArray
+    upper: FloatArray
+    scale: Scale = "log-density"
+    density_floor: float = 1e-3
+
+    def __post_init__(self) -> None:
+        ordered = (self.lower >= 0) & (self.lower <= self.prior) & (self.prior <= self.upper)
+        wrong = np.flatnonzero(~(ordered & (self.upper <= 1)))
+        if wrong.size:
+            i = int(wrong[0])
+            raise ValueError(
+                f"layer {i}: prior ratio {self.prior[i]:g} and bounds [{self.lower[i]:g}, "
+                f"{self.upper[i]:g}] are not usable: allowed is 0 <= --ws_ratio_min <= prior <= "
+                "--ws_ratio_max <= 1"
+            )
+        if self.scale not in ("log-density", "linear"):
+            raise ValueError(f"action scale {self.scale!r}: allowed are 'log-density', 'linear'")
+        if not 0 < self.density_floor < 1:
+            raise ValueError(f"density_floor {self.density_floor!r}: allowed is (0, 1)")
+
+    @classmethod
+    def of(cls, problem: AllocationProblem, *, scale: Scale = "log-density") -> Self:
+        """Return the map of a problem: its bounds and prior, as ratios."""
+        weights = problem.weights
+        return cls(
+            lower=problem.lower / weights,
+            prior=problem.prior / weights,
+            upper=problem.upper / weights,
+            scale=scale,
+        )
+
+    def ratio(self, action: float, layer: int) -> float:
+        """Return the prune ratio an action in [-1, 1] stands for in a layer."""
+        share = min(abs(float(action)), 1.0)
+        if share == 0.0:
+            return float(self.prior[layer])
+        end = self.upper if action > 0 else self.lower
+        if share == 1.0:
+            return float(end[layer])
+        start = self._to_scale(self.prior[layer], layer)
+        value = start + share * (self._to_scale(end[layer], layer) - start)
+        return float(np.clip(self._from_scale(value, layer), self.lower[layer], self.upper[layer]))
+
+    def action(self, ratio: float, layer: int) -> float:
+        """Return the action that stands for a prune ratio; beyond the bounds it is -1 or 1.
+
+        The exact inverse of `ratio`, but for flat halves.
+        """
+        clipped = float(np.clip(ratio, self.lower[layer], self.upper[layer]))
+        sign = 1.0 if clipped > self.prior[layer] else -1.0
+        end = self.upper if sign > 0 else self.lower
+        start = self._to_scale(self.prior[layer], layer)
+        whole = self._to_scale(end[layer], layer) - start
+        if whole == 0.0:
+            return 0.0
+        share = (self._to_scale(clipped, layer) - start) / whole
+        return sign * min(max(share, 0.0), 1.0)
+
+    def _shift(self, layer: int) -> float:
+        return self.density_floor if self.upper[layer] >= 1 else 0.0
+
+    def _to_scale(self, ratio: float, layer: int) -> float:
+        if self.scale == "linear":
+            return float(ratio)
+        return float(np.log1p(self._shift(layer) - ratio))
+
+    def _from_scale(self, value: float, layer: int) -> float:
+        if self.scale == "linear":
+            return value
+        return self._shift(layer) - float(np.expm1(value))

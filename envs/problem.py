@@ -1,0 +1,108 @@
+"""The decision problem: how many weights of each layer become zero, under one budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["AllocationProblem", "Evaluate", "FloatArray", "IntArray", "LayerRow", "Score"]
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRow:
+    """One prunable tensor, a row of the layer table.
+
+    Attributes:
+        name: Parameter name in the network's state_dict, e.g. `layer1.0.conv1.weight`.
+        kind: `conv1d`, `conv2d` or `linear`.
+        role: `conv`, `ff`, `head`, ...
+        shape: Shape of the weight, output channels first.
+        weights: Number of weights, the product of `shape`.
+        macs: Multiply-accumulates of one example's forward pass through this layer, dense.
+        exempt: True if the layer stays dense under every protocol; its weights still count.
+    """
+
+    name: str
+    kind: str
+    role: str
+    shape: tuple[int, ...]
+    weights: int
+    macs: int
+    exempt: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """What one roll-out found.
+
+    Attributes:
+        reward: What the search maximises.
+        accuracy: Metric on the search images after fine-tuning, in [0, 1].
+        accuracy_before: The same before fine-tuning.
+        divergence: Mean KL divergence from the dense network's predictions, in nats.
+        seconds: Wall time, for reports only; never part of a comparison.
+        failed: Empty, or why the candidate could not be scored.
+    """
+
+    reward: float
+    accuracy: float
+    accuracy_before: float
+    divergence: float
+    seconds: float = field(default=0.0, compare=False)
+    failed: str = ""
+
+
+Evaluate = Callable[[Sequence[IntArray]], list[Score]]
+"""Scores candidates, each an array (L,) of zero counts; results in the order given."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AllocationProblem:
+    """A layer table, a budget and a way to score a candidate. L is the number of layers.
+
+    A candidate is an integer array (L,): how many weights of each layer are zero.
+
+    Attributes:
+        layers: The layer table, in forward order.
+        target: Overall prune ratio, in [0, 1].
+        lower: (L,) least zeros of each layer.
+        upper: (L,) most zeros of each layer.
+        prior: (L,) zeros of a sensible profile within the bounds; action 0 stands for it.
+        curve_ratios: (K,) ascending ratios at which the error curves were measured.
+        curves: (L, K) relative squared error of each layer's output, pruned to each ratio.
+        evaluate: Scores candidates; may run them in parallel.
+        exact: Every candidate must spend the budget exactly (`single-obj`).
+    """
+
+    layers: tuple[LayerRow, ...]
+    target: float
+    lower: IntArray
+    upper: IntArray
+    prior: IntArray
+    curve_ratios: FloatArray
+    curves: FloatArray
+    evaluate: Evaluate
+    exact: bool = True
+
+    @property
+    def weights(self) -> IntArray:
+        """(L,) number of weights of each layer."""
+        return np.array([row.weights for row in self.layers], dtype=np.int64)
+
+    @property
+    def budget(self) -> int:
+        """Zeros the whole network must have: round(target x weights)."""
+        return round(self.target * int(self.weights.sum()))
+
+    def __deepcopy__(self, memo: dict[int, object]) -> AllocationProblem:
+        """Return the problem itself: gymnasium copies what it is told to make an environment of.
+
+        A problem does not change, and its `evaluate` may hold a network and a data set.
+        """
+        return self

@@ -1,0 +1,1 @@
+"""What can be run: experiment files, networks, benchmarks and the command line."""

@@ -1,0 +1,58 @@
+"""`--exec_mode eval`: a finished run, opened again and measured from its saved bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import yaml
+
+from experiments.find import find_experiment
+from ws_learner.evaluation import evaluate
+from ws_learner.hardware import Arithmetic
+from ws_learner.progress import say
+from ws_learner.report.artefact import load_into, load_state
+from ws_learner.report.table import read_table
+from ws_learner.run_dir import RunDir
+
+__all__ = ["evaluate_run"]
+
+
+def evaluate_run(run: RunDir, arithmetic: Arithmetic) -> int:
+    """Recompute sparsity and test accuracy; return 0 if both are what the summary says, else 1.
+
+    Raises:
+        UserError: The folder holds no finished run, or its files do not fit together.
+    """
+    summary = run.read_summary()
+    settings = yaml.safe_load(run.config.read_text())
+    module = find_experiment(settings["experiment"])
+    names = {item.name for item in dataclasses.fields(module.Options)}
+    plain = {name: settings[name] for name in names if name in settings}
+    experiment = module.build(_options(module.Options, plain), seed=settings["seed"])
+    load_into(experiment.model, run.model)
+    arithmetic.place_model(experiment.model)
+    metric, test = experiment.metric, experiment.data.test
+    accuracy = evaluate(experiment.model, test, metric, arithmetic=arithmetic)
+    dense = summary["learner"] == "full-prec"
+    recorded = summary["dense_accuracy" if dense else "sparse_accuracy"]
+    say(f"test accuracy {accuracy:.4f} (recorded {recorded:.4f}), {len(test)} images")
+    agrees = abs(accuracy - recorded) < 5e-4
+    if not dense:
+        agrees = _same_zeros(run) and agrees
+    say("agrees with the run's summary" if agrees else "DOES NOT AGREE with the run's summary")
+    return 0 if agrees else 1
+
+
+def _options(kind: type, plain: dict[str, object]) -> object:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind).validate_python(plain)
+
+
+def _same_zeros(run: RunDir) -> bool:
+    table, state = read_table(run.ratios), load_state(run.model)
+    wanted = (table["achieved"] * table["weights"]).round().astype("int64")
+    counts = [int((state[name] == 0).sum()) for name in table["layer"]]
+    total = int(table["weights"].sum())
+    say(f"prune ratio {sum(counts) / total:.6f}: {sum(counts)} of {total} weights are zero")
+    return counts == wanted.tolist()

@@ -1,0 +1,201 @@
+"""The command line's entry: parse, assemble, run, report.
+
+`./run_local.sh [EXPERIMENT] [flags]` ends up here, as does `python -m experiments.run`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.flags import Command, parse
+from ws_learner.errors import UserError
+from ws_learner.progress import say
+from ws_learner.run_dir import RunDir, identity_hash
+
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
+    from ws_learner.hardware import Arithmetic
+    from ws_learner.recipe import Recipe
+
+__all__ = ["main"]
+
+RUNS = Path("runs")
+NOT_IN_IDENTITY = {
+    *("run_dir", "data_dir", "data_workers", "workers", "exec_mode", "preset"),
+    *("dense_checkpoint", "ws_save_path", "ws_ratios"),
+}
+"""Settings that do not change the result; files among them count by their content."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; return the exit code: 0, or 2 after bad input."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        command = parse(words)
+        if command.run.exec_mode == "eval":
+            return _evaluate(command)
+        if command.run.learner == "full-prec":
+            _full_prec(command, words=words)
+        else:
+            _weight_sparse(command, words=words)
+    except UserError as error:
+        say(f"error: {error}")
+        return 2
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from here")
+        return 130
+    return 0
+
+
+def _arithmetic(command: Command) -> Arithmetic:
+    from ws_learner.hardware import arithmetic
+
+    return arithmetic(command.run.precision)
+
+
+def _recipe(command: Command, recipe: Recipe) -> Recipe:
+    """The recipe with what the command line changes."""
+    changes = {name: getattr(command.run, name) for name in ("nb_epochs", "batch_size", "lrn_rate")}
+    return dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+
+
+def _build(command: Command) -> Experiment:
+    experiment: Experiment = command.experiment.build(command.options, seed=command.run.seed)
+    return experiment
+
+
+def _identity(command: Command, experiment: Experiment, **more: Any) -> dict[str, Any]:
+    settings = command.settings()
+    if command.run.learner == "full-prec":
+        settings = {k: v for k, v in settings.items() if not k.startswith(("ws_", "ddpg_"))}
+    kept = {k: v for k, v in settings.items() if k not in NOT_IN_IDENTITY}
+    return kept | {"experiment": experiment.name, "data": experiment.data.digest} | more
+
+
+def _facts(command: Command, experiment: Experiment, words: Sequence[str]) -> dict[str, Any]:
+    from ws_learner.hardware import describe_machine
+    from ws_learner.versions import versions
+
+    return {
+        "experiment": experiment.name,
+        "command": shlex.join(["./run_local.sh", *words]),
+        "hardware": describe_machine(_arithmetic(command)),
+        "versions": versions(),
+    }
+
+
+def _full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
+    """Train the dense network, unless that is done already."""
+    from experiments.dense import train
+
+    experiment = _build(command)
+    identity = _identity(command, experiment)
+    run = _place(command, f"{experiment.name}-dense-{identity_hash(identity)}")
+    with run.locked():
+        if not run.finished:
+            run.claim(command.settings(), identity)
+            train(
+                experiment,
+                recipe=_recipe(command, experiment.dense_recipe),
+                arithmetic=_arithmetic(command),
+                seed=command.run.seed,
+                run=run,
+                facts=_facts(command, experiment, words),
+            )
+    _report(run)
+    return run
+
+
+def _place(command: Command, name: str) -> RunDir:
+    return RunDir(command.run.run_dir or RUNS / name)
+
+
+def _dense_weights(command: Command, experiment: Experiment) -> Path | None:
+    """File of the dense weights; trains them first if there are none and they are needed."""
+    if command.run.dense_checkpoint is not None:
+        return command.run.dense_checkpoint
+    if experiment.checkpoint is not None:
+        return experiment.checkpoint
+    ws = command.ws
+    if ws.ws_init == "scratch" and ws.ws_prune_ratio_prtl != "optimal" and not ws.enbl_dst:
+        return None
+    say(f"{experiment.name} comes without dense weights: the dense network is trained first")
+    flags = dataclasses.replace(
+        command.run,
+        learner="full-prec",
+        run_dir=None,
+        nb_epochs=None,
+        batch_size=None,
+        lrn_rate=None,
+    )
+    dense = dataclasses.replace(command, run=flags)
+    return _full_prec(dense, words=[command.name, "--learner", "full-prec"]).model
+
+
+def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
+    from experiments.weights import load_weights
+    from ws_learner.files import sha256_of
+    from ws_learner.learner import WeightSparseLearner
+
+    experiment = _build(command)
+    weights = _dense_weights(command, experiment)
+    if weights is not None:
+        load_weights(experiment.model, weights)
+    contents = {"dense_checkpoint": weights, "ws_ratios": command.ws.ws_ratios}
+    digests = {
+        name: sha256_of(path) if path is not None and path.is_file() else None
+        for name, path in contents.items()
+    }
+    identity = _identity(command, experiment, **digests)
+    run = _place(command, f"{experiment.name}-gradual-{identity_hash(identity)}")
+    with run.locked():
+        if not run.finished:
+            run.claim(command.settings(), identity)
+            WeightSparseLearner(
+                experiment.model,
+                experiment.data,
+                loss=experiment.loss,
+                metric=experiment.metric,
+                recipe=_recipe(command, experiment.sparse_recipe),
+                run_dir=run.path,
+                config=command.ws,
+                agent=command.ddpg,
+                arithmetic=_arithmetic(command),
+                seed=command.run.seed,
+                workers=command.run.workers,
+                facts=_facts(command, experiment, words),
+            ).fit()
+    _report(run)
+
+
+def _report(run: RunDir) -> None:
+    """Write report and figures from the files of the run, and show the table."""
+    from ws_learner.report.figures import draw_all
+    from ws_learner.report.markdown import write_report
+    from ws_learner.report.table import read_table
+    from ws_learner.report.terminal import print_summary
+
+    summary = run.read_summary()
+    if not (run.path / "report.md").exists():
+        draw_all(run.path)
+        write_report(run.path)
+    print_summary(summary, read_table(run.ratios) if run.ratios.exists() else None)
+    say(f"report: {run.path / 'report.md'}")
+
+
+def _evaluate(command: Command) -> int:
+    """Open a finished run's weights again and measure them."""
+    if command.run.run_dir is None:
+        raise UserError("--exec_mode eval: name the run with --run_dir runs/<one>")
+    from experiments.reopen import evaluate_run
+
+    return evaluate_run(RunDir(command.run.run_dir), _arithmetic(command))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

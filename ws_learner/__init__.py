@@ -1,0 +1,49 @@
+"""The weight-sparse learner: an agent picks each layer's prune ratio, training takes it there.
+
+Names are handed out when first asked for, so that importing the package needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ws_learner.allocation.environment import make_pruning_env
+    from ws_learner.config import WeightSparseConfig
+    from ws_learner.data.splits import DataSplits
+    from ws_learner.errors import UserError
+    from ws_learner.learner import Result, WeightSparseLearner
+    from ws_learner.methods.gradual import GradualConfig
+    from ws_learner.recipe import Recipe
+    from ws_learner.sparsifier import Sparsifier
+
+__all__ = [
+    "DataSplits",
+    "GradualConfig",
+    "Recipe",
+    "Result",
+    "Sparsifier",
+    "UserError",
+    "WeightSparseConfig",
+    "WeightSparseLearner",
+    "make_pruning_env",
+]
+
+_HOMES = {
+    "DataSplits": "ws_learner.data.splits",
+    "GradualConfig": "ws_learner.methods.gradual",
+    "Recipe": "ws_learner.recipe",
+    "Result": "ws_learner.learner",
+    "Sparsifier": "ws_learner.sparsifier",
+    "UserError": "ws_learner.errors",
+    "WeightSparseConfig": "ws_learner.config",
+    "WeightSparseLearner": "ws_learner.learner",
+    "make_pruning_env": "ws_learner.allocation.environment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ws_learner' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,1 @@
+"""Protocols: layer table and target in, a profile of zero counts out."""

@@ -1,0 +1,168 @@
+"""From layer table, target and protocol to a profile; the answer is kept for a resume."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from agents.ddpg_config import DDPGConfig
+from envs.problem import IntArray, LayerRow
+from ws_learner.allocation.bounds import layer_bounds
+from ws_learner.allocation.cheap import CHEAP
+from ws_learner.allocation.history import Rollout, best, distinct_best, frame
+from ws_learner.allocation.optimal import OptimalSearch
+from ws_learner.allocation.problem import cheap_profile, pruning_problem, rollout_config
+from ws_learner.config import WeightSparseConfig
+from ws_learner.data.splits import DataSplits
+from ws_learner.evaluation import Loss, Metric
+from ws_learner.files import read_json, write_json, write_text
+from ws_learner.progress import say
+from ws_learner.report.given import read_ratios
+from ws_learner.rollout.evaluator import RolloutEvaluator
+from ws_learner.rollout.pool import LocalPool
+from ws_learner.run_dir import RunDir
+
+__all__ = ["Allocation", "Allocator"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Allocation:
+    """What a protocol decided.
+
+    Attributes:
+        zeros: (L,) zero counts.
+        rollouts: Roll-outs it took.
+        seconds: Wall time it took.
+        network: Builds the network as the roll-out left it: pruned, regressed, fine-tuned.
+    """
+
+    zeros: IntArray
+    rollouts: int
+    seconds: float
+    network: Callable[[], nn.Module]
+
+
+@dataclass(kw_only=True)
+class Allocator:
+    """Runs the protocol that the settings name.
+
+    Attributes:
+        model: The dense network.
+        data: Its splits.
+        layers: Its layer table.
+        loss: Task loss.
+        metric: Score of each example.
+        config: Settings of the learner.
+        agent: Settings of the agent.
+        seed: Fixes everything random.
+        workers: Processes that score roll-outs; None: one per core.
+        run: Where state and tables are kept.
+    """
+
+    model: nn.Module
+    data: DataSplits
+    layers: tuple[LayerRow, ...]
+    loss: Loss
+    metric: Metric
+    config: WeightSparseConfig
+    agent: DDPGConfig
+    seed: int
+    workers: int | None
+    run: RunDir
+    _evaluator: RolloutEvaluator | None = field(default=None, init=False)
+
+    def run_protocol(self) -> Allocation:
+        """Decide, or recall what an earlier call decided.
+
+        Raises:
+            UserError: The target cannot be met, or the given ratios do not fit.
+        """
+        answer = self.run.state / "allocation.json"
+        if not answer.exists():
+            begun = time.monotonic()
+            zeros, rollouts = self._decide()
+            seconds = round(time.monotonic() - begun, 1)
+            plain = {"zeros": zeros.tolist(), "rollouts": rollouts, "seconds": seconds}
+            write_json(answer, plain)
+        kept = read_json(answer)
+        zeros = np.array(kept["zeros"], dtype=np.int64)
+        return Allocation(
+            zeros=zeros,
+            rollouts=kept["rollouts"],
+            seconds=kept["seconds"],
+            network=lambda: self.evaluator().network(zeros),
+        )
+
+    def _decide(self) -> tuple[IntArray, int]:
+        config = self.config
+        if config.ws_ratios is not None:
+            zeros = read_ratios(config.ws_ratios, self.layers)
+            share = int(zeros.sum()) / sum(row.weights for row in self.layers)
+            say(f"ratios of {config.ws_ratios}: {share:.4f} overall (--ws_prune_ratio is not used)")
+            return zeros, 0
+        lower, upper = layer_bounds(self.layers, config)
+        if config.ws_prune_ratio_prtl in CHEAP or not (lower < upper).any():
+            name = config.ws_prune_ratio_prtl
+            return cheap_profile(name if name in CHEAP else "uniform", self.layers, config), 0
+        return self._search()
+
+    def evaluator(self) -> RolloutEvaluator:
+        """What scores a candidate; made when first needed, for it reads calibration images."""
+        if self._evaluator is None:
+            self._evaluator = RolloutEvaluator(
+                self.model,
+                self.data,
+                layers=self.layers,
+                loss=self.loss,
+                metric=self.metric,
+                config=rollout_config(self.config),
+                seed=self.seed,
+                cache_dir=database_dir(),
+            )
+        return self._evaluator
+
+    def _search(self) -> tuple[IntArray, int]:
+        evaluator = self.evaluator()
+        workers = os.cpu_count() or 1 if self.workers is None else self.workers
+        priors = {name: cheap_profile(name, self.layers, self.config) for name in CHEAP}
+        with LocalPool(evaluator, workers=workers) as pool:
+            problem = pruning_problem(evaluator, self.config, evaluate=pool.evaluate)
+            history = OptimalSearch(
+                problem=problem,
+                priors=priors,
+                rlouts=self.config.ws_nb_rlouts,
+                rlouts_min=self.config.ws_nb_rlouts_min,
+                per_round=self.config.ws_rlouts_per_round,
+                config=self.agent,
+                scale=self.config.ws_action_scale,
+                seed=self.seed,
+                state=self.run.state / "search.pt",
+                table=self.run.rollouts,
+            ).run()
+        return self._choose(history, workers), len(history)
+
+    def _choose(self, history: Sequence[Rollout], workers: int) -> IntArray:
+        """Score the best few again, on images the search has not seen: against winner's curse."""
+        finalists = distinct_best(history, self.config.ws_nb_rescore)
+        if len(finalists) <= 1:
+            return best(history).zeros
+        with LocalPool(self.evaluator().on(self.data.select), workers=workers) as pool:
+            scores = pool.evaluate([rollout.zeros for rollout in finalists])
+        again = [
+            Rollout(kind="select", zeros=rollout.zeros, score=score)
+            for rollout, score in zip(finalists, scores, strict=True)
+        ]
+        table = frame([*history, *again], self.layers)
+        write_text(self.run.rollouts, table.to_csv(index=False))
+        return best(again).zeros
+
+
+def database_dir() -> Path:
+    """Folder of the layer databases, shared by all runs: WS_DATA_DIR or the user's cache."""
+    return Path(os.environ.get("WS_DATA_DIR") or Path.home() / ".cache" / "ws_learner") / "layers"

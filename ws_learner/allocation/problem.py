@@ -1,0 +1,61 @@
+"""The decision problem of a network: table, bounds, budget, error curves, roll-outs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.problem import AllocationProblem, Evaluate, IntArray, LayerRow
+from ws_learner.allocation.bounds import layer_bounds
+from ws_learner.allocation.cheap import CHEAP
+from ws_learner.config import WeightSparseConfig
+from ws_learner.rollout.config import RolloutConfig
+from ws_learner.rollout.evaluator import RolloutEvaluator
+
+__all__ = ["cheap_profile", "pruning_problem", "rollout_config"]
+
+
+def rollout_config(config: WeightSparseConfig) -> RolloutConfig:
+    """The roll-out's part of the learner's settings."""
+    return RolloutConfig(
+        rg_solver=config.ws_rg_solver,
+        lrn_rate_rg=config.ws_lrn_rate_rg,
+        nb_iters_rg=config.ws_nb_iters_rg,
+        lrn_rate_ft=config.ws_lrn_rate_ft,
+        nb_iters_ft=config.ws_nb_iters_ft,
+        nb_iters_feval=config.ws_nb_iters_feval,
+        nb_smpls_rg=config.ws_nb_smpls_rg,
+        nb_smpls_bn=config.ws_nb_smpls_bn,
+        reward_signal=config.ws_reward_signal,
+        reward_type=config.ws_reward_type,
+    )
+
+
+def cheap_profile(name: str, layers: tuple[LayerRow, ...], config: WeightSparseConfig) -> IntArray:
+    """(L,) zeros of a protocol that needs nothing but the layer table.
+
+    Raises:
+        UserError: The bounds do not allow the target.
+    """
+    lower, upper = layer_bounds(layers, config)
+    weights = np.array([row.weights for row in layers], dtype=np.int64)
+    budget = round(config.ws_prune_ratio * int(weights.sum()))
+    return CHEAP[name](budget=budget, lower=lower, upper=upper, weights=weights)
+
+
+def pruning_problem(
+    evaluator: RolloutEvaluator, config: WeightSparseConfig, *, evaluate: Evaluate
+) -> AllocationProblem:
+    """What an agent is to solve; `evaluate` scores its candidates, on one core or on many."""
+    lower, upper = layer_bounds(evaluator.layers, config)
+    ratios, curves = evaluator.curves()
+    return AllocationProblem(
+        layers=evaluator.layers,
+        target=config.ws_prune_ratio,
+        lower=lower,
+        upper=upper,
+        prior=cheap_profile("heurist", evaluator.layers, config),
+        curve_ratios=ratios,
+        curves=curves,
+        evaluate=evaluate,
+        exact=config.ws_reward_type == "single-obj",
+    )

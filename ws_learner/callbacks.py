@@ -1,0 +1,152 @@
+"""What hangs on the training loop: checkpoints, metrics, progress."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ws_learner.errors import UserError
+from ws_learner.evaluation import Metric, evaluate
+from ws_learner.files import write_with
+from ws_learner.progress import Progress
+from ws_learner.report.metrics import MetricsLog
+from ws_learner.training import Callback, Trainer
+
+__all__ = ["Checkpoint", "Metrics", "ShowProgress", "Stateful"]
+
+
+class Stateful(Protocol):
+    """Something whose state belongs into a checkpoint, such as a sparsifier."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain numbers."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+
+
+class Checkpoint(Callback):
+    """Saves the run every so often and, at the start, goes on from what it finds.
+
+    When a checkpoint is written never changes the result: the run after a resume is the same,
+    step for step, as one that was never stopped.
+    """
+
+    def __init__(
+        self, path: Path, *, seconds: float = 60.0, also: Mapping[str, Stateful] | None = None
+    ) -> None:
+        """Save to `path` whenever `seconds` have passed since the last time."""
+        self._path, self._seconds = path, seconds
+        self._also = dict(also or {})
+        self._last = time.monotonic()
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Go on from the checkpoint, if there is one."""
+        if not self._path.exists():
+            return
+        state = torch.load(self._path, weights_only=True, map_location="cpu")
+        trainer.model.load_state_dict(state["model"])
+        trainer.optimizer.load_state_dict(state["optimizer"])
+        trainer.step, trainer.seconds = state["step"], state["seconds"]
+        for name, part in self._also.items():
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["rng"])
+
+    def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
+        """Save if it is time."""
+        if time.monotonic() - self._last >= self._seconds:
+            self.save(trainer)
+
+    def on_end(self, trainer: Trainer) -> None:
+        """Save the finished run, so that what follows can be repeated without training."""
+        self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Write everything that the rest of the run depends on."""
+        state = {
+            "model": trainer.model.state_dict(),
+            "optimizer": trainer.optimizer.state_dict(),
+            "step": trainer.step,
+            "seconds": trainer.seconds,
+            "rng": torch.get_rng_state(),
+        } | {name: part.state_dict() for name, part in self._also.items()}
+        write_with(self._path, lambda temporary: torch.save(state, temporary))
+        self._last = time.monotonic()
+
+
+class Metrics(Callback):
+    """Logs the mean loss of every `every` steps and an accuracy after each epoch."""
+
+    def __init__(
+        self, log: MetricsLog, *, phase: str, metric: Metric, every: int = 50, split: Any = None
+    ) -> None:
+        """Log under `phase`; `split`, if given, is evaluated after each epoch."""
+        self._log, self._phase, self._metric = log, phase, metric
+        self._every, self._split = every, split
+        self._sum, self._count = torch.zeros(()), 0
+        self.ratio: float | None = None
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Forget rows that were logged after the checkpoint from which the run goes on."""
+        self._log.truncate_after(trainer.step, phase=self._phase)
+
+    def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
+        """Add to the mean; log it when it is time."""
+        self._sum = self._sum + loss.float().cpu()
+        self._count += 1
+        if trainer.step % self._every == 0 or trainer.step == trainer.total_steps:
+            self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
+        mean = float(self._sum) / self._count
+        if not math.isfinite(mean):
+            raise UserError(
+                f"the training loss is {mean} at step {trainer.step}: "
+                f"lower --lrn_rate (now {trainer.recipe.lrn_rate})"
+            )
+        rate = trainer.optimizer.param_groups[0]["lr"]
+        values = {"train/loss": mean, "train/lr": rate}
+        if self.ratio is not None:
+            values["prune/ratio"] = self.ratio
+        self._row(trainer, values)
+        self._sum, self._count = torch.zeros(()), 0
+
+    def _row(self, trainer: Trainer, values: Mapping[str, float]) -> None:
+        place: dict[str, float | int | str] = {
+            "step": trainer.step,
+            "epoch": trainer.epoch,
+            "phase": self._phase,
+        }
+        self._log.log({**place, **values})
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        """Log the accuracy on the held-out split."""
+        if self._split is not None:
+            value = evaluate(
+                trainer.model, self._split, self._metric, arithmetic=trainer.arithmetic
+            )
+            self._row(trainer, {"select/accuracy": value})
+
+
+class ShowProgress(Callback):
+    """Moves a progress bar, a step at a time."""
+
+    def __init__(self, progress: Progress) -> None:
+        """Report to `progress`, whose unit is one optimizer step."""
+        self._progress = progress
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Account for the steps done before a resume."""
+        self._progress.advance(trainer.step)
+
+    def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
+        """One step further."""
+        note = f"loss {float(loss):.3f}" if trainer.step % 10 == 0 else ""
+        if note:
+            self._progress.advance(10, note=note)

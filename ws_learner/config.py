@@ -1,0 +1,170 @@
+"""Settings of the weight-sparse learner, by PocketFlow's names. Free of torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ws_learner.errors import UserError
+
+__all__ = ["POCKETFLOW", "Init", "Protocol", "RewardType", "WeightSparseConfig"]
+
+Protocol = Literal["uniform", "heurist", "optimal", "given"]
+RewardType = Literal["single-obj", "multi-obj"]
+Init = Literal["dense", "rollout", "scratch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightSparseConfig:
+    """What to prune, how the ratios are found, and how the network gets there."""
+
+    ws_save_path: Path | None = None
+    """Also write the sparse weights to this file (safetensors)."""
+    ws_prune_ratio: float = 0.75
+    """Overall target: share of zero weights over the layer table, in [0, 1]."""
+    ws_prune_ratio_prtl: Protocol = "optimal"
+    """Who sets the ratios: one for all layers (uniform), larger layers more (heurist),
+    the RL agent (optimal), or a file (given, with --ws_ratios)."""
+    ws_ratios: Path | None = None
+    """Table with columns layer, prune_ratio, such as another run's ratios.csv."""
+    ws_nb_rlouts: int = 200
+    """Roll-outs of the search: choose a profile, prune, regress, fine-tune, evaluate."""
+    ws_nb_rlouts_min: int = 50
+    """Roll-outs of random exploration before the agent is trained."""
+    ws_rlouts_per_round: int = 8
+    """Roll-outs proposed before any of them is scored; they run in parallel."""
+    ws_reward_type: RewardType = "single-obj"
+    """single-obj: every roll-out spends the budget exactly, the reward is its accuracy.
+    multi-obj: the total is free within the bounds, the reward is accuracy x ln(1 + ratio)."""
+    ws_reward_signal: Literal["accuracy", "kl"] = "kl"
+    """What the reward measures on the search images: accuracy, or minus the KL divergence from
+    the dense network's predictions, which is smoother."""
+    ws_nb_rescore: int = 8
+    """Best roll-outs that are scored again on the select split before one is chosen."""
+    ws_ratio_bounds: Literal["wide", "pocketflow"] = "wide"
+    """wide: every layer within [ws_ratio_min, ws_ratio_max].
+    pocketflow: within [1 - 3 (1 - p), 1 - (1 - p) / 3] for the target p."""
+    ws_ratio_min: float = 0.0
+    """Least prune ratio of a layer."""
+    ws_ratio_max: float = 0.995
+    """Largest prune ratio of a layer."""
+    ws_action_scale: Literal["log-density", "linear"] = "log-density"
+    """How an action in [-1, 1] maps to a ratio; 0 is the heurist ratio of the layer."""
+    ws_include: tuple[str, ...] = ("*",)
+    """Patterns of the tensors to prune, such as 'layer*' or '*.conv1.weight'."""
+    ws_exclude: tuple[str, ...] = ()
+    """Patterns of tensors to leave out of the layer table."""
+    ws_exempt: tuple[str, ...] = ()
+    """Patterns of tensors that stay dense but count in the total, under every protocol."""
+
+    ws_rg_solver: Literal["closed-form", "adam"] = "closed-form"
+    """Layer-wise regression: masked least squares, or PocketFlow's Adam steps."""
+    ws_lrn_rate_rg: float = 3e-2
+    """Learning rate of layer-wise regression by Adam."""
+    ws_nb_iters_rg: int = 20
+    """Steps per layer of layer-wise regression by Adam."""
+    ws_nb_smpls_rg: int = 512
+    """Training images for the Gram matrices of closed-form regression."""
+    ws_nb_smpls_bn: int = 256
+    """Training images on which batch norm is recalibrated in a roll-out."""
+    ws_lrn_rate_ft: float = 3e-4
+    """Learning rate of global fine-tuning (Adam)."""
+    ws_nb_iters_ft: int = 2
+    """Steps of global fine-tuning in a roll-out."""
+    ws_nb_iters_feval: int = 5
+    """Batches (of 100) of the search split in a fast evaluation; 0 or less: the whole split."""
+
+    ws_prune_ratio_exp: float = 3.0
+    """Exponent of the schedule, s_t = s_f - s_f (1 - (t - t_b) / (t_e - t_b))^exp."""
+    ws_iter_ratio_beg: float = 0.1
+    """Share of all steps at which the sparsity begins to rise."""
+    ws_iter_ratio_end: float = 0.5
+    """Share of all steps at which the target is reached."""
+    ws_mask_update_step: int = 25
+    """Optimizer steps between mask updates."""
+    ws_init: Init = "dense"
+    """Where sparse training starts: the dense network, the best roll-out's, or from scratch."""
+
+    enbl_dst: bool = False
+    """Distil from the dense network while the sparse one is trained."""
+    loss_w_dst: float = 4.0
+    """Weight of the distillation loss."""
+    tempr_dst: float = 4.0
+    """Temperature of the distillation loss."""
+
+    def __post_init__(self) -> None:
+        self._check_shares()
+        self._check_counts()
+        if self.ws_iter_ratio_beg >= self.ws_iter_ratio_end:
+            raise UserError(
+                f"--ws_iter_ratio_beg {self.ws_iter_ratio_beg}: must lie below "
+                f"--ws_iter_ratio_end ({self.ws_iter_ratio_end})"
+            )
+        if self.ws_ratio_min > self.ws_ratio_max:
+            raise UserError(
+                f"--ws_ratio_min {self.ws_ratio_min}: must not exceed "
+                f"--ws_ratio_max ({self.ws_ratio_max})"
+            )
+        if self.ws_nb_rlouts < self.ws_nb_rlouts_min:
+            raise UserError(
+                f"--ws_nb_rlouts {self.ws_nb_rlouts}: must be at least "
+                f"--ws_nb_rlouts_min ({self.ws_nb_rlouts_min})"
+            )
+        if (self.ws_prune_ratio_prtl == "given") != (self.ws_ratios is not None):
+            raise UserError("--ws_prune_ratio_prtl given and --ws_ratios FILE need each other")
+
+    def _check_shares(self) -> None:
+        for name in (
+            "ws_prune_ratio",
+            "ws_ratio_min",
+            "ws_ratio_max",
+            "ws_iter_ratio_beg",
+            "ws_iter_ratio_end",
+        ):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise UserError(f"--{name} {value}: must be a share in [0, 1]")
+        if not (math.isfinite(self.ws_prune_ratio_exp) and self.ws_prune_ratio_exp > 0):
+            raise UserError(f"--ws_prune_ratio_exp {self.ws_prune_ratio_exp}: must be above 0")
+
+    def _check_counts(self) -> None:
+        least = {
+            "ws_nb_rlouts": 1,
+            "ws_nb_rlouts_min": 1,
+            "ws_rlouts_per_round": 1,
+            "ws_nb_rescore": 1,
+            "ws_nb_iters_rg": 1,
+            "ws_nb_smpls_rg": 1,
+            "ws_nb_smpls_bn": 0,
+            "ws_nb_iters_ft": 0,
+            "ws_mask_update_step": 1,
+        }
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value < bound:
+                raise UserError(f"--{name} {value}: must be at least {bound}")
+        for name in ("ws_lrn_rate_rg", "ws_lrn_rate_ft", "tempr_dst"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise UserError(f"--{name} {value}: must be a number above 0")
+        if not (math.isfinite(self.loss_w_dst) and self.loss_w_dst >= 0):
+            raise UserError(f"--loss_w_dst {self.loss_w_dst}: must be 0 or above")
+
+
+POCKETFLOW: dict[str, Any] = {
+    "ws_reward_signal": "accuracy",
+    "ws_ratio_bounds": "pocketflow",
+    "ws_action_scale": "linear",
+    "ws_rg_solver": "adam",
+    "ws_nb_smpls_bn": 0,
+    "ws_lrn_rate_ft": 3e-4,
+    "ws_nb_iters_ft": 400,
+    "ws_nb_iters_feval": 25,
+    "ws_rlouts_per_round": 1,
+    "ws_nb_rescore": 1,
+    "ws_mask_update_step": 500,
+    "ws_init": "scratch",
+}
+"""What `--preset pocketflow` changes (PocketFlow's learners/weight_sparsification/learner.py)."""

@@ -1,0 +1,1 @@
+"""Data sets: found, checked, split, and read in batches."""

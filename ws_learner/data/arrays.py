@@ -1,0 +1,138 @@
+"""Images held in memory: batches by one gather, crop and flip without a loop over images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ws_learner.data.pixels import normalise, normalise_table
+from ws_learner.data.splits import Batch
+
+__all__ = ["ArraySplit", "crop_and_flip", "generator_for", "reading_order"]
+
+_ORDER, _BATCH = 0, 1  # separate streams of random numbers under one seed
+
+
+def generator_for(seed: int, *key: int) -> np.random.Generator:
+    """A random generator that is a function of `seed` (>= 0) and `key` alone."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def reading_order(count: int, *, seed: int | None, augment: bool) -> npt.NDArray[np.int64]:
+    """Positions 0..count-1 in the order of one epoch; file order without a seed.
+
+    Raises:
+        ValueError: Augmentation was asked for without a seed, or the seed is negative.
+    """
+    if seed is None:
+        if augment:
+            raise ValueError("augment=True needs a seed: random crops are a function of it")
+        return np.arange(count)
+    if seed < 0:
+        raise ValueError(f"seed = {seed}: give a seed of 0 or more")
+    return generator_for(seed, _ORDER).permutation(count)
+
+
+def crop_and_flip(
+    images: npt.NDArray[np.uint8],  # (B, H, W, C)
+    rng: np.random.Generator,
+    *,
+    padding: int,
+    flip: bool = True,
+) -> npt.NDArray[np.uint8]:
+    """Pad every image with zeros, cut a random window of its own size, mirror half of them.
+
+    Three draws from `rng`, in this order: window tops (B,), lefts (B,), mirrored or not (B,).
+    The usual augmentation of CIFAR-10 (He et al. 2016, section 4.2, with a padding of 4 pixels).
+    """
+    batch, height, width, channels = images.shape
+    padded = np.zeros(
+        (batch, height + 2 * padding, width + 2 * padding, channels), dtype=images.dtype
+    )
+    padded[:, padding : padding + height, padding : padding + width] = images
+    tops = rng.integers(0, 2 * padding + 1, size=batch)
+    lefts = rng.integers(0, 2 * padding + 1, size=batch)
+    mirrored = rng.integers(0, 2, size=batch) == 1
+    across = np.tile(np.arange(width), (batch, 1))  # (B, W)
+    if flip:
+        across[mirrored] = across[mirrored, ::-1]
+    image = np.arange(batch).reshape(-1, 1, 1)
+    rows = (tops.reshape(-1, 1) + np.arange(height)).reshape(batch, height, 1)
+    columns = (lefts.reshape(-1, 1) + across).reshape(batch, 1, width)
+    window: npt.NDArray[np.uint8] = padded[image, rows, columns]
+    return window
+
+
+class ArraySplit:
+    """A `Split` over uint8 images in memory."""
+
+    def __init__(
+        self,
+        images: npt.NDArray[np.uint8],  # (N, H, W, C), or (N, C, H, W) with channels_first
+        labels: npt.NDArray[np.integer],  # (N,)
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        channels_first: bool = False,
+        padding: int = 4,
+        flip: bool = True,
+    ) -> None:
+        """Hold the arrays; nothing is copied that need not be.
+
+        Args:
+            images: Pixels, 0 to 255.
+            labels: Class numbers.
+            mean: Of every channel, in units of the full pixel range (0 to 1).
+            std: As `mean`; above zero.
+            channels_first: How `images` is laid out.
+            padding: Border of the random crop, in pixels; 0 leaves the crop out.
+            flip: Mirror half of the images left to right when augmenting.
+
+        Raises:
+            ValueError: Shapes, types or lengths do not fit together.
+        """
+        if images.ndim != 4 or images.dtype != np.uint8:
+            raise ValueError(f"images {images.dtype} {images.shape}: expected four axes of uint8")
+        if labels.shape != images.shape[:1]:
+            raise ValueError(f"{len(images)} images but labels of shape {labels.shape}")
+        self._images = images.transpose(0, 2, 3, 1) if channels_first else images
+        if self._images.shape[3] != len(mean):
+            raise ValueError(f"{self._images.shape[3]} channels but {len(mean)} means")
+        self._labels = labels.astype(np.int64)
+        self._table = normalise_table(mean, std)
+        self._padding, self._flip = padding, flip
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        augment: bool = False,
+        skip: int = 0,
+        drop_last: bool = False,
+    ) -> Iterator[Batch]:
+        """Read the split once; see `ws_learner.data.splits.Split`.
+
+        Raises:
+            ValueError: `augment` without a seed, or a negative seed.
+        """
+        order = reading_order(len(self), seed=seed, augment=augment)
+        stop = len(order) - len(order) % batch_size if drop_last else len(order)
+        for number, start in enumerate(range(0, stop, batch_size)):
+            if number < skip:
+                continue
+            chosen = order[start : start + batch_size]
+            pixels = self._images[chosen]
+            if augment and seed is not None:
+                rng = generator_for(seed, _BATCH, number)
+                pixels = crop_and_flip(pixels, rng, padding=self._padding, flip=self._flip)
+            yield (
+                torch.from_numpy(normalise(pixels, self._table)),
+                torch.from_numpy(self._labels[chosen]),
+            )

@@ -1,0 +1,174 @@
+"""Any map-style data set of (input, target) pairs as a `Split`; worker processes if wanted."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from ws_learner.data.arrays import reading_order
+from ws_learner.data.splits import Batch
+from ws_learner.errors import UserError
+
+__all__ = ["DatasetSplit", "Examples"]
+
+_EXAMPLE = 2  # key of the random stream of one example
+
+
+class Examples(Protocol):
+    """A map-style data set, such as a `torch.utils.data.Dataset` with a length."""
+
+    def __len__(self) -> int:
+        """Number of examples."""
+
+    def __getitem__(self, index: int, /) -> tuple[Any, Any]:
+        """One (input, target) pair that `torch.utils.data.default_collate` can stack."""
+
+
+class DatasetSplit:
+    """A `Split` over a map-style data set.
+
+    Before every example the global random generators of PyTorch (CPU), NumPy and Python are set to
+    a state that is a function of the seed and of the example's place in the epoch. So a data set
+    may draw from them, and what it gives depends neither on `skip` nor on the number of workers.
+
+    Example:
+        >>> images, labels = torch.zeros(8, 3, 4, 4), torch.arange(8)
+        >>> split = DatasetSplit(torch.utils.data.TensorDataset(images, labels))
+        >>> [targets.tolist() for _, targets in split.batches(5)]
+        [[0, 1, 2, 3, 4], [5, 6, 7]]
+    """
+
+    def __init__(
+        self, dataset: Examples, *, augmented: Examples | None = None, workers: int = 0
+    ) -> None:
+        """Hold the data sets.
+
+        Args:
+            dataset: Examples as they are scored.
+            augmented: The same examples with random changes, read for `augment=True`; without it
+                `dataset` is read then too.
+            workers: Processes that prepare batches ahead; 0 does it in this one. With workers the
+                data sets must be picklable where processes are not forked.
+
+        Raises:
+            UserError: `workers` is negative.
+            ValueError: The data sets differ in length.
+        """
+        if workers < 0:
+            raise UserError(f"workers = {workers}: allowed are 0 (none) and above")
+        if augmented is not None and len(augmented) != len(dataset):
+            raise ValueError(f"{len(dataset)} examples but {len(augmented)} augmented ones")
+        self._dataset = dataset
+        self._augmented = dataset if augmented is None else augmented
+        self._workers = workers
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        augment: bool = False,
+        skip: int = 0,
+        drop_last: bool = False,
+    ) -> Iterator[Batch]:
+        """Read the split once; see `ws_learner.data.splits.Split`.
+
+        Raises:
+            UserError: An example cannot be read, or examples do not fit into one batch.
+            ValueError: `augment` without a seed, or a negative seed.
+        """
+        order = reading_order(len(self), seed=seed, augment=augment)
+        if drop_last:
+            order = order[: len(order) - len(order) % batch_size]
+        source = _Batches(
+            self._augmented if augment else self._dataset,
+            order,
+            batch_size=batch_size,
+            seed=0 if seed is None else seed,
+        )
+        numbers = range(skip, len(source))
+        for batch in source.read(numbers, workers=min(self._workers, len(numbers))):
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
+class _Batches(Dataset[Batch | UserError]):
+    """The batches of one epoch, each a function of its number alone."""
+
+    def __init__(
+        self, examples: Examples, order: npt.NDArray[np.int64], *, batch_size: int, seed: int
+    ) -> None:
+        self._examples, self._order = examples, order
+        self._batch_size, self._seed = batch_size, seed
+
+    def __len__(self) -> int:
+        return -(-len(self._order) // self._batch_size)
+
+    def read(self, numbers: range, *, workers: int) -> Iterator[Batch | UserError]:
+        if workers == 0:
+            for number in numbers:
+                yield self[number]
+            return
+        # A generator of its own: the loader would draw from the global one.
+        yield from DataLoader(
+            self,
+            batch_size=None,
+            sampler=numbers,
+            num_workers=workers,
+            generator=torch.Generator().manual_seed(self._seed % 2**63),
+        )
+
+    def __getitem__(self, number: int) -> Batch | UserError:
+        start = number * self._batch_size
+        places = range(start, min(start + self._batch_size, len(self._order)))
+        try:
+            with _own_randomness():
+                return _stack([self._example(place) for place in places])
+        except UserError as error:
+            return error  # as a value: a worker process would bury it in a traceback
+
+    def _example(self, place: int) -> tuple[Any, Any]:
+        _seed_everything(np.random.SeedSequence(self._seed, spawn_key=(_EXAMPLE, place)))
+        return self._examples[int(self._order[place])]
+
+
+def _stack(examples: list[tuple[Any, Any]]) -> Batch:
+    try:
+        inputs, targets = default_collate(examples)
+    except (TypeError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"the data set's examples cannot be put into one batch ({reason}); "
+            "each must be a pair (input, target) of tensors, arrays or numbers of equal shape"
+        ) from error
+    return cast(Batch, (inputs, targets))
+
+
+def _seed_everything(sequence: np.random.SeedSequence) -> None:
+    first, second = (int(word) for word in sequence.generate_state(2, np.uint32))
+    random.seed(first << 32 | second)
+    np.random.seed([first, second])
+    torch.default_generator.manual_seed(first << 32 | second)
+
+
+@contextmanager
+def _own_randomness() -> Iterator[None]:
+    """Leave the caller's global random generators as they were."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])

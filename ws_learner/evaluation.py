@@ -1,0 +1,45 @@
+"""Accuracy of a network on a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ws_learner.data.splits import Split
+from ws_learner.hardware import Arithmetic
+
+__all__ = ["Loss", "Metric", "evaluate", "top_k_accuracy"]
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(outputs, targets) -> scalar."""
+Metric = Callable[[Tensor, Tensor], Tensor]
+"""(outputs, targets) -> (B,) score of each example, in [0, 1]."""
+
+
+def top_k_accuracy(outputs: Tensor, targets: Tensor, *, k: int = 1) -> Tensor:
+    """(B,) 1 where the target is among the k largest of (B, C) outputs, else 0."""
+    best = outputs.topk(k, dim=1).indices
+    return (best == targets[:, None]).any(dim=1).float()
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    metric: Metric,
+    *,
+    arithmetic: Arithmetic,
+    batch_size: int = 250,
+) -> float:
+    """Mean of `metric` over the whole split, in evaluation mode and full precision."""
+    training = model.training
+    model.eval()
+    total, count = 0.0, 0
+    for inputs, targets in split.batches(batch_size):
+        outputs = model(arithmetic.place(inputs)).float()
+        total += float(metric(outputs, targets.to(outputs.device)).sum())
+        count += len(targets)
+    model.train(training)
+    return total / count

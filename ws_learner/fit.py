@@ -1,0 +1,86 @@
+"""Trains a network to the end of a recipe: resumable, logged, with a progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from ws_learner.callbacks import Checkpoint, Metrics, ShowProgress, Stateful
+from ws_learner.data.splits import DataSplits
+from ws_learner.evaluation import Metric
+from ws_learner.hardware import Arithmetic
+from ws_learner.progress import track
+from ws_learner.recipe import Recipe
+from ws_learner.report.metrics import MetricsLog
+from ws_learner.training import Callback, Criterion, Trainer
+
+__all__ = ["Fit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """One training phase of a run.
+
+    Attributes:
+        phase: Name in the metrics and on the progress bar, e.g. `dense`.
+        data: Trains on `train`, reports on `select`.
+        criterion: What is minimised.
+        metric: Score of each example.
+        recipe: Optimizer, schedule, length.
+        arithmetic: Device, number format, memory layout.
+        seed: Fixes order, augmentation, dropout.
+        log: Where metrics go.
+        checkpoint: File from which the phase goes on after an interruption.
+    """
+
+    phase: str
+    data: DataSplits
+    criterion: Criterion
+    metric: Metric
+    recipe: Recipe
+    arithmetic: Arithmetic
+    seed: int
+    log: MetricsLog
+    checkpoint: Path
+
+    def run(
+        self,
+        model: nn.Module,
+        *,
+        before: Sequence[Callback] = (),
+        also: Mapping[str, Stateful] | None = None,
+        metrics: Metrics | None = None,
+    ) -> float:
+        """Train `model` in place; return the seconds it took, earlier attempts included.
+
+        Args:
+            model: The network.
+            before: Callbacks that come before checkpointing, such as a sparsifier's.
+            also: More state for the checkpoint.
+            metrics: Replaces the usual metrics callback.
+        """
+        total = self.recipe.total_steps(len(self.data.train))
+        with track(f"{self.phase} training", total=total) as progress:
+            trainer = Trainer(
+                model=model,
+                split=self.data.train,
+                recipe=self.recipe,
+                criterion=self.criterion,
+                arithmetic=self.arithmetic,
+                seed=self.seed,
+                callbacks=[
+                    *before,
+                    Checkpoint(self.checkpoint, also=also),
+                    metrics or self.metrics(),
+                    ShowProgress(progress),
+                ],
+            )
+            trainer.run()
+        return trainer.seconds
+
+    def metrics(self) -> Metrics:
+        """The usual metrics callback: loss every 50 steps, held-out accuracy every epoch."""
+        return Metrics(self.log, phase=self.phase, metric=self.metric, split=self.data.select)

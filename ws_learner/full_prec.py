@@ -1,0 +1,47 @@
+"""The dense network: trained by its own recipe (`--learner full-prec`)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ws_learner.data.splits import DataSplits
+from ws_learner.evaluation import Loss, Metric
+from ws_learner.fit import Fit
+from ws_learner.hardware import Arithmetic
+from ws_learner.recipe import Recipe
+from ws_learner.report.metrics import MetricsLog
+from ws_learner.run_dir import RunDir
+
+__all__ = ["train_dense"]
+
+
+def train_dense(
+    model: nn.Module,
+    data: DataSplits,
+    *,
+    loss: Loss,
+    metric: Metric,
+    recipe: Recipe,
+    arithmetic: Arithmetic,
+    seed: int,
+    run: RunDir,
+) -> float:
+    """Train `model` in place on the training split; return the seconds it took.
+
+    Goes on where an earlier call stopped.
+    """
+
+    def criterion(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
+        return loss(outputs, targets)
+
+    return Fit(
+        phase="dense",
+        data=data,
+        criterion=criterion,
+        metric=metric,
+        recipe=recipe,
+        arithmetic=arithmetic,
+        seed=seed,
+        log=MetricsLog(run.metrics),
+        checkpoint=run.state / "dense.pt",
+    ).run(model)

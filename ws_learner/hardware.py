@@ -1,0 +1,95 @@
+"""What arithmetic to use on this machine: a function of its features, never of a stopwatch."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Arithmetic", "Precision", "arithmetic", "describe_machine"]
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arithmetic:
+    """Device, number format and memory layout of a training run.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        bf16: Run the forward and backward pass under bfloat16 autocast.
+        channels_last: Keep images and kernels in NHWC order.
+    """
+
+    device: str
+    bf16: bool
+    channels_last: bool
+
+    def place(self, inputs: Tensor) -> Tensor:
+        """Move a batch to the device and, if it is 4-d, into the memory layout."""
+        moved = inputs.to(self.device, non_blocking=True)
+        if self.channels_last and moved.dim() == 4:
+            return moved.contiguous(memory_format=torch.channels_last)
+        return moved
+
+    def place_model(self, model: nn.Module) -> nn.Module:
+        """Move a network, in place."""
+        model.to(self.device)
+        if self.channels_last:
+            for parameter in model.parameters():
+                if parameter.dim() == 4:
+                    layout = parameter.detach().contiguous(memory_format=torch.channels_last)
+                    parameter.data = layout
+        return model
+
+    def autocast(self) -> torch.autocast:
+        """Context of the forward pass."""
+        return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.bf16)
+
+
+def _cpu_flags() -> frozenset[str]:
+    try:
+        with open("/proc/cpuinfo") as file:
+            lines = [line for line in file if line.startswith("flags")]
+    except OSError:
+        return frozenset()
+    return frozenset(lines[0].split()) if lines else frozenset()
+
+
+def arithmetic(precision: Precision = "auto", device: str | None = None) -> Arithmetic:
+    """Choose for this machine.
+
+    Measured per step of ResNet-20 at batch 128: with AVX-512 but in fp32, NHWC is twice as slow
+    as NCHW; with AVX2 alone it is a third faster; with AVX-512-BF16, bf16 in NHWC is fastest.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    flags = _cpu_flags()
+    able = device == "cuda" or "avx512_bf16" in flags
+    bf16 = precision == "bf16" or (precision == "auto" and able)
+    channels_last = device == "cuda" or bf16 or "avx512f" not in flags
+    return Arithmetic(device=device, bf16=bf16, channels_last=channels_last)
+
+
+def describe_machine(chosen: Arithmetic) -> dict[str, str | int | bool]:
+    """Facts to record beside a result."""
+    model = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [
+                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
+            ]
+        model = names[0] if names else model
+    except OSError:
+        pass
+    return {
+        "cpu": model,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "threads": torch.get_num_threads(),
+        "device": chosen.device,
+        "bf16": chosen.bf16,
+        "channels_last": chosen.channels_last,
+    }

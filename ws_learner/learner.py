@@ -1,0 +1,213 @@
+"""The weight-sparse learner: allocate, sparsify, verify, report."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from agents.ddpg_config import DDPGConfig
+from envs.problem import LayerRow
+from ws_learner import hardware
+from ws_learner.allocation.allocate import Allocation, Allocator
+from ws_learner.config import WeightSparseConfig
+from ws_learner.data.splits import DataSplits
+from ws_learner.evaluation import Loss, Metric, evaluate
+from ws_learner.files import write_json, write_text
+from ws_learner.fit import Fit
+from ws_learner.layers import layer_table
+from ws_learner.recipe import Recipe
+from ws_learner.report.artefact import load_into, load_state, save_model
+from ws_learner.report.metrics import MetricsLog
+from ws_learner.report.table import ratio_table, to_csv, totals
+from ws_learner.run_dir import RunDir
+from ws_learner.sparsify import make_criterion, reinitialised, sparsify
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Result", "WeightSparseLearner"]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a run made.
+
+    Attributes:
+        model: The network, of its own class, with plain sparse weights.
+        ratios: The layer table with chosen and achieved ratios, see `report.table.COLUMNS`.
+        summary: Headline numbers, as in `summary.json`.
+    """
+
+    model: nn.Module
+    ratios: pd.DataFrame
+    summary: dict[str, Any]
+
+
+class WeightSparseLearner:
+    """Makes a network sparse: a protocol sets each layer's ratio, training takes it there.
+
+    Every stage keeps its outcome in the run directory, so that giving the same arguments again
+    goes on where an earlier call stopped, and ends with the same ratios.
+
+    Example:
+        >>> # learner = WeightSparseLearner(model, data, loss=loss, metric=metric, recipe=recipe,
+        >>> #                               config=WeightSparseConfig(ws_prune_ratio=0.9))
+        >>> # learner.fit().ratios
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: DataSplits,
+        *,
+        loss: Loss,
+        metric: Metric,
+        recipe: Recipe,
+        teacher: nn.Module | None = None,
+        run_dir: Path | None = None,
+        config: WeightSparseConfig | None = None,
+        agent: DDPGConfig | None = None,
+        arithmetic: hardware.Arithmetic | None = None,
+        seed: int = 0,
+        workers: int | None = None,
+        facts: dict[str, Any] | None = None,
+    ) -> None:
+        """Plan a run; nothing happens before `fit`.
+
+        Args:
+            model: The dense network, trained; it is not changed.
+            data: Train, search, select and test split.
+            loss: (outputs, targets) -> scalar.
+            metric: (outputs, targets) -> (B,) scores in [0, 1].
+            recipe: How the sparse network is trained.
+            teacher: For distillation; by default the dense network.
+            run_dir: Where the run lives; by default runs/<network>-gradual.
+            config: What to prune and how.
+            agent: Settings of the agent.
+            arithmetic: Device, number format, memory layout; by default this machine's.
+            seed: Fixes everything random.
+            workers: Processes that score roll-outs; by default one per core.
+            facts: More entries for the summary, such as the experiment's name.
+        """
+        self.model, self.data, self.loss, self.metric = model, data, loss, metric
+        self.recipe, self.teacher = recipe, teacher
+        self.config = config or WeightSparseConfig()
+        self.agent = agent or DDPGConfig()
+        self.arithmetic = arithmetic or hardware.arithmetic()
+        self.seed, self.workers, self.facts = seed, workers, dict(facts or {})
+        self.run = RunDir(run_dir or Path("runs") / f"{type(model).__name__.lower()}-gradual")
+
+    def fit(self) -> Result:
+        """Allocate, sparsify, verify, report."""
+        layers = self._layers()
+        allocation = self._allocate(layers)
+        sparse = self._sparsify(allocation, layers)
+        self._export(sparse)
+        return self._verify(layers, allocation)
+
+    def _layers(self) -> tuple[LayerRow, ...]:
+        example, _ = next(self.data.train.batches(2))
+        return layer_table(
+            self.model,
+            example,
+            include=self.config.ws_include,
+            exclude=self.config.ws_exclude,
+            exempt=self.config.ws_exempt,
+        )
+
+    def _allocate(self, layers: tuple[LayerRow, ...]) -> Allocation:
+        return Allocator(
+            model=self.model,
+            data=self.data,
+            layers=layers,
+            loss=self.loss,
+            metric=self.metric,
+            config=self.config,
+            agent=self.agent,
+            seed=self.seed,
+            workers=self.workers,
+            run=self.run,
+        ).run_protocol()
+
+    def _sparsify(self, allocation: Allocation, layers: tuple[LayerRow, ...]) -> nn.Module:
+        if not allocation.zeros.any():
+            return copy.deepcopy(self.model)
+        start = {
+            "dense": lambda: copy.deepcopy(self.model),
+            "scratch": lambda: reinitialised(self.model, seed=self.seed),
+            "rollout": allocation.network,
+        }[self.config.ws_init]()
+        teacher = copy.deepcopy(self.teacher or self.model) if self.config.enbl_dst else None
+        if teacher is not None:
+            self.arithmetic.place_model(teacher)
+        fit = Fit(
+            phase="sparse",
+            data=self.data,
+            criterion=make_criterion(self.loss, teacher=teacher, config=self.config),
+            metric=self.metric,
+            recipe=self.recipe,
+            arithmetic=self.arithmetic,
+            seed=self.seed,
+            log=MetricsLog(self.run.metrics),
+            checkpoint=self.run.state / "sparse.pt",
+        )
+        counts = allocation.zeros.tolist()
+        zeros = {row.name: count for row, count in zip(layers, counts, strict=True)}
+        sparse, seconds = sparsify(start, zeros, fit=fit, config=self.config)
+        self.facts.setdefault("train_seconds", round(seconds, 1))
+        return sparse
+
+    def _export(self, sparse: nn.Module) -> None:
+        metadata = {"format": "pt", "target": str(self.config.ws_prune_ratio)}
+        save_model(self.run.model, sparse.state_dict(), metadata)
+        if self.config.ws_save_path is not None:
+            save_model(self.config.ws_save_path, sparse.state_dict(), metadata)
+
+    def _verify(self, layers: tuple[LayerRow, ...], allocation: Allocation) -> Result:
+        """Open the saved file again; count its zeros and test it. The test split is read here."""
+        frame = ratio_table(layers, allocation.zeros, load_state(self.run.model))
+        short = frame[frame["achieved"] < frame["prune_ratio"]]
+        if len(short):
+            raise RuntimeError(f"{short['layer'].iloc[0]}: fewer zeros saved than were planned")
+        model = copy.deepcopy(self.model)
+        load_into(model, self.run.model)
+        write_text(self.run.ratios, to_csv(frame))
+        summary = self._summary(frame, allocation) | {
+            "sparse_accuracy": self._test(model),
+            "dense_accuracy": self._test(copy.deepcopy(self.model)),
+        }
+        write_json(self.run.summary, summary)
+        return Result(model=model, ratios=frame, summary=summary)
+
+    def _test(self, model: nn.Module) -> float:
+        self.arithmetic.place_model(model)
+        return evaluate(model, self.data.test, self.metric, arithmetic=self.arithmetic)
+
+    def _summary(self, frame: pd.DataFrame, allocation: Allocation) -> dict[str, Any]:
+        config, sums = self.config, totals(frame)
+        return {
+            "learner": "weight-sparse",
+            "protocol": config.ws_prune_ratio_prtl,
+            "method": "gradual",
+            "pattern": "unstructured",
+            "target_prune_ratio": config.ws_prune_ratio,
+            "achieved_prune_ratio": sums["achieved_prune_ratio"],
+            "dense_macs": sums["dense_macs"],
+            "kept_macs": sums["kept_macs"],
+            "rollouts": allocation.rollouts,
+            "search_seconds": allocation.seconds,
+            "train_seconds": 0.0,
+            "seed": self.seed,
+            "init": config.ws_init,
+            "distilled": config.enbl_dst,
+            "split_sizes": {
+                name: len(getattr(self.data, name))
+                for name in ("train", "search", "select", "test")
+            },
+            "versions": {"torch": torch.__version__},
+        } | self.facts

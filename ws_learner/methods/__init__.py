@@ -1,0 +1,1 @@
+"""Sparse-training methods, one file each; `registry.py` lists them."""

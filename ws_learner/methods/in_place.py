@@ -1,0 +1,107 @@
+"""Masks that act on the stored weights themselves, for methods whose forward pass is ordinary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ws_learner.errors import UserError
+
+__all__ = ["InPlaceMasks"]
+
+
+class InPlaceMasks:
+    """Weights, their masks, and the value each pruned weight had when it was last alive.
+
+    Costs a byte and two numbers per weight: mask, retained value, and the mask as a number (a
+    multiplication by it is much faster than any operation on bools). Layers without a pruned
+    weight take no time.
+    """
+
+    def __init__(self, weights: Mapping[str, nn.Parameter]) -> None:
+        """Start with every weight kept."""
+        self.weights = dict(weights)
+        self.masks = {
+            name: torch.ones_like(w, dtype=torch.bool, requires_grad=False)
+            for name, w in self.weights.items()
+        }
+        self._retained = {name: w.detach().clone() for name, w in self.weights.items()}
+        self._active: list[tuple[nn.Parameter, Tensor]] = []
+
+    def to_device(self) -> None:
+        """Follow the weights to the device, precision and memory layout they have now."""
+        for name, weight in self.weights.items():
+            self.masks[name] = torch.empty_like(weight, dtype=torch.bool).copy_(self.masks[name])
+            self._retained[name] = torch.empty_like(weight).copy_(self._retained[name])
+        self._list_active()
+
+    @torch.no_grad()
+    def dense_values(self) -> dict[str, Tensor]:
+        """Value of each weight now, or when it was last alive; not to be written to."""
+        for name, weight in self.weights.items():
+            retained = self._retained[name]
+            retained.copy_(torch.where(self.masks[name], weight, retained))
+        return self._retained
+
+    @torch.no_grad()
+    def renew(self, masks: Mapping[str, Tensor]) -> None:
+        """Put new masks on the values of the last `dense_values()`: some weights may come back."""
+        for name, mask in masks.items():
+            self.masks[name].copy_(mask)  # a copy keeps the weight's memory layout
+            self.weights[name].copy_(torch.where(self.masks[name], self._retained[name], 0))
+        self._list_active()
+
+    def mask_gradients(self) -> None:
+        """Give pruned weights a gradient of zero."""
+        found = [(w.grad, keep) for w, keep in self._active if w.grad is not None]
+        if found:
+            torch._foreach_mul_([grad for grad, _ in found], [keep for _, keep in found])
+
+    @torch.no_grad()
+    def mask_weights(self) -> None:
+        """Set pruned weights to zero, whatever an optimizer did to them."""
+        if self._active:
+            torch._foreach_mul_([w for w, _ in self._active], [keep for _, keep in self._active])
+
+    @torch.no_grad()
+    def mask_state(self, optimizer: Optimizer) -> None:
+        """Forget momentum, second moments and the like of pruned weights."""
+        for weight, keep in self._active:
+            for value in optimizer.state.get(weight, {}).values():
+                if isinstance(value, Tensor) and value.shape == weight.shape:
+                    value.mul_(keep)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Copies of masks and retained values, under `mask.NAME` and `retained.NAME`."""
+        parts = {"mask": self.masks, "retained": self._retained}
+        return {
+            f"{part}.{name}": tensor.clone()
+            for part, tensors in parts.items()
+            for name, tensor in tensors.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the tensors of `state_dict`.
+
+        Raises:
+            UserError: Names or shapes are not those of these weights; nothing is changed.
+        """
+        mine = {f"mask.{name}": tensor for name, tensor in self.masks.items()}
+        mine |= {f"retained.{name}": tensor for name, tensor in self._retained.items()}
+        wrong = set(mine) ^ set(state)
+        wrong |= {key for key in set(mine) & set(state) if mine[key].shape != state[key].shape}
+        if wrong:
+            raise UserError(f"the saved masks are of another network or target: {min(wrong)}")
+        for key, tensor in mine.items():
+            tensor.copy_(state[key])
+        self._list_active()
+
+    def _list_active(self) -> None:
+        self._active = [
+            (weight, self.masks[name].to(weight.dtype))
+            for name, weight in self.weights.items()
+            if not bool(self.masks[name].all())
+        ]

@@ -1,0 +1,84 @@
+"""Progress of long work: a rich bar on a terminal, a plain line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+__all__ = ["Progress", "say", "track"]
+
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+class Progress(Protocol):
+    """What long work reports to."""
+
+    def advance(self, amount: float = 1.0, *, note: str = "") -> None:
+        """Move on by `amount` units; `note` is shown beside the bar."""
+
+
+def say(text: str) -> None:
+    """Print one line of status to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class _Lines:
+    """Plain progress for logs: what is done, of how much, and how long is left."""
+
+    def __init__(self, description: str, total: float, done: float) -> None:
+        self._description, self._total, self._done = description, total, done
+        self._start, self._first = time.monotonic(), done
+        self._last = self._start
+
+    def advance(self, amount: float = 1.0, *, note: str = "") -> None:
+        self._done += amount
+        now = time.monotonic()
+        if now - self._last >= _SECONDS_BETWEEN_LINES or self._done >= self._total:
+            self._last = now
+            pace = (now - self._start) / max(self._done - self._first, 1e-9)
+            left = pace * max(self._total - self._done, 0.0)
+            share = self._done / max(self._total, 1e-9)
+            say(f"{self._description}: {share:4.0%}, about {left:.0f} s left {note}".rstrip())
+
+
+class _Bar:
+    """A rich bar."""
+
+    def __init__(self, description: str, total: float, done: float) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        self.bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=Console(stderr=True),
+        )
+        self._task = self.bar.add_task(description, total=total, note="")
+        self.bar.update(self._task, completed=done)
+
+    def advance(self, amount: float = 1.0, *, note: str = "") -> None:
+        self.bar.update(self._task, advance=amount, note=note)
+
+
+@contextmanager
+def track(description: str, *, total: float, done: float = 0.0) -> Iterator[Progress]:
+    """Show progress of `total` units of work, `done` of which an earlier run has finished.
+
+    Example:
+        >>> with track("pruning", total=3) as progress:
+        ...     for _ in range(3):
+        ...         progress.advance()
+    """
+    if not sys.stderr.isatty():
+        yield _Lines(description, total, done)
+        return
+    bar = _Bar(description, total, done)
+    with bar.bar:
+        yield bar

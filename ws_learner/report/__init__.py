@@ -1,0 +1,1 @@
+"""Tables, figures and the report: what was chosen, what it cost, recomputed from saved files."""

@@ -1,0 +1,143 @@
+"""What a run found, as labelled text: shared by the terminal and the Markdown report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from ws_learner.report.table import totals
+
+__all__ = [
+    "TABLE_ALIGN",
+    "TABLE_HEADS",
+    "layer_rows",
+    "percent",
+    "result_rows",
+    "title",
+    "total_row",
+]
+
+TABLE_HEADS = ("layer", "role", "shape", "weights", "chosen", "achieved", "MACs", "MACs kept")
+"""Heads of the per-layer table for people; `chosen` and `achieved` are prune ratios."""
+
+TABLE_ALIGN = ("left", "left", "right", "right", "right", "right", "right", "right")
+
+
+def title(summary: Mapping[str, Any]) -> str:
+    """One line that names the run, e.g. `resnet_at_cifar10: gradual pruning, optimal ratios`."""
+    name = str(summary.get("experiment", "network"))
+    if summary.get("learner") == "full-prec":
+        return f"{name}: dense training"
+    parts = [
+        f"{summary[key]} {word}"
+        for key, word in (("method", "method"), ("protocol", "ratios"), ("pattern", "pattern"))
+        if summary.get(key)
+    ]
+    return f"{name}: {', '.join(parts)}" if parts else name
+
+
+def result_rows(
+    summary: Mapping[str, Any], frame: pd.DataFrame | None = None
+) -> list[tuple[str, str]]:
+    """The headline results as (label, value); what the summary lacks is left out.
+
+    Args:
+        summary: The content of `summary.json`.
+        frame: The ratio table; its totals add counts of weights.
+    """
+    rows = [
+        ("dense accuracy (test)", percent(summary.get("dense_accuracy"))),
+        ("sparse accuracy (test)", percent(summary.get("sparse_accuracy"))),
+        ("change", _points(summary)),
+        ("dense accuracy (select)", percent(summary.get("dense_select_accuracy"))),
+        ("sparse accuracy (select)", percent(summary.get("sparse_select_accuracy"))),
+        ("target prune ratio", _share(summary.get("target_prune_ratio"))),
+        ("achieved prune ratio", _share(summary.get("achieved_prune_ratio"))),
+        ("zero weights", _zeros(frame)),
+        ("MACs, dense", _count(summary.get("dense_macs"))),
+        ("MACs, kept", _macs_kept(summary)),
+        ("roll-outs", _count(summary.get("rollouts"))),
+        ("search time", _duration(summary.get("search_seconds"))),
+        ("training time", _duration(summary.get("train_seconds"))),
+    ]
+    return [(label, value) for label, value in rows if value]
+
+
+def layer_rows(frame: pd.DataFrame) -> list[tuple[str, ...]]:
+    """One row of text per layer under `TABLE_HEADS`."""
+    return [
+        (
+            str(row.layer),
+            str(row.role),
+            str(row.shape),
+            f"{row.weights:,}",
+            f"{row.prune_ratio:.4f}",
+            f"{row.achieved:.4f}",
+            f"{row.macs:,}",
+            f"{row.macs_kept:,}",
+        )
+        for row in frame.itertuples()
+    ]
+
+
+def total_row(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The last row of the per-layer table."""
+    total = totals(frame)
+    weights = int(total["weights"])
+    planned = float((frame["prune_ratio"] * frame["weights"]).sum()) / max(weights, 1)
+    return (
+        "total",
+        "",
+        "",
+        f"{weights:,}",
+        f"{planned:.4f}",
+        f"{total['achieved_prune_ratio']:.4f}",
+        f"{total['dense_macs']:,}",
+        f"{total['kept_macs']:,}",
+    )
+
+
+def percent(value: float | None) -> str:
+    """A share in percent with two decimals, empty for None."""
+    return "" if value is None else f"{100 * value:.2f} %"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _points(summary: Mapping[str, Any]) -> str:
+    dense, sparse = summary.get("dense_accuracy"), summary.get("sparse_accuracy")
+    if dense is None or sparse is None:
+        return ""
+    return f"{100 * (sparse - dense):+.2f} points"
+
+
+def _zeros(frame: pd.DataFrame | None) -> str:
+    if frame is None:
+        return ""
+    total = totals(frame)
+    return f"{total['zeros']:,} of {total['weights']:,}"
+
+
+def _macs_kept(summary: Mapping[str, Any]) -> str:
+    dense, kept = summary.get("dense_macs"), summary.get("kept_macs")
+    if kept is None:
+        return ""
+    return f"{kept:,} ({percent(kept / dense)})" if dense else f"{kept:,}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

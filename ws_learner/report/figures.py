@@ -1,0 +1,31 @@
+"""The figures of a report: ratios per layer, the pruning schedule, the search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ws_learner.report.metrics import read_metrics
+from ws_learner.report.ratios_figure import ratios_figure
+from ws_learner.report.schedule_figure import schedule_figure
+from ws_learner.report.search_figure import search_figure
+from ws_learner.report.table import read_table
+from ws_learner.report.tidy import read_rollouts
+
+__all__ = ["draw_all", "ratios_figure", "schedule_figure", "search_figure"]
+
+
+def draw_all(run_dir: Path) -> list[Path]:
+    """Draw whatever the files of a run allow; returns the paths in `run_dir/figures`."""
+    drawn: list[Path] = []
+    for source, name, read, draw in (
+        ("ratios.csv", "ratios.svg", read_table, ratios_figure),
+        ("metrics.csv", "schedule.svg", read_metrics, schedule_figure),
+        ("rollouts.csv", "search.svg", read_rollouts, search_figure),
+    ):
+        frame = read(run_dir / source) if (run_dir / source).exists() else pd.DataFrame()
+        if not frame.empty:
+            drawn.append(run_dir / "figures" / name)
+            draw(frame, drawn[-1])
+    return drawn

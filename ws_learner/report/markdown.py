@@ -1,0 +1,206 @@
+"""`report.md`: the story of one run, told from the files in its directory and nothing else."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ws_learner.files import read_json, write_text
+from ws_learner.report.facts import (
+    TABLE_ALIGN,
+    TABLE_HEADS,
+    layer_rows,
+    percent,
+    result_rows,
+    title,
+    total_row,
+)
+from ws_learner.report.metrics import SCALARS, read_metrics
+from ws_learner.report.table import read_table
+from ws_learner.report.tidy import read_rollouts
+
+__all__ = ["write_report"]
+
+_CAPTIONS = {
+    "ratios": "Prune ratio of each layer; the dashed line is what a uniform allocation would give.",
+    "schedule": "Overall sparsity and accuracy over the optimizer steps.",
+    "search": "Reward of each roll-out and the best so far.",
+}
+
+_PICTURES = {".svg", ".png"}
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write `report.md` from the files of a finished run.
+
+    Reads `summary.json` and, where they exist, `config.yaml`, `ratios.csv`, `metrics.csv`,
+    `rollouts.csv` and `figures/`.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        UserError: The report cannot be written.
+    """
+    summary: dict[str, Any] = read_json(run_dir / "summary.json")
+    ratios = run_dir / "ratios.csv"
+    frame = read_table(ratios) if ratios.exists() else None
+    sections = [
+        f"# {title(summary)}",
+        _headline(summary),
+        _results(summary, frame),
+        _reproduce(run_dir, summary),
+        _layers(frame),
+        _figures(run_dir),
+        _search(run_dir),
+        _splits(summary),
+        _log(run_dir),
+        _surroundings(summary),
+    ]
+    path = run_dir / "report.md"
+    write_text(path, "\n\n".join(section for section in sections if section) + "\n")
+    return path
+
+
+def _headline(summary: Mapping[str, Any]) -> str:
+    dense, sparse = summary.get("dense_accuracy"), summary.get("sparse_accuracy")
+    ratio = summary.get("achieved_prune_ratio")
+    if sparse is not None and ratio is not None:
+        before = f", the dense network {dense:.2%}" if dense is not None else ""
+        return (
+            f"**With {ratio:.2%} of the weights zero the test accuracy is {sparse:.2%}{before}.**"
+        )
+    if dense is not None:
+        return f"**The dense network's test accuracy is {percent(dense)}.**"
+    return ""
+
+
+def _results(summary: Mapping[str, Any], frame: pd.DataFrame | None) -> str:
+    rows = result_rows(summary, frame)
+    return _table([("", "result"), *rows], ("left", "right")) if rows else ""
+
+
+def _table(rows: list[tuple[str, ...]], align: tuple[str, ...]) -> str:
+    """A Markdown table; the first row holds the heads. Numbers are text and stay as they are."""
+    cells = [[cell.replace("|", r"\|") for cell in row] for row in rows[1:]]
+    frame = pd.DataFrame(cells, columns=list(rows[0]))
+    return str(frame.to_markdown(index=False, disable_numparse=True, colalign=align))
+
+
+def _reproduce(run_dir: Path, summary: Mapping[str, Any]) -> str:
+    command = summary.get("command")
+    if not command:
+        return ""
+    line = command if isinstance(command, str) else shlex.join(command)
+    seed = f" The seed is {summary['seed']}." if "seed" in summary else ""
+    start = f" It started from: {summary['init']}." if summary.get("init") else ""
+    again = f"The same command shows this report again.{seed}{start}"
+    text = f"## How to reproduce it\n\n```bash\n{line}\n```\n\n{again}"
+    config = run_dir / "config.yaml"
+    if config.exists():
+        text += (
+            "\n\n<details><summary>All settings (<code>config.yaml</code>, accepted back by "
+            f"<code>--config</code>)</summary>\n\n```yaml\n{config.read_text().strip()}\n```\n\n"
+            "</details>"
+        )
+    return text
+
+
+def _layers(frame: pd.DataFrame | None) -> str:
+    if frame is None:
+        return ""
+    bold = tuple(f"**{cell}**" if cell else "" for cell in total_row(frame))
+    table = _table([TABLE_HEADS, *layer_rows(frame), bold], TABLE_ALIGN)
+    return (
+        "## Layers\n\nThe prune ratio is the share of zero weights: *chosen* by the protocol, "
+        "*achieved* counted in the saved file. MACs are multiply-accumulates of one example; "
+        f"kept are those with a nonzero weight. Exact numbers: [ratios.csv](ratios.csv).\n\n{table}"
+    )
+
+
+def _figures(run_dir: Path) -> str:
+    known = list(_CAPTIONS)
+    files = sorted(
+        (path for path in (run_dir / "figures").glob("*") if path.suffix in _PICTURES),
+        key=lambda path: (
+            known.index(path.stem) if path.stem in known else len(known),
+            path.name,
+        ),
+    )
+    blocks = []
+    for path in files:
+        caption = _CAPTIONS.get(path.stem, path.stem.replace("_", " "))
+        blocks.append(f"![{path.stem}](figures/{path.name})\n\n{caption}")
+    return "\n\n".join(["## Figures", *blocks]) if blocks else ""
+
+
+def _search(run_dir: Path) -> str:
+    path = run_dir / "rollouts.csv"
+    if not path.exists():
+        return ""
+    rollouts = read_rollouts(path)
+    if rollouts.empty:
+        return ""
+    groups = rollouts.groupby("kind", sort=False)["reward"]
+    rows = [
+        (str(kind), f"{group.size:,}", f"{group.mean():.4f}", f"{group.max():.4f}")
+        for kind, group in groups
+    ]
+    heads = ("kind", "roll-outs", "mean reward", "best reward")
+    table = _table([heads, *rows], ("left", "right", "right", "right"))
+    failed = int(rollouts["failed"].ne("").sum()) if "failed" in rollouts else 0
+    note = f"\n\n{failed} could not be scored; `rollouts.csv` says why." if failed else ""
+    return f"## Search\n\nEvery candidate is in [rollouts.csv](rollouts.csv).\n\n{table}{note}"
+
+
+def _splits(summary: Mapping[str, Any]) -> str:
+    searched, sparse = bool(summary.get("rollouts")), "sparse_accuracy" in summary
+    uses = {
+        "train": "training" + (", calibration images, batch-norm statistics" if sparse else ""),
+        "search": "the reward of each roll-out; never trained on" if searched else "",
+        "select": "accuracy while training"
+        + (", re-scoring of the best few roll-outs" if searched else "")
+        + "; never trained on",
+        "test": "the accuracies at the top; read once, at the end",
+    }
+    sizes = summary.get("split_sizes") or {}
+    heads: tuple[str, ...] = ("split", "used for")
+    align: tuple[str, ...] = ("left", "left")
+    rows: list[tuple[str, ...]] = [(name, use) for name, use in uses.items() if use]
+    if sizes:
+        heads, align = (*heads, "examples"), (*align, "right")
+        rows = [(*row, f"{sizes[row[0]]:,}" if row[0] in sizes else "") for row in rows]
+    table = _table([heads, *rows], align)
+    return f"## What was measured on which split\n\nThe splits are disjoint.\n\n{table}"
+
+
+def _log(run_dir: Path) -> str:
+    path = run_dir / "metrics.csv"
+    if not path.exists():
+        return ""
+    frame = read_metrics(path)
+    rows = [
+        (f"`{name}`", f"{frame[name].dropna().iloc[-1]:.6g}", meaning)
+        for name, meaning in SCALARS.items()
+        if name in frame and frame[name].notna().any()
+    ]
+    if not rows:
+        return ""
+    table = _table([("scalar", "last", "meaning"), *rows], ("left", "right", "left"))
+    return f"## Training log\n\n{len(frame):,} rows in [metrics.csv](metrics.csv).\n\n{table}"
+
+
+def _surroundings(summary: Mapping[str, Any]) -> str:
+    rows = [(str(name), str(value)) for name, value in (summary.get("versions") or {}).items()]
+    hardware = summary.get("hardware")
+    if isinstance(hardware, Mapping):
+        rows += [(str(name), str(value)) for name, value in hardware.items()]
+    elif hardware:
+        rows.append(("hardware", str(hardware)))
+    if not rows:
+        return ""
+    return f"## Versions and hardware\n\n{_table([('what', 'version'), *rows], ('left', 'left'))}"

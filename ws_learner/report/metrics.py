@@ -1,0 +1,170 @@
+"""The training log `metrics.csv`: one row per logged step, one column per documented scalar."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from ws_learner.errors import UserError, suggest
+from ws_learner.files import write_text
+from ws_learner.report.tidy import read_tidy
+
+__all__ = ["SCALARS", "MetricsLog", "read_metrics"]
+
+_KEYS = ("step", "epoch", "phase")
+
+SCALARS: Mapping[str, str] = {
+    "train/loss": "mean training loss per example since the last row, in nats; with distillation "
+    "it includes the weighted distillation term",
+    "train/task_loss": "the part of train/loss that comes from the labels, in nats",
+    "train/dst_loss": "the distillation term before its weight `loss_w_dst`, in nats",
+    "train/penalty": "the method's penalty as added to the loss",
+    "train/lr": "learning rate of the last step",
+    "train/accuracy": "share of training examples answered right since the last row, augmented",
+    "train/grad_norm": "2-norm of the gradient at the last step",
+    "prune/planned": "overall prune ratio the schedule asks for at this step, in [0, 1]",
+    "prune/ratio": "overall share of zero weights counted in the network, in [0, 1]",
+    "search/accuracy": "share of the search images answered right, in [0, 1]",
+    "search/loss": "mean loss on the search images, in nats",
+    "select/accuracy": "share of the select images answered right, in [0, 1]",
+    "select/loss": "mean loss on the select images, in nats",
+    "test/accuracy": "share of the test images answered right, in [0, 1]; read once, at the end",
+    "test/loss": "mean loss on the test images, in nats; read once, at the end",
+}
+"""Every scalar that may be logged, with its meaning. A new one starts with a line here."""
+
+
+class MetricsLog:
+    """Keeps `metrics.csv` tidy: fixed column order, empty where a row has no value.
+
+    A row is appended when it is logged; the whole file is rewritten, whole or not at all, only
+    when a column is new or rows are taken back. A line cut short by a crash is dropped when the
+    log is opened again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the log; an existing file is carried on.
+
+        Raises:
+            UserError: The file there is not such a log, or cannot be read or written.
+        """
+        self._path = path
+        self._rows, whole = _read(path) if path.exists() else ([], True)
+        self._columns = _columns(self._rows)
+        if not whole:
+            self._rewrite()
+
+    def log(self, row: Mapping[str, float | int | str | None]) -> None:
+        """Add one row.
+
+        Args:
+            row: `step` (int) and, where they make sense, `epoch` and `phase`; all other keys are
+                names from `SCALARS`. None and NaN leave the cell empty.
+
+        Raises:
+            ValueError: `step` is missing or a name is not documented.
+            UserError: The disk is full.
+        """
+        if "step" not in row:
+            raise ValueError("a row of metrics needs its step")
+        for name in row:
+            if name not in _KEYS and name not in SCALARS:
+                raise ValueError(f"scalar {name!r} is not documented; {suggest(name, SCALARS)}")
+        cells = {name: text for name, value in row.items() if (text := _text(value))}
+        self._rows.append(cells)
+        if set(cells) <= set(self._columns) and self._path.exists():
+            self._append(cells)
+        else:
+            self._rewrite()
+
+    def truncate_after(self, step: int, *, phase: str | None = None) -> None:
+        """Take back the rows a resumed run will write again.
+
+        Args:
+            step: The last step whose row stays.
+            phase: If given, `step` counts within this phase: rows logged before the phase began
+                stay, whatever came after it goes.
+        """
+        begin = 0
+        if phase is not None:
+            starts = (i for i, row in enumerate(self._rows) if row.get("phase") == phase)
+            begin = next(starts, len(self._rows))
+        kept = self._rows[:begin] + [
+            row
+            for row in self._rows[begin:]
+            if int(row["step"]) <= step and phase in (None, row.get("phase"))
+        ]
+        if len(kept) != len(self._rows):
+            self._rows = kept
+            self._rewrite()
+
+    def frame(self) -> pd.DataFrame:
+        """All rows, read as `read_metrics` reads them."""
+        return read_tidy(io.StringIO(_csv(self._columns, self._rows)), text=("phase",))
+
+    def _append(self, cells: Mapping[str, str]) -> None:
+        try:
+            with self._path.open("a", encoding="utf-8", newline="") as file:
+                file.write(_line(self._columns, cells))
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self._path}: {error.strerror or error}; "
+                "free space, then run the same command again"
+            ) from error
+
+    def _rewrite(self) -> None:
+        self._columns = _columns(self._rows)
+        write_text(self._path, _csv(self._columns, self._rows))
+
+
+def read_metrics(path: Path) -> pd.DataFrame:
+    """Read a `metrics.csv`: numbers with NaN where a cell is empty, phase as text."""
+    return read_tidy(path, text=("phase",))
+
+
+def _columns(rows: Iterable[Mapping[str, str]]) -> list[str]:
+    """The columns in use, in the order of `_KEYS` and `SCALARS`: the same for any row order."""
+    used = {name for row in rows for name in row}
+    return [*_KEYS, *(name for name in SCALARS if name in used)]
+
+
+def _text(value: float | int | str | None) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    # float() turns NumPy's and other subclasses' repr into plain digits.
+    return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def _line(columns: Iterable[str], cells: Mapping[str, str]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow([cells.get(name, "") for name in columns])
+    return buffer.getvalue()
+
+
+def _csv(columns: list[str], rows: Iterable[Mapping[str, str]]) -> str:
+    header = _line(columns, {name: name for name in columns})
+    return header + "".join(_line(columns, row) for row in rows)
+
+
+def _read(path: Path) -> tuple[list[dict[str, str]], bool]:
+    """The rows of an existing log, and whether its last line was whole."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}; move it away and run again") from error
+    complete = text[: text.rfind("\n") + 1]
+    reader = csv.DictReader(io.StringIO(complete))
+    columns = list(reader.fieldnames or _KEYS)
+    unknown = [name for name in columns if name not in _KEYS and name not in SCALARS]
+    if unknown or "step" not in columns:
+        raise UserError(
+            f"{path} is not a log of this program (columns {', '.join(columns)}); "
+            "move it away and run again"
+        )
+    rows = [{name: cell for name, cell in row.items() if cell} for row in reader]
+    return rows, bool(complete) and complete == text

@@ -1,0 +1,94 @@
+"""The figure of a pruning run: accuracy and sparsity over the steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ws_learner.report.figure_style import BLUE, GREY, ORANGE, canvas, quiet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["schedule_figure"]
+
+
+_RATIOS = {"prune/planned": "planned", "prune/ratio": "achieved"}
+_STYLES = {
+    "select/accuracy": {"color": BLUE, "marker": "o", "ms": 3.5, "lw": 1.6},
+    "train/accuracy": {"color": GREY, "lw": 1.0},
+    "train/loss": {"color": BLUE, "lw": 1.3},
+    "prune/planned": {"color": GREY, "lw": 1.2, "ls": "--"},
+    "prune/ratio": {"color": ORANGE, "lw": 1.8},
+}
+
+
+def schedule_figure(metrics: pd.DataFrame, path: Path) -> None:
+    """Draw accuracy (or else the loss) above, overall sparsity below, over the steps.
+
+    Args:
+        metrics: The rows of `metrics.csv`. If sparsity was logged, only the phases in which it
+            was are drawn.
+        path: The `.svg` or `.png` to write.
+    """
+    if "prune/ratio" in metrics and "phase" in metrics:
+        pruned = metrics.loc[metrics["prune/ratio"].notna(), "phase"].unique()
+        metrics = metrics[metrics["phase"].isin(pruned)] if len(pruned) else metrics
+    panels = [_quality(metrics)]
+    ratios = [(name, text) for name, text in _RATIOS.items() if _has(metrics, name)]
+    if ratios:
+        panels.append((ratios, "sparsity\n(share of zero weights)"))
+    with canvas(path, width=7.0, height=1.0 + 1.75 * len(panels)) as figure:
+        stack = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (lines, label) in zip(stack, panels, strict=True):
+            _lines(axes, metrics, lines)
+            axes.set_ylabel(label)
+        if ratios:
+            _mark_end(stack[-1], metrics[metrics[ratios[-1][0]].notna()].iloc[-1], ratios[-1][0])
+        stack[-1].set_xlabel("optimizer step")
+        figure.align_ylabels(list(stack))
+
+
+def _mark_end(axes: Axes, last: pd.Series, name: str) -> None:
+    """Write the last value of a line beside its end; the axis starts at zero."""
+    axes.annotate(
+        f"{last[name]:.4g}",
+        (last["step"], last[name]),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        fontsize=8,
+    )
+    axes.set_ylim(0, max(1.18 * axes.get_ylim()[1], 0.01))
+
+
+def _quality(metrics: pd.DataFrame) -> tuple[list[tuple[str, str]], str]:
+    lines = [
+        (name, text)
+        for name, text in (
+            ("train/accuracy", "train, augmented"),
+            ("select/accuracy", "select images"),
+        )
+        if _has(metrics, name)
+    ]
+    if lines:
+        return lines, "accuracy\n(share right)"
+    return [("train/loss", "train")] if _has(metrics, "train/loss") else [], "loss (nats)"
+
+
+def _has(metrics: pd.DataFrame, name: str) -> bool:
+    return name in metrics and bool(metrics[name].notna().any())
+
+
+def _lines(axes: Axes, metrics: pd.DataFrame, lines: list[tuple[str, str]]) -> None:
+    for name, text in lines:
+        rows = metrics[metrics[name].notna()]
+        axes.plot(rows["step"], rows[name], label=text, **_STYLES[name])  # type: ignore[arg-type]
+    quiet(axes, grid="y")
+    if len(lines) > 1:
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 0.98), ncols=len(lines), fontsize=8, borderpad=0.1
+        )

@@ -1,0 +1,96 @@
+"""The figure of a search: what each roll-out earned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ws_learner.report.figure_style import BLUE, GREEN, GREY, INK, ORANGE, canvas, quiet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["search_figure"]
+
+_KINDS = {
+    "prior": ("D", ORANGE),
+    "warm-up": ("o", GREY),
+    "agent": ("o", BLUE),
+    "final": ("s", GREEN),
+}
+_RESCORED = "select"
+
+
+def search_figure(rollouts: pd.DataFrame, path: Path, *, chosen: int | None = None) -> None:
+    """Draw the reward of each roll-out, the best so far and the one that was chosen.
+
+    Failed roll-outs, and those far below the rest, stand on the lower edge. Rows of kind `select`
+    were measured on other images: they choose, but are not drawn.
+
+    Args:
+        rollouts: The rows of `rollouts.csv`.
+        path: The `.svg` or `.png` to write.
+        chosen: Number of the chosen roll-out; by default the one whose profile did best when
+            scored again or, without re-scoring, the one with the highest reward.
+    """
+    failed = rollouts["reward"].isna() | rollouts["failed"].fillna("").ne("")
+    again = rollouts["kind"].eq(_RESCORED)
+    shown = rollouts[~again & ~failed]
+    if chosen is None:
+        chosen = _chosen(shown, rollouts[again & ~failed])
+    with canvas(path, width=7.0, height=3.4) as figure:
+        axes = figure.subplots()
+        _dots(axes, shown)
+        low = _cut(axes, shown["reward"])
+        _on_edge(axes, shown.loc[low, "rollout"], "v", GREY, "far lower")
+        _on_edge(axes, rollouts.loc[~again & failed, "rollout"], "x", INK, "failed")
+        mark = shown[shown["rollout"] == chosen]
+        ring = {"ms": 11, "mfc": "none", "mec": INK, "mew": 1.4, "ls": "none", "clip_on": False}
+        axes.plot(mark["rollout"], mark["reward"], "o", label="chosen", **ring)  # type: ignore[arg-type]
+        axes.set_xlabel("roll-out")
+        axes.set_ylabel("reward")
+        quiet(axes, grid="y")
+        axes.margins(x=0.02)
+        options = {"ncols": 8, "fontsize": 8, "handletextpad": 0.3, "columnspacing": 1.5}
+        figure.legend(loc="outside upper left", **options)
+
+
+def _chosen(shown: pd.DataFrame, again: pd.DataFrame) -> int | None:
+    """Number of the first roll-out with the profile that did best; None if all failed."""
+    ranked = again if len(again) else shown
+    if ranked.empty or shown.empty:
+        return None
+    best = ranked.loc[ranked["reward"].idxmax()]
+    profile = [name for name in shown.columns if str(name).startswith("zeros/")]
+    same = shown[(shown[profile] == best[profile]).all(axis=1)] if profile else ranked[:0]
+    numbers = (same["rollout"] if len(same) else pd.Series([best["rollout"]])).tolist()
+    return int(numbers[0])
+
+
+def _dots(axes: Axes, shown: pd.DataFrame) -> None:
+    best = shown["reward"].cummax()
+    axes.step(shown["rollout"], best, where="post", color=INK, lw=1.0, label="best so far")
+    for kind, group in shown.groupby("kind", sort=False):
+        marker, colour = _KINDS.get(str(kind), ("^", GREEN))
+        style = {"ls": "none", "color": colour, "ms": 4, "mew": 0, "alpha": 0.85}
+        axes.plot(group["rollout"], group["reward"], marker, label=str(kind), **style)  # type: ignore[arg-type]
+
+
+def _cut(axes: Axes, rewards: pd.Series[float]) -> pd.Series[bool]:
+    """Let the better half fill the height; tell which rewards lie below what is then seen."""
+    if rewards.empty:
+        return rewards.astype(bool)
+    best, middle = float(rewards.max()), float(rewards.median())
+    floor = best - 3 * (best - middle)
+    below = rewards < floor
+    if below.any():
+        axes.set_ylim(floor, best + 0.15 * (best - middle))
+    return below
+
+
+def _on_edge(axes: Axes, numbers: pd.Series[int], marker: str, colour: str, label: str) -> None:
+    if len(numbers):
+        style = {"ls": "none", "color": colour, "ms": 4.5, "transform": axes.get_xaxis_transform()}
+        axes.plot(numbers, [0.025] * len(numbers), marker, label=label, **style)  # type: ignore[arg-type]

@@ -1,0 +1,113 @@
+"""The ratio table: what was planned for each layer and what the saved weights really hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from envs.problem import IntArray, LayerRow
+from ws_learner.report.given import read_ratios
+from ws_learner.report.tidy import read_tidy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["COLUMNS", "ratio_table", "read_ratios", "read_table", "to_csv", "totals"]
+
+COLUMNS = (
+    "layer",
+    "kind",
+    "role",
+    "shape",
+    "weights",
+    "prune_ratio",
+    "achieved",
+    "macs",
+    "macs_kept",
+)
+"""Columns of `ratios.csv`, in order."""
+
+
+def ratio_table(
+    layers: Sequence[LayerRow],
+    zeros: IntArray,
+    state: Mapping[str, Tensor],
+) -> pd.DataFrame:
+    """Set the plan beside what the saved tensors hold.
+
+    Args:
+        layers: The layer table, L rows in forward order.
+        zeros: (L,) planned number of zeros of each layer.
+        state: The saved tensors by parameter name; zeros are counted here.
+
+    Returns:
+        One row per layer with the columns `COLUMNS`. `prune_ratio` is planned, `achieved` is
+        counted, both shares in [0, 1]; `macs_kept` is `macs` times the achieved density, rounded.
+
+    Raises:
+        ValueError: `zeros` has another length, or a tensor is missing or has another shape.
+    """
+    if len(zeros) != len(layers):
+        raise ValueError(f"{len(zeros)} zero counts for {len(layers)} layers")
+    rows = [
+        _row(layer, planned=int(count), kept=_count_kept(layer, state))
+        for layer, count in zip(layers, zeros, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _count_kept(layer: LayerRow, state: Mapping[str, Tensor]) -> int:
+    tensor = state.get(layer.name)
+    if tensor is None:
+        raise ValueError(f"the saved tensors have no {layer.name}")
+    if tuple(tensor.shape) != layer.shape:
+        raise ValueError(f"{layer.name} is {tuple(tensor.shape)}, the layer table: {layer.shape}")
+    return int(tensor.count_nonzero())
+
+
+def _row(layer: LayerRow, *, planned: int, kept: int) -> dict[str, object]:
+    return {
+        "layer": layer.name,
+        "kind": layer.kind,
+        "role": layer.role,
+        "shape": "x".join(map(str, layer.shape)),
+        "weights": layer.weights,
+        "prune_ratio": planned / layer.weights,
+        "achieved": (layer.weights - kept) / layer.weights,
+        "macs": layer.macs,
+        # Whole numbers throughout: exact for any network, halves go up.
+        "macs_kept": (2 * layer.macs * kept + layer.weights) // (2 * layer.weights),
+    }
+
+
+def totals(frame: pd.DataFrame) -> dict[str, int | float]:
+    """Sum the table up: weights, zeros, achieved_prune_ratio, dense_macs, kept_macs."""
+    weights = int(frame["weights"].sum())
+    # A count divided by its total and multiplied back rounds to the same count below 2**52.
+    zeros = int((frame["achieved"] * frame["weights"]).round().astype("int64").sum())
+    return {
+        "weights": weights,
+        "zeros": zeros,
+        "achieved_prune_ratio": zeros / weights if weights else 0.0,
+        "dense_macs": int(frame["macs"].sum()),
+        "kept_macs": int(frame["macs_kept"].sum()),
+    }
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """Write the table as text; the same table always gives the same bytes.
+
+    Floats are written with the fewest digits that read back as the same number.
+    """
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a run's own `ratios.csv` back, number for number.
+
+    For a file that a user hands in, see `read_ratios`.
+    """
+    return read_tidy(path, text=("layer", "kind", "role", "shape"))

@@ -1,0 +1,1 @@
+"""What a candidate costs: prune, regress, recalibrate, fine-tune, evaluate."""

@@ -1,0 +1,237 @@
+"""One roll-out: prune, regress, recalibrate, fine-tune, evaluate."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from itertools import count, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from envs.problem import FloatArray, IntArray, LayerRow, Score
+from ws_learner.data.splits import Batch, DataSplits, Split
+from ws_learner.evaluation import Loss, Metric
+from ws_learner.hardware import arithmetic
+from ws_learner.layers import parameter_of
+from ws_learner.rollout.adam import regress_by_adam
+from ws_learner.rollout.batchnorm import recalibrate
+from ws_learner.rollout.config import RolloutConfig
+from ws_learner.rollout.database import LayerDatabase
+from ws_learner.rollout.finetune import fine_tune
+from ws_learner.rollout.scoring import Examination, failed_score, reward_of
+from ws_learner.sparsity.mask import keep_largest
+from ws_learner.training import epoch_seed
+
+__all__ = ["RolloutEvaluator", "one_thread"]
+
+_CALIBRATION, _NORMS, _FINE_TUNING, _REGRESSION, _SEARCH = range(5)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run PyTorch on one CPU thread, so that sums come out the same on any number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class RolloutEvaluator:
+    """Scores candidates, each an array (L,) of zero counts over the layer table.
+
+    All images are drawn, and the dense network's answers computed, once. A score is a function of
+    the candidate alone: not of what was scored before, nor of the process. Arithmetic is float32
+    in the memory layout that suits the machine, on one CPU thread. An evaluator can be pickled
+    (with cloudpickle if loss, metric or model are defined in a script).
+
+    Args:
+        model: The dense network; copied.
+        data: `train` calibrates and fine-tunes, `search` scores.
+        layers: The L layers of its table.
+        loss: Task loss of fine-tuning.
+        metric: Score of each example.
+        config: How a candidate is treated.
+        seed: Fixes which images are used.
+        cache_dir: Where the layer database is kept; None for memory only.
+        device: `cpu` or `cuda`; None takes a GPU if there is one.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: DataSplits,
+        *,
+        layers: Sequence[LayerRow],
+        loss: Loss,
+        metric: Metric,
+        config: RolloutConfig,
+        seed: int,
+        cache_dir: Path | None,
+        device: str | None = None,
+    ) -> None:
+        self.layers, self.config = tuple(layers), config
+        self.loss, self.metric, self._seed = loss, metric, seed
+        self._arithmetic = arithmetic("fp32", device)
+        self.dense = self._arithmetic.place_model(copy.deepcopy(model)).eval()
+        for row in layers:
+            parameter_of(self.dense, row.name).requires_grad_(True)
+        self._sizes = np.array([row.weights for row in layers], dtype=np.int64)
+        size, train = config.batch_size, data.train
+        with one_thread():
+            self._norm_images = self._images(train, config.nb_smpls_bn, _NORMS)
+            self._tuning = self._batches(train, size, config.nb_iters_ft, _FINE_TUNING)
+            steps = config.nb_iters_rg if config.rg_solver == "adam" else 0
+            self._fitting = [x for x, _ in self._batches(train, size, steps, _REGRESSION)]
+            self._exam = self._examination(data.search, config.nb_iters_feval)
+            self.database = LayerDatabase.open(
+                self.dense,
+                lambda: self._images(train, config.nb_smpls_rg, _CALIBRATION),
+                layers=self.layers,
+                levels=config.levels,
+                seed=seed,
+                facts={"data": data.digest, "images": config.nb_smpls_rg, "batch": size}
+                | asdict(self._arithmetic),
+                cache_dir=cache_dir,
+            )
+
+    def on(self, split: Split) -> RolloutEvaluator:
+        """An evaluator like this one that scores on all images of another split."""
+        other = copy.copy(self)
+        with one_thread():
+            other._exam = self._examination(split, 0)
+        return other
+
+    def curves(self) -> tuple[FloatArray, FloatArray]:
+        """(K,) ratios and (L, K) relative errors of every layer, closed-form regression."""
+        with one_thread():
+            return self.database.curves()
+
+    def score(self, zeros: IntArray) -> Score:
+        """Run one candidate; if it fails twice, the worst score and the reason.
+
+        Raises:
+            ValueError: The candidate does not fit the layer table.
+        """
+        zeros = self.checked(zeros)
+        start, reason = time.perf_counter(), ""
+        for _attempt in range(2):
+            try:
+                with one_thread():
+                    score = self._score(zeros)
+                return replace(score, seconds=time.perf_counter() - start)
+            except Exception as error:  # a candidate must never end the search
+                reason = f"{type(error).__name__}: {error}"
+        return replace(failed_score(reason), seconds=time.perf_counter() - start)
+
+    def network(self, zeros: IntArray) -> nn.Module:
+        """The candidate's network as it is scored: pruned, repaired, fine-tuned, in eval mode.
+
+        Raises:
+            ValueError: The candidate does not fit the layer table.
+        """
+        zeros = self.checked(zeros)
+        with one_thread():
+            network, masks = self._prune(zeros)
+            self._fine_tune(network, masks)
+        return network
+
+    def _score(self, zeros: IntArray) -> Score:
+        network, masks = self._prune(zeros)
+        before, divergence = self._exam.mark(network)
+        accuracy = before
+        if self._tuning:
+            self._fine_tune(network, masks)
+            accuracy, divergence = self._exam.mark(network)
+        return Score(
+            reward=reward_of(accuracy, divergence, zeros, layers=self.layers, config=self.config),
+            accuracy=accuracy,
+            accuracy_before=before,
+            divergence=divergence,
+        )
+
+    def _prune(self, zeros: IntArray) -> tuple[nn.Module, list[Tensor]]:
+        """The pruned, regressed and recalibrated network, and its masks."""
+        network = copy.deepcopy(self.dense)
+        masks = []
+        by_adam = self.config.rg_solver == "adam"
+        for layer, (row, count_) in enumerate(zip(self.layers, zeros.tolist(), strict=True)):
+            weight = parameter_of(network, row.name)
+            masks.append(keep_largest(weight.abs(), count_))
+            with torch.no_grad():
+                if by_adam:
+                    weight.mul_(masks[-1])
+                else:
+                    weight.copy_(self.database.weights(layer, count_))
+        if by_adam:
+            regress_by_adam(
+                network,
+                self.dense,
+                layers=self.layers,
+                masks=masks,
+                batches=self._fitting,
+                lrn_rate=self.config.lrn_rate_rg,
+            )
+        recalibrate(network, self._norm_images)
+        return network, masks
+
+    def _fine_tune(self, network: nn.Module, masks: Sequence[Tensor]) -> None:
+        fine_tune(
+            network,
+            self._tuning,
+            loss=self.loss,
+            lrn_rate=self.config.lrn_rate_ft,
+            parameters=[parameter_of(network, row.name) for row in self.layers],
+            masks=masks,
+        )
+
+    def checked(self, zeros: IntArray) -> IntArray:
+        """The candidate as int64.
+
+        Raises:
+            ValueError: It does not fit the layer table.
+        """
+        zeros = np.asarray(zeros)
+        if zeros.shape != self._sizes.shape or not np.issubdtype(zeros.dtype, np.integer):
+            raise ValueError(
+                f"candidate of shape {zeros.shape} and type {zeros.dtype}: must be "
+                f"{len(self._sizes)} whole numbers, one per layer"
+            )
+        for row, value in zip(self.layers, zeros.tolist(), strict=True):
+            if not 0 <= value <= row.weights:
+                raise ValueError(f"{row.name}: {value} zeros is outside [0, {row.weights}]")
+        return zeros.astype(np.int64)
+
+    def _examination(self, split: Split, batches: int) -> Examination:
+        size = self.config.batch_size_eval
+        reader = split.batches(size, seed=epoch_seed(self._seed, _SEARCH))
+        chosen = islice(reader, batches if batches > 0 else None)
+        return Examination(self.dense, [self._place(b) for b in chosen], metric=self.metric)
+
+    def _images(self, split: Split, images: int, purpose: int) -> list[Tensor]:
+        """Inputs of `images` examples in batches of about equal size."""
+        if not images:
+            return []
+        size = self.config.batch_size
+        batches = self._batches(split, size, -(-images // size), purpose)
+        inputs = torch.cat([inputs for inputs, _ in batches])[:images]
+        return [self._arithmetic.place(part) for part in inputs.chunk(len(batches))]
+
+    def _batches(self, split: Split, size: int, number: int, purpose: int) -> list[Batch]:
+        """The first `number` batches in an order of its own, over as many passes as it takes."""
+        passes = (
+            split.batches(size, seed=epoch_seed(self._seed, purpose + 10 * epoch))
+            for epoch in count()
+        )
+        return [self._place(batch) for batch in islice((b for p in passes for b in p), number)]
+
+    def _place(self, batch: Batch) -> Batch:
+        inputs = self._arithmetic.place(batch[0])
+        return inputs, batch[1].to(inputs.device)

@@ -1,0 +1,134 @@
+"""A run's directory: one address per configuration, so that the same command goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ws_learner.errors import UserError
+from ws_learner.files import read_json, write_text
+
+__all__ = ["RunDir", "identity_hash"]
+
+
+def identity_hash(identity: Mapping[str, Any]) -> str:
+    """Eight hex digits of what changes the result."""
+    text = json.dumps(identity, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Names of the files in one run's directory.
+
+    Attributes:
+        path: The directory.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Resolved settings; accepted back by `--config`."""
+        return self.path / "config.yaml"
+
+    @property
+    def rollouts(self) -> Path:
+        """One row per roll-out."""
+        return self.path / "rollouts.csv"
+
+    @property
+    def ratios(self) -> Path:
+        """One row per layer: chosen and achieved ratio."""
+        return self.path / "ratios.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """Losses, rates and accuracies over steps."""
+        return self.path / "metrics.csv"
+
+    @property
+    def summary(self) -> Path:
+        """Headline numbers; there once the run is finished."""
+        return self.path / "summary.json"
+
+    @property
+    def model(self) -> Path:
+        """The result's weights."""
+        return self.path / "model.safetensors"
+
+    @property
+    def state(self) -> Path:
+        """Folder of what a resume needs."""
+        return self.path / "state"
+
+    @property
+    def finished(self) -> bool:
+        """Whether an earlier run got to its end."""
+        return self.summary.exists()
+
+    def read_summary(self) -> dict[str, Any]:
+        """The headline numbers.
+
+        Raises:
+            UserError: The run is not finished, or the folder holds no run.
+        """
+        if not self.finished:
+            raise UserError(
+                f"--run_dir {self.path}: holds no finished run (no summary.json); "
+                "name a folder under runs/, or finish the run by giving its command again"
+            )
+        summary: dict[str, Any] = read_json(self.summary)
+        return summary
+
+    def claim(self, settings: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+        """Write the settings, or check that the directory was made with the same ones.
+
+        Raises:
+            UserError: The directory belongs to a run with other settings, or to no run at all.
+        """
+        record = self.path / "identity.json"
+        wanted = json.loads(json.dumps(identity, default=str))
+        if record.exists():
+            made = read_json(record)
+            other = sorted(k for k in made.keys() | wanted.keys() if made.get(k) != wanted.get(k))
+            if other:
+                changes = ", ".join(f"{k} {made.get(k)!r} -> {wanted.get(k)!r}" for k in other)
+                raise UserError(
+                    f"--run_dir {self.path}: was made with other settings ({changes}); "
+                    "choose another folder or give those settings again"
+                )
+        elif self.path.exists() and any(p.name != ".lock" for p in self.path.iterdir()):
+            raise UserError(
+                f"--run_dir {self.path}: holds files but no run; choose an empty or new folder"
+            )
+        else:
+            write_text(record, json.dumps(wanted, indent=2, sort_keys=True) + "\n")
+        write_text(self.config, yaml.safe_dump(dict(settings), sort_keys=False))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second process out; the lock goes with the process, however it ends."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise UserError(
+                f"--run_dir {self.path}: cannot be written ({error.strerror})"
+            ) from error
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"--run_dir {self.path}: another process is at work there; wait for it"
+                ) from error
+            yield

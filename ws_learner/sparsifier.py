@@ -1,0 +1,224 @@
+"""Attach a sparse-training method to any model, any optimizer and any training loop."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from ws_learner.errors import UserError
+from ws_learner.methods.method import MethodConfig
+
+__all__ = ["Sparsifier"]
+
+
+class Sparsifier:
+    """Makes a model sparse while somebody else trains it.
+
+    The optimizer's step hooks do the work, so the training loop stays as it is. Parameters are
+    changed in place and never replaced; the model keeps its class, names and state_dict keys.
+    A step is one call of `optimizer.step()`, so gradient accumulation needs no care, and a step
+    that a gradient scaler leaves out does not count.
+
+    Example:
+        >>> from ws_learner.methods.gradual import GradualConfig
+        >>> model = nn.Linear(4, 4)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> config = GradualConfig(mask_update_step=1)
+        >>> sparsifier = Sparsifier(model, config, ratios={"weight": 0.75}, total_steps=10)
+        >>> sparsifier.attach(optimizer)
+        >>> for _ in range(10):
+        ...     loss = model(torch.randn(8, 4)).square().mean() + sparsifier.penalty()
+        ...     optimizer.zero_grad()
+        ...     loss.backward()
+        ...     optimizer.step()
+        >>> int((sparsifier.finalize().weight == 0).sum())
+        12
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        method_config: MethodConfig,
+        *,
+        zeros: Mapping[str, int] | None = None,
+        ratios: Mapping[str, float] | None = None,
+        total_steps: int,
+    ) -> None:
+        """Plan the pruning; nothing happens before `attach`.
+
+        Args:
+            model: On any device; it may move until `attach`.
+            method_config: E.g. a `GradualConfig`.
+            zeros: Parameter name -> final number of zeros; 0 leaves a layer alone, at no cost.
+            ratios: Instead of `zeros`: parameter name -> share of zeros in [0, 1]. All layers
+                together get round(sum of ratio x weights) zeros, split by largest remainder.
+            total_steps: Optimizer steps of the whole training.
+
+        Raises:
+            UserError: A name, count or share does not fit the model, or the method's schedule
+                does not fit the steps.
+        """
+        if (zeros is None) == (ratios is None):
+            raise ValueError("give either zeros or ratios")
+        self._sizes = _sizes(model, zeros if ratios is None else ratios)
+        targets = (
+            _check(zeros or {}, self._sizes) if ratios is None else _split(ratios, self._sizes)
+        )
+        self.model, self._step = model, 0
+        self._pruned = {name: count for name, count in targets.items() if count}
+        self._method = method_config.build(model, zeros=self._pruned, total_steps=total_steps)
+        self._handles: list[RemovableHandle] = []
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done under this sparsifier."""
+        return self._step
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """Parameter name -> bool mask, True = kept, of every layer whose target is not 0."""
+        return dict(self._method.masks)
+
+    def planned_ratio(self, step: int | None = None) -> float:
+        """Share of zeros planned at `step` (default: now), over all weights of all layers given."""
+        planned = self._method.planned_zeros(self._step if step is None else step)
+        return sum(planned.values()) / sum(self._sizes.values())
+
+    def attach(self, optimizer: Optimizer) -> None:
+        """Follow `optimizer` from now on.
+
+        Raises:
+            ValueError: Already attached, or the optimizer lacks a parameter that is to be pruned.
+        """
+        if self._handles:
+            raise ValueError("this sparsifier is attached to an optimizer already; detach() first")
+        known = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
+        lacking = [name for name in self._pruned if id(parameters[name]) not in known]
+        if lacking:
+            raise ValueError(
+                f"the optimizer lacks {len(lacking)} of the parameters to prune, first "
+                f"{lacking[0]}: build it from this very model's parameters, then attach"
+            )
+        self._method.attach(optimizer, self._step)
+        self._handles = [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+
+    def detach(self) -> None:
+        """Let the optimizer go; what is pruned stays zero only until its next step."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def mask_gradients(self) -> None:
+        """Edit the gradients now rather than when the optimizer steps; for gradient clipping."""
+        self._method.before_step()
+
+    def penalty(self) -> Tensor:
+        """Scalar to add to the loss; zero where the method has none."""
+        return self._method.penalty()
+
+    def finalize(self) -> nn.Module:
+        """Detach, check the exact number of zeros and return the model, an ordinary one again.
+
+        Raises:
+            UserError: Training ended before the method was through.
+        """
+        self._method.finish(self._step)
+        self.detach()
+        return self.model
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Tensors only: the step and what the method remembers.
+
+        With the model's and the optimizer's own state, training goes on as if never interrupted.
+        """
+        return {"step": torch.tensor(self._step), **self._method.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over a `state_dict` of the same model, targets and method.
+
+        Raises:
+            UserError: The state is of another network, or not of a sparsifier.
+        """
+        rest = dict(state)
+        if "step" not in rest:
+            raise UserError("this is no state of a Sparsifier: `step` is missing")
+        step = int(rest.pop("step"))
+        self._method.load_state_dict(rest)
+        self._step = step
+
+    def _before_step(
+        self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        self._method.before_step()
+        closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
+        if closure is None:
+            return None
+
+        def masked_closure() -> Any:  # it makes new gradients, after this hook
+            loss = closure()
+            self._method.before_step()
+            return loss
+
+        return args[:1], {**kwargs, "closure": masked_closure}
+
+    def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
+        self._step += 1
+        self._method.after_step(optimizer, self._step)
+
+
+def _sizes(model: nn.Module, given: Mapping[str, object] | None) -> dict[str, int]:
+    """Look up the number of weights of each parameter named."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    if not given:
+        raise UserError("no layer to prune was named")
+    sizes: dict[str, int] = {}
+    seen: dict[int, str] = {}
+    for name in given:
+        if name not in parameters:
+            near = difflib.get_close_matches(name, parameters, n=3, cutoff=0.4)
+            hint = (
+                f"did you mean {' or '.join(near)}?" if near else f"e.g. {next(iter(parameters))}"
+            )
+            raise UserError(
+                f"prune ratio for {name!r}: the model has no such parameter; {hint} "
+                f"({len(parameters)} parameters)"
+            )
+        twin = seen.setdefault(id(parameters[name]), name)
+        if twin != name:
+            raise UserError(f"prune ratios for {twin} and {name}: they are one shared parameter")
+        sizes[name] = parameters[name].numel()
+    return sizes
+
+
+def _check(zeros: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, int]:
+    targets = {name: operator.index(count) for name, count in zeros.items()}
+    for name, count in targets.items():
+        if not 0 <= count <= sizes[name]:
+            raise UserError(f"{count} zeros for {name}: allowed are 0 to {sizes[name]}")
+    return targets
+
+
+def _split(ratios: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, int]:
+    """Round shares to counts by largest remainder; among equal ones the first layer gains."""
+    for name, ratio in ratios.items():
+        if not 0 <= ratio <= 1:
+            raise UserError(f"prune ratio {ratio} for {name}: allowed are 0 to 1")
+    wanted = {name: ratio * sizes[name] for name, ratio in ratios.items()}
+    counts = {name: math.floor(value) for name, value in wanted.items()}
+    left = round(sum(wanted.values())) - sum(counts.values())
+    by_remainder = sorted(wanted, key=lambda name: counts[name] - wanted[name])
+    for name in by_remainder[:left]:
+        counts[name] += 1
+    return counts

@@ -1,0 +1,101 @@
+"""From a profile to a sparse network: training with a method attached."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ws_learner.callbacks import Metrics
+from ws_learner.config import WeightSparseConfig
+from ws_learner.distillation import DistillationLoss
+from ws_learner.evaluation import Loss
+from ws_learner.fit import Fit
+from ws_learner.methods.gradual import GradualConfig
+from ws_learner.sparsifier import Sparsifier
+from ws_learner.training import Callback, Criterion, Trainer
+
+__all__ = ["make_criterion", "reinitialised", "sparsify"]
+
+
+class _Prune(Callback):
+    """Attaches a sparsifier to the run and reports the sparsity it reaches."""
+
+    def __init__(self, sparsifier: Sparsifier, metrics: Metrics) -> None:
+        self._sparsifier, self._metrics = sparsifier, metrics
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Before anything is restored: the hooks belong to this optimizer."""
+        self._sparsifier.attach(trainer.optimizer)
+
+    def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
+        """Tell the log how sparse the network is now."""
+        self._metrics.ratio = self._sparsifier.planned_ratio()
+
+
+def gradual_config(config: WeightSparseConfig) -> GradualConfig:
+    """The method's own settings."""
+    return GradualConfig(
+        prune_ratio_exp=config.ws_prune_ratio_exp,
+        iter_ratio_beg=config.ws_iter_ratio_beg,
+        iter_ratio_end=config.ws_iter_ratio_end,
+        mask_update_step=config.ws_mask_update_step,
+    )
+
+
+def make_criterion(
+    loss: Loss, *, teacher: nn.Module | None, config: WeightSparseConfig
+) -> Criterion:
+    """The task loss, with the distillation term if asked for."""
+    if config.enbl_dst and teacher is not None:
+        return DistillationLoss(
+            loss, teacher, weight=config.loss_w_dst, temperature=config.tempr_dst
+        )
+
+    def criterion(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
+        return loss(outputs, targets)
+
+    return criterion
+
+
+def reinitialised(model: nn.Module, *, seed: int) -> nn.Module:
+    """A copy with fresh weights: every module's own `reset_parameters`, under `seed`."""
+    fresh = copy.deepcopy(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in fresh.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    return fresh
+
+
+def sparsify(
+    model: nn.Module, zeros: Mapping[str, int], *, fit: Fit, config: WeightSparseConfig
+) -> tuple[nn.Module, float]:
+    """Train `model` in place until each tensor in `zeros` has exactly so many zeros.
+
+    Args:
+        model: Where training starts.
+        zeros: Zero count of each prunable tensor, by parameter name.
+        fit: The training run.
+        config: Schedule of the pruning.
+
+    Returns:
+        The same network, with plain sparse weights, and the seconds that training took.
+
+    Raises:
+        UserError: The ramp does not fit the number of steps.
+    """
+    total = fit.recipe.total_steps(len(fit.data.train))
+    sparsifier = Sparsifier(model, gradual_config(config), zeros=zeros, total_steps=total)
+    metrics = fit.metrics()
+    seconds = fit.run(
+        model,
+        before=[_Prune(sparsifier, metrics)],
+        also={"sparsifier": sparsifier},
+        metrics=metrics,
+    )
+    return sparsifier.finalize(), seconds

@@ -1,0 +1,107 @@
+"""Schedules: which share of the way to its target a layer has come at an optimizer step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ws_learner.errors import UserError
+
+__all__ = ["PolynomialSchedule", "check_ratios"]
+
+
+@dataclass(frozen=True)
+class PolynomialSchedule:
+    """Rise from 0 to 1 between two steps, fast at first (Zhu & Gupta 2017, section 3).
+
+    share(t) = 1 - (1 - (t - t_b) / (t_e - t_b)) ** exponent for t in [t_b, t_e].
+
+    Attributes:
+        begin_step: t_b, at least 0; the share is 0 up to here.
+        end_step: t_e, above t_b; the share is exactly 1 from here on.
+        exponent: Above 0; 1 is a straight line, 3 the usual cubic.
+
+    Raises:
+        ValueError: A value is outside its range.
+    """
+
+    begin_step: int
+    end_step: int
+    exponent: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.begin_step < self.end_step:
+            raise ValueError(
+                f"a ramp from step {self.begin_step} to step {self.end_step}: "
+                "needs 0 <= begin < end"
+            )
+        if not 0 < self.exponent < math.inf:
+            raise ValueError(f"exponent {self.exponent} must be positive and finite")
+
+    def share(self, step: int) -> float:
+        """Share of the final sparsity planned after `step` optimizer steps, in [0, 1]."""
+        if step <= self.begin_step:
+            return 0.0
+        if step >= self.end_step:
+            return 1.0
+        left = 1.0 - (step - self.begin_step) / (self.end_step - self.begin_step)
+        return float(1.0 - left**self.exponent)
+
+    def update_steps(self, every: int) -> tuple[int, ...]:
+        """Steps after which masks are renewed: t_b, t_b + every, ..., and always t_e itself."""
+        if every < 1:
+            raise ValueError(f"mask updates every {every} steps: needs at least 1")
+        return (*range(self.begin_step, self.end_step, every), self.end_step)
+
+    def is_update(self, step: int, every: int) -> bool:
+        """True if `step` is one of `update_steps(every)`."""
+        inside = self.begin_step <= step < self.end_step
+        return (inside and (step - self.begin_step) % every == 0) or step == self.end_step
+
+    @classmethod
+    def from_ratios(
+        cls,
+        total_steps: int,
+        ws_iter_ratio_beg: float,
+        ws_iter_ratio_end: float,
+        exponent: float = 3.0,
+    ) -> PolynomialSchedule:
+        """Place the ramp by shares of all optimizer steps: t_b and t_e are rounded down.
+
+        Args:
+            total_steps: Optimizer steps of the whole training.
+            ws_iter_ratio_beg: Share at which the ramp begins, in [0, 1).
+            ws_iter_ratio_end: Share at which it ends, above the begin, at most 1.
+            exponent: See the class.
+
+        Raises:
+            UserError: The shares are out of order, or leave no step for the ramp.
+        """
+        check_ratios(ws_iter_ratio_beg, ws_iter_ratio_end)
+        begin, end = (_floor(total_steps, r) for r in (ws_iter_ratio_beg, ws_iter_ratio_end))
+        if begin >= end:
+            raise UserError(
+                f"a training of {total_steps} steps has no step between --ws_iter_ratio_beg "
+                f"{ws_iter_ratio_beg} and --ws_iter_ratio_end {ws_iter_ratio_end}: "
+                "raise --nb_epochs or move the two ratios apart"
+            )
+        return cls(begin, end, exponent)
+
+
+def check_ratios(ws_iter_ratio_beg: float, ws_iter_ratio_end: float) -> None:
+    """Refuse shares that no training, however long, could hold a ramp between.
+
+    Raises:
+        UserError: Not 0 <= ws_iter_ratio_beg < ws_iter_ratio_end <= 1.
+    """
+    if not 0 <= ws_iter_ratio_beg < ws_iter_ratio_end <= 1:
+        raise UserError(
+            f"--ws_iter_ratio_beg {ws_iter_ratio_beg} and --ws_iter_ratio_end "
+            f"{ws_iter_ratio_end}: allowed are 0 <= beginning < end <= 1"
+        )
+
+
+def _floor(total: int, ratio: float) -> int:
+    # The decimal the user wrote: 100 * 0.29 is 28.999... in binary, and would round down to 28.
+    return math.floor(Fraction(repr(float(ratio))) * total)

@@ -1,0 +1,21 @@
+"""Versions of the libraries that a result depends on."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+__all__ = ["versions"]
+
+_LIBRARIES = ("torch", "numpy", "gymnasium", "stable-baselines3", "pandas")
+
+
+def versions() -> dict[str, str]:
+    """Library -> version, and Python's."""
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
