@@ -222,13 +222,16 @@ def _refuse_unknown(words: Sequence[str], names: set[str]) -> None:
 
 def _one_line(box: str) -> str:
     """The first section of tyro's message, without its frame and with the nearest choice."""
-    lines = []
-    for line in box.splitlines()[1:]:
-        text = line.strip("│╭╮╰╯ ")
-        if text.startswith("─"):
-            break
-        lines.append(text)
-    message = re.sub(r"^Error parsing [a-z]+: ", "", " ".join(lines))
+    sections: list[list[str]] = [[]]
+    for line in box.splitlines():
+        text = line.strip("│| ")
+        if not text.strip("─-"):
+            sections.append([])
+        elif not text.startswith(("╭", "╰")):
+            sections[-1].append(text)
+    # Where the frame cannot be drawn, the title has a section of its own.
+    lines = sections[0 if box.startswith("╭") else 1]
+    message = re.sub(r"^Error parsing (?:[a-z]+: )?", "", " ".join(lines))
     choice = re.match(r"invalid choice '(.*)' for argument '(--\w+)'.*\((.*)\)", message)
     if not choice:
         return message

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -38,9 +40,8 @@ def test_more_action_is_more_pruning(action_map: ActionMap, actions: list[float]
     actions.sort()
     ratios = [action_map.ratio(a, 0) for a in actions]
     assert all(0 <= r <= 1 for r in ratios)
-    for (a, b), (r, s) in zip(
-        zip(actions, actions[1:], strict=False), zip(ratios, ratios[1:], strict=False), strict=True
-    ):
+    pairs = zip(itertools.pairwise(actions), itertools.pairwise(ratios), strict=True)
+    for (a, b), (r, s) in pairs:
         flat_low = action_map.lower[0] == action_map.prior[0] and a < 0
         flat_high = action_map.upper[0] == action_map.prior[0] and b > 0
         if flat_low or flat_high:

@@ -292,10 +292,14 @@ def test_without_an_npm_client_the_reason_is_said(tmp_path, monkeypatch):
 
 def test_the_real_images_have_the_published_mean_and_deviation():
     arrays = cifar10_arrays()
-    pixels = arrays["train_images"].reshape(-1, 3)
-    mean = pixels.mean(axis=0, dtype=np.float64) / 255
-    square = np.square(pixels, dtype=np.uint16).mean(axis=0, dtype=np.float64) / 255**2
-    deviation = np.sqrt(square - mean**2)
+    total, squares = np.zeros(3), np.zeros(3)
+    for images in np.split(arrays["train_images"].reshape(50_000, 3072), 10):
+        total += images.sum(axis=0, dtype=np.uint32).reshape(1024, 3).sum(axis=0)
+        squared = np.square(images, dtype=np.uint16).sum(axis=0, dtype=np.uint32)
+        squares += squared.reshape(1024, 3).sum(axis=0)
+    pixels = 50_000 * 1024
+    mean = total / pixels / 255
+    deviation = np.sqrt(squares / pixels / 255**2 - mean**2)
     np.testing.assert_allclose(mean, [0.49139968, 0.48215841, 0.44653091], atol=5e-7)
     np.testing.assert_allclose(deviation, [0.24703223, 0.24348513, 0.26158784], atol=5e-7)
     np.testing.assert_allclose((MEAN, STD), (mean, deviation), atol=5e-7)

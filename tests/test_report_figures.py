@@ -140,7 +140,7 @@ def test_rescored_rows_choose_by_profile_but_are_not_drawn(tmp_path: Path):
 
 
 def test_a_hopeless_rollout_does_not_squeeze_the_others(tmp_path: Path):
-    search_figure(_rollouts(reward=[-0.3, -900.0, -0.5, -0.1, np.nan, -0.2]), tmp_path / "s.svg")
+    search_figure(_rollouts(reward=[-0.6, -900.0, -0.5, -0.1, np.nan, -0.2]), tmp_path / "s.svg")
     texts = _texts(tmp_path / "s.svg")
     assert "far lower" in texts
     assert not any("800" in text for text in texts)

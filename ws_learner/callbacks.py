@@ -11,11 +11,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ws_learner.data.splits import Split
 from ws_learner.errors import UserError
 from ws_learner.evaluation import Metric, evaluate
-from ws_learner.files import write_with
 from ws_learner.progress import Progress
 from ws_learner.report.metrics import MetricsLog
+from ws_learner.state import load_state_file, save_state_file
 from ws_learner.training import Callback, Trainer
 
 __all__ = ["Checkpoint", "Metrics", "ShowProgress", "Stateful"]
@@ -50,7 +51,7 @@ class Checkpoint(Callback):
         """Go on from the checkpoint, if there is one."""
         if not self._path.exists():
             return
-        state = torch.load(self._path, weights_only=True, map_location="cpu")
+        state = load_state_file(self._path)
         trainer.model.load_state_dict(state["model"])
         trainer.optimizer.load_state_dict(state["optimizer"])
         trainer.step, trainer.seconds = state["step"], state["seconds"]
@@ -76,62 +77,72 @@ class Checkpoint(Callback):
             "seconds": trainer.seconds,
             "rng": torch.get_rng_state(),
         } | {name: part.state_dict() for name, part in self._also.items()}
-        write_with(self._path, lambda temporary: torch.save(state, temporary))
+        save_state_file(self._path, state)
         self._last = time.monotonic()
 
 
 class Metrics(Callback):
-    """Logs the mean loss of every `every` steps and an accuracy after each epoch."""
+    """Logs the mean loss of every `every` steps and an accuracy after each epoch.
+
+    Comes before the checkpoint and is part of it, so a resumed run logs the same rows.
+    """
 
     def __init__(
-        self, log: MetricsLog, *, phase: str, metric: Metric, every: int = 50, split: Any = None
+        self,
+        log: MetricsLog,
+        *,
+        phase: str,
+        metric: Metric,
+        every: int = 50,
+        split: Split | None = None,
     ) -> None:
         """Log under `phase`; `split`, if given, is evaluated after each epoch."""
         self._log, self._phase, self._metric = log, phase, metric
         self._every, self._split = every, split
         self._sum, self._count = torch.zeros(()), 0
+        self._opened = False
         self.ratio: float | None = None
 
-    def on_start(self, trainer: Trainer) -> None:
-        """Forget rows that were logged after the checkpoint from which the run goes on."""
-        self._log.truncate_after(trainer.step, phase=self._phase)
+    def state_dict(self) -> dict[str, Any]:
+        """The losses since the last row."""
+        return {"sum": self._sum, "count": self._count}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self._sum, self._count = state["sum"], state["count"]
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
-        """Add to the mean; log it when it is time."""
+        """Add to the mean; write a row when it is time."""
+        if not self._opened:  # rows beyond the checkpoint from which this run goes on
+            self._log.truncate_after(trainer.step - 1, phase=self._phase)
+            self._opened = True
         self._sum = self._sum + loss.float().cpu()
         self._count += 1
-        if trainer.step % self._every == 0 or trainer.step == trainer.total_steps:
-            self._write(trainer)
+        last = trainer.step == trainer.total_steps
+        if last or trainer.step % self._every == 0:
+            self._log_loss(trainer)
+        if self._split is not None and (last or trainer.step % trainer.steps_per_epoch == 0):
+            value = evaluate(
+                trainer.model, self._split, self._metric, arithmetic=trainer.arithmetic
+            )
+            self._row(trainer, {"select/accuracy": value})
 
-    def _write(self, trainer: Trainer) -> None:
+    def _log_loss(self, trainer: Trainer) -> None:
         mean = float(self._sum) / self._count
         if not math.isfinite(mean):
             raise UserError(
                 f"the training loss is {mean} at step {trainer.step}: "
                 f"lower --lrn_rate (now {trainer.recipe.lrn_rate})"
             )
-        rate = trainer.optimizer.param_groups[0]["lr"]
-        values = {"train/loss": mean, "train/lr": rate}
+        values = {"train/loss": mean, "train/lr": trainer.optimizer.param_groups[0]["lr"]}
         if self.ratio is not None:
             values["prune/ratio"] = self.ratio
         self._row(trainer, values)
         self._sum, self._count = torch.zeros(()), 0
 
     def _row(self, trainer: Trainer, values: Mapping[str, float]) -> None:
-        place: dict[str, float | int | str] = {
-            "step": trainer.step,
-            "epoch": trainer.epoch,
-            "phase": self._phase,
-        }
-        self._log.log({**place, **values})
-
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        """Log the accuracy on the held-out split."""
-        if self._split is not None:
-            value = evaluate(
-                trainer.model, self._split, self._metric, arithmetic=trainer.arithmetic
-            )
-            self._row(trainer, {"select/accuracy": value})
+        row: dict[str, float | int | str] = {"step": trainer.step, "epoch": trainer.epoch}
+        self._log.log({**row, "phase": self._phase, **values})
 
 
 class ShowProgress(Callback):

@@ -62,6 +62,7 @@ class Fit:
             also: More state for the checkpoint.
             metrics: Replaces the usual metrics callback.
         """
+        metrics = metrics or self.metrics()
         total = self.recipe.total_steps(len(self.data.train))
         with track(f"{self.phase} training", total=total) as progress:
             trainer = Trainer(
@@ -73,8 +74,8 @@ class Fit:
                 seed=self.seed,
                 callbacks=[
                     *before,
-                    Checkpoint(self.checkpoint, also=also),
-                    metrics or self.metrics(),
+                    metrics,
+                    Checkpoint(self.checkpoint, also={"metrics": metrics, **(also or {})}),
                     ShowProgress(progress),
                 ],
             )

@@ -30,9 +30,6 @@ class Callback:
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
         """After an optimizer step; `trainer.step` counts it already."""
 
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        """After the last step of an epoch, and after the last step of the run."""
-
     def on_end(self, trainer: Trainer) -> None:
         """After the run."""
 
@@ -120,8 +117,6 @@ class Trainer:
                 callback.on_step_end(self, loss)
             if self.step >= self.total_steps:
                 break
-        for callback in self.callbacks:
-            callback.on_epoch_end(self)
 
     def _epoch_batches(self) -> Iterator[Batch]:
         epoch, skip = divmod(self.step, self.steps_per_epoch)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import torch
 
 from agents.ddpg_agent import DDPGAgent, transitions
 from agents.ddpg_config import DDPGConfig
@@ -17,8 +14,9 @@ from envs.episode import Walk, replay, walk
 from envs.features import FEATURES
 from envs.problem import AllocationProblem, IntArray, Score
 from ws_learner.allocation.history import Rollout, best, frame, from_plain, to_plain
-from ws_learner.files import write_bytes, write_text
+from ws_learner.files import write_text
 from ws_learner.progress import track
+from ws_learner.state import load_state_file, save_state_file
 
 __all__ = ["OptimalSearch"]
 
@@ -110,18 +108,14 @@ class OptimalSearch:
 
     def _save(self) -> None:
         """Agent and history in one file, so that they can never be of different rounds."""
-        buffer = io.BytesIO()
-        torch.save(
-            {"agent": self._agent.state_bytes(), "history": json.dumps(to_plain(self.history))},
-            buffer,
-        )
-        write_bytes(self.state, buffer.getvalue())
+        history = json.dumps(to_plain(self.history))
+        save_state_file(self.state, {"agent": self._agent.state_bytes(), "history": history})
         self._write_table()
 
     def _resume(self) -> None:
         if not self.state.exists():
             return
-        saved = torch.load(self.state, weights_only=True)
+        saved = load_state_file(self.state)
         self._agent.restore(saved["agent"])
         self.history = from_plain(json.loads(saved["history"]))
         self._write_table()

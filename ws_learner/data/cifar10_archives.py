@@ -101,7 +101,7 @@ def _from_pickles(read: Callable[[str], bytes]) -> Arrays:
     return {
         "train_images": np.concatenate(images[:-1]),
         "train_labels": np.concatenate(labels[:-1]),
-        "test_images": np.ascontiguousarray(images[-1]),
+        "test_images": images[-1],
         "test_labels": labels[-1],
     }
 

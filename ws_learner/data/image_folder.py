@@ -52,7 +52,7 @@ def load_image_folder(
     Raises:
         UserError: Folders or images are missing, or the two parts have different classes.
     """
-    processes = min(4, os.cpu_count() or 1) if workers is None else workers
+    processes = min(4, _cores()) if workers is None else workers
     if image_size < 1:
         raise UserError(f"image_size = {image_size}: give 1 pixel or more")
     try:
@@ -95,6 +95,13 @@ def load_image_folder(
         select=splits[2],
         train=splits[3],
     )
+
+
+def _cores() -> int:
+    """Cores this process may use, which in a container are fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _find(data_dir: Path) -> tuple[Listing, Listing]:

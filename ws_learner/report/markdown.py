@@ -145,15 +145,18 @@ def _search(run_dir: Path) -> str:
     rollouts = read_rollouts(path)
     if rollouts.empty:
         return ""
-    groups = rollouts.groupby("kind", sort=False)["reward"]
+    rewards = rollouts["reward"].where(rollouts["failed"].eq(""))
     rows = [
         (str(kind), f"{group.size:,}", f"{group.mean():.4f}", f"{group.max():.4f}")
-        for kind, group in groups
+        for kind, group in rewards.groupby(rollouts["kind"], sort=False)
     ]
     heads = ("kind", "roll-outs", "mean reward", "best reward")
     table = _table([heads, *rows], ("left", "right", "right", "right"))
-    failed = int(rollouts["failed"].ne("").sum()) if "failed" in rollouts else 0
-    note = f"\n\n{failed} could not be scored; `rollouts.csv` says why." if failed else ""
+    failed = int(rollouts["failed"].ne("").sum())
+    note = ""
+    if rollouts["kind"].eq("select").any():
+        note += "\n\nRows of kind `select` are the best few, scored again on the select images."
+    note += f"\n\n{failed} could not be scored; `rollouts.csv` says why." if failed else ""
     return f"## Search\n\nEvery candidate is in [rollouts.csv](rollouts.csv).\n\n{table}{note}"
 
 

@@ -43,7 +43,7 @@ def search_figure(rollouts: pd.DataFrame, path: Path, *, chosen: int | None = No
     with canvas(path, width=7.0, height=3.4) as figure:
         axes = figure.subplots()
         _dots(axes, shown)
-        low = _cut(axes, shown["reward"])
+        low = _cut(axes, shown)
         _on_edge(axes, shown.loc[low, "rollout"], "v", GREY, "far lower")
         _on_edge(axes, rollouts.loc[~again & failed, "rollout"], "x", INK, "failed")
         mark = shown[shown["rollout"] == chosen]
@@ -62,11 +62,10 @@ def _chosen(shown: pd.DataFrame, again: pd.DataFrame) -> int | None:
     ranked = again if len(again) else shown
     if ranked.empty or shown.empty:
         return None
-    best = ranked.loc[ranked["reward"].idxmax()]
+    best = ranked.sort_values("reward", ascending=False, kind="stable").iloc[0]
     profile = [name for name in shown.columns if str(name).startswith("zeros/")]
     same = shown[(shown[profile] == best[profile]).all(axis=1)] if profile else ranked[:0]
-    numbers = (same["rollout"] if len(same) else pd.Series([best["rollout"]])).tolist()
-    return int(numbers[0])
+    return int(best["rollout"] if same.empty else same["rollout"].iloc[0])
 
 
 def _dots(axes: Axes, shown: pd.DataFrame) -> None:
@@ -78,15 +77,17 @@ def _dots(axes: Axes, shown: pd.DataFrame) -> None:
         axes.plot(group["rollout"], group["reward"], marker, label=str(kind), **style)  # type: ignore[arg-type]
 
 
-def _cut(axes: Axes, rewards: pd.Series[float]) -> pd.Series[bool]:
-    """Let the better half fill the height; tell which rewards lie below what is then seen."""
+def _cut(axes: Axes, shown: pd.DataFrame) -> pd.Series[bool]:
+    """Keep the better half legible; tell which rewards lie below what is then seen."""
+    rewards = shown["reward"]
     if rewards.empty:
         return rewards.astype(bool)
     best, middle = float(rewards.max()), float(rewards.median())
-    floor = best - 3 * (best - middle)
-    below = rewards < floor
+    priors = rewards[shown["kind"].eq("prior")]
+    floor = min([best - 6 * (best - middle), *priors.tolist()])
+    below: pd.Series[bool] = rewards < floor
     if below.any():
-        axes.set_ylim(floor, best + 0.15 * (best - middle))
+        axes.set_ylim(floor - 0.05 * (best - floor), best + 0.05 * (best - floor))
     return below
 
 

@@ -69,14 +69,15 @@ class LayerDatabase:
         self.grams = tuple(grams)
         self._weights = tuple(weight.detach().clone() for weight in weights)
         self._levels = np.asarray(levels, dtype=np.float64)
-        self._ridge, self._memory, self._held = ridge, memory, 0
+        self._ridge, self._memory = ridge, memory
+        self.held = 0  # bytes of solved weights
         self._solvers: dict[int, LayerRegression] = {}
         self._solved: OrderedDict[tuple[int, int], Tensor] = OrderedDict()
         self._errors: FloatArray | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy in another process starts with the Gram matrices and solves again."""
-        return self.__dict__ | {"_solvers": {}, "_solved": OrderedDict(), "_held": 0}
+        return self.__dict__ | {"_solvers": {}, "_solved": OrderedDict(), "held": 0}
 
     def weights(self, layer: int, zeros: int) -> Tensor:
         """The layer's weight with its `zeros` smallest pruned and the rest regressed.
@@ -120,9 +121,9 @@ class LayerDatabase:
 
     def _keep(self, key: tuple[int, int], weight: Tensor) -> None:
         self._solved[key] = weight
-        self._held += weight.nbytes
-        while self._held > self._memory and len(self._solved) > 1:
-            self._held -= self._solved.popitem(last=False)[1].nbytes
+        self.held += weight.nbytes
+        while self.held > self._memory and len(self._solved) > 1:
+            self.held -= self._solved.popitem(last=False)[1].nbytes
 
     @classmethod
     def open(

@@ -121,8 +121,9 @@ def _conv_inputs(
         patches = patches.unfold(2 + axis, extent, module.stride[axis])[..., ::dilation]
     shape = patches.shape[2 : 2 + dims]
     chosen = _choose(shape.numel(), positions, generator).to(inputs.device)
-    places: tuple[Tensor, ...] = torch.unravel_index(chosen, shape)
-    taken = patches[:, :, *places].flatten(3)  # (B, C, P, kernel)
+    index: tuple[slice | Tensor, ...] = (slice(None), slice(None))
+    index += tuple(torch.unravel_index(chosen, shape))
+    taken = patches[index].flatten(3)  # (B, C, P, kernel)
     batch, channels, count, size = taken.shape
     split = taken.reshape(batch, module.groups, channels // module.groups, count, size)
     return split.permute(1, 0, 3, 2, 4).reshape(module.groups, batch * count, -1)

@@ -1,0 +1,154 @@
+"""What a user types: flags, config files, experiment names, and every kind of bad input."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiments.flags import parse
+from experiments.run import main
+from ws_learner.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+DIGITS = str(ROOT / "tests" / "support" / "digits_experiment.py")
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(words) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet_at_cifar10",
+        "experiments/resnet_at_cifar10.py",
+        "nets/resnet_at_cifar10_run.py",
+    ],
+)
+def test_an_experiment_by_name_path_or_pocketflow_spelling(name: str) -> None:
+    command = parse([name, "--learner", "weight-sparse", "--ws_prune_ratio", "0.9"])
+    assert command.experiment.__name__ == "experiments.resnet_at_cifar10"
+    assert command.ws.ws_prune_ratio == 0.9
+
+
+def test_the_default_experiment_and_a_file_of_ones_own() -> None:
+    assert parse([]).experiment.__name__ == "experiments.resnet_at_cifar10"
+    assert parse([DIGITS, "--width", "4"]).options.width == 4
+
+
+def test_seed_example_lines_parse() -> None:
+    line = "resnet_at_ilsvrc12 --resnet_size 34 --ws_prune_ratio_prtl heurist --data_dir d"
+    command = parse(line.split())
+    assert (command.options.resnet_size, command.ws.ws_prune_ratio_prtl) == (34, "heurist")
+    line = "mobilenet_at_ilsvrc12 --mobilenet_version 2 --enbl_dst --data_dir d"
+    command = parse(line.split())
+    assert command.options.mobilenet_version == 2
+    assert command.ws.enbl_dst
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--learner", "weigth-sparse"], ["--learner weigth-sparse", "did you mean weight-sparse"]),
+        (["--ws_prune_ratio_prtl", "optmal"], ["optmal", "did you mean optimal", "heurist"]),
+        (["resnet_at_cifar"], ["resnet_at_cifar", "did you mean resnet_at_cifar10"]),
+        (["--ws_prune_rato", "0.5"], ["--ws_prune_rato", "did you mean --ws_prune_ratio"]),
+        (["--ws_prune_ratio", "1.5"], ["--ws_prune_ratio 1.5", "[0, 1]"]),
+        (["--ws_prune_ratio", "-0.1"], ["--ws_prune_ratio -0.1", "[0, 1]"]),
+        (["--ws_prune_ratio", "nan"], ["--ws_prune_ratio nan", "[0, 1]"]),
+        (["--ws_prune_ratio", "half"], ["--ws_prune_ratio", "half"]),
+        (["--ws_nb_rlouts", "10"], ["--ws_nb_rlouts 10", "--ws_nb_rlouts_min (50)"]),
+        (["--ws_iter_ratio_beg", "0.6"], ["--ws_iter_ratio_beg 0.6", "--ws_iter_ratio_end"]),
+        (["--ws_mask_update_step", "0"], ["--ws_mask_update_step 0", "at least 1"]),
+        (["--ddpg_gamma", "2"], ["--ddpg_gamma 2.0"]),
+        (["--config", "nowhere.yaml"], ["--config nowhere.yaml", "No such file"]),
+        (["--exec_mode", "eval"], ["--run_dir"]),
+        (["--exec_mode", "eval", "--run_dir", "nowhere"], ["--run_dir nowhere", "no finished run"]),
+        (["resnet_at_ilsvrc12"], ["--data_dir", "train/<class>/"]),
+        (["resnet_at_ilsvrc12", "--data_dir", "nowhere"], ["--data_dir nowhere"]),
+        (["--ws_prune_ratio_prtl", "given"], ["--ws_ratios"]),
+    ],
+)
+def test_bad_input_is_one_line_that_names_flag_value_and_remedy(
+    capsys: pytest.CaptureFixture[str], words: list[str], parts: list[str]
+) -> None:
+    line = error_of(capsys, *words)
+    for part in parts:
+        assert part in line
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("ws_prune_rato: 0.5", ["ws_prune_rato", "did you mean ws_prune_ratio"]),
+        ("ws_prune_ratio: much", ["ws_prune_ratio", "much"]),
+        ("ws_prune_ratio: 3", ["--ws_prune_ratio 3", "[0, 1]"]),
+        ("- 1", ["must be a table"]),
+        ("a: [", ["not YAML"]),
+        ("a: !!python/object/apply:os.system [ls]", ["not YAML"]),
+    ],
+)
+def test_bad_config_files(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, parts: list[str]
+) -> None:
+    path = tmp_path / "conf.yaml"
+    path.write_text(text)
+    line = error_of(capsys, "--config", str(path))
+    for part in parts:
+        assert part in line
+
+
+def test_settings_survive_the_round_trip_through_a_config_file(tmp_path: Path) -> None:
+    words = ["--ws_prune_ratio", "0.9", "--ws_exempt", "fc*", "conv1*", "--enbl_dst", "--seed", "3"]
+    command = parse([DIGITS, "--width", "6", *words])
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(command.settings()))
+    again = parse(["--config", str(path)])
+    assert again.settings() == command.settings()
+    assert again.ws.ws_exempt == ("fc*", "conv1*")
+    # A flag on the command line wins over the file.
+    assert parse(["--config", str(path), "--ws_prune_ratio", "0.5"]).ws.ws_prune_ratio == 0.5
+
+
+def test_the_pocketflow_preset_and_a_flag_over_it() -> None:
+    command = parse(["--preset", "pocketflow", "--ws_nb_iters_ft", "10"])
+    assert command.ws.ws_rg_solver == "adam"
+    assert command.ws.ws_mask_update_step == 500
+    assert command.ws.ws_nb_iters_ft == 10
+
+
+def test_help_is_complete_and_needs_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from experiments.flags import parse\n"
+        "try:\n    parse(['-h'])\n"
+        "except SystemExit as stop:\n    assert stop.code == 0\n"
+        "print('HEAVY', [m for m in ('torch', 'ray', 'pandas', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "HEAVY []" in done.stdout
+    for flag in ("--ws_prune_ratio", "--ddpg_tau", "--resnet_size", "--run_dir", "--nb_epochs"):
+        assert flag in done.stdout
+
+
+def test_every_setting_of_the_seed_has_its_name() -> None:
+    names = """ws_save_path ws_prune_ratio ws_prune_ratio_prtl ws_nb_rlouts ws_nb_rlouts_min
+    ws_reward_type ws_lrn_rate_rg ws_nb_iters_rg ws_lrn_rate_ft ws_nb_iters_ft ws_nb_iters_feval
+    ws_prune_ratio_exp ws_iter_ratio_beg ws_iter_ratio_end ws_mask_update_step enbl_dst loss_w_dst
+    tempr_dst""".split()
+    assert set(names) <= set(parse([]).settings())
+
+
+def test_unknown_setting_of_an_option_is_refused_by_the_config_reader() -> None:
+    with pytest.raises(UserError, match="resnet_size"):
+        parse(["--resnet_size", "21"])

@@ -1,0 +1,185 @@
+"""Roll-outs on 0, 1 and 2 workers: same answers, dead workers replaced, none left behind."""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from envs.problem import IntArray
+from tests.support.rollout_parts import counts, tiny_evaluator
+from ws_learner.rollout.evaluator import RolloutEvaluator
+from ws_learner.rollout.pool import LocalPool
+
+
+@pytest.fixture(scope="module")
+def evaluator() -> RolloutEvaluator:
+    return tiny_evaluator()
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def gone(pids: list[int], *, seconds: float = 10.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not any(alive(pid) for pid in pids):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_two_workers_score_as_none_do_and_a_killed_one_is_replaced(
+    evaluator: RolloutEvaluator, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ratios = (0.9, 0.1, 0.5, 1.0, 0.7)
+    candidates = [counts(evaluator.layers, ratio) for ratio in ratios]
+    threads = torch.get_num_threads()
+    with LocalPool(evaluator, 0) as pool:
+        alone = pool.evaluate(candidates)
+    assert alone == [evaluator.score(zeros) for zeros in candidates]
+    with LocalPool(evaluator, 2) as pool:
+        first, second = pool.pids
+        assert pool.evaluate(candidates) == alone
+        assert pool.evaluate([]) == []
+        assert "died" not in capfd.readouterr().err
+        os.kill(first, signal.SIGKILL)
+        assert pool.evaluate(candidates) == alone
+        assert "died" in capfd.readouterr().err
+        assert second in pool.pids
+        pids = [first, *pool.pids]
+        assert len(set(pids)) == 3
+    assert gone(pids)
+    assert torch.get_num_threads() == threads
+
+
+class Deadly(nn.Module):
+    """The head of a network that takes its process along when it is thin."""
+
+    def __init__(self, parent: int) -> None:
+        super().__init__()
+        self.fc, self.parent = nn.Linear(48, 4), parent
+
+    def forward(self, x: Tensor) -> Tensor:
+        thin = int((self.fc.weight == 0).sum()) > 150
+        if thin and os.getpid() != self.parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        out: Tensor = self.fc(x)
+        return out
+
+
+def test_a_candidate_that_kills_its_worker_twice_is_recorded_as_failed(
+    evaluator: RolloutEvaluator, capfd: pytest.CaptureFixture[str]
+) -> None:
+    deadly = copy.copy(evaluator)
+    deadly.dense = copy.deepcopy(evaluator.dense)
+    deadly.dense[11] = Deadly(os.getpid())
+    deadly.layers = (*evaluator.layers[:-1], replace(evaluator.layers[-1], name="11.fc.weight"))
+    fine, bad = counts(evaluator.layers, 0.5), counts(evaluator.layers, 0.9)
+    with LocalPool(deadly, 1) as pool:
+        scores = pool.evaluate([fine, bad])
+    assert scores[0] == deadly.score(fine)
+    assert scores[0].failed == ""
+    assert "twice" in scores[1].failed
+    assert scores[1].reward == 0
+    said = capfd.readouterr().err
+    assert "tried again" in said
+    assert "recorded as failed" in said
+
+
+def test_a_candidate_that_does_not_fit_is_refused_before_it_is_sent(
+    evaluator: RolloutEvaluator,
+) -> None:
+    wrong: IntArray = np.array([1], dtype=np.int64)
+    with pytest.raises(ValueError, match="one per layer"):
+        LocalPool(evaluator, 1).evaluate([wrong])
+
+
+def test_a_closed_pool_and_a_negative_number_of_workers_are_errors(
+    evaluator: RolloutEvaluator,
+) -> None:
+    with pytest.raises(ValueError, match="workers -1"):
+        LocalPool(evaluator, -1)
+    with pytest.raises(RuntimeError, match="closed"):
+        LocalPool(evaluator, 1).evaluate([counts(evaluator.layers, 0.5)])
+
+
+def test_a_script_without_main_guard_and_with_its_own_network_ends_clean(tmp_path: Path) -> None:
+    """Everything the network needs lives in the script; then the script is killed."""
+    script = tmp_path / "mine.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import sys
+            import torch
+            from torch import nn
+            from tests.support.rollout_parts import accuracy, small_config, tiny_data, counts
+            from ws_learner.layers import layer_table
+            from ws_learner.rollout.evaluator import RolloutEvaluator
+            from ws_learner.rollout.pool import LocalPool
+
+            class Mine(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.fc = nn.Linear(192, 4)
+
+                def forward(self, x):
+                    return self.fc(x.flatten(1))
+
+            torch.manual_seed(0)
+            model = Mine()
+            layers = layer_table(model, torch.zeros(2, 3, 8, 8))
+            evaluator = RolloutEvaluator(
+                model, tiny_data(), layers=layers,
+                loss=lambda outputs, targets: nn.functional.cross_entropy(outputs, targets),
+                metric=lambda outputs, targets: accuracy(outputs, targets),
+                config=small_config(), seed=0, cache_dir=None, device="cpu")
+            zeros = counts(layers, 0.5)
+            with LocalPool(evaluator, 1) as pool:
+                assert pool.evaluate([zeros]) == [evaluator.score(zeros)]
+                print(*pool.pids, flush=True)
+                sys.stdin.read()
+            """
+        )
+    )
+    root = Path(__file__).parents[1]
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    timer = threading.Timer(120, process.kill)
+    timer.start()
+    try:
+        pids = [int(word) for word in process.stdout.readline().split()]
+        assert len(pids) == 1
+        assert alive(pids[0])
+        process.kill()
+        assert gone(pids)
+    finally:
+        timer.cancel()
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stdin.close()
