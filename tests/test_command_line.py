@@ -142,11 +142,14 @@ def test_help_is_complete_and_needs_no_torch() -> None:
 
 
 def test_every_setting_of_the_seed_has_its_name() -> None:
-    names = """ws_save_path ws_prune_ratio ws_prune_ratio_prtl ws_nb_rlouts ws_nb_rlouts_min
-    ws_reward_type ws_lrn_rate_rg ws_nb_iters_rg ws_lrn_rate_ft ws_nb_iters_ft ws_nb_iters_feval
-    ws_prune_ratio_exp ws_iter_ratio_beg ws_iter_ratio_end ws_mask_update_step enbl_dst loss_w_dst
-    tempr_dst""".split()
-    assert set(names) <= set(parse([]).settings())
+    names = {
+        *("ws_save_path", "ws_prune_ratio", "ws_prune_ratio_prtl", "ws_nb_rlouts"),
+        *("ws_nb_rlouts_min", "ws_reward_type", "ws_lrn_rate_rg", "ws_nb_iters_rg"),
+        *("ws_lrn_rate_ft", "ws_nb_iters_ft", "ws_nb_iters_feval", "ws_prune_ratio_exp"),
+        *("ws_iter_ratio_beg", "ws_iter_ratio_end", "ws_mask_update_step"),
+        *("enbl_dst", "loss_w_dst", "tempr_dst"),
+    }
+    assert names <= set(parse([]).settings())
 
 
 def test_unknown_setting_of_an_option_is_refused_by_the_config_reader() -> None:

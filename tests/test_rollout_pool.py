@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import signal
 import subprocess
@@ -10,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,15 +18,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from envs.problem import IntArray
+from envs.problem import IntArray, Score
 from tests.support.rollout_parts import counts, tiny_evaluator
 from ws_learner.rollout.evaluator import RolloutEvaluator
 from ws_learner.rollout.pool import LocalPool
-
-
-@pytest.fixture(scope="module")
-def evaluator() -> RolloutEvaluator:
-    return tiny_evaluator()
 
 
 def alive(pid: int) -> bool:
@@ -46,57 +41,98 @@ def gone(pids: list[int], *, seconds: float = 10.0) -> bool:
     return False
 
 
-def test_two_workers_score_as_none_do_and_a_killed_one_is_replaced(
-    evaluator: RolloutEvaluator, capfd: pytest.CaptureFixture[str]
-) -> None:
-    ratios = (0.9, 0.1, 0.5, 1.0, 0.7)
-    candidates = [counts(evaluator.layers, ratio) for ratio in ratios]
-    threads = torch.get_num_threads()
-    with LocalPool(evaluator, 0) as pool:
-        alone = pool.evaluate(candidates)
-    assert alone == [evaluator.score(zeros) for zeros in candidates]
-    with LocalPool(evaluator, 2) as pool:
-        first, second = pool.pids
-        assert pool.evaluate(candidates) == alone
-        assert pool.evaluate([]) == []
-        assert "died" not in capfd.readouterr().err
-        os.kill(first, signal.SIGKILL)
-        assert pool.evaluate(candidates) == alone
-        assert "died" in capfd.readouterr().err
-        assert second in pool.pids
-        pids = [first, *pool.pids]
-        assert len(set(pids)) == 3
-    assert gone(pids)
-    assert torch.get_num_threads() == threads
-
-
 class Deadly(nn.Module):
     """The head of a network that takes its process along when it is thin."""
 
-    def __init__(self, parent: int) -> None:
+    def __init__(self, head: nn.Module, parent: int) -> None:
         super().__init__()
-        self.fc, self.parent = nn.Linear(48, 4), parent
+        self.head, self.parent = head, parent
 
     def forward(self, x: Tensor) -> Tensor:
-        thin = int((self.fc.weight == 0).sum()) > 150
+        thin = int((self.head.weight == 0).sum()) == THIN
         if thin and os.getpid() != self.parent:
             os.kill(os.getpid(), signal.SIGKILL)
-        out: Tensor = self.fc(x)
+        out: Tensor = self.head(x)
         return out
 
 
-def test_a_candidate_that_kills_its_worker_twice_is_recorded_as_failed(
-    evaluator: RolloutEvaluator, capfd: pytest.CaptureFixture[str]
+THIN = 163
+
+
+@pytest.fixture(scope="module")
+def evaluator() -> RolloutEvaluator:
+    """One candidate, with `THIN` zeros in the head, kills the worker that scores it."""
+    evaluator = tiny_evaluator()
+    evaluator.dense[11] = Deadly(evaluator.dense[11], os.getpid())
+    head = replace(evaluator.layers[-1], name="11.head.weight")
+    evaluator.layers = (*evaluator.layers[:-1], head)
+    return evaluator
+
+
+@pytest.fixture(scope="module")
+def candidates(evaluator: RolloutEvaluator) -> list[IntArray]:
+    return [counts(evaluator.layers, ratio) for ratio in (0.9, 0.1, 0.5, 1.0, 0.7)]
+
+
+@pytest.fixture(scope="module")
+def alone(evaluator: RolloutEvaluator, candidates: list[IntArray]) -> list[Score]:
+    return [evaluator.score(zeros) for zeros in candidates]
+
+
+@pytest.fixture(scope="module")
+def pool(evaluator: RolloutEvaluator) -> Iterator[LocalPool]:
+    with LocalPool(evaluator, 2) as pool:
+        yield pool
+        pids = pool.pids
+    assert len(pids) == 2
+    assert gone(pids)
+
+
+def test_without_workers_scores_are_the_evaluators(
+    evaluator: RolloutEvaluator, candidates: list[IntArray], alone: list[Score]
 ) -> None:
-    deadly = copy.copy(evaluator)
-    deadly.dense = copy.deepcopy(evaluator.dense)
-    deadly.dense[11] = Deadly(os.getpid())
-    deadly.layers = (*evaluator.layers[:-1], replace(evaluator.layers[-1], name="11.fc.weight"))
-    fine, bad = counts(evaluator.layers, 0.5), counts(evaluator.layers, 0.9)
-    with LocalPool(deadly, 1) as pool:
-        scores = pool.evaluate([fine, bad])
-    assert scores[0] == deadly.score(fine)
-    assert scores[0].failed == ""
+    threads = torch.get_num_threads()
+    with LocalPool(evaluator, 0) as none:
+        assert none.evaluate(candidates) == alone
+        assert none.pids == []
+    assert torch.get_num_threads() == threads
+
+
+def test_two_workers_give_the_same_scores_in_the_order_asked_for(
+    pool: LocalPool, candidates: list[IntArray], alone: list[Score]
+) -> None:
+    pids = pool.pids
+    assert pool.evaluate(candidates) == alone
+    assert pool.evaluate(candidates[::-1]) == alone[::-1]
+    assert pool.evaluate([]) == []
+    assert pool.pids == pids
+
+
+def test_a_killed_worker_is_replaced_and_no_score_is_lost(
+    pool: LocalPool,
+    candidates: list[IntArray],
+    alone: list[Score],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    first, second = pool.pids
+    os.kill(first, signal.SIGKILL)
+    assert pool.evaluate(candidates) == alone
+    assert "died (exit code -9)" in capfd.readouterr().err
+    assert pool.pids[0] != first
+    assert pool.pids[1] == second
+    assert gone([first])
+
+
+def test_a_candidate_that_kills_its_worker_twice_is_recorded_as_failed(
+    pool: LocalPool,
+    candidates: list[IntArray],
+    alone: list[Score],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    deadly = candidates[0].copy()
+    deadly[-1] = THIN
+    scores = pool.evaluate([candidates[0], deadly, candidates[1]])
+    assert [scores[0], scores[2]] == alone[:2]
     assert "twice" in scores[1].failed
     assert scores[1].reward == 0
     said = capfd.readouterr().err
