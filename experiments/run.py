@@ -97,8 +97,8 @@ def _full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
     identity = _identity(command, experiment)
     run = _place(command, f"{experiment.name}-dense-{identity_hash(identity)}")
     with run.locked():
+        run.claim(command.settings(), identity)
         if not run.finished:
-            run.claim(command.settings(), identity)
             train(
                 experiment,
                 recipe=_recipe(command, experiment.dense_recipe),
@@ -154,8 +154,8 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     identity = _identity(command, experiment, **digests)
     run = _place(command, f"{experiment.name}-gradual-{identity_hash(identity)}")
     with run.locked():
+        run.claim(command.settings(), identity)
         if not run.finished:
-            run.claim(command.settings(), identity)
             WeightSparseLearner(
                 experiment.model,
                 experiment.data,

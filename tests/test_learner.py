@@ -194,8 +194,10 @@ def test_a_directory_made_with_other_settings_is_left_alone(
     run = launch("--ws_prune_ratio_prtl", "uniform", "--ws_prune_ratio", "0.5")
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
     capsys.readouterr()
-    launch("--ws_prune_ratio_prtl", "uniform", "--ws_prune_ratio", "0.6", expect=0)
-    # A finished run of other settings must not be passed off as this one.
+    launch("--ws_prune_ratio_prtl", "uniform", "--ws_prune_ratio", "0.6", expect=2)
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "made with other settings" in error
+    assert "ws_prune_ratio 0.5 -> 0.6" in error
     assert before == {p: p.read_bytes() for p in before}
 
 

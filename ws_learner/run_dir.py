@@ -112,7 +112,8 @@ class RunDir:
             )
         else:
             write_text(record, json.dumps(wanted, indent=2, sort_keys=True) + "\n")
-        write_text(self.config, yaml.safe_dump(dict(settings), sort_keys=False))
+        if not self.finished:
+            write_text(self.config, yaml.safe_dump(dict(settings), sort_keys=False))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
