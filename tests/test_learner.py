@@ -153,6 +153,31 @@ def test_exempt_layers_stay_dense_under_every_protocol(launch: Callable[..., Pat
         assert zeros_saved(run) == round(0.7 * WEIGHTS)
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--preset", "pocketflow", "--ws_nb_iters_rg", "2", "--ws_nb_iters_ft", "2"],
+        ["--ws_reward_signal", "accuracy", "--ws_rg_solver", "adam", "--ws_nb_iters_rg", "2"],
+        ["--ws_action_scale", "linear", "--ws_ratio_bounds", "pocketflow"],
+    ],
+)
+def test_ways_to_search_all_end_on_the_exact_budget(
+    launch: Callable[..., Path], flags: list[str]
+) -> None:
+    run = launch(*SEARCH, *flags, "--ws_nb_rlouts", "8", "--ws_mask_update_step", "2")
+    assert zeros_saved(run) == round(0.75 * WEIGHTS)
+
+
+def test_multi_obj_leaves_the_total_free_within_the_bounds(launch: Callable[..., Path]) -> None:
+    run = launch(*SEARCH, "--ws_reward_type", "multi-obj", "--ws_ratio_max", "0.9")
+    rollouts = pd.read_csv(run / "rollouts.csv")
+    assert rollouts["overall_ratio"].nunique() > 3
+    assert rollouts["overall_ratio"].max() <= 0.9
+    # The reward pays for the total: exp(-divergence) x ln(1 + ratio), PocketFlow's form.
+    oracle = np.exp(-rollouts["divergence"]) * np.log1p(rollouts["overall_ratio"])
+    np.testing.assert_allclose(rollouts["reward"], oracle, rtol=1e-6)
+
+
 def bytes_of(run: Path) -> bytes:
     return (run / "ratios.csv").read_bytes()
 

@@ -39,8 +39,8 @@ class WeightSparseConfig:
     """single-obj: every roll-out spends the budget exactly, the reward is its accuracy.
     multi-obj: the total is free within the bounds, the reward is accuracy x ln(1 + ratio)."""
     ws_reward_signal: Literal["accuracy", "kl"] = "kl"
-    """What the reward measures on the search images: accuracy, or minus the KL divergence from
-    the dense network's predictions, which is smoother."""
+    """What the reward measures on the search images: accuracy, or exp(-KL divergence from the
+    dense network's predictions), which is smoother."""
     ws_nb_rescore: int = 8
     """Best roll-outs that are scored again on the select split before one is chosen."""
     ws_ratio_bounds: Literal["wide", "pocketflow"] = "wide"
@@ -166,5 +166,16 @@ POCKETFLOW: dict[str, Any] = {
     "ws_nb_rescore": 1,
     "ws_mask_update_step": 500,
     "ws_init": "scratch",
+    "ddpg_gamma": 0.9,
+    "ddpg_mixed_return": 0.0,
+    "ddpg_lrn_rate_actor": 1e-3,
+    "ddpg_lrn_rate_critic": 1e-3,
+    "ddpg_nb_updates": 23,
+    "ddpg_enbl_rtrn_norm": False,
+    "ddpg_noise_std_init": 1.0,
+    "ddpg_noise_std_finl": 1e-5,
+    "ddpg_noise_decy_rate": 0.944,
 }
-"""What `--preset pocketflow` changes (PocketFlow's learners/weight_sparsification/learner.py)."""
+"""What `--preset pocketflow` changes: PocketFlow's learners/weight_sparsification/learner.py and
+rl_agents/ddpg. Its parameter noise becomes action noise of the same spread, and its 23 updates
+are one per layer of its ResNet-20."""
