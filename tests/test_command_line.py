@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -155,3 +156,16 @@ def test_every_setting_of_the_seed_has_its_name() -> None:
 def test_unknown_setting_of_an_option_is_refused_by_the_config_reader() -> None:
     with pytest.raises(UserError, match="resnet_size"):
         parse(["--resnet_size", "21"])
+
+
+def documented_commands() -> list[str]:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    lines = [line for page in pages for line in page.read_text().splitlines()]
+    commands = [line.split("#")[0].strip() for line in lines if line.startswith("./run_local.sh")]
+    return sorted({command for command in commands if not command.endswith("-h")})
+
+
+@pytest.mark.parametrize("command", documented_commands())
+def test_documented_commands_parse(command: str, tmp_path: Path) -> None:
+    words = shlex.split(command.replace("runs/<one>", str(tmp_path)).replace("DIR", str(tmp_path)))
+    assert parse(words[1:]).experiment.Options is not None

@@ -9,14 +9,18 @@ backward, SGD; batch 128) timed right beside it.
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import cycle
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from experiments.benchmarks.pocketflow_rollout import PocketFlowRollout
-    from ws_learner.data.splits import Batch, DataSplits
+    from ws_learner.data.splits import Batch
     from ws_learner.rollout.evaluator import RolloutEvaluator
 
 __all__ = ["Options", "main"]
@@ -45,14 +49,18 @@ def main(options: Options) -> None:
     import torch
 
     torch.set_num_threads(1)
-    bench = _Bench(options)
+    with tempfile.TemporaryDirectory() as cache:
+        _measure(_Bench(options, Path(cache)), full=options.full)
+
+
+def _measure(bench: _Bench, *, full: bool) -> None:
     database = bench.database()
     _print("layer database / dense step", database, most=_MOST_STEPS_DATABASE)
     ours = {steps: bench.ours(steps) for steps in (0, bench.default_steps)}
     for steps, cost in ours.items():
         most = _MOST_STEPS_ROLLOUT if steps == 0 else None
         _print(f"our roll-out, {steps} fine-tuning steps / dense step", cost, most=most)
-    theirs = bench.theirs_in_full() if options.full else bench.theirs_from_samples()
+    theirs = bench.theirs_in_full() if full else bench.theirs_from_samples()
     _print("PocketFlow's roll-out / dense step", theirs)
     for steps, cost in ours.items():
         met = "met" if theirs / cost >= _LEAST_RATIO else "MISSED"
@@ -72,20 +80,21 @@ def _print(what: str, cost: float, *, most: float | None = None) -> None:
 class _Bench:
     """The pieces of work, each timed in pairs with a dense training step."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, cache: Path) -> None:
         import torch
 
+        from experiments.benchmarks.noise import noise_data
         from experiments.nets.resnet_cifar import resnet_cifar
         from ws_learner.layers import layer_table
         from ws_learner.rollout.config import RolloutConfig
 
         torch.manual_seed(0)
-        self._options = options
-        self._data = _noise()
+        self._options, self._cache = options, cache
+        self._data = noise_data()
         self._model = resnet_cifar(20)
         self._layers = layer_table(self._model, torch.zeros(1, 3, 32, 32))
         self.default_steps = RolloutConfig().nb_iters_ft
-        self._evaluator = self._make_evaluator()
+        self._evaluator = self._make_evaluator(cache=cache)
         self._batches = list(self._placed(_BATCH, augment=False))
         self._step = self._dense_step()
 
@@ -95,7 +104,7 @@ class _Bench:
 
         evaluator = self._evaluator
         if steps != evaluator.config.nb_iters_ft:
-            evaluator = self._make_evaluator(steps)
+            evaluator = self._make_evaluator(steps, cache=self._cache)
         rng = np.random.default_rng(0)
         sizes = np.array([row.weights for row in self._layers])
 
@@ -150,8 +159,6 @@ class _Bench:
 
     def _once(self, work: Callable[[], object]) -> float:
         """One long piece of work over the mean of 20 dense steps before and 20 after it."""
-        import time
-
         start = time.perf_counter()
         _repeat(self._step, 20)
         middle = time.perf_counter()
@@ -161,8 +168,6 @@ class _Bench:
         return (late - middle) / ((middle - start + time.perf_counter() - late) / 40)
 
     def _dense_step(self) -> Callable[[], None]:
-        from copy import deepcopy
-
         import torch
         from torch.nn import functional
 
@@ -178,7 +183,9 @@ class _Bench:
 
         return step
 
-    def _make_evaluator(self, steps: int | None = None) -> RolloutEvaluator:
+    def _make_evaluator(
+        self, steps: int | None = None, *, cache: Path | None = None
+    ) -> RolloutEvaluator:
         from torch.nn import functional
 
         from ws_learner.evaluation import top_k_accuracy
@@ -196,7 +203,7 @@ class _Bench:
             metric=top_k_accuracy,
             config=config,
             seed=0,
-            cache_dir=None,
+            cache_dir=cache,
             device="cpu",
         )
 
@@ -221,32 +228,6 @@ class _Bench:
 def _repeat(work: Callable[[], object], times: int) -> None:
     for _ in range(times):
         work()
-
-
-def _noise() -> DataSplits:
-    """Random images and labels of CIFAR-10's shape."""
-    import numpy as np
-
-    from ws_learner.data.arrays import ArraySplit
-    from ws_learner.data.splits import DataSplits
-
-    rng = np.random.default_rng(0)
-
-    def part(examples: int) -> ArraySplit:
-        images = rng.integers(0, 256, size=(examples, 32, 32, 3), dtype=np.uint8)
-        labels = rng.integers(0, 10, size=examples)
-        return ArraySplit(images, labels, mean=(0.5,) * 3, std=(0.25,) * 3)
-
-    return DataSplits(
-        name="noise",
-        digest="noise",
-        num_classes=10,
-        input_shape=(3, 32, 32),
-        train=part(4096),
-        search=part(2000),
-        select=part(100),
-        test=part(100),
-    )
 
 
 if __name__ == "__main__":

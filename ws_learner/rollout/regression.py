@@ -38,10 +38,10 @@ class LayerRegression:
             raise ValueError("the layer's inputs are not finite; has the dense network diverged?")
         groups, width = gram.shape[0], gram.shape[-1]
         self._weight = weight.detach()
-        self._exact = _with_ridge(gram, ridge)
-        self._gram = self._exact.float()
+        exact = _with_ridge(gram, ridge)
+        self._gram = exact.float()
         self._rows = self._weight.float().reshape(groups, -1, width)
-        self._targets = (self._rows.double() @ self._exact).float()
+        self._targets = (self._rows.double() @ exact).float()
         self._inverse: Tensor | None = None
 
     def solve(self, mask: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class LayerRegression:
 
     def _inverted(self) -> Tensor:
         if self._inverse is None:
-            factor = torch.linalg.cholesky(self._exact)
+            factor = torch.linalg.cholesky(self._gram.double())
             self._inverse = torch.cholesky_inverse(factor).float()
         return self._inverse
 
