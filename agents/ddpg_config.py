@@ -58,7 +58,7 @@ class DDPGConfig:
     ddpg_bsln_decy_rate: float = 0.95
     ddpg_enbl_rtrn_norm: bool = True
     ddpg_nb_rlouts_rand: int = 0
-    ddpg_noise_std_init: float = 0.5
+    ddpg_noise_std_init: float = 0.2
     ddpg_noise_std_finl: float = 0.05
     ddpg_noise_decy_rate: float = 0.97
 

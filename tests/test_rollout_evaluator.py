@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from envs.problem import IntArray
 from tests.support.rollout_parts import accuracy, counts, tiny_data, tiny_evaluator
+from ws_learner.hardware import arithmetic
 from ws_learner.layers import layer_table, parameter_of
 from ws_learner.rollout.evaluator import RolloutEvaluator
+from ws_learner.rollout.images import draw_inputs
 from ws_learner.rollout.scoring import divergences
 from ws_learner.sparsity.mask import count_zeros
 
@@ -167,6 +169,36 @@ def test_the_cached_database_gives_the_same_scores(tmp_path: Path) -> None:
     zeros = counts(built.layers, 0.9)
     assert built.score(zeros) == read.score(zeros)
     assert np.array_equal(built.curves()[1], read.curves()[1])
+
+
+def test_batches_beyond_the_memory_limit_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    zeros = counts(tiny_evaluator().layers, 0.8)
+    one_batch = 32 * 3 * 8 * 8 * 4
+    monkeypatch.setattr("ws_learner.rollout.images._HELD_BYTES", one_batch)
+    again = tiny_evaluator(nb_iters_ft=3, nb_smpls_bn=0, nb_smpls_rg=32)
+    monkeypatch.undo()
+    fresh = tiny_evaluator(nb_iters_ft=3, nb_smpls_bn=0, nb_smpls_rg=32)
+    assert again.score(zeros).accuracy_before == fresh.score(zeros).accuracy_before
+    assert again.score(zeros) != fresh.score(zeros)
+
+
+@pytest.mark.parametrize(("images", "sizes"), [(0, []), (50, [25, 25]), (70, [24, 24, 22])])
+def test_inputs_come_in_batches_of_about_equal_size(images: int, sizes: list[int]) -> None:
+    drawn = draw_inputs(
+        tiny_data().train, images, size=32, seed=3, arithmetic=arithmetic("fp32", "cpu")
+    )
+    assert [len(part) for part in drawn] == sizes
+    if images:
+        assert len(torch.cat(drawn).flatten(1).unique(dim=0)) == images
+
+
+def test_a_split_smaller_than_the_images_asked_for_is_read_again() -> None:
+    drawn = draw_inputs(
+        tiny_data().test, 100, size=64, seed=3, arithmetic=arithmetic("fp32", "cpu")
+    )
+    every = torch.cat(drawn).flatten(1)
+    assert len(every) == 100
+    assert len(every.unique(dim=0)) == 40
 
 
 def test_divergence_of_binary_and_of_token_outputs() -> None:

@@ -73,6 +73,8 @@ class WeightSparseConfig:
     """Learning rate of global fine-tuning (Adam)."""
     ws_nb_iters_ft: int = 2
     """Steps of global fine-tuning in a roll-out."""
+    ws_batch_size_ft: int = 64
+    """Images per step of global fine-tuning."""
     ws_nb_iters_feval: int = 5
     """Batches (of 100) of the search split in a fast evaluation; 0 or less: the whole split."""
 
@@ -139,6 +141,7 @@ class WeightSparseConfig:
             "ws_nb_smpls_rg": 1,
             "ws_nb_smpls_bn": 0,
             "ws_nb_iters_ft": 0,
+            "ws_batch_size_ft": 1,
             "ws_mask_update_step": 1,
         }
         for name, bound in least.items():
@@ -161,6 +164,7 @@ POCKETFLOW: dict[str, Any] = {
     "ws_nb_smpls_bn": 0,
     "ws_lrn_rate_ft": 3e-4,
     "ws_nb_iters_ft": 400,
+    "ws_batch_size_ft": 128,
     "ws_nb_iters_feval": 25,
     "ws_rlouts_per_round": 1,
     "ws_nb_rescore": 1,

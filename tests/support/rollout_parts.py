@@ -88,6 +88,7 @@ def table_of(model: nn.Module) -> tuple[LayerRow, ...]:
 def small_config(**changes: Any) -> RolloutConfig:
     settings: dict[str, Any] = {
         "batch_size": 32,
+        "batch_size_ft": 32,
         "batch_size_eval": 25,
         "nb_smpls_rg": 64,
         "nb_smpls_bn": 64,

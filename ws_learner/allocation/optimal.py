@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 from agents.ddpg_agent import DDPGAgent, transitions
 from agents.ddpg_config import DDPGConfig
 from envs.action_map import ActionMap, Scale
+from envs.budget import project
 from envs.episode import Walk, replay, walk
 from envs.features import FEATURES
 from envs.problem import AllocationProblem, IntArray, Score
@@ -56,6 +58,7 @@ class OptimalSearch:
 
     def __post_init__(self) -> None:
         self._map = ActionMap.of(self.problem, scale=self.scale)
+        self._free = dataclasses.replace(self.problem, exact=False)
         self._agent = DDPGAgent(len(FEATURES), config=self.config, seed=self.seed)
 
     def run(self) -> list[Rollout]:
@@ -90,9 +93,26 @@ class OptimalSearch:
         return kind, [self._walk(explore=True) for _ in range(min(self.per_round, left - 1))]
 
     def _walk(self, *, explore: bool) -> Walk:
-        return walk(
-            self.problem, self._map, choose=lambda seen: self._agent.act(seen, explore=explore)
+        """One profile of the agent's, brought to the budget as a whole.
+
+        Walking under the budget would leave what the first layers over- or underspend to the last
+        ones, at whatever cost; projection spreads it over all. The walk that is remembered is the
+        one that leads to the projected profile.
+        """
+        wish = walk(
+            self._free, self._map, choose=lambda seen: self._agent.act(seen, explore=explore)
         )
+        problem = self.problem
+        if not problem.exact:
+            return wish
+        zeros = project(
+            wish.zeros,
+            budget=problem.budget,
+            lower=problem.lower,
+            upper=problem.upper,
+            weights=problem.weights,
+        )
+        return replay(problem, self._map, zeros=zeros)
 
     def _remember(self, kind: str, walks: Sequence[Walk], scores: Sequence[Score]) -> None:
         for path, score in zip(walks, scores, strict=True):

@@ -22,6 +22,7 @@ def rollout_config(config: WeightSparseConfig) -> RolloutConfig:
         nb_iters_rg=config.ws_nb_iters_rg,
         lrn_rate_ft=config.ws_lrn_rate_ft,
         nb_iters_ft=config.ws_nb_iters_ft,
+        batch_size_ft=config.ws_batch_size_ft,
         nb_iters_feval=config.ws_nb_iters_feval,
         nb_smpls_rg=config.ws_nb_smpls_rg,
         nb_smpls_bn=config.ws_nb_smpls_bn,

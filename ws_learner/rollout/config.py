@@ -29,6 +29,7 @@ _LEAST = {
     "nb_iters_rg": 1,
     "nb_iters_ft": 0,
     "batch_size": 1,
+    "batch_size_ft": 1,
     "batch_size_eval": 1,
     "nb_smpls_rg": 1,
     "nb_smpls_bn": 0,
@@ -46,7 +47,8 @@ class RolloutConfig:
         lrn_rate_ft: Adam learning rate of global fine-tuning.
         nb_iters_ft: Steps of global fine-tuning; 0 for none.
         nb_iters_feval: Batches of the search split in a fast evaluation; 0 or less takes all.
-        batch_size: Images per batch of fine-tuning, calibration and recalibration.
+        batch_size: Images per batch of calibration, recalibration and the Adam regression.
+        batch_size_ft: Images per step of fine-tuning.
         batch_size_eval: Images per batch of a fast evaluation.
         nb_smpls_rg: Training images behind the Gram matrices.
         nb_smpls_bn: Training images on which batch norm is recalibrated; 0 leaves it as it is.
@@ -64,6 +66,7 @@ class RolloutConfig:
     nb_iters_ft: int = 2
     nb_iters_feval: int = 5
     batch_size: int = 128
+    batch_size_ft: int = 64
     batch_size_eval: int = 100
     nb_smpls_rg: int = 512
     nb_smpls_bn: int = 256

@@ -7,23 +7,25 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from envs.problem import FloatArray, IntArray, LayerRow, Score
-from ws_learner.data.splits import Batch, DataSplits, Split
+from ws_learner.data.splits import DataSplits, Split
 from ws_learner.evaluation import Loss, Metric
-from ws_learner.hardware import arithmetic
+from ws_learner.hardware import Arithmetic, arithmetic
 from ws_learner.layers import parameter_of
 from ws_learner.rollout.adam import regress_by_adam
 from ws_learner.rollout.batchnorm import recalibrate
 from ws_learner.rollout.config import RolloutConfig
 from ws_learner.rollout.database import LayerDatabase
 from ws_learner.rollout.finetune import fine_tune
+from ws_learner.rollout.images import draw_batches, draw_inputs, place_batch
 from ws_learner.rollout.scoring import Examination, failed_score, reward_of
 from ws_learner.sparsity.mask import keep_largest
 from ws_learner.training import epoch_seed
@@ -31,6 +33,11 @@ from ws_learner.training import epoch_seed
 __all__ = ["RolloutEvaluator", "one_thread"]
 
 _CALIBRATION, _NORMS, _FINE_TUNING, _REGRESSION, _SEARCH = range(5)
+
+
+class _Source(TypedDict):
+    seed: int
+    arithmetic: Arithmetic
 
 
 @contextmanager
@@ -84,16 +91,23 @@ class RolloutEvaluator:
         for row in layers:
             parameter_of(self.dense, row.name).requires_grad_(True)
         self._sizes = np.array([row.weights for row in layers], dtype=np.int64)
-        size, train = config.batch_size, data.train
+        train, size = data.train, config.batch_size
+        by_adam = config.nb_iters_rg if config.rg_solver == "adam" else 0
         with one_thread():
-            self._norm_images = self._images(train, config.nb_smpls_bn, _NORMS)
-            self._tuning = self._batches(train, size, config.nb_iters_ft, _FINE_TUNING)
-            steps = config.nb_iters_rg if config.rg_solver == "adam" else 0
-            self._fitting = [x for x, _ in self._batches(train, size, steps, _REGRESSION)]
+            self._norm_images = draw_inputs(
+                train, config.nb_smpls_bn, size=size, **self._source(_NORMS)
+            )
+            self._tuning = draw_batches(
+                train, config.nb_iters_ft, size=config.batch_size_ft, **self._source(_FINE_TUNING)
+            )
+            fitting = draw_batches(train, by_adam, size=size, **self._source(_REGRESSION))
+            self._fitting = [inputs for inputs, _ in fitting]
             self._exam = self._examination(data.search, config.nb_iters_feval)
             self.database = LayerDatabase.open(
                 self.dense,
-                lambda: self._images(train, config.nb_smpls_rg, _CALIBRATION),
+                lambda: draw_inputs(
+                    train, config.nb_smpls_rg, size=size, **self._source(_CALIBRATION)
+                ),
                 layers=self.layers,
                 levels=config.levels,
                 seed=seed,
@@ -210,28 +224,11 @@ class RolloutEvaluator:
         return zeros.astype(np.int64)
 
     def _examination(self, split: Split, batches: int) -> Examination:
-        size = self.config.batch_size_eval
-        reader = split.batches(size, seed=epoch_seed(self._seed, _SEARCH))
+        reader = split.batches(self.config.batch_size_eval, seed=epoch_seed(self._seed, _SEARCH))
         chosen = islice(reader, batches if batches > 0 else None)
-        return Examination(self.dense, [self._place(b) for b in chosen], metric=self.metric)
+        placed = [place_batch(batch, self._arithmetic) for batch in chosen]
+        return Examination(self.dense, placed, metric=self.metric)
 
-    def _images(self, split: Split, images: int, purpose: int) -> list[Tensor]:
-        """Inputs of `images` examples in batches of about equal size."""
-        if not images:
-            return []
-        size = self.config.batch_size
-        batches = self._batches(split, size, -(-images // size), purpose)
-        inputs = torch.cat([inputs for inputs, _ in batches])[:images]
-        return [self._arithmetic.place(part) for part in inputs.chunk(len(batches))]
-
-    def _batches(self, split: Split, size: int, number: int, purpose: int) -> list[Batch]:
-        """The first `number` batches in an order of its own, over as many passes as it takes."""
-        passes = (
-            split.batches(size, seed=epoch_seed(self._seed, purpose + 10 * epoch))
-            for epoch in count()
-        )
-        return [self._place(batch) for batch in islice((b for p in passes for b in p), number)]
-
-    def _place(self, batch: Batch) -> Batch:
-        inputs = self._arithmetic.place(batch[0])
-        return inputs, batch[1].to(inputs.device)
+    def _source(self, purpose: int) -> _Source:
+        """Every purpose draws its images in an order of its own."""
+        return {"seed": epoch_seed(self._seed, purpose), "arithmetic": self._arithmetic}
