@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from envs.problem import IntArray, Score
-from envs.pruning_env import PruningEnv
+from envs.pruning_env import PruningEnv, register
 from ws_learner.allocation.problem import pruning_problem, rollout_config
 from ws_learner.config import WeightSparseConfig
 from ws_learner.data.splits import DataSplits
@@ -69,4 +69,5 @@ def make_pruning_env(
     def evaluate(candidates: Sequence[IntArray]) -> list[Score]:
         return [evaluator.score(zeros) for zeros in candidates]
 
+    register()  # from here on gymnasium.make knows the class as ws/Pruning-v0
     return PruningEnv(pruning_problem(evaluator, settings, evaluate=evaluate))
