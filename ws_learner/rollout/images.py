@@ -24,7 +24,8 @@ def draw_batches(
     Once `_HELD_BYTES` are reached, those there are come again: PocketFlow's 400 fine-tuning steps
     on ImageNet would not fit in memory.
     """
-    passes = (split.batches(size, seed=epoch_seed(seed, epoch)) for epoch in count())
+    seeds = (epoch_seed(seed, epoch) if epoch else seed for epoch in count())
+    passes = (split.batches(size, seed=order) for order in seeds)
     held: list[Batch] = []
     room = _HELD_BYTES
     for batch in islice((batch for epoch in passes for batch in epoch), number):
