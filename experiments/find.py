@@ -37,7 +37,10 @@ def find_experiment(name: str) -> ModuleType:
     elif stem in experiment_names() and (path.suffix in {"", ".py"}):
         module = importlib.import_module(f"experiments.{stem}")
     else:
-        raise UserError(f"experiment {name}: not found; {suggest(stem, experiment_names())}")
+        raise UserError(
+            f"experiment {name}: not found; {suggest(stem, experiment_names())}, "
+            "or the path of a file of your own"
+        )
     missing = [part for part in ("Options", "build") if not hasattr(module, part)]
     if missing:
         raise UserError(

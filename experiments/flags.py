@@ -33,7 +33,8 @@ class RunFlags:
     exec_mode: Literal["train", "eval"] = "train"
     """eval opens the result in --run_dir again and reports its test accuracy."""
     run_dir: Path | None = None
-    """Where the run lives; by default runs/<experiment>-<method>-<hash of the settings>."""
+    """Where the run lives; by default runs/<experiment>-<method>-<hash of the settings> in the
+    current folder."""
     config: Path | None = None
     """YAML file with any of these settings, such as another run's config.yaml."""
     preset: Literal["ours", "pocketflow"] = "ours"
@@ -41,7 +42,8 @@ class RunFlags:
     dense_checkpoint: Path | None = None
     """Dense weights to start from (safetensors or a plain PyTorch state_dict)."""
     nb_epochs: float | None = None
-    """Passes over the training split, instead of the recipe's."""
+    """Passes over the training split in the training asked for (under weight-sparse the sparse
+    network's, not that of a dense network trained first), instead of the recipe's."""
     batch_size: int | None = None
     """Examples per step, instead of the recipe's."""
     lrn_rate: float | None = None
@@ -183,7 +185,11 @@ def _unprefixed(kind: type) -> Any:
 
 def _describe(module: ModuleType) -> str:
     doc = (module.__doc__ or "").strip().splitlines()[0]
-    return f"{doc}\nEXPERIMENT is one of {', '.join(experiment_names())}, or a file of your own."
+    names = ", ".join(experiment_names())
+    return (
+        f"{doc} EXPERIMENT is one of {names} (default {DEFAULT_EXPERIMENT}: about 25 minutes on "
+        "two cores), or a file of your own. The same command goes on where it stopped."
+    )
 
 
 def _defaults(parts: Mapping[str, type], given: Mapping[str, Any]) -> dict[str, Any]:

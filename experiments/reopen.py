@@ -24,6 +24,7 @@ def evaluate_run(run: RunDir, arithmetic: Arithmetic) -> int:
         UserError: The folder holds no finished run, or its files do not fit together.
     """
     summary = run.read_summary()
+    say(f"opening {run.model} again")
     settings = yaml.safe_load(run.config.read_text())
     module = find_experiment(settings["experiment"])
     names = {item.name for item in dataclasses.fields(module.Options)}

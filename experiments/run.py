@@ -69,8 +69,17 @@ def _build(command: Command) -> Experiment:
     return experiment
 
 
-def _identity(command: Command, experiment: Experiment, **more: Any) -> dict[str, Any]:
+def _identity(
+    command: Command, experiment: Experiment, recipe: Recipe, **more: Any
+) -> dict[str, Any]:
+    """Everything that changes the result; a user's own experiment file counts by its content."""
+    from ws_learner.files import sha256_of
+
     settings = command.settings()
+    source = command.experiment.__file__
+    own = source is not None and not command.experiment.__name__.startswith("experiments.")
+    more |= {"recipe": dataclasses.asdict(recipe)}
+    more |= {"file": sha256_of(Path(source))} if own and source else {}
     if command.run.learner == "full-prec":
         settings = {k: v for k, v in settings.items() if not k.startswith(("ws_", "ddpg_"))}
     kept = {k: v for k, v in settings.items() if k not in NOT_IN_IDENTITY}
@@ -94,14 +103,15 @@ def _full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
     from experiments.dense import train
 
     experiment = _build(command)
-    identity = _identity(command, experiment)
+    recipe = _recipe(command, experiment.dense_recipe)
+    identity = _identity(command, experiment, recipe)
     run = _place(command, f"{experiment.name}-dense-{identity_hash(identity)}")
     with run.locked():
         run.claim(command.settings(), identity)
         if not run.finished:
             train(
                 experiment,
-                recipe=_recipe(command, experiment.dense_recipe),
+                recipe=recipe,
                 arithmetic=_arithmetic(command),
                 seed=command.run.seed,
                 run=run,
@@ -112,7 +122,9 @@ def _full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
 
 
 def _place(command: Command, name: str) -> RunDir:
-    return RunDir(command.run.run_dir or RUNS / name)
+    run = RunDir(command.run.run_dir or RUNS / name)
+    say(f"run directory: {run.path}{' (finished)' if run.finished else ''}")
+    return run
 
 
 def _dense_weights(command: Command, experiment: Experiment) -> Path | None:
@@ -134,7 +146,9 @@ def _dense_weights(command: Command, experiment: Experiment) -> Path | None:
         lrn_rate=None,
     )
     dense = dataclasses.replace(command, run=flags)
-    return _full_prec(dense, words=[command.name, "--learner", "full-prec"]).model
+    weights = _full_prec(dense, words=[command.name, "--learner", "full-prec"]).model
+    say("the dense network is ready; now it is pruned")
+    return weights
 
 
 def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
@@ -151,7 +165,8 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
         name: sha256_of(path) if path is not None and path.is_file() else None
         for name, path in contents.items()
     }
-    identity = _identity(command, experiment, **digests)
+    recipe = _recipe(command, experiment.sparse_recipe)
+    identity = _identity(command, experiment, recipe, **digests)
     run = _place(command, f"{experiment.name}-gradual-{identity_hash(identity)}")
     with run.locked():
         run.claim(command.settings(), identity)
@@ -161,7 +176,7 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
                 experiment.data,
                 loss=experiment.loss,
                 metric=experiment.metric,
-                recipe=_recipe(command, experiment.sparse_recipe),
+                recipe=recipe,
                 run_dir=run.path,
                 config=command.ws,
                 agent=command.ddpg,

@@ -32,12 +32,13 @@ class WeightSparseConfig:
     ws_nb_rlouts: int = 200
     """Roll-outs of the search: choose a profile, prune, regress, fine-tune, evaluate."""
     ws_nb_rlouts_min: int = 50
-    """Roll-outs of random exploration before the agent is trained."""
+    """Roll-outs around the prior, with noise, before the agent is trained."""
     ws_rlouts_per_round: int = 8
     """Roll-outs proposed before any of them is scored; they run in parallel."""
     ws_reward_type: RewardType = "single-obj"
-    """single-obj: every roll-out spends the budget exactly, the reward is its accuracy.
-    multi-obj: the total is free within the bounds, the reward is accuracy x ln(1 + ratio)."""
+    """single-obj: every roll-out spends the budget exactly, the reward is its quality (see
+    ws_reward_signal). multi-obj: the total is free within the bounds, the reward is quality x
+    ln(1 + ratio)."""
     ws_reward_signal: Literal["accuracy", "kl"] = "kl"
     """What the reward measures on the search images: accuracy, or exp(-KL divergence from the
     dense network's predictions), which is smoother."""
