@@ -16,6 +16,7 @@ __all__ = [
     "feasible_interval",
     "largest_remainder",
     "project",
+    "water_fill",
 ]
 
 _ROUNDING = 1e-9  # 0.1 * 30 is a hair above 3; a bound must not move for that
@@ -143,6 +144,31 @@ def largest_remainder(
     return counts
 
 
+def water_fill(kept: FloatArray, *, total: int, least: IntArray, most: IntArray) -> FloatArray:
+    """Scale every row by a factor of its own and clip it to the bounds, so that it sums to `total`.
+
+    The factor is found by bisection.
+
+    Args:
+        kept: (..., L) rows of positive numbers.
+        total: What each row is to sum to, between the sums of `least` and `most`.
+        least: (L,) lower bounds, 0 or more.
+        most: (L,) upper bounds.
+
+    Returns:
+        (..., L) rows within the bounds, exact up to rounding.
+    """
+    # At the ends of this interval every layer sits at its least, at its most.
+    low = np.log(np.maximum(least, _ROUNDING) / kept).min(-1, keepdims=True)
+    high = np.log(np.maximum(most, _ROUNDING) / kept).max(-1, keepdims=True)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        short = np.clip(kept * np.exp(middle), least, most).sum(-1, keepdims=True) < total
+        low, high = np.where(short, middle, low), np.where(short, high, middle)
+    filled: FloatArray = np.clip(kept * np.exp(high), least, most)
+    return filled
+
+
 def project(
     zeros: IntArray | FloatArray,
     *,
@@ -174,18 +200,8 @@ def project(
         return whole
     # Half a weight stands for an empty layer: no factor could ever open a density of zero.
     kept = np.maximum(weights - np.asarray(zeros, np.float64), 0.5)
-    least, most = weights - upper, weights - lower
     wanted = int(weights.sum()) - budget
-    # At the ends of this interval every layer sits at its least, at its most.
-    low = float(np.log(np.maximum(least, _ROUNDING) / kept).min())
-    high = float(np.log(np.maximum(most, _ROUNDING) / kept).max())
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        if np.clip(kept * np.exp(middle), least, most).sum() < wanted:
-            low = middle
-        else:
-            high = middle
-    ideal = weights - np.clip(kept * np.exp(high), least, most)
+    ideal = weights - water_fill(kept, total=wanted, least=weights - upper, most=weights - lower)
     return largest_remainder(ideal, budget, lower=lower, upper=upper)
 
 
