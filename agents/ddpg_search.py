@@ -1,0 +1,106 @@
+"""The plain agent as a searcher: it walks through the layers once per roll-out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from agents.ddpg_agent import DDPGAgent, transitions
+from agents.ddpg_config import DDPGConfig
+from agents.proposer import SEED, Proposal, Trial, ranked
+from envs.action_map import ActionMap, Scale
+from envs.budget import project
+from envs.episode import Walk, replay, walk
+from envs.features import FEATURES
+from envs.problem import AllocationProblem, IntArray
+
+__all__ = ["DDPGSearch"]
+
+
+class DDPGSearch:
+    """DDPG over the layers, as in PocketFlow and AMC (He et al., ECCV 2018), in rounds.
+
+    All profiles of a round come from the same actor. Action 0 stands for the best of the seeds,
+    and all seeds are in the replay buffer as demonstrations. The last roll-out is the actor's
+    own, without exploration.
+
+    Args:
+        problem: What is searched.
+        config: The agent's settings.
+        seed: Of the agent.
+        rlouts: Trials in all.
+        rlouts_min: Trials of exploration before the agent is trained.
+        scale: How actions map to ratios.
+    """
+
+    def __init__(
+        self,
+        problem: AllocationProblem,
+        *,
+        config: DDPGConfig,
+        seed: int,
+        rlouts: int,
+        rlouts_min: int,
+        scale: Scale = "log-density",
+    ) -> None:
+        self._problem, self._config, self._scale = problem, config, scale
+        self._rlouts, self._rlouts_min = rlouts, rlouts_min
+        self._agent = DDPGAgent(len(FEATURES), config=config, seed=seed)
+        self._known = 0  # trials the agent has learned from
+
+    def propose(self, history: Sequence[Trial], count: int) -> list[Proposal]:
+        """Learn from the newest trials, then walk."""
+        self._learn(history)
+        left = self._rlouts - len(history)
+        if left <= 1:
+            return [Proposal("final", self._walk(explore=False))]
+        kind = "agent" if len(history) >= self._rlouts_min else "warm-up"
+        walks = (self._walk(explore=True) for _ in range(min(count, left - 1)))
+        return [Proposal(kind, zeros) for zeros in walks]
+
+    def state(self) -> dict[str, Any]:
+        """Return the agent and how much of the history it knows."""
+        return {"known": self._known, "agent": self._agent.state_bytes()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a saved agent."""
+        self._known = state["known"]
+        self._agent.restore(state["agent"])
+
+    def _learn(self, history: Sequence[Trial]) -> None:
+        seeds = [trial for trial in history if trial.kind == SEED] or history
+        centred = dataclasses.replace(self._problem, prior=ranked(seeds)[0].zeros)
+        self._centred, self._map = centred, ActionMap.of(centred, scale=self._scale)
+        new = history[self._known :]
+        for trial in new:
+            if not trial.score.failed:
+                path = self._path(trial.zeros)
+                self._agent.observe(
+                    transitions(path.observations, path.actions, reward=trial.score.reward),
+                    demonstration=trial.kind == SEED,
+                )
+        self._known = len(history)
+        if len(history) >= self._rlouts_min:
+            self._agent.learn(self._config.ddpg_nb_updates * len(new))
+
+    def _path(self, zeros: IntArray) -> Walk:
+        return replay(self._centred, self._map, zeros=zeros)
+
+    def _walk(self, *, explore: bool) -> IntArray:
+        """One profile of the agent's, brought to the budget as a whole.
+
+        Walking under the budget would leave what the first layers over- or underspend to the last
+        ones, at whatever cost; projection spreads it over all.
+        """
+        free = dataclasses.replace(self._centred, exact=False)
+        path = walk(free, self._map, choose=lambda seen: self._agent.act(seen, explore=explore))
+        if not self._problem.exact:
+            return path.zeros
+        return project(
+            path.zeros,
+            budget=free.budget,
+            lower=free.lower,
+            upper=free.upper,
+            weights=free.weights,
+        )

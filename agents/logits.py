@@ -1,0 +1,75 @@
+"""Profiles as points: the logit of each layer's density, where a step means the same anywhere."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.budget import project, water_fill
+from envs.problem import AllocationProblem, FloatArray, IntArray
+
+__all__ = ["LogitSpace"]
+
+
+class LogitSpace:
+    """The D layers of a problem that have a choice, as coordinates ln(kept / pruned).
+
+    At high sparsity a step is a factor on the density, near density 1 a factor on the share
+    pruned. A layer that is all or nothing stands where half a weight is kept or pruned.
+
+    Args:
+        problem: Bounds and budget.
+    """
+
+    def __init__(self, problem: AllocationProblem) -> None:
+        self._problem, weights = problem, problem.weights
+        self.free: IntArray = np.flatnonzero(problem.lower < problem.upper)
+        self._sizes = weights[self.free]
+        self._least = (weights - problem.upper)[self.free]
+        self._most = (weights - problem.lower)[self.free]
+        fixed = int(weights.sum() - self._sizes.sum()) - int(
+            np.delete(problem.lower, self.free).sum()
+        )
+        self._kept = int(weights.sum()) - problem.budget - fixed
+
+    @property
+    def size(self) -> int:
+        """D, the number of layers with a choice."""
+        return len(self.free)
+
+    def encode(self, zeros: IntArray) -> FloatArray:
+        """Return the point (..., D) of profiles (..., L)."""
+        return self._logit((self._sizes - zeros[..., self.free]).astype(np.float64))
+
+    def settle(self, points: FloatArray) -> FloatArray:
+        """Return the points (..., D) moved onto the bounds and, if it is exact, the budget.
+
+        Nothing is rounded to whole weights yet; all rows are moved at once.
+        """
+        kept = self._sizes / (1 + np.exp(-points))
+        if self._problem.exact:
+            kept = water_fill(kept, total=self._kept, least=self._least, most=self._most)
+        return self._logit(np.clip(kept, self._least, self._most))
+
+    def decode(self, point: FloatArray, *, around: IntArray, moving: IntArray) -> IntArray:
+        """Return the nearest profile (L,) to a point.
+
+        Args:
+            point: (D,) coordinates.
+            around: (L,) profile that the other layers keep to.
+            moving: Coordinates, in [0, D), that may differ from `around`.
+        """
+        layers, problem = self.free[moving], self._problem
+        zeros = around.astype(np.float64)
+        zeros[layers] = (self._sizes / (1 + np.exp(point)))[moving]
+        lower, upper = around.copy(), around.copy()
+        lower[layers], upper[layers] = problem.lower[layers], problem.upper[layers]
+        if not problem.exact:
+            return np.clip(np.rint(zeros).astype(np.int64), lower, upper)
+        return project(
+            zeros, budget=problem.budget, lower=lower, upper=upper, weights=problem.weights
+        )
+
+    def _logit(self, kept: FloatArray) -> FloatArray:
+        inside = np.clip(kept, 0.5, np.maximum(self._sizes - 0.5, 0.5))
+        logits: FloatArray = np.log(inside / np.maximum(self._sizes - inside, 0.5))
+        return logits

@@ -1,0 +1,107 @@
+"""Screens many proposals with a model before one of them is paid for with a roll-out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import ndtr
+
+from agents.gaussian_process import GaussianProcess
+from agents.logits import LogitSpace
+from agents.proposer import Trial, ranked
+from envs.problem import FloatArray
+
+__all__ = ["Surrogate", "expected_improvement", "neighbours"]
+
+_TRIALS = 300  # the model's time grows with their cube
+_ELITE = 8
+
+
+def neighbours(
+    ranks: FloatArray, *, count: int, step: float, rng: np.random.Generator
+) -> FloatArray:
+    """Return points near the best ones: mutants, and a quarter of them crossovers.
+
+    A mutant takes normal steps in a random subset of coordinates, longer ones where they are few;
+    a crossover takes each coordinate from one of two good points, and a tenth of a step.
+
+    Args:
+        ranks: (N, D) points, best first; better ones have more children.
+        count: Children wanted.
+        step: Length of a step; the spread of a child that moves in two coordinates.
+        rng: Where the numbers come from.
+
+    Returns:
+        (count, D) points, to be settled on bounds and budget.
+    """
+    elite, size = ranks[:_ELITE], ranks.shape[1]
+    shape = (count, size)
+    parents = elite[np.minimum(rng.geometric(0.5, count) - 1, len(elite) - 1)]
+    moved = rng.integers(1, size + 1, (count, 1))
+    moving = rng.random(shape) < moved / size
+    lengths = step * rng.uniform(0.3, 1.0, (count, 1)) * np.sqrt(2 / np.maximum(moved, 2))
+    children: FloatArray = parents + moving * lengths * rng.normal(size=shape)
+    crossed = count // 4
+    mates = elite[rng.integers(0, len(elite), crossed)]
+    mixed = np.where(rng.random((crossed, size)) < 0.5, parents[:crossed], mates)
+    children[:crossed] = mixed + 0.1 * step * rng.normal(size=(crossed, size))
+    return children
+
+
+def expected_improvement(mean: FloatArray, std: FloatArray, best: float) -> FloatArray:
+    """Return how much better than `best` a normal variable is, on average, counting only gains.
+
+    J. Mockus, "On Bayesian methods for seeking the extremum", 1975.
+    """
+    z = (mean - best) / std
+    gain: FloatArray = std * (z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))
+    return gain
+
+
+class Surrogate:
+    """A Gaussian process over logit-densities, fitted to the best trials of a history.
+
+    Args:
+        space: The coordinates.
+        history: Trials; failed ones are left out.
+    """
+
+    def __init__(self, space: LogitSpace, history: Sequence[Trial]) -> None:
+        trials = ranked(history)[:_TRIALS]
+        self.points = space.encode(np.stack([trial.zeros for trial in trials]))
+        """(N, D) trials the model knows, best first."""
+        rewards = np.array([trial.score.reward for trial in trials])
+        self._values = (rewards - rewards.mean()) / max(float(rewards.std()), 1e-12)
+        self._model = GaussianProcess.fit(self.points, self._values)
+
+    def expect(self, points: FloatArray) -> FloatArray:
+        """Return the reward (M,) expected at points (M, D), standardised."""
+        return self._model.predict(points)[0]
+
+    def select(self, points: FloatArray, *, count: int) -> list[int]:
+        """Return the rows of `points` to try, in order of choice.
+
+        Each is the one of greatest expected improvement, the choices before it taken to score
+        what the model expects ("kriging believer": Ginsbourger et al. 2010), which keeps them
+        apart.
+
+        Args:
+            points: (M, D) candidates, M at least `count`.
+            count: How many to choose.
+        """
+        model, chosen = self._model, list[int]()
+        values = self._values
+        for _ in range(count):
+            mean, std = model.predict(points)
+            gain = expected_improvement(mean, std, float(self._values.max()))
+            gain[chosen] = -np.inf
+            chosen.append(int(np.argmax(gain)))
+            values = np.append(values, mean[chosen[-1]])
+            model = GaussianProcess.given(
+                np.vstack([model.points, points[chosen[-1]]]),
+                values,
+                length=model.length,
+                noise=model.noise,
+            )
+        return chosen
