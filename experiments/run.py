@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.flags import Command, parse
+from ws_learner.config import FROM_TABLE
 from ws_learner.errors import UserError
 from ws_learner.progress import say
 from ws_learner.run_dir import RunDir, identity_hash
@@ -134,7 +135,8 @@ def _dense_weights(command: Command, experiment: Experiment) -> Path | None:
     if experiment.checkpoint is not None:
         return experiment.checkpoint
     ws = command.ws
-    if ws.ws_init == "scratch" and ws.ws_prune_ratio_prtl != "optimal" and not ws.enbl_dst:
+    by_table = ws.ws_prune_ratio_prtl in FROM_TABLE
+    if ws.ws_init == "scratch" and by_table and not ws.enbl_dst:
         return None
     say(f"{experiment.name} comes without dense weights: the dense network is trained first")
     flags = dataclasses.replace(

@@ -9,9 +9,25 @@ from typing import Any, Literal
 
 from ws_learner.errors import UserError
 
-__all__ = ["POCKETFLOW", "Init", "Protocol", "RewardType", "WeightSparseConfig"]
+__all__ = ["FROM_TABLE", "POCKETFLOW", "Init", "Protocol", "RewardType", "WeightSparseConfig"]
 
-Protocol = Literal["uniform", "heurist", "optimal", "given"]
+Protocol = Literal[
+    "uniform",
+    "heurist",
+    "erk",
+    "global",
+    "lamp",
+    "knapsack",
+    "random",
+    "evolution",
+    "bayesian",
+    "ddpg",
+    "optimal",
+    "given",
+]
+FROM_TABLE: tuple[Protocol, ...] = ("uniform", "heurist", "erk", "given")
+"""Protocols that look at no weight: they need no dense network."""
+
 RewardType = Literal["single-obj", "multi-obj"]
 Init = Literal["dense", "rollout", "scratch"]
 
@@ -25,8 +41,10 @@ class WeightSparseConfig:
     ws_prune_ratio: float = 0.75
     """Overall target: share of zero weights over the layer table, in [0, 1]."""
     ws_prune_ratio_prtl: Protocol = "optimal"
-    """Who sets the ratios: one for all layers (uniform), larger layers more (heurist),
-    the RL agent (optimal), or a file (given, with --ws_ratios)."""
+    """Who sets the ratios. Without roll-outs: one for all layers (uniform), larger layers more
+    (heurist), by shape (erk), by magnitude (global, lamp), least error of the layers (knapsack).
+    By roll-outs: random, evolution, bayesian, the RL agent alone (ddpg), agent and model
+    together (optimal). Or a file (given, with --ws_ratios). See docs/protocols.md."""
     ws_ratios: Path | None = None
     """Table with columns layer, prune_ratio, such as another run's ratios.csv."""
     ws_nb_rlouts: int = 200
@@ -52,7 +70,8 @@ class WeightSparseConfig:
     ws_ratio_max: float = 0.995
     """Largest prune ratio of a layer."""
     ws_action_scale: Literal["log-density", "linear"] = "log-density"
-    """How an action in [-1, 1] maps to a ratio; 0 is the heurist ratio of the layer."""
+    """How an action in [-1, 1] maps to a ratio; 0 is the layer's ratio in the best of the
+    profiles that need no search."""
     ws_include: tuple[str, ...] = ("*",)
     """Patterns of the tensors to prune, such as 'layer*' or '*.conv1.weight'."""
     ws_exclude: tuple[str, ...] = ()
@@ -158,6 +177,7 @@ class WeightSparseConfig:
 
 
 POCKETFLOW: dict[str, Any] = {
+    "ws_prune_ratio_prtl": "ddpg",
     "ws_reward_signal": "accuracy",
     "ws_ratio_bounds": "pocketflow",
     "ws_action_scale": "linear",

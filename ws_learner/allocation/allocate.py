@@ -13,11 +13,12 @@ from torch import nn
 
 from agents.ddpg_config import DDPGConfig
 from envs.problem import IntArray, LayerRow
-from ws_learner.allocation.bounds import layer_bounds
 from ws_learner.allocation.cheap import CHEAP
+from ws_learner.allocation.context import AllocationContext, allocation_context
 from ws_learner.allocation.history import Rollout, best, distinct_best, frame
-from ws_learner.allocation.optimal import OptimalSearch
-from ws_learner.allocation.problem import cheap_profile, pruning_problem, rollout_config
+from ws_learner.allocation.problem import pruning_problem, rollout_config
+from ws_learner.allocation.search import Search
+from ws_learner.allocation.searchers import make_proposer
 from ws_learner.config import WeightSparseConfig
 from ws_learner.data.splits import DataSplits
 from ws_learner.evaluation import Loss, Metric
@@ -106,11 +107,17 @@ class Allocator:
             share = int(zeros.sum()) / sum(row.weights for row in self.layers)
             say(f"ratios of {config.ws_ratios}: {share:.4f} overall (--ws_prune_ratio is not used)")
             return zeros, 0
-        lower, upper = layer_bounds(self.layers, config)
-        if config.ws_prune_ratio_prtl in CHEAP or not (lower < upper).any():
-            name = config.ws_prune_ratio_prtl
-            return cheap_profile(name if name in CHEAP else "uniform", self.layers, config), 0
-        return self._search()
+        context, name = self._context(), config.ws_prune_ratio_prtl
+        if not (context.lower < context.upper).any():
+            return context.lower.copy(), 0  # nothing to decide
+        if name in CHEAP:
+            return CHEAP[name](context), 0
+        return self._search(context)
+
+    def _context(self) -> AllocationContext:
+        return allocation_context(
+            self.model, self.layers, self.config, curves=lambda: self.evaluator().curves()
+        )
 
     def evaluator(self) -> RolloutEvaluator:
         """What scores a candidate; made when first needed, for it reads calibration images."""
@@ -127,21 +134,18 @@ class Allocator:
             )
         return self._evaluator
 
-    def _search(self) -> tuple[IntArray, int]:
-        evaluator = self.evaluator()
+    def _search(self, context: AllocationContext) -> tuple[IntArray, int]:
+        evaluator, config = self.evaluator(), self.config
         workers = os.cpu_count() or 1 if self.workers is None else self.workers
-        priors = {name: cheap_profile(name, self.layers, self.config) for name in CHEAP}
+        seeds = {name: CHEAP[name](context) for name in reversed(CHEAP)}
         with LocalPool(evaluator, workers=workers) as pool:
-            problem = pruning_problem(evaluator, self.config, evaluate=pool.evaluate)
-            history = OptimalSearch(
+            problem = pruning_problem(evaluator, config, evaluate=pool.evaluate)
+            history = Search(
                 problem=problem,
-                priors=priors,
-                rlouts=self.config.ws_nb_rlouts,
-                rlouts_min=self.config.ws_nb_rlouts_min,
-                per_round=self.config.ws_rlouts_per_round,
-                config=self.agent,
-                scale=self.config.ws_action_scale,
-                seed=self.seed,
+                proposer=make_proposer(problem, config, agent=self.agent, seed=self.seed),
+                seeds=seeds,
+                rlouts=config.ws_nb_rlouts,
+                per_round=config.ws_rlouts_per_round,
                 state=self.run.state / "search.pt",
                 table=self.run.rollouts,
             ).run()

@@ -20,8 +20,9 @@ class Rollout:
     """One scored candidate.
 
     Attributes:
-        kind: Who proposed it: `prior`, `warm-up`, `agent`, `final`, or `select` for one of the
-            best, scored again on the select split.
+        kind: Who proposed it: `prior` for a cheap profile, `random`, `mutation`, `model`,
+            `warm-up`, `agent`, `final`; or `select` for one of the best, scored again on the
+            select split.
         zeros: (L,) zero counts.
         score: What it scored.
     """

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from envs.problem import AllocationProblem, Evaluate, IntArray, LayerRow
-from ws_learner.allocation.bounds import layer_bounds
+from envs.problem import AllocationProblem, Evaluate
 from ws_learner.allocation.cheap import CHEAP
+from ws_learner.allocation.context import allocation_context
 from ws_learner.config import WeightSparseConfig
 from ws_learner.rollout.config import RolloutConfig
 from ws_learner.rollout.evaluator import RolloutEvaluator
 
-__all__ = ["cheap_profile", "pruning_problem", "rollout_config"]
+__all__ = ["pruning_problem", "rollout_config"]
 
 
 def rollout_config(config: WeightSparseConfig) -> RolloutConfig:
@@ -31,30 +29,18 @@ def rollout_config(config: WeightSparseConfig) -> RolloutConfig:
     )
 
 
-def cheap_profile(name: str, layers: tuple[LayerRow, ...], config: WeightSparseConfig) -> IntArray:
-    """(L,) zeros of a protocol that needs nothing but the layer table.
-
-    Raises:
-        UserError: The bounds do not allow the target.
-    """
-    lower, upper = layer_bounds(layers, config)
-    weights = np.array([row.weights for row in layers], dtype=np.int64)
-    budget = round(config.ws_prune_ratio * int(weights.sum()))
-    return CHEAP[name](budget=budget, lower=lower, upper=upper, weights=weights)
-
-
 def pruning_problem(
     evaluator: RolloutEvaluator, config: WeightSparseConfig, *, evaluate: Evaluate
 ) -> AllocationProblem:
     """What an agent is to solve; `evaluate` scores its candidates, on one core or on many."""
-    lower, upper = layer_bounds(evaluator.layers, config)
-    ratios, curves = evaluator.curves()
+    context = allocation_context(evaluator.dense, evaluator.layers, config, curves=evaluator.curves)
+    ratios, curves = context.curves()
     return AllocationProblem(
         layers=evaluator.layers,
         target=config.ws_prune_ratio,
-        lower=lower,
-        upper=upper,
-        prior=cheap_profile("heurist", evaluator.layers, config),
+        lower=context.lower,
+        upper=context.upper,
+        prior=CHEAP["knapsack"](context),
         curve_ratios=ratios,
         curves=curves,
         evaluate=evaluate,

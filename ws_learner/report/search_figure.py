@@ -17,6 +17,9 @@ __all__ = ["search_figure"]
 _KINDS = {
     "prior": ("D", ORANGE),
     "warm-up": ("o", GREY),
+    "random": ("o", GREY),
+    "mutation": ("^", BLUE),
+    "model": ("^", BLUE),
     "agent": ("o", BLUE),
     "final": ("s", GREEN),
 }
