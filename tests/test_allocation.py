@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from envs.problem import LayerRow
+from envs.problem import FloatArray, IntArray, LayerRow
 from ws_learner.allocation.bounds import layer_bounds
-from ws_learner.allocation.problem import cheap_profile
+from ws_learner.allocation.cheap import CHEAP
+from ws_learner.allocation.context import allocation_context
 from ws_learner.config import WeightSparseConfig
 from ws_learner.errors import UserError
 
@@ -33,6 +35,17 @@ def table(sizes: list[int], exempt: tuple[int, ...] = ()) -> tuple[LayerRow, ...
 
 def config(target: float, **more: object) -> WeightSparseConfig:
     return WeightSparseConfig(ws_prune_ratio=target, **more)  # type: ignore[arg-type]
+
+
+def cheap_profile(
+    name: str, layers: tuple[LayerRow, ...], settings: WeightSparseConfig
+) -> IntArray:
+    """What a protocol makes of the layer table alone: there is no network to look at."""
+
+    def curves() -> tuple[FloatArray, FloatArray]:
+        raise AssertionError("this protocol should not measure anything")
+
+    return CHEAP[name](allocation_context(nn.Identity(), layers, settings, curves=curves))
 
 
 def test_heurist_is_pocketflows_formula_where_no_bound_binds() -> None:
@@ -60,7 +73,7 @@ def test_heurist_never_exceeds_the_bound_and_redistributes_the_excess(target: fl
     assert np.ptp(factor) < 1.5 / n[free].min()
 
 
-@given(SIZES, st.floats(0, 1), st.sampled_from(["uniform", "heurist"]))
+@given(SIZES, st.floats(0, 1), st.sampled_from(["uniform", "heurist", "erk"]))
 def test_totals_are_exact_whatever_the_layers(
     sizes: list[int], target: float, protocol: str
 ) -> None:
@@ -77,7 +90,7 @@ def test_uniform_is_uniform() -> None:
 
 def test_exempt_layers_get_nothing_and_the_others_make_up_for_it() -> None:
     sizes = [1000, 2000, 3000]
-    for protocol in ("uniform", "heurist"):
+    for protocol in ("uniform", "heurist", "erk"):
         got = cheap_profile(protocol, table(sizes, exempt=(0,)), config(0.75))
         assert got[0] == 0
         assert got.sum() == 4500

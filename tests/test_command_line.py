@@ -121,6 +121,7 @@ def test_settings_survive_the_round_trip_through_a_config_file(tmp_path: Path) -
 
 def test_the_pocketflow_preset_and_a_flag_over_it() -> None:
     command = parse(["--preset", "pocketflow", "--ws_nb_iters_ft", "10"])
+    assert command.ws.ws_prune_ratio_prtl == "ddpg"  # its agent, without our models
     assert command.ws.ws_rg_solver == "adam"
     assert command.ws.ws_mask_update_step == 500
     assert command.ws.ws_nb_iters_ft == 10
