@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Self
 
 import numpy as np
@@ -10,10 +12,13 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from envs.problem import FloatArray
 
-__all__ = ["GaussianProcess", "matern52"]
+__all__ = ["GaussianProcess", "Views", "matern52"]
 
-LENGTHS = tuple(float(x) for x in np.geomspace(0.5, 32.0, 10))
-"""Length scales that `fit` chooses from, in units of the inputs times sqrt(D)."""
+Views = tuple[FloatArray, ...]
+"""The same N points in one or more coordinate systems, (N, D) each; every D is a system's own."""
+
+LENGTHS = tuple(float(x) for x in np.geomspace(0.3, 20.0, 7))
+"""Length scales that `fit` chooses from, in units of the median distance between points."""
 
 NOISES = (1e-4, 1e-3, 1e-2, 1e-1, 0.5)
 """Shares of noise in the variance that `fit` chooses from."""
@@ -30,24 +35,24 @@ def matern52(a: FloatArray, b: FloatArray, length: float) -> FloatArray:
     Returns:
         (N, M) covariances.
     """
-    squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
-    r = np.sqrt(5 * np.maximum(squares, 0)) / length
+    r = np.sqrt(5) * _distances(a, b) / length
     covariance: FloatArray = (1 + r + r**2 / 3) * np.exp(-r)
     return covariance
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GaussianProcess:
-    """A posterior: constant mean, Matern 5/2 covariance, Gaussian noise.
+    """A posterior: constant mean, Gaussian noise, the mean of one Matern 5/2 covariance per view.
 
     C. E. Rasmussen and C. Williams, "Gaussian Processes for Machine Learning", 2006, algorithm
-    2.1. Mean and variance are those of greatest likelihood, in closed form; length scale and
-    share of noise are the most likely ones of a grid, so that nothing can diverge and equal data
-    give equal answers.
+    2.1. A sum of covariances says that points are alike if they are so in any of the views. Mean
+    and variance are those of greatest likelihood, in closed form; length scales and share of
+    noise are the most likely ones of a grid, so that nothing can diverge and equal data give
+    equal answers.
 
     Attributes:
-        points: (N, D) inputs.
-        length: Length scale.
+        views: The N inputs.
+        lengths: Length scale of each view.
         noise: Variance of the noise over that of the function.
         mean: Mean of the function.
         variance: Variance of the function.
@@ -56,8 +61,8 @@ class GaussianProcess:
         weights: (N,) covariance's inverse times the residuals, over `variance`.
     """
 
-    points: FloatArray
-    length: float
+    views: Views
+    lengths: tuple[float, ...]
     noise: float
     mean: float
     variance: float
@@ -66,34 +71,57 @@ class GaussianProcess:
     weights: FloatArray
 
     @classmethod
-    def fit(cls, points: FloatArray, values: FloatArray) -> Self:
+    def fit(cls, views: Views, values: FloatArray) -> Self:
         """Return the most likely posterior of the grid.
 
         Args:
-            points: (N, D) inputs, N and D at least 1.
+            views: N inputs, N at least 1.
             values: (N,) outputs.
         """
-        scale = np.sqrt(points.shape[1])
-        fits = [
-            cls.given(points, values, length=float(length * scale), noise=noise)
-            for length in LENGTHS
-            for noise in NOISES
+        units = [_median_distance(view) for view in views]
+        known = [
+            {length: matern52(view, view, length * unit) for length in LENGTHS}
+            for view, unit in zip(views, units, strict=True)
         ]
-        return max(fits, key=lambda fit: fit.evidence)
+        best: Self | None = None
+        for chosen in product(LENGTHS, repeat=len(views)):
+            covariance = np.mean(
+                [parts[length] for parts, length in zip(known, chosen, strict=True)], axis=0
+            )
+            lengths = tuple(length * unit for length, unit in zip(chosen, units, strict=True))
+            for noise in NOISES:
+                fit = cls._posterior(views, values, lengths, noise, covariance)
+                if best is None or fit.evidence > best.evidence:
+                    best = fit
+        assert best is not None
+        return best
 
     @classmethod
-    def given(cls, points: FloatArray, values: FloatArray, *, length: float, noise: float) -> Self:
-        """Return the posterior for one length scale and share of noise."""
-        count = len(points)
-        root = cholesky(matern52(points, points, length) + noise * np.eye(count), lower=True)
+    def given(
+        cls, views: Views, values: FloatArray, *, lengths: tuple[float, ...], noise: float
+    ) -> Self:
+        """Return the posterior for given length scales, one per view, and share of noise."""
+        return cls._posterior(views, values, lengths, noise, _covariance(views, views, lengths))
+
+    @classmethod
+    def _posterior(
+        cls,
+        views: Views,
+        values: FloatArray,
+        lengths: tuple[float, ...],
+        noise: float,
+        covariance: FloatArray,
+    ) -> Self:
+        count = len(values)
+        root = cholesky(covariance + noise * np.eye(count), lower=True)
         ones = cho_solve((root, True), np.ones(count))
         mean = float(ones @ values / ones.sum())
         weights = cho_solve((root, True), values - mean)
         variance = max(float((values - mean) @ weights) / count, 1e-12)
         evidence = -0.5 * count * (np.log(2 * np.pi * variance) + 1) - np.log(np.diag(root)).sum()
         return cls(
-            points=points,
-            length=length,
+            views=views,
+            lengths=lengths,
             noise=noise,
             mean=mean,
             variance=variance,
@@ -102,10 +130,29 @@ class GaussianProcess:
             weights=weights,
         )
 
-    def predict(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return mean and standard deviation, each (M,), of the function at points (M, D)."""
-        across = matern52(points, self.points, self.length)
+    def predict(self, views: Views) -> tuple[FloatArray, FloatArray]:
+        """Return mean and standard deviation, each (M,), of the function at M points."""
+        across = _covariance(views, self.views, self.lengths)
         mean: FloatArray = self.mean + across @ self.weights
         explained = solve_triangular(self.root, across.T, lower=True)
         left = np.maximum(1 - (explained**2).sum(0), 1e-12)
         return mean, np.sqrt(self.variance * left)
+
+
+def _covariance(a: Views, b: Views, lengths: Sequence[float]) -> FloatArray:
+    parts = [matern52(x, y, length) for x, y, length in zip(a, b, lengths, strict=True)]
+    mean: FloatArray = np.mean(parts, axis=0)
+    return mean
+
+
+def _distances(a: FloatArray, b: FloatArray) -> FloatArray:
+    squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
+    distances: FloatArray = np.sqrt(np.maximum(squares, 0))
+    return distances
+
+
+def _median_distance(view: FloatArray) -> float:
+    """Median distance between two different points; 1 where there are none."""
+    distances = _distances(view, view)[np.triu_indices(len(view), 1)]
+    apart = distances[distances > 1e-9]
+    return float(np.median(apart)) if apart.size else 1.0

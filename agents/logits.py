@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.budget import project, water_fill
+from envs.curves import error_at
 from envs.problem import AllocationProblem, FloatArray, IntArray
 
 __all__ = ["LogitSpace"]
@@ -39,6 +40,20 @@ class LogitSpace:
     def encode(self, zeros: IntArray) -> FloatArray:
         """Return the point (..., D) of profiles (..., L)."""
         return self._logit((self._sizes - zeros[..., self.free]).astype(np.float64))
+
+    def errors(self, points: FloatArray) -> FloatArray:
+        """Return what the error curves say of each coordinate's layer at points (..., D)."""
+        zeros, problem = self._sizes / (1 + np.exp(points)), self._problem
+        columns = [
+            error_at(
+                zeros[..., place],
+                weights=int(self._sizes[place]),
+                ratios=problem.curve_ratios,
+                errors=problem.curves[layer],
+            )
+            for place, layer in enumerate(self.free.tolist())
+        ]
+        return np.stack(columns, axis=-1)
 
     def settle(self, points: FloatArray) -> FloatArray:
         """Return the points (..., D) moved onto the bounds and, if it is exact, the budget.

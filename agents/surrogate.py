@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtr
 
-from agents.gaussian_process import GaussianProcess
+from agents.gaussian_process import GaussianProcess, Views
 from agents.logits import LogitSpace
 from agents.proposer import Trial, ranked
 from envs.problem import FloatArray
@@ -60,24 +60,39 @@ def expected_improvement(mean: FloatArray, std: FloatArray, best: float) -> Floa
 
 
 class Surrogate:
-    """A Gaussian process over logit-densities, fitted to the best trials of a history.
+    """A Gaussian process over profiles, fitted to the best trials of a history.
+
+    It knows a profile by its logit-densities and, if asked, by what the error curves say of each
+    layer too: profiles are then alike if their ratios are, or if what they do to the layers is.
 
     Args:
         space: The coordinates.
         history: Trials; failed ones are left out.
+        by_errors: Look at the error curves as well.
     """
 
-    def __init__(self, space: LogitSpace, history: Sequence[Trial]) -> None:
+    def __init__(
+        self, space: LogitSpace, history: Sequence[Trial], *, by_errors: bool = False
+    ) -> None:
+        self._space, self._by_errors = space, by_errors
         trials = ranked(history)[:_TRIALS]
         self.points = space.encode(np.stack([trial.zeros for trial in trials]))
         """(N, D) trials the model knows, best first."""
         rewards = np.array([trial.score.reward for trial in trials])
         self._values = (rewards - rewards.mean()) / max(float(rewards.std()), 1e-12)
-        self._model = GaussianProcess.fit(self.points, self._values)
+        self._model = GaussianProcess.fit(self._views(self.points), self._values)
 
     def expect(self, points: FloatArray) -> FloatArray:
         """Return the reward (M,) expected at points (M, D), standardised."""
-        return self._model.predict(points)[0]
+        return self._model.predict(self._views(points))[0]
+
+    def improvement(self, points: FloatArray) -> FloatArray:
+        """Return the improvement (M,) on the best trial expected at points (M, D)."""
+        mean, std = self._model.predict(self._views(points))
+        return expected_improvement(mean, std, float(self._values.max()))
+
+    def _views(self, points: FloatArray) -> Views:
+        return (points, self._space.errors(points)) if self._by_errors else (points,)
 
     def select(self, points: FloatArray, *, count: int) -> list[int]:
         """Return the rows of `points` to try, in order of choice.
@@ -90,18 +105,21 @@ class Surrogate:
             points: (M, D) candidates, M at least `count`.
             count: How many to choose.
         """
-        model, chosen = self._model, list[int]()
-        values = self._values
+        model, values, chosen = self._model, self._values, list[int]()
+        views = self._views(points)
         for _ in range(count):
-            mean, std = model.predict(points)
+            mean, std = model.predict(views)
             gain = expected_improvement(mean, std, float(self._values.max()))
             gain[chosen] = -np.inf
             chosen.append(int(np.argmax(gain)))
             values = np.append(values, mean[chosen[-1]])
             model = GaussianProcess.given(
-                np.vstack([model.points, points[chosen[-1]]]),
+                tuple(
+                    np.vstack([known, new[chosen[-1]]])
+                    for known, new in zip(model.views, views, strict=True)
+                ),
                 values,
-                length=model.length,
+                lengths=model.lengths,
                 noise=model.noise,
             )
         return chosen

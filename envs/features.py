@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.action_map import ActionMap
+from envs.curves import error_at
 from envs.problem import AllocationProblem, FloatArray, IntArray, LayerRow
 
 __all__ = ["CURVE_POINTS", "FEATURES", "Observer"]
@@ -134,6 +135,12 @@ def _shape_features(row: LayerRow) -> tuple[float, float, float, float]:
 
 
 def _log_errors(problem: AllocationProblem, layer: int, ratios: tuple[float, ...]) -> FloatArray:
-    errors = np.interp(ratios, problem.curve_ratios, problem.curves[layer])
+    weights = problem.layers[layer].weights
+    errors = error_at(
+        np.array(ratios) * weights,
+        weights=weights,
+        ratios=problem.curve_ratios,
+        errors=problem.curves[layer],
+    )
     floored: FloatArray = np.maximum(errors, 10.0**-_DECADES)
     return 1 + np.log10(floored) / _DECADES

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envs.curves import error_at
 from envs.problem import FloatArray, IntArray, LayerRow
 from ws_learner.allocation.cheap import CHEAP
 from ws_learner.allocation.context import AllocationContext
-from ws_learner.allocation.knapsack import frontier, interpolate
+from ws_learner.allocation.knapsack import frontier
 from ws_learner.allocation.magnitude import lamp_scores
 
 FEW = settings(deadline=None, max_examples=40)
@@ -148,7 +149,7 @@ def test_a_tie_at_the_threshold_is_dealt_in_forward_order() -> None:
 def total_error(zeros: Sequence[int], curves: FloatArray, sizes: IntArray) -> float:
     parts = zip(zeros, curves, sizes.tolist(), strict=True)
     return sum(
-        float(interpolate(np.array(z), weights=n, ratios=RATIOS, errors=curve))
+        float(error_at(np.array(z), weights=n, ratios=RATIOS, errors=curve))
         for z, curve, n in parts
     )
 
@@ -210,7 +211,7 @@ def test_one_table_serves_every_target() -> None:
 def test_interpolation_is_linear_in_log_density_and_never_falls() -> None:
     ratios, errors = np.array([0.5, 0.75, 0.9]), np.array([0.2, 0.4, 0.3])
     zeros = np.array([0, 500, 1000 - round(np.sqrt(500 * 250)), 750, 900, 1000])
-    got = interpolate(zeros, weights=1000, ratios=ratios, errors=errors)
+    got = error_at(zeros, weights=1000, ratios=ratios, errors=errors)
     assert got.tolist() == pytest.approx([0.0, 0.2, 0.3, 0.4, 0.4, 1.0], abs=1e-3)
 
 

@@ -28,12 +28,12 @@ def sample(seed: int, count: int = 25, size: int = 4) -> tuple[FloatArray, Float
 @pytest.mark.parametrize(("length", "noise"), [(1.0, 1e-2), (3.0, 1e-3), (0.5, 0.3)])
 def test_posterior_and_evidence_agree_with_scikit_learn(length: float, noise: float) -> None:
     points, values, new = sample(0)
-    ours = GaussianProcess.given(points, values, length=length, noise=noise)
+    ours = GaussianProcess.given((points,), values, lengths=(length,), noise=noise)
     kernel = ConstantKernel(ours.variance) * Matern(length, nu=2.5)
     theirs = GaussianProcessRegressor(
         kernel + WhiteKernel(ours.variance * noise), optimizer=None, alpha=0
     ).fit(points, values - ours.mean)
-    mean, std = ours.predict(new)
+    mean, std = ours.predict((new,))
     expected_mean, expected_std = theirs.predict(new, return_std=True)
     np.testing.assert_allclose(mean - ours.mean, expected_mean, atol=1e-8)
     # Theirs includes the noise of a new observation, ours is of the function alone.
@@ -43,7 +43,7 @@ def test_posterior_and_evidence_agree_with_scikit_learn(length: float, noise: fl
 
 def test_mean_and_variance_are_those_of_greatest_likelihood() -> None:
     points, values, _ = sample(1)
-    ours = GaussianProcess.given(points, values, length=2.0, noise=0.01)
+    ours = GaussianProcess.given((points,), values, lengths=(2.0,), noise=0.01)
 
     def evidence(mean: float, variance: float) -> float:
         kernel = ConstantKernel(variance) * Matern(2.0, nu=2.5) + WhiteKernel(variance * 0.01)
@@ -58,18 +58,21 @@ def test_mean_and_variance_are_those_of_greatest_likelihood() -> None:
 
 def test_fit_takes_the_most_likely_of_the_grid_and_predicts_unseen_points() -> None:
     points, values, _ = sample(2, count=60)
-    model = GaussianProcess.fit(points[:40], values[:40])
-    mean, std = model.predict(points[40:])
+    model = GaussianProcess.fit((points[:40],), values[:40])
+    mean, std = model.predict((points[40:],))
     assert np.corrcoef(mean, values[40:])[0, 1] > 0.9
     assert np.mean(np.abs(values[40:] - mean) < 3 * std + 0.15) > 0.9
-    assert model.evidence >= GaussianProcess.given(points, values, length=64, noise=0.5).evidence
+    assert (
+        model.evidence
+        >= GaussianProcess.given((points,), values, lengths=(64.0,), noise=0.5).evidence
+    )
 
 
 def test_one_trial_and_equal_trials_are_no_trouble() -> None:
-    one = GaussianProcess.fit(np.zeros((1, 3)), np.array([2.0]))
-    assert one.predict(np.ones((2, 3)))[0].tolist() == pytest.approx([2.0, 2.0])
-    same = GaussianProcess.fit(np.ones((5, 2)), np.full(5, 3.0))
-    assert np.isfinite(same.predict(np.zeros((1, 2)))[1]).all()
+    one = GaussianProcess.fit((np.zeros((1, 3)),), np.array([2.0]))
+    assert one.predict((np.ones((2, 3)),))[0].tolist() == pytest.approx([2.0, 2.0])
+    same = GaussianProcess.fit((np.ones((5, 2)),), np.full(5, 3.0))
+    assert np.isfinite(same.predict((np.zeros((1, 2)),))[1]).all()
 
 
 @settings(deadline=None, max_examples=40)

@@ -49,7 +49,7 @@ class WeightSparseConfig:
     """Table with columns layer, prune_ratio, such as another run's ratios.csv."""
     ws_nb_rlouts: int = 200
     """Roll-outs of the search: choose a profile, prune, regress, fine-tune, evaluate."""
-    ws_nb_rlouts_min: int = 50
+    ws_nb_rlouts_min: int = 20
     """Roll-outs around the prior, with noise, before the agent is trained."""
     ws_rlouts_per_round: int = 8
     """Roll-outs proposed before any of them is scored; they run in parallel."""
@@ -60,6 +60,10 @@ class WeightSparseConfig:
     ws_reward_signal: Literal["accuracy", "kl"] = "kl"
     """What the reward measures on the search images: accuracy, or exp(-KL divergence from the
     dense network's predictions), which is smoother."""
+    ws_score_power: float = 0.75
+    """A profile is scored with all its densities scaled by one factor, so that the network keeps
+    (its density)^power of its weights: 95 % sparse is scored at 89 %. Pruned further at once, a
+    network is too far gone to tell what training would make of it. 1: scored as it is."""
     ws_nb_rescore: int = 8
     """Best roll-outs that are scored again on the select split before one is chosen."""
     ws_ratio_bounds: Literal["wide", "pocketflow"] = "wide"
@@ -79,8 +83,8 @@ class WeightSparseConfig:
     ws_exempt: tuple[str, ...] = ()
     """Patterns of tensors that stay dense but count in the total, under every protocol."""
 
-    ws_rg_solver: Literal["closed-form", "adam"] = "closed-form"
-    """Layer-wise regression: masked least squares, or PocketFlow's Adam steps."""
+    ws_rg_solver: Literal["closed-form", "adam", "none"] = "closed-form"
+    """Layer-wise regression: masked least squares, PocketFlow's Adam steps, or none."""
     ws_lrn_rate_rg: float = 3e-2
     """Learning rate of layer-wise regression by Adam."""
     ws_nb_iters_rg: int = 20
@@ -91,8 +95,8 @@ class WeightSparseConfig:
     """Training images on which batch norm is recalibrated in a roll-out."""
     ws_lrn_rate_ft: float = 3e-4
     """Learning rate of global fine-tuning (Adam)."""
-    ws_nb_iters_ft: int = 2
-    """Steps of global fine-tuning in a roll-out."""
+    ws_nb_iters_ft: int = 0
+    """Steps of global fine-tuning in a roll-out; they cost more than they tell."""
     ws_batch_size_ft: int = 64
     """Images per step of global fine-tuning."""
     ws_nb_iters_feval: int = 5
@@ -179,11 +183,13 @@ class WeightSparseConfig:
 POCKETFLOW: dict[str, Any] = {
     "ws_prune_ratio_prtl": "ddpg",
     "ws_reward_signal": "accuracy",
+    "ws_score_power": 1.0,
     "ws_ratio_bounds": "pocketflow",
     "ws_action_scale": "linear",
     "ws_rg_solver": "adam",
     "ws_nb_smpls_bn": 0,
     "ws_lrn_rate_ft": 3e-4,
+    "ws_nb_rlouts_min": 50,
     "ws_nb_iters_ft": 400,
     "ws_batch_size_ft": 128,
     "ws_nb_iters_feval": 25,

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.budget import project
+from envs.curves import error_at
 from envs.problem import FloatArray, IntArray
 from ws_learner.allocation.context import AllocationContext
 
-__all__ = ["Frontier", "frontier", "interpolate", "knapsack"]
+__all__ = ["Frontier", "frontier", "knapsack"]
 
 
 def knapsack(context: AllocationContext) -> IntArray:
@@ -30,30 +31,6 @@ def knapsack(context: AllocationContext) -> IntArray:
         budget=context.budget,
     )
     return table.zeros(context.budget)
-
-
-def interpolate(
-    zeros: IntArray, *, weights: int, ratios: FloatArray, errors: FloatArray
-) -> FloatArray:
-    """Errors of one layer at any counts of zeros.
-
-    Between measured ratios the error is linear in the logarithm of the number of weights kept,
-    where 95 and 97.5 % are as far apart as 50 and 75 %. A dense layer has error 0, an empty one
-    has error 1 and stands where half a weight is kept. A curve is taken to never fall: what is
-    pruned more is at least as wrong.
-
-    Args:
-        zeros: Counts in [0, `weights`], any shape.
-        weights: Number of weights of the layer.
-        ratios: (K,) ascending ratios in [0, 1].
-        errors: (K,) relative squared errors measured there.
-    """
-    known = (ratios > 0) & (weights * (1 - ratios) > 0.5)
-    kept_at = np.concatenate([[weights], weights * (1 - ratios[known]), [0.5]])
-    error_at = np.concatenate([[0.0], errors[known], [1.0]])
-    kept = np.log(np.maximum(weights - zeros, 0.5))
-    result: FloatArray = np.interp(-kept, -np.log(kept_at), np.maximum.accumulate(error_at))
-    return result
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,7 +94,7 @@ def frontier(
 
     What the layers keep beyond their least is counted in units, `cells` of them at most. A layer
     may keep any of up to `levels` whole numbers of units, about evenly spaced in the logarithm of
-    its density; `interpolate` gives the error there. The table is exact for these choices. So the
+    its density; `error_at` gives the error there. The table is exact for these choices. So the
     summed error is above that of the best exact profile by at most what the curves rise, in sum,
     when each layer of that profile falls to the next level with a unit less to keep; with few
     weights (all counts are levels, the unit is 1) by nothing.
@@ -140,7 +117,7 @@ def frontier(
         size, most = int(weights[layer]), int(upper[layer])
         cost = _levels(size - most, most - int(lower[layer]), unit, levels)
         zeros = np.maximum(most - cost * unit, lower[layer])
-        prices = interpolate(zeros, weights=size, ratios=ratios, errors=curve)
+        prices = error_at(zeros, weights=size, ratios=ratios, errors=curve)
         errors, choice = _add_layer(errors, cost, prices)
         costs.append(cost)
         choices.append(choice)

@@ -25,6 +25,7 @@ def rollout_config(config: WeightSparseConfig) -> RolloutConfig:
         nb_smpls_rg=config.ws_nb_smpls_rg,
         nb_smpls_bn=config.ws_nb_smpls_bn,
         reward_signal=config.ws_reward_signal,
+        score_power=config.ws_score_power,
         reward_type=config.ws_reward_type,
     )
 

@@ -10,7 +10,7 @@ from ws_learner.errors import UserError, suggest
 
 __all__ = ["LEVELS", "RegressionSolver", "RewardSignal", "RewardType", "RolloutConfig"]
 
-RegressionSolver = Literal["closed-form", "adam"]
+RegressionSolver = Literal["closed-form", "adam", "none"]
 RewardSignal = Literal["accuracy", "kl"]
 RewardType = Literal["single-obj", "multi-obj"]
 
@@ -21,7 +21,7 @@ LEVELS = (
 """Ratios of the error curves: about evenly spaced in the logarithm of the density."""
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "rg_solver": ("closed-form", "adam"),
+    "rg_solver": ("closed-form", "adam", "none"),
     "reward_signal": ("accuracy", "kl"),
     "reward_type": ("single-obj", "multi-obj"),
 }
@@ -41,7 +41,8 @@ class RolloutConfig:
     """How one candidate is pruned, repaired and scored.
 
     Attributes:
-        rg_solver: Layer-wise regression by masked least squares, or by PocketFlow's Adam steps.
+        rg_solver: Layer-wise regression by masked least squares, by PocketFlow's Adam steps, or none:
+            kept weights stay.
         lrn_rate_rg: Learning rate of the Adam regression.
         nb_iters_rg: Steps per layer of the Adam regression.
         lrn_rate_ft: Adam learning rate of global fine-tuning.
@@ -54,6 +55,8 @@ class RolloutConfig:
         nb_smpls_bn: Training images on which batch norm is recalibrated; 0 leaves it as it is.
         reward_signal: `accuracy`, or `kl`: exp(-KL divergence from the dense network), which lies
             in (0, 1] like accuracy, but sees changes that flip no prediction.
+        score_power: A candidate is scored with all its densities scaled by one factor, so that
+            the network keeps its overall density to this power, in (0, 1]; 1 scores it as it is.
         reward_type: `single-obj` takes that as the reward; `multi-obj` multiplies it by
             ln(1 + overall prune ratio), as PocketFlow does.
         levels: Ascending ratios in [0, 1) at which error curves are measured.
@@ -63,7 +66,7 @@ class RolloutConfig:
     lrn_rate_rg: float = 3e-2
     nb_iters_rg: int = 20
     lrn_rate_ft: float = 3e-4
-    nb_iters_ft: int = 2
+    nb_iters_ft: int = 0
     nb_iters_feval: int = 5
     batch_size: int = 128
     batch_size_ft: int = 64
@@ -71,6 +74,7 @@ class RolloutConfig:
     nb_smpls_rg: int = 512
     nb_smpls_bn: int = 256
     reward_signal: RewardSignal = "kl"
+    score_power: float = 0.75
     reward_type: RewardType = "single-obj"
     levels: tuple[float, ...] = LEVELS
 
@@ -87,6 +91,8 @@ class RolloutConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise UserError(f"--ws_{name} {value}: must be a number above 0")
+        if not 0 < self.score_power <= 1:
+            raise UserError(f"--ws_score_power {self.score_power}: must be above 0, at most 1")
         pairs = zip(self.levels, self.levels[1:], strict=False)
         inside = bool(self.levels) and self.levels[0] >= 0 and self.levels[-1] < 1
         if not inside or not all(low < high for low, high in pairs):

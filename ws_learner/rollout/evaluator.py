@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from envs.budget import project
 from envs.problem import FloatArray, IntArray, LayerRow, Score
 from ws_learner.data.splits import DataSplits, Split
 from ws_learner.evaluation import Loss, Metric
@@ -30,7 +31,7 @@ from ws_learner.rollout.scoring import Examination, failed_score, reward_of
 from ws_learner.sparsity.mask import keep_largest
 from ws_learner.training import epoch_seed
 
-__all__ = ["RolloutEvaluator", "one_thread"]
+__all__ = ["RolloutEvaluator", "as_scored", "one_thread"]
 
 _CALIBRATION, _NORMS, _FINE_TUNING, _REGRESSION, _SEARCH = range(5)
 
@@ -49,6 +50,20 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def as_scored(zeros: IntArray, sizes: IntArray, *, power: float) -> IntArray:
+    """Return the candidate as it is scored, see `RolloutConfig.score_power`.
+
+    Args:
+        zeros: (L,) zero counts.
+        sizes: (L,) number of weights of each layer.
+        power: In (0, 1]; 1 returns the candidate itself.
+    """
+    total = int(sizes.sum())
+    density = 1 - int(zeros.sum()) / total
+    budget = total - round(total * density**power)
+    return project(zeros, budget=budget, lower=0 * sizes, upper=sizes, weights=sizes)
 
 
 class RolloutEvaluator:
@@ -158,7 +173,7 @@ class RolloutEvaluator:
         return network
 
     def _score(self, zeros: IntArray) -> Score:
-        network, masks = self._prune(zeros)
+        network, masks = self._prune(as_scored(zeros, self._sizes, power=self.config.score_power))
         before, divergence = self._exam.mark(network)
         accuracy = before
         if self._tuning:
@@ -175,16 +190,16 @@ class RolloutEvaluator:
         """The pruned, regressed and recalibrated network, and its masks."""
         network = copy.deepcopy(self.dense)
         masks = []
-        by_adam = self.config.rg_solver == "adam"
+        solver = self.config.rg_solver
         for layer, (row, count_) in enumerate(zip(self.layers, zeros.tolist(), strict=True)):
             weight = parameter_of(network, row.name)
             masks.append(keep_largest(weight.abs(), count_))
             with torch.no_grad():
-                if by_adam:
-                    weight.mul_(masks[-1])
-                else:
+                if solver == "closed-form":
                     weight.copy_(self.database.weights(layer, count_))
-        if by_adam:
+                else:
+                    weight.mul_(masks[-1])
+        if solver == "adam":
             regress_by_adam(
                 network,
                 self.dense,
