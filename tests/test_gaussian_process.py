@@ -93,7 +93,8 @@ class Tried:
     score: Score
 
 
-def test_choices_of_a_round_differ_and_the_model_ranks_unseen_profiles() -> None:
+@pytest.mark.parametrize("by_errors", [False, True])
+def test_choices_of_a_round_differ_and_the_model_ranks_unseen_profiles(by_errors: bool) -> None:
     problem, evaluator = synthetic_problem(seed=0, every=2)
     space, rng = LogitSpace(problem), np.random.default_rng(0)
     start = space.encode(problem.prior)
@@ -104,12 +105,21 @@ def test_choices_of_a_round_differ_and_the_model_ranks_unseen_profiles() -> None
         Tried("random", zeros, score)
         for zeros, score in zip(profiles[:60], evaluator(profiles[:60]), strict=True)
     ]
-    model = Surrogate(space, history)
+    model = Surrogate(space, history, by_errors=by_errors)
     new = space.encode(np.stack(profiles[60:]))
     truth = [evaluator.reward(zeros) for zeros in profiles[60:]]
     assert np.corrcoef(model.expect(new), truth)[0, 1] > 0.7
     chosen = model.select(np.vstack([new, new[:1], new[:1]]), count=6)
     assert len(set(chosen)) == 6
+
+
+def test_a_point_has_the_errors_of_its_profile() -> None:
+    problem, evaluator = synthetic_problem(seed=2, every=2)
+    space = LogitSpace(problem)
+    errors = space.errors(space.encode(problem.prior))
+    exact = evaluator.error(1.0 - problem.prior / problem.weights)
+    # 95 % is one of the ratios at which the curves were measured.
+    np.testing.assert_allclose(errors, exact[space.free], atol=0.01)
 
 
 def test_points_and_profiles_translate_both_ways() -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from envs.problem import IntArray
 from tests.support.rollout_parts import accuracy, counts, tiny_data, tiny_evaluator
 from ws_learner.hardware import arithmetic
 from ws_learner.layers import layer_table, parameter_of
-from ws_learner.rollout.evaluator import RolloutEvaluator
+from ws_learner.rollout.evaluator import RolloutEvaluator, as_scored
 from ws_learner.rollout.images import draw_inputs
 from ws_learner.rollout.scoring import divergences
 from ws_learner.sparsity.mask import count_zeros
@@ -45,7 +47,7 @@ def test_threads_and_their_number_are_left_as_they_were(evaluator: RolloutEvalua
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("solver", ["closed-form", "adam"])
+@pytest.mark.parametrize("solver", ["closed-form", "adam", "none"])
 @pytest.mark.parametrize("ratio", [0.0, 0.5, 0.95, 1.0])
 def test_the_network_has_exactly_the_zeros_asked_for(solver: str, ratio: float) -> None:
     evaluator = tiny_evaluator(rg_solver=solver, nb_iters_rg=2)
@@ -64,7 +66,7 @@ def test_the_network_has_exactly_the_zeros_asked_for(solver: str, ratio: float) 
 
 def test_score_is_the_networks_accuracy_and_divergence(evaluator: RolloutEvaluator) -> None:
     zeros = counts(evaluator.layers, 0.6)
-    whole = evaluator.on(tiny_data().search)
+    whole = tiny_evaluator(score_power=1.0).on(tiny_data().search)
     score, network = whole.score(zeros), whole.network(zeros)
     inputs, targets = next(iter(tiny_data().search.batches(100)))
     with torch.no_grad():
@@ -76,6 +78,37 @@ def test_score_is_the_networks_accuracy_and_divergence(evaluator: RolloutEvaluat
     assert score.reward == pytest.approx(math.exp(-divergence), rel=1e-4)
 
 
+def test_a_candidate_is_scored_at_a_milder_point_of_the_same_shape(
+    evaluator: RolloutEvaluator,
+) -> None:
+    sizes = np.array([row.weights for row in evaluator.layers])
+    zeros = counts(evaluator.layers, 0.9)
+    milder = as_scored(zeros, sizes, power=0.75)
+    density = 1 - zeros.sum() / sizes.sum()
+    assert sizes.sum() - milder.sum() == round(density**0.75 * sizes.sum())
+    as_it_is = tiny_evaluator(score_power=1.0)
+    score, plain = evaluator.score(zeros), as_it_is.score(milder)
+    assert (score.reward, score.accuracy) == (plain.reward, plain.accuracy)
+    assert score.reward > as_it_is.score(zeros).reward
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.3, 1.0))
+def test_the_milder_point_keeps_the_proportions_of_what_is_kept(seed: int, power: float) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1000, 50_000, 6)
+    zeros = (sizes * rng.uniform(0.9, 0.98, 6)).astype(np.int64)
+    milder = as_scored(zeros, sizes, power=power)
+    assert ((milder >= 0) & (milder <= sizes)).all()
+    factors = (sizes - milder) / (sizes - zeros)
+    open_ = milder > 0
+    assert np.ptp(factors[open_]) < 0.06  # whole weights apart, one factor
+    assert (factors >= 1 - 1e-9).all()
+    dense = np.zeros_like(sizes)
+    assert as_scored(dense, sizes, power=power).tolist() == dense.tolist()
+    assert as_scored(sizes, sizes, power=power).tolist() == sizes.tolist()
+    assert as_scored(zeros, sizes, power=1.0).tolist() == zeros.tolist()
+
+
 def test_the_dense_network_does_not_diverge_from_itself() -> None:
     evaluator = tiny_evaluator(nb_iters_ft=0, nb_smpls_bn=0)
     score = evaluator.score(counts(evaluator.layers, 0.0))
@@ -85,7 +118,8 @@ def test_the_dense_network_does_not_diverge_from_itself() -> None:
 
 
 def test_before_is_what_the_score_is_without_fine_tuning() -> None:
-    tuned, untuned = tiny_evaluator(nb_iters_ft=5, lrn_rate_ft=1e-2), tiny_evaluator(nb_iters_ft=0)
+    tuned = tiny_evaluator(nb_iters_ft=5, lrn_rate_ft=1e-2, score_power=1.0)
+    untuned = tiny_evaluator(nb_iters_ft=0, score_power=1.0)
     zeros = counts(tuned.layers, 0.8)
     assert tuned.score(zeros).accuracy_before == untuned.score(zeros).accuracy
     assert tuned.score(zeros).reward > untuned.score(zeros).reward

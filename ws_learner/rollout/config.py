@@ -41,8 +41,8 @@ class RolloutConfig:
     """How one candidate is pruned, repaired and scored.
 
     Attributes:
-        rg_solver: Layer-wise regression by masked least squares, by PocketFlow's Adam steps, or none:
-            kept weights stay.
+        rg_solver: Layer-wise regression by masked least squares, by PocketFlow's Adam steps, or
+            none.
         lrn_rate_rg: Learning rate of the Adam regression.
         nb_iters_rg: Steps per layer of the Adam regression.
         lrn_rate_ft: Adam learning rate of global fine-tuning.
