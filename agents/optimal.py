@@ -1,4 +1,4 @@
-"""Model, agent and critic together: hundreds of profiles are imagined, a few are rolled out."""
+"""Model and agent together: hundreds of profiles are imagined, a few are rolled out."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from envs.problem import AllocationProblem, FloatArray, IntArray
 
 __all__ = ["OptimalSearch"]
 
-_PARENTS = 32
-_LEAST_STEP, _MOST_STEP = 0.05, 1.5
-
 
 class OptimalSearch(DDPGSearch):
     """DDPG that thinks before it acts: many proposals are judged for each that is rolled out.
@@ -25,8 +22,7 @@ class OptimalSearch(DDPGSearch):
     In every round
 
     - the actor walks through the layers, once without noise and a few times with (kind `agent`);
-    - the best profiles so far and the actor's are mutated and crossed, and what the model likes
-      best of that is bred again, for a few generations (kind `model`);
+    - the best profiles so far and the actor's are mutated and crossed (kind `model`);
     - the model, a Gaussian process that compares profiles by their logit-densities and by what
       the layers' error curves say of them, chooses those of greatest expected improvement.
 
@@ -38,11 +34,9 @@ class OptimalSearch(DDPGSearch):
     Args:
         problem: What is searched.
         seed: Everything random follows from it and the history.
-        candidates: Proposals imagined in a generation.
-        generations: Generations bred from what the model likes, after the first.
+        candidates: Proposals imagined in a round.
         step: First radius of the trust region, in units of logit-density.
         walks: Walks of the actor in a round; 0 leaves the agent out altogether.
-        by_errors: Let the model look at the error curves.
         options: As for `DDPGSearch`.
     """
 
@@ -51,17 +45,14 @@ class OptimalSearch(DDPGSearch):
         problem: AllocationProblem,
         *,
         seed: int,
-        candidates: int = 600,
-        generations: int = 2,
+        candidates: int = 200,
         step: float = 1.0,
-        walks: int = 8,
-        by_errors: bool = True,
+        walks: int = 4,
         **options: Any,
     ) -> None:
         super().__init__(problem, seed=seed, **options)
         self._space, self._seed = LogitSpace(problem), seed
-        self._candidates, self._generations = candidates, generations
-        self._step, self._walks, self._by_errors = step, walks, by_errors
+        self._candidates, self._step, self._walks = candidates, step, walks
 
     def propose(self, history: Sequence[Trial], count: int) -> list[Proposal]:
         """Learn from the newest trials, imagine many profiles, return the most promising."""
@@ -69,7 +60,7 @@ class OptimalSearch(DDPGSearch):
             self._learn(history)
         left = self._rlouts - len(history)
         asked = self._walks and len(history) >= self._rlouts_min
-        model = Surrogate(self._space, history, by_errors=self._by_errors)
+        model = Surrogate(self._space, history, by_errors=True)
         own = self._own() if asked else np.empty((0, self._space.size))
         pool = self._imagine(history, model, own)
         if left <= 1:
@@ -86,19 +77,11 @@ class OptimalSearch(DDPGSearch):
 
     def _imagine(self, history: Sequence[Trial], model: Surrogate, own: FloatArray) -> FloatArray:
         """All candidates, the actor's first."""
-        step = step_size(history, start=self._step, least=_LEAST_STEP, most=_MOST_STEP)
+        step = step_size(history, start=self._step, least=0.05, most=1.5)
         rng = generator(self._seed, history)
         parents = np.vstack([model.points[:1], own[:1], model.points[1:]])
-        pool = np.vstack([own, self._breed(parents, step, rng)])
-        for _ in range(self._generations):
-            step /= 2
-            best = np.argsort(-model.improvement(pool), kind="stable")[:_PARENTS]
-            pool = np.vstack([pool, self._breed(pool[best], step, rng)])
-        return pool
-
-    def _breed(self, parents: FloatArray, step: float, rng: np.random.Generator) -> FloatArray:
         drawn = neighbours(parents, count=self._candidates, step=step, rng=rng)
-        return self._space.settle(drawn)
+        return np.vstack([own, self._space.settle(drawn)])
 
     def _decoded(self, history: Sequence[Trial], points: FloatArray) -> list[IntArray]:
         around, everything = ranked(history)[0].zeros, np.arange(self._space.size)
