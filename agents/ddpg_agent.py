@@ -114,20 +114,6 @@ class DDPGAgent:
             return float(greedy[0, 0])
         return float(self._model.explore(greedy, rollout=self.rollouts)[0, 0])
 
-    def worth(self, observations: Observation, actions: NDArray[np.float64]) -> float:
-        """Return what the critic makes of a whole walk: its mean over the steps.
-
-        In units of the scaled reward, good for comparing walks only.
-
-        Args:
-            observations: (T + 1, F) what is seen before each step, and at the end.
-            actions: (T,) actions, in [-1, 1].
-        """
-        chosen = torch.as_tensor(actions, dtype=torch.float32)[:, None]
-        with self._random.active(), torch.no_grad():
-            values = self._model.critic(torch.as_tensor(observations[:-1]), chosen)
-        return float(torch.stack(values).mean())
-
     def observe(self, trajectory: Sequence[Transition], *, demonstration: bool = False) -> None:
         """Remember a whole roll-out.
 

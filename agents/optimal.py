@@ -22,7 +22,7 @@ class OptimalSearch(DDPGSearch):
     In every round
 
     - the actor walks through the layers, once without noise and a few times with (kind `agent`);
-    - the best profiles so far and the actor's are mutated and crossed (kind `model`);
+    - the best profiles so far are mutated and crossed (kind `model`);
     - the model, a Gaussian process that compares profiles by their logit-densities and by what
       the layers' error curves say of them, chooses those of greatest expected improvement.
 
@@ -79,8 +79,7 @@ class OptimalSearch(DDPGSearch):
         """All candidates, the actor's first."""
         step = step_size(history, start=self._step, least=0.05, most=1.5)
         rng = generator(self._seed, history)
-        parents = np.vstack([model.points[:1], own[:1], model.points[1:]])
-        drawn = neighbours(parents, count=self._candidates, step=step, rng=rng)
+        drawn = neighbours(model.points, count=self._candidates, step=step, rng=rng)
         return np.vstack([own, self._space.settle(drawn)])
 
     def _decoded(self, history: Sequence[Trial], points: FloatArray) -> list[IntArray]:
