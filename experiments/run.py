@@ -20,6 +20,7 @@ from ws_learner.run_dir import RunDir, identity_hash
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
+    from ws_learner.dialects.lpot_conf import LpotConf
     from ws_learner.hardware import Arithmetic
     from ws_learner.recipe import Recipe
 
@@ -40,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = parse(words)
         if command.run.exec_mode == "eval":
             return _evaluate(command)
-        if command.run.learner == "full-prec":
+        if command.lpot is not None:
+            _lpot(command, command.lpot, words=words)
+        elif command.run.learner == "full-prec":
             _full_prec(command, words=words)
         else:
             _weight_sparse(command, words=words)
@@ -187,6 +190,45 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
                 workers=command.run.workers,
                 facts=_facts(command, experiment, words),
             ).fit()
+    _report(run)
+
+
+def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
+    """Train and prune as an LPOT file says; the command line's recipe flags go before it."""
+    from experiments.lpot import build_lpot, recipe_of, run_lpot
+    from experiments.weights import load_weights
+    from ws_learner.files import sha256_of
+
+    if command.run.learner == "full-prec":
+        raise UserError(f"--config {conf.path}: is a pruning config; leave --learner full-prec out")
+    experiment = build_lpot(command, conf)
+    weights = command.run.dense_checkpoint or experiment.checkpoint
+    if weights is None:
+        say("no --dense_checkpoint: training starts from fresh weights")
+    else:
+        load_weights(experiment.model, weights)
+    recipe = _recipe(command, recipe_of(conf, experiment.data))
+    pruners = [dataclasses.asdict(pruner) for pruner in conf.pruners]
+    identity = _identity(
+        command,
+        experiment,
+        recipe,
+        lpot=dataclasses.asdict(dataclasses.replace(conf, path=None)) | {"pruners": pruners},
+        dense_checkpoint=sha256_of(weights) if weights is not None else None,
+    )
+    run = _place(command, f"{experiment.name}-lpot-{identity_hash(identity)}")
+    with run.locked():
+        run.claim(command.settings(), identity)
+        if not run.finished:
+            run_lpot(
+                experiment,
+                conf,
+                recipe=recipe,
+                arithmetic=_arithmetic(command),
+                seed=command.run.seed,
+                run=run,
+                facts=_facts(command, experiment, words),
+            )
     _report(run)
 
 
