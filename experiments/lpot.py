@@ -6,6 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from ws_learner.report.table import ratio_table, to_csv, totals
 from ws_learner.run_dir import RunDir
 from ws_learner.training import Callback, Trainer
 
-__all__ = ["COPY", "build_lpot", "recipe_of", "run_lpot"]
+__all__ = ["COPY", "build_lpot", "recipe_of", "run_lpot", "with_root"]
 
 COPY = "lpot.yaml"
 """The file's copy in the run directory; `--config` takes it again."""
@@ -46,8 +47,10 @@ def build_lpot(command: Command, conf: LpotConf) -> Experiment:
     Raises:
         UserError: The file describes no training or no data.
     """
-    train = _train_of(conf)
     options = command.options
+    if (folder := getattr(options, "data_dir", None)) is not None:
+        conf = with_root(conf, folder)
+    train = _train_of(conf)
     if train.loader is not None and train.loader.dataset == "ImageFolder":
         options = dataclasses.replace(options, data_dir=folder_of(train.loader))
     workers = getattr(options, "data_workers", None)
@@ -55,6 +58,17 @@ def build_lpot(command: Command, conf: LpotConf) -> Experiment:
     experiment: Experiment = command.experiment.build(options, seed=command.run.seed)
     data = dataclasses.replace(data, train=Limited(data.train, train.iteration, _size(conf, data)))
     return dataclasses.replace(experiment, data=data, loss=make_loss(train.criterion))
+
+
+def with_root(conf: LpotConf, folder: Path) -> LpotConf:
+    """The same with `--data_dir` in place of the data set's `root`."""
+    train = _train_of(conf)
+    if train.loader is None:
+        return conf
+    root = folder / "train" if (folder / "train").is_dir() else folder
+    arguments = {**train.loader.arguments, "root": str(root)}
+    loader = dataclasses.replace(train.loader, arguments=arguments)
+    return dataclasses.replace(conf, train=dataclasses.replace(train, loader=loader))
 
 
 def _train_of(conf: LpotConf) -> Train:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import yaml
 
 from experiments.find import find_experiment
-from experiments.lpot import COPY
+from experiments.lpot import COPY, with_root
 from ws_learner.dialects.lpot import read_lpot
 from ws_learner.dialects.lpot_auto import splits_of
 from ws_learner.dialects.lpot_data import folder_of
@@ -34,6 +35,8 @@ def evaluate_run(run: RunDir, arithmetic: Arithmetic) -> int:
     names = {item.name for item in dataclasses.fields(module.Options)}
     plain = {name: settings[name] for name in names if name in settings}
     lpot = read_lpot(run.path / COPY) if (run.path / COPY).exists() else None
+    if lpot is not None and settings.get("data_dir"):
+        lpot = with_root(lpot, Path(settings["data_dir"]))
     if lpot is not None and lpot.train is not None and lpot.train.loader is not None:
         plain["data_dir"] = folder_of(lpot.train.loader)
     experiment = module.build(_options(module.Options, plain), seed=settings["seed"])
