@@ -94,10 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             weights, zeros = int(frame["weights"].sum()), int(frame["zeros"].sum())
             blocks = (frame["block_sparsity"] * frame["weights"]).sum() / weights
             first = frame.iloc[0]
-            rows.append(
-                [name, first["pattern"], f"{first['target']:.2%}", len(frame), f"{weights:,}"]
-                + [f"{zeros:,}", f"{zeros / weights:.4%}", f"{blocks:.4%}"]
-            )
+            numbers = (f"{zeros:,}", f"{zeros / weights:.4%}", f"{blocks:.4%}")
+            what = (first["pattern"], f"{first['target']:.2%}", len(frame), f"{weights:,}")
+            rows.append((name, *what, *numbers))
     except UserError as error:
         say(f"error: {error}")
         return 2

@@ -17,7 +17,7 @@ _BOXES = (4, 6, 6, 6, 4, 4)
 
 
 class SSDResNet34(nn.Module):
-    """Three stages of ResNet-34, the third at stride 1, five more blocks, and six pairs of heads."""
+    """Three stages of ResNet-34, the third at stride 1, five more blocks, six pairs of heads."""
 
     def __init__(self, *, num_classes: int = 81) -> None:
         super().__init__()
