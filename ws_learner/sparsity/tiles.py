@@ -43,7 +43,7 @@ class _Tiles(Grouped):
         return rows % height == 0 and columns % width == 0
 
     def classes(self, shape: tuple[int, ...]) -> Classes:
-        """See `Grouped`."""
+        """See `Pattern`."""
         (rows, columns), (height, width) = self._matrix_shape(shape), self._tile(shape)
         return merged(
             (high * wide, down * along)
@@ -71,12 +71,12 @@ class _Tiles(Grouped):
 
     def expand(self, keep: Tensor, score: Tensor) -> Tensor:
         """See `Pattern`."""
-        return self._spread(keep, tuple(score.shape))
+        return self.spread(keep, tuple(score.shape))
 
     def norms(self, weight: Tensor) -> Tensor:
         """See `Pattern`."""
         tiles = self._tiles(weight.detach(), padding=0.0)
-        return self._spread(torch.linalg.vector_norm(tiles, dim=(1, 3)), tuple(weight.shape))
+        return self.spread(torch.linalg.vector_norm(tiles, dim=(1, 3)), tuple(weight.shape))
 
     def _tiles(self, values: Tensor, *, padding: float) -> Tensor:
         """(rows of tiles, height, columns of tiles, width)."""
@@ -86,8 +86,8 @@ class _Tiles(Grouped):
             matrix = functional.pad(matrix, (0, right, 0, below), value=padding)
         return matrix.reshape(matrix.shape[0] // height, height, matrix.shape[1] // width, width)
 
-    def _spread(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Each unit's value at all of its places."""
+    def spread(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """See `Pattern`."""
         (rows, columns), (height, width) = self._matrix_shape(shape), self._tile(shape)
         down, along = -(-rows // height), -(-columns // width)
         grid = units.reshape(down, 1, along, 1).expand(down, height, along, width)
