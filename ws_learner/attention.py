@@ -56,7 +56,7 @@ def find_attention(model: nn.Module) -> tuple[Attention, ...]:
         if fused is not None:
             patterns[_weight(name, fused)] = Heads(heads, "outputs", parts=3)
         else:
-            rows = {model.get_submodule(_join(name, i)).weight.shape[0] for i in inputs if i}
+            rows = {model.get_parameter(_weight(name, i)).shape[0] for i in inputs if i}
             if len(rows) > 1:
                 raise UserError(
                     f"--ws_pattern mha: {name} shares keys and values between heads, which is not "

@@ -176,37 +176,26 @@ class WeightSparseConfig:
 
     def _check_method(self) -> None:
         fixed = read_spelling(self.ws_pattern).fixed_ratio
-        by_itself = fixed is not None or self.ws_method == "pattern_lock"
-        given = self.ws_prune_ratio_prtl == "given"
-        if (self.ws_ratios is not None and not given) or (given and not (self.ws_ratios or by_itself)):
+        locked, given = self.ws_method == "pattern_lock", self.ws_prune_ratio_prtl == "given"
+        if locked and (not given or self.ws_ratios or self.ws_init != "dense"):
+            raise UserError(
+                "--ws_method pattern_lock keeps the zeros of the dense_checkpoint: it takes "
+                "--ws_prune_ratio_prtl given, no --ws_ratios and --ws_init dense"
+            )
+        by_itself = locked or fixed is not None
+        if (self.ws_ratios is None and given and not by_itself) or (self.ws_ratios and not given):
             raise UserError("--ws_prune_ratio_prtl given and --ws_ratios FILE need each other")
-        if self.ws_method == "pattern_lock":
-            if not given or self.ws_ratios or self.ws_init != "dense":
-                raise UserError(
-                    "--ws_method pattern_lock keeps the zeros of the dense_checkpoint: it takes "
-                    "--ws_prune_ratio_prtl given, no --ws_ratios and --ws_init dense"
-                )
-        elif given and fixed is not None and not self.ws_ratios:
-            if abs(self.ws_prune_ratio - fixed) > 1e-6:
-                raise UserError(
-                    f"--ws_prune_ratio {self.ws_prune_ratio}: the pattern {self.ws_pattern} makes "
-                    f"{fixed:g} of every layer zero; leave the ratio out, or name a protocol"
-                )
+        by_pattern = given and not locked and not self.ws_ratios
+        if by_pattern and fixed is not None and abs(self.ws_prune_ratio - fixed) > 1e-6:
+            raise UserError(
+                f"--ws_prune_ratio {self.ws_prune_ratio}: the pattern {self.ws_pattern} makes "
+                f"{fixed:g} of every layer zero; leave the ratio out, or name a protocol"
+            )
         if self.ws_method == "gradient_sensitivity" and self.ws_criterion != "magnitude":
             raise UserError(
                 f"--ws_criterion {self.ws_criterion}: gradient_sensitivity has a criterion of its "
                 "own; leave the flag out"
             )
-        if not 0 <= self.ws_initial_ratio <= 1:
-            raise UserError(
-                f"--ws_initial_ratio {self.ws_initial_ratio}: must be a share in [0, 1]"
-            )
-        for name in ("group_lasso_alpha", "ws_update_frequency"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise UserError(f"--{name} {value}: must be 0 or above")
-        if self.ws_update_frequency == 0:
-            raise UserError("--ws_update_frequency 0.0: must be above 0")
 
     def _check_shares(self) -> None:
         for name in (
@@ -215,6 +204,7 @@ class WeightSparseConfig:
             "ws_ratio_max",
             "ws_iter_ratio_beg",
             "ws_iter_ratio_end",
+            "ws_initial_ratio",
         ):
             value = getattr(self, name)
             if not 0 <= value <= 1:
@@ -239,12 +229,14 @@ class WeightSparseConfig:
             value = getattr(self, name)
             if value < bound:
                 raise UserError(f"--{name} {value}: must be at least {bound}")
-        for name in ("ws_lrn_rate_rg", "ws_lrn_rate_ft", "tempr_dst"):
+        for name in ("ws_lrn_rate_rg", "ws_lrn_rate_ft", "tempr_dst", "ws_update_frequency"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
+            if value is not None and not (math.isfinite(value) and value > 0):
                 raise UserError(f"--{name} {value}: must be a number above 0")
-        if not (math.isfinite(self.loss_w_dst) and self.loss_w_dst >= 0):
-            raise UserError(f"--loss_w_dst {self.loss_w_dst}: must be 0 or above")
+        for name in ("loss_w_dst", "group_lasso_alpha"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise UserError(f"--{name} {value}: must be 0 or above")
 
 
 POCKETFLOW: dict[str, Any] = {

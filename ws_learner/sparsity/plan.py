@@ -142,7 +142,8 @@ class PatternPlan:
             most: Largest ratio of a layer; no less than the ratio over all layers.
 
         Returns:
-            Feasible counts whose sum is next to `total`.
+            Feasible counts; their sum is `total` if units within the bounds can make it, else the
+            nearest that was found.
         """
         shared = self.shared(scores)
         overall = total / sum(_size(self.shapes[name]) for name in self.patterns)
@@ -151,7 +152,7 @@ class PatternPlan:
         zeros: dict[str, int] = {}
         for team, count in zip(self._teams, global_zeros(pools, total), strict=True):
             zeros |= self._divide(team, count)
-        return self._nearer(zeros, total)
+        return zeros
 
     def _pool(self, team: tuple[str, ...], score: Tensor, least: float, most: float) -> UnitPool:
         name = team[0]
@@ -169,15 +170,6 @@ class PatternPlan:
 
     def _weights(self, team: tuple[str, ...]) -> int:
         return sum(_size(self.shapes[name]) for name in team)
-
-    def _nearer(self, zeros: dict[str, int], total: int) -> dict[str, int]:
-        """Make up for units of unequal size, so that the sum is next to `total`."""
-        teams = list(self._teams)
-        counts = [sum(zeros[name] for name in team) for team in teams]
-        self._finish(teams, counts, total - sum(counts))
-        for team, count in zip(teams, counts, strict=True):
-            zeros |= self._divide(team, count)
-        return zeros
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -59,9 +59,7 @@ def make_schedule(
         schedule = kind(begin, end)
     elif name == "exp":
         left = (target - initial) / (1 - initial) if initial < 1 else 0.0
-        schedule = (
-            ExponentialSchedule(begin, end, left) if 0 < left < 1 else _plain(left, begin, end)
-        )
+        schedule = _exponential(left, begin, end)
     elif name == "oneshot":
         schedule = OneShotSchedule(end)
     elif name == "polynomial":
@@ -80,8 +78,8 @@ def make_schedule(
     return FromInitial(schedule, initial / target) if initial else schedule
 
 
-def _plain(left: float, begin: int, end: int) -> Schedule:
-    """In place of an exponential curve: nothing to rise to, or a density of 0 never reached."""
+def _exponential(left: float, begin: int, end: int) -> Schedule:
+    """The exponential curve; any other will do where there is nothing to rise to."""
     if left >= 1:
         raise UserError("--ws_schedule exp cannot reach a prune ratio of 1; choose another")
-    return LinearSchedule(begin, end)
+    return ExponentialSchedule(begin, end, left) if left > 0 else LinearSchedule(begin, end)

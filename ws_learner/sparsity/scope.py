@@ -85,6 +85,11 @@ def _between(scores: FloatArray, low: int, high: int) -> FloatArray:
 
 
 def _by_sorting(pools: Sequence[Pool], total: int) -> list[int]:
+    """Zeros of each pool where units have several sizes.
+
+    Of each size, as many units go as are among the smallest scores, changed by the fewest units
+    that make the sum right.
+    """
     zeros, scores, sizes, owners = [], [], [], []
     for index, pool in enumerate(pools):
         order = np.argsort(pool.scores, kind="stable")
@@ -96,9 +101,68 @@ def _by_sorting(pools: Sequence[Pool], total: int) -> list[int]:
         sizes.append(size[open_])
         owners.append(np.full(int(open_.sum()), index))
     order = np.argsort(np.concatenate(scores), kind="stable")
-    chosen = np.concatenate(sizes)[order]
-    taken = np.cumsum(chosen) <= total - sum(zeros)
-    more = np.bincount(
-        np.concatenate(owners)[order][taken], weights=chosen[taken], minlength=len(pools)
-    )
-    return [count + int(extra) for count, extra in zip(zeros, more, strict=True)]
+    size, owner = np.concatenate(sizes)[order], np.concatenate(owners)[order]
+    left = total - sum(zeros)
+    gone = np.cumsum(size) <= left
+    kinds = np.array([kind for kind in np.unique(size) if kind], dtype=np.int64)
+    counts = np.array([int((size[gone] == kind).sum()) for kind in kinds], dtype=np.int64)
+    most = np.array([int((size == kind).sum()) for kind in kinds], dtype=np.int64)
+    counts = _balanced(counts, left - int(counts @ kinds), kinds, most)
+    for kind, count in zip(kinds, counts, strict=True):
+        chosen = owner[size == kind][:count]
+        for index, units in enumerate(np.bincount(chosen, minlength=len(pools))):
+            zeros[index] += int(units * kind)
+    return zeros
+
+
+def _balanced(counts: IntArray, gap: int, sizes: IntArray, most: IntArray) -> IntArray:
+    """Change counts by the fewest units so that their sum in weights moves by `gap`, or nearest.
+
+    Args:
+        counts: (C,) units of each size.
+        gap: Weights to add.
+        sizes: (C,) weights of a unit.
+        most: (C,) units there are.
+    """
+    if not gap:
+        return counts
+    for reach in (4, 32):
+        low, high = np.maximum(-reach, -counts), np.minimum(reach, most - counts)
+        moves, missed = _fewest_moves(gap, sizes, low, high)
+        if not missed:
+            break
+    return counts + moves
+
+
+def _fewest_moves(gap: int, sizes: IntArray, low: IntArray, high: IntArray) -> tuple[IntArray, int]:
+    """Moves of each size within [low, high] that come nearest to `gap`, and what they miss.
+
+    Dynamic programming over the sizes: the fewest units for every sum that can be reached.
+    """
+    step = int(np.gcd.reduce(sizes))
+    steps = sizes // step
+    origin = int(-(low @ steps))
+    never = np.iinfo(np.int32).max // 2
+    best = np.full(origin + int(high @ steps) + 1, never, np.int32)
+    best[origin] = 0
+    tables = [best]
+    for size, least, largest in zip(steps, low, high, strict=True):
+        new = np.full_like(best, never)
+        for move in range(int(least), int(largest) + 1):
+            shift = move * int(size)
+            source = best[max(-shift, 0) : len(best) - max(shift, 0)]
+            target = new[max(shift, 0) : len(best) - max(-shift, 0)]
+            np.minimum(target, source + abs(move), out=target)
+        best = new
+        tables.append(best)
+    (reached,) = np.nonzero(best < never)
+    end = int(reached[np.abs((reached - origin) * step - gap).argmin()])
+    missed, moves = abs((end - origin) * step - gap), np.zeros(len(steps), np.int64)
+    for index in reversed(range(len(steps))):
+        before, cost = tables[index], tables[index + 1][end]
+        for move in sorted(range(int(low[index]), int(high[index]) + 1), key=abs):
+            place = end - move * int(steps[index])
+            if 0 <= place < len(before) and before[place] + abs(move) == cost:
+                moves[index], end = move, place
+                break
+    return moves, missed

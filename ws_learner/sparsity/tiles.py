@@ -195,12 +195,18 @@ class Heads(_Tiles):
 
     def _matrix_shape(self, shape: tuple[int, ...]) -> tuple[int, int]:
         outputs, taps, inputs = geometry(shape)
+        if self.axis == "inputs":
+            return outputs * taps, inputs
         return outputs // self.parts, self.parts * taps * inputs
 
     def _matrix(self, values: Tensor) -> Tensor:
+        if self.axis == "inputs":
+            return to_rows(values).reshape(self._matrix_shape(tuple(values.shape)))
         stacked = to_rows(values).reshape(self.parts, values.shape[0] // self.parts, -1)
         return stacked.movedim(0, 1).reshape(self._matrix_shape(tuple(values.shape)))
 
     def _unmatrix(self, matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
+        if self.axis == "inputs":
+            return from_rows(matrix.reshape(shape[0], -1), shape)
         side_by_side = matrix.reshape(matrix.shape[0], self.parts, -1)
         return from_rows(side_by_side.movedim(1, 0).reshape(shape[0], -1), shape)
