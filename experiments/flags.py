@@ -20,6 +20,7 @@ from ws_learner.config import POCKETFLOW, WeightSparseConfig
 from ws_learner.dialects.lpot import is_lpot, parse_lpot
 from ws_learner.dialects.lpot_conf import LpotConf
 from ws_learner.errors import UserError, suggest
+from ws_learner.sparsity.spelling import read_spelling
 
 __all__ = ["Command", "RunFlags", "parse"]
 
@@ -43,7 +44,10 @@ class RunFlags:
     preset: Literal["ours", "pocketflow"] = "ours"
     """pocketflow: PocketFlow's own default settings."""
     dense_checkpoint: Path | None = None
-    """Dense weights to start from (safetensors or a plain PyTorch state_dict)."""
+    """Dense weights to start from (safetensors or a plain PyTorch state_dict); for pattern_lock
+    sparse ones."""
+    dst_checkpoint: Path | None = None
+    """Weights of the teacher under --enbl_dst, instead of those that training starts from."""
     nb_epochs: float | None = None
     """Passes over the training split in the training asked for (under weight-sparse the sparse
     network's, not that of a dense network trained first), instead of the recipe's."""
@@ -116,9 +120,27 @@ def parse(argv: Sequence[str]) -> Command:
         given = POCKETFLOW | given
     if _value_of(words, "ws_ratios") and not _value_of(words, "ws_prune_ratio_prtl"):
         words += ["--ws_prune_ratio_prtl", "given"]
+    words += _implied(words, given)
     run, ws, ddpg, options = _parse_flags(module, words, given)
     parts: dict[str, Any] = {"run": run, "ws": ws, "ddpg": ddpg, "options": options}
     return Command(experiment=module, name=name, lpot=lpot, **parts)
+
+
+def _implied(words: Sequence[str], given: Mapping[str, Any]) -> list[str]:
+    """Flags that follow from a pattern or method which sets the ratios by itself."""
+
+    def asked(flag: str) -> Any:
+        value = _value_of(words, flag)
+        return given.get(flag) if value is None else value
+
+    pattern, implied = asked("ws_pattern"), []
+    fixed = read_spelling(str(pattern)).fixed_ratio if pattern else None
+    locked = asked("ws_method") == "pattern_lock"
+    if (fixed is not None or locked) and not asked("ws_prune_ratio_prtl"):
+        implied += ["--ws_prune_ratio_prtl", "given"]
+    if fixed is not None and not locked and asked("ws_prune_ratio") is None:
+        implied += ["--ws_prune_ratio", repr(fixed)]
+    return implied
 
 
 def _value_of(words: Sequence[str], flag: str) -> str | None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import shlex
 import sys
@@ -29,7 +30,7 @@ __all__ = ["main"]
 RUNS = Path("runs")
 NOT_IN_IDENTITY = {
     *("run_dir", "data_dir", "data_workers", "workers", "exec_mode", "preset"),
-    *("dense_checkpoint", "ws_save_path", "ws_ratios"),
+    *("dense_checkpoint", "dst_checkpoint", "ws_save_path", "ws_ratios"),
 }
 """Settings that do not change the result; files among them count by their content."""
 
@@ -165,14 +166,19 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     weights = _dense_weights(command, experiment)
     if weights is not None:
         load_weights(experiment.model, weights)
+    teacher = None
+    if command.run.dst_checkpoint is not None:
+        teacher = copy.deepcopy(experiment.model)
+        load_weights(teacher, command.run.dst_checkpoint)
     contents = {"dense_checkpoint": weights, "ws_ratios": command.ws.ws_ratios}
+    contents |= {"dst_checkpoint": command.run.dst_checkpoint}
     digests = {
         name: sha256_of(path) if path is not None and path.is_file() else None
         for name, path in contents.items()
     }
     recipe = _recipe(command, experiment.sparse_recipe)
     identity = _identity(command, experiment, recipe, **digests)
-    run = _place(command, f"{experiment.name}-gradual-{identity_hash(identity)}")
+    run = _place(command, f"{experiment.name}-{command.ws.ws_method}-{identity_hash(identity)}")
     with run.locked():
         run.claim(command.settings(), identity)
         if not run.finished:
@@ -182,6 +188,7 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
                 loss=experiment.loss,
                 metric=experiment.metric,
                 recipe=recipe,
+                teacher=teacher,
                 run_dir=run.path,
                 config=command.ws,
                 agent=command.ddpg,

@@ -101,7 +101,9 @@ def test_sizes_and_norms_belong_to_the_units(pattern: Pattern, shape: tuple[int,
         norm = np.sqrt(sum(weight[place] ** 2 for place in unit))
         assert [norms[place] for place in unit] == pytest.approx([norm] * len(unit))
     whole = len({len(unit) for unit in cut}) == 1
-    expected = len(cut[0]) == pattern.m if isinstance(pattern, NM) else whole
+    expected = whole
+    if isinstance(pattern, NM):
+        expected = all(len(unit) == pattern.m for unit in cut)
     if isinstance(pattern, Block):
         expected = len(cut[0]) == len(cut[-1]) == pattern.outputs * pattern.inputs
     assert pattern.divides(shape) is bool(expected)

@@ -52,6 +52,8 @@ def places(shape: tuple[int, ...]) -> list[Unit]:
 
 def units(pattern: Pattern, shape: tuple[int, ...]) -> list[Unit]:
     """All places of every unit, in the order of the matrix."""
+    if isinstance(pattern, Unstructured):
+        return [[place] for place in np.ndindex(shape)]
     rows = places(shape)
     if isinstance(pattern, NM):
         inputs = shape[1] if len(shape) > 1 else 1
@@ -70,7 +72,7 @@ def units(pattern: Pattern, shape: tuple[int, ...]) -> list[Unit]:
     if isinstance(pattern, Block):
         high, wide = pattern.outputs, pattern.inputs
     else:
-        high, wide = 1, len(rows[0]) if isinstance(pattern, Channel) else 1
+        high, wide = 1, len(rows[0])
     return [
         [p for row in rows[top : top + high] for p in row[left : left + wide]]
         for top in range(0, len(rows), high)

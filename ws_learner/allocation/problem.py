@@ -26,6 +26,8 @@ def rollout_config(config: WeightSparseConfig) -> RolloutConfig:
         nb_smpls_bn=config.ws_nb_smpls_bn,
         reward_signal=config.ws_reward_signal,
         reward_type=config.ws_reward_type,
+        pattern=config.ws_pattern,
+        pool=config.ws_criterion_pool,
     )
 
 

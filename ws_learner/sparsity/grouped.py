@@ -65,7 +65,7 @@ class Grouped(ABC):
 
     @abstractmethod
     def classes(self, shape: tuple[int, ...]) -> Classes:
-        """Return sizes and counts of the units that prune anything."""
+        """See `Pattern`."""
 
     @abstractmethod
     def sizes(self, shape: tuple[int, ...]) -> Tensor:

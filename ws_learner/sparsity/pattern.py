@@ -50,6 +50,9 @@ class Pattern(Protocol):
             side: `down` allows no more than `zeros`, `up` no fewer unless there are no more units.
         """
 
+    def classes(self, shape: tuple[int, ...]) -> Classes:
+        """Return (size, count) of the units that prune anything, one pair for each size."""
+
     def sizes(self, shape: tuple[int, ...]) -> Tensor:
         """Return how many weights each of the U units prunes, (U,) int64."""
 
@@ -61,6 +64,9 @@ class Pattern(Protocol):
 
     def expand(self, keep: Tensor, score: Tensor) -> Tensor:
         """Return the mask, of the score's shape, that keeps the units that `keep` (U,) keeps."""
+
+    def spread(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Return a tensor of `shape` with each unit's value of `units` (U,) at all its places."""
 
     def norms(self, weight: Tensor) -> Tensor:
         """Return the Euclidean norm of each weight's unit, at the weight's place and shape."""
@@ -81,6 +87,10 @@ class Unstructured:
         """See `Pattern`: any number."""
         return min(max(zeros, 0), math.prod(shape))
 
+    def classes(self, shape: tuple[int, ...]) -> Classes:
+        """See `Pattern`: all alike."""
+        return ((1, math.prod(shape)),)
+
     def sizes(self, shape: tuple[int, ...]) -> Tensor:
         """See `Pattern`: ones."""
         return torch.ones(math.prod(shape), dtype=torch.int64)
@@ -96,6 +106,10 @@ class Unstructured:
     def expand(self, keep: Tensor, score: Tensor) -> Tensor:
         """See `Pattern`."""
         return keep.reshape(score.shape)
+
+    def spread(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """See `Pattern`."""
+        return units.reshape(shape)
 
     def norms(self, weight: Tensor) -> Tensor:
         """See `Pattern`: absolute values."""
@@ -130,7 +144,7 @@ class NM(Grouped):
         return geometry(shape)[2] % self.m == 0
 
     def classes(self, shape: tuple[int, ...]) -> Classes:
-        """See `Grouped`."""
+        """See `Pattern`."""
         outputs, taps, inputs = geometry(shape)
         whole, rest = divmod(inputs, self.m)
         places = outputs * taps
@@ -154,13 +168,16 @@ class NM(Grouped):
         """See `Pattern`."""
         groups = self._groups(score, padding=-math.inf)
         kept = keep[:, None] | ~self._smallest(groups)
-        return self._back(kept, score)
+        return self._back(kept, tuple(score.shape))
 
     def norms(self, weight: Tensor) -> Tensor:
         """See `Pattern`: of whole groups of M."""
-        groups = self._groups(weight.detach(), padding=0.0)
-        norm = torch.linalg.vector_norm(groups, dim=1, keepdim=True)
-        return self._back(norm.expand_as(groups), weight)
+        groups = self._groups(weight, padding=0.0)
+        return self.spread(torch.linalg.vector_norm(groups, dim=1), tuple(weight.shape))
+
+    def spread(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """See `Pattern`: at all M places."""
+        return self._back(units[:, None].expand(-1, self.m), shape)
 
     def _groups(self, values: Tensor, *, padding: float) -> Tensor:
         """The values as (U, M), inputs innermost."""
@@ -170,10 +187,10 @@ class NM(Grouped):
             rows = functional.pad(rows, (0, lacking), value=padding)
         return rows.reshape(-1, self.m)
 
-    def _back(self, groups: Tensor, like: Tensor) -> Tensor:
-        outputs, taps, inputs = geometry(tuple(like.shape))
+    def _back(self, groups: Tensor, shape: tuple[int, ...]) -> Tensor:
+        outputs, taps, inputs = geometry(shape)
         rows = groups.reshape(outputs * taps, -1)[:, :inputs]
-        return from_rows(rows.reshape(outputs, taps * inputs), tuple(like.shape))
+        return from_rows(rows.reshape(outputs, taps * inputs), shape)
 
     def _smallest(self, groups: Tensor) -> Tensor:
         """True for the M - N smallest of each group; of equal ones the first go first."""

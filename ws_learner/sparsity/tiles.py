@@ -43,7 +43,7 @@ class _Tiles(Grouped):
         return rows % height == 0 and columns % width == 0
 
     def classes(self, shape: tuple[int, ...]) -> Classes:
-        """See `Grouped`."""
+        """See `Pattern`."""
         (rows, columns), (height, width) = self._matrix_shape(shape), self._tile(shape)
         return merged(
             (high * wide, down * along)
@@ -71,12 +71,12 @@ class _Tiles(Grouped):
 
     def expand(self, keep: Tensor, score: Tensor) -> Tensor:
         """See `Pattern`."""
-        return self._spread(keep, tuple(score.shape))
+        return self.spread(keep, tuple(score.shape))
 
     def norms(self, weight: Tensor) -> Tensor:
         """See `Pattern`."""
         tiles = self._tiles(weight.detach(), padding=0.0)
-        return self._spread(torch.linalg.vector_norm(tiles, dim=(1, 3)), tuple(weight.shape))
+        return self.spread(torch.linalg.vector_norm(tiles, dim=(1, 3)), tuple(weight.shape))
 
     def _tiles(self, values: Tensor, *, padding: float) -> Tensor:
         """(rows of tiles, height, columns of tiles, width)."""
@@ -86,8 +86,8 @@ class _Tiles(Grouped):
             matrix = functional.pad(matrix, (0, right, 0, below), value=padding)
         return matrix.reshape(matrix.shape[0] // height, height, matrix.shape[1] // width, width)
 
-    def _spread(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Each unit's value at all of its places."""
+    def spread(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """See `Pattern`."""
         (rows, columns), (height, width) = self._matrix_shape(shape), self._tile(shape)
         down, along = -(-rows // height), -(-columns // width)
         grid = units.reshape(down, 1, along, 1).expand(down, height, along, width)
@@ -195,12 +195,18 @@ class Heads(_Tiles):
 
     def _matrix_shape(self, shape: tuple[int, ...]) -> tuple[int, int]:
         outputs, taps, inputs = geometry(shape)
+        if self.axis == "inputs":
+            return outputs * taps, inputs
         return outputs // self.parts, self.parts * taps * inputs
 
     def _matrix(self, values: Tensor) -> Tensor:
+        if self.axis == "inputs":
+            return to_rows(values).reshape(self._matrix_shape(tuple(values.shape)))
         stacked = to_rows(values).reshape(self.parts, values.shape[0] // self.parts, -1)
         return stacked.movedim(0, 1).reshape(self._matrix_shape(tuple(values.shape)))
 
     def _unmatrix(self, matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
+        if self.axis == "inputs":
+            return from_rows(matrix.reshape(shape[0], -1), shape)
         side_by_side = matrix.reshape(matrix.shape[0], self.parts, -1)
         return from_rows(side_by_side.movedim(1, 0).reshape(shape[0], -1), shape)

@@ -97,7 +97,8 @@ def _sums(zeros: int, classes: Classes, near: IntArray | None) -> tuple[IntArray
         centres = [0, round(share * count), count] if near is None else [int(near[index])]
         values = np.concatenate([np.arange(c - reach, c + reach + 1) for c in centres])
         ranges.append(np.unique(values[(values >= 0) & (values <= count)]))
-    others = np.stack([grid.ravel() for grid in np.meshgrid(*ranges, indexing="ij")], 1)
+    grids = [grid.ravel() for grid in np.meshgrid(*ranges, indexing="ij")]
+    others = np.stack(grids, 1) if grids else np.zeros((1, 0), np.int64)
     rest = zeros - others @ np.delete(sizes, main)
     fills = [rest // reach, -(-rest // reach)]
     counts = [np.insert(others, main, np.clip(fill, 0, most[main]), axis=1) for fill in fills]
