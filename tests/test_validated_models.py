@@ -80,7 +80,8 @@ def test_random_weights_have_exactly_that_many_zero_blocks(name: str) -> None:
         blocks = mask.reshape(shape[0] // height, height, shape[1])
         assert np.isin(blocks.sum(1), (0, height)).all()
         pruned = int((blocks.sum(1) == 0).sum())
-        assert pruned == round(plan.target * blocks[:, 0].size)
+        assert pruned * height == first["wanted"]
+        assert abs(pruned * height - round(plan.target * weight.numel())) <= height / 2
         assert first["block_sparsity"] == pruned / blocks[:, 0].size
 
 
@@ -96,8 +97,8 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     row = capsys.readouterr().out.splitlines()[-1]
     zeros = 2 * round(0.7 * 768 * 768 / 2)
     assert f"{zeros:,}" in row
-    assert main(["bert_huge"]) == 2
-    assert "did you mean" in capsys.readouterr().err
+    assert main(["bert_mini_4x1_mrcp"]) == 2
+    assert "did you mean bert_mini_4x1_mrpc" in capsys.readouterr().err
 
 
 def test_networks_run() -> None:
@@ -106,5 +107,5 @@ def test_networks_run() -> None:
     assert bert("mini", spans=True)(tokens).shape == (2, 6, 2)
     model = dlrm(rows=10)
     assert model(torch.randn(3, 13), torch.randint(10, (3, 26))).shape == (3,)
-    boxes, scores = ssd_resnet34()(torch.randn(1, 3, 300, 300))
+    boxes, scores = ssd_resnet34().eval()(torch.randn(1, 3, 300, 300))
     assert (boxes.shape, scores.shape) == ((1, 4, 8732), (1, 81, 8732))

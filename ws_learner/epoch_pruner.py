@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +11,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ws_learner.errors import UserError
+from ws_learner.functional import group_lasso_regularize
 from ws_learner.methods.in_place import InPlaceMasks
 from ws_learner.sparsity.criterion import magnitude
+from ws_learner.sparsity.epoch_schedule import EpochFormula, EpochLinearSchedule
 from ws_learner.sparsity.pattern import Pattern, Unstructured
 
 __all__ = ["EpochPlan", "EpochPruner"]
@@ -33,6 +34,7 @@ class EpochPlan:
         initial: Sparsity at which the ramp starts, in [0, 1].
         target: Sparsity from the last update on, in [0, 1].
         frequency: Epochs between updates; below 1 a share of an epoch, at least one batch.
+        formula: Which of LPOT's two schedules, see `EpochLinearSchedule`.
         alpha: Of the group lasso: alpha times the sum of the norms of the pattern's units.
     """
 
@@ -44,42 +46,39 @@ class EpochPlan:
     initial: float = 0.0
     target: float = 0.0
     frequency: float = 1.0
+    formula: EpochFormula = "new"
     alpha: float = 0.0
 
-    def updates_done(self, epoch: int, batch: int, batches: int | None) -> int:
-        """Updates that are due up to and with this batch, 0 before the start.
+    def schedule(self, batches: int | None) -> EpochLinearSchedule:
+        """The schedule over batches. Without `batches` (per epoch): once per epoch at most."""
+        return EpochLinearSchedule(
+            start_epoch=self.start_epoch,
+            end_epoch=self.end_epoch,
+            steps_per_epoch=batches or 1,
+            update_frequency=self.frequency if batches else max(self.frequency, 1.0),
+            formula=self.formula,
+        )
 
-        Without `batches` (per epoch) shares of an epoch cannot be told: once per epoch instead.
-        """
-        if epoch < self.start_epoch:
+    def updates_done(self, epoch: int, batch: int, batches: int | None) -> int:
+        """Updates that are due up to and with this batch, 0 before the start."""
+        schedule, step = self.schedule(batches), _step(epoch, batch, batches)
+        if step < schedule.begin_step:
             return 0
-        past = min(epoch, self.end_epoch) - self.start_epoch
-        if self.frequency >= 1 or not batches:
-            return math.floor((past + 1) / max(self.frequency, 1.0) + 1e-9)
-        every = max(1.0, self.frequency * batches)
-        at = past * batches + (batch if epoch <= self.end_epoch else batches - 1)
-        return math.floor(at / every + 1e-9) + 1
+        past = min(step, schedule.end_step) - schedule.begin_step
+        return past // schedule.period + 1 + (step >= schedule.end_step)
 
     def sparsity(self, epoch: int, batch: int, batches: int | None) -> float:
-        """Planned share of zeros from this batch on.
-
-        initial + (target - initial) x share, where the share is LPOT's (1.13 and later):
-        floor((e - s + 1) / f) f / (E - s + 1); with f below 1, the same in finer steps. The last
-        update is always on target, which LPOT's misses where f does not divide the ramp.
-        """
-        if epoch < self.start_epoch:
+        """Planned share of zeros from this batch on; 0 before the start."""
+        schedule, step = self.schedule(batches), _step(epoch, batch, batches)
+        if step < schedule.begin_step:
             return 0.0
-        span = self.end_epoch - self.start_epoch + 1
-        done = self.updates_done(epoch, batch, batches)
-        if self.frequency >= 1 or not batches:
-            share = done * max(self.frequency, 1.0) / span
-            last = epoch >= self.end_epoch
-        else:
-            done_batches = done * max(1.0, self.frequency * batches)
-            share = done_batches / batches / span
-            last = epoch > self.end_epoch or done_batches > span * batches - 1 + 1e-9
-        between = self.initial + (self.target - self.initial) * share
-        return self.target if last else between
+        share = schedule.share(step)
+        return self.target if share >= 1 else self.initial + (self.target - self.initial) * share
+
+
+def _step(epoch: int, batch: int, batches: int | None) -> int:
+    """Batches since epoch 0, if every epoch had as many as it should."""
+    return epoch * batches + min(batch, batches - 1) if batches else epoch
 
 
 class EpochPruner:
@@ -159,8 +158,7 @@ class EpochPruner:
         for plan, part, importance in zip(self.plans, self._parts, self._importance, strict=True):
             _collect(part.weights, importance)
             self._collected |= bool(importance)
-            if plan.alpha:
-                _add_group_lasso(plan, part.weights)
+            group_lasso_regularize(part.weights.values(), plan.alpha, pattern=plan.pattern)
             part.mask_gradients()
 
     def after_step(self) -> None:
@@ -239,8 +237,6 @@ class EpochPruner:
             if plan.kind == "lock" or self._epoch < plan.start_epoch:
                 continue
             due = plan.updates_done(self._epoch, batch, self._batches)
-            ended = self._epoch >= plan.end_epoch and plan.frequency >= 1
-            due += ended  # the last update, which the frequency alone may leave out
             if due > self._updates[number]:
                 self._updates[number] = due
                 self._renew(number, plan.sparsity(self._epoch, batch, self._batches))
@@ -265,12 +261,3 @@ def _collect(weights: Mapping[str, nn.Parameter], importance: Mapping[str, Tenso
         weight = weights[name]
         if weight.grad is not None:
             score += (weight * weight.grad).abs()
-
-
-@torch.no_grad()
-def _add_group_lasso(plan: EpochPlan, weights: Mapping[str, nn.Parameter]) -> None:
-    """Add alpha w / ||unit of w||, the (sub)gradient of alpha x sum of norms; 0 where w is."""
-    for weight in weights.values():
-        if weight.grad is not None:
-            norms = plan.pattern.norms(weight)
-            weight.grad += plan.alpha * weight / norms.where(norms > 0, 1.0)
