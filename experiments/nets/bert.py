@@ -31,7 +31,7 @@ class _SelfAttention(nn.Module):
         """Map (B, L, W) to (B, L, W); `mask` (B, L) is True at words."""
 
         def split(y: Tensor) -> Tensor:
-            return y.unflatten(-1, (self.num_attention_heads, -1)).transpose(1, 2)
+            return y.reshape(*y.shape[:2], self.num_attention_heads, -1).transpose(1, 2)
 
         seen = None if mask is None else mask[:, None, None].bool()
         mixed = nn.functional.scaled_dot_product_attention(
