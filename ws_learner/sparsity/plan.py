@@ -63,26 +63,33 @@ class PatternPlan:
             if counts[index] < wanted[index] and 0 < above - counts[index] <= gap:
                 gap -= above - counts[index]
                 counts[index] = above
-        self._finish(teams, counts, gap)
+        self._finish(teams, counts, wanted)
         snapped = dict.fromkeys(zeros, 0)
         for team, count in zip(teams, counts, strict=True):
             snapped |= self._divide(team, count)
         return snapped
 
-    def _finish(self, teams: Sequence[tuple[str, ...]], counts: list[int], gap: int) -> None:
-        """Move single units while the sum comes nearer."""
-        while gap:
-            best, step = -1, 0
-            for index, team in enumerate(teams):
-                side: Side = "up" if gap > 0 else "down"
-                edge = max(counts[index] + (1 if gap > 0 else -1), 0)
-                move = self._team_count(team, edge, side) - counts[index]
-                if abs(gap - move) < abs(gap - step):
-                    best, step = index, move
-            if best < 0:
+    def _finish(
+        self, teams: Sequence[tuple[str, ...]], counts: list[int], wanted: Sequence[int]
+    ) -> None:
+        """Move single units while the sum comes nearer; of equal moves the layer most in need."""
+        while gap := sum(wanted) - sum(counts):
+            moves = [
+                self._move(team, count, gap) for team, count in zip(teams, counts, strict=True)
+            ]
+            best = min(
+                range(len(teams)),
+                key=lambda i: (abs(gap - moves[i]), abs(counts[i] + moves[i] - wanted[i])),
+            )
+            if abs(gap - moves[best]) >= abs(gap):
                 return
-            counts[best] += step
-            gap -= step
+            counts[best] += moves[best]
+
+    def _move(self, team: tuple[str, ...], count: int, gap: int) -> int:
+        """What one unit more, or one less where the gap is negative, changes."""
+        if gap > 0:
+            return self._team_count(team, count + 1, "up") - count
+        return self._team_count(team, max(count - 1, 0), "down") - count
 
     def _team_count(self, team: tuple[str, ...], zeros: int, side: Side) -> int:
         if len(team) == 1:
