@@ -73,6 +73,7 @@ def block_sparsity(name: str, *, seed: int = 0) -> pd.DataFrame:
     with track(name, total=len(plan.names)) as progress:
         for tensor in plan.names:
             weight = torch.randn(model.get_parameter(tensor).shape, generator=generator)
+            weight.masked_fill_(weight == 0, 1.0)  # one in some hundred million is drawn as 0
             zeros = round(plan.target * weight.numel())
             zeros = plan.pattern.feasible(tuple(weight.shape), zeros)
             weight *= plan.pattern.mask(magnitude(weight), zeros)
