@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pytest
 import torch
 
 from experiments.benchmarks.validated_models import CONFIGS, block_sparsity, main, network_of
+from experiments.flags import parse
 from experiments.nets.bert import bert
 from experiments.nets.dlrm import dlrm
 from experiments.nets.ssd_resnet34 import ssd_resnet34
@@ -48,6 +51,16 @@ def test_a_row_resolves_on_its_architecture(name: str, pattern: str, target: flo
     unit = max(int(plan.pattern.sizes(s).max()) for s in shapes)
     assert abs(zeros - target * total) <= len(shapes) * (unit / 2 + 0.5)
     assert ("lasso" in name or "dlrm" in name or "large" in name) == (plan.alpha > 0)
+
+
+@pytest.mark.parametrize("name", ["resnet50_2x1_imagenet", "resnext101_2x1_imagenet"])
+def test_the_command_in_a_config_parses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CONFIGS.parents[1])
+    line = (CONFIGS / f"{name}.yaml").read_text().splitlines()[1]
+    command = parse(shlex.split(line.removeprefix("# ./run_local.sh")))
+    assert command.lpot is not None
+    assert command.lpot.train is not None
+    assert command.options.data_dir is not None
 
 
 def test_published_sizes() -> None:
