@@ -17,7 +17,10 @@ from typing import Annotated, Any, Literal
 from agents.ddpg_config import DDPGConfig
 from experiments.find import experiment_names, find_experiment
 from ws_learner.config import POCKETFLOW, WeightSparseConfig
+from ws_learner.dialects.lpot import is_lpot, parse_lpot
+from ws_learner.dialects.lpot_conf import LpotConf
 from ws_learner.errors import UserError, suggest
+from ws_learner.sparsity.spelling import read_spelling
 
 __all__ = ["Command", "RunFlags", "parse"]
 
@@ -36,11 +39,15 @@ class RunFlags:
     """Where the run lives; by default runs/<experiment>-<method>-<hash of the settings> in the
     current folder."""
     config: Path | None = None
-    """YAML file with any of these settings, such as another run's config.yaml."""
+    """YAML file with any of these settings, such as another run's config.yaml; or a pruning
+    config of LPOT / Neural Compressor 1.x (docs/neural_compressor.md)."""
     preset: Literal["ours", "pocketflow"] = "ours"
     """pocketflow: PocketFlow's own default settings."""
     dense_checkpoint: Path | None = None
-    """Dense weights to start from (safetensors or a plain PyTorch state_dict)."""
+    """Dense weights to start from (safetensors or a plain PyTorch state_dict); for pattern_lock
+    sparse ones."""
+    dst_checkpoint: Path | None = None
+    """Weights of the teacher under --enbl_dst, instead of those that training starts from."""
     nb_epochs: float | None = None
     """Passes over the training split in the training asked for (under weight-sparse the sparse
     network's, not that of a dense network trained first), instead of the recipe's."""
@@ -67,6 +74,7 @@ class Command:
         ws: Settings of the weight-sparse learner.
         ddpg: Settings of the agent.
         options: The experiment's own `Options`.
+        lpot: What an LPOT file says, if `--config` names one.
     """
 
     experiment: ModuleType
@@ -75,6 +83,7 @@ class Command:
     ws: WeightSparseConfig
     ddpg: DDPGConfig
     options: Any
+    lpot: LpotConf | None = None
 
     def settings(self) -> dict[str, Any]:
         """Every setting under its flag's name, as plain YAML values."""
@@ -101,7 +110,9 @@ def parse(argv: Sequence[str]) -> Command:
     """
     words = list(argv)
     named = words.pop(0) if words and not words[0].startswith("-") else None
-    given = _read_config(_value_of(words, "config"))
+    config = _value_of(words, "config")
+    lpot = _read_lpot(config)
+    given = _read_config(config) if lpot is None else {}
     name = named or given.pop("experiment", DEFAULT_EXPERIMENT)
     given.pop("experiment", None)
     module = find_experiment(name)
@@ -109,8 +120,27 @@ def parse(argv: Sequence[str]) -> Command:
         given = POCKETFLOW | given
     if _value_of(words, "ws_ratios") and not _value_of(words, "ws_prune_ratio_prtl"):
         words += ["--ws_prune_ratio_prtl", "given"]
+    words += _implied(words, given)
     run, ws, ddpg, options = _parse_flags(module, words, given)
-    return Command(experiment=module, name=name, run=run, ws=ws, ddpg=ddpg, options=options)
+    parts: dict[str, Any] = {"run": run, "ws": ws, "ddpg": ddpg, "options": options}
+    return Command(experiment=module, name=name, lpot=lpot, **parts)
+
+
+def _implied(words: Sequence[str], given: Mapping[str, Any]) -> list[str]:
+    """Flags that follow from a pattern or method which sets the ratios by itself."""
+
+    def asked(flag: str) -> Any:
+        value = _value_of(words, flag)
+        return given.get(flag) if value is None else value
+
+    pattern, implied = asked("ws_pattern"), []
+    fixed = read_spelling(str(pattern)).fixed_ratio if pattern else None
+    locked = asked("ws_method") == "pattern_lock"
+    if (fixed is not None or locked) and not asked("ws_prune_ratio_prtl"):
+        implied += ["--ws_prune_ratio_prtl", "given"]
+    if fixed is not None and not locked and asked("ws_prune_ratio") is None:
+        implied += ["--ws_prune_ratio", repr(fixed)]
+    return implied
 
 
 def _value_of(words: Sequence[str], flag: str) -> str | None:
@@ -121,6 +151,15 @@ def _value_of(words: Sequence[str], flag: str) -> str | None:
         if word.startswith(f"--{flag}="):
             return word.split("=", 1)[1]
     return None
+
+
+def _read_lpot(path: str | None) -> LpotConf | None:
+    """What the file says, if it is LPOT's rather than ours."""
+    try:
+        content = Path(path).read_text(encoding="utf-8") if path else ""
+    except (OSError, UnicodeDecodeError):
+        return None  # complained about where our own files are read
+    return parse_lpot(content, path=Path(path)) if path and is_lpot(content) else None
 
 
 def _read_config(path: str | None) -> dict[str, Any]:

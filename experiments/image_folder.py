@@ -46,8 +46,7 @@ def folder_experiment(
             "--data_dir: needed; name the folder with train/<class>/ and val/<class>/ "
             "(ILSVRC-12 is not downloaded: its terms ask every user to sign up)"
         )
-    workers = {} if data_workers is None else {"workers": data_workers}
-    data = load_image_folder(data_dir, image_size=image_size, **workers)
+    data = load_image_folder(data_dir, image_size=image_size, workers=data_workers)
     loss, metric = classification(dense_recipe)
     return Experiment(
         name=name,

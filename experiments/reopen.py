@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import yaml
 
 from experiments.find import find_experiment
+from experiments.lpot import COPY, with_root
+from ws_learner.dialects.lpot import read_lpot
+from ws_learner.dialects.lpot_auto import splits_of
+from ws_learner.dialects.lpot_data import folder_of
 from ws_learner.evaluation import evaluate
 from ws_learner.hardware import Arithmetic
 from ws_learner.progress import say
@@ -29,7 +34,14 @@ def evaluate_run(run: RunDir, arithmetic: Arithmetic) -> int:
     module = find_experiment(settings["experiment"])
     names = {item.name for item in dataclasses.fields(module.Options)}
     plain = {name: settings[name] for name in names if name in settings}
+    lpot = read_lpot(run.path / COPY) if (run.path / COPY).exists() else None
+    if lpot is not None and settings.get("data_dir"):
+        lpot = with_root(lpot, Path(settings["data_dir"]))
+    if lpot is not None and lpot.train is not None and lpot.train.loader is not None:
+        plain["data_dir"] = folder_of(lpot.train.loader)
     experiment = module.build(_options(module.Options, plain), seed=settings["seed"])
+    if lpot is not None:
+        experiment = dataclasses.replace(experiment, data=splits_of(lpot))
     load_into(experiment.model, run.model)
     arithmetic.place_model(experiment.model)
     metric, test = experiment.metric, experiment.data.test

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import shlex
 import sys
@@ -20,6 +21,7 @@ from ws_learner.run_dir import RunDir, identity_hash
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
+    from ws_learner.dialects.lpot_conf import LpotConf
     from ws_learner.hardware import Arithmetic
     from ws_learner.recipe import Recipe
 
@@ -28,7 +30,7 @@ __all__ = ["main"]
 RUNS = Path("runs")
 NOT_IN_IDENTITY = {
     *("run_dir", "data_dir", "data_workers", "workers", "exec_mode", "preset"),
-    *("dense_checkpoint", "ws_save_path", "ws_ratios"),
+    *("dense_checkpoint", "dst_checkpoint", "ws_save_path", "ws_ratios"),
 }
 """Settings that do not change the result; files among them count by their content."""
 
@@ -40,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = parse(words)
         if command.run.exec_mode == "eval":
             return _evaluate(command)
-        if command.run.learner == "full-prec":
+        if command.lpot is not None:
+            _lpot(command, command.lpot, words=words)
+        elif command.run.learner == "full-prec":
             _full_prec(command, words=words)
         else:
             _weight_sparse(command, words=words)
@@ -162,14 +166,19 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     weights = _dense_weights(command, experiment)
     if weights is not None:
         load_weights(experiment.model, weights)
+    teacher = None
+    if command.run.dst_checkpoint is not None:
+        teacher = copy.deepcopy(experiment.model)
+        load_weights(teacher, command.run.dst_checkpoint)
     contents = {"dense_checkpoint": weights, "ws_ratios": command.ws.ws_ratios}
+    contents |= {"dst_checkpoint": command.run.dst_checkpoint}
     digests = {
         name: sha256_of(path) if path is not None and path.is_file() else None
         for name, path in contents.items()
     }
     recipe = _recipe(command, experiment.sparse_recipe)
     identity = _identity(command, experiment, recipe, **digests)
-    run = _place(command, f"{experiment.name}-gradual-{identity_hash(identity)}")
+    run = _place(command, f"{experiment.name}-{command.ws.ws_method}-{identity_hash(identity)}")
     with run.locked():
         run.claim(command.settings(), identity)
         if not run.finished:
@@ -179,6 +188,7 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
                 loss=experiment.loss,
                 metric=experiment.metric,
                 recipe=recipe,
+                teacher=teacher,
                 run_dir=run.path,
                 config=command.ws,
                 agent=command.ddpg,
@@ -187,6 +197,45 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
                 workers=command.run.workers,
                 facts=_facts(command, experiment, words),
             ).fit()
+    _report(run)
+
+
+def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
+    """Train and prune as an LPOT file says; the command line's recipe flags go before it."""
+    from experiments.lpot import build_lpot, recipe_of, run_lpot
+    from experiments.weights import load_weights
+    from ws_learner.files import sha256_of
+
+    if command.run.learner == "full-prec":
+        raise UserError(f"--config {conf.path}: is a pruning config; leave --learner full-prec out")
+    experiment = build_lpot(command, conf)
+    weights = command.run.dense_checkpoint or experiment.checkpoint
+    if weights is None:
+        say("no --dense_checkpoint: training starts from fresh weights")
+    else:
+        load_weights(experiment.model, weights)
+    recipe = _recipe(command, recipe_of(conf, experiment.data))
+    pruners = [dataclasses.asdict(pruner) for pruner in conf.pruners]
+    identity = _identity(
+        command,
+        experiment,
+        recipe,
+        lpot=dataclasses.asdict(dataclasses.replace(conf, path=None)) | {"pruners": pruners},
+        dense_checkpoint=sha256_of(weights) if weights is not None else None,
+    )
+    run = _place(command, f"{experiment.name}-lpot-{identity_hash(identity)}")
+    with run.locked():
+        run.claim(command.settings(), identity)
+        if not run.finished:
+            run_lpot(
+                experiment,
+                conf,
+                recipe=recipe,
+                arithmetic=_arithmetic(command),
+                seed=command.run.seed,
+                run=run,
+                facts=_facts(command, experiment, words),
+            )
     _report(run)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ws_learner.errors import UserError
-from ws_learner.report.artefact import load_into, load_tensors
+from ws_learner.report.artefact import load_state, load_tensors
 
-__all__ = ["load_weights"]
+__all__ = ["load_state_of", "load_weights"]
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -19,16 +19,25 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises:
         UserError: The file cannot be read or belongs to another network.
     """
+    load_tensors(model, load_state_of(path, flag="--dense_checkpoint "), path)
+
+
+def load_state_of(path: Path, *, flag: str = "") -> dict[str, Tensor]:
+    """Read the tensors of such a file; `flag` is put before the path in messages.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
     if path.suffix == ".safetensors":
-        load_into(model, path)
-        return
+        return load_state(path)
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
+        tensors: dict[str, Tensor] = state.get("state_dict", state)
     except FileNotFoundError as error:
-        raise UserError(f"--dense_checkpoint {path}: no such file") from error
+        raise UserError(f"{flag}{path}: no such file") from error
     except Exception as error:  # torch raises many kinds; none of them is a stack trace's worth
         raise UserError(
-            f"--dense_checkpoint {path}: not a state_dict that loads without running code "
+            f"{flag}{path}: not a state_dict that loads without running code "
             f"({str(error).splitlines()[0]}); save model.state_dict() alone, or safetensors"
         ) from error
-    load_tensors(model, state.get("state_dict", state), path)
+    return tensors

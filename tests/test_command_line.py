@@ -12,6 +12,7 @@ import yaml
 
 from experiments.flags import parse
 from experiments.run import main
+from tests.support.lpot import SEED_YAML
 from ws_learner.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -168,5 +169,8 @@ def documented_commands() -> list[str]:
 
 @pytest.mark.parametrize("command", documented_commands())
 def test_documented_commands_parse(command: str, tmp_path: Path) -> None:
-    words = shlex.split(command.replace("runs/<one>", str(tmp_path)).replace("DIR", str(tmp_path)))
+    conf = tmp_path / "conf.yaml"
+    conf.write_text(SEED_YAML)
+    command = command.replace("runs/<one>", str(tmp_path)).replace("conf.yaml", str(conf))
+    words = shlex.split(command.replace("DIR", str(tmp_path)))
     assert parse(words[1:]).experiment.Options is not None

@@ -150,5 +150,5 @@ def test_divergence_names_the_layer_and_the_step() -> None:
     sparsifier.attach(optimizer)
     train(model, optimizer, range(BEGIN))
     model.get_parameter("1.weight").data[0, 0] = torch.nan
-    with pytest.raises(UserError, match=r"pruning 0\.weight at step 10: .*NaN"):
+    with pytest.raises(UserError, match=r"pruning at step 10: 0\.weight: .*NaN"):
         train(model, optimizer, range(BEGIN, STEPS))

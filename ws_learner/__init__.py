@@ -9,36 +9,42 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ws_learner import common
     from ws_learner.allocation.environment import make_pruning_env
     from ws_learner.config import WeightSparseConfig
     from ws_learner.data.splits import DataSplits
     from ws_learner.errors import UserError
     from ws_learner.learner import Result, WeightSparseLearner
     from ws_learner.methods.gradual import GradualConfig
+    from ws_learner.pruning import Pruning
     from ws_learner.recipe import Recipe
     from ws_learner.sparsifier import Sparsifier
 
 __all__ = [
     "DataSplits",
     "GradualConfig",
+    "Pruning",
     "Recipe",
     "Result",
     "Sparsifier",
     "UserError",
     "WeightSparseConfig",
     "WeightSparseLearner",
+    "common",
     "make_pruning_env",
 ]
 
 _HOMES = {
     "DataSplits": "ws_learner.data.splits",
     "GradualConfig": "ws_learner.methods.gradual",
+    "Pruning": "ws_learner.pruning",
     "Recipe": "ws_learner.recipe",
     "Result": "ws_learner.learner",
     "Sparsifier": "ws_learner.sparsifier",
     "UserError": "ws_learner.errors",
     "WeightSparseConfig": "ws_learner.config",
     "WeightSparseLearner": "ws_learner.learner",
+    "common": "ws_learner.pruning",
     "make_pruning_env": "ws_learner.allocation.environment",
 }
 

@@ -8,8 +8,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ws_learner.errors import UserError
+from ws_learner.sparsity.spelling import read_spelling
 
-__all__ = ["FROM_TABLE", "POCKETFLOW", "Init", "Protocol", "RewardType", "WeightSparseConfig"]
+__all__ = [
+    "FROM_TABLE",
+    "POCKETFLOW",
+    "Init",
+    "Method",
+    "Protocol",
+    "RewardType",
+    "WeightSparseConfig",
+]
 
 Protocol = Literal[
     "uniform",
@@ -30,6 +39,7 @@ FROM_TABLE: tuple[Protocol, ...] = ("uniform", "heurist", "erk", "given")
 
 RewardType = Literal["single-obj", "multi-obj"]
 Init = Literal["dense", "rollout", "scratch"]
+Method = Literal["gradual", "group_lasso", "pattern_lock", "gradient_sensitivity"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +55,23 @@ class WeightSparseConfig:
     (heurist), by shape (erk), by magnitude (global, lamp), least error of the layers (knapsack).
     By roll-outs: random, evolution, bayesian, the RL agent alone (ddpg), agent and model
     together (optimal). Or a file (given, with --ws_ratios). See docs/protocols.md."""
+    ws_method: Method = "gradual"
+    """gradual: sparsity rises along the schedule. group_lasso: the same, and a force drives whole
+    units of the pattern to zero. pattern_lock: keep the zeros of the dense_checkpoint.
+    gradient_sensitivity: what matters least to the loss goes. See docs/patterns.md."""
+    ws_pattern: str = "unstructured"
+    """What is pruned together: unstructured, OxI (4x1: 4 outputs, 1 input), N:M (2:4: 2 of 4
+    inputs kept; sets its own ratio), 1xchannel, channelx1, mha (attention heads)."""
+    ws_criterion: Literal["magnitude", "gradient", "snip", "snip_momentum"] = "magnitude"
+    """What makes a weight's score in sparse training; roll-outs go by magnitude."""
+    ws_criterion_pool: Literal["mean", "sum", "max"] = "mean"
+    """How the scores of a pattern's unit are pooled."""
+    ws_scope: Literal["local", "global"] = "local"
+    """local: each layer gets the ratio of the protocol. global: only their sum counts, and the
+    smallest scores of the whole network go, within [ws_ratio_min, ws_ratio_max] of a layer."""
+    ws_remainder: Literal["pad", "skip", "error"] = "pad"
+    """What becomes of a layer that the pattern does not divide: smaller units at its edges, dense
+    with a warning, or an error."""
     ws_ratios: Path | None = None
     """Table with columns layer, prune_ratio, such as another run's ratios.csv."""
     ws_nb_rlouts: int = 200
@@ -102,14 +129,25 @@ class WeightSparseConfig:
     ws_nb_iters_feval: int = 5
     """Batches (of 100) of the search split in a fast evaluation; 0 or less: the whole split."""
 
+    group_lasso_alpha: float = 0.006
+    """Strength of group_lasso."""
+
+    ws_schedule: Literal[
+        "polynomial", "linear", "cube", "cos", "exp", "oneshot", "epoch-linear", "epoch-linear-old"
+    ] = "polynomial"
+    """Shape of the way to the target. epoch-linear and epoch-linear-old are LPOT's."""
+    ws_initial_ratio: float = 0.0
+    """Overall ratio at which the schedule begins."""
     ws_prune_ratio_exp: float = 3.0
-    """Exponent of the schedule, s_t = s_f - s_f (1 - (t - t_b) / (t_e - t_b))^exp."""
+    """Exponent of the polynomial schedule, s_t = s_f - s_f (1 - (t - t_b) / (t_e - t_b))^exp."""
     ws_iter_ratio_beg: float = 0.1
     """Share of all steps at which the sparsity begins to rise."""
     ws_iter_ratio_end: float = 0.5
     """Share of all steps at which the target is reached."""
     ws_mask_update_step: int = 25
     """Optimizer steps between mask updates."""
+    ws_update_frequency: float | None = None
+    """Epochs between mask updates, instead of ws_mask_update_step; below 1 a share of an epoch."""
     ws_init: Init = "dense"
     """Where sparse training starts: the dense network, the best roll-out's, or from scratch."""
 
@@ -138,8 +176,30 @@ class WeightSparseConfig:
                 f"--ws_nb_rlouts {self.ws_nb_rlouts}: must be at least "
                 f"--ws_nb_rlouts_min ({self.ws_nb_rlouts_min})"
             )
-        if (self.ws_prune_ratio_prtl == "given") != (self.ws_ratios is not None):
+        self._check_method()
+
+    def _check_method(self) -> None:
+        fixed = read_spelling(self.ws_pattern).fixed_ratio
+        locked, given = self.ws_method == "pattern_lock", self.ws_prune_ratio_prtl == "given"
+        if locked and (not given or self.ws_ratios or self.ws_init != "dense"):
+            raise UserError(
+                "--ws_method pattern_lock keeps the zeros of the dense_checkpoint: it takes "
+                "--ws_prune_ratio_prtl given, no --ws_ratios and --ws_init dense"
+            )
+        by_itself = locked or fixed is not None
+        if (self.ws_ratios is None and given and not by_itself) or (self.ws_ratios and not given):
             raise UserError("--ws_prune_ratio_prtl given and --ws_ratios FILE need each other")
+        by_pattern = given and not locked and not self.ws_ratios
+        if by_pattern and fixed is not None and abs(self.ws_prune_ratio - fixed) > 1e-6:
+            raise UserError(
+                f"--ws_prune_ratio {self.ws_prune_ratio}: the pattern {self.ws_pattern} makes "
+                f"{fixed:g} of every layer zero; leave the ratio out, or name a protocol"
+            )
+        if self.ws_method == "gradient_sensitivity" and self.ws_criterion != "magnitude":
+            raise UserError(
+                f"--ws_criterion {self.ws_criterion}: gradient_sensitivity has a criterion of its "
+                "own; leave the flag out"
+            )
 
     def _check_shares(self) -> None:
         for name in (
@@ -148,6 +208,7 @@ class WeightSparseConfig:
             "ws_ratio_max",
             "ws_iter_ratio_beg",
             "ws_iter_ratio_end",
+            "ws_initial_ratio",
         ):
             value = getattr(self, name)
             if not 0 <= value <= 1:
@@ -172,12 +233,14 @@ class WeightSparseConfig:
             value = getattr(self, name)
             if value < bound:
                 raise UserError(f"--{name} {value}: must be at least {bound}")
-        for name in ("ws_lrn_rate_rg", "ws_lrn_rate_ft", "tempr_dst"):
+        for name in ("ws_lrn_rate_rg", "ws_lrn_rate_ft", "tempr_dst", "ws_update_frequency"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
+            if value is not None and not (math.isfinite(value) and value > 0):
                 raise UserError(f"--{name} {value}: must be a number above 0")
-        if not (math.isfinite(self.loss_w_dst) and self.loss_w_dst >= 0):
-            raise UserError(f"--loss_w_dst {self.loss_w_dst}: must be 0 or above")
+        for name in ("loss_w_dst", "group_lasso_alpha"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise UserError(f"--{name} {value}: must be 0 or above")
 
 
 POCKETFLOW: dict[str, Any] = {

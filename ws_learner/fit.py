@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
+from torch.optim import Optimizer
 
 from ws_learner.callbacks import Checkpoint, Metrics, ShowProgress, Stateful
 from ws_learner.data.splits import DataSplits
@@ -15,7 +16,7 @@ from ws_learner.hardware import Arithmetic
 from ws_learner.progress import track
 from ws_learner.recipe import Recipe
 from ws_learner.report.metrics import MetricsLog
-from ws_learner.training import Callback, Criterion, Trainer
+from ws_learner.training import Callback, Criterion, Trainer, make_optimizer
 
 __all__ = ["Fit"]
 
@@ -34,6 +35,7 @@ class Fit:
         seed: Fixes order, augmentation, dropout.
         log: Where metrics go.
         checkpoint: File from which the phase goes on after an interruption.
+        optimizer_of: Makes the optimizer; by default the recipe's.
     """
 
     phase: str
@@ -45,6 +47,7 @@ class Fit:
     seed: int
     log: MetricsLog
     checkpoint: Path
+    optimizer_of: Callable[[nn.Module, Recipe], Optimizer] = make_optimizer
 
     def run(
         self,
@@ -72,6 +75,7 @@ class Fit:
                 criterion=self.criterion,
                 arithmetic=self.arithmetic,
                 seed=self.seed,
+                optimizer_of=self.optimizer_of,
                 callbacks=[
                     *before,
                     metrics,

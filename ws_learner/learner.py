@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -20,12 +21,15 @@ from ws_learner.evaluation import Loss, Metric, evaluate
 from ws_learner.files import write_json, write_text
 from ws_learner.fit import Fit
 from ws_learner.layers import layer_table
+from ws_learner.patterning import fitting_rows
 from ws_learner.recipe import Recipe
 from ws_learner.report.artefact import load_into, load_state, save_model
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.report.table import ratio_table, to_csv, totals
 from ws_learner.run_dir import RunDir
 from ws_learner.sparsify import make_criterion, reinitialised, sparsify
+from ws_learner.sparsity.mask import count_zeros
+from ws_learner.sparsity.pattern import parse_pattern
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,13 +116,18 @@ class WeightSparseLearner:
 
     def _layers(self) -> tuple[LayerRow, ...]:
         example, _ = next(self.data.train.batches(2))
-        return layer_table(
+        config = self.config
+        layers = layer_table(
             self.model,
             example,
-            include=self.config.ws_include,
-            exclude=self.config.ws_exclude,
-            exempt=self.config.ws_exempt,
+            include=config.ws_include,
+            exclude=config.ws_exclude,
+            exempt=config.ws_exempt,
         )
+        if config.ws_method == "pattern_lock":
+            return layers
+        pattern = parse_pattern(config.ws_pattern)
+        return fitting_rows(self.model, layers, pattern=pattern, remainder=config.ws_remainder)
 
     def _allocate(self, layers: tuple[LayerRow, ...]) -> Allocation:
         return Allocator(
@@ -170,7 +179,13 @@ class WeightSparseLearner:
 
     def _verify(self, layers: tuple[LayerRow, ...], allocation: Allocation) -> Result:
         """Open the saved file again; count its zeros and test it. The test split is read here."""
-        frame = ratio_table(layers, allocation.zeros, load_state(self.run.model))
+        state, planned = load_state(self.run.model), allocation.zeros
+        if self.config.ws_scope == "global" and self.config.ws_method != "pattern_lock":
+            counts = [count_zeros(state[row.name]) for row in layers]
+            if sum(counts) < int(planned.sum()):
+                raise RuntimeError("fewer zeros saved than were planned")
+            planned = np.array(counts)  # the protocol's sum, where the scores put it
+        frame = ratio_table(layers, planned, state)
         short = frame[frame["achieved"] < frame["prune_ratio"]]
         if len(short):
             raise RuntimeError(f"{short['layer'].iloc[0]}: fewer zeros saved than were planned")
@@ -190,12 +205,15 @@ class WeightSparseLearner:
 
     def _summary(self, frame: pd.DataFrame, allocation: Allocation) -> dict[str, Any]:
         config, sums = self.config, totals(frame)
+        locked = config.ws_method == "pattern_lock"
         return {
             "learner": "weight-sparse",
             "protocol": config.ws_prune_ratio_prtl,
-            "method": "gradual",
-            "pattern": "unstructured",
-            "target_prune_ratio": config.ws_prune_ratio,
+            "method": config.ws_method,
+            "pattern": "as found" if locked else str(parse_pattern(config.ws_pattern)),
+            "criterion": "none" if locked else config.ws_criterion,
+            "scope": config.ws_scope,
+            "target_prune_ratio": sums["achieved_prune_ratio"] if locked else config.ws_prune_ratio,
             "achieved_prune_ratio": sums["achieved_prune_ratio"],
             "dense_macs": sums["dense_macs"],
             "kept_macs": sums["kept_macs"],

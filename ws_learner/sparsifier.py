@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ws_learner.errors import UserError
 from ws_learner.methods.method import MethodConfig
+from ws_learner.progress import say
 
 __all__ = ["Sparsifier"]
 
@@ -59,7 +60,8 @@ class Sparsifier:
             method_config: E.g. a `GradualConfig`.
             zeros: Parameter name -> final number of zeros; 0 leaves a layer alone, at no cost.
             ratios: Instead of `zeros`: parameter name -> share of zeros in [0, 1]. All layers
-                together get round(sum of ratio x weights) zeros, split by largest remainder.
+                together get round(sum of ratio x weights) zeros, split by largest remainder, or
+                the nearest number that whole units of the method's pattern make, printed.
             total_steps: Optimizer steps of the whole training.
 
         Raises:
@@ -72,10 +74,29 @@ class Sparsifier:
         targets = (
             _check(zeros or {}, self._sizes) if ratios is None else _split(ratios, self._sizes)
         )
+        targets = self._fitted(model, method_config, targets, exact=ratios is None)
         self.model, self._step = model, 0
         self._pruned = {name: count for name, count in targets.items() if count}
         self._method = method_config.build(model, zeros=self._pruned, total_steps=total_steps)
         self._handles: list[RemovableHandle] = []
+        self._optimizer: Optimizer | None = None
+
+    @staticmethod
+    def _fitted(
+        model: nn.Module, config: MethodConfig, targets: dict[str, int], *, exact: bool
+    ) -> dict[str, int]:
+        """The targets in whole units of the method's pattern."""
+        fitted = config.feasible(model, targets)
+        changed = [name for name, count in targets.items() if fitted[name] != count]
+        if changed and exact:
+            name = changed[0]
+            raise UserError(
+                f"{targets[name]} zeros for {name}: whole units of the pattern make "
+                f"{fitted[name]}; give that count, or ratios, which are moved by themselves"
+            )
+        if changed:
+            say(f"{sum(targets.values())} zeros asked for, {sum(fitted.values())} in whole units")
+        return fitted
 
     @property
     def step(self) -> int:
@@ -93,11 +114,14 @@ class Sparsifier:
         return sum(planned.values()) / sum(self._sizes.values())
 
     def attach(self, optimizer: Optimizer) -> None:
-        """Follow `optimizer` from now on.
+        """Follow `optimizer` from now on; a second time changes nothing.
 
         Raises:
-            ValueError: Already attached, or the optimizer lacks a parameter that is to be pruned.
+            ValueError: Attached to another optimizer, or the optimizer lacks a parameter that is
+                to be pruned.
         """
+        if self._handles and optimizer is self._optimizer:
+            return
         if self._handles:
             raise ValueError("this sparsifier is attached to an optimizer already; detach() first")
         known = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -109,6 +133,7 @@ class Sparsifier:
                 f"{lacking[0]}: build it from this very model's parameters, then attach"
             )
         self._method.attach(optimizer, self._step)
+        self._optimizer = optimizer
         self._handles = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
@@ -161,13 +186,19 @@ class Sparsifier:
     def _before_step(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        self._method.before_step()
         closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
         if closure is None:
+            self._method.on_gradients()
+            self._method.before_step()
             return None
+        calls = 0
 
         def masked_closure() -> Any:  # it makes new gradients, after this hook
+            nonlocal calls
             loss = closure()
+            if not calls:
+                self._method.on_gradients()
+            calls += 1
             self._method.before_step()
             return loss
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Mapping
 
 import torch
@@ -13,8 +14,13 @@ from ws_learner.config import WeightSparseConfig
 from ws_learner.distillation import DistillationLoss
 from ws_learner.evaluation import Loss
 from ws_learner.fit import Fit
+from ws_learner.methods.gradient_sensitivity import GradientSensitivityConfig
 from ws_learner.methods.gradual import GradualConfig
+from ws_learner.methods.group_lasso import GroupLassoConfig
+from ws_learner.methods.method import MethodConfig
+from ws_learner.methods.pattern_lock import PatternLockConfig
 from ws_learner.sparsifier import Sparsifier
+from ws_learner.sparsity.pattern import parse_pattern
 from ws_learner.training import Callback, Criterion, Trainer
 
 __all__ = ["make_criterion", "reinitialised", "sparsify"]
@@ -35,14 +41,33 @@ class _Prune(Callback):
         self._metrics.ratio = self._sparsifier.planned_ratio()
 
 
-def gradual_config(config: WeightSparseConfig) -> GradualConfig:
+def method_config(config: WeightSparseConfig, *, steps_per_epoch: int) -> MethodConfig:
     """The method's own settings."""
-    return GradualConfig(
+    if config.ws_method == "pattern_lock":
+        return PatternLockConfig()
+    settings = GradualConfig(
         prune_ratio_exp=config.ws_prune_ratio_exp,
         iter_ratio_beg=config.ws_iter_ratio_beg,
         iter_ratio_end=config.ws_iter_ratio_end,
         mask_update_step=config.ws_mask_update_step,
+        pattern=parse_pattern(config.ws_pattern),
+        criterion=config.ws_criterion,
+        pool=config.ws_criterion_pool,
+        ramp=config.ws_schedule,
+        initial_ratio=config.ws_initial_ratio,
+        scope=config.ws_scope,
+        ratio_min=config.ws_ratio_min,
+        ratio_max=config.ws_ratio_max,
+        remainder=config.ws_remainder,
+        update_frequency=config.ws_update_frequency,
+        steps_per_epoch=steps_per_epoch,
     )
+    own = {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings)}
+    if config.ws_method == "group_lasso":
+        return GroupLassoConfig(**own, alpha=config.group_lasso_alpha)
+    if config.ws_method == "gradient_sensitivity":
+        return GradientSensitivityConfig(**own)
+    return settings
 
 
 def make_criterion(
@@ -90,7 +115,9 @@ def sparsify(
         UserError: The ramp does not fit the number of steps.
     """
     total = fit.recipe.total_steps(len(fit.data.train))
-    sparsifier = Sparsifier(model, gradual_config(config), zeros=zeros, total_steps=total)
+    steps_per_epoch = fit.recipe.steps_per_epoch(len(fit.data.train))
+    method = method_config(config, steps_per_epoch=steps_per_epoch)
+    sparsifier = Sparsifier(model, method, zeros=zeros, total_steps=total)
     metrics = fit.metrics()
     seconds = fit.run(
         model,

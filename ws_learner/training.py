@@ -72,6 +72,7 @@ class Trainer:
         arithmetic: Device, number format, memory layout.
         seed: Fixes order, augmentation and dropout.
         callbacks: Called in this order.
+        optimizer_of: Makes the optimizer of model and recipe.
         step: Optimizer steps done.
         seconds: Wall time of those steps, over all attempts.
     """
@@ -83,13 +84,14 @@ class Trainer:
     arithmetic: Arithmetic
     seed: int
     callbacks: Sequence[Callback] = ()
+    optimizer_of: Callable[[nn.Module, Recipe], torch.optim.Optimizer] = make_optimizer
     step: int = 0
     seconds: float = 0.0
     optimizer: torch.optim.Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
         self.arithmetic.place_model(self.model)
-        self.optimizer = make_optimizer(self.model, self.recipe)
+        self.optimizer = self.optimizer_of(self.model, self.recipe)
         self.steps_per_epoch = self.recipe.steps_per_epoch(len(self.split))
         self.total_steps = self.recipe.total_steps(len(self.split))
 

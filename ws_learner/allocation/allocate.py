@@ -21,13 +21,18 @@ from ws_learner.allocation.search import Search
 from ws_learner.allocation.searchers import make_proposer
 from ws_learner.config import WeightSparseConfig
 from ws_learner.data.splits import DataSplits
+from ws_learner.errors import UserError
 from ws_learner.evaluation import Loss, Metric
 from ws_learner.files import read_json, write_json, write_text
+from ws_learner.methods.pattern_lock import found_zeros
+from ws_learner.patterning import pattern_plan, snap_profile
 from ws_learner.progress import say
 from ws_learner.report.given import read_ratios
 from ws_learner.rollout.evaluator import RolloutEvaluator
 from ws_learner.rollout.pool import LocalPool
 from ws_learner.run_dir import RunDir
+from ws_learner.sparsity.pattern import parse_pattern
+from ws_learner.sparsity.plan import PatternPlan
 
 __all__ = ["Allocation", "Allocator"]
 
@@ -88,6 +93,7 @@ class Allocator:
         if not answer.exists():
             begun = time.monotonic()
             zeros, rollouts = self._decide()
+            zeros = self._in_whole_units(zeros)
             seconds = round(time.monotonic() - begun, 1)
             plain = {"zeros": zeros.tolist(), "rollouts": rollouts, "seconds": seconds}
             write_json(answer, plain)
@@ -107,12 +113,50 @@ class Allocator:
             share = int(zeros.sum()) / sum(row.weights for row in self.layers)
             say(f"ratios of {config.ws_ratios}: {share:.4f} overall (--ws_prune_ratio is not used)")
             return zeros, 0
+        if config.ws_method == "pattern_lock":
+            return self._locked(), 0
+        if config.ws_prune_ratio_prtl == "given":  # N:M: as many zeros as the pattern makes
+            plan = self._plan()
+            most = [0 if row.exempt else plan.most(row.name) for row in self.layers]
+            return np.array(most, dtype=np.int64), 0
         context, name = self._context(), config.ws_prune_ratio_prtl
         if not (context.lower < context.upper).any():
             return context.lower.copy(), 0  # nothing to decide
         if name in CHEAP:
             return CHEAP[name](context), 0
         return self._search(context)
+
+    def _locked(self) -> IntArray:
+        found = found_zeros(self.model, [row.name for row in self.layers])
+        zeros = np.array(list(found.values()), dtype=np.int64)
+        share = int(zeros.sum()) / sum(row.weights for row in self.layers)
+        if not zeros.any():
+            raise UserError(
+                "--ws_method pattern_lock: the network has no zeros to keep; name sparse weights "
+                "with --dense_checkpoint"
+            )
+        say(f"pattern_lock: {share:.4f} of the weights are zero (--ws_prune_ratio is not used)")
+        return zeros
+
+    def _plan(self) -> PatternPlan:
+        open_ = [row.name for row in self.layers if not row.exempt]
+        pattern = parse_pattern(self.config.ws_pattern)
+        pool = self.config.ws_criterion_pool
+        return pattern_plan(self.model, open_, pattern=pattern, pool=pool)
+
+    def _in_whole_units(self, zeros: IntArray) -> IntArray:
+        """The nearest profile that the pattern can make; the roll-outs scored the same one."""
+        if self.config.ws_method == "pattern_lock":
+            return zeros
+        plan = self._plan()
+        snapped = snap_profile(zeros, self.layers, plan)
+        if int(snapped.sum()) != int(zeros.sum()):
+            weights = sum(row.weights for row in self.layers)
+            say(
+                f"pattern {self.config.ws_pattern}: {int(snapped.sum())} zeros in whole units, "
+                f"{int(zeros.sum())} were asked for ({int(snapped.sum()) / weights:.6f} overall)"
+            )
+        return snapped
 
     def _context(self) -> AllocationContext:
         return allocation_context(

@@ -15,7 +15,9 @@ from ws_learner.config import WeightSparseConfig
 from ws_learner.data.splits import DataSplits
 from ws_learner.evaluation import Loss, Metric
 from ws_learner.layers import layer_table
+from ws_learner.patterning import fitting_rows
 from ws_learner.rollout.evaluator import RolloutEvaluator
+from ws_learner.sparsity.pattern import parse_pattern
 
 __all__ = ["make_pruning_env"]
 
@@ -55,6 +57,8 @@ def make_pruning_env(
         exclude=settings.ws_exclude,
         exempt=settings.ws_exempt,
     )
+    pattern = parse_pattern(settings.ws_pattern)
+    layers = fitting_rows(model, layers, pattern=pattern, remainder=settings.ws_remainder)
     evaluator = RolloutEvaluator(
         model,
         data,

@@ -27,6 +27,8 @@ def rollout_config(config: WeightSparseConfig) -> RolloutConfig:
         reward_signal=config.ws_reward_signal,
         score_power=config.ws_score_power,
         reward_type=config.ws_reward_type,
+        pattern=config.ws_pattern,
+        pool=config.ws_criterion_pool,
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ws_learner.data.dataset_split import DatasetSplit
+from ws_learner.data.dataset_split import DatasetSplit, Examples
 from ws_learner.data.photographs import Photographs
 from ws_learner.data.splits import DataSplits
 from ws_learner.data.stratify import stratified_parts
@@ -22,6 +22,8 @@ _SUFFIXES = {".jpeg", ".jpg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", 
 _LAYOUT = "expected train/CLASS/*.jpeg and val/CLASS/*.jpeg, or CLASS/*.jpeg"
 _TEST_SHARE, _SEARCH_SHARE, _SELECT_SHARE = 0.20, 0.05, 0.10
 
+Prepare = Callable[[Sequence[str], npt.NDArray[np.int64], bool], Examples]
+"""(files, classes, whether to augment) -> data set, instead of the usual preparation."""
 Listing = dict[str, list[tuple[str, int]]]  # class -> (file, its size in bytes), sorted
 
 
@@ -33,6 +35,7 @@ def load_image_folder(
     split_seed: int = 0,
     num_search: int = 2_000,
     num_select: int = 4_000,
+    prepare: Prepare | None = None,
 ) -> DataSplits:
     """Open a folder of images; they are decoded when a batch is read.
 
@@ -48,6 +51,7 @@ def load_image_folder(
         split_seed: The draw is a function of it.
         num_search: Images of the search part.
         num_select: Images of the select part.
+        prepare: How images become inputs; by default as `Photographs` does.
 
     Raises:
         UserError: Folders or images are missing, or the two parts have different classes.
@@ -74,12 +78,12 @@ def load_image_folder(
             f"split; give at least {len(parts)} of a class"
         )
 
+    def usual(names: Sequence[str], classes: npt.NDArray[np.int64], augment: bool) -> Examples:
+        return Photographs(names, classes, image_size=image_size, augment=augment)
+
     def split(names: Sequence[str], classes: npt.NDArray[np.int64]) -> DatasetSplit:
-        return DatasetSplit(
-            Photographs(names, classes, image_size=image_size),
-            augmented=Photographs(names, classes, image_size=image_size, augment=True),
-            workers=processes,
-        )
+        made = [(prepare or usual)(names, classes, augment) for augment in (False, True)]
+        return DatasetSplit(made[0], augmented=made[1], workers=processes)
 
     # Parts stay in drawn order: in the folders' order a batch would hold a single class.
     splits = [split([files[index] for index in part], labels[part]) for part in parts]

@@ -16,7 +16,7 @@ from torch import Tensor
 from ws_learner.data.pixels import normalise, normalise_table
 from ws_learner.errors import UserError
 
-__all__ = ["MEAN", "STD", "Photographs", "centre_window", "random_window"]
+__all__ = ["MEAN", "STD", "Photographs", "centre_window", "open_photograph", "random_window"]
 
 # Of the ILSVRC-12 training images, in units of the full pixel range.
 MEAN = (0.485, 0.456, 0.406)
@@ -91,7 +91,7 @@ class Photographs:
         Raises:
             UserError: The file is no image, or broken; the message names it.
         """
-        picture = _decode(self._files[index])
+        picture = open_photograph(self._files[index])
         picture = self._vary(picture) if self._augment else self._centre(picture)
         pixels = normalise(np.asarray(picture)[None], self._table)
         return torch.from_numpy(pixels[0]), int(self._labels[index])
@@ -112,7 +112,12 @@ class Photographs:
         return picture.crop(centre_window(width, height, size=self._size))
 
 
-def _decode(file: str) -> Image.Image:
+def open_photograph(file: str) -> Image.Image:
+    """Decode a file into an RGB picture.
+
+    Raises:
+        UserError: The file is no image, or broken; the message names it.
+    """
     try:
         with warnings.catch_warnings():
             # Odd metadata and palettes, of which ILSVRC-12 has some; the pixels are sound.

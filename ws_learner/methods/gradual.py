@@ -1,4 +1,4 @@
-"""Gradual magnitude pruning: sparsity rises along a ramp while the network trains."""
+"""Gradual pruning: sparsity rises along a schedule while the network trains."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from torch.optim import Optimizer
 
 from ws_learner.errors import UserError
 from ws_learner.methods.in_place import InPlaceMasks
-from ws_learner.sparsity.criterion import magnitude
+from ws_learner.patterning import Remainder, left_out, pattern_plan
+from ws_learner.sparsity.criterion import Criterion, CriterionName, make_criterion
+from ws_learner.sparsity.epoch_schedule import frequency_in_steps
 from ws_learner.sparsity.mask import count_zeros
-from ws_learner.sparsity.pattern import Pattern, Unstructured
-from ws_learner.sparsity.schedule import PolynomialSchedule, check_ratios
+from ws_learner.sparsity.pattern import Pattern, Pool, Unstructured
+from ws_learner.sparsity.plan import PatternPlan
+from ws_learner.sparsity.ramps import RampName, make_schedule
+from ws_learner.sparsity.schedule import PolynomialSchedule, Schedule, check_ratios
+from ws_learner.sparsity.scope import Scope
 
 __all__ = ["Gradual", "GradualConfig"]
 
@@ -26,11 +31,24 @@ class GradualConfig:
     """Settings of gradual pruning; the names are the flags without `ws_`.
 
     Attributes:
-        prune_ratio_exp: Exponent of the ramp, above 0.
+        prune_ratio_exp: Exponent of the polynomial ramp, above 0.
         iter_ratio_beg: Share of all optimizer steps at which the ramp begins, in [0, 1).
         iter_ratio_end: Share at which it ends, in (iter_ratio_beg, 1].
         mask_update_step: Optimizer steps between two mask updates, from 1 to the ramp's length.
         pattern: Which weights are pruned together.
+        criterion: What makes a weight's score.
+        pool: How scores are pooled over a unit of the pattern.
+        ramp: Shape of the schedule.
+        initial_ratio: Overall sparsity at the beginning of the ramp, up to the target.
+        scope: `local` gives each layer its own count; `global` takes only their sum, and the
+            smallest scores of the whole network go.
+        ratio_min: Least ratio of a layer under `global`.
+        ratio_max: Largest ratio of a layer under `global`.
+        remainder: What becomes of a layer that the pattern does not divide.
+        update_frequency: Epochs between updates, instead of `mask_update_step`; below 1 a share
+            of an epoch, at least a step. Needs `steps_per_epoch`.
+        steps_per_epoch: Optimizer steps of an epoch.
+        fixed_schedule: Takes the place of all settings of the schedule but the update interval.
 
     Raises:
         UserError: A value is outside its range; the line names the flag.
@@ -41,6 +59,17 @@ class GradualConfig:
     iter_ratio_end: float = 0.5
     mask_update_step: int = 25
     pattern: Pattern = field(default_factory=Unstructured)
+    criterion: CriterionName = "magnitude"
+    pool: Pool = "mean"
+    ramp: RampName = "polynomial"
+    initial_ratio: float = 0.0
+    scope: Scope = "local"
+    ratio_min: float = 0.0
+    ratio_max: float = 1.0
+    remainder: Remainder = "pad"
+    update_frequency: float | None = None
+    steps_per_epoch: int | None = None
+    fixed_schedule: Schedule | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.prune_ratio_exp < math.inf:
@@ -50,38 +79,97 @@ class GradualConfig:
             raise UserError(
                 f"--ws_mask_update_step {self.mask_update_step}: allowed are whole numbers from 1"
             )
+        if not 0 <= self.ratio_min <= self.ratio_max <= 1:
+            raise UserError(
+                f"--ws_ratio_min {self.ratio_min} and --ws_ratio_max {self.ratio_max}: allowed "
+                "are 0 <= least <= largest <= 1"
+            )
+        if self.update_frequency is not None and self.steps_per_epoch is None:
+            raise UserError("an update frequency in epochs needs the number of steps in an epoch")
 
-    def schedule(self, total_steps: int) -> PolynomialSchedule:
+    def every(self) -> int:
+        """Optimizer steps between two updates."""
+        if self.update_frequency is None or self.steps_per_epoch is None:
+            return self.mask_update_step
+        return frequency_in_steps(self.update_frequency, self.steps_per_epoch)
+
+    def schedule(self, total_steps: int, *, target: float = 0.9) -> Schedule:
         """Lay the ramp over a training of `total_steps` optimizer steps.
+
+        Args:
+            total_steps: Optimizer steps of the whole training.
+            target: Overall sparsity at the end; matters for `exp` and an initial ratio only.
 
         Raises:
             UserError: The ramp does not fit, or is shorter than one mask update interval.
         """
+        if self.fixed_schedule is not None:
+            return self.fixed_schedule
         ramp = PolynomialSchedule.from_ratios(
             total_steps, self.iter_ratio_beg, self.iter_ratio_end, self.prune_ratio_exp
         )
-        length = ramp.end_step - ramp.begin_step
-        if self.mask_update_step > length:
+        length, every = ramp.end_step - ramp.begin_step, self.every()
+        if every > length and self.ramp != "oneshot":
             raise UserError(
-                f"--ws_mask_update_step {self.mask_update_step} is longer than the ramp of "
-                f"{length} steps, so all weights would go at once: lower it to at most {length}, "
-                "or raise --nb_epochs"
+                f"--ws_mask_update_step {every} is longer than the ramp of {length} steps, so all "
+                f"weights would go at once: lower it to at most {length}, or raise --nb_epochs"
             )
-        return ramp
+        return make_schedule(
+            self.ramp,
+            begin=ramp.begin_step,
+            end=ramp.end_step,
+            target=target,
+            initial=self.initial_ratio,
+            exponent=self.prune_ratio_exp,
+            steps_per_epoch=self.steps_per_epoch,
+            update_frequency=self.update_frequency or 1.0,
+        )
+
+    def feasible(self, model: nn.Module, zeros: Mapping[str, int]) -> dict[str, int]:
+        """See `MethodConfig.feasible`."""
+        asked = [name for name, count in zeros.items() if count]
+        out = left_out(model, asked, pattern=self.pattern, remainder=self.remainder)
+        wanted = {name: zeros[name] for name in asked if name not in out}
+        return dict.fromkeys(zeros, 0) | self._plan(model, wanted).snap(wanted)
 
     def build(self, model: nn.Module, *, zeros: Mapping[str, int], total_steps: int) -> Gradual:
-        """Set gradual pruning up; see `MethodConfig.build`."""
+        """Set the method up; see `MethodConfig.build`."""
         parameters = dict(model.named_parameters(remove_duplicate=False))
         weights = {name: parameters[name] for name in zeros}
-        return Gradual(self, weights, zeros=zeros, schedule=self.schedule(total_steps))
+        size = sum(weight.numel() for weight in weights.values())
+        target = sum(zeros.values()) / size if size else 0.0
+        return self._method(
+            weights,
+            zeros=zeros,
+            schedule=self.schedule(total_steps, target=target),
+            plan=self._plan(model, zeros),
+        )
+
+    def _plan(self, model: nn.Module, names: Mapping[str, int]) -> PatternPlan:
+        return pattern_plan(model, names, pattern=self.pattern, pool=self.pool)
+
+    def _method(
+        self,
+        weights: Mapping[str, nn.Parameter],
+        *,
+        zeros: Mapping[str, int],
+        schedule: Schedule,
+        plan: PatternPlan,
+    ) -> Gradual:
+        return Gradual(self, weights, zeros=zeros, schedule=schedule, plan=plan)
+
+    def make_criterion(self, plan: PatternPlan) -> Criterion:
+        """The criterion that the settings name."""
+        return make_criterion(self.criterion)
 
 
 class Gradual:
     """Zhu & Gupta 2017, section 3, with the retained weights of PocketFlow.
 
-    A layer with z final zeros has round(share(t) z) of them after the mask update at step t, and
-    exactly z from t_e on, when masks are frozen. Masks are computed from the values that pruned
-    weights had when they were last alive, so such a weight may come back with its old value.
+    A layer with z final zeros has round(share(t) z) of them after the mask update at step t, moved
+    to whole units of the pattern, and exactly z from t_e on, when masks are frozen. Masks are
+    computed from the values that pruned weights had when they were last alive, so such a weight
+    may come back with its old value.
     """
 
     def __init__(
@@ -90,12 +178,14 @@ class Gradual:
         weights: Mapping[str, nn.Parameter],
         *,
         zeros: Mapping[str, int],
-        schedule: PolynomialSchedule,
+        schedule: Schedule,
+        plan: PatternPlan,
     ) -> None:
         """Start dense; `zeros` holds the final number of zeros of each of the `weights`."""
         self._in_place = InPlaceMasks(weights)
-        self._pattern, self._zeros, self._schedule = config.pattern, dict(zeros), schedule
-        self._every = config.mask_update_step
+        self._config, self._plan, self._schedule = config, plan, schedule
+        self._zeros, self._every = dict(zeros), config.every()
+        self._criterion = config.make_criterion(plan)
 
     @property
     def masks(self) -> Mapping[str, Tensor]:
@@ -103,13 +193,20 @@ class Gradual:
         return self._in_place.masks
 
     def planned_zeros(self, step: int) -> dict[str, int]:
-        """See `Method`."""
+        """See `Method`; under the global scope only the sum is a plan."""
         share = self._schedule.share(step)
-        return {name: round(share * zeros) for name, zeros in self._zeros.items()}
+        return self._plan.snap({name: round(share * zeros) for name, zeros in self._zeros.items()})
 
     def attach(self, optimizer: Optimizer, step: int) -> None:
-        """See `Method`."""
+        """See `Method`: a schedule may begin with an update before the first step."""
         self._in_place.to_device()
+        first = step == 0 and self._schedule.is_update(0, self._every)
+        if first and self._schedule.share(0) > 0 and not self._criterion.needs_gradients:
+            self._renew(0)
+
+    def on_gradients(self) -> None:
+        """See `Method`."""
+        self._criterion.observe(self._in_place.weights)
 
     def before_step(self) -> None:
         """See `Method`."""
@@ -117,19 +214,30 @@ class Gradual:
 
     def after_step(self, optimizer: Optimizer, step: int) -> None:
         """See `Method`."""
-        if self._schedule.is_update(step, self._every):
+        late = step == 1 and self._criterion.needs_gradients  # at step 0 nothing was known
+        if self._is_update(step) or (late and self._is_update(0)):
             self._renew(step)
             self._in_place.mask_state(optimizer)
         else:
             self._in_place.mask_weights()
 
+    def _is_update(self, step: int) -> bool:
+        return self._schedule.is_update(step, self._every)
+
     def _renew(self, step: int) -> None:
-        planned, masks = self.planned_zeros(step), {}
-        for name, value in self._in_place.dense_values().items():
-            try:
-                masks[name] = self._pattern.mask(magnitude(value), planned[name])
-            except ValueError as error:
-                raise UserError(f"pruning {name} at step {step}: {error}") from error
+        planned = self.planned_zeros(step)
+        scores = self._criterion.scores(self._in_place.dense_values())
+        try:
+            if self._config.scope == "global":
+                planned = self._plan.spread_globally(
+                    scores,
+                    sum(planned.values()),
+                    least=self._config.ratio_min,
+                    most=self._config.ratio_max,
+                )
+            masks = self._plan.masks(scores, planned)
+        except ValueError as error:
+            raise UserError(f"pruning at step {step}: {error}") from error
         self._in_place.renew(masks)
 
     def penalty(self) -> Tensor:
@@ -149,19 +257,27 @@ class Gradual:
                 f"training ended at step {step}, before the ramp's last step "
                 f"{self._schedule.end_step}: train longer or lower --ws_iter_ratio_end"
             )
-        for name, weight in self._in_place.weights.items():
-            pruned = ~self.masks[name]
-            if int(pruned.sum()) != self._zeros[name]:
-                raise RuntimeError(f"{name}: {int(pruned.sum())} pruned, not {self._zeros[name]}")
-            with torch.no_grad():
-                weight.masked_fill_(pruned, 0)
-            if more := count_zeros(weight) - self._zeros[name]:
-                warnings.warn(f"{name}: {more} kept weights happen to be 0 as well", stacklevel=2)
+        pruned = {name: count_zeros(mask) for name, mask in self.masks.items()}
+        wrong = {name: n for name, n in pruned.items() if n != self._zeros[name]}
+        if wrong and self._config.scope == "local":
+            name = next(iter(wrong))
+            raise RuntimeError(f"{name}: {wrong[name]} pruned, not {self._zeros[name]}")
+        done, wanted = sum(pruned.values()), sum(self._zeros.values())
+        if done != wanted:  # units of unequal size within bounds on the layers
+            warnings.warn(f"{done} weights pruned, {wanted} planned", stacklevel=2)
+        self._in_place.make_zeros(stacklevel=3)
 
     def state_dict(self) -> dict[str, Tensor]:
         """See `Method`."""
-        return self._in_place.state_dict()
+        seen = {f"criterion.{name}": value for name, value in self._criterion.state_dict().items()}
+        return self._in_place.state_dict() | seen
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """See `Method`."""
-        self._in_place.load_state_dict(state)
+        own = {k: v for k, v in state.items() if not k.startswith("criterion.")}
+        seen = {k.removeprefix("criterion."): v for k, v in state.items() if k not in own}
+        strangers = set(seen) - set(self._zeros)
+        if strangers:
+            raise UserError(f"the saved state is of another network or target: {min(strangers)}")
+        self._in_place.load_state_dict(own)
+        self._criterion.load_state_dict(seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ws_learner.errors import UserError
+from ws_learner.sparsity.mask import count_zeros
 
 __all__ = ["InPlaceMasks"]
 
@@ -73,6 +75,16 @@ class InPlaceMasks:
             for value in optimizer.state.get(weight, {}).values():
                 if isinstance(value, Tensor) and value.shape == weight.shape:
                     value.mul_(keep)
+
+    @torch.no_grad()
+    def make_zeros(self, *, stacklevel: int) -> None:
+        """Pruned weights become plain zeros; kept ones that are zero too are reported."""
+        for name, weight in self.weights.items():
+            pruned = ~self.masks[name]
+            weight.masked_fill_(pruned, 0)
+            if more := count_zeros(weight) - int(pruned.sum()):
+                text = f"{name}: {more} kept weights happen to be 0 as well"
+                warnings.warn(text, stacklevel=stacklevel)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Copies of masks and retained values, under `mask.NAME` and `retained.NAME`."""

@@ -21,6 +21,9 @@ class Method(Protocol):
     def attach(self, optimizer: Optimizer, step: int) -> None:
         """Get ready to follow `optimizer` from `step` on; buffers move to the weights' device."""
 
+    def on_gradients(self) -> None:
+        """Look at the gradients and add to them; once per step, before `before_step`."""
+
     def before_step(self) -> None:
         """Edit the gradients; doing it twice must be harmless."""
 
@@ -45,6 +48,17 @@ class Method(Protocol):
 
 class MethodConfig(Protocol):
     """The settings of a method: a frozen dataclass of its own."""
+
+    def feasible(self, model: nn.Module, zeros: Mapping[str, int]) -> dict[str, int]:
+        """Return the counts nearest to `zeros` that the method can make; fewer where it cannot.
+
+        Args:
+            model: Has the parameters.
+            zeros: Parameter name -> number of zeros wanted.
+
+        Raises:
+            UserError: A layer does not fit, and the settings do not say what to do then.
+        """
 
     def build(self, model: nn.Module, *, zeros: Mapping[str, int], total_steps: int) -> Method:
         """Set the method up.

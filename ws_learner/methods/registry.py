@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from ws_learner.methods.gradient_sensitivity import GradientSensitivityConfig
 from ws_learner.methods.gradual import GradualConfig
+from ws_learner.methods.group_lasso import GroupLassoConfig
+from ws_learner.methods.method import MethodConfig
+from ws_learner.methods.pattern_lock import PatternLockConfig
 
 __all__ = ["METHODS"]
 
-METHODS = {"gradual": GradualConfig}
+METHODS: dict[str, type[MethodConfig]] = {
+    "gradual": GradualConfig,
+    "group_lasso": GroupLassoConfig,
+    "pattern_lock": PatternLockConfig,
+    "gradient_sensitivity": GradientSensitivityConfig,
+}
 """Name -> frozen dataclass of the method's settings. A new method adds one line."""

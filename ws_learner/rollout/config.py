@@ -53,6 +53,8 @@ class RolloutConfig:
         batch_size_eval: Images per batch of a fast evaluation.
         nb_smpls_rg: Training images behind the Gram matrices.
         nb_smpls_bn: Training images on which batch norm is recalibrated; 0 leaves it as it is.
+        pattern: Spelling of what is pruned together.
+        pool: How magnitudes are pooled over a unit of the pattern.
         reward_signal: `accuracy`, or `kl`: exp(-KL divergence from the dense network), which lies
             in (0, 1] like accuracy, but sees changes that flip no prediction.
         score_power: A candidate is scored with all its densities scaled by one factor, so that
@@ -77,6 +79,8 @@ class RolloutConfig:
     score_power: float = 0.75
     reward_type: RewardType = "single-obj"
     levels: tuple[float, ...] = LEVELS
+    pattern: str = "unstructured"
+    pool: Literal["mean", "sum", "max"] = "mean"
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():

@@ -25,6 +25,7 @@ from ws_learner.progress import say, track
 from ws_learner.rollout.gram import collect_grams
 from ws_learner.rollout.regression import RIDGE, LayerRegression, relative_error
 from ws_learner.sparsity.mask import keep_largest
+from ws_learner.sparsity.plan import PatternPlan
 
 __all__ = ["LayerDatabase", "state_digest"]
 
@@ -55,6 +56,9 @@ class LayerDatabase:
         levels: (K,) ascending ratios of the error curves.
         ridge: See `regression.RIDGE`.
         memory: Bytes of solved weights to keep; the one asked for longest ago goes first.
+        plan: Pattern of each layer, in the order of `weights`; layers it lacks have none, and
+            without a plan no layer has.
+        names: L names under which the plan knows the layers.
     """
 
     def __init__(
@@ -65,11 +69,14 @@ class LayerDatabase:
         levels: Sequence[float],
         ridge: float = RIDGE,
         memory: int = 256 << 20,
+        plan: PatternPlan | None = None,
+        names: Sequence[str] = (),
     ) -> None:
         self.grams = tuple(grams)
         self._weights = tuple(weight.detach().clone() for weight in weights)
         self._levels = np.asarray(levels, dtype=np.float64)
         self._ridge, self._memory = ridge, memory
+        self._plan, self._names = plan, tuple(names)
         self.held = 0  # bytes of solved weights
         self._solvers: dict[int, LayerRegression] = {}
         self._solved: OrderedDict[tuple[int, int], Tensor] = OrderedDict()
@@ -79,12 +86,28 @@ class LayerDatabase:
         """A copy in another process starts with the Gram matrices and solves again."""
         return self.__dict__ | {"_solvers": {}, "_solved": OrderedDict(), "held": 0}
 
+    def mask(self, layer: int, zeros: int) -> Tensor:
+        """Which weights are kept at `zeros` zeros, or the nearest number the pattern can make."""
+        weight, name = self._weights[layer], self._names[layer] if self._names else ""
+        if self._plan is None or name not in self._plan.patterns:
+            return keep_largest(weight.abs(), zeros)
+        group = next((group for group in self._plan.groups if name in group), (name,))
+        scores = {member: self._weights[self._names.index(member)].abs() for member in group}
+        return self._plan.masks(scores, {name: self._fitted(layer, zeros)})[name]
+
+    def _fitted(self, layer: int, zeros: int) -> int:
+        name = self._names[layer] if self._names else ""
+        if self._plan is None or name not in self._plan.patterns:
+            return int(zeros)
+        return self._plan.patterns[name].feasible(self._plan.shapes[name], int(zeros))
+
     def weights(self, layer: int, zeros: int) -> Tensor:
         """The layer's weight with its `zeros` smallest pruned and the rest regressed.
 
-        Not to be changed in place.
+        A count that the layer's pattern cannot make stands for the nearest one. Not to be changed
+        in place.
         """
-        key = (layer, int(zeros))
+        key = (layer, self._fitted(layer, zeros))
         if key not in self._solved:
             self._keep(key, self._solve(*key))
         self._solved.move_to_end(key)
@@ -117,7 +140,7 @@ class LayerDatabase:
         if layer not in self._solvers:
             gram = self.grams[layer]
             self._solvers[layer] = LayerRegression(dense, gram, ridge=self._ridge)
-        return self._solvers[layer].solve(keep_largest(dense.abs(), zeros))
+        return self._solvers[layer].solve(self.mask(layer, zeros))
 
     def _keep(self, key: tuple[int, int], weight: Tensor) -> None:
         self._solved[key] = weight
@@ -136,6 +159,7 @@ class LayerDatabase:
         seed: int,
         facts: dict[str, Any],
         cache_dir: Path | None,
+        plan: PatternPlan | None = None,
     ) -> LayerDatabase:
         """Read the database of this network and these images, or build and save it.
 
@@ -147,21 +171,27 @@ class LayerDatabase:
             seed: Fixes the positions that are sampled.
             facts: JSON values that tell calibration sets and settings apart.
             cache_dir: Folder of the file; None keeps everything in memory.
+            plan: Pattern of each layer; None for no pattern.
         """
         about = {"format": _FORMAT, "ridge": RIDGE, "torch": torch.__version__, "seed": seed}
         about |= {"network": state_digest(model), "levels": list(levels), **facts}
         about["layers"] = [[row.name, *row.shape] for row in layers]
+        names = [row.name for row in layers]
+        kinds = {str(kind) for kind in plan.patterns.values()} if plan else set()
+        if plan and kinds != {"unstructured"}:  # a file without a pattern says nothing of one
+            about["pattern"] = [*sorted(kinds), plan.pool]
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
         weights = [parameter_of(model, row.name) for row in layers]
         path = cache_dir / f"layers-{key[:16]}.safetensors" if cache_dir else None
         if path and path.exists():
             stored = _read(path, key)
             if stored is not None:
-                database = cls(weights, _take(stored, "gram", len(weights)), levels=levels)
+                stored_grams = _take(stored, "gram", len(weights))
+                database = cls(weights, stored_grams, levels=levels, plan=plan, names=names)
                 database._restore(stored)
                 return database
         grams = collect_grams(model, batches(), layers=layers, seed=seed)
-        database = cls(weights, grams, levels=levels)
+        database = cls(weights, grams, levels=levels, plan=plan, names=names)
         database.curves()
         if path:
             database._save(path, key)

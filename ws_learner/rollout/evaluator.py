@@ -21,6 +21,7 @@ from ws_learner.data.splits import DataSplits, Split
 from ws_learner.evaluation import Loss, Metric
 from ws_learner.hardware import Arithmetic, arithmetic
 from ws_learner.layers import parameter_of
+from ws_learner.patterning import left_out, pattern_plan, snap_profile
 from ws_learner.rollout.adam import regress_by_adam
 from ws_learner.rollout.batchnorm import recalibrate
 from ws_learner.rollout.config import RolloutConfig
@@ -28,7 +29,7 @@ from ws_learner.rollout.database import LayerDatabase
 from ws_learner.rollout.finetune import fine_tune
 from ws_learner.rollout.images import draw_batches, draw_inputs, place_batch
 from ws_learner.rollout.scoring import Examination, failed_score, reward_of
-from ws_learner.sparsity.mask import keep_largest
+from ws_learner.sparsity.pattern import parse_pattern
 from ws_learner.training import epoch_seed
 
 __all__ = ["RolloutEvaluator", "as_scored", "one_thread"]
@@ -105,6 +106,11 @@ class RolloutEvaluator:
         self.dense = self._arithmetic.place_model(copy.deepcopy(model)).eval()
         for row in layers:
             parameter_of(self.dense, row.name).requires_grad_(True)
+        pattern = parse_pattern(config.pattern)
+        every = [row.name for row in layers]
+        dense_ones = set(left_out(self.dense, every, pattern=pattern, remainder="pad"))
+        open_ = [name for name in every if name not in dense_ones]
+        self.plan = pattern_plan(self.dense, open_, pattern=pattern, pool=config.pool)
         self._sizes = np.array([row.weights for row in layers], dtype=np.int64)
         train, size = data.train, config.batch_size
         by_adam = config.nb_iters_rg if config.rg_solver == "adam" else 0
@@ -129,6 +135,7 @@ class RolloutEvaluator:
                 facts={"data": data.digest, "images": config.nb_smpls_rg, "batch": size}
                 | asdict(self._arithmetic),
                 cache_dir=cache_dir,
+                plan=self.plan,
             )
 
     def on(self, split: Split) -> RolloutEvaluator:
@@ -193,7 +200,7 @@ class RolloutEvaluator:
         solver = self.config.rg_solver
         for layer, (row, count_) in enumerate(zip(self.layers, zeros.tolist(), strict=True)):
             weight = parameter_of(network, row.name)
-            masks.append(keep_largest(weight.abs(), count_))
+            masks.append(self.database.mask(layer, count_))
             with torch.no_grad():
                 if solver == "closed-form":
                     weight.copy_(self.database.weights(layer, count_))
@@ -222,7 +229,7 @@ class RolloutEvaluator:
         )
 
     def checked(self, zeros: IntArray) -> IntArray:
-        """The candidate as int64.
+        """The candidate as int64, moved to whole units of the pattern.
 
         Raises:
             ValueError: It does not fit the layer table.
@@ -236,7 +243,7 @@ class RolloutEvaluator:
         for row, value in zip(self.layers, zeros.tolist(), strict=True):
             if not 0 <= value <= row.weights:
                 raise ValueError(f"{row.name}: {value} zeros is outside [0, {row.weights}]")
-        return zeros.astype(np.int64)
+        return snap_profile(zeros.astype(np.int64), self.layers, self.plan)
 
     def _examination(self, split: Split, batches: int) -> Examination:
         reader = split.batches(self.config.batch_size_eval, seed=epoch_seed(self._seed, _SEARCH))

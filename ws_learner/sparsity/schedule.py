@@ -1,26 +1,59 @@
-"""Schedules: which share of the way to its target a layer has come at an optimizer step."""
+"""Schedules: which share of the way to its target a layer has come at an optimizer step.
+
+All are pure functions of the step. What begins at a sparsity of its own, i instead of 0, is
+`FromInitial`; epochs are in `epoch_schedule`.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Protocol
 
 from ws_learner.errors import UserError
 
-__all__ = ["PolynomialSchedule", "check_ratios"]
+__all__ = [
+    "CosineSchedule",
+    "CubeSchedule",
+    "ExponentialSchedule",
+    "FromInitial",
+    "LinearSchedule",
+    "OneShotSchedule",
+    "PolynomialSchedule",
+    "Schedule",
+    "check_ratios",
+]
+
+
+class Schedule(Protocol):
+    """When masks are renewed, and how far the sparsity has come by then."""
+
+    @property
+    def begin_step(self) -> int:
+        """First step at which masks may change."""
+
+    @property
+    def end_step(self) -> int:
+        """Step of the last update; the share is exactly 1 from here on."""
+
+    def share(self, step: int) -> float:
+        """Share of the final sparsity planned after `step` optimizer steps, in [0, 1]."""
+
+    def update_steps(self, every: int) -> tuple[int, ...]:
+        """Steps after which masks are renewed, ascending; the last one is `end_step`."""
+
+    def is_update(self, step: int, every: int) -> bool:
+        """True if `step` is one of `update_steps(every)`."""
 
 
 @dataclass(frozen=True)
-class PolynomialSchedule:
-    """Rise from 0 to 1 between two steps, fast at first (Zhu & Gupta 2017, section 3).
-
-    share(t) = 1 - (1 - (t - t_b) / (t_e - t_b)) ** exponent for t in [t_b, t_e].
+class _Ramp:
+    """From 0 to 1 between two steps.
 
     Attributes:
         begin_step: t_b, at least 0; the share is 0 up to here.
         end_step: t_e, above t_b; the share is exactly 1 from here on.
-        exponent: Above 0; 1 is a straight line, 3 the usual cubic.
 
     Raises:
         ValueError: A value is outside its range.
@@ -28,7 +61,6 @@ class PolynomialSchedule:
 
     begin_step: int
     end_step: int
-    exponent: float = 3.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.begin_step < self.end_step:
@@ -36,8 +68,6 @@ class PolynomialSchedule:
                 f"a ramp from step {self.begin_step} to step {self.end_step}: "
                 "needs 0 <= begin < end"
             )
-        if not 0 < self.exponent < math.inf:
-            raise ValueError(f"exponent {self.exponent} must be positive and finite")
 
     def share(self, step: int) -> float:
         """Share of the final sparsity planned after `step` optimizer steps, in [0, 1]."""
@@ -45,8 +75,10 @@ class PolynomialSchedule:
             return 0.0
         if step >= self.end_step:
             return 1.0
-        left = 1.0 - (step - self.begin_step) / (self.end_step - self.begin_step)
-        return float(1.0 - left**self.exponent)
+        return self._rise((step - self.begin_step) / (self.end_step - self.begin_step))
+
+    def _rise(self, done: float) -> float:
+        raise NotImplementedError
 
     def update_steps(self, every: int) -> tuple[int, ...]:
         """Steps after which masks are renewed: t_b, t_b + every, ..., and always t_e itself."""
@@ -58,6 +90,27 @@ class PolynomialSchedule:
         """True if `step` is one of `update_steps(every)`."""
         inside = self.begin_step <= step < self.end_step
         return (inside and (step - self.begin_step) % every == 0) or step == self.end_step
+
+
+@dataclass(frozen=True)
+class PolynomialSchedule(_Ramp):
+    """Rise fast at first (Zhu & Gupta 2017, section 3): 1 - (1 - c) ** exponent.
+
+    c = (t - t_b) / (t_e - t_b) is the share of the steps that are done, here and below.
+
+    Attributes:
+        exponent: Above 0; 1 is a straight line, 3 the usual cubic.
+    """
+
+    exponent: float = 3.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.exponent < math.inf:
+            raise ValueError(f"exponent {self.exponent} must be positive and finite")
+
+    def _rise(self, done: float) -> float:
+        return float(1.0 - (1.0 - done) ** self.exponent)
 
     @classmethod
     def from_ratios(
@@ -87,6 +140,123 @@ class PolynomialSchedule:
                 "raise --nb_epochs or move the two ratios apart"
             )
         return cls(begin, end, exponent)
+
+
+@dataclass(frozen=True)
+class LinearSchedule(_Ramp):
+    """Rise evenly: c."""
+
+    def _rise(self, done: float) -> float:
+        return done
+
+
+@dataclass(frozen=True)
+class CubeSchedule(_Ramp):
+    """Rise slowly at first: c ** 3, what Neural Compressor calls cube."""
+
+    def _rise(self, done: float) -> float:
+        return done**3
+
+
+@dataclass(frozen=True)
+class CosineSchedule(_Ramp):
+    """Rise slowly at first: 1 - cos(pi c / 2), Neural Compressor's cos."""
+
+    def _rise(self, done: float) -> float:
+        return 1.0 - math.cos(math.pi * done / 2)
+
+
+@dataclass(frozen=True)
+class ExponentialSchedule(_Ramp):
+    """The density falls by the same factor at every step, Neural Compressor's exp.
+
+    The sparsity is 1 - (1 - target) ** c, the share of it (1 - (1 - target) ** c) / target.
+
+    Attributes:
+        target: Final sparsity, in (0, 1). With an initial sparsity i: (target - i) / (1 - i).
+    """
+
+    target: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.target < 1:
+            raise ValueError(f"an exponential schedule needs a target in (0, 1), not {self.target}")
+
+    def _rise(self, done: float) -> float:
+        return float((1.0 - (1.0 - self.target) ** done) / self.target)
+
+
+@dataclass(frozen=True)
+class OneShotSchedule:
+    """Everything at one step.
+
+    Attributes:
+        step: At least 0; 0 is before the first optimizer step.
+    """
+
+    step: int
+
+    @property
+    def begin_step(self) -> int:
+        """See `Schedule`."""
+        return self.step
+
+    @property
+    def end_step(self) -> int:
+        """See `Schedule`."""
+        return self.step
+
+    def share(self, step: int) -> float:
+        """See `Schedule`."""
+        return float(step >= self.step)
+
+    def update_steps(self, every: int) -> tuple[int, ...]:
+        """See `Schedule`."""
+        return (self.step,)
+
+    def is_update(self, step: int, every: int) -> bool:
+        """See `Schedule`."""
+        return step == self.step
+
+
+@dataclass(frozen=True)
+class FromInitial:
+    """A schedule that starts at a share of its own: initial + (1 - initial) x share.
+
+    Attributes:
+        schedule: What follows.
+        initial: Initial sparsity over final sparsity, in [0, 1]; planned from `begin_step` on.
+    """
+
+    schedule: Schedule
+    initial: float
+
+    @property
+    def begin_step(self) -> int:
+        """See `Schedule`."""
+        return self.schedule.begin_step
+
+    @property
+    def end_step(self) -> int:
+        """See `Schedule`."""
+        return self.schedule.end_step
+
+    def share(self, step: int) -> float:
+        """See `Schedule`."""
+        if step < self.begin_step:
+            return 0.0
+        if step >= self.end_step:
+            return 1.0
+        return self.initial + (1 - self.initial) * self.schedule.share(step)
+
+    def update_steps(self, every: int) -> tuple[int, ...]:
+        """See `Schedule`."""
+        return self.schedule.update_steps(every)
+
+    def is_update(self, step: int, every: int) -> bool:
+        """See `Schedule`."""
+        return self.schedule.is_update(step, every)
 
 
 def check_ratios(ws_iter_ratio_beg: float, ws_iter_ratio_end: float) -> None:

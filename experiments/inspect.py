@@ -1,0 +1,71 @@
+"""How sparse is a saved network: `python -m experiments.inspect model.safetensors [--pattern 4x1]`.
+
+Reads safetensors, or a plain PyTorch state_dict (`.pt`, `.pth`); prints a table, or with `--csv`
+the same as comma-separated values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ws_learner.errors import UserError
+from ws_learner.progress import say
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; return the exit code: 0, or 2 after bad input."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.inspect", description=__doc__)
+    parser.add_argument("file", type=Path, help="weights: .safetensors, .pt or .pth")
+    parser.add_argument("--pattern", help="count pruned units of it, such as 4x1, 2:4, 1xchannel")
+    parser.add_argument("--csv", action="store_true", help="print comma-separated values")
+    given = parser.parse_args(argv)
+    try:
+        frame, totals = _inspect(given.file, given.pattern)
+    except UserError as error:
+        say(f"error: {error}")
+        return 2
+    sys.stdout.write(frame.to_csv(index=False) if given.csv else _text(frame, totals))
+    return 0
+
+
+def _inspect(file: Path, pattern: str | None) -> tuple[pd.DataFrame, dict[str, Any]]:
+    from experiments.weights import load_state_of
+    from ws_learner.report.tensors import tensor_table, tensor_totals
+    from ws_learner.sparsity.pattern import parse_pattern
+
+    units = None if pattern is None else parse_pattern(pattern)
+    frame = tensor_table(load_state_of(file), pattern=units)
+    return frame, tensor_totals(frame)
+
+
+def _text(frame: pd.DataFrame, totals: dict[str, Any]) -> str:
+    from tabulate import tabulate
+
+    shown = frame.drop(columns="weights")
+    if frame["block_sparsity"].isna().all():
+        shown = shown.drop(columns="block_sparsity")
+    table = tabulate(
+        shown.astype(object).where(shown.notna(), "").to_numpy().tolist(),
+        headers=list(shown.columns),
+        tablefmt="plain",
+        floatfmt=".4f",
+    )
+    lines = [
+        f"{label}: {totals[f'{prefix}zeros']:,} of {totals[f'{prefix}weights']:,} values are zero "
+        f"({totals[f'{prefix}sparsity']:.2%}) in {totals[f'{prefix}tensors']} tensors"
+        for label, prefix in (("all", ""), ("matrices and kernels", "matrix_"))
+    ]
+    return "\n".join([table, "", *lines]) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

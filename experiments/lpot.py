@@ -1,0 +1,214 @@
+"""Runs an LPOT / Neural Compressor 1.x YAML: all but the network comes from the file."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from experiments.experiment import Experiment
+from experiments.flags import Command
+from ws_learner.callbacks import Metrics
+from ws_learner.dialects.limited import Limited
+from ws_learner.dialects.lpot_auto import make_loss, make_lpot_optimizer, splits_of
+from ws_learner.dialects.lpot_conf import LpotConf, Train
+from ws_learner.dialects.lpot_data import folder_of
+from ws_learner.dialects.lpot_plan import make_plans
+from ws_learner.epoch_pruner import EpochPruner
+from ws_learner.errors import UserError
+from ws_learner.evaluation import evaluate
+from ws_learner.files import write_json, write_text
+from ws_learner.fit import Fit
+from ws_learner.hardware import Arithmetic
+from ws_learner.layers import layer_table
+from ws_learner.progress import say
+from ws_learner.recipe import Recipe
+from ws_learner.report.artefact import load_into, load_state, save_model
+from ws_learner.report.metrics import MetricsLog
+from ws_learner.report.table import ratio_table, to_csv, totals
+from ws_learner.run_dir import RunDir
+from ws_learner.training import Callback, Trainer
+
+__all__ = ["COPY", "build_lpot", "recipe_of", "run_lpot", "with_root"]
+
+COPY = "lpot.yaml"
+"""The file's copy in the run directory; `--config` takes it again."""
+
+
+def build_lpot(command: Command, conf: LpotConf) -> Experiment:
+    """The experiment's network on the file's data.
+
+    Raises:
+        UserError: The file describes no training or no data.
+    """
+    options = command.options
+    if (folder := getattr(options, "data_dir", None)) is not None:
+        conf = with_root(conf, folder)
+    train = _train_of(conf)
+    if train.loader is not None and train.loader.dataset == "ImageFolder":
+        options = dataclasses.replace(options, data_dir=folder_of(train.loader))
+    workers = getattr(options, "data_workers", None)
+    data = splits_of(conf, workers=workers)
+    experiment: Experiment = command.experiment.build(options, seed=command.run.seed)
+    data = dataclasses.replace(data, train=Limited(data.train, train.iteration, _size(conf, data)))
+    return dataclasses.replace(experiment, data=data, loss=make_loss(train.criterion))
+
+
+def with_root(conf: LpotConf, folder: Path) -> LpotConf:
+    """The same with `--data_dir` in place of the data set's `root`."""
+    train = _train_of(conf)
+    if train.loader is None:
+        return conf
+    root = folder / "train" if (folder / "train").is_dir() else folder
+    arguments = {**train.loader.arguments, "root": str(root)}
+    loader = dataclasses.replace(train.loader, arguments=arguments)
+    return dataclasses.replace(conf, train=dataclasses.replace(train, loader=loader))
+
+
+def _train_of(conf: LpotConf) -> Train:
+    if conf.train is None:
+        raise UserError(
+            f"--config {conf.path}: has no `train:`, so nothing trains the network; add it, or "
+            "use `from ws_learner import Pruning` with a training function of your own"
+        )
+    return conf.train
+
+
+def _size(conf: LpotConf, data: Any) -> int:
+    loader = _train_of(conf).loader
+    return min(loader.batch_size if loader else 1, len(data.train))
+
+
+def recipe_of(conf: LpotConf, data: Any) -> Recipe:
+    """Length, batch and rate of the file; the rate is constant, as LPOT's is."""
+    train = _train_of(conf)
+    names: Mapping[str, Any] = {"SGD": "sgd", "Adam": "adam", "AdamW": "adamw"}
+    return Recipe(
+        nb_epochs=train.end_epoch - train.start_epoch,
+        batch_size=_size(conf, data),
+        optimizer=names[train.optimizer.name],
+        lrn_rate=train.optimizer.learning_rate,
+        momentum=train.optimizer.momentum,
+        nesterov=train.optimizer.nesterov,
+        weight_decay=train.optimizer.weight_decay,
+        lrn_schedule="step",
+    )
+
+
+@dataclass(kw_only=True)
+class _Prune(Callback):
+    """Calls the pruner where LPOT's training function calls its hooks."""
+
+    pruner: EpochPruner
+    metrics: Metrics
+    first_epoch: int
+    total: int
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Before anything is restored."""
+        self.pruner.to_device()
+        trainer.optimizer.register_step_pre_hook(lambda *_: self.pruner.before_step())
+        trainer.optimizer.register_step_post_hook(lambda *_: self.pruner.after_step())
+        self._begin(trainer)
+
+    def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
+        """The next batch begins."""
+        if trainer.step < trainer.total_steps:
+            self._begin(trainer)
+        if trainer.step % 10 == 0 or trainer.step == trainer.total_steps:
+            pruned = sum(int((~mask).sum()) for mask in self.pruner.masks.values())
+            self.metrics.ratio = pruned / self.total
+
+    def _begin(self, trainer: Trainer) -> None:
+        epoch, batch = divmod(trainer.step, trainer.steps_per_epoch)
+        if batch == 0:
+            self.pruner.epoch_begin(self.first_epoch + epoch)
+        self.pruner.batch_begin(batch)
+
+
+def run_lpot(
+    experiment: Experiment,
+    conf: LpotConf,
+    *,
+    recipe: Recipe,
+    arithmetic: Arithmetic,
+    seed: int,
+    run: RunDir,
+    facts: Mapping[str, Any],
+) -> None:
+    """Train and prune; write the weights, the table and the summary.
+
+    Raises:
+        UserError: Names or patterns do not fit the network, or the training is too short.
+    """
+    train, data = _train_of(conf), experiment.data
+    plans = make_plans(conf, experiment.model)
+    ends = train.start_epoch + recipe.nb_epochs
+    for plan in plans:
+        if plan.kind != "lock" and plan.end_epoch >= ends:
+            raise UserError(
+                f"--config {conf.path}: {plan.names[0]} is pruned up to and in epoch "
+                f"{plan.end_epoch}, but the last epoch trained is {ends - 1:g}; raise the "
+                "training's end_epoch (it is exclusive) or lower the pruner's"
+            )
+    write_text(run.path / COPY, conf.path.read_text() if conf.path else "")
+    layers = layer_table(experiment.model, next(data.train.batches(2))[0])
+    model, steps = copy.deepcopy(experiment.model), recipe.steps_per_epoch(len(data.train))
+    fit = Fit(
+        phase="sparse",
+        data=data,
+        criterion=lambda outputs, targets, inputs: experiment.loss(outputs, targets),
+        metric=experiment.metric,
+        recipe=recipe,
+        arithmetic=arithmetic,
+        seed=seed,
+        log=MetricsLog(run.metrics),
+        checkpoint=run.state / "sparse.pt",
+        optimizer_of=lambda network, _: make_lpot_optimizer(
+            network, dataclasses.replace(train.optimizer, learning_rate=recipe.lrn_rate)
+        ),
+    )
+    pruner, metrics = EpochPruner(model, plans, batches=steps), fit.metrics()
+    follow = _Prune(
+        pruner=pruner,
+        metrics=metrics,
+        first_epoch=train.start_epoch,
+        total=sum(row.weights for row in layers),
+    )
+    seconds = fit.run(model, before=[follow], also={"pruner": pruner}, metrics=metrics)
+    pruner.finish()
+    save_model(run.model, model.state_dict(), {"format": "pt"})
+    planned = {name: int((~mask).sum()) for name, mask in pruner.masks.items()}
+    zeros = np.array([planned.get(row.name, 0) for row in layers], dtype=np.int64)
+    frame = ratio_table(layers, zeros, load_state(run.model))
+    write_text(run.ratios, to_csv(frame))
+
+    def test(network: nn.Module) -> float:
+        arithmetic.place_model(network)
+        return evaluate(network, data.test, experiment.metric, arithmetic=arithmetic)
+
+    load_into(model, run.model)
+    sums = totals(frame)
+    summary = {
+        "learner": "weight-sparse",
+        "protocol": "given",
+        "method": ", ".join(dict.fromkeys(p.prune_type for p in conf.pruners)),
+        "pattern": ", ".join(dict.fromkeys(str(plan.pattern) for plan in plans)),
+        "target_prune_ratio": float(zeros.sum()) / sum(row.weights for row in layers),
+        "achieved_prune_ratio": sums["achieved_prune_ratio"],
+        "dense_accuracy": test(experiment.model),
+        "sparse_accuracy": test(model),
+        "dense_macs": sums["dense_macs"],
+        "kept_macs": sums["kept_macs"],
+        "rollouts": 0,
+        "train_seconds": round(seconds, 1),
+        "seed": seed,
+    }
+    write_json(run.summary, summary | dict(facts))
+    say(f"the file's pruners made {int(zeros.sum())} zeros")

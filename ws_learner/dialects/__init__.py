@@ -1,0 +1,1 @@
+"""Other tools' config files, translated into this project's settings."""

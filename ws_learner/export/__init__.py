@@ -1,0 +1,1 @@
+"""What becomes of a sparse network after training: smaller tensors, other formats."""

@@ -1,0 +1,148 @@
+"""Structured shrink: channels, neurons and heads that are zero leave the network for good."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ws_learner.export.coupled import Coupled, coupled_channels
+from ws_learner.export.fold import fold, merge
+from ws_learner.export.split_attention import split_attention
+
+__all__ = ["Cut", "Shrunk", "shrink"]
+
+_MOST_PASSES = 50
+_HEADS = ("num_attention_heads", "num_heads", "n_heads", "n_head")
+_WIDTHS = ("all_head_size", "inner_dim")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """What became of one set of channels that live and die together.
+
+    Attributes:
+        layer: The layer that makes them, e.g. `layer1.0.conv1`.
+        before: Channels at first.
+        after: Channels left.
+        note: Why dead channels had to stay, or empty.
+    """
+
+    layer: str
+    before: int
+    after: int
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Shrunk:
+    """A smaller network.
+
+    Attributes:
+        model: Of the same class and module names, in evaluation mode; tensors are smaller, and a
+            layer may have gained a bias.
+        cuts: One entry for each set of channels that could be told apart.
+    """
+
+    model: nn.Module
+    cuts: tuple[Cut, ...]
+
+
+def shrink(model: nn.Module, example: Tensor | Sequence[Any] | Mapping[str, Any]) -> Shrunk:
+    """Remove what never reaches the output; the outputs in evaluation mode stay the same.
+
+    A channel goes if nobody reads it (all readers' weights for it are zero), or if all that makes
+    it is zero. In the second case it may still carry a constant: the layer's bias, or what batch
+    norm and activation make of zero. The constant is read off a forward pass and folded into its
+    readers' biases. Where a reader pads with zeros a bias cannot stand for it; then all constant
+    channels of the set are merged into one. An attention head goes as a whole. The order of what
+    remains is kept, and no random number is drawn.
+
+    Couplings (residual sums, flattening, concatenation, depthwise convolutions) are found by
+    Torch-Pruning's dependency graph (Fang et al., CVPR 2023). Sets that pass through a layer norm,
+    a grouped convolution or the output stay whole. `nn.MultiheadAttention` keeps q, k and v in one
+    square tensor, which cannot lose a head; it is replaced by a `SplitAttention`.
+
+    Args:
+        model: Not changed. Its modules must not depend on channel counts beyond their own tensors
+            and an attention module's number of heads.
+        example: One input, several in a sequence, or keyword arguments; values are irrelevant.
+
+    Returns:
+        The smaller network and what was removed.
+
+    Raises:
+        UserError: The package torch-pruning is not installed.
+    """
+    slim = copy.deepcopy(model).eval()
+    split_attention(slim)
+    for parameter in slim.parameters():
+        parameter.requires_grad_(True)
+    arguments = _arguments(example)
+    first: dict[str, int] = {}
+    last: dict[str, Cut] = {}
+    for _ in range(_MOST_PASSES):
+        removed = 0
+        for channels in coupled_channels(slim, arguments):
+            before = first.setdefault(channels.name, channels.count)
+            gone, note = _cut(channels)
+            removed += gone
+            last[channels.name] = Cut(
+                layer=channels.name, before=before, after=channels.count - gone, note=note
+            )
+        if not removed:
+            break
+    return Shrunk(slim, tuple(last[name] for name in first))
+
+
+def _arguments(example: Tensor | Sequence[Any] | Mapping[str, Any]) -> Any:
+    if isinstance(example, Mapping):
+        return dict(example)
+    return (example,) if isinstance(example, Tensor) else tuple(example)
+
+
+@torch.no_grad()
+def _cut(channels: Coupled) -> tuple[int, str]:
+    """Remove the dead ones of a set; return how many, and why others stay."""
+    if channels.obstacle:
+        dead = int(channels.dead().sum())
+        return 0, f"{dead} dead, but {channels.obstacle}" if dead else ""
+    removable = channels.removable()
+    mergeable = channels.mergeable() & ~removable
+    note = "one carries a constant past zero padding" if bool(mergeable.any()) else ""
+    if int(mergeable.sum()) > 1:
+        keeper = merge(channels, mergeable)
+        removable |= mergeable
+        removable[keeper] = False
+    removable = _whole(removable, channels.unit)
+    if bool(removable.all()):
+        removable[: channels.unit] = False
+    if not bool(removable.any()):
+        return 0, note
+    fold(channels, removable)
+    gone = torch.nonzero(removable).flatten().tolist()
+    channels.prune(gone)
+    _tell_parent(channels, len(gone))
+    return len(gone), note
+
+
+def _whole(flags: Tensor, unit: int) -> Tensor:
+    """Only units (heads) all of whose channels are flagged."""
+    return flags.reshape(-1, unit).all(1).repeat_interleave(unit)
+
+
+def _tell_parent(channels: Coupled, gone: int) -> None:
+    """Let an attention module know how many heads it has now."""
+    parent = channels.attention
+    if parent is None:
+        return
+    for name in _HEADS:
+        if isinstance(getattr(parent, name, None), int):
+            setattr(parent, name, getattr(parent, name) - gone // channels.unit)
+    for name in _WIDTHS:
+        if getattr(parent, name, None) == channels.count:
+            setattr(parent, name, channels.count - gone)

@@ -1,0 +1,109 @@
+"""From a network and a pattern to a plan, and what becomes of layers the pattern does not fit."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from torch import nn
+
+from envs.problem import IntArray, LayerRow
+from ws_learner.attention import find_attention
+from ws_learner.errors import UserError
+from ws_learner.layers import parameter_of
+from ws_learner.sparsity.grouped import Pool
+from ws_learner.sparsity.pattern import Heads, Pattern
+from ws_learner.sparsity.plan import PatternPlan
+
+__all__ = ["Remainder", "fitting_rows", "left_out", "pattern_plan", "snap_profile"]
+
+Remainder = Literal["pad", "skip", "error"]
+
+
+def pattern_plan(
+    model: nn.Module, names: Iterable[str], *, pattern: Pattern, pool: Pool = "mean"
+) -> PatternPlan:
+    """The pattern of each named weight; under `mha` the projections of an attention go together.
+
+    Raises:
+        UserError: Under `mha`, a weight that is no projection of an attention.
+    """
+    shapes = {name: tuple(parameter_of(model, name).shape) for name in names}
+    if not isinstance(pattern, Heads):
+        return PatternPlan(patterns=dict.fromkeys(shapes, pattern), shapes=shapes, pool=pool)
+    attentions = find_attention(model)
+    known = {name: heads for found in attentions for name, heads in found.patterns.items()}
+    strangers = [name for name in shapes if name not in known]
+    if strangers:
+        raise UserError(
+            f"--ws_pattern mha: {strangers[0]} is no projection of an attention that was found "
+            f"({len(attentions)} attentions); leave it out with --ws_exclude"
+        )
+    groups = tuple(tuple(n for n in found.patterns if n in shapes) for found in attentions)
+    return PatternPlan(
+        patterns={name: known[name] for name in shapes},
+        shapes=shapes,
+        groups=tuple(group for group in groups if group),
+        pool=pool,
+    )
+
+
+def snap_profile(zeros: IntArray, layers: Sequence[LayerRow], plan: PatternPlan) -> IntArray:
+    """(L,) the feasible profile next to `zeros` (L,), see `PatternPlan.snap`.
+
+    Raises:
+        ValueError: Zeros for a layer that is not in the plan.
+    """
+    counts = {row.name: int(count) for row, count in zip(layers, zeros, strict=True)}
+    strangers = [name for name, count in counts.items() if count and name not in plan.patterns]
+    if strangers:
+        raise ValueError(f"{strangers[0]}: {counts[strangers[0]]} zeros, but it stays dense")
+    counts |= plan.snap({name: count for name, count in counts.items() if name in plan.patterns})
+    return np.array([counts[row.name] for row in layers], dtype=np.int64)
+
+
+def left_out(
+    model: nn.Module, names: Iterable[str], *, pattern: Pattern, remainder: Remainder
+) -> tuple[str, ...]:
+    """Names of the weights that stay dense because the pattern does not fit them.
+
+    `pad` leaves none out but those that `mha` has no heads for; `skip` warns and names the layer.
+
+    Raises:
+        UserError: `error`, and a pattern does not divide a layer.
+    """
+    names = list(names)
+    if isinstance(pattern, Heads):
+        known = {name for found in find_attention(model) for name in found.patterns}
+        return tuple(name for name in names if name not in known)
+    out = []
+    for name in names if remainder != "pad" else ():
+        shape = tuple(parameter_of(model, name).shape)
+        if pattern.divides(shape):
+            continue
+        text = f"the pattern {pattern} does not divide {name} of shape {shape}"
+        if remainder == "error":
+            raise UserError(
+                f"--ws_remainder error: {text}; pad or skip it, or leave it out with --ws_exclude"
+            )
+        warnings.warn(f"{text}: it stays dense (--ws_remainder skip)", stacklevel=2)
+        out.append(name)
+    return tuple(out)
+
+
+def fitting_rows(
+    model: nn.Module, layers: Sequence[LayerRow], *, pattern: Pattern, remainder: Remainder
+) -> tuple[LayerRow, ...]:
+    """The layer table with layers exempt that the pattern does not fit; they count as dense.
+
+    Raises:
+        UserError: See `left_out`; or nothing is left to prune.
+    """
+    open_ = [row.name for row in layers if not row.exempt]
+    out = set(left_out(model, open_, pattern=pattern, remainder=remainder))
+    if open_ and len(out) == len(open_):
+        raise UserError(f"--ws_pattern {pattern}: it fits none of the {len(open_)} layers")
+    return tuple(replace(row, exempt=row.exempt or row.name in out) for row in layers)
