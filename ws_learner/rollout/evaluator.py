@@ -64,7 +64,7 @@ def as_scored(zeros: IntArray, sizes: IntArray, *, power: float) -> IntArray:
     total = int(sizes.sum())
     density = 1 - int(zeros.sum()) / total
     budget = total - round(total * density**power)
-    return project(zeros, budget=budget, lower=0 * sizes, upper=sizes, weights=sizes)
+    return project(zeros, budget=budget, lower=0 * sizes, upper=zeros, weights=sizes)
 
 
 class RolloutEvaluator:
@@ -180,7 +180,8 @@ class RolloutEvaluator:
         return network
 
     def _score(self, zeros: IntArray) -> Score:
-        network, masks = self._prune(as_scored(zeros, self._sizes, power=self.config.score_power))
+        milder = as_scored(zeros, self._sizes, power=self.config.score_power)
+        network, masks = self._prune(snap_profile(milder, self.layers, self.plan))
         before, divergence = self._exam.mark(network)
         accuracy = before
         if self._tuning:
