@@ -30,7 +30,7 @@ __all__ = ["main"]
 RUNS = Path("runs")
 NOT_IN_IDENTITY = {
     *("run_dir", "data_dir", "data_workers", "workers", "exec_mode", "preset"),
-    *("dense_checkpoint", "dst_checkpoint", "ws_save_path", "ws_ratios"),
+    *("dense_checkpoint", "dst_checkpoint", "ws_save_path", "ws_ratios", "ws_rollouts"),
 }
 """Settings that do not change the result; files among them count by their content."""
 
@@ -171,6 +171,7 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
         teacher = copy.deepcopy(experiment.model)
         load_weights(teacher, command.run.dst_checkpoint)
     contents = {"dense_checkpoint": weights, "ws_ratios": command.ws.ws_ratios}
+    contents |= {"ws_rollouts": command.ws.ws_rollouts}
     contents |= {"dst_checkpoint": command.run.dst_checkpoint}
     digests = {
         name: sha256_of(path) if path is not None and path.is_file() else None

@@ -67,7 +67,7 @@ def test_seed_example_lines_parse() -> None:
         (["--ws_prune_ratio", "-0.1"], ["--ws_prune_ratio -0.1", "[0, 1]"]),
         (["--ws_prune_ratio", "nan"], ["--ws_prune_ratio nan", "[0, 1]"]),
         (["--ws_prune_ratio", "half"], ["--ws_prune_ratio", "half"]),
-        (["--ws_nb_rlouts", "10"], ["--ws_nb_rlouts 10", "--ws_nb_rlouts_min (50)"]),
+        (["--ws_nb_rlouts", "10"], ["--ws_nb_rlouts 10", "--ws_nb_rlouts_min (20)"]),
         (["--ws_iter_ratio_beg", "0.6"], ["--ws_iter_ratio_beg 0.6", "--ws_iter_ratio_end"]),
         (["--ws_mask_update_step", "0"], ["--ws_mask_update_step 0", "at least 1"]),
         (["--ddpg_gamma", "2"], ["--ddpg_gamma 2.0"]),

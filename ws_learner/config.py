@@ -74,6 +74,9 @@ class WeightSparseConfig:
     with a warning, or an error."""
     ws_ratios: Path | None = None
     """Table with columns layer, prune_ratio, such as another run's ratios.csv."""
+    ws_rollouts: Path | None = None
+    """rollouts.csv of an earlier search on this network, for any target: its best profiles,
+    brought to this target, are scored first, beside those that need no search."""
     ws_nb_rlouts: int = 200
     """Roll-outs of the search: choose a profile, prune, regress, fine-tune, evaluate."""
     ws_nb_rlouts_min: int = 20

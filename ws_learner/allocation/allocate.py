@@ -15,6 +15,7 @@ from agents.ddpg_config import DDPGConfig
 from envs.problem import IntArray, LayerRow
 from ws_learner.allocation.cheap import CHEAP
 from ws_learner.allocation.context import AllocationContext, allocation_context
+from ws_learner.allocation.earlier import earlier_profiles
 from ws_learner.allocation.history import Rollout, best, distinct_best, frame
 from ws_learner.allocation.problem import pruning_problem, rollout_config
 from ws_learner.allocation.search import Search
@@ -182,6 +183,9 @@ class Allocator:
         evaluator, config = self.evaluator(), self.config
         workers = os.cpu_count() or 1 if self.workers is None else self.workers
         seeds = {name: CHEAP[name](context) for name in reversed(CHEAP)}
+        if config.ws_rollouts is not None:
+            again = earlier_profiles(config.ws_rollouts, context, count=config.ws_nb_rescore)
+            seeds |= {f"earlier {place}": zeros for place, zeros in enumerate(again)}
         with LocalPool(evaluator, workers=workers) as pool:
             problem = pruning_problem(evaluator, config, evaluate=pool.evaluate)
             history = Search(
