@@ -66,8 +66,9 @@ def run_dir(tmp_path: Path) -> Path:
     (tmp_path / "config.yaml").write_text("ws_prune_ratio: 0.5\n")
     (tmp_path / "ratios.csv").write_text(to_csv(_frame()))
     (tmp_path / "rollouts.csv").write_text(
-        "rollout,kind,reward,failed\n0,prior,0.7,\n1,agent,0.6,\n2,agent,0.81,\n3,agent,-inf,killed\n"
-        "4,select,0.5,\n"
+        "rollout,kind,reward,failed,zeros/conv1.weight,zeros/fc|x.weight\n"
+        "0,prior,0.7,,200,1296\n1,agent,0.6,,300,1196\n2,agent,0.81,,216,1280\n"
+        "3,agent,-inf,killed,0,1496\n4,select,0.5,,200,1296\n5,select,0.55,,216,1280\n"
     )
     log = MetricsLog(tmp_path / "metrics.csv")
     for step in range(4):
@@ -124,6 +125,7 @@ def test_the_report_shows_search_splits_and_figures(run_dir: Path):
     text = write_report(run_dir).read_text()
     assert ["agent", "3", "0.7050", "0.8100"] in [row for t in _tables(text) for row in t]
     assert "1 could not be scored" in text
+    assert "Chosen: roll-out 2 (`agent`), reward 0.8100 on the search images, 0.5500 on" in text
     assert "scored again on the select images" in text
     for name in ("ratios", "schedule", "search"):
         assert f"](figures/{name}.svg)" in text

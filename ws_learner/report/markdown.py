@@ -153,11 +153,26 @@ def _search(run_dir: Path) -> str:
     heads = ("kind", "roll-outs", "mean reward", "best reward")
     table = _table([heads, *rows], ("left", "right", "right", "right"))
     failed = int(rollouts["failed"].ne("").sum())
-    note = ""
+    note = f"\n\n{_chosen(rollouts)}"
     if rollouts["kind"].eq("select").any():
         note += "\n\nRows of kind `select` are the best few, scored again on the select images."
     note += f"\n\n{failed} could not be scored; `rollouts.csv` says why." if failed else ""
     return f"## Search\n\nEvery candidate is in [rollouts.csv](rollouts.csv).\n\n{table}{note}"
+
+
+def _chosen(rollouts: pd.DataFrame) -> str:
+    """Which roll-out won, and on what images."""
+    good = rollouts[rollouts["failed"].eq("")]
+    if good.empty:
+        return "No roll-out could be scored."
+    again = good[good["kind"].eq("select")]
+    winner = (good if again.empty else again).sort_values("reward", kind="stable").iloc[-1]
+    profiles = good.filter(regex="^zeros/")
+    same = good[profiles.eq(profiles.loc[winner.name]).all(axis=1)].iloc[0]
+    text = f"Chosen: roll-out {same['rollout']} (`{same['kind']}`), reward {same['reward']:.4f}"
+    if again.empty:
+        return f"{text}."
+    return f"{text} on the search images, {winner['reward']:.4f} on the select images."
 
 
 def _splits(summary: Mapping[str, Any]) -> str:
