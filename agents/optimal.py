@@ -77,7 +77,7 @@ class OptimalSearch(DDPGSearch):
 
     def _imagine(self, history: Sequence[Trial], model: Surrogate, own: FloatArray) -> FloatArray:
         """All candidates, the actor's first."""
-        step = step_size(history, start=self._step, least=0.05, most=1.5)
+        step = step_size(history, start=self._step, least=0.3, most=1.5)
         rng = generator(self._seed, history)
         drawn = neighbours(model.points, count=self._candidates, step=step, rng=rng)
         return np.vstack([own, self._space.settle(drawn)])

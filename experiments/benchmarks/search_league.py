@@ -39,9 +39,10 @@ if TYPE_CHECKING:
     from ws_learner.allocation.context import AllocationContext
     from ws_learner.rollout.evaluator import RolloutEvaluator
 
-__all__ = ["ENTRANTS", "Entry", "Options", "main"]
+__all__ = ["ABLATIONS", "ENTRANTS", "Entry", "Options", "main"]
 
-ENTRANTS = ("optimal", "optimal without agent", "bayesian", "evolution", "random", "ddpg")
+ENTRANTS = ("optimal", "bayesian", "evolution", "random")
+ABLATIONS = ("optimal without agent", "ddpg")
 TRAINED = ("uniform", "lamp", "knapsack", "bayesian", "optimal")
 
 
@@ -52,6 +53,7 @@ class Options:
     Attributes:
         targets: Overall prune ratios.
         seeds: Searches of each kind; every seed has search images of its own.
+        ablation_seeds: The same for `optimal` without its agent and the agent alone.
         rlouts: Roll-outs of a search, the cheap profiles among them.
         train_seeds: How many of the seeds are pruned and trained; 0 leaves that part out.
         nb_epochs: Epochs of gradual pruning.
@@ -61,6 +63,7 @@ class Options:
 
     targets: tuple[float, ...] = (0.9, 0.95)
     seeds: int = 3
+    ablation_seeds: int = 1
     rlouts: int = 100
     train_seeds: int = 2
     nb_epochs: float = 1.0
@@ -119,7 +122,7 @@ def _search_all(options: Options, workers: int) -> pd.DataFrame:
         )
         for seed in range(options.seeds)
         for target in options.targets
-        for name in ENTRANTS
+        for name in (*ENTRANTS, *(ABLATIONS if seed < options.ablation_seeds else ()))
     ]
     open_ = [entry for entry in entries if (entry.name, entry.target, entry.seed) not in known]
     with (
