@@ -166,13 +166,15 @@ def _chosen(rollouts: pd.DataFrame) -> str:
     if good.empty:
         return "No roll-out could be scored."
     again = good[good["kind"].eq("select")]
-    winner = (good if again.empty else again).sort_values("reward", kind="stable").iloc[-1]
-    profiles = good.filter(regex="^zeros/")
-    same = good[profiles.eq(profiles.loc[winner.name]).all(axis=1)].iloc[0]
+    among = good if again.empty else again
+    winner = among.iloc[[int(among["reward"].to_numpy().argmax())]]
+    profiles = good.filter(regex="^zeros/").to_numpy()
+    alike = (profiles == winner.filter(regex="^zeros/").to_numpy()).all(axis=1)
+    same, reward = good[alike].iloc[0], float(winner["reward"].iloc[0])
     text = f"Chosen: roll-out {same['rollout']} (`{same['kind']}`), reward {same['reward']:.4f}"
     if again.empty:
         return f"{text}."
-    return f"{text} on the search images, {winner['reward']:.4f} on the select images."
+    return f"{text} on the search images, {reward:.4f} on the select images."
 
 
 def _splits(summary: Mapping[str, Any]) -> str:
