@@ -1,6 +1,6 @@
 """What does one mask update cost for a network of BERT-base's size?
 
-    python -m experiments.benchmarks.mask_update [--patterns unstructured 4x1] [--rounds 3]
+    python -m experiments.benchmarks.mask_update [--patterns 4x1 2:4] [--rounds 3] [--out FILE]
 
 Twelve layers of random weights with the shapes of BERT-base, 85 million in all, take one update of
 gradual pruning by magnitude each round: scores, pooling, selection, new masks and masked weights.

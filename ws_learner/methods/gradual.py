@@ -225,17 +225,19 @@ class Gradual:
         return self._schedule.is_update(step, self._every)
 
     def _renew(self, step: int) -> None:
-        planned = self.planned_zeros(step)
-        scores = self._criterion.scores(self._in_place.dense_values())
+        planned, values = self.planned_zeros(step), self._in_place.dense_values()
+        masks: dict[str, Tensor] = {}
         try:
             if self._config.scope == "global":
                 planned = self._plan.spread_globally(
-                    scores,
+                    self._criterion.scores(values),
                     sum(planned.values()),
                     least=self._config.ratio_min,
                     most=self._config.ratio_max,
                 )
-            masks = self._plan.masks(scores, planned)
+            for team in self._plan.teams:  # one after the other: few scores at a time
+                scores = self._criterion.scores({name: values[name] for name in team})
+                masks |= self._plan.masks(scores, {name: planned[name] for name in team})
         except ValueError as error:
             raise UserError(f"pruning at step {step}: {error}") from error
         self._in_place.renew(masks)

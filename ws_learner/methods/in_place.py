@@ -31,10 +31,12 @@ class InPlaceMasks:
             for name, w in self.weights.items()
         }
         self._retained = {name: w.detach().clone() for name, w in self.weights.items()}
+        self._numbers: dict[str, Tensor] = {}  # fresh memory would cost more than the copy
         self._active: list[tuple[nn.Parameter, Tensor]] = []
 
     def to_device(self) -> None:
         """Follow the weights to the device, precision and memory layout they have now."""
+        self._numbers = {}
         for name, weight in self.weights.items():
             self.masks[name] = torch.empty_like(weight, dtype=torch.bool).copy_(self.masks[name])
             self._retained[name] = torch.empty_like(weight).copy_(self._retained[name])
@@ -43,9 +45,12 @@ class InPlaceMasks:
     @torch.no_grad()
     def dense_values(self) -> dict[str, Tensor]:
         """Value of each weight now, or when it was last alive; not to be written to."""
+        active = {id(weight): keep for weight, keep in self._active}
         for name, weight in self.weights.items():
-            retained = self._retained[name]
-            retained.copy_(torch.where(self.masks[name], weight, retained))
+            if id(weight) in active:
+                self._retained[name].lerp_(weight, active[id(weight)])  # exact at 0 and 1
+            else:
+                self._retained[name].copy_(weight)
         return self._retained
 
     @torch.no_grad()
@@ -53,8 +58,9 @@ class InPlaceMasks:
         """Put new masks on the values of the last `dense_values()`: some weights may come back."""
         for name, mask in masks.items():
             self.masks[name].copy_(mask)  # a copy keeps the weight's memory layout
-            self.weights[name].copy_(torch.where(self.masks[name], self._retained[name], 0))
+            self.weights[name].copy_(self._retained[name])
         self._list_active()
+        self.mask_weights()
 
     def mask_gradients(self) -> None:
         """Give pruned weights a gradient of zero."""
@@ -112,8 +118,11 @@ class InPlaceMasks:
         self._list_active()
 
     def _list_active(self) -> None:
-        self._active = [
-            (weight, self.masks[name].to(weight.dtype))
-            for name, weight in self.weights.items()
-            if not bool(self.masks[name].all())
-        ]
+        self._active = []
+        for name, weight in self.weights.items():
+            if bool(self.masks[name].all()):
+                continue
+            number = self._numbers.get(name)
+            if number is None or (number.dtype, number.device) != (weight.dtype, weight.device):
+                number = self._numbers[name] = torch.empty_like(weight, requires_grad=False)
+            self._active.append((weight, number.copy_(self.masks[name])))

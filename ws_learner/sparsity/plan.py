@@ -41,6 +41,11 @@ class PatternPlan:
         alone = tuple((name,) for name in self.patterns if name not in grouped)
         object.__setattr__(self, "_teams", (*self.groups, *alone))
 
+    @property
+    def teams(self) -> tuple[tuple[str, ...], ...]:
+        """The groups, and each other layer by itself."""
+        return self._teams
+
     def most(self, name: str) -> int:
         """Most zeros that the layer's pattern can make."""
         shape = self.shapes[name]
