@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
@@ -16,6 +16,7 @@ from ws_learner.progress import track
 from ws_learner.recipe import Recipe
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.training import Callback, Criterion, Trainer
+from ws_learner.world import World
 
 __all__ = ["Fit"]
 
@@ -34,6 +35,7 @@ class Fit:
         seed: Fixes order, augmentation, dropout.
         log: Where metrics go.
         checkpoint: File from which the phase goes on after an interruption.
+        world: The processes that train together; rank 0 reports and writes.
     """
 
     phase: str
@@ -45,6 +47,7 @@ class Fit:
     seed: int
     log: MetricsLog
     checkpoint: Path
+    world: World = field(default_factory=World)
 
     def run(
         self,
@@ -76,8 +79,9 @@ class Fit:
                     *before,
                     metrics,
                     Checkpoint(self.checkpoint, also={"metrics": metrics, **(also or {})}),
-                    ShowProgress(progress),
+                    *([ShowProgress(progress)] if self.world.rank == 0 else []),
                 ],
+                world=self.world,
             )
             trainer.run()
         return trainer.seconds

@@ -26,7 +26,7 @@ from ws_learner.files import read_json, write_json, write_text
 from ws_learner.progress import say
 from ws_learner.report.given import read_ratios
 from ws_learner.rollout.evaluator import RolloutEvaluator
-from ws_learner.rollout.pool import LocalPool
+from ws_learner.rollout.pools import PoolFactory
 from ws_learner.run_dir import RunDir
 
 __all__ = ["Allocation", "Allocator"]
@@ -62,7 +62,7 @@ class Allocator:
         config: Settings of the learner.
         agent: Settings of the agent.
         seed: Fixes everything random.
-        workers: Processes that score roll-outs; None: one per core.
+        pool: Makes what scores roll-outs, here or on a cluster.
         run: Where state and tables are kept.
     """
 
@@ -74,7 +74,7 @@ class Allocator:
     config: WeightSparseConfig
     agent: DDPGConfig
     seed: int
-    workers: int | None
+    pool: PoolFactory
     run: RunDir
     _evaluator: RolloutEvaluator | None = field(default=None, init=False)
 
@@ -136,9 +136,8 @@ class Allocator:
 
     def _search(self, context: AllocationContext) -> tuple[IntArray, int]:
         evaluator, config = self.evaluator(), self.config
-        workers = os.cpu_count() or 1 if self.workers is None else self.workers
         seeds = {name: CHEAP[name](context) for name in reversed(CHEAP)}
-        with LocalPool(evaluator, workers=workers) as pool:
+        with self.pool(evaluator) as pool:
             problem = pruning_problem(evaluator, config, evaluate=pool.evaluate)
             history = Search(
                 problem=problem,
@@ -149,14 +148,14 @@ class Allocator:
                 state=self.run.state / "search.pt",
                 table=self.run.rollouts,
             ).run()
-        return self._choose(history, workers), len(history)
+        return self._choose(history), len(history)
 
-    def _choose(self, history: Sequence[Rollout], workers: int) -> IntArray:
+    def _choose(self, history: Sequence[Rollout]) -> IntArray:
         """Score the best few again, on images the search has not seen: against winner's curse."""
         finalists = distinct_best(history, self.config.ws_nb_rescore)
         if len(finalists) <= 1:
             return best(history).zeros
-        with LocalPool(self.evaluator().on(self.data.select), workers=workers) as pool:
+        with self.pool(self.evaluator().on(self.data.select)) as pool:
             scores = pool.evaluate([rollout.zeros for rollout in finalists])
         again = [
             Rollout(kind="select", zeros=rollout.zeros, score=score)
