@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,10 @@ from ws_learner.world import World
 __all__ = ["Fit"]
 
 
+def _seconds() -> float:
+    return float(os.environ.get("WS_CHECKPOINT_SECONDS", "60"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fit:
     """One training phase of a run.
@@ -36,6 +41,7 @@ class Fit:
         log: Where metrics go.
         checkpoint: File from which the phase goes on after an interruption.
         world: The processes that train together; rank 0 reports and writes.
+        checkpoint_seconds: Time between checkpoints; by default WS_CHECKPOINT_SECONDS or 60.
     """
 
     phase: str
@@ -48,6 +54,7 @@ class Fit:
     log: MetricsLog
     checkpoint: Path
     world: World = field(default_factory=World)
+    checkpoint_seconds: float = field(default_factory=_seconds)
 
     def run(
         self,
@@ -78,7 +85,11 @@ class Fit:
                 callbacks=[
                     *before,
                     metrics,
-                    Checkpoint(self.checkpoint, also={"metrics": metrics, **(also or {})}),
+                    Checkpoint(
+                        self.checkpoint,
+                        seconds=self.checkpoint_seconds,
+                        also={"metrics": metrics, **(also or {})},
+                    ),
                     *([ShowProgress(progress)] if self.world.rank == 0 else []),
                 ],
                 world=self.world,

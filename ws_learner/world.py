@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +68,11 @@ class World:
             return model
         from torch.nn.parallel import DistributedDataParallel
 
-        return DistributedDataParallel(model, broadcast_buffers=False)
+        known = inspect.signature(DistributedDataParallel).parameters
+        # Its name since torch 2.13; `settle` keeps the buffers alike.
+        name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        options: dict[str, Any] = {name: False}
+        return DistributedDataParallel(model, **options)
 
     def share(self, rows: int, batch_size: int) -> float:
         """Factor of this rank's mean loss whose average over the ranks is the batch's mean loss."""
@@ -91,10 +96,12 @@ class World:
         ]
         flat = torch.cat([part.detach().float().flatten() for part in (loss, *statistics)])
         torch.distributed.all_reduce(flat)
-        first, *rest = (flat / self.size).split([1, *(b.numel() for b in statistics)])
-        for buffer, mean in zip(statistics, rest, strict=True):
-            buffer.copy_(mean.view_as(buffer))
-        return first.reshape(())
+        flat = flat / self.size
+        begin = 1
+        for buffer in statistics:
+            buffer.copy_(flat[begin : begin + buffer.numel()].view_as(buffer))
+            begin += buffer.numel()
+        return flat[0]
 
     def gather(self, value: Any) -> list[Any]:
         """The values of all ranks, in their order."""

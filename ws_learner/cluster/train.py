@@ -48,6 +48,7 @@ def train_on_ray(
         RuntimeError: The job failed for another reason, again and again.
     """
     import ray.train
+    from ray.train import FailureConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -68,8 +69,9 @@ def train_on_ray(
         run_config=ray.train.RunConfig(
             name="ranks",
             storage_path=str(folder.resolve()),
-            failure_config=ray.train.FailureConfig(
-                max_failures=RESTARTS, controller_failure_limit=1
+            failure_config=FailureConfig(
+                max_failures=RESTARTS,
+                controller_failure_limit=1,  # type: ignore[call-arg]  # typed as the old class
             ),
         ),
     )
