@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from agents.ddpg_config import DDPGConfig
 from experiments.find import experiment_names, find_experiment
+from ws_learner.cluster.config import ClusterConfig
 from ws_learner.config import POCKETFLOW, WeightSparseConfig
 from ws_learner.errors import UserError, suggest
 
@@ -67,6 +68,8 @@ class Command:
         ws: Settings of the weight-sparse learner.
         ddpg: Settings of the agent.
         options: The experiment's own `Options`.
+        cluster: Ray workers, if it runs on Ray; no setting, for the result is the same.
+        runs: Folder of the run directories.
     """
 
     experiment: ModuleType
@@ -75,6 +78,8 @@ class Command:
     ws: WeightSparseConfig
     ddpg: DDPGConfig
     options: Any
+    cluster: ClusterConfig | None = None
+    runs: Path = Path("runs")
 
     def settings(self) -> dict[str, Any]:
         """Every setting under its flag's name, as plain YAML values."""

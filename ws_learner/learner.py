@@ -113,12 +113,23 @@ class WeightSparseLearner:
 
     def fit(self) -> Result:
         """Allocate, sparsify, verify, report."""
-        layers = self._layers()
+        layers = self.layers()
         with self._session():
             allocation = self._allocate(layers)
             sparse = self._sparsify(allocation, layers)
         self._export(sparse)
         return self._verify(layers, allocation)
+
+    def allocate(self) -> Allocation:
+        """Set the ratios only; the run directory keeps them."""
+        with self._session():
+            return self._allocate(self.layers())
+
+    def prune(self) -> nn.Module:
+        """Allocate and sparsify only: no file is exported, the test split stays unread."""
+        layers = self.layers()
+        with self._session():
+            return self._sparsify(self._allocate(layers), layers)
 
     def _session(self) -> AbstractContextManager[None]:
         if self.cluster is None:
@@ -127,7 +138,8 @@ class WeightSparseLearner:
 
         return ray_session(self.cluster, store=store_for(self.data))
 
-    def _layers(self) -> tuple[LayerRow, ...]:
+    def layers(self) -> tuple[LayerRow, ...]:
+        """The layer table."""
         example, _ = next(self.data.train.batches(2))
         return layer_table(
             self.model,

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,12 +63,29 @@ def ray_session(config: ClusterConfig, *, store: int = MIN_STORE) -> Iterator[No
     finally:
         ray.shutdown()
         if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
 
 
 def _short_folder() -> Path:
-    """A folder of our own: the name of a socket below it may have only 107 characters."""
-    return Path(tempfile.mkdtemp(prefix="ws-ray-", dir=os.environ.get("RAY_TMPDIR", "/tmp")))
+    """A folder of our own: the name of a socket below it may have only 107 characters.
+
+    Those of processes that were killed are removed.
+    """
+    place = Path(os.environ.get("RAY_TMPDIR", "/tmp"))
+    for old in place.glob("ws-ray-*-*"):
+        pid = old.name.split("-")[2]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"ws-ray-{os.getpid()}-", dir=place))
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder in which the last of Ray's processes may still be writing a line."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.1)
+        if not folder.exists():
+            return
 
 
 def _start(config: ClusterConfig, folder: Path, store: int) -> None:
@@ -80,16 +98,25 @@ def _start(config: ClusterConfig, folder: Path, store: int) -> None:
             f"-n={config.workers}: more workers than this machine has cores ({cores}); "
             "it works, but no faster"
         )
-    with one_thread_each():
-        context = ray.init(
-            address="local",
-            num_cpus=config.workers,
-            include_dashboard=config.dashboard,
-            object_store_memory=max(store, MIN_STORE),
-            logging_level=logging.ERROR,
-            log_to_driver=True,
-            _temp_dir=str(folder),
-        )
+    try:
+        with one_thread_each():
+            context = ray.init(
+                address="local",
+                num_cpus=config.workers,
+                include_dashboard=config.dashboard,
+                object_store_memory=max(store, MIN_STORE),
+                logging_level=logging.ERROR,
+                logging_config=ray.LoggingConfig(log_level="ERROR"),
+                log_to_driver=True,
+                _temp_dir=str(folder),
+            )
+    except Exception as error:
+        if "timed out" not in str(error):
+            raise
+        raise UserError(
+            "Ray did not start in time: this machine is busy; give the same command again when "
+            f"it is less so ({error})"
+        ) from error
     if config.dashboard:
         say(f"Ray's dashboard: http://{context.dashboard_url}")
 
