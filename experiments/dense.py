@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.experiment import Experiment
+from ws_learner.cluster.config import ClusterConfig
 from ws_learner.evaluation import evaluate
 from ws_learner.files import write_json
 from ws_learner.full_prec import train_dense
@@ -24,6 +25,7 @@ def train(
     seed: int,
     run: RunDir,
     facts: dict[str, Any],
+    cluster: ClusterConfig | None = None,
 ) -> None:
     """Train to the end of the recipe; write `model.safetensors` and `summary.json`."""
     model, data = experiment.model, experiment.data
@@ -36,6 +38,7 @@ def train(
         arithmetic=arithmetic,
         seed=seed,
         run=run,
+        cluster=cluster,
     )
     save_model(run.model, model.state_dict(), {"format": "pt", "experiment": experiment.name})
     accuracy = evaluate(model, data.test, experiment.metric, arithmetic=arithmetic)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from agents.ddpg_config import DDPGConfig
 from experiments.find import experiment_names, find_experiment
+from ws_learner.cluster.config import ClusterConfig
 from ws_learner.config import POCKETFLOW, WeightSparseConfig
 from ws_learner.dialects.lpot import is_lpot, parse_lpot
 from ws_learner.dialects.lpot_conf import LpotConf
@@ -75,6 +76,8 @@ class Command:
         ddpg: Settings of the agent.
         options: The experiment's own `Options`.
         lpot: What an LPOT file says, if `--config` names one.
+        cluster: Ray workers, if it runs on Ray; no setting, for the result is the same.
+        runs: Folder of the run directories.
     """
 
     experiment: ModuleType
@@ -84,6 +87,8 @@ class Command:
     ddpg: DDPGConfig
     options: Any
     lpot: LpotConf | None = None
+    cluster: ClusterConfig | None = None
+    runs: Path = Path("runs")
 
     def settings(self) -> dict[str, Any]:
         """Every setting under its flag's name, as plain YAML values."""

@@ -14,20 +14,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.flags import Command, parse
+from ws_learner.cluster.config import ClusterConfig
 from ws_learner.config import FROM_TABLE
 from ws_learner.errors import UserError
 from ws_learner.progress import say
 from ws_learner.run_dir import RunDir, identity_hash
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from experiments.experiment import Experiment
     from ws_learner.dialects.lpot_conf import LpotConf
     from ws_learner.hardware import Arithmetic
+    from ws_learner.learner import WeightSparseLearner
     from ws_learner.recipe import Recipe
 
-__all__ = ["main"]
+__all__ = ["build", "dense_weights", "main", "make_learner"]
 
-RUNS = Path("runs")
 NOT_IN_IDENTITY = {
     *("run_dir", "data_dir", "data_workers", "workers", "exec_mode", "preset"),
     *("dense_checkpoint", "dst_checkpoint", "ws_save_path", "ws_ratios", "ws_rollouts"),
@@ -35,11 +38,16 @@ NOT_IN_IDENTITY = {
 """Settings that do not change the result; files among them count by their content."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; return the exit code: 0, or 2 after bad input."""
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    cluster: ClusterConfig | None = None,
+    runs: Path = Path("runs"),
+) -> int:
+    """Run a command line, on Ray if a cluster is given; return 0, or 2 after bad input."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        command = parse(words)
+        command = dataclasses.replace(parse(words), cluster=cluster, runs=runs)
         if command.run.exec_mode == "eval":
             return _evaluate(command)
         if command.lpot is not None:
@@ -60,7 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _arithmetic(command: Command) -> Arithmetic:
     from ws_learner.hardware import arithmetic
 
-    return arithmetic(command.run.precision)
+    chosen = arithmetic(command.run.precision)
+    if chosen.device == "cuda" and command.cluster and not command.cluster.gpus_per_worker:
+        raise UserError(
+            "--gpus_per_worker 0: this machine has a GPU, which workers would not see; give them "
+            "a share, such as --gpus_per_worker 0.5, or hide it with CUDA_VISIBLE_DEVICES="
+        )
+    return chosen
 
 
 def _recipe(command: Command, recipe: Recipe) -> Recipe:
@@ -69,7 +83,8 @@ def _recipe(command: Command, recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
 
 
-def _build(command: Command) -> Experiment:
+def build(command: Command) -> Experiment:
+    """The experiment that a command line names."""
     experiment: Experiment = command.experiment.build(command.options, seed=command.run.seed)
     return experiment
 
@@ -95,9 +110,12 @@ def _facts(command: Command, experiment: Experiment, words: Sequence[str]) -> di
     from ws_learner.hardware import describe_machine
     from ws_learner.versions import versions
 
+    script = ["./run_local.sh"]
+    if command.cluster:
+        script = ["./run_distributed.sh", f"-n={command.cluster.workers}"]
     return {
         "experiment": experiment.name,
-        "command": shlex.join(["./run_local.sh", *words]),
+        "command": shlex.join([*script, *words]),
         "hardware": describe_machine(_arithmetic(command)),
         "versions": versions(),
     }
@@ -107,7 +125,7 @@ def _full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
     """Train the dense network, unless that is done already."""
     from experiments.dense import train
 
-    experiment = _build(command)
+    experiment = build(command)
     recipe = _recipe(command, experiment.dense_recipe)
     identity = _identity(command, experiment, recipe)
     run = _place(command, f"{experiment.name}-dense-{identity_hash(identity)}")
@@ -121,18 +139,19 @@ def _full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
                 seed=command.run.seed,
                 run=run,
                 facts=_facts(command, experiment, words),
+                cluster=command.cluster,
             )
     _report(run)
     return run
 
 
 def _place(command: Command, name: str) -> RunDir:
-    run = RunDir(command.run.run_dir or RUNS / name)
+    run = RunDir(command.run.run_dir or command.runs / name)
     say(f"run directory: {run.path}{' (finished)' if run.finished else ''}")
     return run
 
 
-def _dense_weights(command: Command, experiment: Experiment) -> Path | None:
+def dense_weights(command: Command, experiment: Experiment) -> Path | None:
     """File of the dense weights; trains them first if there are none and they are needed."""
     if command.run.dense_checkpoint is not None:
         return command.run.dense_checkpoint
@@ -160,10 +179,9 @@ def _dense_weights(command: Command, experiment: Experiment) -> Path | None:
 def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     from experiments.weights import load_weights
     from ws_learner.files import sha256_of
-    from ws_learner.learner import WeightSparseLearner
 
-    experiment = _build(command)
-    weights = _dense_weights(command, experiment)
+    experiment = build(command)
+    weights = dense_weights(command, experiment)
     if weights is not None:
         load_weights(experiment.model, weights)
     teacher = None
@@ -183,22 +201,39 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     with run.locked():
         run.claim(command.settings(), identity)
         if not run.finished:
-            WeightSparseLearner(
-                experiment.model,
-                experiment.data,
-                loss=experiment.loss,
-                metric=experiment.metric,
-                recipe=recipe,
-                teacher=teacher,
-                run_dir=run.path,
-                config=command.ws,
-                agent=command.ddpg,
-                arithmetic=_arithmetic(command),
-                seed=command.run.seed,
-                workers=command.run.workers,
-                facts=_facts(command, experiment, words),
-            ).fit()
+            facts = _facts(command, experiment, words)
+            learner = make_learner(command, experiment, run=run.path, teacher=teacher, facts=facts)
+            learner.fit()
     _report(run)
+
+
+def make_learner(
+    command: Command,
+    experiment: Experiment,
+    *,
+    run: Path,
+    teacher: nn.Module | None = None,
+    facts: dict[str, Any] | None = None,
+) -> WeightSparseLearner:
+    """The learner that a command line asks for, at work in the folder `run`."""
+    from ws_learner.learner import WeightSparseLearner
+
+    return WeightSparseLearner(
+        experiment.model,
+        experiment.data,
+        loss=experiment.loss,
+        metric=experiment.metric,
+        recipe=_recipe(command, experiment.sparse_recipe),
+        teacher=teacher,
+        run_dir=run,
+        config=command.ws,
+        agent=command.ddpg,
+        arithmetic=_arithmetic(command),
+        seed=command.run.seed,
+        workers=command.run.workers,
+        cluster=command.cluster,
+        facts=facts,
+    )
 
 
 def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:

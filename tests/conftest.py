@@ -8,6 +8,8 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -15,3 +17,18 @@ import torch
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """One small Ray for all tests that need no Ray of their own."""
+    from tests.support.processes import descendants, gone
+    from ws_learner.cluster.config import ClusterConfig
+    from ws_learner.cluster.session import ray_session
+
+    before = set(descendants(os.getpid()))
+    with ray_session(ClusterConfig(workers=4)):
+        yield
+        started = sorted(set(descendants(os.getpid())) - before)
+    assert started
+    assert gone(started)

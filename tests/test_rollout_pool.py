@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,26 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from envs.problem import IntArray, Score
+from tests.support.processes import alive, gone
 from tests.support.rollout_parts import counts, tiny_evaluator
 from ws_learner.rollout.evaluator import RolloutEvaluator
 from ws_learner.rollout.pool import LocalPool
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
-def gone(pids: list[int], *, seconds: float = 10.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if not any(alive(pid) for pid in pids):
-            return True
-        time.sleep(0.05)
-    return False
 
 
 class Deadly(nn.Module):

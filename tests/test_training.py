@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from tests.support.digits import digits_splits
 from tests.support.digits_experiment import network
-from ws_learner.callbacks import Checkpoint
 from ws_learner.errors import UserError
 from ws_learner.evaluation import evaluate, top_k_accuracy
 from ws_learner.fit import Fit
@@ -57,12 +56,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_last_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = Recipe(nb_epochs=3, batch_size=50, lrn_rate=0.05, nesterov=True)
-    init = Checkpoint.__init__
-
-    def eager(self: Checkpoint, path: Path, **kwargs: object) -> None:
-        init(self, path, seconds=0.0, also=kwargs.get("also"))  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Checkpoint, "__init__", eager)
+    monkeypatch.setenv("WS_CHECKPOINT_SECONDS", "0")
     torch.manual_seed(0)
     start = network(4).state_dict()
     nets = [network(4), network(4)]

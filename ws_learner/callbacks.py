@@ -32,6 +32,9 @@ class Stateful(Protocol):
         """Go on from a state."""
 
 
+_STEPS_BETWEEN_QUESTIONS = 10  # steps after which ranks ask rank 0 whether to save
+
+
 class Checkpoint(Callback):
     """Saves the run every so often and, at the start, goes on from what it finds.
 
@@ -57,11 +60,15 @@ class Checkpoint(Callback):
         trainer.step, trainer.seconds = state["step"], state["seconds"]
         for name, part in self._also.items():
             part.load_state_dict(state[name])
-        torch.set_rng_state(state["rng"])
+        if trainer.world.rank < len(state["rng"]):  # else another world's: seeded afresh
+            _set_rng(state["rng"][trainer.world.rank])
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
         """Save if it is time."""
-        if time.monotonic() - self._last >= self._seconds:
+        world = trainer.world
+        if world.size > 1 and trainer.step % _STEPS_BETWEEN_QUESTIONS:
+            return
+        if world.agree(time.monotonic() - self._last >= self._seconds):
             self.save(trainer)
 
     def on_end(self, trainer: Trainer) -> None:
@@ -70,15 +77,28 @@ class Checkpoint(Callback):
 
     def save(self, trainer: Trainer) -> None:
         """Write everything that the rest of the run depends on."""
-        state = {
+        parts = {
             "model": trainer.model.state_dict(),
             "optimizer": trainer.optimizer.state_dict(),
-            "step": trainer.step,
-            "seconds": trainer.seconds,
-            "rng": torch.get_rng_state(),
         } | {name: part.state_dict() for name, part in self._also.items()}
-        save_state_file(self._path, state)
+        trainer.world.check_same("state of", parts)
+        rng = trainer.world.gather(_get_rng())
+        if trainer.world.rank == 0:
+            counts = {"step": trainer.step, "seconds": trainer.seconds, "rng": rng}
+            save_state_file(self._path, parts | counts)
         self._last = time.monotonic()
+
+
+def _get_rng() -> dict[str, Tensor]:
+    """State of PyTorch's generators: of the CPU, and of the GPU in use if there is one."""
+    gpu = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
+    return {"cpu": torch.get_rng_state()} | gpu
+
+
+def _set_rng(state: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
 
 
 class Metrics(Callback):
@@ -113,7 +133,9 @@ class Metrics(Callback):
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
         """Add to the mean; write a row when it is time."""
-        if not self._opened:  # rows beyond the checkpoint from which this run goes on
+        if (
+            not self._opened and trainer.world.rank == 0
+        ):  # rows beyond the checkpoint from which this run goes on
             self._log.truncate_after(trainer.step - 1, phase=self._phase)
             self._opened = True
         self._sum = self._sum + loss.float().cpu()
@@ -121,7 +143,8 @@ class Metrics(Callback):
         last = trainer.step == trainer.total_steps
         if last or trainer.step % self._every == 0:
             self._log_loss(trainer)
-        if self._split is not None and (last or trainer.step % trainer.steps_per_epoch == 0):
+        due = last or trainer.step % trainer.steps_per_epoch == 0
+        if self._split is not None and due and trainer.world.rank == 0:
             value = evaluate(
                 trainer.model, self._split, self._metric, arithmetic=trainer.arithmetic
             )
@@ -141,6 +164,8 @@ class Metrics(Callback):
         self._sum, self._count = torch.zeros(()), 0
 
     def _row(self, trainer: Trainer, values: Mapping[str, float]) -> None:
+        if trainer.world.rank:
+            return
         row: dict[str, float | int | str] = {"step": trainer.step, "epoch": trainer.epoch}
         self._log.log({**row, "phase": self._phase, **values})
 

@@ -63,7 +63,7 @@ class DistillationLoss:
             UserError: The teacher's logits have another shape.
         """
         with torch.no_grad():
-            soft = self._teacher.eval()(inputs)
+            soft = self._teacher.to(inputs.device).eval()(inputs)
         if soft.shape != outputs.shape:
             raise UserError(
                 f"the teacher of --enbl_dst gives logits {tuple(soft.shape)}, "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
@@ -17,8 +18,13 @@ from ws_learner.progress import track
 from ws_learner.recipe import Recipe
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.training import Callback, Criterion, Trainer, make_optimizer
+from ws_learner.world import World
 
 __all__ = ["Fit"]
+
+
+def _seconds() -> float:
+    return float(os.environ.get("WS_CHECKPOINT_SECONDS", "60"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,8 @@ class Fit:
         log: Where metrics go.
         checkpoint: File from which the phase goes on after an interruption.
         optimizer_of: Makes the optimizer; by default the recipe's.
+        world: The processes that train together; rank 0 reports and writes.
+        checkpoint_seconds: Time between checkpoints; by default WS_CHECKPOINT_SECONDS or 60.
     """
 
     phase: str
@@ -48,6 +56,8 @@ class Fit:
     log: MetricsLog
     checkpoint: Path
     optimizer_of: Callable[[nn.Module, Recipe], Optimizer] = make_optimizer
+    world: World = field(default_factory=World)
+    checkpoint_seconds: float = field(default_factory=_seconds)
 
     def run(
         self,
@@ -79,9 +89,14 @@ class Fit:
                 callbacks=[
                     *before,
                     metrics,
-                    Checkpoint(self.checkpoint, also={"metrics": metrics, **(also or {})}),
-                    ShowProgress(progress),
+                    Checkpoint(
+                        self.checkpoint,
+                        seconds=self.checkpoint_seconds,
+                        also={"metrics": metrics, **(also or {})},
+                    ),
+                    *([ShowProgress(progress)] if self.world.rank == 0 else []),
                 ],
+                world=self.world,
             )
             trainer.run()
         return trainer.seconds

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from operator import methodcaller
+
 from torch import Tensor, nn
 
+from ws_learner.cluster.config import ClusterConfig
 from ws_learner.data.splits import DataSplits
 from ws_learner.evaluation import Loss, Metric
 from ws_learner.fit import Fit
@@ -25,16 +28,17 @@ def train_dense(
     arithmetic: Arithmetic,
     seed: int,
     run: RunDir,
+    cluster: ClusterConfig | None = None,
 ) -> float:
     """Train `model` in place on the training split; return the seconds it took.
 
-    Goes on where an earlier call stopped.
+    Goes on where an earlier call stopped; with a `cluster`, on Ray.
     """
 
     def criterion(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
         return loss(outputs, targets)
 
-    return Fit(
+    fit = Fit(
         phase="dense",
         data=data,
         criterion=criterion,
@@ -44,4 +48,11 @@ def train_dense(
         seed=seed,
         log=MetricsLog(run.metrics),
         checkpoint=run.state / "dense.pt",
-    ).run(model)
+    )
+    if cluster is not None:
+        from ws_learner.cluster.fit import fit_on_ray
+        from ws_learner.cluster.session import ray_session
+
+        with ray_session(cluster):
+            fit_on_ray(methodcaller("run", model), fit, model=model, config=cluster)
+    return fit.run(model)

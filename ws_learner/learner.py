@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,7 @@ from agents.ddpg_config import DDPGConfig
 from envs.problem import LayerRow
 from ws_learner import hardware
 from ws_learner.allocation.allocate import Allocation, Allocator
+from ws_learner.cluster.config import ClusterConfig
 from ws_learner.config import WeightSparseConfig
 from ws_learner.data.splits import DataSplits
 from ws_learner.evaluation import Loss, Metric, evaluate
@@ -26,6 +30,8 @@ from ws_learner.recipe import Recipe
 from ws_learner.report.artefact import load_into, load_state, save_model
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.report.table import ratio_table, to_csv, totals
+from ws_learner.rollout.evaluator import RolloutEvaluator
+from ws_learner.rollout.pools import RolloutPool
 from ws_learner.run_dir import RunDir
 from ws_learner.sparsify import make_criterion, reinitialised, sparsify
 from ws_learner.sparsity.mask import count_zeros
@@ -79,6 +85,7 @@ class WeightSparseLearner:
         arithmetic: hardware.Arithmetic | None = None,
         seed: int = 0,
         workers: int | None = None,
+        cluster: ClusterConfig | None = None,
         facts: dict[str, Any] | None = None,
     ) -> None:
         """Plan a run; nothing happens before `fit`.
@@ -96,6 +103,7 @@ class WeightSparseLearner:
             arithmetic: Device, number format, memory layout; by default this machine's.
             seed: Fixes everything random.
             workers: Processes that score roll-outs; by default one per core.
+            cluster: Score roll-outs and train on Ray instead, with these workers.
             facts: More entries for the summary, such as the experiment's name.
         """
         self.model, self.data, self.loss, self.metric = model, data, loss, metric
@@ -104,17 +112,38 @@ class WeightSparseLearner:
         self.agent = agent or DDPGConfig()
         self.arithmetic = arithmetic or hardware.arithmetic()
         self.seed, self.workers, self.facts = seed, workers, dict(facts or {})
+        self.cluster = cluster
         self.run = RunDir(run_dir or Path("runs") / f"{type(model).__name__.lower()}-gradual")
 
     def fit(self) -> Result:
         """Allocate, sparsify, verify, report."""
-        layers = self._layers()
-        allocation = self._allocate(layers)
-        sparse = self._sparsify(allocation, layers)
+        layers = self.layers()
+        with self._session():
+            allocation = self._allocate(layers)
+            sparse = self._sparsify(allocation, layers)
         self._export(sparse)
         return self._verify(layers, allocation)
 
-    def _layers(self) -> tuple[LayerRow, ...]:
+    def allocate(self) -> Allocation:
+        """Set the ratios only; the run directory keeps them."""
+        with self._session():
+            return self._allocate(self.layers())
+
+    def prune(self) -> nn.Module:
+        """Allocate and sparsify only: no file is exported, the test split stays unread."""
+        layers = self.layers()
+        with self._session():
+            return self._sparsify(self._allocate(layers), layers)
+
+    def _session(self) -> AbstractContextManager[None]:
+        if self.cluster is None:
+            return nullcontext()
+        from ws_learner.cluster.session import ray_session, store_for
+
+        return ray_session(self.cluster, store=store_for(self.data))
+
+    def layers(self) -> tuple[LayerRow, ...]:
+        """The layer table."""
         example, _ = next(self.data.train.batches(2))
         config = self.config
         layers = layer_table(
@@ -139,9 +168,18 @@ class WeightSparseLearner:
             config=self.config,
             agent=self.agent,
             seed=self.seed,
-            workers=self.workers,
+            pool=self._pool,
             run=self.run,
         ).run_protocol()
+
+    def _pool(self, evaluator: RolloutEvaluator) -> RolloutPool:
+        if self.cluster is not None:
+            from ws_learner.cluster.pool import RayPool
+
+            return RayPool(evaluator, self.cluster)
+        from ws_learner.rollout.pool import LocalPool
+
+        return LocalPool(evaluator, os.cpu_count() or 1 if self.workers is None else self.workers)
 
     def _sparsify(self, allocation: Allocation, layers: tuple[LayerRow, ...]) -> nn.Module:
         if not allocation.zeros.any():
@@ -167,7 +205,12 @@ class WeightSparseLearner:
         )
         counts = allocation.zeros.tolist()
         zeros = {row.name: count for row, count in zip(layers, counts, strict=True)}
-        sparse, seconds = sparsify(start, zeros, fit=fit, config=self.config)
+        train = partial(sparsify, start, zeros, config=self.config)
+        if self.cluster is not None:
+            from ws_learner.cluster.fit import fit_on_ray
+
+            fit_on_ray(train, fit, model=start, config=self.cluster)
+        sparse, seconds = train(fit)
         self.facts.setdefault("train_seconds", round(seconds, 1))
         return sparse
 

@@ -40,6 +40,10 @@ class _Prune(Callback):
         """Tell the log how sparse the network is now."""
         self._metrics.ratio = self._sparsifier.planned_ratio()
 
+    def on_end(self, trainer: Trainer) -> None:
+        """All ranks pruned the same weights, to the last one."""
+        trainer.world.check_same("mask of", self._sparsifier.masks)
+
 
 def method_config(config: WeightSparseConfig, *, steps_per_epoch: int) -> MethodConfig:
     """The method's own settings."""
@@ -98,7 +102,7 @@ def reinitialised(model: nn.Module, *, seed: int) -> nn.Module:
 
 
 def sparsify(
-    model: nn.Module, zeros: Mapping[str, int], *, fit: Fit, config: WeightSparseConfig
+    model: nn.Module, zeros: Mapping[str, int], fit: Fit, *, config: WeightSparseConfig
 ) -> tuple[nn.Module, float]:
     """Train `model` in place until each tensor in `zeros` has exactly so many zeros.
 

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ws_learner.data.part import read_part
 from ws_learner.data.splits import Batch, Split
 from ws_learner.hardware import Arithmetic
 from ws_learner.recipe import Recipe, learning_rate
+from ws_learner.world import World
 
 __all__ = ["Callback", "Criterion", "Trainer", "epoch_seed", "make_optimizer"]
 
@@ -73,6 +75,7 @@ class Trainer:
         seed: Fixes order, augmentation and dropout.
         callbacks: Called in this order.
         optimizer_of: Makes the optimizer of model and recipe.
+        world: The processes that train together, and which of them this is.
         step: Optimizer steps done.
         seconds: Wall time of those steps, over all attempts.
     """
@@ -85,6 +88,7 @@ class Trainer:
     seed: int
     callbacks: Sequence[Callback] = ()
     optimizer_of: Callable[[nn.Module, Recipe], torch.optim.Optimizer] = make_optimizer
+    world: World = field(default_factory=World)
     step: int = 0
     seconds: float = 0.0
     optimizer: torch.optim.Optimizer = field(init=False)
@@ -94,6 +98,8 @@ class Trainer:
         self.optimizer = self.optimizer_of(self.model, self.recipe)
         self.steps_per_epoch = self.recipe.steps_per_epoch(len(self.split))
         self.total_steps = self.recipe.total_steps(len(self.split))
+        self.world.check_batch(self.recipe.batch_size)
+        self._network = self.world.parallel(self.model)
 
     @property
     def epoch(self) -> float:
@@ -102,7 +108,7 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end of the recipe."""
-        torch.manual_seed(self.seed)
+        self.world.seed(self.seed)
         for callback in self.callbacks:
             callback.on_start(self)
         while self.step < self.total_steps:
@@ -122,12 +128,12 @@ class Trainer:
 
     def _epoch_batches(self) -> Iterator[Batch]:
         epoch, skip = divmod(self.step, self.steps_per_epoch)
-        return self.split.batches(
+        return read_part(
+            self.split,
             self.recipe.batch_size,
+            world=self.world,
             seed=epoch_seed(self.seed, epoch),
-            augment=True,
             skip=skip,
-            drop_last=True,
         )
 
     def _run_step(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -138,9 +144,11 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with self.arithmetic.autocast():
-            loss = self.criterion(self.model(inputs), targets, inputs)
+            loss = self.criterion(self._network(inputs), targets, inputs)
+        if self.world.size > 1:  # parts may differ by a row
+            loss = loss * self.world.share(len(targets), self.recipe.batch_size)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.step += 1
-        return loss.detach()
+        return self.world.settle(self.model, loss.detach())

@@ -30,7 +30,7 @@ from ws_learner.patterning import pattern_plan, snap_profile
 from ws_learner.progress import say
 from ws_learner.report.given import read_ratios
 from ws_learner.rollout.evaluator import RolloutEvaluator
-from ws_learner.rollout.pool import LocalPool
+from ws_learner.rollout.pools import PoolFactory
 from ws_learner.run_dir import RunDir
 from ws_learner.sparsity.pattern import parse_pattern
 from ws_learner.sparsity.plan import PatternPlan
@@ -68,7 +68,7 @@ class Allocator:
         config: Settings of the learner.
         agent: Settings of the agent.
         seed: Fixes everything random.
-        workers: Processes that score roll-outs; None: one per core.
+        pool: Makes what scores roll-outs, here or on a cluster.
         run: Where state and tables are kept.
     """
 
@@ -80,7 +80,7 @@ class Allocator:
     config: WeightSparseConfig
     agent: DDPGConfig
     seed: int
-    workers: int | None
+    pool: PoolFactory
     run: RunDir
     _evaluator: RolloutEvaluator | None = field(default=None, init=False)
 
@@ -181,12 +181,11 @@ class Allocator:
 
     def _search(self, context: AllocationContext) -> tuple[IntArray, int]:
         evaluator, config = self.evaluator(), self.config
-        workers = os.cpu_count() or 1 if self.workers is None else self.workers
         seeds = {name: CHEAP[name](context) for name in reversed(CHEAP)}
         if config.ws_rollouts is not None:
             again = earlier_profiles(config.ws_rollouts, context, count=config.ws_nb_rescore)
             seeds |= {f"earlier {place}": zeros for place, zeros in enumerate(again)}
-        with LocalPool(evaluator, workers=workers) as pool:
+        with self.pool(evaluator) as pool:
             problem = pruning_problem(evaluator, config, evaluate=pool.evaluate)
             history = Search(
                 problem=problem,
@@ -197,14 +196,14 @@ class Allocator:
                 state=self.run.state / "search.pt",
                 table=self.run.rollouts,
             ).run()
-        return self._choose(history, workers), len(history)
+        return self._choose(history), len(history)
 
-    def _choose(self, history: Sequence[Rollout], workers: int) -> IntArray:
+    def _choose(self, history: Sequence[Rollout]) -> IntArray:
         """Score the best few again, on images the search has not seen: against winner's curse."""
         finalists = distinct_best(history, self.config.ws_nb_rescore)
         if len(finalists) <= 1:
             return best(history).zeros
-        with LocalPool(self.evaluator().on(self.data.select), workers=workers) as pool:
+        with self.pool(self.evaluator().on(self.data.select)) as pool:
             scores = pool.evaluate([rollout.zeros for rollout in finalists])
         again = [
             Rollout(kind="select", zeros=rollout.zeros, score=score)

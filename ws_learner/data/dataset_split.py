@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from ws_learner.data.arrays import reading_order
 from ws_learner.data.splits import Batch
 from ws_learner.errors import UserError
+from ws_learner.world import part_of
 
 __all__ = ["DatasetSplit", "Examples"]
 
@@ -80,8 +81,17 @@ class DatasetSplit:
         augment: bool = False,
         skip: int = 0,
         drop_last: bool = False,
+        part: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
         """Read the split once; see `ws_learner.data.splits.Split`.
+
+        Args:
+            batch_size: See there, as for what follows.
+            seed: Of order and augmentation.
+            augment: Read the augmented examples.
+            skip: Batches to leave out.
+            drop_last: Leave out a smaller last batch.
+            part: (rank, size): only the rows of each batch that belong to this rank.
 
         Raises:
             UserError: An example cannot be read, or examples do not fit into one batch.
@@ -95,6 +105,7 @@ class DatasetSplit:
             order,
             batch_size=batch_size,
             seed=0 if seed is None else seed,
+            part=part,
         )
         numbers = range(skip, len(source))
         for batch in source.read(numbers, workers=min(self._workers, len(numbers))):
@@ -107,10 +118,16 @@ class _Batches(Dataset[Batch | UserError]):
     """The batches of one epoch, each a function of its number alone."""
 
     def __init__(
-        self, examples: Examples, order: npt.NDArray[np.int64], *, batch_size: int, seed: int
+        self,
+        examples: Examples,
+        order: npt.NDArray[np.int64],
+        *,
+        batch_size: int,
+        seed: int,
+        part: tuple[int, int],
     ) -> None:
         self._examples, self._order = examples, order
-        self._batch_size, self._seed = batch_size, seed
+        self._batch_size, self._seed, self._part = batch_size, seed, part
 
     def __len__(self) -> int:
         return -(-len(self._order) // self._batch_size)
@@ -132,6 +149,8 @@ class _Batches(Dataset[Batch | UserError]):
     def __getitem__(self, number: int) -> Batch | UserError:
         start = number * self._batch_size
         places = range(start, min(start + self._batch_size, len(self._order)))
+        rank, size = self._part
+        places = places[part_of(len(places), rank=rank, size=size)]
         try:
             with _own_randomness():
                 return _stack([self._example(place) for place in places])

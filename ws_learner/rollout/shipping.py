@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -13,7 +13,7 @@ from torch import nn
 
 from ws_learner.rollout.evaluator import RolloutEvaluator
 
-__all__ = ["importable_elsewhere"]
+__all__ = ["importable", "importable_elsewhere"]
 
 
 @contextmanager
@@ -22,7 +22,14 @@ def importable_elsewhere(evaluator: RolloutEvaluator) -> Iterator[None]:
 
     That is the code of an experiment file loaded from anywhere: its network, loss and metric.
     """
-    modules = [module for module in _modules(evaluator) if not _found_by_name(module)]
+    with importable((evaluator.dense, evaluator.loss, evaluator.metric)):
+        yield
+
+
+@contextmanager
+def importable(parts: Iterable[object]) -> Iterator[None]:
+    """The same for any networks and functions."""
+    modules = [module for module in _modules(parts) if not _found_by_name(module)]
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
     try:
@@ -32,10 +39,9 @@ def importable_elsewhere(evaluator: RolloutEvaluator) -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-def _modules(evaluator: RolloutEvaluator) -> list[ModuleType]:
-    """The modules that define the network's parts, the loss and the metric."""
-    parts: list[object] = [type(part) for part in evaluator.dense.modules()]
-    parts += [part for own in (evaluator.loss, evaluator.metric) for part in (own, type(own))]
+def _modules(owns: Iterable[object]) -> list[ModuleType]:
+    """The modules that define the parts of networks, losses and metrics."""
+    parts = [part for own in owns for part in (own, type(own))]
     parts += [type(part) for own in parts if isinstance(own, nn.Module) for part in own.modules()]
     names = {str(getattr(part, "__module__", "")) for part in parts} - {"__main__"}
     return [sys.modules[name] for name in sorted(names) if name in sys.modules]

@@ -1,0 +1,166 @@
+"""`./run_distributed.sh`: the flags of `./run_local.sh`, on Ray.
+
+Without RAY_ADDRESS a Ray of one's own runs on this machine; with it, a job is sent to the cluster
+and its log followed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from experiments.flags import parse
+from ws_learner.cluster.config import ClusterConfig
+from ws_learner.cluster.environment import prepare
+from ws_learner.errors import UserError
+from ws_learner.progress import say
+
+__all__ = ["main"]
+
+SUBCOMMANDS = ("status", "logs", "stop", "fetch")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Words its errors as the rest of the command line does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message.removeprefix("argument "))
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="./run_distributed.sh",
+        usage="%(prog)s -n=K [EXPERIMENT] [flags]\n"
+        "       %(prog)s status | logs RUN | stop RUN | fetch RUN   (with RAY_ADDRESS)",
+        description="Roll-outs and training on Ray. All other flags are those of "
+        "./run_local.sh, listed below.",
+        allow_abbrev=False,
+        add_help=False,
+    )
+    add = parser.add_argument
+    add("-h", "--help", action="store_true", help="show this and the other flags")
+    add("-n", type=int, metavar="K", help="workers, of one CPU each; by default one per core")
+    add(
+        "--gpus_per_worker",
+        type=float,
+        default=0.0,
+        metavar="G",
+        help="GPUs of each worker; 0.5 lets two roll-out workers share one (default 0)",
+    )
+    add("--sweep", type=Path, metavar="FILE", help="try many settings with Ray Tune; see docs")
+    add(
+        "--storage",
+        default="~/ws_learner_runs",
+        metavar="DIR",
+        help="where a cluster keeps run directories; on more than one machine it must be shared "
+        "storage (default ~/ws_learner_runs)",
+    )
+    add("--dashboard", action="store_true", help="show Ray's dashboard (local Ray only)")
+    add("--no_follow", action="store_true", help="send the job and return at once")
+    add("--in_job", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; return the exit code: 0, or 2 after bad input, 1 after a failed job."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if words and words[0] in SUBCOMMANDS:
+            return _manage(words)
+        own, rest = _parser().parse_known_args(words)
+        if own.help:
+            _parser().print_help()
+            parse([word for word in rest[:1] if not word.startswith("-")] + ["-h"])
+        if own.n is not None and own.n < 1:
+            raise UserError(f"-n={own.n}: must be at least 1")
+        if os.environ.get("RAY_ADDRESS") and not own.in_job:
+            return _send(own, words, rest)
+        return _run(own, rest)
+    except UserError as error:
+        say(f"error: {error}")
+        return 2
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from here")
+        return 130
+
+
+def _run(own: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Run here: alone on this machine, or as the driver of a job."""
+    prepare(local=not own.in_job)
+    workers = own.n or len(os.sched_getaffinity(0))
+    cluster = ClusterConfig(
+        workers=workers,
+        address="auto" if own.in_job else None,
+        gpus_per_worker=own.gpus_per_worker,
+        dashboard=own.dashboard,
+    )
+    runs = Path(own.storage).expanduser() if own.in_job else Path("runs")
+    rest = _below(runs, rest) if own.in_job else rest
+    if own.sweep is not None:
+        from experiments.sweep import run_sweep
+
+        return run_sweep(own.sweep, rest, cluster=cluster, runs=runs)
+    from experiments import run
+
+    return run.main(rest, cluster=cluster, runs=runs)
+
+
+def _below(storage: Path, words: Sequence[str]) -> list[str]:
+    """The words with a relative --run_dir below the storage: a job's own folder is temporary."""
+    placed: list[str] = []
+    for word in words:
+        if placed and placed[-1] == "--run_dir":
+            word = str(storage / word)
+        elif word.startswith("--run_dir="):
+            word = f"--run_dir={storage / word.removeprefix('--run_dir=')}"
+        placed.append(word)
+    return placed
+
+
+def _send(own: argparse.Namespace, words: Sequence[str], rest: Sequence[str]) -> int:
+    from experiments.jobs import Jobs
+    from experiments.working_dir import staged
+
+    if own.n is None:
+        raise UserError("-n=K: needed with RAY_ADDRESS; the number of workers on the cluster")
+    command = parse(rest)  # bad input is found before anything is sent
+    jobs = Jobs(os.environ["RAY_ADDRESS"])
+    with staged(words) as (folder, rewritten):
+        run = jobs.submit(folder, rewritten, name=command.name, gpus=int(own.gpus_per_worker > 0))
+    say(f"sent as {run}: ./run_distributed.sh logs | stop | fetch {run}")
+    return 0 if own.no_follow else jobs.follow(run)
+
+
+def _manage(words: Sequence[str]) -> int:
+    """`status | logs RUN | stop RUN | fetch RUN`."""
+    from experiments.jobs import Jobs
+
+    what, names = words[0], list(words[1:])
+    if what == "status" and names:
+        raise UserError(f"status {names[0]}: status takes no name; try logs {names[0]}")
+    if what != "status" and len(names) != 1:
+        raise UserError(f"{what}: needs one RUN, as ./run_distributed.sh status lists them")
+    if not os.environ.get("RAY_ADDRESS"):
+        raise UserError(f"{what}: set RAY_ADDRESS to the cluster, such as http://head:8265")
+    jobs = Jobs(os.environ["RAY_ADDRESS"])
+    if what == "status":
+        print(jobs.status())
+        return 0
+    run = jobs.find(names[0])
+    if what == "logs":
+        return jobs.follow(run)
+    if what == "stop":
+        jobs.stop(run)
+    else:
+        from experiments.fetch import fetch
+
+        fetch(jobs, run, Path("runs"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

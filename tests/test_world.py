@@ -1,0 +1,147 @@
+"""Several processes, one training: the same images each step, the same gradients."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.digits import digits_splits
+from tests.support.tiny_experiment import Options, build
+from ws_learner.data.dataset_split import DatasetSplit
+from ws_learner.data.part import read_part
+from ws_learner.errors import UserError
+from ws_learner.training import epoch_seed
+from ws_learner.world import World, part_of
+
+ROOT = Path(__file__).parents[1]
+
+
+@given(count=st.integers(0, 300), size=st.integers(1, 40))
+def test_parts_tile_the_batch_and_differ_by_at_most_one_row(count: int, size: int) -> None:
+    parts = [list(range(count))[part_of(count, rank=r, size=size)] for r in range(size)]
+    assert [row for part in parts for row in part] == list(range(count))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+class Noisy:
+    """Draws from the global generator, as augmentation does."""
+
+    def __len__(self) -> int:
+        return 53
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.rand(3) + index, index
+
+
+@pytest.mark.parametrize("split", [digits_splits().train, DatasetSplit(Noisy())])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_ranks_read_the_very_rows_of_a_process_alone(split: DatasetSplit, size: int) -> None:
+    whole = list(split.batches(10, seed=5, augment=True, skip=2, drop_last=True))
+    parts = [
+        list(read_part(split, 10, world=World(rank, size), seed=5, skip=2)) for rank in range(size)
+    ]
+    for number, (inputs, targets) in enumerate(whole):
+        assert torch.equal(torch.cat([p[number][0] for p in parts]), inputs)
+        assert torch.equal(torch.cat([p[number][1] for p in parts]), targets)
+    assert all(len(p) == len(whole) for p in parts)
+
+
+def test_more_ranks_than_rows_are_refused() -> None:
+    with pytest.raises(UserError, match=r"--batch_size 3.*-n=3"):
+        World(0, 4).check_batch(3)
+
+
+SCRIPT = """
+import sys, torch
+from torch import nn
+from tests.support.tiny_experiment import Options, build
+from ws_learner.hardware import Arithmetic
+from ws_learner.recipe import Recipe
+from ws_learner.training import Callback, Trainer
+from ws_learner.world import World
+
+rank, size, port, norm, batch, epochs, out = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+torch.set_num_threads(1)
+if size > 1:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
+experiment = build(Options(width=4), seed=rank)  # ranks need not even start alike
+model = experiment.model
+if size == 1:
+    model = build(Options(width=4), seed=0).model
+if norm == "none":
+    model.bn1 = model.bn2 = nn.Identity()
+losses = []
+
+class Keep(Callback):
+    def on_step_end(self, trainer, loss):
+        losses.append(float(loss))
+
+class Double(Arithmetic):
+    def place(self, inputs):
+        return inputs.double()
+
+world = World(rank, size)
+Trainer(
+    model=model.double(), split=experiment.data.train,
+    recipe=Recipe(nb_epochs=float(epochs), batch_size=int(batch), lrn_rate=0.02),
+    criterion=lambda outputs, targets, inputs: nn.functional.cross_entropy(outputs, targets),
+    arithmetic=Double(device="cpu", bf16=False, channels_last=False),
+    seed=3, callbacks=[Keep()], world=world,
+).run()
+world.check_same("state of", model.state_dict())
+if rank == 0:
+    torch.save({"model": model.state_dict(), "losses": losses}, out)
+"""
+
+
+def train(
+    tmp_path: Path, size: int, norm: str, *, batch: str = "29", epochs: str = "1"
+) -> dict[str, dict[str, torch.Tensor]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    out = tmp_path / f"{size}-{norm}.pt"
+    words = [port, norm, batch, epochs, str(out)]
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(SCRIPT), str(rank), str(size), *words],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        for rank in range(size)
+    ]
+    assert [rank.wait(timeout=300) for rank in ranks] == [0] * size
+    loaded: dict[str, dict[str, torch.Tensor]] = torch.load(out, weights_only=True)
+    return loaded
+
+
+def test_without_batch_norm_ranks_learn_what_a_process_alone_learns(tmp_path: Path) -> None:
+    """Batches of 29 do not even divide by 2; in float64 only rounding may differ."""
+    alone, both = train(tmp_path, 1, "none"), train(tmp_path, 2, "none")
+    for name, tensor in alone["model"].items():
+        np.testing.assert_allclose(both["model"][name], tensor, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(both["losses"], alone["losses"], rtol=1e-6)
+
+
+def test_running_statistics_are_those_of_the_whole_batch(tmp_path: Path) -> None:
+    """After one step: every part normalised by itself, then averaged; oracle in NumPy."""
+    both = train(tmp_path, 2, "batch", batch="28", epochs="0.01")["model"]
+    assert int(both["bn1.num_batches_tracked"]) == 1
+    experiment = build(Options(width=4), seed=0)
+    seed = epoch_seed(3, 0)
+    inputs, _ = next(experiment.data.train.batches(28, seed=seed, augment=True))
+    with torch.no_grad():
+        seen = experiment.model.double().conv1(inputs.double()).numpy()
+    np.testing.assert_allclose(both["bn1.running_mean"], 0.1 * seen.mean((0, 2, 3)), rtol=1e-5)
+    parts = [part.var((0, 2, 3), ddof=1) for part in (seen[:14], seen[14:])]
+    np.testing.assert_allclose(both["bn1.running_var"], 0.9 + 0.1 * np.mean(parts, 0), rtol=1e-5)

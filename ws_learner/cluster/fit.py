@@ -1,0 +1,66 @@
+"""A training phase on Ray: the ranks bring its checkpoint to the end, anybody reads it there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from ws_learner.cluster.config import ClusterConfig
+from ws_learner.cluster.train import train_on_ray
+from ws_learner.fit import Fit
+from ws_learner.state import load_state_file
+from ws_learner.world import World
+
+__all__ = ["fit_on_ray"]
+
+
+@dataclass(frozen=True)
+class _AsRank:
+    """Runs a phase as one rank."""
+
+    run: Callable[[Fit], object]
+    fit: Fit
+
+    def __call__(self, world: World) -> None:
+        self.run(replace(self.fit, world=world))
+
+
+def fit_on_ray(
+    run: Callable[[Fit], object], fit: Fit, *, model: nn.Module, config: ClusterConfig
+) -> None:
+    """Bring the checkpoint of `fit` to its last step; running it here then only reads it.
+
+    The same function trains here and there, and a phase begun on Ray can be ended here, or at
+    another number of ranks, and the other way round.
+
+    Args:
+        run: Runs a phase to its end, such as `sparsify` with all but the phase given.
+        fit: The phase.
+        model: The network that `run` trains.
+        config: Ranks.
+
+    Raises:
+        UserError: Bad input, or too few machines.
+    """
+    if fit.checkpoint.exists():
+        state = load_state_file(fit.checkpoint)
+        if state["step"] >= fit.recipe.total_steps(len(fit.data.train)):
+            return
+    data = replace(fit.data, search=fit.data.select, test=fit.data.select)  # neither is read
+    there = replace(fit, data=data)
+    if config.gpus_per_worker:
+        there = replace(
+            there, arithmetic=replace(fit.arithmetic, device="cuda", channels_last=True)
+        )
+    parts = [model, fit.criterion, fit.metric]
+    for split in (fit.data.train, fit.data.select):
+        parts += [split, *getattr(split, "__dict__", {}).values()]
+    train_on_ray(
+        _AsRank(run, there),
+        config,
+        folder=fit.checkpoint.parent / "ranks",
+        batch_size=fit.recipe.batch_size,
+        parts=parts,
+    )

@@ -1,0 +1,124 @@
+"""Training on Ray Train: the local training function, run by data-parallel ranks."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import torch
+
+from ws_learner.cluster.config import ClusterConfig
+from ws_learner.errors import UserError
+from ws_learner.files import read_json, write_bytes, write_json
+from ws_learner.progress import say
+from ws_learner.rollout.shipping import importable
+from ws_learner.world import World
+
+__all__ = ["Job", "train_on_ray"]
+
+Job = Callable[[World], object]
+"""Trains as one rank of a world; keeps its state in a checkpoint file and goes on from there."""
+
+RESTARTS = 3
+"""How often the ranks are started again after one of them died."""
+
+
+def train_on_ray(
+    job: Job, config: ClusterConfig, *, folder: Path, batch_size: int, parts: Iterable[object]
+) -> None:
+    """Run `job` on every rank, to its end; a rank that dies makes all go on from the checkpoint.
+
+    Ray must be connected, see `ray_session`.
+
+    Args:
+        job: What to run; leaves its result in its checkpoint.
+        config: Number of ranks and their resources.
+        folder: Where the job is handed over; on storage that all machines share, as the job's
+            own files are.
+        batch_size: Examples per step, which bounds the number of ranks.
+        parts: Objects within the job whose code may come from a file of the user's own.
+
+    Raises:
+        UserError: The job met bad input, or the ranks could not be started.
+        RuntimeError: The job failed for another reason, again and again.
+    """
+    import ray.train
+    from ray.train import FailureConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    shutil.rmtree(folder, ignore_errors=True)
+    with importable(parts):
+        write_bytes(folder / "job.pkl", cloudpickle.dumps(job))
+    ranks = min(config.ranks, batch_size)
+    say(f"training on {ranks} rank{'s' if ranks > 1 else ''}")
+    resources = {"CPU": 1.0} | ({"GPU": _whole(config)} if config.gpus_per_worker else {})
+    trainer = TorchTrainer(
+        run_rank,
+        train_loop_config={"folder": str(folder.resolve())},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=ranks,
+            use_gpu=config.gpus_per_worker > 0,
+            resources_per_worker=resources,
+        ),
+        torch_config=TorchConfig(backend="nccl" if config.gpus_per_worker else "gloo"),
+        run_config=ray.train.RunConfig(
+            name="ranks",
+            storage_path=str(folder.resolve()),
+            failure_config=FailureConfig(
+                max_failures=RESTARTS,
+                controller_failure_limit=1,  # type: ignore[call-arg]  # typed as the old class
+            ),
+        ),
+    )
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    try:
+        trainer.fit()
+    except ray.train.ControllerError as error:
+        raise UserError(
+            f"-n={config.workers}: {ranks} training ranks could not be started; others may be "
+            f"using the cluster: wait, or ask for fewer ({str(error).splitlines()[-1]})"
+        ) from error
+    except ray.train.TrainingFailedError as error:
+        for failure in getattr(error, "worker_failures", {}).values():
+            if isinstance(failure, UserError):
+                raise UserError(str(failure)) from error
+        raise RuntimeError(f"training failed {RESTARTS + 1} times: {error}") from error
+    if (folder / "refused.json").exists():
+        raise UserError(read_json(folder / "refused.json"))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _whole(config: ClusterConfig) -> float:
+    return max(1.0, config.gpus_per_worker)
+
+
+def run_rank(settings: dict[str, Any]) -> None:
+    """What Ray Train calls in each rank's process.
+
+    Bad input is written down and raised, so that Ray ends the other ranks; the restart that
+    follows finds the note and ends at once.
+    """
+    import ray.train
+
+    context = ray.train.get_context()
+    world = World(rank=context.get_world_rank(), size=context.get_world_size())
+    folder = Path(settings["folder"])
+    torch.set_num_threads(1)
+    if (folder / "refused.json").exists():
+        return
+    if not (folder / "job.pkl").exists():
+        raise UserError(
+            f"{socket.gethostname()} does not see {folder}: the run directory must be on storage "
+            "that all machines share (--storage)"
+        )
+    job: Job = cloudpickle.loads((folder / "job.pkl").read_bytes())
+    try:
+        job(world)
+    except UserError as error:
+        write_json(folder / "refused.json", str(error))
+        raise
