@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ws_learner.config import WeightSparseConfig
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ws_learner.allocation.context import AllocationContext
     from ws_learner.rollout.evaluator import RolloutEvaluator
 
-__all__ = ["Task", "load_task", "profile_of"]
+__all__ = ["Task", "cores", "load_task"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +76,6 @@ def load_task() -> Task:
         exempt=settings.ws_exempt,
     )
     return Task(experiment, layers)
-
-
-def profile_of(row: Any) -> tuple[int, ...]:
-    """A profile from a table's cell, where zero counts stand side by side."""
-    return tuple(int(count) for count in str(row).split())
 
 
 def cores() -> int:
