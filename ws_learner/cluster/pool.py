@@ -132,17 +132,20 @@ class RayPool:
         owners = {ref: worker for worker in self._workers for ref in worker.tasks}
         owners |= {worker.starting: worker for worker in self._workers if worker.pid is None}
         heard, _ = ray.wait(list(owners), timeout=PATIENCE)
+        if heard:  # whatever else is there by now
+            heard, _ = ray.wait(list(owners), num_returns=len(owners), timeout=0)
         if not heard and not any(worker.tasks for worker in self._workers):
             raise UserError(
                 f"-n={self._config.workers}: no roll-out worker could be started within "
                 f"{PATIENCE:.0f} s; others may be using the cluster: wait, or ask for fewer"
             )
-        return [owners[ref] for ref in heard]
+        return list({id(owners[ref]): owners[ref] for ref in heard}.values())
 
     def _collect(self, worker: _Worker, work: _Round) -> None:
         import ray
 
-        heard, _ = ray.wait([*worker.tasks], num_returns=1, timeout=0) if worker.tasks else ([], [])
+        tasks = [*worker.tasks]
+        heard, _ = ray.wait(tasks, num_returns=len(tasks), timeout=0) if tasks else ([], [])
         try:
             if worker.pid is None:
                 worker.pid, self._bad_starts = ray.get(worker.starting), 0
