@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 from ws_learner.errors import UserError
 from ws_learner.methods.gradual import GradualConfig
 from ws_learner.sparsity.epoch_schedule import EpochLinearSchedule, frequency_in_steps
+from ws_learner.sparsity.other_schedules import FromInitial, OneShotSchedule
 from ws_learner.sparsity.ramps import make_schedule
 from ws_learner.sparsity.schedule import (
     CosineSchedule,
     CubeSchedule,
     ExponentialSchedule,
-    FromInitial,
     LinearSchedule,
-    OneShotSchedule,
     Schedule,
 )
 

@@ -6,13 +6,12 @@ from typing import Literal
 
 from ws_learner.errors import UserError
 from ws_learner.sparsity.epoch_schedule import EpochLinearSchedule
+from ws_learner.sparsity.other_schedules import FromInitial, OneShotSchedule
 from ws_learner.sparsity.schedule import (
     CosineSchedule,
     CubeSchedule,
     ExponentialSchedule,
-    FromInitial,
     LinearSchedule,
-    OneShotSchedule,
     PolynomialSchedule,
     Schedule,
 )

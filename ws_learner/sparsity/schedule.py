@@ -1,7 +1,7 @@
 """Schedules: which share of the way to its target a layer has come at an optimizer step.
 
 All are pure functions of the step. What begins at a sparsity of its own, i instead of 0, is
-`FromInitial`; epochs are in `epoch_schedule`.
+`FromInitial`, see `other_schedules`; epochs are in `epoch_schedule`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ __all__ = [
     "CosineSchedule",
     "CubeSchedule",
     "ExponentialSchedule",
-    "FromInitial",
     "LinearSchedule",
-    "OneShotSchedule",
     "PolynomialSchedule",
     "Schedule",
     "check_ratios",
@@ -185,78 +183,6 @@ class ExponentialSchedule(_Ramp):
 
     def _rise(self, done: float) -> float:
         return float((1.0 - (1.0 - self.target) ** done) / self.target)
-
-
-@dataclass(frozen=True)
-class OneShotSchedule:
-    """Everything at one step.
-
-    Attributes:
-        step: At least 0; 0 is before the first optimizer step.
-    """
-
-    step: int
-
-    @property
-    def begin_step(self) -> int:
-        """See `Schedule`."""
-        return self.step
-
-    @property
-    def end_step(self) -> int:
-        """See `Schedule`."""
-        return self.step
-
-    def share(self, step: int) -> float:
-        """See `Schedule`."""
-        return float(step >= self.step)
-
-    def update_steps(self, every: int) -> tuple[int, ...]:
-        """See `Schedule`."""
-        return (self.step,)
-
-    def is_update(self, step: int, every: int) -> bool:
-        """See `Schedule`."""
-        return step == self.step
-
-
-@dataclass(frozen=True)
-class FromInitial:
-    """A schedule that starts at a share of its own: initial + (1 - initial) x share.
-
-    Attributes:
-        schedule: What follows.
-        initial: Initial sparsity over final sparsity, in [0, 1]; planned from `begin_step` on.
-    """
-
-    schedule: Schedule
-    initial: float
-
-    @property
-    def begin_step(self) -> int:
-        """See `Schedule`."""
-        return self.schedule.begin_step
-
-    @property
-    def end_step(self) -> int:
-        """See `Schedule`."""
-        return self.schedule.end_step
-
-    def share(self, step: int) -> float:
-        """See `Schedule`."""
-        if step < self.begin_step:
-            return 0.0
-        if step >= self.end_step:
-            return 1.0
-        return self.initial + (1 - self.initial) * self.schedule.share(step)
-
-    def update_steps(self, every: int) -> tuple[int, ...]:
-        """See `Schedule`."""
-        return self.schedule.update_steps(every)
-
-    def is_update(self, step: int, every: int) -> bool:
-        """See `Schedule`."""
-        return self.schedule.is_update(step, every)
 
 
 def check_ratios(ws_iter_ratio_beg: float, ws_iter_ratio_end: float) -> None:

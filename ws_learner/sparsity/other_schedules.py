@@ -1,0 +1,81 @@
+"""Schedules that are no curves: all at once, and a start of its own for any other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ws_learner.sparsity.schedule import Schedule
+
+__all__ = ["FromInitial", "OneShotSchedule"]
+
+
+@dataclass(frozen=True)
+class OneShotSchedule:
+    """Everything at one step.
+
+    Attributes:
+        step: At least 0; 0 is before the first optimizer step.
+    """
+
+    step: int
+
+    @property
+    def begin_step(self) -> int:
+        """See `Schedule`."""
+        return self.step
+
+    @property
+    def end_step(self) -> int:
+        """See `Schedule`."""
+        return self.step
+
+    def share(self, step: int) -> float:
+        """See `Schedule`."""
+        return float(step >= self.step)
+
+    def update_steps(self, every: int) -> tuple[int, ...]:
+        """See `Schedule`."""
+        return (self.step,)
+
+    def is_update(self, step: int, every: int) -> bool:
+        """See `Schedule`."""
+        return step == self.step
+
+
+@dataclass(frozen=True)
+class FromInitial:
+    """A schedule that starts at a share of its own: initial + (1 - initial) x share.
+
+    Attributes:
+        schedule: What follows.
+        initial: Initial sparsity over final sparsity, in [0, 1]; planned from `begin_step` on.
+    """
+
+    schedule: Schedule
+    initial: float
+
+    @property
+    def begin_step(self) -> int:
+        """See `Schedule`."""
+        return self.schedule.begin_step
+
+    @property
+    def end_step(self) -> int:
+        """See `Schedule`."""
+        return self.schedule.end_step
+
+    def share(self, step: int) -> float:
+        """See `Schedule`."""
+        if step < self.begin_step:
+            return 0.0
+        if step >= self.end_step:
+            return 1.0
+        return self.initial + (1 - self.initial) * self.schedule.share(step)
+
+    def update_steps(self, every: int) -> tuple[int, ...]:
+        """See `Schedule`."""
+        return self.schedule.update_steps(every)
+
+    def is_update(self, step: int, every: int) -> bool:
+        """See `Schedule`."""
+        return self.schedule.is_update(step, every)
