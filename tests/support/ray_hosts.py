@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
 import shutil
@@ -29,6 +30,11 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
+def _end_with_parent() -> None:
+    """PR_SET_PDEATHSIG: an aborted test run leaves no Ray behind."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
 @contextmanager
 def node(words: Sequence[str], *, prefix: Sequence[str] = (), **environment: str) -> Iterator[None]:
     """`ray start WORDS` for as long as the context lasts."""
@@ -39,6 +45,7 @@ def node(words: Sequence[str], *, prefix: Sequence[str] = (), **environment: str
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        preexec_fn=_end_with_parent,
     )
     try:
         yield
