@@ -116,7 +116,8 @@ def run_rank(settings: dict[str, Any]) -> None:
             f"{socket.gethostname()} does not see {folder}: the run directory must be on storage "
             "that all machines share (--storage)"
         )
-    say(f"rank {world.rank} of {world.size} on {ray.util.get_node_ip_address()}")
+    address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    say(f"rank {world.rank} of {world.size} on {address}")
     job: Job = cloudpickle.loads((folder / "job.pkl").read_bytes())
     try:
         job(world)
