@@ -15,7 +15,10 @@ __all__ = ["staged"]
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("agents", "envs", "experiments", "ws_learner")
 LEFT_OUT = ("__pycache__", "results", "benchmarks", "*.pyc", ".*")
-FILES = ("--config", "--ws_ratios", "--dense_checkpoint", "--sweep")
+FILES = (
+    *("--config", "--sweep", "--ws_ratios", "--ws_rollouts"),
+    *("--dense_checkpoint", "--dst_checkpoint"),
+)
 """Flags whose value is a file that goes along."""
 
 
