@@ -110,6 +110,7 @@ class RolloutEvaluator:
         every = [row.name for row in layers]
         dense_ones = set(left_out(self.dense, every, pattern=pattern, remainder="pad"))
         open_ = [name for name in every if name not in dense_ones]
+        self._planned = self.layers  # the names that the plan knows
         self.plan = pattern_plan(self.dense, open_, pattern=pattern, pool=config.pool)
         self._sizes = np.array([row.weights for row in layers], dtype=np.int64)
         train, size = data.train, config.batch_size
@@ -244,7 +245,7 @@ class RolloutEvaluator:
         for row, value in zip(self.layers, zeros.tolist(), strict=True):
             if not 0 <= value <= row.weights:
                 raise ValueError(f"{row.name}: {value} zeros is outside [0, {row.weights}]")
-        return snap_profile(zeros.astype(np.int64), self.layers, self.plan)
+        return snap_profile(zeros.astype(np.int64), self._planned, self.plan)
 
     def _examination(self, split: Split, batches: int) -> Examination:
         reader = split.batches(self.config.batch_size_eval, seed=epoch_seed(self._seed, _SEARCH))
