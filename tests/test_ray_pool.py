@@ -46,7 +46,7 @@ class Trap(nn.Module):
 
 @pytest.fixture(scope="module")
 def evaluator() -> RolloutEvaluator:
-    evaluator = tiny_evaluator()
+    evaluator = tiny_evaluator(score_power=1.0)
     evaluator.dense[11] = Trap(evaluator.dense[11], os.getpid())
     head = replace(evaluator.layers[-1], name="11.head.weight")
     evaluator.layers = (*evaluator.layers[:-1], head)

@@ -45,7 +45,7 @@ THIN = 163
 @pytest.fixture(scope="module")
 def evaluator() -> RolloutEvaluator:
     """One candidate, with `THIN` zeros in the head, kills the worker that scores it."""
-    evaluator = tiny_evaluator()
+    evaluator = tiny_evaluator(score_power=1.0)
     evaluator.dense[11] = Deadly(evaluator.dense[11], os.getpid())
     head = replace(evaluator.layers[-1], name="11.head.weight")
     evaluator.layers = (*evaluator.layers[:-1], head)

@@ -182,7 +182,7 @@ class RolloutEvaluator:
 
     def _score(self, zeros: IntArray) -> Score:
         milder = as_scored(zeros, self._sizes, power=self.config.score_power)
-        network, masks = self._prune(snap_profile(milder, self.layers, self.plan))
+        network, masks = self._prune(snap_profile(milder, self._planned, self.plan))
         before, divergence = self._exam.mark(network)
         accuracy = before
         if self._tuning:
