@@ -35,7 +35,8 @@ ROWS = [
 
 
 def test_there_is_a_config_for_every_row_and_no_other() -> None:
-    assert {path.stem for path in CONFIGS.glob("*.yaml")} == {name for name, _, _ in ROWS}
+    ours = {path.stem for path in CONFIGS.glob("*.yaml") if not path.stem.startswith("sweep_")}
+    assert ours == {name for name, _, _ in ROWS}
 
 
 @pytest.mark.parametrize(("name", "pattern", "target"), ROWS)
