@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +15,50 @@ from ws_learner.dialects.lpot_conf import Criterion, LpotConf, Train
 from ws_learner.dialects.lpot_conf import Optimizer as OptimizerSettings
 from ws_learner.errors import UserError
 
-if TYPE_CHECKING:
-    from ws_learner.pruning import Pruning
-
 __all__ = ["automatic_training", "make_loss", "make_lpot_optimizer", "splits_of"]
 
 _SEED = 9527  # LPOT's own
 
 
-def automatic_training(prune: Pruning) -> tuple[Callable[[nn.Module], None], int | None]:
+class Hooks(Protocol):
+    """What the training asks of a `Pruning`: its config, its data, and the hooks it calls."""
+
+    @property
+    def conf(self) -> LpotConf:
+        """What the file says."""
+
+    @property
+    def train_dataloader(self) -> Any:
+        """Yields (inputs, targets); None to read the data that the file names."""
+
+    def on_train_begin(self) -> None:
+        """Before everything."""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Before an epoch, counted from 0."""
+
+    def on_step_begin(self, step: int) -> Any:
+        """Before a batch."""
+
+    def on_after_compute_loss(
+        self, inputs: Any, student_output: Any, student_loss: Tensor
+    ) -> Tensor:
+        """Return the loss to minimise."""
+
+    def on_before_optimizer_step(self) -> None:
+        """After the backward pass."""
+
+    def on_step_end(self) -> None:
+        """After a batch."""
+
+    def on_epoch_end(self) -> None:
+        """After an epoch."""
+
+    def on_train_end(self) -> None:
+        """After everything."""
+
+
+def automatic_training(prune: Hooks) -> tuple[Callable[[nn.Module], None], int | None]:
     """Make the training function of a `Pruning` that was given none.
 
     Returns:
@@ -70,7 +105,7 @@ def automatic_training(prune: Pruning) -> tuple[Callable[[nn.Module], None], int
 
 
 def _batches(
-    conf: LpotConf, train: Train, prune: Pruning
+    conf: LpotConf, train: Train, prune: Hooks
 ) -> tuple[Callable[[int], Iterator[tuple[Tensor, Tensor]]], int | None]:
     """(epoch -> its batches, how many there are)."""
     if (loader := prune.train_dataloader) is not None:

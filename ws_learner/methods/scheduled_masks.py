@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +12,35 @@ from torch.optim import Optimizer
 
 from ws_learner.errors import UserError
 from ws_learner.methods.in_place import InPlaceMasks
+from ws_learner.sparsity.criterion import Criterion
 from ws_learner.sparsity.mask import count_zeros
 from ws_learner.sparsity.plan import PatternPlan
 from ws_learner.sparsity.schedule import Schedule
-
-if TYPE_CHECKING:
-    from ws_learner.methods.gradual import GradualConfig
+from ws_learner.sparsity.scope import Scope
 
 __all__ = ["Gradual"]
+
+
+class MaskSettings(Protocol):
+    """What `Gradual` asks its settings, a `GradualConfig`."""
+
+    @property
+    def scope(self) -> Scope:
+        """Whether each layer has its own count."""
+
+    @property
+    def ratio_min(self) -> float:
+        """Least ratio of a layer under a global scope."""
+
+    @property
+    def ratio_max(self) -> float:
+        """Largest ratio of a layer under a global scope."""
+
+    def every(self) -> int:
+        """Steps between mask updates."""
+
+    def make_criterion(self, plan: PatternPlan) -> Criterion:
+        """What a weight is worth."""
 
 
 class Gradual:
@@ -33,7 +54,7 @@ class Gradual:
 
     def __init__(
         self,
-        config: GradualConfig,
+        config: MaskSettings,
         weights: Mapping[str, nn.Parameter],
         *,
         zeros: Mapping[str, int],
