@@ -35,4 +35,4 @@ def local_ray() -> Iterator[None]:
         yield
         started = sorted(set(descendants(os.getpid())) - before)
     assert started
-    assert gone(started)
+    assert gone(started, seconds=60)
