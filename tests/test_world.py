@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tests.support.digits import digits_splits
 from tests.support.tiny_experiment import Options, build
+from ws_learner.cluster.network import card_of
 from ws_learner.data.dataset_split import DatasetSplit
 from ws_learner.data.part import read_part
 from ws_learner.errors import UserError
@@ -145,3 +146,8 @@ def test_running_statistics_are_those_of_the_whole_batch(tmp_path: Path) -> None
     np.testing.assert_allclose(both["bn1.running_mean"], 0.1 * seen.mean((0, 2, 3)), rtol=1e-5)
     parts = [part.var((0, 2, 3), ddof=1) for part in (seen[:14], seen[14:])]
     np.testing.assert_allclose(both["bn1.running_var"], 0.9 + 0.1 * np.mean(parts, 0), rtol=1e-5)
+
+
+def test_the_card_of_an_address() -> None:
+    assert card_of("127.0.0.1") == "lo"
+    assert card_of("203.0.113.9") is None

@@ -10,6 +10,7 @@ from torch import nn
 from ws_learner.cluster.config import ClusterConfig
 from ws_learner.cluster.train import train_on_ray
 from ws_learner.fit import Fit
+from ws_learner.report.metrics import MetricsLog
 from ws_learner.state import load_state_file
 from ws_learner.world import World
 
@@ -24,7 +25,10 @@ class _AsRank:
     fit: Fit
 
     def __call__(self, world: World) -> None:
-        self.run(replace(self.fit, world=world))
+        fit = replace(self.fit, world=world)
+        if world.rank == 0:  # what an earlier attempt has logged belongs to the run
+            fit = replace(fit, log=MetricsLog(fit.log.path))
+        self.run(fit)
 
 
 def fit_on_ray(

@@ -49,7 +49,9 @@ def train_on_ray(
     """
     import ray.train
     from ray.train import FailureConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
+
+    from ws_learner.cluster.network import RankConfig
 
     shutil.rmtree(folder, ignore_errors=True)
     with importable(parts):
@@ -65,7 +67,7 @@ def train_on_ray(
             use_gpu=config.gpus_per_worker > 0,
             resources_per_worker=resources,
         ),
-        torch_config=TorchConfig(backend="nccl" if config.gpus_per_worker else "gloo"),
+        torch_config=RankConfig(backend="nccl" if config.gpus_per_worker else "gloo"),
         run_config=ray.train.RunConfig(
             name="ranks",
             storage_path=str(folder.resolve()),
@@ -80,8 +82,8 @@ def train_on_ray(
         trainer.fit()
     except ray.train.ControllerError as error:
         raise UserError(
-            f"-n={config.workers}: {ranks} training ranks could not be started; others may be "
-            f"using the cluster: wait, or ask for fewer ({str(error).splitlines()[-1]})"
+            f"-n={config.workers}: {ranks} training ranks could not be started "
+            f"({str(error).splitlines()[-1]}); if others use the cluster, wait or ask for fewer"
         ) from error
     except ray.train.TrainingFailedError as error:
         for failure in getattr(error, "worker_failures", {}).values():

@@ -53,7 +53,7 @@ class MetricsLog:
         Raises:
             UserError: The file there is not such a log, or cannot be read or written.
         """
-        self._path = path
+        self.path = path
         self._rows, whole = _read(path) if path.exists() else ([], True)
         self._columns = _columns(self._rows)
         if not whole:
@@ -77,7 +77,7 @@ class MetricsLog:
                 raise ValueError(f"scalar {name!r} is not documented; {suggest(name, SCALARS)}")
         cells = {name: text for name, value in row.items() if (text := _text(value))}
         self._rows.append(cells)
-        if set(cells) <= set(self._columns) and self._path.exists():
+        if set(cells) <= set(self._columns) and self.path.exists():
             self._append(cells)
         else:
             self._rewrite()
@@ -109,17 +109,17 @@ class MetricsLog:
 
     def _append(self, cells: Mapping[str, str]) -> None:
         try:
-            with self._path.open("a", encoding="utf-8", newline="") as file:
+            with self.path.open("a", encoding="utf-8", newline="") as file:
                 file.write(_line(self._columns, cells))
         except OSError as error:
             raise UserError(
-                f"cannot write {self._path}: {error.strerror or error}; "
+                f"cannot write {self.path}: {error.strerror or error}; "
                 "free space, then run the same command again"
             ) from error
 
     def _rewrite(self) -> None:
         self._columns = _columns(self._rows)
-        write_text(self._path, _csv(self._columns, self._rows))
+        write_text(self.path, _csv(self._columns, self._rows))
 
 
 def read_metrics(path: Path) -> pd.DataFrame:
