@@ -26,13 +26,14 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """One small Ray for all tests that need no Ray of their own."""
-    from tests.support.processes import descendants, gone
+    from tests.support.processes import descendants, gone, is_pythons_own
     from ws_learner.cluster.config import ClusterConfig
     from ws_learner.cluster.session import ray_session
 
     before = set(descendants(os.getpid()))
     with ray_session(ClusterConfig(workers=4)):
         yield
-        started = sorted(set(descendants(os.getpid())) - before)
+        below = set(descendants(os.getpid())) - before
+        started = sorted(pid for pid in below if not is_pythons_own(pid))
     assert started
     assert gone(started, seconds=120)

@@ -31,3 +31,11 @@ def descendants(pid: int) -> list[int]:
         return []
     found = [int(child) for child in children]
     return found + [below for child in found for below in descendants(child)]
+
+
+def is_pythons_own(pid: int) -> bool:
+    """True for the process with which multiprocessing keeps track of its own until the end."""
+    try:
+        return b"resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
