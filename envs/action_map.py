@@ -79,7 +79,9 @@ class ActionMap:
             return float(end[layer])
         start = self._to_scale(self.prior[layer], layer)
         value = start + share * (self._to_scale(end[layer], layer) - start)
-        return float(np.clip(self._from_scale(value, layer), self.lower[layer], self.upper[layer]))
+        halves = (self.prior, end) if action > 0 else (end, self.prior)  # rounding leaves no half
+        low, high = (float(points[layer]) for points in halves)
+        return min(max(self._from_scale(value, layer), low), high)
 
     def action(self, ratio: float, layer: int) -> float:
         """Return the action that stands for a prune ratio; beyond the bounds it is -1 or 1.

@@ -50,6 +50,11 @@ def test_more_action_is_more_pruning(action_map: ActionMap, actions: list[float]
             assert r < s
 
 
+def test_a_flat_half_stays_flat_though_logarithms_round() -> None:
+    flat = ActionMap(lower=np.array([0.247]), prior=np.array([0.247]), upper=np.array([0.5]))
+    assert {flat.ratio(action, 0) for action in np.linspace(-1, 0, 101)} == {0.247}
+
+
 @given(maps(), st.floats(-1, 1))
 def test_the_inverse_maps_back(action_map: ActionMap, action: float) -> None:
     ratio = action_map.ratio(action, 0)

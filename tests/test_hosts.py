@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,12 +56,14 @@ def test_search_and_training_over_two_hosts_with_a_token(
     hosts: list[list[str]], tmp_path: Path
 ) -> None:
     one, two = hosts
+    own = Path(tempfile.mkdtemp(prefix="ws-node-", dir="/tmp"))
     secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": new_token()}
     with head(cpus=1, host=ADDRESSES[0], prefix=one, **secret) as (dashboard, store):
         joined = [
             f"--address={store}",
             f"--node-ip-address={ADDRESSES[1]}",
             *("--num-cpus=1", f"--object-store-memory={100 * 2**20}"),
+            f"--temp-dir={own}",  # hosts share no files but the storage
         ]
         with node(joined, prefix=two, **secret):
             words = ["-n=2", "--storage", str(tmp_path / "shared"), TINY, *WORDS]
@@ -79,6 +82,7 @@ def test_search_and_training_over_two_hosts_with_a_token(
             )
             assert refused.returncode == 2
             assert "wants another token" in refused.stderr
+    shutil.rmtree(own, ignore_errors=True)
     (run,) = [p for p in (tmp_path / "shared").iterdir() if "gradual" in p.name]
     summary = json.loads((run / "summary.json").read_text())
     assert summary["rollouts"] == 14
