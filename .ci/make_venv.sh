@@ -3,7 +3,7 @@
 # Usage: .ci/make_venv.sh [EXTRA ...]   extras as in pyproject.toml, such as dev
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-extras=$(printf '%s\n' "$@" $(cat .venv/extras 2>/dev/null) | sed '/^$/d' | sort -u | paste -sd,)
+extras=$(printf '%s\n' all "$@" $(cat .venv/extras 2>/dev/null) | sed '/^$/d' | sort -u | paste -sd,)
 stamp=$(cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)-${extras}
 [ "$(cat .venv/stamp 2>/dev/null)" = "$stamp" ] && exit 0
 
