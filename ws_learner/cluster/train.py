@@ -49,9 +49,9 @@ def train_on_ray(
     """
     import ray.train
     from ray.train import FailureConfig
-    from ray.train.torch import TorchTrainer
 
     from ws_learner.cluster.network import RankConfig
+    from ws_learner.cluster.trainer import Trainer
 
     shutil.rmtree(folder, ignore_errors=True)
     with importable(parts):
@@ -59,7 +59,7 @@ def train_on_ray(
     ranks = min(config.ranks, batch_size)
     say(f"training on {ranks} rank{'s' if ranks > 1 else ''}")
     resources = {"CPU": 1.0} | ({"GPU": _whole(config)} if config.gpus_per_worker else {})
-    trainer = TorchTrainer(
+    trainer = Trainer(
         run_rank,
         train_loop_config={"folder": str(folder.resolve())},
         scaling_config=ray.train.ScalingConfig(
