@@ -85,7 +85,7 @@ def word_pieces(
         UserError: The library for it is not there, or the word pieces cannot be had.
     """
     try:
-        from tokenizers.implementations import BertWordPieceTokenizer
+        from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
     except ImportError as error:
         raise UserError(
             "text needs the package tokenizers: pip install 'weight-sparse-learner[text]'"
