@@ -18,8 +18,9 @@ from tests.support.text import WORDS, known, sentences, serve_vocabulary
 from ws_learner.data import text
 from ws_learner.data.download import SourceError
 from ws_learner.data.resource import Resource, content, from_url
+from ws_learner.data.splits import Batch
 from ws_learner.data.text_resources import POLARITY, TREC, plain_snippets, unique_lines
-from ws_learner.data.tokens import PAD, TokenSplit, bucketed, stacked, words_in
+from ws_learner.data.tokens import PAD, TokenSplit, bucketed, by_length, stacked, words_in
 from ws_learner.data.wheel import files_of_package
 from ws_learner.errors import UserError
 
@@ -73,6 +74,21 @@ def test_batches_are_padded_to_their_longest_and_nothing_is_lost() -> None:
     assert words_in(torch.zeros(2, 3)) is None
     longer = stacked([inputs, torch.tensor([[1, 2, 3, 4]])])
     assert longer.tolist() == [[5, 6, 7, 0], [8, 0, 0, 0], [9, 3, 0, 0], [1, 2, 3, 4]]
+
+
+def test_sorting_by_length_keeps_every_sentence_with_its_target_and_drops_padding() -> None:
+    before = list(sentences(70).batches(20, seed=1))
+    after = by_length(before)
+
+    def told(batches: list[Batch]) -> list[tuple[int, ...]]:
+        rows = [(*r, int(t)) for inputs, ts in batches for r, t in zip(inputs.tolist(), ts)]
+        return sorted((*tuple(n for n in row[:-1] if n != PAD), row[-1]) for row in rows)
+
+    assert told(after) == told(before)
+    assert len(after) == len(before)
+    assert sum(inputs.numel() for inputs, _ in after) < sum(i.numel() for i, _ in before)
+    images = [(torch.zeros(2, 3, 4, 4), torch.zeros(2, dtype=torch.long))]
+    assert by_length(images)[0][0] is images[0][0]
 
 
 @pytest.mark.parametrize("rows", [[[]], [[3, 0]], [[1], [2]]])
@@ -218,7 +234,7 @@ def test_polarity_leaves_out_what_is_neutral_or_repeated(
     monkeypatch.setattr(text, "POLARITY", known(POLARITY, data, tmp_path))
     splits = text.load_polarity()
     parts = [splits.train, splits.search, splits.select, splits.test]
-    assert [len(part) for part in parts] == [600, 600, 800, 2_000]
+    assert [len(part) for part in parts] == [700, 500, 800, 2_000]
     labels = torch.cat([t for part in parts for _, t in part.batches(500)])
     assert labels.bincount().tolist() == [2_000, 2_000]
 
