@@ -81,7 +81,9 @@ def test_sorting_by_length_keeps_every_sentence_with_its_target_and_drops_paddin
     after = by_length(before)
 
     def told(batches: list[Batch]) -> list[tuple[int, ...]]:
-        rows = [(*r, int(t)) for inputs, ts in batches for r, t in zip(inputs.tolist(), ts)]
+        rows = [
+            (*r, int(t)) for inputs, ts in batches for r, t in zip(inputs.tolist(), ts, strict=True)
+        ]
         return sorted((*tuple(n for n in row[:-1] if n != PAD), row[-1]) for row in rows)
 
     assert told(after) == told(before)
