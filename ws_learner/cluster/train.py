@@ -58,6 +58,7 @@ def train_on_ray(
         write_bytes(folder / "job.pkl", cloudpickle.dumps(job))
     ranks = min(config.ranks, batch_size)
     say(f"training on {ranks} rank{'s' if ranks > 1 else ''}")
+    quiet = ray.train.LoggingConfig(log_level="ERROR")  # on a busy machine it warns of itself
     resources = {"CPU": 1.0} | ({"GPU": _whole(config)} if config.gpus_per_worker else {})
     trainer = Trainer(
         run_rank,
@@ -71,6 +72,7 @@ def train_on_ray(
         run_config=ray.train.RunConfig(
             name="ranks",
             storage_path=str(folder.resolve()),
+            logging_config=quiet,
             failure_config=FailureConfig(
                 max_failures=RESTARTS,
                 controller_failure_limit=1,  # type: ignore[call-arg]  # typed as the old class
