@@ -16,6 +16,8 @@ __all__ = ["keeping_sigterm", "one_thread_each", "prepare", "token_exists"]
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths a user gave stay valid in workers
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
