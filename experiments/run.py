@@ -103,6 +103,7 @@ def _full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
 
     experiment = build(command)
     recipe = _recipe(command, experiment.dense_recipe)
+    recipe.total_steps(len(experiment.data.train))  # a batch too large is refused at once
     identity = identity_of(command, experiment, recipe)
     run = place(command, f"{experiment.name}-dense", identity)
     with run.locked():
@@ -149,8 +150,11 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
 def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     from experiments.weights import load_weights
     from ws_learner.files import sha256_of
+    from ws_learner.sparsify import check_steps
 
     experiment = build(command)
+    recipe = _recipe(command, experiment.sparse_recipe)
+    check_steps(command.ws, recipe, examples=len(experiment.data.train))
     weights = dense_weights(command, experiment)
     if weights is not None:
         load_weights(experiment.model, weights)
@@ -165,7 +169,6 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
         name: sha256_of(path) if path is not None and path.is_file() else None
         for name, path in contents.items()
     }
-    recipe = _recipe(command, experiment.sparse_recipe)
     identity = identity_of(command, experiment, recipe, **digests)
     run = place(command, f"{experiment.name}-{command.ws.ws_method}", identity)
     with run.locked():
