@@ -135,6 +135,53 @@ def test_mobilenet_v2_with_depthwise_convolutions() -> None:
     same(model, shrunk, torch.randn(2, 3, 96, 64))
 
 
+def test_mobilenet_v2_with_a_third_of_all_filters_dead() -> None:
+    torch.manual_seed(3)
+    model = settled(mobilenet_v2(num_classes=7, width=0.25))
+    for module in list(model.modules())[2:]:
+        if isinstance(module, nn.Conv2d):
+            rows = torch.randperm(len(module.weight))[: len(module.weight) // 3]
+            module.weight.data[rows] = 0
+    shrunk = shrink(model, torch.randn(1, 3, 64, 64))
+    # A depthwise filter and the convolution before it die apart: a third, then a third of the rest.
+    before, after = cut_of(shrunk, "features.17.conv.1.0")
+    assert before == 240
+    assert after < 0.6 * before
+    for module in shrunk.model.modules():
+        if isinstance(module, nn.Conv2d) and module.groups > 1:
+            assert module.groups == module.in_channels == module.weight.shape[0]
+    same(model, shrunk, torch.randn(2, 3, 96, 64))
+
+
+class Grouped(nn.Module):
+    """A grouped convolution, and a depthwise one with two filters for each input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.grouped = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 12, 3, groups=4, padding=1)
+        self.middle, self.twice = nn.Conv2d(12, 5, 1), nn.Conv2d(5, 10, 3, groups=5)
+        self.wide, self.last = nn.Conv2d(10, 9, 1), nn.Conv2d(9, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.middle(self.grouped(self.first(x).relu()).relu())
+        result: Tensor = self.last(self.wide(self.twice(x).relu()).relu())
+        return result
+
+
+def test_channels_of_grouped_convolutions_stay_and_others_go() -> None:
+    torch.manual_seed(6)
+    model = settled(Grouped())
+    for name, rows in {"first": 2, "grouped": 6, "middle": 2, "twice": 4, "wide": 5}.items():
+        kill(model, name, slice(0, rows))
+    shrunk = shrink(model, torch.randn(1, 3, 8, 8))
+    assert cut_of(shrunk, "wide") == (9, 4)
+    for name, count in {"first": 8, "grouped": 12, "middle": 5, "twice": 10}.items():
+        assert cut_of(shrunk, name) == (count, count)
+        (note,) = {cut.note for cut in shrunk.cuts if cut.layer == name}
+        assert "dead channels stay: they pass through a grouped convolution" in note
+    same(model, shrunk, torch.randn(2, 3, 9, 9))
+
+
 @pytest.mark.parametrize("side", ["rows", "columns"])
 def test_bert_heads_and_neurons(side: str) -> None:
     torch.manual_seed(4)
