@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from experiments.nets.mobilenet_v2 import mobilenet_v2
 from experiments.nets.resnet_cifar import resnet_cifar
 from tests.support.small_bert import SmallBert
+from ws_learner.errors import UserError
 from ws_learner.export.shrink import Shrunk, shrink
+from ws_learner.export.split_attention import SplitAttention
 
 
 def settled(model: nn.Module, *, seed: int = 0) -> nn.Module:
@@ -251,3 +253,48 @@ def test_pytorchs_own_encoder_loses_heads_and_neurons(batch_first: bool) -> None
             torch.testing.assert_close(
                 shrunk.model(x, **extra), model(x, **extra), rtol=1e-5, atol=1e-5
             )
+
+
+@pytest.mark.parametrize("sizes", [(None, None), (10, 14)], ids=["packed", "cross"])
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("mask", ["none", "bool", "float", "per head"])
+def test_a_split_attention_is_the_same_function(
+    sizes: tuple[int | None, int | None], batch_first: bool, mask: str
+) -> None:
+    torch.manual_seed(0)
+    whole = nn.MultiheadAttention(
+        12, 3, kdim=sizes[0], vdim=sizes[1], batch_first=batch_first, bias=mask != "bool"
+    ).eval()
+    for parameter in whole.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    split = SplitAttention(whole).eval()
+    inputs = [torch.randn(2, n, e or 12) for n, e in zip((4, 5, 5), (12, *sizes), strict=True)]
+    if not batch_first:
+        inputs = [x.transpose(0, 1) for x in inputs]
+    masks: dict[str, Tensor | None] = {
+        "none": None,
+        "bool": torch.ones(4, 5, dtype=torch.bool).triu(1),
+        "float": torch.randn(4, 5),
+        "per head": torch.randn(6, 4, 5),
+    }
+    padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    if mask != "bool":
+        padding = torch.zeros(2, 5).masked_fill(padding, float("-inf"))  # of the mask's own type
+    given = {"attn_mask": masks[mask], "key_padding_mask": padding}
+    for average in (True, False):
+        for got, wanted in zip(
+            split(*inputs, **given, average_attn_weights=average),
+            whole(*inputs, **given, average_attn_weights=average),
+            strict=True,
+        ):
+            torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+    alone = [x[0] if batch_first else x[:, 0] for x in inputs]
+    for got, wanted in zip(split(*alone), whole(*alone), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+    assert split(*inputs, need_weights=False)[1] is None
+
+
+def test_an_attention_with_extra_rows_is_refused() -> None:
+    model = nn.Sequential(nn.MultiheadAttention(8, 2, add_bias_kv=True))
+    with pytest.raises(UserError, match="add_bias_kv"):
+        shrink(model, torch.randn(1, 3, 8))
