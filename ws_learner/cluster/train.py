@@ -49,17 +49,18 @@ def train_on_ray(
     """
     import ray.train
     from ray.train import FailureConfig
-    from ray.train.torch import TorchTrainer
 
     from ws_learner.cluster.network import RankConfig
+    from ws_learner.cluster.trainer import Trainer
 
     shutil.rmtree(folder, ignore_errors=True)
     with importable(parts):
         write_bytes(folder / "job.pkl", cloudpickle.dumps(job))
     ranks = min(config.ranks, batch_size)
     say(f"training on {ranks} rank{'s' if ranks > 1 else ''}")
+    quiet = ray.train.LoggingConfig(log_level="ERROR")  # on a busy machine it warns of itself
     resources = {"CPU": 1.0} | ({"GPU": _whole(config)} if config.gpus_per_worker else {})
-    trainer = TorchTrainer(
+    trainer = Trainer(
         run_rank,
         train_loop_config={"folder": str(folder.resolve())},
         scaling_config=ray.train.ScalingConfig(
@@ -71,6 +72,7 @@ def train_on_ray(
         run_config=ray.train.RunConfig(
             name="ranks",
             storage_path=str(folder.resolve()),
+            logging_config=quiet,
             failure_config=FailureConfig(
                 max_failures=RESTARTS,
                 controller_failure_limit=1,  # type: ignore[call-arg]  # typed as the old class
