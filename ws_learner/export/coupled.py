@@ -13,12 +13,10 @@ from torch import Tensor, nn
 
 from ws_learner.errors import UserError
 from ws_learner.export.graph_rules import PRODUCTS, Fixed, kind_of, obstacle_of
+from ws_learner.export.head_names import HEADS
 from ws_learner.export.reader import Reader
 
-__all__ = ["HEADS", "Coupled", "Reader", "coupled_channels", "number_of_heads", "run"]
-
-HEADS = ("num_attention_heads", "num_heads", "n_heads", "n_head")
-"""What attention modules call their number of heads."""
+__all__ = ["Coupled", "Reader", "coupled_channels", "number_of_heads", "run"]
 
 
 @dataclass(eq=False)

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from ws_learner.attention import find_attention
 from ws_learner.errors import UserError
-from ws_learner.export.coupled import HEADS, run
+from ws_learner.export.coupled import run
 from ws_learner.export.cut import Cut
+from ws_learner.export.head_names import HEADS, WIDTHS
 
 __all__ = ["shrink_fused_heads"]
-
-_WIDTHS = ("attn_dim", "all_head_size", "inner_dim")
 
 
 @torch.no_grad()
@@ -95,7 +94,7 @@ def _replace(
     put(reader, "weight", nn.Parameter(columns.reshape(reader.out_features, -1).clone()))
     put(layer, "out_features", 3 * len(keep) * width)
     put(reader, "in_features", len(keep) * width)
-    for name in (*HEADS, *_WIDTHS):
+    for name in (*HEADS, *WIDTHS):
         value = getattr(module, name, None)
         if isinstance(value, int) and not isinstance(value, bool):
             put(module, name, len(keep) if name in HEADS else len(keep) * width)

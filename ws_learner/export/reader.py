@@ -34,5 +34,8 @@ class Reader:
 
     def unread(self) -> Tensor:
         """(K,) bool: columns without any weight."""
-        weight = self.layer.weight.detach()[:, self.columns]
-        return weight.transpose(0, 1).reshape(len(self.columns), -1).eq(0).all(1)
+        weight = self.layer.weight.detach()
+        groups = getattr(self.layer, "groups", 1)  # each group has inputs of its own
+        parts = weight.reshape(groups, len(weight) // groups, weight.shape[1], -1)
+        by_input = parts.transpose(1, 2).reshape(groups * weight.shape[1], -1)
+        return by_input[self.columns].eq(0).all(1)

@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.export.coupled import HEADS, Coupled, coupled_channels
+from ws_learner.export.coupled import Coupled, coupled_channels
 from ws_learner.export.cut import Cut
 from ws_learner.export.fold import fold, merge
 from ws_learner.export.fused_heads import shrink_fused_heads
+from ws_learner.export.head_names import HEADS, WIDTHS
 from ws_learner.export.split_attention import split_attention
 
 __all__ = ["Cut", "Shrunk", "shrink"]
 
 _MOST_PASSES = 50
-_WIDTHS = ("all_head_size", "inner_dim")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +30,12 @@ class Shrunk:
         model: Of the same class and module names, in evaluation mode; tensors are smaller, and a
             layer may have gained a bias.
         cuts: One entry for each set of channels that could be told apart.
+        original: Shapes of the tensors before, by name.
     """
 
     model: nn.Module
     cuts: tuple[Cut, ...]
+    original: Mapping[str, tuple[int, ...]]
 
 
 def shrink(model: nn.Module, example: Tensor | Sequence[Any] | Mapping[str, Any]) -> Shrunk:
@@ -83,7 +85,8 @@ def shrink(model: nn.Module, example: Tensor | Sequence[Any] | Mapping[str, Any]
             )
         if not removed:
             break
-    return Shrunk(slim, tuple(last[name] for name in first))
+    original = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    return Shrunk(slim, tuple(last[name] for name in first), original)
 
 
 def _arguments(example: Tensor | Sequence[Any] | Mapping[str, Any]) -> Any:
@@ -96,8 +99,8 @@ def _arguments(example: Tensor | Sequence[Any] | Mapping[str, Any]) -> Any:
 def _cut(channels: Coupled) -> tuple[int, str]:
     """Remove the dead ones of a set; return how many, and why others stay."""
     if channels.obstacle:
-        dead = int(channels.dead().sum())
-        return 0, f"{dead} dead, but {channels.obstacle}" if dead else ""
+        dead = bool(channels.dead().any())
+        return 0, f"dead channels stay: {channels.obstacle}" if dead else ""
     removable = channels.removable()
     mergeable = channels.mergeable() & ~removable
     note = "one carries a constant past zero padding" if bool(mergeable.any()) else ""
@@ -130,6 +133,6 @@ def _tell_parent(channels: Coupled, gone: int) -> None:
     for name in HEADS:
         if isinstance(getattr(parent, name, None), int):
             setattr(parent, name, getattr(parent, name) - gone // channels.unit)
-    for name in _WIDTHS:
+    for name in WIDTHS:
         if getattr(parent, name, None) == channels.count:
             setattr(parent, name, channels.count - gone)
