@@ -1,0 +1,120 @@
+"""Whole kernels: written by the emitter, compiled by LLVM once per process, called by address."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from ws_learner.runtime.cpu import ISAS
+from ws_learner.runtime.emitter import I64, PTR, Emitter
+from ws_learner.runtime.spec import SLOTS, Spec
+from ws_learner.runtime.tile_finish import finish_chunk
+from ws_learner.runtime.tile_multiply import configure_tiles, multiply_segment
+from ws_learner.runtime.tile_pack import pack
+from ws_learner.runtime.vector_kernel import emit_vector
+
+__all__ = ["Function", "compiled", "source"]
+
+Function = Callable[[int, int, int, int, int, int], None]
+"""Takes addresses of table, input, output and scratch, and the tokens from, up to."""
+
+_POINTERS = ("values", "indices", "pointers", "scale", "bias", "correction", "quantisation")
+_lock = threading.Lock()
+_engines: list[Any] = []  # code is freed with its engine
+
+
+def source(spec: Spec) -> str:
+    """The kernel in LLVM's language."""
+    e = Emitter("kernel", arguments=[PTR] * 4 + [I64] * 2, lanes=ISAS[spec.isa].lanes)
+    numbers, x, y, scratch, begin, end = e.arguments
+    table: dict[str, Any] = {}
+    for slot, name in enumerate(SLOTS):
+        value = e.load(I64, numbers, 8 * slot)
+        table[name] = e.builder.inttoptr(value, PTR) if name in _POINTERS else value
+    if spec.layout == "vector":
+        emit_vector(e, spec, table, x=x, y=y, scratch=scratch, tokens=(begin, end))
+    else:
+        _emit_tiles(e, spec, table, x=x, y=y, scratch=scratch, tokens=(begin, end))
+    return e.finish()
+
+
+def _emit_tiles(
+    e: Emitter,
+    spec: Spec,
+    table: dict[str, Any],
+    *,
+    x: Any,
+    y: Any,
+    scratch: Any,
+    tokens: tuple[Any, Any],
+) -> None:
+    width = spec.vectors * e.lanes * 4
+    sums = e.at(scratch, table["chunk_space"])
+    table["gather"] = e.at(sums, e.mul(table["chunk"], width))
+    if spec.dot == "amx":
+        configure_tiles(e, e.at(table["gather"], 32 * width))
+    padded = e.mul(e.div(e.add(table["outputs"], 15), 16), 16)
+    blocks = e.div(e.add(table["inputs"], spec.inputs - 1), spec.inputs)
+    with e.loop(tokens[0], tokens[1], spec.vectors * e.lanes) as first:
+        pack(e, spec, table, x=x, tile=scratch, first=first, end=tokens[1])
+        segment = e.variable(I64)
+        segment.set(e.word(0))
+        with e.loop(0, padded, table["chunk"]) as row:
+            last = e.least(e.add(row, table["chunk"]), padded)
+            with e.loop(0, blocks, table["panel"]) as block:
+                panel = e.at(scratch, e.mul(block, spec.steps * width))
+                fresh = e.builder.icmp_signed("==", block, e.word(0))
+                with e.loop(row, last, spec.rows) as n:
+                    place = e.at(sums, e.mul(e.sub(n, row), width))
+                    multiply_segment(
+                        e, spec, table, segment=segment.get(), panel=panel, sums=place, fresh=fresh
+                    )
+                    segment.set(e.add(segment.get(), 1))
+            finish_chunk(
+                e, spec, table, sums=sums, y=y, rows=(row, last), first=first, end=tokens[1]
+            )
+    if spec.dot == "amx":
+        from llvmlite import ir
+
+        e.call("llvm.x86.tilerelease", ir.VoidType())
+
+
+@functools.cache
+def compiled(spec: Spec) -> Function:
+    """The kernel as a function; the same settings are compiled once. Releases Python's lock."""
+    import llvmlite.binding as llvm
+
+    with _lock:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        module = llvm.parse_assembly(source(spec))
+        module.verify()
+        machine = _machine(spec)
+        options = llvm.create_pipeline_tuning_options(speed_level=3)
+        options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
+        passes = llvm.create_pass_builder(machine, options)
+        passes.getModulePassManager().run(module, passes)
+        engine = llvm.create_mcjit_compiler(module, machine)
+        engine.finalize_object()
+        _engines.append(engine)
+        address = engine.get_function_address("kernel")
+    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 2)
+    function: Function = kind(address)
+    return function
+
+
+def _machine(spec: Spec) -> Any:
+    import llvmlite.binding as llvm
+
+    features = [f"+{name}" for name in ISAS[spec.isa].needs]
+    if spec.dot == "amx":
+        features.append("+amx-tile")
+    target = llvm.Target.from_default_triple()
+    return target.create_target_machine(
+        cpu="x86-64", features=",".join([*features, "-prefer-256-bit"]), opt=3, jit=True
+    )
+
+
