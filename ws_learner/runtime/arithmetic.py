@@ -8,7 +8,7 @@ from llvmlite import ir
 
 from ws_learner.runtime.emitter import F32, I8, I16, I32, Emitter
 
-__all__ = ["activate", "dot", "quantise", "squeeze"]
+__all__ = ["activate", "dot", "float_at", "int_at", "quantise", "squeeze"]
 
 _ERF = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 _EXP2 = (1.0, 0.6931471806, 0.2402265070, 0.0555041087, 0.0096181291, 0.0013333558, 0.000154035)

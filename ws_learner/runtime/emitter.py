@@ -203,7 +203,7 @@ class Emitter:
         return self.builder.select(self.builder.fcmp_ordered("<", a, b), a, b)
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        """a b + c, rounded once."""
+        """Return a b + c, rounded once."""
         return self.call(f"llvm.fma.{_suffix(a.type)}", a.type, a, b, c)
 
 

@@ -8,7 +8,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ws_learner.runtime.cpu import ISAS
+from llvmlite import ir
+
+from ws_learner.runtime.cpu import ISAS, Isa, usable_isas
 from ws_learner.runtime.emitter import I64, PTR, Emitter
 from ws_learner.runtime.spec import SLOTS, Spec
 from ws_learner.runtime.tile_finish import finish_chunk
@@ -16,7 +18,7 @@ from ws_learner.runtime.tile_multiply import configure_tiles, multiply_segment
 from ws_learner.runtime.tile_pack import pack
 from ws_learner.runtime.vector_kernel import emit_vector
 
-__all__ = ["Function", "compiled", "source"]
+__all__ = ["Function", "compiled", "compiled_quantiser", "source"]
 
 Function = Callable[[int, int, int, int, int, int], None]
 """Takes addresses of table, input, output and scratch, and the tokens from, up to."""
@@ -53,9 +55,10 @@ def _emit_tiles(
 ) -> None:
     width = spec.vectors * e.lanes * 4
     sums = e.at(scratch, table["chunk_space"])
-    table["gather"] = e.at(sums, e.mul(table["chunk"], width))
     if spec.dot == "amx":
-        configure_tiles(e, e.at(table["gather"], 32 * width))
+        setup = e.at(sums, e.mul(table["chunk"], width))
+        configure_tiles(e, setup)
+        table["gather"] = e.at(setup, 64)
     padded = e.mul(e.div(e.add(table["outputs"], 15), 16), 16)
     blocks = e.div(e.add(table["inputs"], spec.inputs - 1), spec.inputs)
     with e.loop(tokens[0], tokens[1], spec.vectors * e.lanes) as first:
@@ -77,22 +80,27 @@ def _emit_tiles(
                 e, spec, table, sums=sums, y=y, rows=(row, last), first=first, end=tokens[1]
             )
     if spec.dot == "amx":
-        from llvmlite import ir
-
         e.call("llvm.x86.tilerelease", ir.VoidType())
 
 
 @functools.cache
 def compiled(spec: Spec) -> Function:
-    """The kernel as a function; the same settings are compiled once. Releases Python's lock."""
+    """The kernel as a function; the same settings are compiled once. Releases Python's lock.
+
+    Raises:
+        RuntimeError: This processor lacks the instruction set.
+    """
     import llvmlite.binding as llvm
+
+    if spec.isa not in {isa.name for isa in usable_isas()}:  # asking also enables AMX
+        raise RuntimeError(f"this processor or system has no {spec.isa}")
 
     with _lock:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        module = llvm.parse_assembly(source(spec))
+        module = llvm.parse_assembly(text)
         module.verify()
-        machine = _machine(spec)
+        machine = _machine(isa)
         options = llvm.create_pipeline_tuning_options(speed_level=3)
         options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
         passes = llvm.create_pass_builder(machine, options)
@@ -106,15 +114,13 @@ def compiled(spec: Spec) -> Function:
     return function
 
 
-def _machine(spec: Spec) -> Any:
+def _machine(isa: Isa) -> Any:
     import llvmlite.binding as llvm
 
-    features = [f"+{name}" for name in ISAS[spec.isa].needs]
-    if spec.dot == "amx":
+    features = [f"+{name}" for name in isa.needs]
+    if isa.dot == "amx":
         features.append("+amx-tile")
     target = llvm.Target.from_default_triple()
     return target.create_target_machine(
         cpu="x86-64", features=",".join([*features, "-prefer-256-bit"]), opt=3, jit=True
     )
-
-

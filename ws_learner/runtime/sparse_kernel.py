@@ -14,10 +14,8 @@ from torch import Tensor
 
 from ws_learner.runtime.blocks import aligned, pack_blocks
 from ws_learner.runtime.cpu import ISAS
-from ws_learner.runtime.kernels import compiled
 from ws_learner.runtime.quantisation import InputScale
 from ws_learner.runtime.spec import SLOTS, Spec
-from ws_learner.runtime.tile_multiply import GATHER
 
 __all__ = ["SparseKernel"]
 
@@ -60,6 +58,8 @@ class SparseKernel:
             source: How inputs are quantised.
             target: How outputs are quantised, if `spec.result` is `u8`.
         """
+        from ws_learner.runtime.kernels import compiled  # needs llvmlite
+
         self.spec, self.outputs, self.inputs = spec, *weight.shape
         self._function = compiled(spec)
         self._bound = self._bind(weight, bias, scales, source, target)
@@ -105,7 +105,8 @@ class SparseKernel:
         return _Bound(
             table=np.array(numbers, np.int64),
             arrays=arrays,
-            scratch=space + blocks.chunk * width + 2 * 16 * width + GATHER,
+            # AMX kernels copy the rows of the tile that a row of blocks reads.
+            scratch=space + blocks.chunk * width + (64 + space + 16 * width) * (spec.dot == "amx"),
         )
 
     def tokens(self, x: Tensor, *, threads: int = 1) -> Tensor:
@@ -179,5 +180,3 @@ def _pool(threads: int) -> ThreadPoolExecutor:
         if threads not in _pools:
             _pools[threads] = ThreadPoolExecutor(threads - 1, thread_name_prefix="sparse")
         return _pools[threads]
-
-

@@ -33,19 +33,48 @@ def finish_chunk(
         _to_channels(e, spec, table, sums=sums, y=y, rows=rows, first=first, end=end)
         return
     lanes, width = e.lanes, spec.vectors * e.lanes * 4
-    with e.loop(rows[0], rows[1], lanes) as n:
+    # All outputs of 16 tokens before the next 16: few pages of memory are written at a time.
+    with e.loop(0, spec.vectors) as q, e.loop(rows[0], rows[1], lanes) as n:
         block = e.at(sums, e.mul(e.sub(n, rows[0]), width))
-        with e.loop(0, spec.vectors) as q:
-            kind = e.floats if spec.dot == "fma" else e.ints
-            column = e.mul(q, lanes * 4)
-            found = [e.load(kind, block, e.add(column, j * width)) for j in range(lanes)]
-            start = e.add(first, e.mul(q, lanes))
-            for j, values in enumerate(e.transpose(found)):
-                token = e.add(start, j)
-                there = e.builder.icmp_signed("<", token, end)
-                room = e.builder.select(there, e.sub(table["outputs"], n), e.word(0))
-                result = finished(e, spec, table, values, _across(e, spec, table, n))
-                put(e, spec, table, result, y=y, at=e.add(e.mul(token, table["outputs"]), n), room=room)
+        kind = e.floats if spec.dot == "fma" else e.ints
+        column = e.mul(q, lanes * 4)
+        found = [e.load(kind, block, e.add(column, j * width)) for j in range(lanes)]
+        start = e.add(first, e.mul(q, lanes))
+        terms = _across(e, spec, table, n)
+        results = [finished(e, spec, table, v, terms) for v in e.transpose(found)]
+        _put_tokens(e, spec, table, results, y=y, start=start, end=end, n=n)
+
+
+def _put_tokens(
+    e: Emitter,
+    spec: Spec,
+    table: dict[str, Any],
+    results: list[Any],
+    *,
+    y: Any,
+    start: Any,
+    end: Any,
+    n: Any,
+) -> None:
+    """Store a token's lanes each; masks are made only at the edges, for they take their time."""
+    size = 1 if spec.result == "u8" else 4
+    room = e.sub(table["outputs"], n)
+    places = [
+        e.mul(e.add(e.mul(e.add(start, j), table["outputs"]), n), size) for j in range(e.lanes)
+    ]
+    inside = e.builder.and_(
+        e.builder.icmp_signed("<=", e.add(start, e.lanes), end),
+        e.builder.icmp_signed(">=", room, e.word(e.lanes)),
+    )
+    with e.builder.if_else(inside) as (then, otherwise):
+        with then:
+            for place, result in zip(places, results, strict=True):
+                e.store(result, y, place)
+        with otherwise:
+            for j, (place, result) in enumerate(zip(places, results, strict=True)):
+                there = e.builder.icmp_signed("<", e.add(start, j), end)
+                mask = e.below(e.builder.select(there, room, e.word(0)))
+                e.store_masked(result, y, place, mask)
 
 
 def _across(e: Emitter, spec: Spec, table: dict[str, Any], n: Any) -> tuple[Any, Any, Any]:

@@ -15,24 +15,27 @@ from ws_learner.runtime.arithmetic import dot, int_at
 from ws_learner.runtime.emitter import I8, I16, I32, I64, Emitter
 from ws_learner.runtime.spec import Spec
 
-__all__ = ["GATHER", "configure_tiles", "multiply_segment", "segment_bounds"]
+__all__ = ["configure_tiles", "multiply_segment", "segment_bounds"]
 
-_DEEP, _WIDE = 16, 4  # blocks in an AMX tile of weights; tiles of 16 tokens
-GATHER = _DEEP * _WIDE * 64 * 2 + 64
-"""Bytes of scratch that AMX kernels need besides tile and sums."""
+_DEEP = 16  # blocks in an AMX tile of weights
 
 
 def segment_bounds(e: Emitter, table: dict[str, Any], segment: Any) -> tuple[Any, Any]:
     """First block of a segment, and of the next."""
     pointers = table["pointers"]
-    ends = [
-        e.builder.zext(e.load(I32, pointers, e.mul(e.add(segment, i), 4)), I64) for i in (0, 1)
-    ]
+    ends = [e.builder.zext(e.load(I32, pointers, e.mul(e.add(segment, i), 4)), I64) for i in (0, 1)]
     return ends[0], ends[1]
 
 
 def multiply_segment(
-    e: Emitter, spec: Spec, table: dict[str, Any], *, segment: Any, panel: Any, sums: Any, fresh: Any
+    e: Emitter,
+    spec: Spec,
+    table: dict[str, Any],
+    *,
+    segment: Any,
+    panel: Any,
+    sums: Any,
+    fresh: Any,
 ) -> None:
     """Add one segment to the `rows` rows at `sums`, or set them if `fresh` (i1)."""
     if spec.dot == "amx":
@@ -72,9 +75,7 @@ def _multiply_group(
         row = e.at(panel, e.mul(index, width * spec.steps))
         weights = e.at(table["values"], e.mul(block, spec.rows * spec.steps * 4))
         for step in range(spec.steps):
-            xs = [
-                e.load(kind, row, step * width + q * e.lanes * 4) for q in range(spec.vectors)
-            ]
+            xs = [e.load(kind, row, step * width + q * e.lanes * 4) for q in range(spec.vectors)]
             for g in range(spec.group):
                 w = int_at(e, weights, (step * spec.rows + group + g) * 4)
                 w = e.builder.bitcast(w, kind)
@@ -107,27 +108,28 @@ def _tile(e: Emitter, name: str, *arguments: Any) -> None:
 def _multiply_tiles(
     e: Emitter, spec: Spec, table: dict[str, Any], *, segment: Any, panel: Any, sums: Any
 ) -> None:
-    """Sixteen blocks of 16 x 4 at a time: their tile rows are gathered, then multiplied."""
-    width = spec.vectors * 64
+    """Blocks of 16 x 4: the rows they read are gathered, then sixteen at a time multiplied.
+
+    All rows of a segment first: a tile load has to wait for stores that are still under way.
+    """
+    width, deep = spec.vectors * 64, _DEEP * 64
     begin, end = segment_bounds(e, table, segment)
-    for q in range(spec.vectors):
-        _tile(e, "tilezero", q)
     with e.loop(begin, end, _DEEP) as block:
-        weights = e.at(table["values"], e.mul(block, 64))
-        _tile(e, "tileloadd64", 4, weights, ir.Constant(I64, 64))
-        # Two buffers in turn: the next gather need not wait for the tiles that read this one.
-        turn = e.builder.and_(e.div(block, _DEEP), e.word(1))
-        buffer = e.at(table["gather"], e.mul(turn, _DEEP * width))
+        buffer = e.at(table["gather"], e.mul(e.sub(block, begin), width))
         for j in range(_DEEP):
             index = e.load(I16, table["indices"], e.mul(e.add(block, j), 2))
             row = e.at(panel, e.mul(e.builder.zext(index, I64), width))
             for q in range(spec.vectors):
-                e.store(e.load(e.ints, row, q * 64), buffer, q * _DEEP * 64 + j * 64)
+                e.store(e.load(e.ints, row, q * 64), buffer, q * deep + j * 64)
+    for q in range(spec.vectors):
+        _tile(e, "tilezero", q)
+    with e.loop(begin, end, _DEEP) as block:
+        buffer = e.at(table["gather"], e.mul(e.sub(block, begin), width))
+        weights = e.at(table["values"], e.mul(block, 64))
+        _tile(e, "tileloadd64", 4, weights, ir.Constant(I64, 64))
         for q in range(spec.vectors):
             register = 5 + q % 3
-            _tile(e, "tileloadd64", register, e.at(buffer, q * _DEEP * 64), ir.Constant(I64, 64))
+            _tile(e, "tileloadd64", register, e.at(buffer, q * deep), ir.Constant(I64, 64))
             _tile(e, "tdpbsud", q, 4, register)
     for q in range(spec.vectors):
         _tile(e, "tilestored64", q, e.at(sums, q * 64), ir.Constant(I64, width))
-
-

@@ -125,5 +125,3 @@ def _interleave(e: Emitter, parts: list[Any]) -> Any:
         shift = ir.Constant(e.ints, [p * 32 // len(parts)] * e.lanes)
         word = e.builder.or_(word, e.builder.shl(part, shift))
     return word
-
-
