@@ -85,7 +85,7 @@ def choose(
         module = Replaced(data, run, threads=threads)
         runs[label] = lambda module=module: module(sample)  # type: ignore[misc]
     with torch.no_grad():
-        trial = fastest(runs, DENSE)
+        trial = fastest(runs, DENSE, threads=threads)
     return Choice(
         kernel=trial.winner,
         speedup=trial.speedup,

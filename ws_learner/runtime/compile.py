@@ -194,7 +194,7 @@ def _keep_if_faster(result: CompiledModel, original: nn.Module, inputs: Inputs) 
         DENSE: lambda: call(original, inputs),
         "compiled": lambda: result(*places, **words),
     }
-    trial = fastest(runs, DENSE)
+    trial = fastest(runs, DENSE, threads=result.threads)
     result.speedup = trial.seconds[DENSE] / trial.seconds["compiled"]
     if trial.seconds["compiled"] > trial.seconds[DENSE]:
         say(f"compiled: {result.speedup:.2f} times as fast as dense: the model stays dense")

@@ -10,8 +10,9 @@ from typing import Any
 
 from llvmlite import ir
 
+from ws_learner.runtime.arithmetic import float_at, quantise
 from ws_learner.runtime.cpu import ISAS, Isa, usable_isas
-from ws_learner.runtime.emitter import I64, PTR, Emitter
+from ws_learner.runtime.emitter import I8, I64, PTR, Emitter
 from ws_learner.runtime.spec import SLOTS, Spec
 from ws_learner.runtime.tile_finish import finish_chunk
 from ws_learner.runtime.tile_multiply import configure_tiles, multiply_segment
@@ -90,11 +91,28 @@ def compiled(spec: Spec) -> Function:
     Raises:
         RuntimeError: This processor lacks the instruction set.
     """
+    return _compile(source(spec), ISAS[spec.isa])
+
+
+@functools.cache
+def compiled_quantiser() -> Function:
+    """Floats to bytes by the best instruction set: `begin` and `end` count values."""
+    isa = usable_isas()[0]
+    e = Emitter("kernel", arguments=[PTR] * 4 + [I64] * 2, lanes=isa.lanes)
+    numbers, x, y, _, begin, end = e.arguments
+    inverse, zero = (float_at(e, numbers, place) for place in (0, 1))
+    with e.loop(begin, end, isa.lanes) as i:
+        mask = e.below(e.sub(end, i))
+        values = quantise(e, e.load_masked(e.floats, x, e.mul(i, 4), mask), inverse, zero)
+        e.store_masked(e.builder.trunc(values, ir.VectorType(I8, isa.lanes)), y, i, mask)
+    return _compile(e.finish(), isa)
+
+
+def _compile(text: str, isa: Isa) -> Function:
     import llvmlite.binding as llvm
 
-    if spec.isa not in {isa.name for isa in usable_isas()}:  # asking also enables AMX
-        raise RuntimeError(f"this processor or system has no {spec.isa}")
-
+    if isa not in usable_isas():  # asking also enables AMX
+        raise RuntimeError(f"this processor or system has no {isa.name}")
     with _lock:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
