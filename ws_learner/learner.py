@@ -155,7 +155,7 @@ class WeightSparseLearner:
         )
         if config.ws_method == "pattern_lock":
             return layers
-        pattern = parse_pattern(config.ws_pattern)
+        pattern = parse_pattern(config.pattern_spelling)
         return fitting_rows(self.model, layers, pattern=pattern, remainder=config.ws_remainder)
 
     def _allocate(self, layers: tuple[LayerRow, ...]) -> Allocation:
@@ -253,7 +253,7 @@ class WeightSparseLearner:
             "learner": "weight-sparse",
             "protocol": config.ws_prune_ratio_prtl,
             "method": config.ws_method,
-            "pattern": "as found" if locked else str(parse_pattern(config.ws_pattern)),
+            "pattern": "as found" if locked else str(parse_pattern(config.pattern_spelling)),
             "criterion": "none" if locked else config.ws_criterion,
             "scope": config.ws_scope,
             "target_prune_ratio": sums["achieved_prune_ratio"] if locked else config.ws_prune_ratio,

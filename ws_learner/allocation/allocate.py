@@ -141,7 +141,7 @@ class Allocator:
 
     def _plan(self) -> PatternPlan:
         open_ = [row.name for row in self.layers if not row.exempt]
-        pattern = parse_pattern(self.config.ws_pattern)
+        pattern = parse_pattern(self.config.pattern_spelling)
         pool = self.config.ws_criterion_pool
         return pattern_plan(self.model, open_, pattern=pattern, pool=pool)
 
@@ -154,8 +154,9 @@ class Allocator:
         if int(snapped.sum()) != int(zeros.sum()):
             weights = sum(row.weights for row in self.layers)
             say(
-                f"pattern {self.config.ws_pattern}: {int(snapped.sum())} zeros in whole units, "
-                f"{int(zeros.sum())} were asked for ({int(snapped.sum()) / weights:.6f} overall)"
+                f"pattern {self.config.pattern_spelling}: {int(snapped.sum())} zeros in whole "
+                f"units, {int(zeros.sum())} were asked for "
+                f"({int(snapped.sum()) / weights:.6f} overall)"
             )
         return snapped
 
