@@ -235,10 +235,9 @@ class WeightSparseLearner:
         model = copy.deepcopy(self.model)
         load_into(model, self.run.model)
         write_text(self.run.ratios, to_csv(frame))
-        summary = self._summary(frame, allocation) | {
-            "sparse_accuracy": self._test(model),
-            "dense_accuracy": self._test(copy.deepcopy(self.model)),
-        }
+        summary = self._summary(frame, allocation) | {"sparse_accuracy": self._test(model)}
+        if "dense_accuracy" not in summary:
+            summary["dense_accuracy"] = self._test(copy.deepcopy(self.model))
         write_json(self.run.summary, summary)
         return Result(model=model, ratios=frame, summary=summary)
 
@@ -249,6 +248,7 @@ class WeightSparseLearner:
     def _summary(self, frame: pd.DataFrame, allocation: Allocation) -> dict[str, Any]:
         config, sums = self.config, totals(frame)
         locked = config.ws_method == "pattern_lock"
+        itself = locked or (config.ws_prune_ratio_prtl == "given" and config.ws_ratios is None)
         return {
             "learner": "weight-sparse",
             "protocol": config.ws_prune_ratio_prtl,
@@ -256,7 +256,7 @@ class WeightSparseLearner:
             "pattern": "as found" if locked else str(parse_pattern(config.pattern_spelling)),
             "criterion": "none" if locked else config.ws_criterion,
             "scope": config.ws_scope,
-            "target_prune_ratio": sums["achieved_prune_ratio"] if locked else config.ws_prune_ratio,
+            "target_prune_ratio": sums["achieved_prune_ratio"] if itself else config.ws_prune_ratio,
             "achieved_prune_ratio": sums["achieved_prune_ratio"],
             "dense_macs": sums["dense_macs"],
             "kept_macs": sums["kept_macs"],

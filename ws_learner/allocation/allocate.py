@@ -119,6 +119,8 @@ class Allocator:
         if config.ws_prune_ratio_prtl == "given":  # N:M: as many zeros as the pattern makes
             plan = self._plan()
             most = [0 if row.exempt else plan.most(row.name) for row in self.layers]
+            share = sum(most) / sum(row.weights for row in self.layers)
+            say(f"pattern {config.pattern_spelling}: {share:.4f} of all weights become zero")
             return np.array(most, dtype=np.int64), 0
         context, name = self._context(), config.ws_prune_ratio_prtl
         if not (context.lower < context.upper).any():
