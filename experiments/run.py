@@ -19,6 +19,7 @@ from experiments.one_line import in_one_line
 from ws_learner.cluster.config import ClusterConfig
 from ws_learner.config import FROM_TABLE
 from ws_learner.errors import UserError
+from ws_learner.nm_flags import NM_METHODS
 from ws_learner.progress import say
 from ws_learner.run_dir import RunDir
 
@@ -130,7 +131,10 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
         return experiment.checkpoint
     ws = command.ws
     by_table = ws.ws_prune_ratio_prtl in FROM_TABLE
-    if ws.ws_init == "scratch" and by_table and not ws.enbl_dst:
+    fresh = ws.ws_method in NM_METHODS
+    if (ws.ws_init == "scratch" or fresh) and by_table and not ws.enbl_dst:
+        if fresh:
+            say(f"{ws.ws_method} trains from fresh weights; --dense_checkpoint starts from others")
         return None
     say(f"{experiment.name} comes without dense weights: the dense network is trained first")
     flags = dataclasses.replace(
@@ -175,6 +179,8 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
         run.claim(resolved_settings(command), identity)
         if not run.finished:
             facts = _facts(command, experiment, words)
+            if weights is None:
+                facts["dense_accuracy"] = None  # there is no dense network
             learner = make_learner(command, experiment, run=run.path, teacher=teacher, facts=facts)
             learner.fit()
     _report(run)
