@@ -10,6 +10,7 @@ import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,8 @@ def _identity(
     more |= {"recipe": dataclasses.asdict(recipe)}
     more |= {"file": sha256_of(Path(source))} if own and source else {}
     if command.run.learner == "full-prec":
-        settings = {k: v for k, v in settings.items() if not k.startswith(("ws_", "ddpg_"))}
+        pruning = {item.name for part in (command.ws, command.ddpg) for item in fields(part)}
+        settings = {k: v for k, v in settings.items() if k not in pruning}
     kept = {k: v for k, v in settings.items() if k not in NOT_IN_IDENTITY}
     return kept | {"experiment": experiment.name, "data": experiment.data.digest} | more
 
@@ -252,7 +254,7 @@ def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
         say("no --dense_checkpoint: training starts from fresh weights")
     else:
         load_weights(experiment.model, weights)
-    recipe = _recipe(command, recipe_of(conf, experiment.data))
+    recipe = _recipe(command, recipe_of(conf, experiment.data, experiment.sparse_recipe))
     pruners = [dataclasses.asdict(pruner) for pruner in conf.pruners]
     identity = _identity(
         command,
