@@ -234,7 +234,7 @@ def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
     arithmetic = _arithmetic(command)
     distil = teacher_loss(command, experiment, conf, start=weights, arithmetic=arithmetic)
     teacher = command.run.dst_checkpoint
-    recipe = _recipe(command, recipe_of(conf, experiment.data))
+    recipe = _recipe(command, recipe_of(conf, experiment.data, experiment.sparse_recipe))
     pruners = [dataclasses.asdict(pruner) for pruner in conf.pruners]
     identity = identity_of(
         command,

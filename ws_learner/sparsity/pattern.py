@@ -128,9 +128,6 @@ class Unstructured:
         return weight.detach().abs()
 
 
-_GROUPS = 1 << 17  # groups of M that are looked at together
-
-
 @dataclass(frozen=True)
 class ByRole(Unstructured):
     """A pattern for each role; `ws_learner.patterning` looks the roles up in a network.
