@@ -12,8 +12,10 @@ _VALUES = ("value", "v_proj", "v_lin", "to_v", "wv", "v")
 _FUSED = ("qkv", "qkv_proj", "in_proj", "to_qkv")
 _OUTPUTS = ("out_proj", "o_proj", "out_lin", "to_out", "wo", "o", "proj", "dense", "output", "0")
 _ATTENTIONS = ("attn", "attention", "self_attn", "self_attention", "cross_attn")
-_FEED_FORWARD = ("fc1", "fc2", "fc3", "linear1", "linear2", "lin1", "lin2", "w1", "w2", "w3")
-_FEED_FORWARD += ("gate_proj", "up_proj", "down_proj", "c_fc", "fc1_g", "fc1_x")
+_FEED_FORWARD = (
+    *("fc1", "fc2", "fc3", "linear1", "linear2", "lin1", "lin2", "w1", "w2", "w3"),
+    *("gate_proj", "up_proj", "down_proj", "c_fc", "fc1_g", "fc1_x"),
+)
 _BLOCKS = ("mlp", "ffn", "feed_forward", "intermediate", "output")
 _HEADS = ("head", "heads", "head_dist", "classifier", "fc", "cls", "lm_head")
 _SIDE_NETS = ("cpb_mlp", "continuous_position_bias_mlp", "rel_pos_mlp")

@@ -87,7 +87,7 @@ class LiveMasks:
             parts = [self._rows(self.latent, piece, pattern) for piece in pieces]
             values = torch.cat(parts) if len(parts) > 1 else parts[0]
             kept = NM(pattern.n, pattern.m).whole_mask(values.abs())
-            rows = kept.split([len(part) for part in parts])
+            rows = torch.split(kept, [len(part) for part in parts])
             for piece, mask in zip(pieces, rows, strict=True):
                 self._rows(self.masks, piece, pattern).copy_(mask)
                 self._rows(self.keep, piece, pattern).copy_(mask)
