@@ -40,9 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _inspect(file: Path, pattern: str | None) -> tuple[pd.DataFrame, dict[str, Any]]:
     from experiments.weights import load_state_of
     from ws_learner.report.tensors import tensor_table, tensor_totals
-    from ws_learner.sparsity.pattern import parse_pattern
+    from ws_learner.sparsity.pattern import AnyNM, ByRole, parse_pattern
 
     units = None if pattern is None else parse_pattern(pattern)
+    if isinstance(units, ByRole | AnyNM):
+        raise UserError(f"--pattern {pattern}: a file knows no roles and no N; name one, as in 2:4")
     frame = tensor_table(load_state_of(file), pattern=units)
     return frame, tensor_totals(frame)
 
