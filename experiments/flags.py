@@ -20,8 +20,11 @@ from ws_learner.cluster.config import ClusterConfig
 from ws_learner.config import POCKETFLOW, WeightSparseConfig
 from ws_learner.dialects.lpot import is_lpot, parse_lpot
 from ws_learner.dialects.lpot_conf import LpotConf
+from ws_learner.dialects.timm_nm import TimmNM, is_timm_nm, parse_timm_nm
 from ws_learner.errors import UserError, suggest
 from ws_learner.nm_flags import NM_METHODS
+from ws_learner.progress import say
+from ws_learner.recipe import LrnSchedule, OptimizerName
 from ws_learner.sparsity.spelling import read_spelling
 
 __all__ = ["Command", "RunFlags", "parse"]
@@ -42,7 +45,8 @@ class RunFlags:
     current folder."""
     config: Path | None = None
     """YAML file with any of these settings, such as another run's config.yaml; or a pruning
-    config of LPOT / Neural Compressor 1.x (docs/neural_compressor.md)."""
+    config of LPOT / Neural Compressor 1.x (docs/neural_compressor.md), or a timm config with N:M
+    keys (docs/nm_sparsity.md)."""
     preset: Literal["ours", "pocketflow"] = "ours"
     """pocketflow: PocketFlow's own default settings."""
     dense_checkpoint: Path | None = None
@@ -57,6 +61,24 @@ class RunFlags:
     """Examples per step, instead of the recipe's."""
     lrn_rate: float | None = None
     """Peak learning rate, instead of the recipe's."""
+    optimizer: OptimizerName | None = None
+    """Update rule, instead of the recipe's."""
+    weight_decay: float | None = None
+    """Weight decay, instead of the recipe's."""
+    momentum: float | None = None
+    """Momentum of sgd and rmsprop, instead of the recipe's."""
+    lrn_schedule: LrnSchedule | None = None
+    """Shape of the learning rate, instead of the recipe's."""
+    lrn_rate_min: float | None = None
+    """Rate at the end of a cosine, instead of the recipe's."""
+    warmup_epochs: float | None = None
+    """Epochs over which the rate rises, instead of the recipe's."""
+    clip_norm: float | None = None
+    """Largest norm of all gradients together, instead of the recipe's."""
+    label_smoothing: float | None = None
+    """Of the cross-entropy, instead of the recipe's."""
+    mixup: float | None = None
+    """Alpha of mixup, instead of the recipe's; 0 mixes nothing."""
     seed: int = 0
     """Fixes everything random."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -119,10 +141,13 @@ def parse(argv: Sequence[str]) -> Command:
     named = words.pop(0) if words and not words[0].startswith("-") else None
     config = _value_of(words, "config")
     lpot = _read_lpot(config)
-    given = _read_config(config) if lpot is None else {}
+    seed = _read_timm(config) if lpot is None else None
+    given = dict(seed.settings) if seed else _read_config(config) if lpot is None else {}
     name = named or given.pop("experiment", DEFAULT_EXPERIMENT)
     given.pop("experiment", None)
     module = find_experiment(name)
+    if seed is not None:
+        given |= _followed(seed, module)
     if _value_of(words, "preset") == "pocketflow" or given.get("preset") == "pocketflow":
         given = POCKETFLOW | given
     if _value_of(words, "ws_ratios") and not _value_of(words, "ws_prune_ratio_prtl"):
@@ -172,6 +197,25 @@ def _read_lpot(path: str | None) -> LpotConf | None:
     except (OSError, UnicodeDecodeError):
         return None  # complained about where our own files are read
     return parse_lpot(content, path=Path(path)) if path and is_lpot(content) else None
+
+
+def _read_timm(path: str | None) -> TimmNM | None:
+    """What the file says, if it is of timm's N:M dialect."""
+    try:
+        content = Path(path).read_text(encoding="utf-8") if path else ""
+    except (OSError, UnicodeDecodeError):
+        return None
+    return parse_timm_nm(content, path=Path(path)) if path and is_timm_nm(content) else None
+
+
+def _followed(seed: TimmNM, module: ModuleType) -> dict[str, Any]:
+    """The options that the experiment has; all else that is not followed is listed."""
+    known = {item.name for item in dataclasses.fields(module.Options)}
+    ignored = list(seed.ignored)
+    ignored += [f"{n}: {module.__name__} has none" for n in seed.options if n not in known]
+    for line in ignored:
+        say(f"config: {line}")
+    return {name: value for name, value in seed.options.items() if name in known}
 
 
 def _read_config(path: str | None) -> dict[str, Any]:

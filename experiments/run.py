@@ -71,16 +71,34 @@ def _arithmetic(command: Command) -> Arithmetic:
     return chosen
 
 
+_OF_RECIPE = (
+    *("nb_epochs", "batch_size", "optimizer", "lrn_rate", "weight_decay", "momentum"),
+    *("lrn_schedule", "lrn_rate_min", "clip_norm", "label_smoothing", "mixup"),
+)
+
+
 def _recipe(command: Command, recipe: Recipe) -> Recipe:
     """The recipe with what the command line changes."""
-    changes = {name: getattr(command.run, name) for name in ("nb_epochs", "batch_size", "lrn_rate")}
-    return dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+    run = command.run
+    changes = {name: getattr(run, name) for name in _OF_RECIPE}
+    changed = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+    if run.warmup_epochs is None:
+        return changed
+    return dataclasses.replace(changed, warmup=run.warmup_epochs / changed.nb_epochs)
 
 
 def build(command: Command) -> Experiment:
     """The experiment that a command line names."""
+    from torch import nn
+
     experiment: Experiment = command.experiment.build(command.options, seed=command.run.seed)
-    return experiment
+    smoothing = command.run.label_smoothing
+    if smoothing is None:
+        return experiment
+    if not isinstance(experiment.loss, nn.CrossEntropyLoss):
+        raise UserError(f"--label_smoothing {smoothing}: {experiment.name} has a loss of its own")
+    loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
+    return dataclasses.replace(experiment, loss=loss)
 
 
 def _facts(command: Command, experiment: Experiment, words: Sequence[str]) -> dict[str, Any]:
@@ -137,14 +155,8 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
             say(f"{ws.ws_method} trains from fresh weights; --dense_checkpoint starts from others")
         return None
     say(f"{experiment.name} comes without dense weights: the dense network is trained first")
-    flags = dataclasses.replace(
-        command.run,
-        learner="full-prec",
-        run_dir=None,
-        nb_epochs=None,
-        batch_size=None,
-        lrn_rate=None,
-    )
+    own: dict[str, Any] = dict.fromkeys((*_OF_RECIPE, "warmup_epochs"))
+    flags = dataclasses.replace(command.run, learner="full-prec", run_dir=None, **own)
     dense = dataclasses.replace(command, run=flags)
     weights = _full_prec(dense, words=[command.name, "--learner", "full-prec"]).model
     say("the dense network is ready; now it is pruned")
