@@ -19,6 +19,7 @@ _QUIET = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more; a lost machine is a lost rank
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # it shows every line twice
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
