@@ -10,8 +10,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
-__all__ = ["keeping_sigterm", "one_thread_each", "prepare", "token_exists"]
+__all__ = ["one_thread_each", "prepare", "signals_wait", "token_exists"]
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -65,17 +66,38 @@ def one_thread_each() -> Iterator[None]:
 
 
 @contextmanager
-def keeping_sigterm() -> Iterator[None]:
-    """Ray takes SIGTERM for itself when it starts; a handler of ours gets it back."""
-    before = signal.getsignal(signal.SIGTERM)
-    ours = callable(before) and threading.current_thread() is threading.main_thread()
+def signals_wait() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until Ray has started; a second one does not wait.
+
+    Ray takes SIGTERM for itself, and an exception in the midst of its start can get lost. Where
+    nobody handles a signal, and outside the main thread, nothing is changed.
+    """
+    from ray._private import utils
+
+    both = (signal.SIGINT, signal.SIGTERM) if _in_main_thread() else ()
+    before = {number: signal.getsignal(number) for number in both}
+    before = {number: handler for number, handler in before.items() if callable(handler)}
+    came: list[int] = []
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if len(came) > 1:
+            before[signal.Signals(number)](number, frame)
+
+    theirs = utils.set_sigterm_handler
+    if signal.SIGTERM in before:
+        utils.set_sigterm_handler = lambda handler: None
+    for number in before:
+        signal.signal(number, wait)
     try:
         yield
-    except SystemExit:  # what Ray's handler does
-        if ours:
-            signal.signal(signal.SIGTERM, before)
-            signal.raise_signal(signal.SIGTERM)
-        raise
     finally:
-        if ours:
-            signal.signal(signal.SIGTERM, before)
+        utils.set_sigterm_handler = theirs
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
