@@ -26,6 +26,9 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the command's to handle
 }
+_OWN = {
+    "RAY_worker_niceness": "0",  # 15 by default: beside anything else, workers would starve
+}
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -35,7 +38,7 @@ def prepare(*, local: bool) -> None:
     A Ray of one's own gets a token nobody else knows, kept in this process's environment: other
     users of the machine cannot talk to it, and nothing is written to the home folder.
     """
-    for name, value in _QUIET.items():
+    for name, value in (_QUIET | (_OWN if local else {})).items():
         os.environ.setdefault(name, value)
     if local and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
