@@ -199,7 +199,9 @@ def make_learner(
         recipe=_recipe(command, experiment.sparse_recipe),
         teacher=teacher,
         run_dir=run,
-        config=command.ws,
+        config=dataclasses.replace(
+            command.ws, ws_location=command.ws.ws_location or experiment.location
+        ),
         agent=command.ddpg,
         arithmetic=_arithmetic(command),
         seed=command.run.seed,
@@ -212,17 +214,20 @@ def make_learner(
 def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
     """Train and prune as an LPOT file says; the command line's recipe flags go before it."""
     from experiments.lpot import build_lpot, recipe_of, run_lpot
+    from experiments.lpot_teacher import check_flags, teacher_loss
     from experiments.weights import load_weights
     from ws_learner.files import sha256_of
 
-    if command.run.learner == "full-prec":
-        raise UserError(f"--config {conf.path}: is a pruning config; leave --learner full-prec out")
+    check_flags(command, conf)
     experiment = build_lpot(command, conf)
     weights = command.run.dense_checkpoint or experiment.checkpoint
     if weights is None:
         say("no --dense_checkpoint: training starts from fresh weights")
     else:
         load_weights(experiment.model, weights)
+    arithmetic = _arithmetic(command)
+    distil = teacher_loss(command, experiment, conf, start=weights, arithmetic=arithmetic)
+    teacher = command.run.dst_checkpoint
     recipe = _recipe(command, recipe_of(conf, experiment.data))
     pruners = [dataclasses.asdict(pruner) for pruner in conf.pruners]
     identity = identity_of(
@@ -231,6 +236,7 @@ def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
         recipe,
         lpot=dataclasses.asdict(dataclasses.replace(conf, path=None)) | {"pruners": pruners},
         dense_checkpoint=sha256_of(weights) if weights is not None else None,
+        dst_checkpoint=sha256_of(teacher) if teacher is not None else None,
     )
     run = place(command, f"{experiment.name}-lpot", identity)
     with run.locked():
@@ -240,10 +246,11 @@ def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
                 experiment,
                 conf,
                 recipe=recipe,
-                arithmetic=_arithmetic(command),
+                arithmetic=arithmetic,
                 seed=command.run.seed,
                 run=run,
                 facts=_facts(command, experiment, words),
+                distil=distil,
             )
     _report(run)
 
