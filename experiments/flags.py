@@ -21,6 +21,7 @@ from ws_learner.config import POCKETFLOW, WeightSparseConfig
 from ws_learner.dialects.lpot import is_lpot, parse_lpot
 from ws_learner.dialects.lpot_conf import LpotConf
 from ws_learner.errors import UserError, suggest
+from ws_learner.nm_flags import NM_METHODS
 from ws_learner.sparsity.spelling import read_spelling
 
 __all__ = ["Command", "RunFlags", "parse"]
@@ -140,10 +141,15 @@ def _implied(words: Sequence[str], given: Mapping[str, Any]) -> list[str]:
         return given.get(flag) if value is None else value
 
     pattern, implied = asked("ws_pattern"), []
-    fixed = read_spelling(str(pattern)).fixed_ratio if pattern else None
+    if not pattern and asked("ws_method") in NM_METHODS:
+        pattern = "2:4"
+        implied += ["--ws_pattern", pattern]
+    spelling = read_spelling(str(pattern)) if pattern else None
+    by_itself = spelling is not None and spelling.sets_ratios
     locked = asked("ws_method") == "pattern_lock"
-    if (fixed is not None or locked) and not asked("ws_prune_ratio_prtl"):
+    if (by_itself or locked) and not asked("ws_prune_ratio_prtl"):
         implied += ["--ws_prune_ratio_prtl", "given"]
+    fixed = spelling.fixed_ratio if spelling is not None and not asked("ws_location") else None
     if fixed is not None and not locked and asked("ws_prune_ratio") is None:
         implied += ["--ws_prune_ratio", repr(fixed)]
     return implied

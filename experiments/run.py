@@ -19,6 +19,7 @@ from experiments.one_line import in_one_line
 from ws_learner.cluster.config import ClusterConfig
 from ws_learner.config import FROM_TABLE
 from ws_learner.errors import UserError
+from ws_learner.nm_flags import NM_METHODS
 from ws_learner.progress import say
 from ws_learner.run_dir import RunDir
 
@@ -103,6 +104,7 @@ def _full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
 
     experiment = build(command)
     recipe = _recipe(command, experiment.dense_recipe)
+    recipe.total_steps(len(experiment.data.train))  # a batch too large is refused at once
     identity = identity_of(command, experiment, recipe)
     run = place(command, f"{experiment.name}-dense", identity)
     with run.locked():
@@ -129,7 +131,10 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
         return experiment.checkpoint
     ws = command.ws
     by_table = ws.ws_prune_ratio_prtl in FROM_TABLE
-    if ws.ws_init == "scratch" and by_table and not ws.enbl_dst:
+    fresh = ws.ws_method in NM_METHODS
+    if (ws.ws_init == "scratch" or fresh) and by_table and not ws.enbl_dst:
+        if fresh:
+            say(f"{ws.ws_method} trains from fresh weights; --dense_checkpoint starts from others")
         return None
     say(f"{experiment.name} comes without dense weights: the dense network is trained first")
     flags = dataclasses.replace(
@@ -149,8 +154,11 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
 def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     from experiments.weights import load_weights
     from ws_learner.files import sha256_of
+    from ws_learner.sparsify import check_steps
 
     experiment = build(command)
+    recipe = _recipe(command, experiment.sparse_recipe)
+    check_steps(command.ws, recipe, examples=len(experiment.data.train))
     weights = dense_weights(command, experiment)
     if weights is not None:
         load_weights(experiment.model, weights)
@@ -165,13 +173,14 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
         name: sha256_of(path) if path is not None and path.is_file() else None
         for name, path in contents.items()
     }
-    recipe = _recipe(command, experiment.sparse_recipe)
     identity = identity_of(command, experiment, recipe, **digests)
     run = place(command, f"{experiment.name}-{command.ws.ws_method}", identity)
     with run.locked():
         run.claim(resolved_settings(command), identity)
         if not run.finished:
             facts = _facts(command, experiment, words)
+            if weights is None:
+                facts["dense_accuracy"] = None  # there is no dense network
             learner = make_learner(command, experiment, run=run.path, teacher=teacher, facts=facts)
             learner.fit()
     _report(run)

@@ -58,7 +58,7 @@ def train_on_ray(
         write_bytes(folder / "job.pkl", cloudpickle.dumps(job))
     ranks = min(config.ranks, batch_size)
     say(f"training on {ranks} rank{'s' if ranks > 1 else ''}")
-    quiet = ray.train.LoggingConfig(log_level="ERROR")  # on a busy machine it warns of itself
+    quiet = ray.train.LoggingConfig(log_level="CRITICAL")  # the ranks say what went wrong
     resources = {"CPU": 1.0} | ({"GPU": _whole(config)} if config.gpus_per_worker else {})
     trainer = Trainer(
         run_rank,
@@ -101,6 +101,13 @@ def _whole(config: ClusterConfig) -> float:
     return max(1.0, config.gpus_per_worker)
 
 
+def _count_start(record: Path) -> None:
+    starts = read_json(record) if record.exists() else 0
+    if starts:
+        say(f"a rank died: all go on from the last checkpoint (restart {starts} of {RESTARTS})")
+    write_json(record, starts + 1)
+
+
 def run_rank(settings: dict[str, Any]) -> None:
     """What Ray Train calls in each rank's process.
 
@@ -122,9 +129,14 @@ def run_rank(settings: dict[str, Any]) -> None:
         )
     address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
     say(f"rank {world.rank} of {world.size} on {address}")
+    if world.rank == 0:
+        _count_start(folder / "starts.json")
     job: Job = cloudpickle.loads((folder / "job.pkl").read_bytes())
     try:
         job(world)
     except UserError as error:
         write_json(folder / "refused.json", str(error))
+        raise
+    except Exception as error:
+        say(f"rank {world.rank} failed: {type(error).__name__}: {error}")
         raise

@@ -15,15 +15,27 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from ws_learner.sparsity.grouped import Grouped, Pool, from_rows, geometry, pool_last, to_rows
+from ws_learner.sparsity.any_nm import AnyNM
+from ws_learner.sparsity.grouped import Pool
 from ws_learner.sparsity.mask import keep_largest
-from ws_learner.sparsity.spelling import read_spelling
+from ws_learner.sparsity.nm import NM
+from ws_learner.sparsity.spelling import Spelling, read_spelling
 from ws_learner.sparsity.tiles import Block, Channel, Heads
-from ws_learner.sparsity.units import Classes, Side, merged
+from ws_learner.sparsity.units import Classes, Side
 
-__all__ = ["NM", "Block", "Channel", "Heads", "Pattern", "Pool", "Unstructured", "parse_pattern"]
+__all__ = [
+    "NM",
+    "AnyNM",
+    "Block",
+    "ByRole",
+    "Channel",
+    "Heads",
+    "Pattern",
+    "Pool",
+    "Unstructured",
+    "parse_pattern",
+]
 
 
 class Pattern(Protocol):
@@ -116,96 +128,25 @@ class Unstructured:
         return weight.detach().abs()
 
 
-@dataclass(frozen=True)
-class NM(Grouped):
-    """N of M consecutive inputs are kept, at each kernel tap (Mishra et al. 2021; here N is kept).
+_GROUPS = 1 << 17  # groups of M that are looked at together
 
-    A unit is one group of M inputs; pruning it prunes the M - N smallest scores of the group, and
-    groups that are not pruned stay dense. So a tensor has at most (M - N) / M zeros. In a group of
-    r < M inputs at the end of a row, r - N are pruned if that is above 0.
+
+@dataclass(frozen=True)
+class ByRole(Unstructured):
+    """A pattern for each role; `ws_learner.patterning` looks the roles up in a network.
+
+    Until then only `str` means anything.
 
     Attributes:
-        n: Weights kept, 0 < n < m.
-        m: Weights in a group.
+        parts: (role, pattern) pairs; weights of other roles stay dense.
+        spelled: The canonical spelling.
     """
 
-    n: int
-    m: int
-
-    def __post_init__(self) -> None:
-        if not 0 < self.n < self.m:
-            raise ValueError(f"{self.n}:{self.m} must keep more than none and fewer than all")
+    parts: tuple[tuple[str, Pattern], ...]
+    spelled: str
 
     def __str__(self) -> str:
-        return f"{self.n}:{self.m}"
-
-    def divides(self, shape: tuple[int, ...]) -> bool:
-        """See `Pattern`: whether M divides the inputs."""
-        return geometry(shape)[2] % self.m == 0
-
-    def classes(self, shape: tuple[int, ...]) -> Classes:
-        """See `Pattern`."""
-        outputs, taps, inputs = geometry(shape)
-        whole, rest = divmod(inputs, self.m)
-        places = outputs * taps
-        return merged([(self.m - self.n, whole * places), (max(rest - self.n, 0), places)])
-
-    def sizes(self, shape: tuple[int, ...]) -> Tensor:
-        """See `Pattern`."""
-        outputs, taps, inputs = geometry(shape)
-        row = torch.full((-(-inputs // self.m),), self.m - self.n, dtype=torch.int64)
-        if inputs % self.m:
-            row[-1] = max(inputs % self.m - self.n, 0)
-        return row.repeat(outputs * taps)
-
-    def pooled(self, score: Tensor, pool: Pool = "mean") -> Tensor:
-        """See `Pattern`."""
-        groups = self._groups(score, padding=-math.inf)
-        gone = self._smallest(groups) & (groups != -math.inf)  # padding is always among them
-        return pool_last(groups, gone, pool)
-
-    def expand(self, keep: Tensor, score: Tensor) -> Tensor:
-        """See `Pattern`."""
-        groups = self._groups(score, padding=-math.inf)
-        kept = keep[:, None] | ~self._smallest(groups)
-        return self._back(kept, tuple(score.shape))
-
-    def norms(self, weight: Tensor) -> Tensor:
-        """See `Pattern`: of whole groups of M."""
-        groups = self._groups(weight, padding=0.0)
-        return self.spread(torch.linalg.vector_norm(groups, dim=1), tuple(weight.shape))
-
-    def spread(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """See `Pattern`: at all M places."""
-        return self._back(units[:, None].expand(-1, self.m), shape)
-
-    def _groups(self, values: Tensor, *, padding: float) -> Tensor:
-        """The values as (U, M), inputs innermost."""
-        outputs, taps, inputs = geometry(tuple(values.shape))
-        rows = to_rows(values.detach()).reshape(outputs * taps, inputs)
-        if lacking := -inputs % self.m:
-            rows = functional.pad(rows, (0, lacking), value=padding)
-        return rows.reshape(-1, self.m)
-
-    def _back(self, groups: Tensor, shape: tuple[int, ...]) -> Tensor:
-        outputs, taps, inputs = geometry(shape)
-        rows = groups.reshape(outputs * taps, -1)[:, :inputs]
-        return from_rows(rows.reshape(outputs, taps * inputs), shape)
-
-    def _smallest(self, groups: Tensor) -> Tensor:
-        """True for the M - N smallest of each group; of equal ones the first go first."""
-        gone = self.m - self.n
-        if self.m > 8:
-            order = torch.argsort(groups, dim=1, stable=True)[:, :gone]
-            return torch.zeros_like(groups, dtype=torch.bool).scatter_(1, order, True)
-        columns = groups.T.contiguous()  # counting who comes before is faster than sorting
-        before = torch.zeros(columns.shape, dtype=torch.int8, device=groups.device)
-        for late in range(1, self.m):
-            for early in range(late):
-                first = columns[early] <= columns[late]
-                before[late] += first
-                before[early] += ~first
-        return (before < gone).T
+        return self.spelled
 
 
 def parse_pattern(text: str) -> Pattern:
@@ -218,11 +159,19 @@ def parse_pattern(text: str) -> Pattern:
     Raises:
         UserError: It is no pattern.
     """
-    spelling = read_spelling(text)
+    return _made(read_spelling(text))
+
+
+def _made(spelling: Spelling) -> Pattern:
     if spelling.kind == "block":
         return Block(spelling.first, spelling.second)
     if spelling.kind == "n:m":
-        return NM(spelling.first, spelling.second)
+        return NM(spelling.first, spelling.second, columns=spelling.columns)
+    if spelling.kind == "any:m":
+        return AnyNM(spelling.second, columns=spelling.columns)
+    if spelling.kind == "roles":
+        parts = ((role, _made(part)) for roles, part in spelling.parts for role in roles)
+        return ByRole(tuple(parts), str(spelling))
     if spelling.kind == "channelx1":
         return Channel("inputs")
     if spelling.kind == "1xchannel":
