@@ -6,6 +6,7 @@ from ws_learner.methods.gradient_sensitivity import GradientSensitivityConfig
 from ws_learner.methods.gradual import GradualConfig
 from ws_learner.methods.group_lasso import GroupLassoConfig
 from ws_learner.methods.method import MethodConfig
+from ws_learner.methods.movement import MovementConfig
 from ws_learner.methods.pattern_lock import PatternLockConfig
 
 __all__ = ["METHODS"]
@@ -15,5 +16,6 @@ METHODS: dict[str, type[MethodConfig]] = {
     "group_lasso": GroupLassoConfig,
     "pattern_lock": PatternLockConfig,
     "gradient_sensitivity": GradientSensitivityConfig,
+    "movement": MovementConfig,
 }
 """Name -> frozen dataclass of the method's settings. A new method adds one line."""
