@@ -226,7 +226,9 @@ def make_learner(
         recipe=_recipe(command, experiment.sparse_recipe),
         teacher=teacher,
         run_dir=run,
-        config=command.ws,
+        config=dataclasses.replace(
+            command.ws, ws_location=command.ws.ws_location or experiment.location
+        ),
         agent=command.ddpg,
         arithmetic=_arithmetic(command),
         seed=command.run.seed,
