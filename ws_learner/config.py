@@ -41,7 +41,7 @@ FROM_TABLE: tuple[Protocol, ...] = ("uniform", "heurist", "erk", "given")
 RewardType = Literal["single-obj", "multi-obj"]
 Init = Literal["dense", "rollout", "scratch"]
 Role = Literal["ff", "attention", "q", "k", "v", "o", "conv", "head"]
-Method = Literal["gradual", "group_lasso", "pattern_lock", "gradient_sensitivity"]
+Method = Literal["gradual", "group_lasso", "pattern_lock", "gradient_sensitivity", "movement"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,8 @@ class WeightSparseConfig:
     ws_method: Method = "gradual"
     """gradual: sparsity rises along the schedule. group_lasso: the same, and a force drives whole
     units of the pattern to zero. pattern_lock: keep the zeros of the dense_checkpoint.
-    gradient_sensitivity: what matters least to the loss goes. See docs/patterns.md."""
+    gradient_sensitivity: what matters least to the loss goes. See docs/patterns.md.
+    movement: what moves towards zero in fine-tuning goes. See docs/movement.md."""
     ws_pattern: str = "unstructured"
     """What is pruned together: unstructured, OxI (4x1: 4 outputs, 1 input), N:M (2:4: 2 of 4
     inputs kept; sets its own ratio), 1xchannel, channelx1, mha (attention heads)."""
@@ -140,6 +141,10 @@ class WeightSparseConfig:
 
     group_lasso_alpha: float = 0.006
     """Strength of group_lasso."""
+    movement_score_lr: float = 1e-2
+    """Learning rate of movement's scores, in an optimizer group of their own."""
+    movement_structured: bool = False
+    """movement removes whole attention heads and feed-forward neurons, and crops the network."""
 
     ws_schedule: Literal[
         "polynomial", "linear", "cube", "cos", "exp", "oneshot", "epoch-linear", "epoch-linear-old"
@@ -204,11 +209,14 @@ class WeightSparseConfig:
                 f"--ws_prune_ratio {self.ws_prune_ratio}: the pattern {self.ws_pattern} makes "
                 f"{fixed:g} of every layer zero; leave the ratio out, or name a protocol"
             )
-        if self.ws_method == "gradient_sensitivity" and self.ws_criterion != "magnitude":
+        own = self.ws_method in ("gradient_sensitivity", "movement")
+        if own and self.ws_criterion != "magnitude":
             raise UserError(
-                f"--ws_criterion {self.ws_criterion}: gradient_sensitivity has a criterion of its "
+                f"--ws_criterion {self.ws_criterion}: {self.ws_method} has a criterion of its "
                 "own; leave the flag out"
             )
+        if self.movement_structured and self.ws_method != "movement":
+            raise UserError("--movement_structured: needs --ws_method movement")
 
     def _check_shares(self) -> None:
         for name in (
@@ -242,7 +250,10 @@ class WeightSparseConfig:
             value = getattr(self, name)
             if value < bound:
                 raise UserError(f"--{name} {value}: must be at least {bound}")
-        for name in ("ws_lrn_rate_rg", "ws_lrn_rate_ft", "tempr_dst", "ws_update_frequency"):
+        for name in (
+            *("ws_lrn_rate_rg", "ws_lrn_rate_ft", "tempr_dst", "ws_update_frequency"),
+            "movement_score_lr",
+        ):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise UserError(f"--{name} {value}: must be a number above 0")

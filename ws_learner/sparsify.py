@@ -18,6 +18,7 @@ from ws_learner.methods.gradient_sensitivity import GradientSensitivityConfig
 from ws_learner.methods.gradual import GradualConfig
 from ws_learner.methods.group_lasso import GroupLassoConfig
 from ws_learner.methods.method import MethodConfig
+from ws_learner.methods.movement import MovementConfig
 from ws_learner.methods.pattern_lock import PatternLockConfig
 from ws_learner.sparsifier import Sparsifier
 from ws_learner.sparsity.pattern import parse_pattern
@@ -71,6 +72,8 @@ def method_config(config: WeightSparseConfig, *, steps_per_epoch: int) -> Method
         return GroupLassoConfig(**own, alpha=config.group_lasso_alpha)
     if config.ws_method == "gradient_sensitivity":
         return GradientSensitivityConfig(**own)
+    if config.ws_method == "movement":
+        return MovementConfig(**own, score_lr=config.movement_score_lr)
     return settings
 
 

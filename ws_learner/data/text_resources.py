@@ -6,7 +6,7 @@ import io
 import tarfile
 from pathlib import Path
 
-from ws_learner.data.download import SourceError, check_digest, download
+from ws_learner.data.download import SourceError, download
 from ws_learner.data.resource import Resource, from_url
 from ws_learner.data.wheel import files_of_package
 

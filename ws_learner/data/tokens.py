@@ -67,9 +67,7 @@ def bucketed(
 class TokenSplit:
     """A `Split` over sentences in memory; inputs are int64 (B, T), T the longest of the batch."""
 
-    def __init__(
-        self, sentences: Sequence[Sequence[int]], labels: npt.NDArray[np.integer]
-    ) -> None:
+    def __init__(self, sentences: Sequence[Sequence[int]], labels: npt.NDArray[np.integer]) -> None:
         """Hold the sentences.
 
         Args:
