@@ -64,7 +64,8 @@ class WeightSparseConfig:
     movement: what moves towards zero in fine-tuning goes. See docs/movement.md."""
     ws_pattern: str = "unstructured"
     """What is pruned together: unstructured, OxI (4x1: 4 outputs, 1 input), N:M (2:4: 2 of 4
-    inputs kept; sets its own ratio), 1xchannel, channelx1, mha (attention heads)."""
+    inputs kept; sets its own ratio), 1xchannel, channelx1, mha (attention heads), units (heads
+    and feed-forward neurons)."""
     ws_criterion: Literal["magnitude", "gradient", "snip", "snip_momentum"] = "magnitude"
     """What makes a weight's score in sparse training; roll-outs go by magnitude."""
     ws_criterion_pool: Literal["mean", "sum", "max"] = "mean"
@@ -143,8 +144,6 @@ class WeightSparseConfig:
     """Strength of group_lasso."""
     movement_score_lr: float = 1e-2
     """Learning rate of movement's scores, in an optimizer group of their own."""
-    movement_structured: bool = False
-    """movement removes whole attention heads and feed-forward neurons, and crops the network."""
 
     ws_schedule: Literal[
         "polynomial", "linear", "cube", "cos", "exp", "oneshot", "epoch-linear", "epoch-linear-old"
@@ -215,8 +214,6 @@ class WeightSparseConfig:
                 f"--ws_criterion {self.ws_criterion}: {self.ws_method} has a criterion of its "
                 "own; leave the flag out"
             )
-        if self.movement_structured and self.ws_method != "movement":
-            raise UserError("--movement_structured: needs --ws_method movement")
 
     def _check_shares(self) -> None:
         for name in (

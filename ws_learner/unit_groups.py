@@ -8,9 +8,17 @@ from torch import nn
 
 from ws_learner.attention import find_attention
 from ws_learner.errors import UserError
+from ws_learner.sparsity.pattern import Channel, Heads, Pattern
 from ws_learner.sparsity.structured import Member, UnitGroup
 
-__all__ = ["Member", "UnitGroup", "check_groups", "find_groups", "pattern_conflict"]
+__all__ = [
+    "Member",
+    "UnitGroup",
+    "check_groups",
+    "find_groups",
+    "pattern_conflict",
+    "unit_patterns",
+]
 
 _PAIRS = (
     ("intermediate.dense", "output.dense"),  # BERT, RoBERTa, ELECTRA
@@ -107,6 +115,32 @@ def check_groups(
             "named alike); give the groups yourself, or set enable_structured_masking to false"
         )
     return tuple(chosen)
+
+
+def unit_patterns(
+    model: nn.Module, layers: Iterable[str]
+) -> tuple[dict[str, Pattern], tuple[tuple[str, ...], ...]]:
+    """Pattern of each layer under `units`, and which layers lose the same units.
+
+    Raises:
+        UserError: A layer has no units, or not all that share its units are among the layers.
+    """
+    layers = tuple(layers)
+    groups = check_groups(model, find_groups(model), layers)
+    found: dict[str, Pattern] = {}
+    for group in groups:
+        for member in group.members:
+            if member.weight in found:
+                raise UserError(f"--ws_pattern units: {member.weight} is in two groups of units")
+            heads = Heads(group.units, member.axis, parts=member.parts)
+            found[member.weight] = heads if group.kind == "heads" else Channel(member.axis)
+    if strangers := [name for name in layers if name not in found]:
+        raise UserError(
+            f"--ws_pattern units: {strangers[0]} has neither heads nor neurons that could be "
+            "found; leave it out with --ws_exclude"
+        )
+    shared = tuple(tuple(member.weight for member in group.members) for group in groups)
+    return {name: found[name] for name in layers}, shared
 
 
 def pattern_conflict(group: UnitGroup, axes: Mapping[str, int]) -> str:

@@ -20,10 +20,20 @@ from torch.nn import functional
 from ws_learner.sparsity.grouped import Grouped, Pool, from_rows, geometry, pool_last, to_rows
 from ws_learner.sparsity.mask import keep_largest
 from ws_learner.sparsity.spelling import read_spelling
-from ws_learner.sparsity.tiles import Block, Channel, Heads
+from ws_learner.sparsity.tiles import Block, Channel, Heads, Units
 from ws_learner.sparsity.units import Classes, Side, merged
 
-__all__ = ["NM", "Block", "Channel", "Heads", "Pattern", "Pool", "Unstructured", "parse_pattern"]
+__all__ = [
+    "NM",
+    "Block",
+    "Channel",
+    "Heads",
+    "Pattern",
+    "Pool",
+    "Units",
+    "Unstructured",
+    "parse_pattern",
+]
 
 
 class Pattern(Protocol):
@@ -227,4 +237,6 @@ def parse_pattern(text: str) -> Pattern:
         return Channel("inputs")
     if spelling.kind == "1xchannel":
         return Channel("outputs")
+    if spelling.kind == "units":
+        return Units()
     return Heads() if spelling.kind == "mha" else Unstructured()

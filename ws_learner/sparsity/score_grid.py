@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ws_learner.errors import UserError
-from ws_learner.sparsity.pattern import Block, Channel, Pattern, Unstructured
+from ws_learner.sparsity.pattern import Block, Channel, Heads, Pattern, Unstructured
 
 __all__ = ["ScoreGrid", "grid_of"]
 
@@ -93,8 +93,8 @@ def grid_of(pattern: Pattern, shape: tuple[int, ...]) -> ScoreGrid:
     """The grid that a pattern makes of a weight.
 
     Raises:
-        UserError: The pattern is none of unstructured, OxI, 1xchannel and channelx1, or a block
-            does not divide the shape.
+        UserError: The pattern is N:M or one for convolutions, or a block does not divide the
+            shape.
     """
     if isinstance(pattern, Unstructured):
         return ScoreGrid(shape=shape)
@@ -103,7 +103,11 @@ def grid_of(pattern: Pattern, shape: tuple[int, ...]) -> ScoreGrid:
     if isinstance(pattern, Channel) and len(shape) == 2:
         rows, columns = (1, shape[1]) if pattern.axis == "outputs" else (shape[0], 1)
         return ScoreGrid(shape=shape, rows=rows, columns=columns)
+    if isinstance(pattern, Heads) and pattern.heads and len(shape) == 2:
+        along = shape[pattern.axis == "inputs"] // pattern.heads // pattern.parts
+        rows, columns = (along, shape[1]) if pattern.axis == "outputs" else (shape[0], along)
+        return ScoreGrid(shape=shape, rows=rows, columns=columns)
     raise UserError(
         f"--ws_pattern {pattern}: movement has scores for unstructured, blocks such as 32x32, "
-        f"1xchannel and channelx1 of matrices, not for this one on a shape {shape}"
+        f"1xchannel, channelx1, mha and units of matrices, not for this one on a shape {shape}"
     )

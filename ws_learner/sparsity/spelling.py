@@ -10,12 +10,12 @@ from ws_learner.errors import UserError
 
 __all__ = ["Spelling", "read_spelling"]
 
-Kind = Literal["unstructured", "block", "n:m", "channelx1", "1xchannel", "mha"]
+Kind = Literal["unstructured", "block", "n:m", "channelx1", "1xchannel", "mha", "units"]
 
-_WORDS: tuple[Kind, ...] = ("unstructured", "channelx1", "1xchannel", "mha")
+_WORDS: tuple[Kind, ...] = ("unstructured", "channelx1", "1xchannel", "mha", "units")
 _ALLOWED = (
     "allowed are unstructured, OxI blocks of outputs x inputs such as 4x1, N:M with N of M inputs "
-    "kept such as 2:4, channelx1, 1xchannel and mha"
+    "kept such as 2:4, channelx1, 1xchannel, mha and units"
 )
 
 
