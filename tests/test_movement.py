@@ -174,7 +174,7 @@ def test_scores_learn_before_the_warm_up_and_masks_do_not_act() -> None:
     for name, weight in twin.named_parameters():
         assert torch.equal(model.get_parameter(name), weight)
     assert all(v.any() for k, v in sparsifier.state_dict().items() if k.startswith("score."))
-    assert sparsifier.readings() == {"movement/threshold": -math.inf, "movement/factor": 0.0}
+    assert sparsifier.readings() == {"prune/threshold": -math.inf, "prune/factor": 0.0}
 
 
 def test_after_the_warm_up_everything_is_frozen_momentum_too() -> None:
@@ -265,12 +265,12 @@ def test_the_warm_up_includes_its_first_step_and_excludes_its_last() -> None:
     for step in range(20):
         seen.append(sparsifier.readings())  # as the forward pass of this step has it
         train(model, optimizer, sparsifier, range(step, step + 1))
-    finite = [step for step, row in enumerate(seen) if math.isfinite(row["movement/threshold"])]
+    finite = [step for step, row in enumerate(seen) if math.isfinite(row["prune/threshold"])]
     assert finite[0] == int(1.5 * STEPS)
-    assert seen[finite[0]]["movement/factor"] == 0
-    last = [step for step, row in enumerate(seen) if row["movement/factor"] == 0.5]
+    assert seen[finite[0]]["prune/factor"] == 0
+    last = [step for step, row in enumerate(seen) if row["prune/factor"] == 0.5]
     assert last[0] == int(2.5 * STEPS)
-    assert all(seen[step]["movement/threshold"] == 0 for step in last)
+    assert all(seen[step]["prune/threshold"] == 0 for step in last)
 
 
 def test_a_step_that_begins_the_training_masks_nothing_untried() -> None:

@@ -40,6 +40,7 @@ class _Prune(Callback):
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
         """Tell the log how sparse the network is now."""
         self._metrics.ratio = self._sparsifier.planned_ratio()
+        self._metrics.more = self._sparsifier.readings()
 
     def on_end(self, trainer: Trainer) -> None:
         """All ranks pruned the same weights, to the last one."""

@@ -114,7 +114,7 @@ class ThresholdMovement:
 
     def readings(self) -> dict[str, float]:
         """What a curve is drawn of, by name."""
-        return {"movement/threshold": self.threshold, "movement/factor": self.factor}
+        return {"prune/threshold": self.threshold, "prune/factor": self.factor}
 
     def planned_zeros(self, step: int) -> dict[str, int]:
         """See `Method`: nothing is planned; the zeros that the masks make now."""
