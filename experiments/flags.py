@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from agents.ddpg_config import DDPGConfig
 from experiments.find import experiment_names, find_experiment
@@ -20,8 +20,12 @@ from ws_learner.cluster.config import ClusterConfig
 from ws_learner.config import POCKETFLOW, WeightSparseConfig
 from ws_learner.dialects.lpot import is_lpot, parse_lpot
 from ws_learner.dialects.lpot_conf import LpotConf
+from ws_learner.dialects.nncf import is_nncf, parse_nncf
 from ws_learner.errors import UserError, suggest
 from ws_learner.sparsity.spelling import read_spelling
+
+if TYPE_CHECKING:
+    from ws_learner.dialects.nncf_conf import NncfConf
 
 __all__ = ["Command", "RunFlags", "parse"]
 
@@ -41,7 +45,8 @@ class RunFlags:
     current folder."""
     config: Path | None = None
     """YAML file with any of these settings, such as another run's config.yaml; or a pruning
-    config of LPOT / Neural Compressor 1.x (docs/neural_compressor.md)."""
+    config of LPOT / Neural Compressor 1.x (docs/neural_compressor.md); or NNCF's JSON with
+    movement_sparsity (docs/movement.md)."""
     preset: Literal["ours", "pocketflow"] = "ours"
     """pocketflow: PocketFlow's own default settings."""
     dense_checkpoint: Path | None = None
@@ -76,6 +81,7 @@ class Command:
         ddpg: Settings of the agent.
         options: The experiment's own `Options`.
         lpot: What an LPOT file says, if `--config` names one.
+        nncf: What an NNCF file says, if `--config` names one.
         cluster: Ray workers, if it runs on Ray; no setting, for the result is the same.
         runs: Folder of the run directories.
     """
@@ -87,6 +93,7 @@ class Command:
     ddpg: DDPGConfig
     options: Any
     lpot: LpotConf | None = None
+    nncf: NncfConf | None = None
     cluster: ClusterConfig | None = None
     runs: Path = Path("runs")
 
@@ -117,7 +124,8 @@ def parse(argv: Sequence[str]) -> Command:
     named = words.pop(0) if words and not words[0].startswith("-") else None
     config = _value_of(words, "config")
     lpot = _read_lpot(config)
-    given = _read_config(config) if lpot is None else {}
+    nncf = _read_nncf(config)
+    given = _read_config(config) if lpot is None and nncf is None else {}
     name = named or given.pop("experiment", DEFAULT_EXPERIMENT)
     given.pop("experiment", None)
     module = find_experiment(name)
@@ -128,7 +136,7 @@ def parse(argv: Sequence[str]) -> Command:
     words += _implied(words, given)
     run, ws, ddpg, options = _parse_flags(module, words, given)
     parts: dict[str, Any] = {"run": run, "ws": ws, "ddpg": ddpg, "options": options}
-    return Command(experiment=module, name=name, lpot=lpot, **parts)
+    return Command(experiment=module, name=name, lpot=lpot, nncf=nncf, **parts)
 
 
 def _implied(words: Sequence[str], given: Mapping[str, Any]) -> list[str]:
@@ -165,6 +173,15 @@ def _read_lpot(path: str | None) -> LpotConf | None:
     except (OSError, UnicodeDecodeError):
         return None  # complained about where our own files are read
     return parse_lpot(content, path=Path(path)) if path and is_lpot(content) else None
+
+
+def _read_nncf(path: str | None) -> NncfConf | None:
+    """What the file says, if it is NNCF's rather than ours."""
+    try:
+        content = Path(path).read_text(encoding="utf-8") if path else ""
+    except (OSError, UnicodeDecodeError):
+        return None  # complained about where our own files are read
+    return parse_nncf(content, path=Path(path)) if path and is_nncf(content) else None
 
 
 def _read_config(path: str | None) -> dict[str, Any]:

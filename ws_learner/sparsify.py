@@ -24,10 +24,10 @@ from ws_learner.sparsifier import Sparsifier
 from ws_learner.sparsity.pattern import parse_pattern
 from ws_learner.training import Callback, Criterion, Trainer
 
-__all__ = ["make_criterion", "reinitialised", "sparsify"]
+__all__ = ["Prune", "make_criterion", "reinitialised", "sparsify"]
 
 
-class _Prune(Callback):
+class Prune(Callback):
     """Attaches a sparsifier to the run and reports the sparsity it reaches."""
 
     def __init__(self, sparsifier: Sparsifier, metrics: Metrics) -> None:
@@ -129,7 +129,7 @@ def sparsify(
     metrics = fit.metrics()
     seconds = fit.run(
         model,
-        before=[_Prune(sparsifier, metrics)],
+        before=[Prune(sparsifier, metrics)],
         also={"sparsifier": sparsifier},
         metrics=metrics,
     )
