@@ -64,7 +64,8 @@ class RunFlags:
     seed: int = 0
     """Fixes everything random."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of training; auto chooses by the processor's features."""
+    """Arithmetic of training; auto chooses by the processor's features, and what it chose is part
+    of the run's settings and name."""
     workers: int | None = None
     """Processes that score roll-outs; by default one per core. The result does not depend on it."""
 
@@ -120,7 +121,7 @@ def parse(argv: Sequence[str]) -> Command:
         UserError: Anything that cannot be understood, in one line.
         SystemExit: After `-h`.
     """
-    words = list(argv)
+    words = _apart(argv, "ws_location")
     named = words.pop(0) if words and not words[0].startswith("-") else None
     config = _value_of(words, "config")
     lpot = _read_lpot(config)
@@ -137,6 +138,20 @@ def parse(argv: Sequence[str]) -> Command:
     run, ws, ddpg, options = _parse_flags(module, words, given)
     parts: dict[str, Any] = {"run": run, "ws": ws, "ddpg": ddpg, "options": options}
     return Command(experiment=module, name=name, lpot=lpot, nncf=nncf, **parts)
+
+
+def _apart(words: Sequence[str], flag: str) -> list[str]:
+    """The words with the flag's values, joined by commas, as words of their own."""
+    result: list[str] = []
+    for word in words:
+        name, found, values = word.partition("=")
+        if found and name == f"--{flag}":
+            result += [name, *values.split(",")]
+        elif result and result[-1] == f"--{flag}" and not word.startswith("-"):
+            result += [value for value in word.split(",") if value]
+        else:
+            result.append(word)
+    return result
 
 
 def _implied(words: Sequence[str], given: Mapping[str, Any]) -> list[str]:

@@ -15,8 +15,9 @@ _QUERIES = ("query", "q_proj", "q_lin", "to_q", "wq", "q")
 _KEYS = ("key", "k_proj", "k_lin", "to_k", "wk", "k")
 _VALUES = ("value", "v_proj", "v_lin", "to_v", "wv", "v")
 _FUSED = ("qkv", "qkv_proj", "in_proj", "c_attn")
-_OUTPUTS = ("out_proj", "o_proj", "out_lin", "to_out", "to_out.0", "wo", "o", "proj", "dense")
-_AROUND = ("output.dense", *_OUTPUTS)
+_BESIDE = ("out_proj", "o_proj", "out_lin", "to_out", "to_out.0", "wo", "o", "proj", "dense")
+_OUTPUTS = (*_BESIDE, "output")
+_AROUND = ("output.dense", *_BESIDE)
 _COUNTS = ("num_attention_heads", "num_heads", "n_heads", "nhead", "heads", "n_head")
 
 

@@ -18,7 +18,7 @@ __all__ = ["SentenceClassifier", "minilm"]
 _SEP = 102  # ends a sentence, in BERT's own vocabulary
 
 
-class SentenceClassifier(BertForSequenceClassification):  # type: ignore[misc]
+class SentenceClassifier(BertForSequenceClassification):  # type: ignore[no-untyped-call]
     """`BertForSequenceClassification`, its keys and all, called with padded word pieces alone."""
 
     def forward(self, input_ids: Tensor) -> Tensor:
@@ -43,8 +43,8 @@ def minilm(*, labels: int) -> nn.Module:
         num_hidden_layers=6,
         num_attention_heads=12,
         intermediate_size=1536,
-        num_labels=labels,
     )
+    config.num_labels = labels
     network = SentenceClassifier(config)
     pretrained = load(content(MINILM))
     named = {

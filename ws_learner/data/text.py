@@ -48,7 +48,7 @@ def load_trec(data_dir: Path | None = None, *, split_seed: int = 0) -> DataSplit
 
 
 def load_polarity(data_dir: Path | None = None, *, split_seed: int = 0) -> DataSplits:
-    """Movie-review sentences, positive or not: 7,166 train, 600 search, 800 select, 2,000 test.
+    """Movie-review sentences, positive or not: 7,266 train, 500 search, 800 select, 2,000 test.
 
     The sentences of Pang & Lee 2004 that SST-2 is built on, as rated by Hutto & Gilbert 2014;
     without the 37 whose mean rating is 0 and without two repeated ones.
@@ -66,7 +66,7 @@ def load_polarity(data_dir: Path | None = None, *, split_seed: int = 0) -> DataS
         rated.setdefault(text.strip(), float(rating))
     kept = {text: rating for text, rating in rated.items() if rating}
     labels = [int(rating > 0) for rating in kept.values()]
-    sizes = {"test": 2_000, "select": 800, "search": 600}
+    sizes = {"test": 2_000, "select": 800, "search": 500}
     source = ("polarity", POLARITY.digest, split_seed)
     return _splits(list(kept), labels, source=source, sizes=sizes, data_dir=data_dir)
 
@@ -85,7 +85,7 @@ def word_pieces(
         UserError: The library for it is not there, or the word pieces cannot be had.
     """
     try:
-        from tokenizers.implementations import BertWordPieceTokenizer
+        from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
     except ImportError as error:
         raise UserError(
             "text needs the package tokenizers: pip install 'weight-sparse-learner[text]'"

@@ -12,7 +12,7 @@ from torch import Tensor
 from ws_learner.data.arrays import generator_for, reading_order
 from ws_learner.data.splits import Batch
 
-__all__ = ["PAD", "TokenSplit", "bucketed", "stacked", "words_in"]
+__all__ = ["PAD", "TokenSplit", "bucketed", "by_length", "stacked", "words_in"]
 
 PAD = 0
 """What stands behind the end of a shorter sentence of a batch; BERT's own choice."""
@@ -36,6 +36,17 @@ def stacked(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat(
         [torch.nn.functional.pad(part, (0, longest - part.shape[1]), value=PAD) for part in parts]
     )
+
+
+def by_length(batches: Sequence[Batch]) -> list[Batch]:
+    """The same examples in as many batches, sentences sorted so that there is little padding."""
+    if not batches or words_in(batches[0][0]) is None:
+        return list(batches)
+    inputs = stacked([part for part, _ in batches])
+    targets = torch.cat([part for _, part in batches])
+    lengths = (inputs != PAD).sum(1)
+    parts = lengths.argsort(stable=True).chunk(len(batches))
+    return [(inputs[part, : int(lengths[part].max())], targets[part]) for part in parts]
 
 
 def bucketed(
