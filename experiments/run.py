@@ -271,16 +271,16 @@ def _nncf(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
     if weights is not None:
         load_weights(experiment.model, weights)
     recipe = _recipe(command, experiment.sparse_recipe)
-    identity = _identity(
+    identity = identity_of(
         command,
         experiment,
         recipe,
         nncf=conf.model_dump(mode="json"),
         dense_checkpoint=sha256_of(weights) if weights is not None else None,
     )
-    run = _place(command, f"{experiment.name}-nncf-{identity_hash(identity)}")
+    run = place(command, f"{experiment.name}-nncf", identity)
     with run.locked():
-        run.claim(command.settings(), identity)
+        run.claim(resolved_settings(command), identity)
         if not run.finished:
             run_nncf(
                 experiment,

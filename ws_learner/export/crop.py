@@ -156,7 +156,7 @@ def _slice(model: nn.Module, member: Member, flags: Tensor) -> None:
         layer.in_features = len(stay)
 
 
-def _parameter(old: nn.Parameter, axis: int, stay: Tensor) -> nn.Parameter:
+def _parameter(old: Tensor, axis: int, stay: Tensor) -> nn.Parameter:
     new = old.detach().index_select(axis, stay).contiguous()
     return nn.Parameter(new, requires_grad=old.requires_grad)
 

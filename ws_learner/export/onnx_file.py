@@ -129,7 +129,7 @@ def export_int8(quantizer: FakeQuantizer, example: Example, path: Path) -> None:
         }
         for key, value in constants[name].items():
             layer.register_buffer(f"int8_{key}", value.cpu(), persistent=False)
-        layer.forward = _QuantisedLinear(layer)  # type: ignore[method-assign]
+        layer.forward = _QuantisedLinear(layer)  # type: ignore[assignment,method-assign]
     try:
         export_onnx(quantizer.model, example, path)
     finally:
@@ -157,8 +157,9 @@ class _QuantisedLinear:
 
 def _onnx(name: str, values: Tensor, scale: Tensor, zero: Tensor, **attributes: int) -> Tensor:
     kind = zero.dtype if name == "QuantizeLinear" else torch.float32
+    attrs: dict[str, Any] = dict(attributes)
     made: Tensor = torch.onnx.ops.symbolic(
-        name, (values, scale, zero), attrs=attributes, dtype=kind, shape=values.shape, version=18
+        name, (values, scale, zero), attrs=attrs, dtype=kind, shape=values.shape, version=18
     )
     return made
 
