@@ -65,9 +65,7 @@ def training_step(kind: str, *, batch: int, bf16: bool) -> Callable[[], None]:
     return step
 
 
-def _settings(
-    kind: str, names: list[str], block: Any, channel: Any
-) -> tuple[Any, dict[str, Any]]:
+def _settings(kind: str, names: list[str], block: Any, channel: Any) -> tuple[Any, dict[str, Any]]:
     """Settings of the method, and what it is asked for."""
     from ws_learner.methods.movement import MovementConfig
     from ws_learner.methods.threshold_movement import ThresholdMovementConfig
