@@ -266,6 +266,8 @@ def _nncf(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
 
     if command.run.learner == "full-prec":
         raise UserError(f"--config {conf.path}: is a pruning config; leave --learner full-prec out")
+    if command.cluster is not None:
+        raise UserError(f"--config {conf.path}: runs in one process; use ./run_local.sh")
     experiment = build(command)
     weights = dense_weights(command, experiment)
     if weights is not None:

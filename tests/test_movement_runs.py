@@ -16,6 +16,7 @@ from tests.support.nncf import movement, text
 from ws_learner.export.cropped_files import load_cropped
 from ws_learner.export.onnx_file import run_onnx
 from ws_learner.report.artefact import load_state
+from ws_learner.training import Trainer
 
 EXPERIMENT = str(Path(tiny_vit_experiment.__file__))
 
@@ -104,6 +105,38 @@ def test_nncfs_file_runs_quantised(dense: Path, tmp_path: Path) -> None:
     (logits,) = run_onnx(tmp_path / "run" / summary["int8"], [images])
     accuracy = float((logits.argmax(1) == labels).float().mean())
     assert accuracy == pytest.approx(summary["quantized_accuracy"], abs=0.02)
+
+
+SLOW = [pytest.param(stop, marks=pytest.mark.slow) for stop in (5, 27)]
+
+
+@pytest.mark.parametrize("stop", [13, *SLOW])
+@pytest.mark.parametrize("way", ["file", "flags"])
+def test_a_run_that_is_stopped_goes_on_as_if_it_never_was(
+    dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, stop: int
+) -> None:
+    flags = ["--config", config(tmp_path, enable_structured_masking=True)]
+    if way == "flags":
+        flags = ["--ws_method", "movement", "--ws_include", "blocks.*", "--ws_prune_ratio", "0.6"]
+        flags += ["--ws_prune_ratio_prtl", "uniform", "--ws_mask_update_step", "2"]
+    run(dense, tmp_path / "whole", *flags)
+    monkeypatch.setenv("WS_CHECKPOINT_SECONDS", "0")
+    steps = Trainer._run_step
+
+    def stopped(trainer: Trainer, *batch: Any) -> Any:
+        if trainer.step == stop:
+            raise KeyboardInterrupt
+        return steps(trainer, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_run_step", stopped)
+        words = [EXPERIMENT, "--dense_checkpoint", str(dense), "--precision", "fp32", *flags]
+        assert main([*words, "--run_dir", str(tmp_path / "half")]) == 130
+    run(dense, tmp_path / "half", *flags)
+    names = ["model.safetensors", "ratios.csv", "metrics.csv"]
+    names += ["structured_sparsity.csv"] if way == "file" else []
+    for name in names:
+        assert (tmp_path / "half" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_a_file_that_does_not_fit_the_network_stops(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 
 from tests.support.nncf import PARAMS, SEED_JSON, movement, text
 from tests.support.tiny_transformers import FAMILIES, FusedBlock, bert
@@ -152,6 +153,16 @@ def test_a_layer_answers_to_its_name_and_to_nncfs() -> None:
         assert list(select_layers(model, conf)) == [
             "bert.encoder.layer.0.attention.self.query.weight"
         ]
+
+
+def test_a_subclass_answers_to_its_base_classes_names() -> None:
+    class Own(transformers.BertForSequenceClassification):  # type: ignore[misc]
+        """As an experiment may wrap it."""
+
+    model = Own(bert()[0].config)
+    scope = "BertForSequenceClassification/NNCFLinear[classifier]/linear_0"
+    conf = parse_nncf(text(movement(target_scopes=[scope])))
+    assert list(select_layers(model, conf)) == ["classifier.weight"]
 
 
 def test_ignored_wins_and_layers_without_an_entry_are_fine() -> None:
