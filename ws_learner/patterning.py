@@ -19,8 +19,9 @@ from ws_learner.roles import weight_roles
 from ws_learner.sparsity.any_nm import AnyNM
 from ws_learner.sparsity.grouped import Pool
 from ws_learner.sparsity.nm import NM, Slices
-from ws_learner.sparsity.pattern import ByRole, Heads, Pattern
+from ws_learner.sparsity.pattern import ByRole, Heads, Pattern, Units
 from ws_learner.sparsity.plan import PatternPlan
+from ws_learner.unit_groups import find_groups, unit_patterns
 
 __all__ = ["Remainder", "by_role", "fitting_rows", "left_out", "pattern_plan", "snap_profile"]
 
@@ -46,6 +47,9 @@ def pattern_plan(
                 )
         patterns = {name: own[name] for name in shapes}
         return PatternPlan(patterns=patterns, shapes=shapes, pool=pool)
+    if isinstance(pattern, Units):
+        known, groups = unit_patterns(model, shapes)
+        return PatternPlan(patterns=known, shapes=shapes, groups=groups, pool=pool)
     if not isinstance(pattern, Heads):
         return PatternPlan(patterns=dict.fromkeys(shapes, pattern), shapes=shapes, pool=pool)
     attentions = find_attention(model)
@@ -130,6 +134,9 @@ def left_out(
         UserError: `error`, and a pattern does not divide a layer.
     """
     names = list(names)
+    if isinstance(pattern, Units):
+        inside = {member.weight for group in find_groups(model) for member in group.members}
+        return tuple(name for name in names if name not in inside)
     if isinstance(pattern, Heads):
         known = {name for found in find_attention(model) for name in found.patterns}
         return tuple(name for name in names if name not in known)

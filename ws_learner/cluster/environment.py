@@ -85,7 +85,9 @@ def signals_wait() -> Iterator[None]:
     def wait(number: int, frame: FrameType | None) -> None:
         came.append(number)
         if len(came) > 1:
-            before[signal.Signals(number)](number, frame)
+            theirs_too = before[signal.Signals(number)]
+            if callable(theirs_too):
+                theirs_too(number, frame)
 
     theirs = utils.set_sigterm_handler
     if signal.SIGTERM in before:

@@ -7,6 +7,7 @@ from ws_learner.methods.gradual import GradualConfig
 from ws_learner.methods.group_lasso import GroupLassoConfig
 from ws_learner.methods.mdgf import MdgfConfig
 from ws_learner.methods.method import MethodConfig
+from ws_learner.methods.movement import MovementConfig
 from ws_learner.methods.pattern_lock import PatternLockConfig
 from ws_learner.methods.sdgf import SdgfConfig
 from ws_learner.methods.srste import SrSteConfig
@@ -21,5 +22,6 @@ METHODS: dict[str, type[MethodConfig]] = {
     "srste": SrSteConfig,
     "mdgf": MdgfConfig,
     "sdgf": SdgfConfig,
+    "movement": MovementConfig,
 }
 """Name -> frozen dataclass of the method's settings. A new method adds one line."""
