@@ -59,7 +59,8 @@ class RunFlags:
     seed: int = 0
     """Fixes everything random."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of training; auto chooses by the processor's features."""
+    """Arithmetic of training; auto chooses by the processor's features, and what it chose is part
+    of the run's settings and name."""
     workers: int | None = None
     """Processes that score roll-outs; by default one per core. The result does not depend on it."""
 

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.flags import Command, parse
+from experiments.identity import identity_of, place, resolved_settings
+from experiments.one_line import in_one_line
 from ws_learner.cluster.config import ClusterConfig
 from ws_learner.config import FROM_TABLE
 from ws_learner.errors import UserError
 from ws_learner.progress import say
-from ws_learner.run_dir import RunDir, identity_hash
+from ws_learner.run_dir import RunDir
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,12 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["build", "dense_weights", "main", "make_learner"]
 
-NOT_IN_IDENTITY = {
-    *("run_dir", "data_dir", "data_workers", "workers", "exec_mode", "preset"),
-    *("dense_checkpoint", "dst_checkpoint", "ws_save_path", "ws_ratios", "ws_rollouts"),
-}
-"""Settings that do not change the result; files among them count by their content."""
-
 
 def main(
     argv: Sequence[str] | None = None,
@@ -44,24 +40,21 @@ def main(
     cluster: ClusterConfig | None = None,
     runs: Path = Path("runs"),
 ) -> int:
-    """Run a command line, on Ray if a cluster is given; return 0, or 2 after bad input."""
+    """Run a command line, on Ray if a cluster is given; return the exit code, see `in_one_line`."""
     words = list(sys.argv[1:] if argv is None else argv)
-    try:
-        command = dataclasses.replace(parse(words), cluster=cluster, runs=runs)
-        if command.run.exec_mode == "eval":
-            return _evaluate(command)
-        if command.lpot is not None:
-            _lpot(command, command.lpot, words=words)
-        elif command.run.learner == "full-prec":
-            _full_prec(command, words=words)
-        else:
-            _weight_sparse(command, words=words)
-    except UserError as error:
-        say(f"error: {error}")
-        return 2
-    except KeyboardInterrupt:
-        say("stopped; the same command goes on from here")
-        return 130
+    return in_one_line(lambda: _main(words, cluster=cluster, runs=runs))
+
+
+def _main(words: Sequence[str], *, cluster: ClusterConfig | None, runs: Path) -> int:
+    command = dataclasses.replace(parse(words), cluster=cluster, runs=runs)
+    if command.run.exec_mode == "eval":
+        return _evaluate(command)
+    if command.lpot is not None:
+        _lpot(command, command.lpot, words=words)
+    elif command.run.learner == "full-prec":
+        _full_prec(command, words=words)
+    else:
+        _weight_sparse(command, words=words)
     return 0
 
 
@@ -89,23 +82,6 @@ def build(command: Command) -> Experiment:
     return experiment
 
 
-def _identity(
-    command: Command, experiment: Experiment, recipe: Recipe, **more: Any
-) -> dict[str, Any]:
-    """Everything that changes the result; a user's own experiment file counts by its content."""
-    from ws_learner.files import sha256_of
-
-    settings = command.settings()
-    source = command.experiment.__file__
-    own = source is not None and not command.experiment.__name__.startswith("experiments.")
-    more |= {"recipe": dataclasses.asdict(recipe)}
-    more |= {"file": sha256_of(Path(source))} if own and source else {}
-    if command.run.learner == "full-prec":
-        settings = {k: v for k, v in settings.items() if not k.startswith(("ws_", "ddpg_"))}
-    kept = {k: v for k, v in settings.items() if k not in NOT_IN_IDENTITY}
-    return kept | {"experiment": experiment.name, "data": experiment.data.digest} | more
-
-
 def _facts(command: Command, experiment: Experiment, words: Sequence[str]) -> dict[str, Any]:
     from ws_learner.hardware import describe_machine
     from ws_learner.versions import versions
@@ -127,10 +103,11 @@ def _full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
 
     experiment = build(command)
     recipe = _recipe(command, experiment.dense_recipe)
-    identity = _identity(command, experiment, recipe)
-    run = _place(command, f"{experiment.name}-dense-{identity_hash(identity)}")
+    recipe.total_steps(len(experiment.data.train))  # a batch too large is refused at once
+    identity = identity_of(command, experiment, recipe)
+    run = place(command, f"{experiment.name}-dense", identity)
     with run.locked():
-        run.claim(command.settings(), identity)
+        run.claim(resolved_settings(command), identity)
         if not run.finished:
             train(
                 experiment,
@@ -142,12 +119,6 @@ def _full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
                 cluster=command.cluster,
             )
     _report(run)
-    return run
-
-
-def _place(command: Command, name: str) -> RunDir:
-    run = RunDir(command.run.run_dir or command.runs / name)
-    say(f"run directory: {run.path}{' (finished)' if run.finished else ''}")
     return run
 
 
@@ -179,8 +150,11 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
 def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     from experiments.weights import load_weights
     from ws_learner.files import sha256_of
+    from ws_learner.sparsify import check_steps
 
     experiment = build(command)
+    recipe = _recipe(command, experiment.sparse_recipe)
+    check_steps(command.ws, recipe, examples=len(experiment.data.train))
     weights = dense_weights(command, experiment)
     if weights is not None:
         load_weights(experiment.model, weights)
@@ -195,11 +169,10 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
         name: sha256_of(path) if path is not None and path.is_file() else None
         for name, path in contents.items()
     }
-    recipe = _recipe(command, experiment.sparse_recipe)
-    identity = _identity(command, experiment, recipe, **digests)
-    run = _place(command, f"{experiment.name}-{command.ws.ws_method}-{identity_hash(identity)}")
+    identity = identity_of(command, experiment, recipe, **digests)
+    run = place(command, f"{experiment.name}-{command.ws.ws_method}", identity)
     with run.locked():
-        run.claim(command.settings(), identity)
+        run.claim(resolved_settings(command), identity)
         if not run.finished:
             facts = _facts(command, experiment, words)
             learner = make_learner(command, experiment, run=run.path, teacher=teacher, facts=facts)
@@ -226,7 +199,9 @@ def make_learner(
         recipe=_recipe(command, experiment.sparse_recipe),
         teacher=teacher,
         run_dir=run,
-        config=command.ws,
+        config=dataclasses.replace(
+            command.ws, ws_location=command.ws.ws_location or experiment.location
+        ),
         agent=command.ddpg,
         arithmetic=_arithmetic(command),
         seed=command.run.seed,
@@ -239,38 +214,43 @@ def make_learner(
 def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
     """Train and prune as an LPOT file says; the command line's recipe flags go before it."""
     from experiments.lpot import build_lpot, recipe_of, run_lpot
+    from experiments.lpot_teacher import check_flags, teacher_loss
     from experiments.weights import load_weights
     from ws_learner.files import sha256_of
 
-    if command.run.learner == "full-prec":
-        raise UserError(f"--config {conf.path}: is a pruning config; leave --learner full-prec out")
+    check_flags(command, conf)
     experiment = build_lpot(command, conf)
     weights = command.run.dense_checkpoint or experiment.checkpoint
     if weights is None:
         say("no --dense_checkpoint: training starts from fresh weights")
     else:
         load_weights(experiment.model, weights)
+    arithmetic = _arithmetic(command)
+    distil = teacher_loss(command, experiment, conf, start=weights, arithmetic=arithmetic)
+    teacher = command.run.dst_checkpoint
     recipe = _recipe(command, recipe_of(conf, experiment.data))
     pruners = [dataclasses.asdict(pruner) for pruner in conf.pruners]
-    identity = _identity(
+    identity = identity_of(
         command,
         experiment,
         recipe,
         lpot=dataclasses.asdict(dataclasses.replace(conf, path=None)) | {"pruners": pruners},
         dense_checkpoint=sha256_of(weights) if weights is not None else None,
+        dst_checkpoint=sha256_of(teacher) if teacher is not None else None,
     )
-    run = _place(command, f"{experiment.name}-lpot-{identity_hash(identity)}")
+    run = place(command, f"{experiment.name}-lpot", identity)
     with run.locked():
-        run.claim(command.settings(), identity)
+        run.claim(resolved_settings(command), identity)
         if not run.finished:
             run_lpot(
                 experiment,
                 conf,
                 recipe=recipe,
-                arithmetic=_arithmetic(command),
+                arithmetic=arithmetic,
                 seed=command.run.seed,
                 run=run,
                 facts=_facts(command, experiment, words),
+                distil=distil,
             )
     _report(run)
 

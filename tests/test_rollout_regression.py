@@ -160,3 +160,25 @@ def test_sampled_positions_are_real_ones_and_depend_on_the_seed_alone() -> None:
     assert some.shape == (1, 20, 18)
     assert torch.equal(some, again)
     assert {tuple(row) for row in some[0].tolist()} <= every
+
+
+@pytest.mark.parametrize("ratio", [0.3, 0.5, 0.7])
+def test_a_large_layer_comes_close_to_the_least_error_and_keeps_its_zeros(ratio: float) -> None:
+    generator = np.random.default_rng(3)
+    # 450 rows of 384: large enough for conjugate gradients; inputs of uneven size, correlated.
+    mixing = generator.normal(size=(384, 384)) / 20 + np.diag(generator.uniform(0.3, 2.0, 384))
+    inputs = generator.normal(size=(3_000, 384)) @ mixing
+    weight = torch.from_numpy(generator.normal(size=(450, 384))).float()
+    gram = torch.from_numpy(inputs.T @ inputs / 3_000)[None].float()
+    mask = keep_largest(weight.abs(), round(ratio * weight.numel()))
+    solved = LayerRegression(weight, gram).solve(mask)
+    assert torch.equal(solved != 0, mask)
+    exact = np.zeros((450, 384))
+    matrix, dense = gram[0].double().numpy(), weight.double().numpy()
+    for row, kept in enumerate(mask.numpy()):
+        target = (dense[row] @ matrix)[kept]
+        exact[row, kept] = np.linalg.solve(matrix[np.ix_(kept, kept)], target)
+    least = relative_error(weight, torch.from_numpy(exact), gram)
+    plain = relative_error(weight, weight * mask, gram)
+    error = relative_error(weight, solved, gram)
+    assert error - least < 0.02 * (plain - least)

@@ -17,6 +17,7 @@ __all__ = [
     "Method",
     "Protocol",
     "RewardType",
+    "Role",
     "WeightSparseConfig",
 ]
 
@@ -39,6 +40,7 @@ FROM_TABLE: tuple[Protocol, ...] = ("uniform", "heurist", "erk", "given")
 
 RewardType = Literal["single-obj", "multi-obj"]
 Init = Literal["dense", "rollout", "scratch"]
+Role = Literal["ff", "attention", "q", "k", "v", "o", "conv", "head"]
 Method = Literal["gradual", "group_lasso", "pattern_lock", "gradient_sensitivity"]
 
 
@@ -112,6 +114,10 @@ class WeightSparseConfig:
     """Patterns of tensors to leave out of the layer table."""
     ws_exempt: tuple[str, ...] = ()
     """Patterns of tensors that stay dense but count in the total, under every protocol."""
+    ws_location: tuple[Role, ...] = ()
+    """Roles that may be pruned, such as `ff attention`; the other layers stay dense but count in
+    the total. attention is q, k, v and o. By default what the experiment says: every layer, of a
+    text model ff and attention."""
 
     ws_rg_solver: Literal["closed-form", "adam", "none"] = "closed-form"
     """Layer-wise regression: masked least squares, PocketFlow's Adam steps, or none."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from envs.problem import LayerRow
+from ws_learner.attention import attention_roles
 from ws_learner.errors import UserError
 from ws_learner.progress import say
 
@@ -60,7 +61,8 @@ def layer_table(
     One forward pass in eval mode gives order and cost; the model is left as it was. A weight that
     several modules share has one row, at its first use, with the cost of all. A weight that the
     pass does not use comes last, with 0 MACs, and is reported. The head is the Linear called last,
-    if no convolution follows it.
+    if no convolution follows it, and every Linear that takes one vector for a whole sentence, the
+    earlier ones having taken a vector for each word (BERT's pooler).
 
     Args:
         model: The network.
@@ -115,6 +117,7 @@ def modules_by_weight(model: nn.Module, layers: Sequence[LayerRow]) -> dict[str,
 def _find(model: nn.Module) -> list[_Found]:
     """List the prunable tensors in the order of definition."""
     found: dict[int, _Found] = {}
+    attention = attention_roles(model)
     # With duplicates: a module or a weight that has two names answers to both.
     for name, module in model.named_modules(remove_duplicate=False):
         kind = next((kind for cls, kind in _KINDS.items() if isinstance(module, cls)), None)
@@ -126,7 +129,7 @@ def _find(model: nn.Module) -> list[_Found]:
         elif isinstance(weight, nn.UninitializedParameter):
             raise UserError(f"layer {name!r}: it is lazy; call the model once before pruning it")
         else:
-            role = "ff" if kind == "linear" else "conv"
+            role = attention.get(_weight_name(name), "ff" if kind == "linear" else "conv")
             new = _Found(parameter=weight, kind=kind, modules=[], role=role)
             found.setdefault(id(weight), new).modules.append(name)
     return list(found.values())
@@ -137,12 +140,17 @@ def _in_forward_order(
 ) -> Iterable[_Found]:
     """Run the model once, set `macs` and the head's role, and sort by first use."""
     calls: list[_Found] = []
+    by_word = False  # whether some Linear has taken a vector for each word
 
     def counter(entry: _Found) -> Callable[[nn.Module, object, Tensor], None]:
         def count(module: nn.Module, args: object, output: Tensor) -> None:
             # Each output value is one dot product with one output's slice of the weight.
+            nonlocal by_word
             entry.macs += output.numel() * entry.parameter[0].numel()
             calls.append(entry)
+            if entry.kind == "linear" and by_word and output.dim() == 2:
+                entry.role = "head"
+            by_word |= entry.kind == "linear" and output.dim() == 3
 
         return count
 

@@ -25,6 +25,7 @@ from ws_learner.evaluation import Loss, Metric, evaluate
 from ws_learner.files import write_json, write_text
 from ws_learner.fit import Fit
 from ws_learner.layers import layer_table
+from ws_learner.location import at_location
 from ws_learner.patterning import fitting_rows
 from ws_learner.recipe import Recipe
 from ws_learner.report.artefact import load_into, load_state, save_model
@@ -153,6 +154,7 @@ class WeightSparseLearner:
             exclude=config.ws_exclude,
             exempt=config.ws_exempt,
         )
+        layers = at_location(layers, config.ws_location)
         if config.ws_method == "pattern_lock":
             return layers
         pattern = parse_pattern(config.ws_pattern)

@@ -11,7 +11,7 @@ from ws_learner.errors import UserError
 
 __all__ = ["LrnSchedule", "OptimizerName", "Recipe", "learning_rate"]
 
-LrnSchedule = Literal["step", "cosine", "one-cycle", "exponential"]
+LrnSchedule = Literal["step", "cosine", "one-cycle", "exponential", "linear"]
 OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop"]
 
 
@@ -29,7 +29,8 @@ class Recipe:
         weight_decay: L2 penalty (decoupled under adamw) on weights, not on biases or norms.
         lrn_schedule: `step` multiplies by `lrn_decay` at each milestone; `cosine` falls to 0;
             `one-cycle` rises over `warmup` and then falls to 0 along a cosine;
-            `exponential` multiplies by `lrn_decay` every `decay_every` epochs.
+            `exponential` multiplies by `lrn_decay` every `decay_every` epochs; `linear` falls
+            to 0 along a line, as BERT is fine-tuned.
         milestones: Shares of the run at which `step` drops the rate.
         lrn_decay: Factor of one drop.
         decay_every: Epochs between the drops of `exponential`.
@@ -87,4 +88,6 @@ def learning_rate(recipe: Recipe, step: int, *, total_steps: int) -> float:
         drops = int(done * recipe.nb_epochs / recipe.decay_every)
         return recipe.lrn_rate * recipe.lrn_decay**drops
     progress = (done - recipe.warmup) / (1 - recipe.warmup)
+    if recipe.lrn_schedule == "linear":
+        return recipe.lrn_rate * (1 - progress)
     return recipe.lrn_rate * 0.5 * (1 + math.cos(math.pi * progress))

@@ -19,6 +19,7 @@ from ws_learner.methods.gradual import GradualConfig
 from ws_learner.methods.group_lasso import GroupLassoConfig
 from ws_learner.methods.method import MethodConfig
 from ws_learner.methods.pattern_lock import PatternLockConfig
+from ws_learner.recipe import Recipe
 from ws_learner.sparsifier import Sparsifier
 from ws_learner.sparsity.pattern import parse_pattern
 from ws_learner.training import Callback, Criterion, Trainer
@@ -72,6 +73,18 @@ def method_config(config: WeightSparseConfig, *, steps_per_epoch: int) -> Method
     if config.ws_method == "gradient_sensitivity":
         return GradientSensitivityConfig(**own)
     return settings
+
+
+def check_steps(config: WeightSparseConfig, recipe: Recipe, *, examples: int) -> None:
+    """Refuse before the search what the training would refuse after it.
+
+    Raises:
+        UserError: The batch or the ramp does not fit a training split of `examples`.
+    """
+    total = recipe.total_steps(examples)
+    method = method_config(config, steps_per_epoch=recipe.steps_per_epoch(examples))
+    if isinstance(method, GradualConfig) and config.ws_prune_ratio:
+        method.schedule(total, target=config.ws_prune_ratio)
 
 
 def make_criterion(

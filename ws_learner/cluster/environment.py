@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["one_thread_each", "prepare", "token_exists"]
+__all__ = ["keeping_sigterm", "one_thread_each", "prepare", "token_exists"]
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths a user gave stay valid in workers
+    "RAY_DEDUP_LOGS": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # it shows every line twice
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the command's to handle
 }
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -56,3 +61,20 @@ def one_thread_each() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def keeping_sigterm() -> Iterator[None]:
+    """Ray takes SIGTERM for itself when it starts; a handler of ours gets it back."""
+    before = signal.getsignal(signal.SIGTERM)
+    ours = callable(before) and threading.current_thread() is threading.main_thread()
+    try:
+        yield
+    except SystemExit:  # what Ray's handler does
+        if ours:
+            signal.signal(signal.SIGTERM, before)
+            signal.raise_signal(signal.SIGTERM)
+        raise
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, before)

@@ -11,7 +11,8 @@ from torch import Tensor
 __all__ = ["Batch", "DataSplits", "Split"]
 
 Batch = tuple[Tensor, Tensor]
-"""(inputs, targets); inputs are float32 (B, C, H, W), targets int64 (B,)."""
+"""(inputs, targets); inputs are float32 (B, C, H, W), or int64 (B, T) word pieces with 0 behind a
+sentence's end (see `ws_learner.data.tokens`); targets int64 (B,)."""
 
 
 class Split(Protocol):
@@ -34,7 +35,8 @@ class Split(Protocol):
         Args:
             batch_size: Examples per batch; the last batch may be smaller.
             seed: Order and augmentation are a function of it; None reads in file order.
-            augment: Apply the data set's training augmentation; needs a seed.
+            augment: Apply the data set's training augmentation (sentences: batches of similar
+                length); needs a seed.
             skip: Batches to leave out at the start, so that a run can be resumed within an
                 epoch: batch k is the same whatever `skip` is.
             drop_last: Leave out a last batch that is smaller than `batch_size`.
@@ -49,7 +51,7 @@ class DataSplits:
         name: E.g. `cifar10`.
         digest: Identifies the very images and the way they are split.
         num_classes: Number of classes.
-        input_shape: Shape of one input, (C, H, W).
+        input_shape: Shape of one input, (C, H, W), or (T,) of the longest sentence.
         train: Training, calibration and batch-norm images.
         search: Scores roll-outs; without augmentation.
         select: Re-scores the best few; without augmentation.

@@ -58,9 +58,13 @@ class InPlaceMasks:
         """Put new masks on the values of the last `dense_values()`: some weights may come back."""
         for name, mask in masks.items():
             self.masks[name].copy_(mask)  # a copy keeps the weight's memory layout
-            self.weights[name].copy_(self._retained[name])
         self._list_active()
-        self.mask_weights()
+        active = {id(weight): keep for weight, keep in self._active}
+        for name, weight in self.weights.items():
+            if id(weight) in active:
+                torch.mul(self._retained[name], active[id(weight)], out=weight)
+            elif name in masks:
+                weight.copy_(self._retained[name])
 
     def mask_gradients(self) -> None:
         """Give pruned weights a gradient of zero."""
@@ -120,9 +124,15 @@ class InPlaceMasks:
     def _list_active(self) -> None:
         self._active = []
         for name, weight in self.weights.items():
-            if bool(self.masks[name].all()):
+            if _keeps_all(self.masks[name]):
                 continue
             number = self._numbers.get(name)
             if number is None or (number.dtype, number.device) != (weight.dtype, weight.device):
                 number = self._numbers[name] = torch.empty_like(weight, requires_grad=False)
             self._active.append((weight, number.copy_(self.masks[name])))
+
+
+def _keeps_all(mask: Tensor) -> bool:
+    if mask.device.type != "cpu":
+        return bool(mask.all())
+    return bool(mask.numpy().all())  # stops at the first that is pruned

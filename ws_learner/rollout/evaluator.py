@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from envs.budget import project
 from envs.problem import FloatArray, IntArray, LayerRow, Score
 from ws_learner.data.splits import DataSplits, Split
+from ws_learner.data.tokens import by_length
 from ws_learner.evaluation import Loss, Metric
 from ws_learner.hardware import Arithmetic, arithmetic
 from ws_learner.layers import parameter_of
@@ -249,7 +250,7 @@ class RolloutEvaluator:
 
     def _examination(self, split: Split, batches: int) -> Examination:
         reader = split.batches(self.config.batch_size_eval, seed=epoch_seed(self._seed, _SEARCH))
-        chosen = islice(reader, batches if batches > 0 else None)
+        chosen = by_length(list(islice(reader, batches if batches > 0 else None)))
         placed = [place_batch(batch, self._arithmetic) for batch in chosen]
         return Examination(self.dense, placed, metric=self.metric)
 

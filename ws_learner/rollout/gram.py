@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from envs.problem import LayerRow
+from ws_learner.data.tokens import words_in
 from ws_learner.layers import modules_by_weight
 
 __all__ = ["collect_grams", "unfolded_inputs"]
@@ -37,6 +38,7 @@ def collect_grams(
     anew for every batch, enter. A layer then costs 2 x images x positions x D^2 / groups flop
     beside the forward pass: ResNet-20 at 512 images 150 GFLOP, about as long as four training
     steps of 128 images. A layer that runs more than once in a forward pass counts every time.
+    Of sentences only what is no padding enters.
 
     Args:
         model: Called in evaluation mode; left as it was.
@@ -57,6 +59,8 @@ def collect_grams(
             total.generator.manual_seed(seed * 1_000_003 + index)
             stack.callback(total.module.register_forward_pre_hook(total).remove)
         for inputs in batches:
+            for total in sums:
+                total.words = words_in(inputs)
             model(inputs)
     model.train(training)
     return [total.mean() for total in sums]
@@ -73,9 +77,11 @@ class _Accumulator:
         device = next(module.parameters()).device
         self.total = torch.zeros(groups, width, width, dtype=torch.float64, device=device)
         self.count = 0
+        self.words: Tensor | None = None  # (B, T) of the batch, False at padding
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        columns = unfolded_inputs(module, args[0], self.positions, self.generator).float()
+        columns = unfolded_inputs(module, args[0], self.positions, self.generator, self.words)
+        columns = columns.float()
         self.total += columns.mT @ columns
         self.count += columns.shape[1]
 
@@ -88,6 +94,7 @@ def unfolded_inputs(
     inputs: Tensor,
     positions: int | None = None,
     generator: torch.Generator | None = None,
+    words: Tensor | None = None,
 ) -> Tensor:
     """The input vectors that meet the rows of the layer's weight, (G, N, D).
 
@@ -96,11 +103,15 @@ def unfolded_inputs(
         inputs: What the module is called with: (B, C, *spatial) or (B, *any, D).
         positions: Most positions taken of each example; None takes all.
         generator: Draws them, the same for all examples of the batch.
+        words: (B, T) False at padding, which is left out of inputs (B, T, D).
     """
     if isinstance(module, nn.Linear):
         tokens = inputs.reshape(inputs.shape[0], -1, inputs.shape[-1])
         chosen = _choose(tokens.shape[1], positions, generator)
-        return tokens[:, chosen.to(inputs.device)].reshape(1, -1, inputs.shape[-1])
+        chosen = chosen.to(inputs.device)
+        if words is not None and words.shape == inputs.shape[:-1]:
+            return tokens[:, chosen][words[:, chosen]][None]
+        return tokens[:, chosen].reshape(1, -1, inputs.shape[-1])
     if not isinstance(module, nn.Conv1d | nn.Conv2d):
         raise TypeError(f"{type(module).__name__}: only Conv1d, Conv2d and Linear have inputs here")
     return _conv_inputs(module, inputs, positions, generator)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import count, cycle, islice
 
-import torch
 from torch import Tensor
 
 from ws_learner.data.splits import Batch, Split
+from ws_learner.data.tokens import stacked
 from ws_learner.hardware import Arithmetic
 from ws_learner.training import epoch_seed
 
@@ -47,7 +47,7 @@ def draw_inputs(
     while sum(len(inputs) for inputs, _ in batches) < images:  # a small split has small batches
         number += 1
         batches = draw_batches(split, number, size=size, seed=seed, arithmetic=arithmetic)
-    inputs = torch.cat([inputs for inputs, _ in batches])[:images]
+    inputs = stacked([inputs for inputs, _ in batches])[:images]
     return [arithmetic.place(part) for part in inputs.chunk(-(-images // size))]
 
 

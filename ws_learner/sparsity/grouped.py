@@ -96,12 +96,21 @@ class Grouped(ABC):
             raise ValueError(f"a score of shape {shape} is NaN; has the training diverged?")
         if not score.is_floating_point() or score.dtype in (torch.float16, torch.bfloat16):
             score = score.float()
-        if zeros in (0, sum(size * count for size, count in self.classes(shape))):
+        return self.chosen(score, zeros, pool)
+
+    def chosen(self, score: Tensor, zeros: int, pool: Pool) -> Tensor:
+        """The mask of checked scores and a feasible number of zeros."""
+        shape = tuple(score.shape)
+        if zeros in (0, self.most(shape)):
             every = torch.full((len(self.sizes(shape)),), zeros == 0, device=score.device)
             return self.expand(every, score)
-        return self.expand(self._keep(self.pooled(score, pool), zeros, shape), score)
+        return self.expand(self.keep(self.pooled(score, pool), zeros, shape), score)
 
-    def _keep(self, pooled: Tensor, zeros: int, shape: tuple[int, ...]) -> Tensor:
+    def most(self, shape: tuple[int, ...]) -> int:
+        """Zeros if all units are pruned."""
+        return sum(size * count for size, count in self.classes(shape))
+
+    def keep(self, pooled: Tensor, zeros: int, shape: tuple[int, ...]) -> Tensor:
         """(U,) bool: prune `zeros` weights by whole units, the smallest scores first.
 
         Where sizes differ, as many of each size go as among the smallest scores of all, changed

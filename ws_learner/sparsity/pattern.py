@@ -10,14 +10,16 @@ units at its edges are smaller ("padded").
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ws_learner.sparsity.grouped import Grouped, Pool, from_rows, geometry, pool_last, to_rows
+from ws_learner.sparsity.grouped import Grouped, Pool, from_rows, geometry, to_rows
 from ws_learner.sparsity.mask import keep_largest
 from ws_learner.sparsity.spelling import read_spelling
 from ws_learner.sparsity.tiles import Block, Channel, Heads
@@ -116,6 +118,9 @@ class Unstructured:
         return weight.detach().abs()
 
 
+_GROUPS = 1 << 17  # groups of M that are looked at together
+
+
 @dataclass(frozen=True)
 class NM(Grouped):
     """N of M consecutive inputs are kept, at each kernel tap (Mishra et al. 2021; here N is kept).
@@ -160,15 +165,52 @@ class NM(Grouped):
 
     def pooled(self, score: Tensor, pool: Pool = "mean") -> Tensor:
         """See `Pattern`."""
-        groups = self._groups(score, padding=-math.inf)
-        gone = self._smallest(groups) & (groups != -math.inf)  # padding is always among them
-        return pool_last(groups, gone, pool)
+        parts = self._parts(score)
+        return torch.cat([self._pooled(part, self._smallest(part), pool) for part in parts])
+
+    def _pooled(self, columns: Tensor, gone: Tensor, pool: Pool) -> Tensor:
+        """(U,) of (M, U) scores, over those that would go."""
+        if pool == "max":
+            return torch.where(gone, columns, -math.inf).amax(0)
+        total = columns[0] * gone[0]
+        for place, here in zip(columns[1:], gone[1:], strict=True):
+            total += place * here
+        if bool(torch.isfinite(total.sum())):
+            return total / (self.m - self.n) if pool == "mean" else total
+        # Padding is -inf and always among the smallest; it counts for nothing.
+        there = gone & (columns != -math.inf)
+        count = there.sum(0)
+        total = torch.where(there, columns, 0).sum(0)
+        pooled = total / count if pool == "mean" else total
+        return pooled.masked_fill_(count == 0, math.inf)
 
     def expand(self, keep: Tensor, score: Tensor) -> Tensor:
         """See `Pattern`."""
-        groups = self._groups(score, padding=-math.inf)
-        kept = keep[:, None] | ~self._smallest(groups)
-        return self._back(kept, tuple(score.shape))
+        gone = [self._smallest(part) for part in self._parts(score)]
+        return self._mask(keep, gone, tuple(score.shape))
+
+    def _mask(self, keep: Tensor | None, gone: list[Tensor], shape: tuple[int, ...]) -> Tensor:
+        """Prune what would go of the groups that are not kept whole; None: of every group."""
+        kept, start = [], 0
+        for part in gone:
+            stop = start + part.shape[1]
+            stay = ~part if keep is None else keep[start:stop] | ~part
+            kept.append(stay.T.contiguous())
+            start = stop
+        return self._back(torch.cat(kept), shape)
+
+    def chosen(self, score: Tensor, zeros: int, pool: Pool) -> Tensor:
+        """See `Grouped`: who is smallest in a group is found once."""
+        shape = tuple(score.shape)
+        if zeros == 0:
+            return torch.ones_like(score, dtype=torch.bool)
+        if zeros == self.most(shape):
+            return self._mask(None, [self._smallest(part) for part in self._parts(score)], shape)
+        pooled, gone = [], []
+        for part in self._parts(score):
+            gone.append(self._smallest(part))
+            pooled.append(self._pooled(part, gone[-1], pool))
+        return self._mask(self.keep(torch.cat(pooled), zeros, shape), gone, shape)
 
     def norms(self, weight: Tensor) -> Tensor:
         """See `Pattern`: of whole groups of M."""
@@ -192,20 +234,30 @@ class NM(Grouped):
         rows = groups.reshape(outputs * taps, -1)[:, :inputs]
         return from_rows(rows.reshape(outputs, taps * inputs), shape)
 
-    def _smallest(self, groups: Tensor) -> Tensor:
-        """True for the M - N smallest of each group; of equal ones the first go first."""
+    def _parts(self, score: Tensor) -> Iterator[Tensor]:
+        """The scores as (M, U), some groups at a time so that they stay in the cache."""
+        groups = self._groups(score, padding=-math.inf)
+        if groups.device.type != "cpu":
+            yield groups.T.contiguous()
+            return
+        for part in groups.split(_GROUPS):
+            yield torch.from_numpy(np.ascontiguousarray(part.T.numpy()))  # faster than PyTorch's
+
+    def _smallest(self, columns: Tensor) -> Tensor:
+        """True for the M - N smallest of each column; of equal ones the first go first."""
         gone = self.m - self.n
         if self.m > 8:
-            order = torch.argsort(groups, dim=1, stable=True)[:, :gone]
-            return torch.zeros_like(groups, dtype=torch.bool).scatter_(1, order, True)
-        columns = groups.T.contiguous()  # counting who comes before is faster than sorting
-        before = torch.zeros(columns.shape, dtype=torch.int8, device=groups.device)
+            order = torch.argsort(columns, dim=0, stable=True)[:gone]
+            return torch.zeros_like(columns, dtype=torch.bool).scatter_(0, order, True)
+        # Counting who comes before is faster than sorting: all earlier ones, but for the larger.
+        before = torch.zeros(columns.shape, dtype=torch.int8, device=columns.device)
         for late in range(1, self.m):
             for early in range(late):
-                first = columns[early] <= columns[late]
+                first = (columns[early] <= columns[late]).view(torch.int8)
                 before[late] += first
-                before[early] += ~first
-        return (before < gone).T
+                before[early] -= first
+        later = torch.arange(self.m - 1, -1, -1, dtype=torch.int8, device=columns.device)
+        return before < (gone - later)[:, None]
 
 
 def parse_pattern(text: str) -> Pattern:

@@ -1,0 +1,27 @@
+"""MiniLM, a BERT of six layers, on movie-review sentences, positive or not (Pang & Lee 2004)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Options:
+    """Flags of this experiment."""
+
+    data_dir: Path | None = None
+    """Folder with movieReviewSnippets_GroundTruth.txt; without it the sentences are downloaded once
+    and cached, as the pretrained weights are."""
+
+
+def build(options: Options, *, seed: int) -> Experiment:
+    """Assemble network, data and recipes."""
+    from experiments.sentences import minilm_experiment
+    from ws_learner.data.text import load_polarity
+
+    return minilm_experiment("minilm_at_polarity", load_polarity(options.data_dir), seed=seed)

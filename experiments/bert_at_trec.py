@@ -1,0 +1,27 @@
+"""MiniLM, a BERT of six layers, on questions by what they ask for (Li & Roth 2002)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Options:
+    """Flags of this experiment."""
+
+    data_dir: Path | None = None
+    """Folder with train_5500.label; without it the sentences are downloaded once
+    and cached, as the pretrained weights are."""
+
+
+def build(options: Options, *, seed: int) -> Experiment:
+    """Assemble network, data and recipes."""
+    from experiments.sentences import minilm_experiment
+    from ws_learner.data.text import load_trec
+
+    return minilm_experiment("minilm_at_trec", load_trec(options.data_dir), seed=seed)

@@ -1,0 +1,54 @@
+"""What the experiments on sentences share: MiniLM and how it is fine-tuned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ws_learner.recipe import Recipe
+
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
+    from ws_learner.data.splits import DataSplits
+
+__all__ = ["DENSE", "SPARSE", "minilm_experiment"]
+
+DENSE = Recipe(
+    nb_epochs=3,
+    batch_size=32,
+    optimizer="adamw",
+    lrn_rate=1e-4,
+    lrn_schedule="linear",
+    warmup=0.1,
+    weight_decay=0.01,
+)
+"""Devlin et al. 2019, appendix A.3, with a rate that suits a small network."""
+
+SPARSE = Recipe(
+    nb_epochs=6,
+    batch_size=32,
+    optimizer="adamw",
+    lrn_rate=1e-4,
+    lrn_schedule="linear",
+    warmup=0.05,
+    weight_decay=0.01,
+)
+"""From the fine-tuned network; half of it is the ramp, half is for the sparse network to settle."""
+
+
+def minilm_experiment(name: str, data: DataSplits, *, seed: int) -> Experiment:
+    """Assemble all-MiniLM-L6-v2 and classes of sentences; its encoder is what is pruned."""
+    from experiments.experiment import Experiment, checkpoint_of, classification, seeded
+    from experiments.nets.sentence_bert import minilm
+
+    loss, metric = classification(DENSE)
+    return Experiment(
+        name=name,
+        model=seeded(lambda: minilm(labels=data.num_classes), seed),
+        data=data,
+        loss=loss,
+        metric=metric,
+        dense_recipe=DENSE,
+        sparse_recipe=SPARSE,
+        checkpoint=checkpoint_of(name),
+        location=("ff", "attention"),
+    )

@@ -1,0 +1,128 @@
+"""A file that is known by its checksum: from a folder of the user's, the cache or the network."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ws_learner.data.download import SourceError, download
+from ws_learner.errors import UserError
+from ws_learner.files import write_bytes
+from ws_learner.progress import say
+
+__all__ = ["Resource", "cache_folder", "content", "from_url"]
+
+Source = Callable[[Path], bytes]
+"""Given an empty folder to work in, the file's content; a `SourceError` if there is none."""
+
+
+def cache_folder() -> Path:
+    """Folder of downloads: the environment variable WS_DATA_DIR, else ~/.cache/ws_learner."""
+    return Path(os.environ.get("WS_DATA_DIR") or Path.home() / ".cache" / "ws_learner")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """One file.
+
+    Attributes:
+        name: What it is, for messages.
+        file: Its name in the cache, and in a folder of the user's.
+        digest: SHA-256 of its content, whatever source it comes from.
+        sources: Tried in this order.
+        readers: Other files that a user's folder may hold instead, by name; each reader makes the
+            content out of the file's bytes.
+        by_hand: Address to download by hand.
+    """
+
+    name: str
+    file: str
+    digest: str
+    sources: tuple[Source, ...]
+    readers: Mapping[str, Callable[[bytes], bytes]] = field(default_factory=dict)
+    by_hand: str
+
+
+def from_url(url: str, *, digest: str, megabytes: float) -> Source:
+    """A source that downloads one file."""
+
+    def fetch(folder: Path) -> bytes:
+        path = folder / "download"
+        download(url, path, digest=digest, megabytes=megabytes)
+        return path.read_bytes()
+
+    return fetch
+
+
+def content(resource: Resource, data_dir: Path | None = None) -> bytes:
+    """The file's bytes, compared with its checksum every time; the cache is filled if need be.
+
+    Args:
+        resource: Which file.
+        data_dir: A folder that holds it; the network is not asked then.
+
+    Raises:
+        UserError: `data_dir` lacks the file or holds another one, or no source can be reached.
+    """
+    if data_dir is not None:
+        return _from_folder(resource, data_dir)
+    path = cache_folder() / resource.file
+    if path.exists():
+        data = path.read_bytes()
+        if _fits(resource, data):
+            return data
+        say(f"{resource.name}: the cached {path} is damaged and will be fetched again")
+    data = _fetched(resource, path.parent)
+    write_bytes(path, data)
+    say(f"{resource.name} is checked and kept in {path}")
+    return data
+
+
+def _fits(resource: Resource, data: bytes) -> bool:
+    return hashlib.sha256(data).hexdigest() == resource.digest
+
+
+def _from_folder(resource: Resource, folder: Path) -> bytes:
+    readers = {resource.file: bytes, Path(resource.file).name: bytes, **resource.readers}
+    for name, read in readers.items():
+        if (folder / name).is_file():
+            data = read((folder / name).read_bytes())
+            if _fits(resource, data):
+                return data
+            raise UserError(
+                f"--data_dir {folder}: {name} is not the known {resource.name}, truncated or "
+                "altered; download it again"
+            )
+    raise UserError(
+        f"--data_dir {folder}: no {resource.name} there; expected one of {', '.join(readers)} "
+        f"({resource.by_hand})"
+    )
+
+
+def _fetched(resource: Resource, cache: Path) -> bytes:
+    reasons = []
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        for source in resource.sources:
+            with tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as folder:
+                try:
+                    data = source(Path(folder))
+                    if _fits(resource, data):
+                        return data
+                    raise SourceError("its content is not the known one")
+                except SourceError as error:
+                    say(f"{resource.name}: {error}")
+                    reasons.append(str(error))
+    except OSError as error:
+        raise UserError(
+            f"cannot use the data cache {cache}: {error.strerror or error}; "
+            "set WS_DATA_DIR to a folder with 400 MB free"
+        ) from error
+    raise UserError(
+        f"cannot get {resource.name} from any source ({'; '.join(reasons)}); download "
+        f"{resource.by_hand} elsewhere and name its folder with --data_dir"
+    )

@@ -1,0 +1,128 @@
+"""Sentences as rows of word-piece numbers: padded per batch, similar lengths trained together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ws_learner.data.arrays import generator_for, reading_order
+from ws_learner.data.splits import Batch
+
+__all__ = ["PAD", "TokenSplit", "bucketed", "by_length", "stacked", "words_in"]
+
+PAD = 0
+"""What stands behind the end of a shorter sentence of a batch; BERT's own choice."""
+
+_POOL = 16  # batches whose sentences are sorted by length together
+_BATCHES = 3  # key of the random stream that orders batches
+
+
+def words_in(inputs: Tensor) -> Tensor | None:
+    """(B, T) True at word pieces, False at padding; None for inputs that are no sentences."""
+    if inputs.dim() != 2 or inputs.is_floating_point():
+        return None
+    return inputs != PAD
+
+
+def stacked(parts: Sequence[Tensor]) -> Tensor:
+    """Batches of inputs one below the other; sentences are padded to the longest."""
+    if not parts or words_in(parts[0]) is None:
+        return torch.cat(list(parts))
+    longest = max(part.shape[1] for part in parts)
+    return torch.cat(
+        [torch.nn.functional.pad(part, (0, longest - part.shape[1]), value=PAD) for part in parts]
+    )
+
+
+def by_length(batches: Sequence[Batch]) -> list[Batch]:
+    """The same examples in as many batches, sentences sorted so that there is little padding."""
+    if not batches or words_in(batches[0][0]) is None:
+        return list(batches)
+    inputs = stacked([part for part, _ in batches])
+    targets = torch.cat([part for _, part in batches])
+    lengths = (inputs != PAD).sum(1)
+    parts = lengths.argsort(stable=True).chunk(len(batches))
+    return [(inputs[part, : int(lengths[part].max())], targets[part]) for part in parts]
+
+
+def bucketed(
+    order: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], *, batch_size: int, seed: int
+) -> npt.NDArray[np.int64]:
+    """Reorder an epoch so that every batch holds sentences of about one length.
+
+    Within every 16 batches sentences are sorted by length, and then all whole batches are put
+    into random order. A smaller last batch stays the last, with the sentences it had.
+
+    Args:
+        order: (N,) positions in random order.
+        lengths: Of every sentence, by position.
+        batch_size: Sentences per batch.
+        seed: The batches' order is a function of it.
+
+    Returns:
+        (N,) the same positions.
+    """
+    whole = len(order) - len(order) % batch_size
+    pool = _POOL * batch_size
+    parts = [order[start : min(start + pool, whole)] for start in range(0, whole, pool)]
+    ranked = [part[np.argsort(lengths[part], kind="stable")] for part in parts]
+    batches = np.concatenate([np.empty(0, dtype=np.int64), *ranked]).reshape(-1, batch_size)
+    shuffled = batches[generator_for(seed, _BATCHES).permutation(len(batches))]
+    return np.concatenate([shuffled.reshape(-1), order[whole:]])
+
+
+class TokenSplit:
+    """A `Split` over sentences in memory; inputs are int64 (B, T), T the longest of the batch."""
+
+    def __init__(self, sentences: Sequence[Sequence[int]], labels: npt.NDArray[np.integer]) -> None:
+        """Hold the sentences.
+
+        Args:
+            sentences: Word-piece numbers above 0, at least one each.
+            labels: (N,) class numbers, or (N, ...) targets of another kind.
+
+        Raises:
+            ValueError: Lengths differ or a sentence is empty or has a 0.
+        """
+        if len(sentences) != len(labels):
+            raise ValueError(f"{len(sentences)} sentences but {len(labels)} labels")
+        self._sentences = [np.asarray(sentence, dtype=np.int64) for sentence in sentences]
+        if not all(len(sentence) and (sentence > PAD).all() for sentence in self._sentences):
+            raise ValueError(f"a sentence is empty or has the number {PAD}, which is padding")
+        self._labels = labels.astype(np.int64)
+        self._lengths = np.array([len(sentence) for sentence in self._sentences], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        augment: bool = False,
+        skip: int = 0,
+        drop_last: bool = False,
+    ) -> Iterator[Batch]:
+        """Read the split once; see `ws_learner.data.splits.Split`.
+
+        With `augment`, as in training, sentences of similar length share a batch.
+
+        Raises:
+            ValueError: `augment` without a seed, or a negative seed.
+        """
+        order = reading_order(len(self), seed=seed, augment=augment)
+        if drop_last:
+            order = order[: len(order) - len(order) % batch_size]
+        if augment and seed is not None:
+            order = bucketed(order, self._lengths, batch_size=batch_size, seed=seed)
+        for start in range(skip * batch_size, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            inputs = np.full((len(chosen), self._lengths[chosen].max()), PAD, dtype=np.int64)
+            for row, position in enumerate(chosen):
+                inputs[row, : self._lengths[position]] = self._sentences[position]
+            yield torch.from_numpy(inputs), torch.from_numpy(self._labels[chosen])
