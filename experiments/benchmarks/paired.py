@@ -41,6 +41,7 @@ def paired(
     rounds: int = 20,
     warmup: int = 2,
     synchronize: Callable[[], object] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> PairedResult:
     """Measure time(a) / time(b) pair by pair: A B, B A, A B, ...
 
@@ -50,6 +51,7 @@ def paired(
         rounds: Pairs measured, at least 2.
         warmup: Pairs run before and not counted.
         synchronize: Called before each reading of the clock; on a GPU, its synchronize function.
+        clock: Seconds; `time.process_time` where other work shares the processor.
 
     Raises:
         ValueError: Fewer than two rounds, or a negative warm-up.
@@ -60,11 +62,11 @@ def paired(
     def seconds(work: Callable[[], object]) -> float:
         if synchronize:
             synchronize()
-        start = time.perf_counter()
+        start = clock()
         work()
         if synchronize:
             synchronize()
-        return time.perf_counter() - start
+        return clock() - start
 
     ratios = []
     for number in range(warmup + rounds):
