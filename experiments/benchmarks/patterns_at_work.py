@@ -1,6 +1,6 @@
 """What do block and N:M pruning cost on real work? Finished runs against their dense networks.
 
-    python -m experiments.benchmarks.patterns_at_work RUN_DIR ... [--out FILE.csv]
+    python -m experiments.benchmarks.patterns_at_work RUN_DIR ... [--dense FILE] [--out FILE.csv]
 
 Opens every run's saved weights and those it started from, has both answer the test split, and
 prints a row per run: accuracies, and the mean paired difference with its 95 % interval over the
@@ -41,8 +41,12 @@ def paired_difference(
     return float(difference.mean()), interval(difference)
 
 
-def compare(path: Path) -> dict[str, Any]:
+def compare(path: Path, *, dense_file: Path | None = None) -> dict[str, Any]:
     """A row of the table for the finished run in `path`.
+
+    Args:
+        path: Folder of the run.
+        dense_file: Weights it started from; by default those that its settings lead to.
 
     Raises:
         UserError: The run is not finished, or the weights it started from are gone.
@@ -56,7 +60,7 @@ def compare(path: Path) -> dict[str, Any]:
     summary = run.read_summary()
     command = dataclasses.replace(parse(["--config", str(run.config)]), runs=path.parent)
     experiment, chosen = build(command), arithmetic(command.run.precision)
-    weights = dense_weights(command, experiment)
+    weights = dense_file or dense_weights(command, experiment)
     if weights is None:
         raise UserError(f"{path}: started from fresh weights, so there is nothing to compare with")
     load_weights(experiment.model, weights)
@@ -104,10 +108,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
+    parser.add_argument("--dense", type=Path, help="weights that all of them started from")
     parser.add_argument("--out", type=Path, help="also write the rows to this CSV file")
     options = parser.parse_args(argv)
     try:
-        rows = pd.DataFrame([compare(path) for path in options.runs])
+        rows = pd.DataFrame([compare(path, dense_file=options.dense) for path in options.runs])
         if options.out:
             from ws_learner.files import write_text
 
