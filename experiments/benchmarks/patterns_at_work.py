@@ -120,8 +120,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         say(f"error: {error}")
         return 2
-    table = rows.drop(columns="command")
-    sys.stdout.write(tabulate(table, headers="keys", tablefmt="github", showindex=False) + "\n")
+    table = rows.drop(columns="command").to_dict("list")
+    text = tabulate(table, headers="keys", tablefmt="github", disable_numparse=True)
+    sys.stdout.write(text + "\n")
     for command in rows["command"]:
         sys.stdout.write(f"    {command}\n")
     return 0

@@ -135,10 +135,11 @@ class NM(Grouped):
     def _parts(self, score: Tensor) -> Iterator[Tensor]:
         """The scores as (M, U), some groups at a time so that they stay in the cache."""
         groups = self._groups(score, padding=-math.inf)
-        if groups.device.type != "cpu":
+        if groups.device.type != "cpu" or groups.dtype == torch.bfloat16:  # unknown to NumPy
             yield groups.T.contiguous()
             return
-        for part in groups.split(_GROUPS):
+        for start in range(0, len(groups), _GROUPS):
+            part = groups[start : start + _GROUPS]
             yield torch.from_numpy(np.ascontiguousarray(part.T.numpy()))  # faster than PyTorch's
 
     def _smallest(self, columns: Tensor) -> Tensor:
