@@ -62,8 +62,14 @@ def find_mlps(model: nn.Module) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
+def _linear(model: nn.Module, name: str) -> nn.Linear:
+    module = model.get_submodule(name)
+    assert isinstance(module, nn.Linear)
+    return module
+
+
 def _fits(model: nn.Module, first: str, second: str) -> bool:
-    one, two = model.get_submodule(first), model.get_submodule(second)
+    one, two = _linear(model, first), _linear(model, second)
     parent = model.get_submodule(first.rpartition(".")[0])
     normed = isinstance(getattr(parent, "norm", None), nn.LayerNorm)  # timm's Mlp may have one
     return bool(one.weight.shape[0] == two.weight.shape[1]) and not normed
@@ -80,7 +86,7 @@ def permute_mlps(model: nn.Module, pattern: NM, *, rounds: int = 300) -> tuple[P
     """
     found = []
     for first, second in find_mlps(model):
-        one, two = model.get_submodule(first), model.get_submodule(second)
+        one, two = _linear(model, first), _linear(model, second)
         order = search_permutation(two.weight, pattern, rounds=rounds)
         before = _kept(two.weight, pattern)
         one.weight.copy_(one.weight[order])
