@@ -37,6 +37,7 @@ from ws_learner.run_dir import RunDir
 from ws_learner.sparsify import make_criterion, reinitialised, sparsify
 from ws_learner.sparsity.mask import count_zeros
 from ws_learner.sparsity.pattern import ByRole, parse_pattern
+from ws_learner.sparsity.spelling import read_spelling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -256,7 +257,9 @@ class WeightSparseLearner:
     def _summary(self, frame: pd.DataFrame, allocation: Allocation) -> dict[str, Any]:
         config, sums = self.config, totals(frame)
         locked = config.ws_method == "pattern_lock"
-        itself = locked or (config.ws_prune_ratio_prtl == "given" and config.ws_ratios is None)
+        given = config.ws_prune_ratio_prtl == "given" and config.ws_ratios is None
+        fixed = read_spelling(config.pattern_spelling).fixed_ratio
+        itself = locked or (given and fixed is None)
         return {
             "learner": "weight-sparse",
             "protocol": config.ws_prune_ratio_prtl,

@@ -62,6 +62,12 @@ def find_mlps(model: nn.Module) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
+def _linear(model: nn.Module, name: str) -> nn.Linear:
+    module = model.get_submodule(name)
+    assert isinstance(module, nn.Linear)
+    return module
+
+
 def _fits(model: nn.Module, first: str, second: str) -> bool:
     one, two = _linear(model, first), _linear(model, second)
     parent = model.get_submodule(first.rpartition(".")[0])
