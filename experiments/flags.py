@@ -21,7 +21,11 @@ from ws_learner.config import POCKETFLOW, WeightSparseConfig
 from ws_learner.dialects.lpot import is_lpot, parse_lpot
 from ws_learner.dialects.lpot_conf import LpotConf
 from ws_learner.dialects.nncf import is_nncf, parse_nncf
+from ws_learner.dialects.timm_nm import TimmNM, is_timm_nm, parse_timm_nm
 from ws_learner.errors import UserError, suggest
+from ws_learner.nm_flags import NM_METHODS
+from ws_learner.progress import say
+from ws_learner.recipe import LrnSchedule, OptimizerName
 from ws_learner.sparsity.spelling import read_spelling
 
 if TYPE_CHECKING:
@@ -45,8 +49,8 @@ class RunFlags:
     current folder."""
     config: Path | None = None
     """YAML file with any of these settings, such as another run's config.yaml; or a pruning
-    config of LPOT / Neural Compressor 1.x (docs/neural_compressor.md); or NNCF's JSON with
-    movement_sparsity (docs/movement.md)."""
+    config of LPOT / Neural Compressor 1.x (docs/neural_compressor.md), a timm config with N:M
+    keys (docs/nm_sparsity.md), or NNCF's JSON with movement_sparsity (docs/movement.md)."""
     preset: Literal["ours", "pocketflow"] = "ours"
     """pocketflow: PocketFlow's own default settings."""
     dense_checkpoint: Path | None = None
@@ -61,6 +65,24 @@ class RunFlags:
     """Examples per step, instead of the recipe's."""
     lrn_rate: float | None = None
     """Peak learning rate, instead of the recipe's."""
+    optimizer: OptimizerName | None = None
+    """Update rule, instead of the recipe's."""
+    weight_decay: float | None = None
+    """Weight decay, instead of the recipe's."""
+    momentum: float | None = None
+    """Momentum of sgd and rmsprop, instead of the recipe's."""
+    lrn_schedule: LrnSchedule | None = None
+    """Shape of the learning rate, instead of the recipe's."""
+    lrn_rate_min: float | None = None
+    """Rate at the end of a cosine, instead of the recipe's."""
+    warmup_epochs: float | None = None
+    """Epochs over which the rate rises, instead of the recipe's."""
+    clip_norm: float | None = None
+    """Largest norm of all gradients together, instead of the recipe's."""
+    label_smoothing: float | None = None
+    """Of the cross-entropy, instead of the recipe's."""
+    mixup: float | None = None
+    """Alpha of mixup, instead of the recipe's; 0 mixes nothing."""
     seed: int = 0
     """Fixes everything random."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -121,15 +143,19 @@ def parse(argv: Sequence[str]) -> Command:
         UserError: Anything that cannot be understood, in one line.
         SystemExit: After `-h`.
     """
-    words = _apart(argv, "ws_location")
+    words = list(argv)
     named = words.pop(0) if words and not words[0].startswith("-") else None
     config = _value_of(words, "config")
     lpot = _read_lpot(config)
     nncf = _read_nncf(config)
-    given = _read_config(config) if lpot is None and nncf is None else {}
+    seed = _read_timm(config) if lpot is None and nncf is None else None
+    own = lpot is None and nncf is None
+    given = dict(seed.settings) if seed else _read_config(config) if own else {}
     name = named or given.pop("experiment", DEFAULT_EXPERIMENT)
     given.pop("experiment", None)
     module = find_experiment(name)
+    if seed is not None:
+        given |= _followed(seed, module)
     if _value_of(words, "preset") == "pocketflow" or given.get("preset") == "pocketflow":
         given = POCKETFLOW | given
     if _value_of(words, "ws_ratios") and not _value_of(words, "ws_prune_ratio_prtl"):
@@ -140,20 +166,6 @@ def parse(argv: Sequence[str]) -> Command:
     return Command(experiment=module, name=name, lpot=lpot, nncf=nncf, **parts)
 
 
-def _apart(words: Sequence[str], flag: str) -> list[str]:
-    """The words with the flag's values, joined by commas, as words of their own."""
-    result: list[str] = []
-    for word in words:
-        name, found, values = word.partition("=")
-        if found and name == f"--{flag}":
-            result += [name, *values.split(",")]
-        elif result and result[-1] == f"--{flag}" and not word.startswith("-"):
-            result += [value for value in word.split(",") if value]
-        else:
-            result.append(word)
-    return result
-
-
 def _implied(words: Sequence[str], given: Mapping[str, Any]) -> list[str]:
     """Flags that follow from a pattern or method which sets the ratios by itself."""
 
@@ -162,10 +174,15 @@ def _implied(words: Sequence[str], given: Mapping[str, Any]) -> list[str]:
         return given.get(flag) if value is None else value
 
     pattern, implied = asked("ws_pattern"), []
-    fixed = read_spelling(str(pattern)).fixed_ratio if pattern else None
+    if not pattern and asked("ws_method") in NM_METHODS:
+        pattern = "2:4"
+        implied += ["--ws_pattern", pattern]
+    spelling = read_spelling(str(pattern)) if pattern else None
+    by_itself = spelling is not None and spelling.sets_ratios
     locked = asked("ws_method") == "pattern_lock"
-    if (fixed is not None or locked) and not asked("ws_prune_ratio_prtl"):
+    if (by_itself or locked) and not asked("ws_prune_ratio_prtl"):
         implied += ["--ws_prune_ratio_prtl", "given"]
+    fixed = spelling.fixed_ratio if spelling is not None and not asked("ws_location") else None
     if fixed is not None and not locked and asked("ws_prune_ratio") is None:
         implied += ["--ws_prune_ratio", repr(fixed)]
     return implied
@@ -197,6 +214,25 @@ def _read_nncf(path: str | None) -> NncfConf | None:
     except (OSError, UnicodeDecodeError):
         return None  # complained about where our own files are read
     return parse_nncf(content, path=Path(path)) if path and is_nncf(content) else None
+
+
+def _read_timm(path: str | None) -> TimmNM | None:
+    """What the file says, if it is of timm's N:M dialect."""
+    try:
+        content = Path(path).read_text(encoding="utf-8") if path else ""
+    except (OSError, UnicodeDecodeError):
+        return None
+    return parse_timm_nm(content, path=Path(path)) if path and is_timm_nm(content) else None
+
+
+def _followed(seed: TimmNM, module: ModuleType) -> dict[str, Any]:
+    """The options that the experiment has; all else that is not followed is listed."""
+    known = {item.name for item in dataclasses.fields(module.Options)}
+    ignored = list(seed.ignored)
+    ignored += [f"{n}: {module.__name__} has none" for n in seed.options if n not in known]
+    for line in ignored:
+        say(f"config: {line}")
+    return {name: value for name, value in seed.options.items() if name in known}
 
 
 def _read_config(path: str | None) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from ws_learner.methods.gradual import GradualConfig
 from ws_learner.methods.group_lasso import GroupLassoConfig
 from ws_learner.methods.method import MethodConfig
 from ws_learner.methods.movement import MovementConfig
+from ws_learner.methods.nm_methods import nm_method
 from ws_learner.methods.pattern_lock import PatternLockConfig
+from ws_learner.nm_flags import NM_METHODS
 from ws_learner.recipe import Recipe
 from ws_learner.sparsifier import Sparsifier
 from ws_learner.sparsity.pattern import parse_pattern
@@ -48,16 +50,20 @@ class Prune(Callback):
         trainer.world.check_same("mask of", self._sparsifier.masks)
 
 
-def method_config(config: WeightSparseConfig, *, steps_per_epoch: int) -> MethodConfig:
+def method_config(
+    config: WeightSparseConfig, *, steps_per_epoch: int, total_steps: int
+) -> MethodConfig:
     """The method's own settings."""
     if config.ws_method == "pattern_lock":
         return PatternLockConfig()
+    if config.ws_method in NM_METHODS:
+        return nm_method(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
     settings = GradualConfig(
         prune_ratio_exp=config.ws_prune_ratio_exp,
         iter_ratio_beg=config.ws_iter_ratio_beg,
         iter_ratio_end=config.ws_iter_ratio_end,
         mask_update_step=config.ws_mask_update_step,
-        pattern=parse_pattern(config.ws_pattern),
+        pattern=parse_pattern(config.pattern_spelling),
         criterion=config.ws_criterion,
         pool=config.ws_criterion_pool,
         ramp=config.ws_schedule,
@@ -86,7 +92,8 @@ def check_steps(config: WeightSparseConfig, recipe: Recipe, *, examples: int) ->
         UserError: The batch or the ramp does not fit a training split of `examples`.
     """
     total = recipe.total_steps(examples)
-    method = method_config(config, steps_per_epoch=recipe.steps_per_epoch(examples))
+    per_epoch = recipe.steps_per_epoch(examples)
+    method = method_config(config, steps_per_epoch=per_epoch, total_steps=total)
     if isinstance(method, GradualConfig) and config.ws_prune_ratio:
         method.schedule(total, target=config.ws_prune_ratio)
 
@@ -137,7 +144,7 @@ def sparsify(
     """
     total = fit.recipe.total_steps(len(fit.data.train))
     steps_per_epoch = fit.recipe.steps_per_epoch(len(fit.data.train))
-    method = method_config(config, steps_per_epoch=steps_per_epoch)
+    method = method_config(config, steps_per_epoch=steps_per_epoch, total_steps=total)
     sparsifier = Sparsifier(model, method, zeros=zeros, total_steps=total)
     metrics = fit.metrics()
     seconds = fit.run(

@@ -1,14 +1,12 @@
-"""An experiment with heads and neurons that trains in a second: a block on patches of an image."""
+"""A tiny vision transformer on small images: an experiment file as a user would write it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
-
 from experiments.experiment import Experiment, classification, seeded
+from experiments.nets.vit import vit
 from tests.support.tiny_experiment import CLASSES, SIDE, part
-from tests.support.tiny_transformers import FusedBlock
 from ws_learner.data.splits import DataSplits
 from ws_learner.recipe import Recipe
 
@@ -17,34 +15,35 @@ from ws_learner.recipe import Recipe
 class Options:
     """Flags of this experiment."""
 
-    inner: int = 20
-    """Neurons of the feed-forward network."""
-
-
-class Net(nn.Module):
-    """Patches, two blocks, mean, head."""
-
-    def __init__(self, inner: int) -> None:
-        super().__init__()
-        self.patches = nn.Conv2d(3, 24, 2, stride=2)
-        self.blocks = nn.Sequential(FusedBlock(inner=inner), FusedBlock(inner=inner))
-        self.classifier = nn.Linear(24, CLASSES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = self.patches(x).flatten(2).transpose(1, 2)
-        result: Tensor = self.classifier(self.blocks(tokens).mean(1))
-        return result
+    width: int = 16
+    """Width of a token."""
+    drop: float = 0.0
+    """Dropout rate."""
 
 
 def build(options: Options, *, seed: int) -> Experiment:
     """Assemble network, data and recipes."""
-    recipe = Recipe(nb_epochs=4, batch_size=32, optimizer="adamw", lrn_rate=3e-3)
+    recipe = Recipe(
+        nb_epochs=4, batch_size=32, optimizer="adamw", lrn_rate=3e-3, lrn_schedule="one-cycle"
+    )
     loss, metric = classification(recipe)
     sizes = {"train": 256, "search": 100, "select": 100, "test": 200}
     splits = {name: part(i, size) for i, (name, size) in enumerate(sizes.items())}
+
+    def network() -> object:
+        return vit(
+            image=SIDE,
+            patch=2,
+            width=options.width,
+            depth=2,
+            heads=2,
+            num_classes=CLASSES,
+            drop=options.drop,
+        )
+
     return Experiment(
         name="tiny_vit",
-        model=seeded(lambda: Net(options.inner), seed),
+        model=seeded(network, seed),  # type: ignore[arg-type]
         data=DataSplits(
             name="tiny", digest="tiny", num_classes=CLASSES, input_shape=(3, SIDE, SIDE), **splits
         ),
