@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from experiments.run import main
-from tests.support import tiny_units_experiment
+from tests.support import tiny_transformer_experiment
 from tests.support.nncf import movement, text
 from ws_learner.export.cropped_files import load_cropped
 from ws_learner.export.onnx_file import run_onnx
 from ws_learner.report.artefact import load_state
 from ws_learner.training import Trainer
 
-EXPERIMENT = str(Path(tiny_units_experiment.__file__))
+EXPERIMENT = str(Path(tiny_transformer_experiment.__file__))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_a_target_is_met_and_heads_and_neurons_are_gone(dense: Path, tmp_path: P
     summary = run(dense, tmp_path / "run", *words)
     assert summary["achieved_prune_ratio"] == pytest.approx(0.5)
     assert summary["units_removed"] == 2 * (2 + 10)
-    slim = load_cropped(tmp_path / "run" / "cropped", tiny_units_experiment.Net(20))
+    slim = load_cropped(tmp_path / "run" / "cropped", tiny_transformer_experiment.Net(20))
     assert sum(p.numel() for p in slim.parameters()) == summary["cropped_parameters"]
     table = pd.read_csv(tmp_path / "run" / "structured_sparsity.csv")
     assert len(table) == 8
@@ -86,8 +86,8 @@ def test_nncfs_file_runs_structured_with_distillation(dense: Path, tmp_path: Pat
     assert metrics["prune/factor"].max() == pytest.approx(0.2)
     assert (tmp_path / "run" / "nncf.json").read_text() == Path(path).read_text()
     state = load_state(tmp_path / "run" / "model.safetensors")
-    slim = load_cropped(tmp_path / "run" / "cropped", tiny_units_experiment.Net(20))
-    masked = tiny_units_experiment.Net(20)
+    slim = load_cropped(tmp_path / "run" / "cropped", tiny_transformer_experiment.Net(20))
+    masked = tiny_transformer_experiment.Net(20)
     masked.load_state_dict(state)
     images = torch.randn(5, 3, 8, 8)
     assert torch.allclose(masked.eval()(images), slim(images), atol=1e-5)
@@ -100,7 +100,9 @@ def test_nncfs_file_runs_quantised(dense: Path, tmp_path: Path) -> None:
     quantization["initializer"] = {"range": {"num_init_samples": 64}}  # type: ignore[assignment]
     summary = run(dense, tmp_path / "run", "--config", config(tmp_path, quantization))
     images, labels = next(
-        tiny_units_experiment.build(tiny_units_experiment.Options(), seed=0).data.test.batches(200)
+        tiny_transformer_experiment.build(
+            tiny_transformer_experiment.Options(), seed=0
+        ).data.test.batches(200)
     )
     (logits,) = run_onnx(tmp_path / "run" / summary["int8"], [images])
     accuracy = float((logits.argmax(1) == labels).float().mean())

@@ -129,7 +129,6 @@ class WeightSparseConfig(NMFlags):
     """Strength of group_lasso."""
     movement_score_lr: float = 1e-2
     """Learning rate of movement's scores, in an optimizer group of their own."""
-
     ws_schedule: Literal[
         "polynomial", "linear", "cube", "cos", "exp", "oneshot", "epoch-linear", "epoch-linear-old"
     ] = "polynomial"

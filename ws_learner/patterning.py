@@ -37,6 +37,9 @@ def pattern_plan(
         UserError: Under `mha`, a weight that is no projection of an attention.
     """
     shapes = {name: tuple(parameter_of(model, name).shape) for name in names}
+    if isinstance(pattern, Units):
+        known, groups = unit_patterns(model, shapes)
+        return PatternPlan(patterns=known, shapes=shapes, groups=groups, pool=pool)
     if isinstance(pattern, ByRole):
         own = by_role(model, pattern)
         for name in shapes:
@@ -47,9 +50,6 @@ def pattern_plan(
                 )
         patterns = {name: own[name] for name in shapes}
         return PatternPlan(patterns=patterns, shapes=shapes, pool=pool)
-    if isinstance(pattern, Units):
-        known, groups = unit_patterns(model, shapes)
-        return PatternPlan(patterns=known, shapes=shapes, groups=groups, pool=pool)
     if not isinstance(pattern, Heads):
         return PatternPlan(patterns=dict.fromkeys(shapes, pattern), shapes=shapes, pool=pool)
     attentions = find_attention(model)

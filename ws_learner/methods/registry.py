@@ -19,9 +19,9 @@ METHODS: dict[str, type[MethodConfig]] = {
     "group_lasso": GroupLassoConfig,
     "pattern_lock": PatternLockConfig,
     "gradient_sensitivity": GradientSensitivityConfig,
+    "movement": MovementConfig,
     "srste": SrSteConfig,
     "mdgf": MdgfConfig,
     "sdgf": SdgfConfig,
-    "movement": MovementConfig,
 }
 """Name -> frozen dataclass of the method's settings. A new method adds one line."""

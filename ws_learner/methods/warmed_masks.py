@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,43 +13,13 @@ from torch.optim import Optimizer
 from ws_learner.errors import UserError
 from ws_learner.methods.in_place import InPlaceMasks
 from ws_learner.methods.learned_scores import LearnedScores
+from ws_learner.methods.warm_up_settings import WarmUpSettings
 from ws_learner.sparsity.importance import initial_threshold, kept
 from ws_learner.sparsity.mask import count_zeros
-from ws_learner.sparsity.structured import Rule, UnitGroup, resolve
+from ws_learner.sparsity.structured import resolve
 from ws_learner.sparsity.warm_up import WarmUp
 
 __all__ = ["ThresholdMovement"]
-
-
-class WarmUpSettings(Protocol):
-    """What the method asks its settings, a `ThresholdMovementConfig`."""
-
-    @property
-    def importance_regularization_factor(self) -> float:
-        """Penalty factor at the end."""
-
-    @property
-    def init_importance_threshold(self) -> float | None:
-        """Threshold at the beginning."""
-
-    @property
-    def final_importance_threshold(self) -> float:
-        """Threshold at the end."""
-
-    @property
-    def steps_per_epoch(self) -> int | None:
-        """None: to be counted."""
-
-    @property
-    def rule(self) -> Rule | None:
-        """How units are resolved after the warm-up."""
-
-    @property
-    def groups(self) -> tuple[UnitGroup, ...]:
-        """Which units."""
-
-    def warm_up(self, steps_per_epoch: int) -> WarmUp:
-        """The schedule."""
 
 
 class ThresholdMovement:

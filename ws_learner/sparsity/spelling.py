@@ -17,7 +17,7 @@ Kind = Literal[
 _WORDS: tuple[Kind, ...] = ("unstructured", "channelx1", "1xchannel", "mha", "units")
 _ALLOWED = (
     "allowed are unstructured, OxI blocks of outputs x inputs such as 4x1, N:M with N of M inputs "
-    "kept such as 2:4 (n:4 for any N; 2:4col along the outputs), channelx1, 1xchannel, mha, units "
+    "kept such as 2:4 (n:4 for any N; 2:4col along the outputs), channelx1, 1xchannel, mha, units, "
     "and patterns of roles such as 1:8@ff+1:4@q,k"
 )
 _ROLES = {"c": "conv", "conv": "conv", "ff": "ff", "q": "q", "k": "k", "v": "v", "o": "o"}

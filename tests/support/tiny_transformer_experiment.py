@@ -43,7 +43,7 @@ def build(options: Options, *, seed: int) -> Experiment:
     sizes = {"train": 256, "search": 100, "select": 100, "test": 200}
     splits = {name: part(i, size) for i, (name, size) in enumerate(sizes.items())}
     return Experiment(
-        name="tiny_units",
+        name="tiny_transformer",
         model=seeded(lambda: Net(options.inner), seed),
         data=DataSplits(
             name="tiny", digest="tiny", num_classes=CLASSES, input_shape=(3, SIDE, SIDE), **splits
