@@ -206,6 +206,20 @@ def test_transformer_layers_of_pytorch(sparse_wins: None) -> None:
         close(compile_sparse(model, x)(x), model(x))
 
 
+@needs_kernels
+@pytest.mark.parametrize("dtype", ["fp32", "int8"])
+def test_a_layer_used_twice(sparse_wins: None, dtype: str) -> None:
+    torch.manual_seed(3)
+    again, rectify = nn.Linear(32, 32), nn.ReLU()
+    model = pruned(nn.Sequential(again, rectify, again, rectify, nn.Linear(32, 4)), "4x4", 0.5)
+    x = torch.randn(40, 32)
+    fast = compile_sparse(model, x, dtype=dtype, calibration=[x])  # type: ignore[arg-type]
+    assert isinstance(fast.model[0], Replaced)
+    assert fast.model[0] is fast.model[2]
+    with torch.no_grad():
+        close(fast(x), model(x), 1e-5 if dtype == "fp32" else 0.05)
+
+
 def test_bad_options() -> None:
     x = torch.randn(2, 40)
     with pytest.raises(UserError, match="dtype int4"):

@@ -78,7 +78,7 @@ def mlps(measure: Measure) -> Rows:
     ffn = nn.Sequential(nn.Linear(768, 3072), nn.ReLU(), nn.Linear(3072, 768))
     x = torch.randn(128, 768)
     yield from _rows(measure, "FFN 128x768-3072-768", ffn, x, _table(few, (0.8, 0.85, 0.9)))
-    top = [nn.Linear(1024, 1024), nn.ReLU()] * 3
+    top = [part for _ in range(3) for part in (nn.Linear(1024, 1024), nn.ReLU())]
     yield from _rows(
         measure,
         "MLP 512x3x1024",

@@ -29,6 +29,8 @@ class DLRM(nn.Module):
         super().__init__()
         width, count = bottom[-1], len(rows) + 1
         self.emb_l = nn.ModuleList(nn.EmbeddingBag(n, width, mode="sum") for n in rows)
+        for table in self.emb_l:  # as the authors' code has it
+            nn.init.uniform_(table.weight, -(len(table.weight) ** -0.5), len(table.weight) ** -0.5)  # type: ignore[arg-type]
         self.bot_l = _mlp(bottom, nn.ReLU())
         self.top_l = _mlp((width + count * (count - 1) // 2, *top), nn.Identity())
         pairs = torch.tril_indices(count, count, offset=-1)
