@@ -46,5 +46,5 @@ def build(options: Options, *, seed: int) -> Experiment:
         metric=metric,
         dense_recipe=DENSE,
         sparse_recipe=SPARSE,
-        location=("ff", "attention"),
+        location="ff,attention",
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from experiments.flags import parse
+from experiments.one_line import in_one_line
 from ws_learner.cluster.config import ClusterConfig
 from ws_learner.cluster.environment import prepare
 from ws_learner.errors import UserError
@@ -66,26 +67,23 @@ def _parser() -> _Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; return the exit code: 0, or 2 after bad input, 1 after a failed job."""
+    """Run a command line; return the exit code: 1 after a failed job, else see `in_one_line`."""
     words = list(sys.argv[1:] if argv is None else argv)
-    try:
-        if words and words[0] in SUBCOMMANDS:
-            return _manage(words)
-        own, rest = _parser().parse_known_args(words)
-        if own.help:
-            _parser().print_help()
-            parse([word for word in rest[:1] if not word.startswith("-")] + ["-h"])
-        if own.n is not None and own.n < 1:
-            raise UserError(f"-n={own.n}: must be at least 1")
-        if os.environ.get("RAY_ADDRESS") and not own.in_job:
-            return _send(own, words, rest)
-        return _run(own, rest)
-    except UserError as error:
-        say(f"error: {error}")
-        return 2
-    except KeyboardInterrupt:
-        say("stopped; the same command goes on from here")
-        return 130
+    return in_one_line(lambda: _main(words))
+
+
+def _main(words: Sequence[str]) -> int:
+    if words and words[0] in SUBCOMMANDS:
+        return _manage(words)
+    own, rest = _parser().parse_known_args(words)
+    if own.help:
+        _parser().print_help()
+        parse([word for word in rest[:1] if not word.startswith("-")] + ["-h"])
+    if own.n is not None and own.n < 1:
+        raise UserError(f"-n={own.n}: must be at least 1")
+    if os.environ.get("RAY_ADDRESS") and not own.in_job:
+        return _send(own, words, rest)
+    return _run(own, rest)
 
 
 def _run(own: argparse.Namespace, rest: Sequence[str]) -> int:

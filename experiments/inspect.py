@@ -1,7 +1,7 @@
 """How sparse is a saved network: `python -m experiments.inspect model.safetensors [--pattern 4x1]`.
 
-Reads safetensors, or a plain PyTorch state_dict (`.pt`, `.pth`); prints a table, or with `--csv`
-the same as comma-separated values.
+Reads safetensors, a run directory, or a plain PyTorch state_dict (`.pt`, `.pth`); prints a table,
+or with `--csv` the same as comma-separated values.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ from ws_learner.progress import say
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ws_learner.sparsity.pattern import Pattern
+
 __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; return the exit code: 0, or 2 after bad input."""
     parser = argparse.ArgumentParser(prog="python -m experiments.inspect", description=__doc__)
-    parser.add_argument("file", type=Path, help="weights: .safetensors, .pt or .pth")
+    parser.add_argument(
+        "file", type=Path, help="weights: .safetensors, .pt, .pth, or a run directory"
+    )
     parser.add_argument("--pattern", help="count pruned units of it, such as 4x1, 2:4, 1xchannel")
     parser.add_argument("--csv", action="store_true", help="print comma-separated values")
     given = parser.parse_args(argv)
@@ -40,11 +44,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _inspect(file: Path, pattern: str | None) -> tuple[pd.DataFrame, dict[str, Any]]:
     from experiments.weights import load_state_of
     from ws_learner.report.tensors import tensor_table, tensor_totals
-    from ws_learner.sparsity.pattern import parse_pattern
 
-    units = None if pattern is None else parse_pattern(pattern)
+    units = None if pattern is None else _units(pattern)
     frame = tensor_table(load_state_of(file), pattern=units)
     return frame, tensor_totals(frame)
+
+
+def _units(text: str) -> Pattern:
+    from ws_learner.sparsity.pattern import AnyNM, ByRole, Heads, parse_pattern
+
+    try:
+        pattern = parse_pattern(text)
+    except UserError as error:
+        raise UserError(str(error).replace("--ws_pattern", "--pattern")) from error
+    if isinstance(pattern, Heads):
+        raise UserError(
+            "--pattern mha: a file of weights does not tell how many heads there are; count with "
+            "a block as high as a head is wide, such as --pattern 64x768"
+        )
+    if isinstance(pattern, ByRole | AnyNM):
+        raise UserError(f"--pattern {text}: a file knows no roles and no N; name one, as in 2:4")
+    return pattern
 
 
 def _text(frame: pd.DataFrame, totals: dict[str, Any]) -> str:

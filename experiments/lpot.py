@@ -35,6 +35,7 @@ from ws_learner.report.metrics import MetricsLog
 from ws_learner.report.table import ratio_table, to_csv, totals
 from ws_learner.run_dir import RunDir
 from ws_learner.training import Callback, Trainer, make_optimizer
+from ws_learner.training import Criterion as Loss
 
 __all__ = ["COPY", "build_lpot", "recipe_of", "run_lpot", "with_root"]
 
@@ -129,6 +130,7 @@ class _Prune(Callback):
     def on_start(self, trainer: Trainer) -> None:
         """Before anything is restored."""
         self.pruner.to_device()
+        self.pruner.follow(trainer.optimizer)
         trainer.optimizer.register_step_pre_hook(lambda *_: self.pruner.before_step())
         trainer.optimizer.register_step_post_hook(lambda *_: self.pruner.after_step())
         self._begin(trainer)
@@ -162,8 +164,19 @@ def run_lpot(
     seed: int,
     run: RunDir,
     facts: Mapping[str, Any],
+    distil: Loss | None = None,
 ) -> None:
     """Train and prune; write the weights, the table and the summary.
+
+    Args:
+        experiment: Network, data, loss.
+        conf: What the file says.
+        recipe: Length, batch, rate.
+        arithmetic: Device and number format.
+        seed: Fixes everything random.
+        run: Where results go.
+        facts: More entries for the summary.
+        distil: (outputs, targets, inputs) -> scalar, instead of the experiment's loss.
 
     Raises:
         UserError: Names or patterns do not fit the network, or the training is too short.
@@ -185,7 +198,7 @@ def run_lpot(
     fit = Fit(
         phase="sparse",
         data=data,
-        criterion=lambda outputs, targets, inputs: experiment.loss(outputs, targets),
+        criterion=distil or (lambda outputs, targets, _: experiment.loss(outputs, targets)),
         metric=experiment.metric,
         recipe=recipe,
         arithmetic=arithmetic,
@@ -227,6 +240,7 @@ def run_lpot(
         "dense_macs": sums["dense_macs"],
         "kept_macs": sums["kept_macs"],
         "rollouts": 0,
+        "distilled": distil is not None,
         "train_seconds": round(seconds, 1),
         "seed": seed,
     }

@@ -10,33 +10,30 @@ import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.flags import Command, parse
+from experiments.identity import identity_of, place, resolved_settings
+from experiments.one_line import in_one_line
 from ws_learner.cluster.config import ClusterConfig
 from ws_learner.config import FROM_TABLE
 from ws_learner.errors import UserError
+from ws_learner.nm_flags import NM_METHODS
 from ws_learner.progress import say
-from ws_learner.run_dir import RunDir, identity_hash
+from ws_learner.run_dir import RunDir
 
 if TYPE_CHECKING:
     from torch import nn
 
     from experiments.experiment import Experiment
     from ws_learner.dialects.lpot_conf import LpotConf
+    from ws_learner.dialects.nncf_conf import NncfConf
     from ws_learner.hardware import Arithmetic
     from ws_learner.learner import WeightSparseLearner
     from ws_learner.recipe import Recipe
 
 __all__ = ["build", "dense_weights", "main", "make_learner"]
-
-NOT_IN_IDENTITY = {
-    *("run_dir", "data_dir", "data_workers", "workers", "exec_mode", "preset"),
-    *("dense_checkpoint", "dst_checkpoint", "ws_save_path", "ws_ratios", "ws_rollouts"),
-}
-"""Settings that do not change the result; files among them count by their content."""
 
 
 def main(
@@ -45,24 +42,23 @@ def main(
     cluster: ClusterConfig | None = None,
     runs: Path = Path("runs"),
 ) -> int:
-    """Run a command line, on Ray if a cluster is given; return 0, or 2 after bad input."""
+    """Run a command line, on Ray if a cluster is given; return the exit code, see `in_one_line`."""
     words = list(sys.argv[1:] if argv is None else argv)
-    try:
-        command = dataclasses.replace(parse(words), cluster=cluster, runs=runs)
-        if command.run.exec_mode == "eval":
-            return _evaluate(command)
-        if command.lpot is not None:
-            _lpot(command, command.lpot, words=words)
-        elif command.run.learner == "full-prec":
-            _full_prec(command, words=words)
-        else:
-            _weight_sparse(command, words=words)
-    except UserError as error:
-        say(f"error: {error}")
-        return 2
-    except KeyboardInterrupt:
-        say("stopped; the same command goes on from here")
-        return 130
+    return in_one_line(lambda: _main(words, cluster=cluster, runs=runs))
+
+
+def _main(words: Sequence[str], *, cluster: ClusterConfig | None, runs: Path) -> int:
+    command = dataclasses.replace(parse(words), cluster=cluster, runs=runs)
+    if command.run.exec_mode == "eval":
+        return _evaluate(command)
+    if command.lpot is not None:
+        _lpot(command, command.lpot, words=words)
+    elif command.nncf is not None:
+        _nncf(command, command.nncf, words=words)
+    elif command.run.learner == "full-prec":
+        _full_prec(command, words=words)
+    else:
+        _weight_sparse(command, words=words)
     return 0
 
 
@@ -78,34 +74,34 @@ def _arithmetic(command: Command) -> Arithmetic:
     return chosen
 
 
+_OF_RECIPE = (
+    *("nb_epochs", "batch_size", "optimizer", "lrn_rate", "weight_decay", "momentum"),
+    *("lrn_schedule", "lrn_rate_min", "clip_norm", "label_smoothing", "mixup"),
+)
+
+
 def _recipe(command: Command, recipe: Recipe) -> Recipe:
     """The recipe with what the command line changes."""
-    changes = {name: getattr(command.run, name) for name in ("nb_epochs", "batch_size", "lrn_rate")}
-    return dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+    run = command.run
+    changes = {name: getattr(run, name) for name in _OF_RECIPE}
+    changed = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+    if run.warmup_epochs is None:
+        return changed
+    return dataclasses.replace(changed, warmup=run.warmup_epochs / changed.nb_epochs)
 
 
 def build(command: Command) -> Experiment:
     """The experiment that a command line names."""
+    from torch import nn
+
     experiment: Experiment = command.experiment.build(command.options, seed=command.run.seed)
-    return experiment
-
-
-def _identity(
-    command: Command, experiment: Experiment, recipe: Recipe, **more: Any
-) -> dict[str, Any]:
-    """Everything that changes the result; a user's own experiment file counts by its content."""
-    from ws_learner.files import sha256_of
-
-    settings = command.settings()
-    source = command.experiment.__file__
-    own = source is not None and not command.experiment.__name__.startswith("experiments.")
-    more |= {"recipe": dataclasses.asdict(recipe)}
-    more |= {"file": sha256_of(Path(source))} if own and source else {}
-    if command.run.learner == "full-prec":
-        pruning = {item.name for part in (command.ws, command.ddpg) for item in fields(part)}
-        settings = {k: v for k, v in settings.items() if k not in pruning}
-    kept = {k: v for k, v in settings.items() if k not in NOT_IN_IDENTITY}
-    return kept | {"experiment": experiment.name, "data": experiment.data.digest} | more
+    smoothing = command.run.label_smoothing
+    if smoothing is None:
+        return experiment
+    if not isinstance(experiment.loss, nn.CrossEntropyLoss):
+        raise UserError(f"--label_smoothing {smoothing}: {experiment.name} has a loss of its own")
+    loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
+    return dataclasses.replace(experiment, loss=loss)
 
 
 def _facts(command: Command, experiment: Experiment, words: Sequence[str]) -> dict[str, Any]:
@@ -129,10 +125,11 @@ def _full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
 
     experiment = build(command)
     recipe = _recipe(command, experiment.dense_recipe)
-    identity = _identity(command, experiment, recipe)
-    run = _place(command, f"{experiment.name}-dense-{identity_hash(identity)}")
+    recipe.total_steps(len(experiment.data.train))  # a batch too large is refused at once
+    identity = identity_of(command, experiment, recipe)
+    run = place(command, f"{experiment.name}-dense", identity)
     with run.locked():
-        run.claim(command.settings(), identity)
+        run.claim(resolved_settings(command), identity)
         if not run.finished:
             train(
                 experiment,
@@ -147,12 +144,6 @@ def _full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
     return run
 
 
-def _place(command: Command, name: str) -> RunDir:
-    run = RunDir(command.run.run_dir or command.runs / name)
-    say(f"run directory: {run.path}{' (finished)' if run.finished else ''}")
-    return run
-
-
 def dense_weights(command: Command, experiment: Experiment) -> Path | None:
     """File of the dense weights; trains them first if there are none and they are needed."""
     if command.run.dense_checkpoint is not None:
@@ -161,17 +152,14 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
         return experiment.checkpoint
     ws = command.ws
     by_table = ws.ws_prune_ratio_prtl in FROM_TABLE
-    if ws.ws_init == "scratch" and by_table and not ws.enbl_dst:
+    fresh = ws.ws_method in NM_METHODS
+    if (ws.ws_init == "scratch" or fresh) and by_table and not ws.enbl_dst:
+        if fresh:
+            say(f"{ws.ws_method} trains from fresh weights; --dense_checkpoint starts from others")
         return None
     say(f"{experiment.name} comes without dense weights: the dense network is trained first")
-    flags = dataclasses.replace(
-        command.run,
-        learner="full-prec",
-        run_dir=None,
-        nb_epochs=None,
-        batch_size=None,
-        lrn_rate=None,
-    )
+    own: dict[str, Any] = dict.fromkeys((*_OF_RECIPE, "warmup_epochs"))
+    flags = dataclasses.replace(command.run, learner="full-prec", run_dir=None, **own)
     dense = dataclasses.replace(command, run=flags)
     weights = _full_prec(dense, words=[command.name, "--learner", "full-prec"]).model
     say("the dense network is ready; now it is pruned")
@@ -181,8 +169,11 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
 def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     from experiments.weights import load_weights
     from ws_learner.files import sha256_of
+    from ws_learner.sparsify import check_steps
 
     experiment = build(command)
+    recipe = _recipe(command, experiment.sparse_recipe)
+    check_steps(command.ws, recipe, examples=len(experiment.data.train))
     weights = dense_weights(command, experiment)
     if weights is not None:
         load_weights(experiment.model, weights)
@@ -197,13 +188,14 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
         name: sha256_of(path) if path is not None and path.is_file() else None
         for name, path in contents.items()
     }
-    recipe = _recipe(command, experiment.sparse_recipe)
-    identity = _identity(command, experiment, recipe, **digests)
-    run = _place(command, f"{experiment.name}-{command.ws.ws_method}-{identity_hash(identity)}")
+    identity = identity_of(command, experiment, recipe, **digests)
+    run = place(command, f"{experiment.name}-{command.ws.ws_method}", identity)
     with run.locked():
-        run.claim(command.settings(), identity)
+        run.claim(resolved_settings(command), identity)
         if not run.finished:
             facts = _facts(command, experiment, words)
+            if weights is None:
+                facts["dense_accuracy"] = None  # there is no dense network
             learner = make_learner(command, experiment, run=run.path, teacher=teacher, facts=facts)
             learner.fit()
     _report(run)
@@ -243,33 +235,77 @@ def make_learner(
 def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
     """Train and prune as an LPOT file says; the command line's recipe flags go before it."""
     from experiments.lpot import build_lpot, recipe_of, run_lpot
+    from experiments.lpot_teacher import check_flags, teacher_loss
     from experiments.weights import load_weights
     from ws_learner.files import sha256_of
 
-    if command.run.learner == "full-prec":
-        raise UserError(f"--config {conf.path}: is a pruning config; leave --learner full-prec out")
+    check_flags(command, conf)
     experiment = build_lpot(command, conf)
     weights = command.run.dense_checkpoint or experiment.checkpoint
     if weights is None:
         say("no --dense_checkpoint: training starts from fresh weights")
     else:
         load_weights(experiment.model, weights)
+    arithmetic = _arithmetic(command)
+    distil = teacher_loss(command, experiment, conf, start=weights, arithmetic=arithmetic)
+    teacher = command.run.dst_checkpoint
     recipe = _recipe(command, recipe_of(conf, experiment.data, experiment.sparse_recipe))
     pruners = [dataclasses.asdict(pruner) for pruner in conf.pruners]
-    identity = _identity(
+    identity = identity_of(
         command,
         experiment,
         recipe,
         lpot=dataclasses.asdict(dataclasses.replace(conf, path=None)) | {"pruners": pruners},
         dense_checkpoint=sha256_of(weights) if weights is not None else None,
+        dst_checkpoint=sha256_of(teacher) if teacher is not None else None,
     )
-    run = _place(command, f"{experiment.name}-lpot-{identity_hash(identity)}")
+    run = place(command, f"{experiment.name}-lpot", identity)
     with run.locked():
-        run.claim(command.settings(), identity)
+        run.claim(resolved_settings(command), identity)
         if not run.finished:
             run_lpot(
                 experiment,
                 conf,
+                recipe=recipe,
+                arithmetic=arithmetic,
+                seed=command.run.seed,
+                run=run,
+                facts=_facts(command, experiment, words),
+                distil=distil,
+            )
+    _report(run)
+
+
+def _nncf(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
+    """Movement sparsity as an NNCF file says, on the fine-tuned network."""
+    from experiments.nncf import run_nncf
+    from experiments.weights import load_weights
+    from ws_learner.files import sha256_of
+
+    if command.run.learner == "full-prec":
+        raise UserError(f"--config {conf.path}: is a pruning config; leave --learner full-prec out")
+    if command.cluster is not None:
+        raise UserError(f"--config {conf.path}: runs in one process; use ./run_local.sh")
+    experiment = build(command)
+    weights = dense_weights(command, experiment)
+    if weights is not None:
+        load_weights(experiment.model, weights)
+    recipe = _recipe(command, experiment.sparse_recipe)
+    identity = identity_of(
+        command,
+        experiment,
+        recipe,
+        nncf=conf.model_dump(mode="json"),
+        dense_checkpoint=sha256_of(weights) if weights is not None else None,
+    )
+    run = place(command, f"{experiment.name}-nncf", identity)
+    with run.locked():
+        run.claim(resolved_settings(command), identity)
+        if not run.finished:
+            run_nncf(
+                experiment,
+                conf,
+                settings=command.ws,
                 recipe=recipe,
                 arithmetic=_arithmetic(command),
                 seed=command.run.seed,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.flags import Command, parse
+from experiments.identity import resolved_settings
 from experiments.sweep_plan import SCHEDULE, Plan, read_plan
 from experiments.sweep_trial import run_rungs, words_of
 from ws_learner.cluster.config import ClusterConfig
@@ -40,13 +41,15 @@ def run_sweep(path: Path, words: Sequence[str], *, cluster: ClusterConfig, runs:
     """
     plan, command = read_plan(path), parse(words)
     _check_names(path, plan, command)
-    identity = {"plan": plan.plain(), "settings": command.settings()}
+    settings = resolved_settings(command)
+    identity = {"plan": plan.plain(), "settings": settings}
     folder = command.run.run_dir or runs / f"sweep-{path.stem}-{identity_hash(identity)}"
     run = RunDir(folder.resolve())
     say(f"run directory: {run.path}")
     with run.locked():
-        run.claim({"sweep": plan.plain()} | command.settings(), identity)
-        _tune(plan, command, list(words), cluster=cluster, folder=run.path)
+        run.claim({"sweep": plan.plain()} | settings, identity)
+        words = [*words, "--precision", settings["precision"]]  # on whatever machine a trial runs
+        _tune(plan, command, words, cluster=cluster, folder=run.path)
         table = _table(plan, run.path)
         write_text(run.path / "sweep.csv", table.to_csv(index=False))
     print(table.to_markdown(index=False))

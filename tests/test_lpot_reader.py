@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from tests.support.lpot import SEED_YAML
@@ -196,3 +199,42 @@ def test_group_lasso_needs_alpha() -> None:
     )
     (plan,) = make_plans(conf, nn.Linear(4, 4))
     assert (plan.alpha, str(plan.pattern)) == (0.006, "2x1")
+
+
+@given(
+    formula=st.sampled_from(["old", "new"]),
+    place=st.sampled_from(["global", "local"]),
+    epochs=st.tuples(st.integers(0, 3), st.integers(0, 8)),
+    every=st.integers(1, 4),
+    shares=st.tuples(st.integers(0, 99), st.integers(0, 99)),
+)
+def test_both_historical_formulas_from_the_file(
+    formula: str, place: str, epochs: tuple[int, int], every: int, shares: tuple[int, int]
+) -> None:
+    (start, length), (low, high) = epochs, sorted(shares)
+    chosen = {"global": f"formula: {formula}", "local": "frequency: 1"}[place]
+    own = {"global": "names: []", "local": f"formula: {formula}"}[place]
+    conf = parse_lpot(
+        "pruning:\n  approach:\n    weight_compression:\n"
+        f"      {chosen}\n      pruners:\n        - !Pruner\n            {own}\n"
+        f"            start_epoch: {start}\n            end_epoch: {start + length}\n"
+        f"            initial_sparsity: {low / 100}\n            target_sparsity: {high / 100}\n"
+        f"            update_frequency: {every}\n"
+    )
+    (plan,) = make_plans(conf, nn.Linear(3, 3))
+    late = int(formula == "new")
+    i, t = np.float64(low / 100), np.float64(high / 100)
+    for epoch in range(start + length + 3):
+        if epoch < start:
+            wanted = np.float64(0)
+        elif epoch >= start + length:
+            wanted = t
+        else:
+            done = np.floor_divide(epoch - start + late, every) * every
+            wanted = i + (t - i) * np.minimum(done / np.float64(length + late), 1.0)
+        assert plan.sparsity(epoch, 0, None) == pytest.approx(float(wanted), abs=1e-12)
+
+
+def test_a_formula_that_is_none() -> None:
+    with pytest.raises(UserError, match=r"line 4: formula 'newer': must be new .* or old"):
+        parse_lpot("pruning:\n  approach:\n    weight_compression:\n      formula: newer\n")

@@ -13,14 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from experiments.inspect import main as inspect
 from experiments.run import main
 from tests.support.lpot import SEED_YAML
-from ws_learner.report.artefact import save_model
 
 SMALL = {
     "size: 224": "size: 32",
@@ -137,26 +134,3 @@ def test_mistakes_are_told_before_training(
     assert main(words(conf, tmp_path / "run")) == 2
     message = capsys.readouterr().err
     assert all(part in message for part in parts), message
-
-
-def test_inspect_tells_zeros_and_blocks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    weight = torch.ones(8, 6)
-    weight[:4, 0] = 0  # a block of four outputs
-    weight[6, 2] = 0  # a single zero in another
-    weight[1] = torch.tensor([0.0, 0.0, 0.5, 2.0, 1.0, 1.0])
-    save_model(tmp_path / "m.safetensors", {"a.weight": weight, "a.bias": torch.zeros(8)}, {})
-    assert inspect([str(tmp_path / "m.safetensors"), "--pattern", "4x1", "--csv"]) == 0
-    (tmp_path / "m.csv").write_text(capsys.readouterr().out)
-    frame = pd.read_csv(tmp_path / "m.csv").set_index("name")
-    row, values = frame.loc["a.weight"], weight.double().numpy()
-    assert (row["shape"], row["zeros"], row["sparsity"]) == ("8x6", 6, 6 / 48)
-    assert row["block_sparsity"] == 1 / 12
-    assert row["mean"] == pytest.approx(values.mean(), rel=1e-12)
-    assert row["std"] == pytest.approx(values.std(), rel=1e-12)
-    assert np.isnan(frame.loc["a.bias", "block_sparsity"])
-    assert inspect([str(tmp_path / "m.safetensors")]) == 0
-    text = capsys.readouterr().out
-    assert "all: 14 of 56 values are zero (25.00%) in 2 tensors" in text
-    assert "matrices and kernels: 6 of 48 values are zero (12.50%) in 1 tensors" in text
-    assert inspect([str(tmp_path / "none.safetensors")]) == 2
-    assert "no such file" in capsys.readouterr().err

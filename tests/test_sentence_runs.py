@@ -62,7 +62,7 @@ def test_the_search_prunes_the_encoder_and_leaves_head_and_embeddings_alone(
 
 def test_blocks_go_where_the_location_says(dense: Path, tmp_path: Path) -> None:
     flags = ["--ws_pattern", "4x1", "--ws_prune_ratio_prtl", "uniform", "--ws_prune_ratio", "0.3"]
-    state, _ = launch(dense, tmp_path / "run", *flags, "--ws_location", "q", "ff")
+    state, _ = launch(dense, tmp_path / "run", *flags, "--ws_location", "q,ff")
     before = load_file(dense)
     fresh = {n for n, c in pruned(state).items() if c > int((before[n] == 0).sum())}
     layers = [f"bert.encoder.layer.{number}" for number in range(2)]
@@ -79,7 +79,7 @@ def test_a_fixed_pattern_halves_the_encoder_alone(dense: Path, tmp_path: Path) -
         if name.startswith("bert.encoder") and tensor.dim() == 2:
             assert ((tensor != 0).view(-1, 4).sum(1) == 2).all(), name
     assert not (state["classifier.weight"] == 0).any()
-    assert summary["pattern"] == "2:4"
+    assert summary["pattern"] == "2:4@ff,q,k,v,o"
     row = compare(tmp_path / "run")
     assert row["test"] == 100
     assert float(row["dense %"]) == pytest.approx(100 * summary["dense_accuracy"], abs=0.01)
@@ -99,5 +99,5 @@ def test_a_location_that_is_not_there_is_an_error_of_one_line(
     dense: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [EXPERIMENT, "--dense_checkpoint", str(dense), "--run_dir", str(tmp_path / "run")]
-    assert main([*words, "--ws_location", "conv"]) == 2
+    assert main([*words, "--ws_mask_update_step", "1", "--ws_location", "conv"]) == 2
     assert "error: --ws_location conv: no layer has this role" in capsys.readouterr().err

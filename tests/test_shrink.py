@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from experiments.nets.mobilenet_v2 import mobilenet_v2
 from experiments.nets.resnet_cifar import resnet_cifar
 from tests.support.small_bert import SmallBert
+from ws_learner.errors import UserError
 from ws_learner.export.shrink import Shrunk, shrink
+from ws_learner.export.split_attention import SplitAttention
 
 
 def settled(model: nn.Module, *, seed: int = 0) -> nn.Module:
@@ -135,6 +137,53 @@ def test_mobilenet_v2_with_depthwise_convolutions() -> None:
     same(model, shrunk, torch.randn(2, 3, 96, 64))
 
 
+def test_mobilenet_v2_with_a_third_of_all_filters_dead() -> None:
+    torch.manual_seed(3)
+    model = settled(mobilenet_v2(num_classes=7, width=0.25))
+    for module in list(model.modules())[2:]:
+        if isinstance(module, nn.Conv2d):
+            rows = torch.randperm(len(module.weight))[: len(module.weight) // 3]
+            module.weight.data[rows] = 0
+    shrunk = shrink(model, torch.randn(1, 3, 64, 64))
+    # A depthwise filter and the convolution before it die apart: a third, then a third of the rest.
+    before, after = cut_of(shrunk, "features.17.conv.1.0")
+    assert before == 240
+    assert after < 0.6 * before
+    for module in shrunk.model.modules():
+        if isinstance(module, nn.Conv2d) and module.groups > 1:
+            assert module.groups == module.in_channels == module.weight.shape[0]
+    same(model, shrunk, torch.randn(2, 3, 96, 64))
+
+
+class Grouped(nn.Module):
+    """A grouped convolution, and a depthwise one with two filters for each input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.grouped = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 12, 3, groups=4, padding=1)
+        self.middle, self.twice = nn.Conv2d(12, 5, 1), nn.Conv2d(5, 10, 3, groups=5)
+        self.wide, self.last = nn.Conv2d(10, 9, 1), nn.Conv2d(9, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.middle(self.grouped(self.first(x).relu()).relu())
+        result: Tensor = self.last(self.wide(self.twice(x).relu()).relu())
+        return result
+
+
+def test_channels_of_grouped_convolutions_stay_and_others_go() -> None:
+    torch.manual_seed(6)
+    model = settled(Grouped())
+    for name, rows in {"first": 2, "grouped": 6, "middle": 2, "twice": 4, "wide": 5}.items():
+        kill(model, name, slice(0, rows))
+    shrunk = shrink(model, torch.randn(1, 3, 8, 8))
+    assert cut_of(shrunk, "wide") == (9, 4)
+    for name, count in {"first": 8, "grouped": 12, "middle": 5, "twice": 10}.items():
+        assert cut_of(shrunk, name) == (count, count)
+        (note,) = {cut.note for cut in shrunk.cuts if cut.layer == name}
+        assert "dead channels stay: they pass through a grouped convolution" in note
+    same(model, shrunk, torch.randn(2, 3, 9, 9))
+
+
 @pytest.mark.parametrize("side", ["rows", "columns"])
 def test_bert_heads_and_neurons(side: str) -> None:
     torch.manual_seed(4)
@@ -204,3 +253,48 @@ def test_pytorchs_own_encoder_loses_heads_and_neurons(batch_first: bool) -> None
             torch.testing.assert_close(
                 shrunk.model(x, **extra), model(x, **extra), rtol=1e-5, atol=1e-5
             )
+
+
+@pytest.mark.parametrize("sizes", [(None, None), (10, 14)], ids=["packed", "cross"])
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("mask", ["none", "bool", "float", "per head"])
+def test_a_split_attention_is_the_same_function(
+    sizes: tuple[int | None, int | None], batch_first: bool, mask: str
+) -> None:
+    torch.manual_seed(0)
+    whole = nn.MultiheadAttention(
+        12, 3, kdim=sizes[0], vdim=sizes[1], batch_first=batch_first, bias=mask != "bool"
+    ).eval()
+    for parameter in whole.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    split = SplitAttention(whole).eval()
+    inputs = [torch.randn(2, n, e or 12) for n, e in zip((4, 5, 5), (12, *sizes), strict=True)]
+    if not batch_first:
+        inputs = [x.transpose(0, 1) for x in inputs]
+    masks: dict[str, Tensor | None] = {
+        "none": None,
+        "bool": torch.ones(4, 5, dtype=torch.bool).triu(1),
+        "float": torch.randn(4, 5),
+        "per head": torch.randn(6, 4, 5),
+    }
+    padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    if mask != "bool":
+        padding = torch.zeros(2, 5).masked_fill(padding, float("-inf"))  # of the mask's own type
+    given = {"attn_mask": masks[mask], "key_padding_mask": padding}
+    for average in (True, False):
+        for got, wanted in zip(
+            split(*inputs, **given, average_attn_weights=average),
+            whole(*inputs, **given, average_attn_weights=average),
+            strict=True,
+        ):
+            torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+    alone = [x[0] if batch_first else x[:, 0] for x in inputs]
+    for got, wanted in zip(split(*alone), whole(*alone), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+    assert split(*inputs, need_weights=False)[1] is None
+
+
+def test_an_attention_with_extra_rows_is_refused() -> None:
+    model = nn.Sequential(nn.MultiheadAttention(8, 2, add_bias_kv=True))
+    with pytest.raises(UserError, match="add_bias_kv"):
+        shrink(model, torch.randn(1, 3, 8))

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ws_learner.allocation.environment import make_pruning_env
     from ws_learner.config import WeightSparseConfig
     from ws_learner.data.splits import DataSplits
+    from ws_learner.dialects.weight_pruning import prepare_compression, prepare_pruning
+    from ws_learner.dialects.weight_pruning_conf import WeightPruningConfig
     from ws_learner.errors import UserError
     from ws_learner.learner import Result, WeightSparseLearner
     from ws_learner.methods.gradual import GradualConfig
@@ -28,10 +30,13 @@ __all__ = [
     "Result",
     "Sparsifier",
     "UserError",
+    "WeightPruningConfig",
     "WeightSparseConfig",
     "WeightSparseLearner",
     "common",
     "make_pruning_env",
+    "prepare_compression",
+    "prepare_pruning",
 ]
 
 _HOMES = {
@@ -42,10 +47,13 @@ _HOMES = {
     "Result": "ws_learner.learner",
     "Sparsifier": "ws_learner.sparsifier",
     "UserError": "ws_learner.errors",
+    "WeightPruningConfig": "ws_learner.dialects.weight_pruning_conf",
     "WeightSparseConfig": "ws_learner.config",
     "WeightSparseLearner": "ws_learner.learner",
     "common": "ws_learner.pruning",
     "make_pruning_env": "ws_learner.allocation.environment",
+    "prepare_compression": "ws_learner.dialects.weight_pruning",
+    "prepare_pruning": "ws_learner.dialects.weight_pruning",
 }
 
 

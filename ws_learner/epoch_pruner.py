@@ -3,82 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ws_learner.epoch_plan import EpochPlan
 from ws_learner.errors import UserError
-from ws_learner.functional import group_lasso_regularize
+from ws_learner.functional import add_group_lasso
 from ws_learner.methods.in_place import InPlaceMasks
-from ws_learner.sparsity.criterion import magnitude
-from ws_learner.sparsity.epoch_schedule import EpochFormula, EpochLinearSchedule
-from ws_learner.sparsity.pattern import Pattern, Unstructured
+from ws_learner.patterning import pattern_plan
+from ws_learner.sparsity.criterion import Criterion, Magnitude, Sensitivity, make_criterion
+from ws_learner.sparsity.pattern import Channel, Heads, Pattern, Unstructured
+from ws_learner.sparsity.plan import PatternPlan
 
 __all__ = ["EpochPlan", "EpochPruner"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochPlan:
-    """What happens to some parameters. Epochs count from 0.
-
-    Attributes:
-        names: Parameters, by name.
-        kind: `magnitude`, `sensitivity` (sum of |w g| over the steps), or `lock` (what is zero
-            stays zero, nothing else is pruned).
-        pattern: Which weights go together.
-        start_epoch: First epoch whose begin may renew masks.
-        end_epoch: Last epoch of the ramp, inclusive.
-        initial: Sparsity at which the ramp starts, in [0, 1].
-        target: Sparsity from the last update on, in [0, 1].
-        frequency: Epochs between updates; below 1 a share of an epoch, at least one batch.
-        formula: Which of LPOT's two schedules, see `EpochLinearSchedule`.
-        alpha: Of the group lasso: alpha times the sum of the norms of the pattern's units.
-    """
-
-    names: tuple[str, ...]
-    kind: str = "magnitude"
-    pattern: Pattern = field(default_factory=Unstructured)
-    start_epoch: int = 0
-    end_epoch: int = 0
-    initial: float = 0.0
-    target: float = 0.0
-    frequency: float = 1.0
-    formula: EpochFormula = "new"
-    alpha: float = 0.0
-
-    def schedule(self, batches: int | None) -> EpochLinearSchedule:
-        """The schedule over batches. Without `batches` (per epoch): once per epoch at most."""
-        return EpochLinearSchedule(
-            start_epoch=self.start_epoch,
-            end_epoch=self.end_epoch,
-            steps_per_epoch=batches or 1,
-            update_frequency=self.frequency if batches else max(self.frequency, 1.0),
-            formula=self.formula,
-        )
-
-    def updates_done(self, epoch: int, batch: int, batches: int | None) -> int:
-        """Updates that are due up to and with this batch, 0 before the start."""
-        schedule, step = self.schedule(batches), _step(epoch, batch, batches)
-        if step < schedule.begin_step:
-            return 0
-        past = min(step, schedule.end_step) - schedule.begin_step
-        return past // schedule.period + 1 + (step >= schedule.end_step)
-
-    def sparsity(self, epoch: int, batch: int, batches: int | None) -> float:
-        """Planned share of zeros from this batch on; 0 before the start."""
-        schedule, step = self.schedule(batches), _step(epoch, batch, batches)
-        if step < schedule.begin_step:
-            return 0.0
-        share = schedule.share(step)
-        return self.target if share >= 1 else self.initial + (self.target - self.initial) * share
-
-
-def _step(epoch: int, batch: int, batches: int | None) -> int:
-    """Batches since epoch 0, if every epoch had as many as it should."""
-    return epoch * batches + min(batch, batches - 1) if batches else epoch
 
 
 class EpochPruner:
@@ -99,7 +39,7 @@ class EpochPruner:
             batches: Batches in an epoch, which updates within an epoch need.
 
         Raises:
-            UserError: Two plans name the same parameter.
+            UserError: Two plans name the same parameter, or `mha` something that is no head.
         """
         parameters = dict(model.named_parameters(remove_duplicate=False))
         owners: dict[int, str] = {}
@@ -111,13 +51,10 @@ class EpochPruner:
         self.plans, self._batches = tuple(plans), batches
         weights = [{name: parameters[name] for name in plan.names} for plan in plans]
         self._parts = [InPlaceMasks(part) for part in weights]
-        self._importance = [
-            {name: torch.zeros_like(w) for name, w in part.items()}
-            if plan.kind == "sensitivity"
-            else {}
-            for plan, part in zip(plans, weights, strict=True)
-        ]
+        self._units = [pattern_plan(model, p.names, pattern=_pattern(p)) for p in plans]
+        self._criteria = [_criterion(p, u) for p, u in zip(plans, self._units, strict=True)]
         self._updates = [0] * len(plans)
+        self._optimizers: list[Optimizer] = []
         self._epoch = 0
         self._collected = False
         self._edited = False
@@ -133,8 +70,8 @@ class EpochPruner:
     def zeros(self, epoch: int, batch: int = 0) -> dict[str, int]:
         """Zeros planned for each parameter from this batch on; of locked ones those they have."""
         planned: dict[str, int] = {}
-        for plan, part in zip(self.plans, self._parts, strict=True):
-            planned |= self._counts(plan, part, plan.sparsity(epoch, batch, self._batches))
+        for number, plan in enumerate(self.plans):
+            planned |= self._counts(number, plan.sparsity(epoch, batch, self._batches))
         return planned
 
     def epoch_begin(self, epoch: int) -> None:
@@ -147,18 +84,27 @@ class EpochPruner:
         self._renew_due(batch)
         self.mask_weights()
 
-    def before_step(self) -> None:
+    def follow(self, optimizer: Optimizer) -> None:
+        """Clear what `optimizer` remembers of a weight whenever that weight is pruned."""
+        if self.holds(optimizer) and all(known is not optimizer for known in self._optimizers):
+            self._optimizers.append(optimizer)
+
+    def before_step(self, optimizer: Optimizer | None = None) -> None:
         """Collect importance, add the group lasso's gradient, spare pruned weights the rest.
 
-        Doing it again before the next `after_step` does nothing.
+        Doing it again before the next `after_step` does nothing. An optimizer is followed.
         """
+        if optimizer is not None:
+            self.follow(optimizer)
         if self._edited:
             return
         self._edited = True
-        for plan, part, importance in zip(self.plans, self._parts, self._importance, strict=True):
-            _collect(part.weights, importance)
-            self._collected |= bool(importance)
-            group_lasso_regularize(part.weights.values(), plan.alpha, pattern=plan.pattern)
+        parts = zip(self.plans, self._parts, self._units, self._criteria, strict=True)
+        for plan, part, units, criterion in parts:
+            criterion.observe(part.weights)
+            self._collected |= criterion.needs_gradients
+            for name, weight in part.weights.items():
+                add_group_lasso(weight, plan.alpha, pattern=units.patterns[name])
             part.mask_gradients()
 
     def after_step(self) -> None:
@@ -178,10 +124,8 @@ class EpochPruner:
 
     def to_device(self) -> None:
         """Follow the weights to the device and memory layout they have now."""
-        for part, importance in zip(self._parts, self._importance, strict=True):
+        for part in self._parts:
             part.to_device()
-            for name, score in importance.items():
-                importance[name] = torch.empty_like(part.weights[name]).copy_(score)
 
     def finish(self) -> None:
         """Check that every target is reached.
@@ -190,8 +134,8 @@ class EpochPruner:
             UserError: Training ended before the ramp did.
         """
         self.mask_weights()
-        for plan, part in zip(self.plans, self._parts, strict=True):
-            for name, wanted in self._counts(plan, part, plan.target).items():
+        for number, (plan, part) in enumerate(zip(self.plans, self._parts, strict=True)):
+            for name, wanted in self._counts(number, plan.target).items():
                 pruned = int((~part.masks[name]).sum())
                 if plan.kind != "lock" and pruned != wanted:
                     raise UserError(
@@ -207,30 +151,39 @@ class EpochPruner:
             "collected": torch.tensor(self._collected),
             "updates": torch.tensor(self._updates),
         }
-        for number, (part, scores) in enumerate(zip(self._parts, self._importance, strict=True)):
-            state |= {f"{number}.part.{name}": value for name, value in part.state_dict().items()}
-            state |= {f"{number}.score.{name}": value.clone() for name, value in scores.items()}
+        for number, parts in enumerate(self._stateful()):
+            for kind, part in parts.items():
+                state |= {f"{number}.{kind}.{name}": v for name, v in part.state_dict().items()}
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict` of the same plans."""
         self._epoch, self._collected = int(state["epoch"]), bool(state["collected"])
         self._updates = [int(count) for count in state["updates"]]
-        for number, (part, scores) in enumerate(zip(self._parts, self._importance, strict=True)):
-            own = f"{number}.part."
-            part.load_state_dict(
-                {key.removeprefix(own): value for key, value in state.items() if own in key}
-            )
-            for name, score in scores.items():
-                score.copy_(state[f"{number}.score.{name}"])
+        for number, parts in enumerate(self._stateful()):
+            for kind, part in parts.items():
+                own = f"{number}.{kind}."
+                part.load_state_dict(
+                    {k.removeprefix(own): v for k, v in state.items() if k.startswith(own)}
+                )
 
-    def _counts(self, plan: EpochPlan, part: InPlaceMasks, ratio: float) -> dict[str, int]:
+    def _stateful(self) -> list[dict[str, InPlaceMasks | Criterion]]:
+        """Masks and criterion of each plan."""
+        both = zip(self._parts, self._criteria, strict=True)
+        return [{"part": part, "score": criterion} for part, criterion in both]
+
+    def _counts(self, number: int, ratio: float) -> dict[str, int]:
+        plan, part, units = self.plans[number], self._parts[number], self._units[number]
         if plan.kind == "lock":
             return {name: int((~mask).sum()) for name, mask in part.masks.items()}
-        return {
-            name: plan.pattern.feasible(tuple(w.shape), round(ratio * w.numel()))
-            for name, w in part.weights.items()
+        wanted = {name: round(ratio * weight.numel()) for name, weight in part.weights.items()}
+        counts = {
+            name: units.patterns[name].feasible(units.shapes[name], zeros)
+            for name, zeros in wanted.items()
         }
+        for team in units.groups:  # the layers of an attention lose the same heads
+            counts |= units.snap({name: wanted[name] for name in team})
+        return counts
 
     def _renew_due(self, batch: int) -> None:
         for number, plan in enumerate(self.plans):
@@ -242,22 +195,31 @@ class EpochPruner:
                 self._renew(number, plan.sparsity(self._epoch, batch, self._batches))
 
     def _renew(self, number: int, ratio: float) -> None:
-        plan, part = self.plans[number], self._parts[number]
-        counts, masks = self._counts(plan, part, ratio), {}
-        for name, value in part.dense_values().items():
-            # Before the first gradient there is nothing to go by but the magnitude.
-            by_gradient = plan.kind == "sensitivity" and self._collected
-            score = self._importance[number][name] if by_gradient else magnitude(value)
-            try:
-                masks[name] = plan.pattern.mask(score, counts[name])
-            except ValueError as error:
-                raise UserError(f"pruning {name} in epoch {self._epoch}: {error}") from error
-        part.renew(masks)
+        part = self._parts[number]
+        # Before the first gradient there is nothing to go by but the magnitude.
+        criterion = self._criteria[number] if self._collected else Magnitude()
+        scores = criterion.scores(part.dense_values())
+        try:
+            part.renew(self._units[number].masks(scores, self._counts(number, ratio)))
+        except ValueError as error:
+            raise UserError(f"pruning in epoch {self._epoch}: {error}") from error
+        for optimizer in self._optimizers:
+            part.mask_state(optimizer)
 
 
-@torch.no_grad()
-def _collect(weights: Mapping[str, nn.Parameter], importance: Mapping[str, Tensor]) -> None:
-    for name, score in importance.items():
-        weight = weights[name]
-        if weight.grad is not None:
-            score += (weight * weight.grad).abs()
+def _criterion(plan: EpochPlan, units: PatternPlan) -> Criterion:
+    """What a plan's weights are worth; a locked plan never asks."""
+    if plan.kind == "lock":
+        return Magnitude()
+    if plan.kind != "sensitivity":
+        return make_criterion(plan.kind)
+    whole = {
+        name: pattern if isinstance(pattern, Channel | Heads) else Unstructured()
+        for name, pattern in units.patterns.items()
+    }
+    return Sensitivity(whole)
+
+
+def _pattern(plan: EpochPlan) -> Pattern:
+    """A locked plan has the pattern it finds."""
+    return Unstructured() if plan.kind == "lock" else plan.pattern

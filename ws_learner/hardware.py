@@ -40,9 +40,9 @@ class Arithmetic:
         model.to(self.device)
         if self.channels_last:
             for parameter in model.parameters():
-                if parameter.dim() == 4:
-                    layout = parameter.detach().contiguous(memory_format=torch.channels_last)
-                    parameter.data = layout
+                if parameter.dim() == 4:  # `contiguous` would leave 1x1 kernels as they are
+                    layout = torch.empty_like(parameter, memory_format=torch.channels_last)
+                    parameter.data = layout.copy_(parameter.detach())
         return model
 
     def autocast(self) -> torch.autocast:

@@ -18,6 +18,7 @@ from ws_learner import common
 from ws_learner.dialects.lpot import read_lpot
 from ws_learner.dialects.lpot_auto import automatic_training
 from ws_learner.dialects.lpot_conf import LpotConf
+from ws_learner.dialects.lpot_distil import distilled, teacher_outputs
 from ws_learner.dialects.lpot_plan import make_plans
 from ws_learner.epoch_pruner import EpochPruner
 from ws_learner.errors import UserError
@@ -45,6 +46,8 @@ class Pruning:
         model: The network, or a `common.Model` of it; it is trained in place.
         train_dataloader: For a config without data of its own; its length places updates within
             an epoch.
+        teacher_model: For distillation: `on_after_compute_loss` adds what the file's
+            KnowledgeDistillationLoss says, or that criterion with its defaults.
         eval_dataloader: Kept for the user's functions.
         eval_func: model -> score, measured before and after, if given.
         baseline_score: The score before.
@@ -59,6 +62,7 @@ class Pruning:
         """
         self.conf = conf if isinstance(conf, LpotConf) else read_lpot(Path(conf))
         self.train_dataloader: Any = None
+        self.teacher_model: nn.Module | common.Model | None = None
         self.eval_dataloader: Any = None
         self.eval_func: Callable[[Any], Any] | None = None
         self.baseline_score: float | None = None
@@ -170,8 +174,24 @@ class Pruning:
     def on_after_compute_loss(
         self, inputs: Any, student_output: Any, student_loss: Tensor, teacher_output: Any = None
     ) -> Tensor:
-        """Return the loss as it is."""
-        return student_loss
+        """The loss to minimise: as it is, or with the teacher's part where there is a teacher.
+
+        Args:
+            inputs: A tensor, several in a sequence, or keyword arguments, for the teacher.
+            student_output: (B, C) logits.
+            student_loss: Scalar.
+            teacher_output: (B, C) logits; by default those that the teacher gives for `inputs`.
+
+        Raises:
+            UserError: The config distils, but there is no teacher; or the logits differ in shape.
+        """
+        train, teacher = self.conf.train, self.teacher_model
+        settings = None if train is None else train.criterion.distillation
+        if settings is None and teacher is None and teacher_output is None:
+            return student_loss
+        if teacher_output is None:
+            teacher_output = teacher_outputs(_plain(teacher), inputs)
+        return distilled(student_output, teacher_output, loss=student_loss, settings=settings)
 
     def on_train_begin(self, dataloader: Any = None) -> None:
         """Nothing to do; so with the next five."""
@@ -202,7 +222,7 @@ class Pruning:
 
         def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             if pruner.holds(optimizer):
-                pruner.before_step()
+                pruner.before_step(optimizer)
 
         def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             if pruner.holds(optimizer):
@@ -217,3 +237,7 @@ class Pruning:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def _plain(model: nn.Module | common.Model | None) -> nn.Module | None:
+    return None if model is None else common.Model(model).model

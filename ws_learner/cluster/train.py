@@ -24,6 +24,8 @@ __all__ = ["Job", "train_on_ray"]
 Job = Callable[[World], object]
 """Trains as one rank of a world; keeps its state in a checkpoint file and goes on from there."""
 
+FEW = 8
+"""Examples of a rank below which batch norm's statistics mean little."""
 RESTARTS = 3
 """How often the ranks are started again after one of them died."""
 
@@ -49,17 +51,23 @@ def train_on_ray(
     """
     import ray.train
     from ray.train import FailureConfig
-    from ray.train.torch import TorchTrainer
 
     from ws_learner.cluster.network import RankConfig
+    from ws_learner.cluster.trainer import Trainer
 
     shutil.rmtree(folder, ignore_errors=True)
     with importable(parts):
         write_bytes(folder / "job.pkl", cloudpickle.dumps(job))
     ranks = min(config.ranks, batch_size)
     say(f"training on {ranks} rank{'s' if ranks > 1 else ''}")
+    if ranks > 1 and batch_size < FEW * ranks:
+        say(
+            f"--batch_size {batch_size}: {batch_size // ranks} examples for each rank; with batch "
+            f"norm, training may diverge below {FEW}: ask for fewer ranks or a larger batch"
+        )
+    quiet = ray.train.LoggingConfig(log_level="CRITICAL")  # the ranks say what went wrong
     resources = {"CPU": 1.0} | ({"GPU": _whole(config)} if config.gpus_per_worker else {})
-    trainer = TorchTrainer(
+    trainer = Trainer(
         run_rank,
         train_loop_config={"folder": str(folder.resolve())},
         scaling_config=ray.train.ScalingConfig(
@@ -71,6 +79,7 @@ def train_on_ray(
         run_config=ray.train.RunConfig(
             name="ranks",
             storage_path=str(folder.resolve()),
+            logging_config=quiet,
             failure_config=FailureConfig(
                 max_failures=RESTARTS,
                 controller_failure_limit=1,  # type: ignore[call-arg]  # typed as the old class
@@ -99,6 +108,13 @@ def _whole(config: ClusterConfig) -> float:
     return max(1.0, config.gpus_per_worker)
 
 
+def _count_start(record: Path) -> None:
+    starts = read_json(record) if record.exists() else 0
+    if starts:
+        say(f"a rank died: all go on from the last checkpoint (restart {starts} of {RESTARTS})")
+    write_json(record, starts + 1)
+
+
 def run_rank(settings: dict[str, Any]) -> None:
     """What Ray Train calls in each rank's process.
 
@@ -120,9 +136,14 @@ def run_rank(settings: dict[str, Any]) -> None:
         )
     address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
     say(f"rank {world.rank} of {world.size} on {address}")
+    if world.rank == 0:
+        _count_start(folder / "starts.json")
     job: Job = cloudpickle.loads((folder / "job.pkl").read_bytes())
     try:
         job(world)
     except UserError as error:
         write_json(folder / "refused.json", str(error))
+        raise
+    except Exception as error:
+        say(f"rank {world.rank} failed: {type(error).__name__}: {error}")
         raise

@@ -17,20 +17,22 @@ from ws_learner.dialects.lpot_conf import LpotConf, Pruner, PruneType
 from ws_learner.dialects.lpot_train import read_train
 from ws_learner.dialects.values import fraction, number, text, whole
 from ws_learner.errors import UserError
+from ws_learner.sparsity.epoch_schedule import EpochFormula
 
 __all__ = ["is_lpot", "parse_lpot", "read_lpot"]
 
 _TOP = ("pruning", "model", "device", "evaluation", "tuning", "quantization", "version")
 _GLOBAL = (
     *("initial_sparsity", "target_sparsity", "start_epoch", "end_epoch"),
-    *("frequency", "pruners"),
+    *("frequency", "formula", "pruners"),
 )
 _PRUNER = (
     *("start_epoch", "end_epoch", "initial_sparsity", "target_sparsity", "update_frequency"),
-    *("prune_type", "method", "names", "parameters", "pattern"),
+    *("prune_type", "method", "names", "parameters", "pattern", "formula"),
 )
 _PARAMETERS = ("alpha", "pattern")
 _TYPES: tuple[PruneType, ...] = get_args(PruneType)
+_FORMULAS = "new (since Neural Compressor 1.13) or old (before)"
 
 Value = Callable[..., Any]
 
@@ -101,6 +103,7 @@ def _globals(table: Table, problems: Problems) -> dict[str, Any]:
         "initial_sparsity": (fraction, 0.0, "a share in [0, 1)"),
         "target_sparsity": (fraction, 0.97, "a share in [0, 1)"),
         "frequency": (_frequency, 1.0, "a number above 0, of epochs"),
+        "formula": (_formula, "new", _FORMULAS),
     }
     values = {
         key: problems.value(table, key, convert, default=default, wanted=wanted)
@@ -127,6 +130,12 @@ def _frequency(value: Any) -> float:
     if not (math.isfinite(frequency) and frequency > 0):
         raise ValueError
     return frequency
+
+
+def _formula(value: Any) -> str:
+    if value not in get_args(EpochFormula):
+        raise ValueError
+    return str(value)
 
 
 def _pruner(entry: Any, problems: Problems, *, line: int) -> Pruner:
@@ -156,6 +165,7 @@ def _pruner(entry: Any, problems: Problems, *, line: int) -> Pruner:
         names=tuple(read("names", _names, "a list of parameter names") or ()),
         parameters=_parameters(entry, problems),
         pattern=read("pattern", text, "a pattern such as 4x1"),
+        formula=read("formula", _formula, _FORMULAS),
         line=line,
     )
 

@@ -89,7 +89,8 @@ def automatic_training(prune: Hooks) -> tuple[Callable[[nn.Module], None], int |
             prune.on_epoch_begin(epoch)
             for step, (inputs, targets) in enumerate(islice(batches(epoch), train.iteration)):
                 prune.on_step_begin(step)
-                outputs = model(inputs.to(device))
+                inputs = inputs.to(device)
+                outputs = model(inputs)
                 value = prune.on_after_compute_loss(
                     inputs, outputs, loss(outputs, targets.to(device))
                 )

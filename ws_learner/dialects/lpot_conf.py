@@ -7,9 +7,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Criterion", "Loader", "LpotConf", "Optimizer", "PruneType", "Pruner", "Train"]
+from ws_learner.sparsity.epoch_schedule import EpochFormula
 
-PruneType = Literal["basic_magnitude", "pattern_lock", "gradient_sensitivity", "group_lasso"]
+__all__ = [
+    "Criterion",
+    "Distillation",
+    "Loader",
+    "LpotConf",
+    "Optimizer",
+    "PruneType",
+    "Pruner",
+    "Train",
+]
+
+PruneType = Literal[
+    "basic_magnitude",
+    "pattern_lock",
+    "gradient_sensitivity",
+    "group_lasso",
+    "magnitude",
+    "gradient",
+    "snip",
+    "snip_momentum",
+]
 
 
 @dataclass(frozen=True)
@@ -27,6 +47,7 @@ class Pruner:
         names: Parameters to prune, by name or shell pattern; none means all weights.
         parameters: The algorithm's own: `alpha`, `pattern`.
         pattern: Which weights go together; over `parameters`.
+        formula: `old` is LPOT's schedule up to Neural Compressor 1.12, `new` the later one.
         line: In the file; 0 for one made in Python.
     """
 
@@ -40,6 +61,7 @@ class Pruner:
     names: tuple[str, ...] | list[str] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     pattern: str | None = None
+    formula: EpochFormula | None = None
     line: int = 0
 
 
@@ -59,10 +81,26 @@ class Optimizer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """`KnowledgeDistillationLoss`, with Neural Compressor's defaults.
+
+    Attributes:
+        temperature: T, above 0.
+        kind: `CE`, soft cross-entropy with the teacher, or `KL`, the divergence from it.
+        loss_weights: Of the targets' loss and of the teacher's, of sum 1.
+    """
+
+    temperature: float = 1.0
+    kind: Literal["CE", "KL"] = "CE"
+    loss_weights: tuple[float, float] = (0.5, 0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Criterion:
     """Cross-entropy; `none` is averaged before the backward pass, which needs a scalar."""
 
     reduction: Literal["none", "sum", "mean"] = "mean"
+    distillation: Distillation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +144,7 @@ class LpotConf:
         initial_sparsity: See `Pruner`.
         target_sparsity: See `Pruner`.
         frequency: `update_frequency` of pruners without one.
+        formula: See `Pruner`.
         pruners: At least one.
     """
 
@@ -116,4 +155,5 @@ class LpotConf:
     initial_sparsity: float = 0.0
     target_sparsity: float = 0.97
     frequency: float = 1.0
+    formula: EpochFormula = "new"
     pruners: tuple[Pruner, ...] = (Pruner(),)

@@ -10,20 +10,25 @@ from typing import TypeVar
 
 from torch import nn
 
-from ws_learner.dialects.lpot_conf import LpotConf, Pruner
-from ws_learner.epoch_pruner import EpochPlan
+from ws_learner.attention import find_attention
+from ws_learner.dialects.lpot_conf import LpotConf, Pruner, PruneType
+from ws_learner.epoch_plan import EpochPlan, PlanKind
 from ws_learner.errors import UserError
-from ws_learner.sparsity.pattern import Pattern, parse_pattern
+from ws_learner.sparsity.pattern import Heads, Pattern, parse_pattern
 
 __all__ = ["make_plans", "pattern_of"]
 
 Value = TypeVar("Value")
 
-_KINDS = {
+_KINDS: dict[PruneType, PlanKind] = {
     "basic_magnitude": "magnitude",
     "group_lasso": "magnitude",
     "gradient_sensitivity": "sensitivity",
     "pattern_lock": "lock",
+    "magnitude": "magnitude",
+    "gradient": "gradient",
+    "snip": "snip",
+    "snip_momentum": "snip_momentum",
 }
 
 
@@ -62,6 +67,8 @@ def _plan(conf: LpotConf, pruner: Pruner, model: nn.Module) -> EpochPlan:
     spelled = _own(pruner.pattern, pruner.parameters.get("pattern", "1x1"))
     pattern = pattern_of(spelled)
     names = _resolve(pruner, model)
+    if isinstance(pattern, Heads) and pruner.prune_type != "pattern_lock":
+        names, known = _heads(names, pruner, model)
     target = _own(pruner.target_sparsity, conf.target_sparsity)
     start, end = _own(pruner.start_epoch, conf.start_epoch), _own(pruner.end_epoch, conf.end_epoch)
     initial = _own(pruner.initial_sparsity, conf.initial_sparsity)
@@ -74,7 +81,8 @@ def _plan(conf: LpotConf, pruner: Pruner, model: nn.Module) -> EpochPlan:
     if pruner.prune_type == "group_lasso" and "alpha" not in pruner.parameters:
         raise UserError(f"{where}: group_lasso needs parameters: {{alpha: 0.006}} or the like")
     for name in names if pruner.prune_type != "pattern_lock" else ():
-        _check_fit(name, model.get_parameter(name), pattern, target=target, where=where)
+        fitted = known[name] if isinstance(pattern, Heads) else pattern
+        _check_fit(name, model.get_parameter(name), fitted, target=target, where=where)
     return EpochPlan(
         names=names,
         kind=_KINDS[pruner.prune_type],
@@ -84,8 +92,29 @@ def _plan(conf: LpotConf, pruner: Pruner, model: nn.Module) -> EpochPlan:
         initial=initial,
         target=target,
         frequency=_own(pruner.update_frequency, conf.frequency),
+        formula=_own(pruner.formula, conf.formula),
         alpha=float(pruner.parameters.get("alpha", 0.0)) if _lasso(pruner) else 0.0,
     )
+
+
+def _heads(
+    names: tuple[str, ...], pruner: Pruner, model: nn.Module
+) -> tuple[tuple[str, ...], dict[str, Heads]]:
+    """Those of the names that are projections of an attention, and the heads of each.
+
+    Raises:
+        UserError: None is.
+    """
+    found = find_attention(model)
+    known = {name: heads for attention in found for name, heads in attention.patterns.items()}
+    chosen = tuple(name for name in names if name in known)
+    if not chosen:
+        line = f" (line {pruner.line})" if pruner.line else ""
+        raise UserError(
+            f"pattern mha{line}: none of the {len(names)} parameters named is a projection of an "
+            f"attention; {len(found)} attentions were found in the network"
+        )
+    return chosen, known
 
 
 def _own(local: Value | None, shared: Value) -> Value:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ws_learner.dialects.lined_yaml import Problems, Rows, Table
-from ws_learner.dialects.lpot_conf import Criterion, Loader, Optimizer, Train
+from ws_learner.dialects.lpot_conf import Loader, Optimizer, Train
+from ws_learner.dialects.lpot_criterion import only_entry, read_criterion
 from ws_learner.dialects.values import boolean, number, text, whole
-from ws_learner.errors import suggest
 
 __all__ = ["read_train"]
 
@@ -62,7 +62,7 @@ def read_train(table: Table, problems: Problems) -> Train | None:
     if iteration == 0:
         problems.add(table.lines["iteration"], "iteration 0: must be at least 1 batch per epoch")
     optimizer = _optimizer(table, problems)
-    criterion = _criterion(table, problems)
+    criterion = read_criterion(table, problems)
     loader = _loader(table, problems)
     if optimizer is None or criterion is None:
         return None
@@ -76,30 +76,8 @@ def read_train(table: Table, problems: Problems) -> Train | None:
     )
 
 
-def _one(table: Table, key: str, known: Any, problems: Problems) -> tuple[str, Table] | None:
-    """The single entry of a mapping such as `optimizer: {SGD: {...}}`."""
-    line = table.lines.get(key, table.line)
-    chosen = problems.table(table, key)
-    if chosen is None or len(chosen) != 1:
-        problems.add(line, f"{key}: must name exactly one of {', '.join(known)}")
-        return None
-    ((name, settings),) = chosen.items()
-    if name not in known:
-        same = [word for word in known if word.lower() == name.lower()]
-        hint = f"did you mean {same[0]}?" if same else suggest(name, known)
-        problems.add(chosen.lines[name], f"{key} {name}: {hint}")
-        return None
-    if settings is None:
-        settings = Table()
-        settings.line, settings.lines, settings.tag = chosen.lines[name], {}, ""
-    if not isinstance(settings, Table):
-        problems.add(chosen.lines[name], f"{name}: must hold settings, one a line")
-        return None
-    return name, settings
-
-
 def _optimizer(table: Table, problems: Problems) -> Optimizer | None:
-    found = _one(table, "optimizer", _OPTIMIZERS, problems)
+    found = only_entry(table, "optimizer", _OPTIMIZERS, problems)
     if found is None:
         return None
     name, settings = found
@@ -121,22 +99,6 @@ def _optimizer(table: Table, problems: Problems) -> Optimizer | None:
     return Optimizer(name=name, **values)  # type: ignore[arg-type]
 
 
-def _criterion(table: Table, problems: Problems) -> Criterion | None:
-    found = _one(table, "criterion", ("CrossEntropyLoss",), problems)
-    if found is None:
-        return None
-    _, settings = found
-    problems.keys(settings, ("reduction", "from_logits"), where="CrossEntropyLoss")
-    given = settings.get("reduction")
-    reduction = "mean" if "reduction" not in settings else str(given).lower()
-    if reduction not in ("none", "sum", "mean"):
-        problems.add(
-            settings.lines["reduction"], f"reduction {given!r}: allowed are None, sum, mean"
-        )
-        return None
-    return Criterion(reduction=reduction)  # type: ignore[arg-type]
-
-
 def _loader(table: Table, problems: Problems) -> Loader | None:
     loader = problems.table(table, "dataloader")
     if loader is None:
@@ -148,7 +110,7 @@ def _loader(table: Table, problems: Problems) -> Loader | None:
         problems.add(loader.lines["batch_size"], f"batch_size {size}: must be {wanted}")
     if loader.get("filter") is not None:
         problems.add(loader.lines["filter"], "filter: is not supported; remove it")
-    found = _one(loader, "dataset", _DATASETS, problems)
+    found = only_entry(loader, "dataset", _DATASETS, problems)
     transforms = _transforms(loader, problems)
     if found is None:
         return None

@@ -12,55 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.errors import UserError
+from ws_learner.export.graph_rules import PRODUCTS, Fixed, kind_of, obstacle_of
+from ws_learner.export.head_names import HEADS
+from ws_learner.export.reader import Reader
 
-__all__ = ["Coupled", "Reader", "coupled_channels", "number_of_heads"]
-
-_CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-# Operations that treat every channel alone, by the names of their autograd nodes.
-_ALONE = {
-    *("Add", "Sub", "Mul", "Div", "Neg", "Clone", "ToCopy", "Mean", "Transpose", "Permute", "T"),
-    *("Relu", "Hardtanh", "LeakyRelu", "Elu", "Gelu", "Silu", "Sigmoid", "Tanh", "Threshold"),
-    *("Hardswish", "Hardsigmoid", "Mish", "Softplus", "Clamp", "Squeeze", "Unsqueeze", "Alias"),
-    *("MaxPool1DWithIndices", "MaxPool2DWithIndices", "AvgPool1D", "AvgPool2D"),
-    *("AdaptiveAvgPool1D", "AdaptiveAvgPool2D", "AdaptiveMaxPool2D", "NativeDropout"),
-    *("UnsafeView", "Addmm", "Mm"),
-}
-_ATTENTION = {
-    *("Bmm", "Softmax", "MaskedFill", "Where", "ScaledDotProductFlashAttentionForCpu"),
-    *("ScaledDotProductFlashAttention", "ScaledDotProductEfficientAttention"),
-    *("ScaledDotProductCudnnAttention", "ScaledDotProductFusedAttentionOverrideable"),
-}
-_PRODUCTS = _ATTENTION - {"MaskedFill", "Where"}
-_STRUCTURAL = {"RESHAPE", "CONCAT", "SPLIT", "EXPAND", "BN", "CONV", "DEPTHWISE_CONV", "LINEAR"}
-_HEADS = ("num_attention_heads", "num_heads", "n_heads", "n_head")
-
-
-@dataclass(frozen=True, eq=False)
-class Reader:
-    """A layer that takes the channels of a set as inputs.
-
-    Attributes:
-        layer: A convolution or linear layer.
-        columns: (K,) its input channels that belong to the set.
-        roots: (K,) channel of the set that each column carries; one may come several times.
-        fixed: (C,) bool: nothing in the data can change what arrives of a channel.
-    """
-
-    layer: nn.Conv2d | nn.Linear
-    columns: Tensor
-    roots: Tensor
-    fixed: Tensor
-
-    @property
-    def pads(self) -> bool:
-        """Whether zeros are put around its input, where a constant would be."""
-        padding = getattr(self.layer, "padding", 0)
-        return padding == "same" or any(torch.tensor(padding).flatten().tolist())
-
-    def unread(self) -> Tensor:
-        """(K,) bool: columns without any weight."""
-        weight = self.layer.weight.detach()[:, self.columns]
-        return weight.transpose(0, 1).reshape(len(self.columns), -1).eq(0).all(1)
+__all__ = ["Coupled", "Reader", "coupled_channels", "number_of_heads", "run"]
 
 
 @dataclass(eq=False)
@@ -157,7 +113,7 @@ def run(model: nn.Module, arguments: Any) -> Any:
 
 def number_of_heads(module: nn.Module) -> int | None:
     """The number of heads, under one of its usual names."""
-    found = [getattr(module, name, None) for name in _HEADS]
+    found = [getattr(module, name, None) for name in HEADS]
     return next((value for value in found if isinstance(value, int)), None)
 
 
@@ -203,9 +159,9 @@ def _coupled(
     members = [(item.dep.target, _reads(item), item.idxs, item.root_idxs) for item in group]
     attention = _attention(members, model, names)
     heads = number_of_heads(attention) if attention is not None else None
-    obstacle = _obstacle(members, calls, heads=heads, count=count)
+    obstacle = obstacle_of(members, calls, heads=heads, count=count)
     nodes = {node for node, _, _, _ in members}
-    fixed = _Fixed(members, count)
+    fixed = Fixed(members, count)
     readers = [
         Reader(node.module, torch.tensor(idxs), torch.tensor(roots), fixed.arriving(node, nodes))
         for node, reads, idxs, roots in members
@@ -230,7 +186,7 @@ def _reads(item: Any) -> bool:
 
 def _attention(members: Any, model: nn.Module, names: Any) -> nn.Module | None:
     """The module around q, k and v, if the set passes through a product of activations."""
-    if not any(_kind(node) in _PRODUCTS for node, _, _, _ in members):
+    if not any(kind_of(node) in PRODUCTS for node, _, _, _ in members):
         return None
     makers = [
         names[node.module]
@@ -239,77 +195,3 @@ def _attention(members: Any, model: nn.Module, names: Any) -> nn.Module | None:
     ]
     parents = {name.rpartition(".")[0] for name in makers}
     return model.get_submodule(parents.pop()) if len(parents) == 1 else None
-
-
-def _kind(node: Any) -> str:
-    """Name of the autograd node of an operation that is no module, else empty."""
-    return str(getattr(node.module, "_grad_fn", "")).split("Backward")[0]
-
-
-def _obstacle(members: Any, calls: dict[nn.Module, int], *, heads: int | None, count: int) -> str:
-    if heads is not None and count % heads:
-        return f"{count} channels are no multiple of {heads} heads"
-    for node, _, _, _ in members:
-        kind = _kind(node)
-        allowed = _ALONE | _ATTENTION if heads else _ALONE
-        if node.type.name == "ELEMENTWISE":
-            if kind and kind not in allowed:
-                return f"{kind} is not known to treat every channel alone"
-        elif node.type.name == "OUTPUT":
-            return "they are outputs of the network"
-        elif node.type.name not in _STRUCTURAL:
-            return f"they pass through {type(node.module).__name__}"
-        if node.type.name == "CONV" and node.module.groups > 1:
-            return "they pass through a grouped convolution"
-        if calls.get(node.module, 1) > 1:
-            return f"{type(node.module).__name__} is used more than once"
-    return ""
-
-
-class _Fixed:
-    """Which channels of a set carry nothing of the data, at any point of the graph."""
-
-    def __init__(self, members: Any, count: int) -> None:
-        self._count = count
-        self._zero: dict[Any, Tensor] = {}
-        self._makers: set[Any] = set()
-        for node, reads, idxs, roots in members:
-            depthwise = node.type.name == "DEPTHWISE_CONV"
-            if depthwise or (node.type.name in {"CONV", "LINEAR"} and not reads):
-                self._zero[node] = self._zero_rows(node.module, idxs, roots)
-                if not depthwise:
-                    self._makers.add(node)
-        self._known: dict[Any, Tensor] = {}
-
-    def arriving(self, node: Any, nodes: set[Any]) -> Tensor:
-        """(C,) bool for the input of `node`."""
-        found = [self._leaving(source, nodes) for source in node.inputs if source in nodes]
-        result = torch.full((self._count,), bool(found))
-        for flags in found:
-            result &= flags
-        return result
-
-    def _leaving(self, node: Any, nodes: set[Any]) -> Tensor:
-        if node not in self._known:
-            if node in self._makers:
-                self._known[node] = self._zero[node]
-            else:
-                flags = self._from_inputs(node, nodes)
-                self._known[node] = flags | self._zero[node] if node in self._zero else flags
-        return self._known[node]
-
-    def _from_inputs(self, node: Any, nodes: set[Any]) -> Tensor:
-        # An input outside the set is another branch of a concatenation, or a reader's own weight.
-        result = torch.ones(self._count, dtype=torch.bool)
-        for source in node.inputs:
-            if source in nodes and _kind(source) != "T":
-                result = result & self._leaving(source, nodes)
-        return result
-
-    def _zero_rows(self, layer: nn.Module, idxs: list[int], roots: list[int]) -> Tensor:
-        """(C,) bool: every row that makes the channel is zero."""
-        weight: Any = layer.weight
-        zero = weight.detach()[idxs].flatten(1).eq(0).all(1)
-        result = torch.ones(self._count, dtype=torch.bool)
-        result[torch.tensor(roots)[~zero]] = False
-        return result

@@ -11,31 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.export.coupled import Coupled, coupled_channels
+from ws_learner.export.cut import Cut
 from ws_learner.export.fold import fold, merge
+from ws_learner.export.fused_heads import shrink_fused_heads
+from ws_learner.export.head_names import HEADS, WIDTHS
 from ws_learner.export.split_attention import split_attention
 
 __all__ = ["Cut", "Shrunk", "shrink"]
 
 _MOST_PASSES = 50
-_HEADS = ("num_attention_heads", "num_heads", "n_heads", "n_head")
-_WIDTHS = ("all_head_size", "inner_dim")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cut:
-    """What became of one set of channels that live and die together.
-
-    Attributes:
-        layer: The layer that makes them, e.g. `layer1.0.conv1`.
-        before: Channels at first.
-        after: Channels left.
-        note: Why dead channels had to stay, or empty.
-    """
-
-    layer: str
-    before: int
-    after: int
-    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +30,12 @@ class Shrunk:
         model: Of the same class and module names, in evaluation mode; tensors are smaller, and a
             layer may have gained a bias.
         cuts: One entry for each set of channels that could be told apart.
+        original: Shapes of the tensors before, by name.
     """
 
     model: nn.Module
     cuts: tuple[Cut, ...]
+    original: Mapping[str, tuple[int, ...]]
 
 
 def shrink(model: nn.Module, example: Tensor | Sequence[Any] | Mapping[str, Any]) -> Shrunk:
@@ -83,20 +69,24 @@ def shrink(model: nn.Module, example: Tensor | Sequence[Any] | Mapping[str, Any]
     for parameter in slim.parameters():
         parameter.requires_grad_(True)
     arguments = _arguments(example)
-    first: dict[str, int] = {}
-    last: dict[str, Cut] = {}
+    last = {cut.layer: cut for cut in shrink_fused_heads(slim, arguments)}
+    fused = {name: cut.before for name, cut in last.items()}
+    first = dict(fused)
     for _ in range(_MOST_PASSES):
         removed = 0
         for channels in coupled_channels(slim, arguments):
             before = first.setdefault(channels.name, channels.count)
             gone, note = _cut(channels)
             removed += gone
+            if channels.name in fused:
+                continue
             last[channels.name] = Cut(
                 layer=channels.name, before=before, after=channels.count - gone, note=note
             )
         if not removed:
             break
-    return Shrunk(slim, tuple(last[name] for name in first))
+    original = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    return Shrunk(slim, tuple(last[name] for name in first), original)
 
 
 def _arguments(example: Tensor | Sequence[Any] | Mapping[str, Any]) -> Any:
@@ -109,8 +99,8 @@ def _arguments(example: Tensor | Sequence[Any] | Mapping[str, Any]) -> Any:
 def _cut(channels: Coupled) -> tuple[int, str]:
     """Remove the dead ones of a set; return how many, and why others stay."""
     if channels.obstacle:
-        dead = int(channels.dead().sum())
-        return 0, f"{dead} dead, but {channels.obstacle}" if dead else ""
+        dead = bool(channels.dead().any())
+        return 0, f"dead channels stay: {channels.obstacle}" if dead else ""
     removable = channels.removable()
     mergeable = channels.mergeable() & ~removable
     note = "one carries a constant past zero padding" if bool(mergeable.any()) else ""
@@ -140,9 +130,9 @@ def _tell_parent(channels: Coupled, gone: int) -> None:
     parent = channels.attention
     if parent is None:
         return
-    for name in _HEADS:
+    for name in HEADS:
         if isinstance(getattr(parent, name, None), int):
             setattr(parent, name, getattr(parent, name) - gone // channels.unit)
-    for name in _WIDTHS:
+    for name in WIDTHS:
         if getattr(parent, name, None) == channels.count:
             setattr(parent, name, channels.count - gone)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ws_learner.errors import UserError
+
 __all__ = ["SplitAttention", "split_attention"]
 
 
@@ -25,11 +27,14 @@ class SplitAttention(nn.Module):
         """Take the weights of `whole` over.
 
         Raises:
-            ValueError: It has extra key and value rows (`add_bias_kv`, `add_zero_attn`).
+            UserError: It has extra key and value rows (`add_bias_kv`, `add_zero_attn`).
         """
         super().__init__()
         if whole.bias_k is not None or whole.add_zero_attn:
-            raise ValueError("add_bias_kv and add_zero_attn are not supported")
+            raise UserError(
+                "nn.MultiheadAttention with add_bias_kv or add_zero_attn cannot be split into "
+                "layers of its own, so a network that has one cannot be shrunk"
+            )
         self.num_heads, self.dropout = whole.num_heads, whole.dropout
         self.batch_first = whole.batch_first
         if whole._qkv_same_embed_dim:
@@ -53,7 +58,18 @@ class SplitAttention(nn.Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """As `nn.MultiheadAttention`, for batches: (B, L, E), or (L, B, E) unless batch_first."""
+        """As `nn.MultiheadAttention`: (B, L, E), (L, B, E) unless batch_first, or (L, E) alone."""
+        if query.dim() == 2:
+            one = 0 if self.batch_first else 1
+            padding = None if key_padding_mask is None else key_padding_mask[None]
+            output, shown = self(
+                *(x.unsqueeze(one) for x in (query, key, value)),
+                key_padding_mask=padding,
+                need_weights=need_weights,
+                attn_mask=attn_mask,
+                average_attn_weights=average_attn_weights,
+            )
+            return output.squeeze(one), None if shown is None else shown[0]
         if not self.batch_first:
             query, key, value = (x.transpose(0, 1) for x in (query, key, value))
         q, k, v = self.q_proj(query), self.k_proj(key), self.v_proj(value)
@@ -89,7 +105,13 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 def split_attention(model: nn.Module) -> None:
-    """Replace every `nn.MultiheadAttention` inside `model` that can be, in place."""
+    """Replace every `nn.MultiheadAttention` inside `model`, in place.
+
+    Its projections then are layers that `mha` and the shrink find.
+
+    Raises:
+        UserError: One has extra key and value rows.
+    """
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.MultiheadAttention):

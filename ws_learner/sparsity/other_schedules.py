@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ws_learner.sparsity.schedule import Schedule
 
-__all__ = ["FromInitial", "OneShotSchedule"]
+__all__ = ["FromInitial", "HeldFromStart", "OneShotSchedule"]
 
 
 @dataclass(frozen=True)
@@ -79,3 +79,38 @@ class FromInitial:
     def is_update(self, step: int, every: int) -> bool:
         """See `Schedule`."""
         return self.schedule.is_update(step, every)
+
+
+@dataclass(frozen=True)
+class HeldFromStart:
+    """A schedule for what is sparse already: never below a share, from step 0 on.
+
+    Attributes:
+        schedule: What follows; begins at `share_held` or below.
+        share_held: Sparsity that is there over final sparsity, in [0, 1].
+    """
+
+    schedule: Schedule
+    share_held: float
+
+    @property
+    def begin_step(self) -> int:
+        """See `Schedule`."""
+        return 0
+
+    @property
+    def end_step(self) -> int:
+        """See `Schedule`."""
+        return self.schedule.end_step
+
+    def share(self, step: int) -> float:
+        """See `Schedule`."""
+        return max(self.share_held, self.schedule.share(step))
+
+    def update_steps(self, every: int) -> tuple[int, ...]:
+        """See `Schedule`."""
+        return tuple(sorted({0, *self.schedule.update_steps(every)}))
+
+    def is_update(self, step: int, every: int) -> bool:
+        """See `Schedule`."""
+        return step == 0 or self.schedule.is_update(step, every)

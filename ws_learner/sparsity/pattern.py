@@ -16,14 +16,27 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ws_learner.sparsity.any_nm import AnyNM
 from ws_learner.sparsity.grouped import Pool
 from ws_learner.sparsity.mask import keep_largest
-from ws_learner.sparsity.n_of_m import NM
-from ws_learner.sparsity.spelling import read_spelling
-from ws_learner.sparsity.tiles import Block, Channel, Heads
+from ws_learner.sparsity.nm import NM
+from ws_learner.sparsity.spelling import Spelling, read_spelling
+from ws_learner.sparsity.tiles import Block, Channel, Heads, Units
 from ws_learner.sparsity.units import Classes, Side
 
-__all__ = ["NM", "Block", "Channel", "Heads", "Pattern", "Pool", "Unstructured", "parse_pattern"]
+__all__ = [
+    "NM",
+    "AnyNM",
+    "Block",
+    "ByRole",
+    "Channel",
+    "Heads",
+    "Pattern",
+    "Pool",
+    "Units",
+    "Unstructured",
+    "parse_pattern",
+]
 
 
 class Pattern(Protocol):
@@ -116,6 +129,24 @@ class Unstructured:
         return weight.detach().abs()
 
 
+@dataclass(frozen=True)
+class ByRole(Unstructured):
+    """A pattern for each role; `ws_learner.patterning` looks the roles up in a network.
+
+    Until then only `str` means anything.
+
+    Attributes:
+        parts: (role, pattern) pairs; weights of other roles stay dense.
+        spelled: The canonical spelling.
+    """
+
+    parts: tuple[tuple[str, Pattern], ...]
+    spelled: str
+
+    def __str__(self) -> str:
+        return self.spelled
+
+
 def parse_pattern(text: str) -> Pattern:
     """The pattern of a name, see `read_spelling`. `mha` still lacks the number of heads.
 
@@ -126,13 +157,23 @@ def parse_pattern(text: str) -> Pattern:
     Raises:
         UserError: It is no pattern.
     """
-    spelling = read_spelling(text)
+    return _made(read_spelling(text))
+
+
+def _made(spelling: Spelling) -> Pattern:
     if spelling.kind == "block":
         return Block(spelling.first, spelling.second)
     if spelling.kind == "n:m":
-        return NM(spelling.first, spelling.second)
+        return NM(spelling.first, spelling.second, columns=spelling.columns)
+    if spelling.kind == "any:m":
+        return AnyNM(spelling.second, columns=spelling.columns)
+    if spelling.kind == "roles":
+        parts = ((role, _made(part)) for roles, part in spelling.parts for role in roles)
+        return ByRole(tuple(parts), str(spelling))
     if spelling.kind == "channelx1":
         return Channel("inputs")
     if spelling.kind == "1xchannel":
         return Channel("outputs")
+    if spelling.kind == "units":
+        return Units()
     return Heads() if spelling.kind == "mha" else Unstructured()

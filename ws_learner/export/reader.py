@@ -1,0 +1,41 @@
+"""A layer that reads channels of a set, and what arrives there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Reader"]
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """A layer that takes the channels of a set as inputs.
+
+    Attributes:
+        layer: A convolution or linear layer.
+        columns: (K,) its input channels that belong to the set.
+        roots: (K,) channel of the set that each column carries; one may come several times.
+        fixed: (C,) bool: nothing in the data can change what arrives of a channel.
+    """
+
+    layer: nn.Conv2d | nn.Linear
+    columns: Tensor
+    roots: Tensor
+    fixed: Tensor
+
+    @property
+    def pads(self) -> bool:
+        """Whether zeros are put around its input, where a constant would be."""
+        padding = getattr(self.layer, "padding", 0)
+        return padding == "same" or any(torch.tensor(padding).flatten().tolist())
+
+    def unread(self) -> Tensor:
+        """(K,) bool: columns without any weight."""
+        weight = self.layer.weight.detach()
+        groups = getattr(self.layer, "groups", 1)  # each group has inputs of its own
+        parts = weight.reshape(groups, len(weight) // groups, weight.shape[1], -1)
+        by_input = parts.transpose(1, 2).reshape(groups * weight.shape[1], -1)
+        return by_input[self.columns].eq(0).all(1)

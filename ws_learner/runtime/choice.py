@@ -1,0 +1,138 @@
+"""Which kernel a layer gets: all that could serve run on its inputs, the fastest stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ws_learner.runtime.candidates import candidates, pattern_of
+from ws_learner.runtime.cpu import usable_isas
+from ws_learner.runtime.layers import LayerData, Replaced
+from ws_learner.runtime.rivals import Runner
+from ws_learner.runtime.sparse_kernel import SparseKernel
+from ws_learner.runtime.spec import Spec
+from ws_learner.runtime.trial import fastest
+
+__all__ = ["DENSE", "Choice", "Dtype", "build", "choose"]
+
+Dtype = Literal["fp32", "int8", "auto"]
+DENSE = "dense"
+_MOST_ERROR = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What was chosen for a layer.
+
+    Attributes:
+        kernel: `dense` (the layer as it was), `dense onednn` (weight laid out beforehand),
+            `dense int8`, `torch csr`, or a sparse kernel.
+        speedup: Times faster than the dense layer, measured.
+        pattern: Block shape of the zeros, outputs x inputs.
+        density: Share of nonzero weights.
+        shape: Of the input it was timed on.
+        spec: Settings of the sparse kernel, or None.
+    """
+
+    kernel: str
+    speedup: float
+    pattern: str
+    density: float
+    shape: tuple[int, ...]
+    spec: Spec | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, plain: dict[str, Any]) -> Choice:
+        """The counterpart of `plain`."""
+        spec = None if plain["spec"] is None else Spec(**plain["spec"])
+        return cls(**{**plain, "shape": tuple(plain["shape"]), "spec": spec})
+
+
+def choose(
+    data: LayerData,
+    dense: Callable[[Tensor], object],
+    sample: Tensor,
+    *,
+    dtype: Dtype,
+    threads: int,
+) -> Choice:
+    """Hold the trial for one layer.
+
+    Args:
+        data: The layer.
+        dense: The layer as it was, activation included.
+        sample: An input of it.
+        dtype: `fp32` tries floats alone, `int8` bytes too, `auto` bytes where the layer's output
+            moves by at most 2 % of its size.
+        threads: That kernels may use.
+    """
+    weight = data.weight
+    bytes_ = dtype != "fp32" and data.source is not None
+    if bytes_ and dtype == "auto":
+        bytes_ = _error(data, sample) <= _MOST_ERROR
+    specs = _specs(data, sample, int8=bytes_)
+    runs: dict[str, Callable[[], object]] = {DENSE: lambda: dense(sample)}
+    for label, run in _runs(data, specs, int8=bytes_).items():
+        module = Replaced(data, run, threads=threads)
+        runs[label] = lambda module=module: module(sample)  # type: ignore[misc]
+    with torch.no_grad():
+        trial = fastest(runs, DENSE, threads=threads)
+    return Choice(
+        kernel=trial.winner,
+        speedup=trial.speedup,
+        pattern=pattern_of(weight),
+        density=float(np.count_nonzero(weight)) / max(weight.size, 1),
+        shape=tuple(sample.shape),
+        spec=specs.get(trial.winner),
+    )
+
+
+def build(data: LayerData, choice: Choice, *, threads: int) -> nn.Module | None:
+    """The module for a choice; None where the layer stays as it is or cannot be built."""
+    if choice.kernel == DENSE:
+        return None
+    run: SparseKernel | Runner | None
+    run = data.rival(choice.kernel) if choice.spec is None else data.kernel(choice.spec)
+    return None if run is None else Replaced(data, run, threads=threads)
+
+
+def _specs(data: LayerData, sample: Tensor, *, int8: bool) -> dict[str, Spec]:
+    channels = data.geometry is not None
+    # Positions of an image, at most; a convolution's kernel works image by image.
+    tokens = int(np.prod(sample.shape[2:] if channels else sample.shape[:-1]))
+    found = candidates(data.weight, tokens=tokens, channels=channels, int8=int8)
+    return {_label(spec): replace(spec, activation=data.activation) for spec in found}
+
+
+def _label(spec: Spec) -> str:
+    return f"{spec.name} {spec.group}x{spec.vectors}" + (" vector" * (spec.layout == "vector"))
+
+
+def _runs(data: LayerData, specs: dict[str, Spec], *, int8: bool) -> dict[str, Any]:
+    runs: dict[str, Any] = {label: data.kernel(spec) for label, spec in specs.items()}
+    if data.geometry is None:
+        rivals = ["dense onednn", *["dense int8"] * int8, *["torch csr"] * (not usable_isas())]
+        runs |= {name: run for name in rivals if (run := data.rival(name)) is not None}
+    return runs
+
+
+def _error(data: LayerData, sample: Tensor) -> float:
+    """How far bytes move the layer's output: norm of the change over its norm."""
+    if data.source is None:
+        return float("inf")
+    flat = sample if data.geometry is None else data.geometry.columns(sample)[0].transpose(1, 2)
+    x = flat.detach().reshape(-1, data.weight.shape[1]).numpy()
+    weight, scales = data.quantised()
+    rough = (data.source.quantise(x).astype(np.float32) - data.source.zero) * data.source.scale
+    exact = x @ data.weight.T
+    moved = rough @ (weight.astype(np.float32) * scales[:, None]).T - exact
+    return float(np.linalg.norm(moved) / max(float(np.linalg.norm(exact)), 1e-12))

@@ -1,0 +1,225 @@
+"""`compile_sparse`: a network whose zeros are skipped where that is faster, and only there."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ws_learner.errors import UserError, suggest
+from ws_learner.progress import say
+from ws_learner.runtime.choice import DENSE, Choice, Dtype, build, choose
+from ws_learner.runtime.compiled import CompiledModel
+from ws_learner.runtime.cpu import usable_isas
+from ws_learner.runtime.layers import LayerData, Replaced
+from ws_learner.runtime.network import (
+    Inputs,
+    Site,
+    arguments,
+    call,
+    find_sites,
+    layer_data,
+    observers,
+    watch,
+)
+from ws_learner.runtime.quantisation import Calibration
+from ws_learner.runtime.sparse_kernel import SparseKernel
+from ws_learner.runtime.trial import fastest
+
+__all__ = ["assemble", "compile_sparse", "hold_trials"]
+
+_BATCHES = 32
+
+
+def compile_sparse(
+    model: nn.Module,
+    example_inputs: Inputs,
+    *,
+    dtype: Dtype = "fp32",
+    calibration: Iterable[Any] | None = None,
+    calibration_method: Calibration = "minmax",
+    threads: int = 1,
+) -> CompiledModel:
+    """Replace linear layers and convolutions by the fastest kernel found for each.
+
+    Every layer is timed on the inputs that `example_inputs` give it: sparse kernels of each block
+    shape that its zeros allow, PyTorch's dense layer, and its dense INT8 layer. What is not at
+    least 5 % faster than the dense layer stays dense; so does the whole model if it is not faster.
+
+    Args:
+        model: Not changed; run in evaluation mode, on the CPU.
+        example_inputs: One tensor, several in a sequence, or keywords, of the batch size that
+            matters. Other batch sizes work with the same kernels.
+        dtype: `fp32`; `int8`, where bytes may be used wherever they are faster; or `auto`, where
+            only if a layer's output moves by at most 2 %.
+        calibration: Inputs like `example_inputs`, or (inputs, targets) pairs, at most 32 of which
+            are read to find the range of activations; without it the example is all there is.
+        calibration_method: `minmax`, or `percentile` (99.99 % of a sample, both ends).
+        threads: That kernels use; PyTorch's own layers follow `torch.set_num_threads`.
+
+    Raises:
+        UserError: An option is not known, or the model has no layer that could be replaced.
+    """
+    if dtype not in get_args(Dtype):
+        raise UserError(f"dtype {dtype}: {suggest(dtype, get_args(Dtype))}")
+    if threads < 1:
+        raise UserError(f"threads {threads}: at least 1")
+    _warn(threads)
+    original = model.eval() if not model.training else copy.deepcopy(model).eval()
+    work = copy.deepcopy(original)
+    # A root that is itself a layer needs a holder.
+    root = nn.Sequential(work) if not list(work.children()) else work
+    sites = find_sites(root)
+    if not sites:
+        raise UserError("compile_sparse: no nn.Linear or ungrouped nn.Conv2d in this model")
+    batches = _batches(calibration, example_inputs) if dtype != "fp32" else []
+    seen = observers(root, sites, batches, calibration_method) if batches else {}
+    samples = _samples(root, sites, example_inputs)
+    datas = {s.name: layer_data(s, seen.get(s.name)) for s in sites if s.name in samples}
+    with torch_threads(threads):
+        choices = hold_trials(sites, datas, samples, dtype=dtype, threads=threads)
+        result = CompiledModel(root, choices=choices, datas=datas, threads=threads, dtype=dtype)
+        assemble(sites, datas, choices, threads=threads)
+        _keep_if_faster(result, original, example_inputs)
+    if batches:
+        result.agreement = result.compare_outputs(original, batches)
+        say(f"compiled: outputs differ from FP32 by {result.agreement}")
+    return result
+
+
+def hold_trials(
+    sites: Sequence[Site],
+    datas: dict[str, LayerData],
+    samples: dict[str, Tensor],
+    *,
+    dtype: Dtype,
+    threads: int,
+) -> dict[str, Choice]:
+    """Choose for every layer; layers alike in shape, pattern and density share a trial."""
+    known: dict[tuple[Any, ...], Choice] = {}
+    choices = {}
+    for site in sites:
+        if site.name not in datas:
+            continue
+        data, sample = datas[site.name], samples[site.name]
+        live = round(float((data.weight != 0).mean()), 2)
+        like = (data.weight.shape, tuple(sample.shape), live, data.activation, data.geometry)
+        choice = known.get(like)
+        if choice is None or choice.spec is not None:
+            # A shared kernel must fit this layer's own zeros as well.
+            from ws_learner.runtime.candidates import pattern_of
+
+            if choice is None or choice.pattern != pattern_of(data.weight):
+                choice = choose(data, site.dense, sample, dtype=dtype, threads=threads)
+                known[like] = choice
+        choices[site.name] = choice
+    return choices
+
+
+def assemble(
+    sites: Sequence[Site], datas: dict[str, LayerData], choices: dict[str, Choice], *, threads: int
+) -> None:
+    """Put the chosen modules in place, and let bytes pass between layers that follow each other."""
+    made: dict[str, nn.Module] = {}
+    for site in sites:
+        if site.name in choices:
+            module = build(datas[site.name], choices[site.name], threads=threads)
+            if module is not None:
+                site.put(module)
+                made[site.name] = module
+    for parent in {id(p): p for s in sites for p, _ in s.holders}.values():
+        if isinstance(parent, nn.Sequential):
+            _link(parent)
+
+
+def _link(parent: nn.Sequential) -> None:
+    chain = [m for m in parent.children() if not isinstance(m, nn.Identity)]
+    for first, second in itertools.pairwise(chain):
+        if not (isinstance(first, Replaced) and isinstance(second, Replaced)):
+            continue
+        a, b = first.run, second.run
+        if not (isinstance(a, SparseKernel) and isinstance(b, SparseKernel)):
+            continue
+        flat = first.data.geometry is None and second.data.geometry is None
+        if flat and a.spec.int8 and b.spec.int8 and first is not second:
+            own = second.data.source
+            first.use(first.data.kernel(replace(a.spec, result="u8"), target=own))
+            second.use(second.data.kernel(replace(b.spec, source="u8")))
+
+
+def _samples(model: nn.Module, sites: Sequence[Site], inputs: Inputs) -> dict[str, Tensor]:
+    """The first input of every layer that the model uses."""
+    found: dict[str, Tensor] = {}
+
+    def see(site: Site, x: Tensor) -> None:
+        if x.numel():
+            found.setdefault(site.name, x.detach().clone())
+
+    with watch(sites, see):
+        call(model, inputs)
+    return found
+
+
+def _batches(calibration: Iterable[Any] | None, example: Inputs) -> list[Inputs]:
+    if calibration is None:
+        say("compile_sparse: no calibration data: ranges are those of the example inputs alone")
+        return [example]
+    found = [_inputs_of(item, example) for item in itertools.islice(calibration, _BATCHES)]
+    if not found:
+        raise UserError("calibration: holds no batch; give inputs like the example's")
+    return found
+
+
+def _inputs_of(item: Any, example: Inputs) -> Inputs:
+    """Drop the targets of an (inputs, targets) pair."""
+    if isinstance(item, (list, tuple)):
+        alike = isinstance(example, (list, tuple)) and len(item) == len(example)
+        if not alike or not isinstance(item[0], Tensor):
+            first: Inputs = item[0]
+            return first
+    inputs: Inputs = item
+    return inputs
+
+
+def _keep_if_faster(result: CompiledModel, original: nn.Module, inputs: Inputs) -> None:
+    places, words = arguments(inputs)
+    runs: dict[str, Callable[[], object]] = {
+        DENSE: lambda: call(original, inputs),
+        "compiled": lambda: result(*places, **words),
+    }
+    trial = fastest(runs, DENSE, threads=result.threads)
+    result.speedup = trial.seconds[DENSE] / trial.seconds["compiled"]
+    if trial.seconds["compiled"] > trial.seconds[DENSE]:
+        say(f"compiled: {result.speedup:.2f} times as fast as dense: the model stays dense")
+        result.stay_dense(copy.deepcopy(original))
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let PyTorch use as many threads as the kernels, for a fair comparison."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _warn(threads: int) -> None:
+    if not usable_isas():
+        say(
+            "compile_sparse: no generated kernels here (they need x86-64 with AVX2, not Windows, "
+            "and pip install 'weight-sparse-learner[cpu]'); PyTorch's own layers are used"
+        )
+    if threads > 1 and os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
+        say(
+            "compile_sparse: PyTorch's idle threads spin and take cores from the kernels; "
+            "set OMP_WAIT_POLICY=PASSIVE before Python starts"
+        )

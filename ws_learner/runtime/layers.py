@@ -1,0 +1,151 @@
+"""The modules that a compiled network has in place of its linear layers and convolutions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ws_learner.runtime.quantisation import InputScale, quantise_weight
+from ws_learner.runtime.rivals import Runner, dense_fp32, dense_int8, packed_fp32, torch_csr
+from ws_learner.runtime.sparse_kernel import SparseKernel
+from ws_learner.runtime.spec import Activation, Spec
+
+__all__ = ["Geometry", "LayerData", "Replaced", "matrix_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """How a convolution walks over its input; pairs are (down, across).
+
+    Attributes:
+        kernel: Taps.
+        stride: Steps between outputs.
+        padding: Zeros at each border.
+        dilation: Steps between taps.
+    """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+
+    def columns(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """(B, C, H, W) to (B, taps x C, positions), inputs innermost, and the output's size."""
+        (kh, kw), (sh, sw), (ph, pw) = self.kernel, self.stride, self.padding
+        if ph or pw:
+            x = functional.pad(x, (pw, pw, ph, ph))
+        reach = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
+        high, wide = (
+            (s - r) // t + 1 for s, r, t in zip(x.shape[2:], reach, (sh, sw), strict=True)
+        )
+        parts = [
+            x[:, :, i : i + (high - 1) * sh + 1 : sh, j : j + (wide - 1) * sw + 1 : sw]
+            for i in range(0, kh * self.dilation[0], self.dilation[0])
+            for j in range(0, kw * self.dilation[1], self.dilation[1])
+        ]
+        whole = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        return whole.reshape(x.shape[0], -1, high * wide).contiguous(), (high, wide)
+
+
+@dataclass(kw_only=True, eq=False)
+class LayerData:
+    """Numbers of one layer, apart from how it is run.
+
+    Attributes:
+        weight: (N, K) float32; convolutions as a matrix of taps x inputs.
+        bias: (N,) or None.
+        activation: What follows and is done in the same pass.
+        geometry: Of a convolution, or None.
+        source: How inputs are quantised, if they can be.
+        bytes_: The weight as int8 and each output's scale, once asked for.
+    """
+
+    weight: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32] | None
+    activation: Activation = "none"
+    geometry: Geometry | None = None
+    source: InputScale | None = None
+    bytes_: tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]] | None = field(default=None)
+
+    def quantised(self) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+        """The weight as bytes."""
+        if self.bytes_ is None:
+            self.bytes_ = quantise_weight(self.weight)
+        return self.bytes_
+
+    def kernel(
+        self, spec: Spec, *, source: InputScale | None = None, target: InputScale | None = None
+    ) -> SparseKernel:
+        """Bind the layer to a kernel; the spec's activation is overwritten by the layer's."""
+        from dataclasses import replace
+
+        spec = replace(spec, activation=self.activation)
+        if not spec.int8:
+            return SparseKernel(spec, self.weight, self.bias, target=target)
+        weight, scales = self.quantised()
+        given = source or self.source
+        return SparseKernel(spec, weight, self.bias, scales=scales, source=given, target=target)
+
+    def rival(self, name: str) -> Runner | None:
+        """The dense or portable path called `name`, for inputs (T, K)."""
+        bias = None if self.bias is None else torch.from_numpy(self.bias)
+        if name == "dense int8":
+            if self.source is None or self.geometry is not None:
+                return None
+            weight, scales = self.quantised()
+            return dense_int8(weight, scales, bias, source=self.source, activation=self.activation)
+        make = {"torch csr": torch_csr, "dense onednn": packed_fp32}.get(name, dense_fp32)
+        return make(torch.from_numpy(self.weight), bias, self.activation)
+
+
+def matrix_of(module: nn.Linear | nn.Conv2d) -> npt.NDArray[np.float32]:
+    """The weight as (N, K): taps x inputs for a convolution, as patterns are cut."""
+    weight = module.weight.detach().float()
+    if weight.dim() == 4:
+        weight = weight.permute(0, 2, 3, 1)
+    return np.ascontiguousarray(weight.reshape(len(weight), -1).numpy())
+
+
+class Replaced(nn.Module):
+    """A linear layer or convolution that runs by a chosen kernel. For inference alone."""
+
+    def __init__(self, data: LayerData, run: SparseKernel | Runner, *, threads: int) -> None:
+        super().__init__()
+        self.data, self.threads = data, threads
+        self.use(run)
+
+    def use(self, run: SparseKernel | Runner) -> None:
+        """Run by another kernel."""
+        self.run = run
+        self._u8 = isinstance(run, SparseKernel) and run.spec.source == "u8"
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., K) to (..., N), or images (B, C, H, W)."""
+        x = x.detach() if self._u8 else x.detach().float()
+        if self.data.geometry is not None:
+            return self._convolve(x, self.data.geometry)
+        flat = x.reshape(-1, x.shape[-1]).contiguous()
+        if isinstance(self.run, SparseKernel):
+            y = self.run.tokens(flat, threads=self.threads)
+        else:
+            y = self.run(flat)
+        return y.view(*x.shape[:-1], y.shape[-1])
+
+    def _convolve(self, x: Tensor, geometry: Geometry) -> Tensor:
+        columns, size = geometry.columns(x)
+        if not isinstance(self.run, SparseKernel):
+            raise TypeError("convolutions run by sparse kernels alone")
+        y = self.run.channels(columns, threads=self.threads)
+        return y.view(*y.shape[:2], *size)
+
+    def extra_repr(self) -> str:
+        """Shape and kernel."""
+        n, k = self.data.weight.shape
+        name = self.run.spec.name if isinstance(self.run, SparseKernel) else "torch"
+        return f"{k}, {n}, {name}, activation={self.data.activation}"

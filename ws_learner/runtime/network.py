@@ -1,0 +1,156 @@
+"""Looks into a network: its linear layers and convolutions, what follows them, what they see."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ws_learner.runtime.layers import Geometry, LayerData, matrix_of
+from ws_learner.runtime.quantisation import Calibration, Observer
+from ws_learner.runtime.spec import Activation
+
+__all__ = ["Inputs", "Site", "arguments", "call", "find_sites", "layer_data", "observers", "watch"]
+
+Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
+
+
+@dataclass(kw_only=True, eq=False)
+class Site:
+    """A layer that could be replaced.
+
+    Attributes:
+        name: Its first name.
+        module: The layer.
+        holders: Every (parent, attribute) that it is reached by.
+        activation: What follows it in a Sequential, to be done in the same pass.
+        follower: (parent, attribute) of that activation, or None.
+    """
+
+    name: str
+    module: nn.Linear | nn.Conv2d
+    holders: list[tuple[nn.Module, str]]
+    activation: Activation = "none"
+    follower: tuple[nn.Module, str] | None = None
+
+    def dense(self, x: Tensor) -> Tensor:
+        """The layer as it was, and its activation."""
+        y: Tensor = self.module(x)
+        if self.follower is not None:
+            y = getattr(*self.follower)(y)
+        return y
+
+    def put(self, module: nn.Module) -> None:
+        """Set `module` in the layer's place; the activation is its own affair."""
+        for parent, attribute in self.holders:
+            setattr(parent, attribute, module)
+            if isinstance(parent, nn.TransformerEncoderLayer):
+                parent.activation_relu_or_gelu = 0  # its fused path would read our weight
+        if self.follower is not None:
+            setattr(*self.follower, nn.Identity())
+
+
+def find_sites(model: nn.Module) -> list[Site]:
+    """List plain `nn.Linear` and ungrouped, zero-padded `nn.Conv2d` modules, by first name."""
+    sites: dict[int, Site] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        for attribute, child in module.named_children():
+            if not _replaceable(child):
+                continue
+            full = f"{name}.{attribute}" if name else attribute
+            new = Site(name=full, module=child, holders=[])  # type: ignore[arg-type]
+            site = sites.setdefault(id(child), new)
+            if all(parent is not module or a != attribute for parent, a in site.holders):
+                site.holders.append((module, attribute))
+    for module in model.modules():
+        if isinstance(module, nn.Sequential):
+            _join_followers(module, sites)
+    return list(sites.values())
+
+
+def _replaceable(module: nn.Module) -> bool:
+    # Subclasses may have their weight read from outside, as attention's output layer has.
+    if type(module) is nn.Conv2d:
+        return (
+            module.groups == 1
+            and module.padding_mode == "zeros"
+            and (not isinstance(module.padding, str))
+        )
+    return type(module) is nn.Linear
+
+
+def _join_followers(parent: nn.Sequential, sites: dict[int, Site]) -> None:
+    for (_, first), (attribute, second) in itertools.pairwise(parent.named_children()):
+        site = sites.get(id(first))
+        if site is None or len(site.holders) > 1:
+            continue
+        if type(second) is nn.ReLU:
+            site.activation, site.follower = "relu", (parent, attribute)
+        elif type(second) is nn.GELU and second.approximate == "none":
+            site.activation, site.follower = "gelu", (parent, attribute)
+
+
+def layer_data(site: Site, observer: Observer | None) -> LayerData:
+    """The numbers of a layer."""
+    module, geometry = site.module, None
+    if isinstance(module, nn.Conv2d):
+        geometry = Geometry(
+            kernel=_pair(module.kernel_size),
+            stride=_pair(module.stride),
+            padding=_pair(module.padding),
+            dilation=_pair(module.dilation),
+        )
+    return LayerData(
+        weight=matrix_of(module),
+        bias=None if module.bias is None else module.bias.detach().float().numpy().copy(),
+        activation=site.activation,
+        geometry=geometry,
+        source=None if observer is None else observer.settle(),
+    )
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (int(value[0]), int(value[1]))
+
+
+def arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a model is called with: one tensor, several in a sequence, or keywords."""
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    return ((inputs,) if isinstance(inputs, Tensor) else tuple(inputs)), {}
+
+
+def call(model: nn.Module, inputs: Inputs) -> Any:
+    """Run the model without gradients."""
+    places, words = arguments(inputs)
+    with torch.no_grad():
+        return model(*places, **words)
+
+
+@contextmanager
+def watch(sites: Iterable[Site], see: Callable[[Site, Tensor], None]) -> Iterator[None]:
+    """Show `see` each input of the layers while the model runs."""
+
+    def hook(site: Site) -> Callable[..., None]:
+        return lambda module, places: see(site, places[0])
+
+    with ExitStack() as hooks:
+        for site in sites:
+            hooks.callback(site.module.register_forward_pre_hook(hook(site)).remove)
+        yield
+
+
+def observers(
+    model: nn.Module, sites: Sequence[Site], data: Iterable[Inputs], method: Calibration
+) -> dict[str, Observer]:
+    """Run the model over `data`; return what each layer's inputs were like."""
+    found = {site.name: Observer(method) for site in sites}
+    with watch(sites, lambda site, x: found[site.name].see(x)):
+        for inputs in data:
+            call(model, inputs)
+    return found

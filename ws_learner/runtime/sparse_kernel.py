@@ -1,0 +1,182 @@
+"""A weight matrix bound to a kernel: what is called once the choice is made."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ws_learner.runtime.blocks import aligned, pack_blocks
+from ws_learner.runtime.cpu import ISAS
+from ws_learner.runtime.quantisation import InputScale
+from ws_learner.runtime.spec import SLOTS, Spec
+
+__all__ = ["SparseKernel"]
+
+_FIRST_CACHE = 32 * 1024
+_RESULTS = {"f32": torch.float32, "u8": torch.uint8, "i32": torch.int32}
+_local = threading.local()
+_pool_lock = threading.Lock()
+_pools: dict[int, ThreadPoolExecutor] = {}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Bound:
+    """Arrays a table of addresses points into, kept alive with it."""
+
+    table: npt.NDArray[np.int64]
+    arrays: tuple[npt.NDArray[np.generic], ...]
+    scratch: int
+
+
+class SparseKernel:
+    """y = activation(x W^T + b) with the zero blocks of W left out. Calls are thread-safe."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        weight: npt.NDArray[np.generic],  # (N, K) float32 or int8
+        bias: npt.NDArray[np.float32] | None,  # (N,)
+        *,
+        scales: npt.NDArray[np.float32] | None = None,  # (N,) of an int8 weight
+        source: InputScale | None = None,
+        target: InputScale | None = None,
+    ) -> None:
+        """Pack the weight and compile the kernel.
+
+        Args:
+            spec: The kernel.
+            weight: Of the type that `spec` multiplies.
+            bias: Added to every output, in output units.
+            scales: What one step of each output's weights is worth.
+            source: How inputs are quantised.
+            target: How outputs are quantised, if `spec.result` is `u8`.
+        """
+        from ws_learner.runtime.kernels import compiled  # needs llvmlite
+
+        self.spec, self.outputs, self.inputs = spec, *weight.shape
+        self._function = compiled(spec)
+        self._bound = self._bind(weight, bias, scales, source, target)
+        self._address = self._bound.table.ctypes.data
+        self._tile = spec.vectors * ISAS[spec.isa].lanes
+
+    def _bind(
+        self,
+        weight: npt.NDArray[np.generic],
+        bias: npt.NDArray[np.float32] | None,
+        scales: npt.NDArray[np.float32] | None,
+        source: InputScale | None,
+        target: InputScale | None,
+    ) -> _Bound:
+        spec, lanes = self.spec, ISAS[self.spec.isa].lanes
+        width = spec.vectors * lanes * 4
+        panel = 65536 if spec.dot == "amx" else max(_FIRST_CACHE // (width * spec.steps), 16)
+        blocks = pack_blocks(
+            weight,
+            spec.rows,
+            spec.inputs,
+            packed=spec.packed,
+            panel=min(panel, 65536),
+            deep=spec.dot == "amx",
+        )
+        correction = np.zeros(self.outputs, np.int32)
+        if source is not None:
+            correction = (-source.zero * weight.astype(np.int64).sum(1)).astype(np.int32)
+        full = np.ones(self.outputs, np.float32) if scales is None else scales
+        step = full * np.float32(source.scale if source else 1)
+        quantisation = np.array(
+            [v for s in (source, target) for v in ((1 / s.scale, s.zero) if s else (1, 0))],
+            np.float32,
+        )
+        shift = np.zeros(self.outputs, np.float32) if bias is None else bias
+        per_output = [_long(a, self.outputs) for a in (step, shift, correction)]
+        rows = -(-self.inputs // (lanes * spec.packed)) * lanes + lanes
+        space = -(-rows * width // 64) * 64
+        arrays = (blocks.values, blocks.indices, blocks.pointers, *per_output, quantisation)
+        numbers = [a.ctypes.data for a in arrays]
+        numbers += [self.outputs, self.inputs, blocks.chunk, blocks.panel, 0, space]
+        assert len(numbers) == len(SLOTS)
+        return _Bound(
+            table=np.array(numbers, np.int64),
+            arrays=arrays,
+            # AMX kernels copy the rows of the tile that a row of blocks reads.
+            scratch=space + blocks.chunk * width + (64 + space + 16 * width) * (spec.dot == "amx"),
+        )
+
+    def tokens(self, x: Tensor, *, threads: int = 1) -> Tensor:
+        """Map contiguous (T, K) to (T, N)."""
+        count = len(x)
+        y = torch.empty(count, self.outputs, dtype=_RESULTS[self.spec.result])
+        parts = _parts(count, threads, self._tile if self.spec.layout == "tokens" else 1)
+        if len(parts) == 1:
+            self._function(self._address, x.data_ptr(), y.data_ptr(), self._scratch(), 0, count)
+            return y
+        pool = _pool(threads)
+        jobs = [pool.submit(self._part, x.data_ptr(), y.data_ptr(), *part) for part in parts[1:]]
+        self._part(x.data_ptr(), y.data_ptr(), *parts[0])
+        for job in jobs:
+            job.result()
+        return y
+
+    def channels(self, x: Tensor, *, threads: int = 1) -> Tensor:
+        """Map contiguous (B, K, S) to (B, N, S), S positions of an image."""
+        batch, _, size = x.shape
+        y = torch.empty(batch, self.outputs, size, dtype=_RESULTS[self.spec.result])
+        # The table is shared, and the number of positions is the call's: each call has a copy.
+        table = self._bound.table.copy()
+        table[SLOTS.index("stride")] = size
+        steps = 4 * self.inputs * size, y.element_size() * self.outputs * size
+
+        def images(begin: int, end: int) -> None:
+            scratch = self._scratch()
+            for i in range(begin, end):
+                places = x.data_ptr() + i * steps[0], y.data_ptr() + i * steps[1]
+                self._function(table.ctypes.data, *places, scratch, 0, size)
+
+        parts = _parts(batch, threads, 1)
+        pool = _pool(threads) if len(parts) > 1 else None
+        jobs = [pool.submit(images, *part) for part in parts[1:]] if pool else []
+        images(*parts[0])
+        for job in jobs:
+            job.result()
+        return y
+
+    def _part(self, x: int, y: int, begin: int, end: int) -> None:
+        self._function(self._address, x, y, self._scratch(), begin, end)
+
+    def _scratch(self) -> int:
+        """Address of this thread's memory for tiles; it grows to the largest kernel's need."""
+        held: npt.NDArray[np.uint8] | None = getattr(_local, "scratch", None)
+        if held is None or held.size < self._bound.scratch:
+            held = _local.scratch = aligned(self._bound.scratch)
+            _local.address = held.ctypes.data
+        address: int = _local.address
+        return address
+
+
+def _long(values: npt.NDArray[np.generic], count: int) -> npt.NDArray[np.generic]:
+    """With zeros up to a multiple of 16."""
+    whole = aligned(4 * (count + -count % 16)).view(values.dtype)
+    whole[:count] = values
+    return whole
+
+
+def _parts(count: int, threads: int, unit: int) -> Sequence[tuple[int, int]]:
+    """Cut 0..count into at most `threads` ranges of whole units."""
+    units = -(-count // unit)
+    each = -(-units // max(threads, 1)) * unit if units else 1
+    return [(i, min(i + each, count)) for i in range(0, count, each)] or [(0, 0)]
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """The helpers of the calling thread, which does one share itself."""
+    with _pool_lock:
+        if threads not in _pools:
+            _pools[threads] = ThreadPoolExecutor(threads - 1, thread_name_prefix="sparse")
+        return _pools[threads]

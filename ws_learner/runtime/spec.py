@@ -1,0 +1,67 @@
+"""What a kernel is: the settings that code is generated for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["SLOTS", "Activation", "Spec"]
+
+Activation = Literal["none", "relu", "gelu"]
+
+SLOTS = (
+    *("values", "indices", "pointers", "scale", "bias", "correction", "quantisation"),
+    *("outputs", "inputs", "chunk", "panel", "stride", "chunk_space"),
+)
+"""The numbers (addresses among them) of the table that a kernel is called with, in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One generated function.
+
+    Attributes:
+        isa: Instruction set, a key of `cpu.ISAS`.
+        dot: How 32-bit lanes are multiplied: `fma` floats, `vnni` u8 x s8 in fours, `madd` the
+            same widened to 16 bits in twos, `amx` tiles of bytes.
+        rows: Outputs of a block.
+        inputs: Inputs of a block.
+        group: Outputs accumulated together in registers; divides `rows`.
+        vectors: Vectors of tokens in registers.
+        layout: `tokens`: (T, K) to (T, N); `channels`: (K, S) to (N, S); `vector`: as `tokens`,
+            one token after the other with outputs in the lanes.
+        source: Type of the input; `u8` is quantised already.
+        result: Type of the output; `i32` is the bare integer sum.
+        activation: Applied to the output.
+    """
+
+    isa: str
+    dot: Literal["fma", "vnni", "madd", "amx"]
+    rows: int
+    inputs: int
+    group: int
+    vectors: int
+    layout: Literal["tokens", "channels", "vector"] = "tokens"
+    source: Literal["f32", "u8"] = "f32"
+    result: Literal["f32", "u8", "i32"] = "f32"
+    activation: Activation = "none"
+
+    @property
+    def packed(self) -> int:
+        """Inputs in one 32-bit lane."""
+        return {"fma": 1, "madd": 2}.get(self.dot, 4)
+
+    @property
+    def steps(self) -> int:
+        """32-bit rows of the tile that one block reads."""
+        return self.inputs // self.packed
+
+    @property
+    def int8(self) -> bool:
+        """Whether products are of integers."""
+        return self.dot != "fma"
+
+    @property
+    def name(self) -> str:
+        """A name for the function and for reports, such as `int8 16x4 amx`."""
+        return f"{'int8' if self.int8 else 'fp32'} {self.rows}x{self.inputs} {self.dot}"

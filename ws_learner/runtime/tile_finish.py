@@ -1,0 +1,140 @@
+"""Last part of a kernel: sums of a chunk of outputs become outputs.
+
+Integer sums lose the zero point's share and get their scale; then bias, activation and, if the
+next layer wants bytes, quantisation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+
+from ws_learner.runtime.arithmetic import activate, float_at, quantise
+from ws_learner.runtime.emitter import F32, I8, I32, Emitter
+from ws_learner.runtime.spec import Spec
+
+__all__ = ["finish_chunk", "finished", "put"]
+
+
+def finish_chunk(
+    e: Emitter,
+    spec: Spec,
+    table: dict[str, Any],
+    *,
+    sums: Any,
+    y: Any,
+    rows: tuple[Any, Any],
+    first: Any,
+    end: Any,
+) -> None:
+    """Turn `sums` of output rows[0] up to rows[1] into values of `y`."""
+    if spec.layout == "channels":
+        _to_channels(e, spec, table, sums=sums, y=y, rows=rows, first=first, end=end)
+        return
+    lanes, width = e.lanes, spec.vectors * e.lanes * 4
+    # All outputs of 16 tokens before the next 16: few pages of memory are written at a time.
+    with e.loop(0, spec.vectors) as q, e.loop(rows[0], rows[1], lanes) as n:
+        block = e.at(sums, e.mul(e.sub(n, rows[0]), width))
+        kind = e.floats if spec.dot == "fma" else e.ints
+        column = e.mul(q, lanes * 4)
+        found = [e.load(kind, block, e.add(column, j * width)) for j in range(lanes)]
+        start = e.add(first, e.mul(q, lanes))
+        terms = _across(e, spec, table, n)
+        results = [finished(e, spec, table, v, terms) for v in e.transpose(found)]
+        _put_tokens(e, spec, table, results, y=y, start=start, end=end, n=n)
+
+
+def _put_tokens(
+    e: Emitter,
+    spec: Spec,
+    table: dict[str, Any],
+    results: list[Any],
+    *,
+    y: Any,
+    start: Any,
+    end: Any,
+    n: Any,
+) -> None:
+    """Store a token's lanes each; masks are made only at the edges, for they take their time."""
+    size = 1 if spec.result == "u8" else 4
+    room = e.sub(table["outputs"], n)
+    places = [
+        e.mul(e.add(e.mul(e.add(start, j), table["outputs"]), n), size) for j in range(e.lanes)
+    ]
+    inside = e.builder.and_(
+        e.builder.icmp_signed("<=", e.add(start, e.lanes), end),
+        e.builder.icmp_signed(">=", room, e.word(e.lanes)),
+    )
+    with e.builder.if_else(inside) as (then, otherwise):
+        with then:
+            for place, result in zip(places, results, strict=True):
+                e.store(result, y, place)
+        with otherwise:
+            for j, (place, result) in enumerate(zip(places, results, strict=True)):
+                there = e.builder.icmp_signed("<", e.add(start, j), end)
+                mask = e.below(e.builder.select(there, room, e.word(0)))
+                e.store_masked(result, y, place, mask)
+
+
+def _across(e: Emitter, spec: Spec, table: dict[str, Any], n: Any) -> tuple[Any, Any, Any]:
+    """Bias, scale and correction of the outputs from `n` on, one in each lane."""
+    at = e.mul(n, 4)
+    bias = e.load(e.floats, table["bias"], at)
+    if not spec.int8:
+        return bias, None, None
+    return bias, e.load(e.floats, table["scale"], at), e.load(e.ints, table["correction"], at)
+
+
+def finished(
+    e: Emitter, spec: Spec, table: dict[str, Any], values: Any, terms: tuple[Any, Any, Any]
+) -> Any:
+    """Scale, add, activate, quantise."""
+    bias, scale, correction = terms
+    if spec.int8:
+        values = e.builder.add(values, correction)
+        if spec.result == "i32":
+            return values
+        values = e.builder.fmul(e.builder.sitofp(values, e.floats), scale)
+    values = activate(e, e.builder.fadd(values, bias), spec.activation)
+    if spec.result == "u8":
+        numbers = table["quantisation"]
+        values = quantise(e, values, float_at(e, numbers, 2), float_at(e, numbers, 3))
+        return e.builder.trunc(values, ir.VectorType(I8, e.lanes))
+    return values
+
+
+def put(
+    e: Emitter, spec: Spec, table: dict[str, Any], values: Any, *, y: Any, at: Any, room: Any
+) -> None:
+    """Store the first `room` lanes at element `at`."""
+    size = 1 if spec.result == "u8" else 4
+    e.store_masked(values, y, e.mul(at, size), e.below(room))
+
+
+def _to_channels(
+    e: Emitter,
+    spec: Spec,
+    table: dict[str, Any],
+    *,
+    sums: Any,
+    y: Any,
+    rows: tuple[Any, Any],
+    first: Any,
+    end: Any,
+) -> None:
+    width = spec.vectors * e.lanes * 4
+    with e.loop(rows[0], e.least(rows[1], table["outputs"])) as n:
+        block, at = e.at(sums, e.mul(e.sub(n, rows[0]), width)), e.mul(n, 4)
+        bias = e.splat(e.load(F32, table["bias"], at))
+        scale = correction = None
+        if spec.int8:
+            scale = e.splat(e.load(F32, table["scale"], at))
+            correction = e.splat(e.load(I32, table["correction"], at))
+        for q in range(spec.vectors):
+            kind = e.floats if spec.dot == "fma" else e.ints
+            values = e.load(kind, block, q * e.lanes * 4)
+            token = e.add(first, q * e.lanes)
+            result = finished(e, spec, table, values, (bias, scale, correction))
+            place = e.add(e.mul(n, table["stride"]), token)
+            put(e, spec, table, result, y=y, at=place, room=e.sub(end, token))
