@@ -77,7 +77,7 @@ def signals_wait() -> Iterator[None]:
     """
     from ray._private import utils
 
-    both = (signal.SIGINT, signal.SIGTERM) if _in_main_thread() else ()
+    both: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM) if _in_main_thread() else ()
     before: dict[int, Callable[[int, FrameType | None], object]] = {}
     for number in both:
         handler = signal.getsignal(number)
