@@ -132,7 +132,7 @@ def measure(work: Work, *, rounds: int, processor: bool = False) -> dict[str, ob
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     sync = torch.cuda.synchronize if device.type == "cuda" else None
 
-    clock = time.process_time if processor else time.perf_counter
+    clock = time.thread_time if processor else time.perf_counter
 
     def over_dense(mask_update_step: int) -> PairedResult:
         sparse = training_step(work, device, mask_update_step=mask_update_step)
