@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from experiments.experiment import Experiment
 from experiments.find import find_experiment
 from experiments.lpot import COPY, with_root
 from ws_learner.dialects.lpot import read_lpot
@@ -19,7 +20,7 @@ from ws_learner.report.artefact import load_into, load_state
 from ws_learner.report.table import read_table
 from ws_learner.run_dir import RunDir
 
-__all__ = ["evaluate_run"]
+__all__ = ["evaluate_run", "experiment_of"]
 
 
 def evaluate_run(run: RunDir, arithmetic: Arithmetic) -> int:
@@ -30,19 +31,7 @@ def evaluate_run(run: RunDir, arithmetic: Arithmetic) -> int:
     """
     summary = run.read_summary()
     say(f"opening {run.model} again")
-    settings = yaml.safe_load(run.config.read_text())
-    module = find_experiment(settings["experiment"])
-    names = {item.name for item in dataclasses.fields(module.Options)}
-    plain = {name: settings[name] for name in names if name in settings}
-    lpot = read_lpot(run.path / COPY) if (run.path / COPY).exists() else None
-    if lpot is not None and lpot.train is not None and settings.get("data_dir"):
-        lpot = with_root(lpot, Path(settings["data_dir"]))
-    if lpot is not None and lpot.train is not None and lpot.train.loader is not None:
-        plain["data_dir"] = folder_of(lpot.train.loader)
-    experiment = module.build(_options(module.Options, plain), seed=settings["seed"])
-    if lpot is not None and lpot.train is not None:
-        experiment = dataclasses.replace(experiment, data=splits_of(lpot))
-    load_into(experiment.model, run.model)
+    experiment = experiment_of(run)
     arithmetic.place_model(experiment.model)
     metric, test = experiment.metric, experiment.data.test
     accuracy = evaluate(experiment.model, test, metric, arithmetic=arithmetic)
@@ -54,6 +43,29 @@ def evaluate_run(run: RunDir, arithmetic: Arithmetic) -> int:
         agrees = _same_zeros(run) and agrees
     say("agrees with the run's summary" if agrees else "DOES NOT AGREE with the run's summary")
     return 0 if agrees else 1
+
+
+def experiment_of(run: RunDir) -> Experiment:
+    """Build a finished run's experiment, with the weights that the run saved.
+
+    Raises:
+        UserError: The folder holds no finished run, or its files do not fit together.
+    """
+    run.read_summary()
+    settings = yaml.safe_load(run.config.read_text())
+    module = find_experiment(settings["experiment"])
+    names = {item.name for item in dataclasses.fields(module.Options)}
+    plain = {name: settings[name] for name in names if name in settings}
+    lpot = read_lpot(run.path / COPY) if (run.path / COPY).exists() else None
+    if lpot is not None and lpot.train is not None and settings.get("data_dir"):
+        lpot = with_root(lpot, Path(settings["data_dir"]))
+    if lpot is not None and lpot.train is not None and lpot.train.loader is not None:
+        plain["data_dir"] = folder_of(lpot.train.loader)
+    experiment: Experiment = module.build(_options(module.Options, plain), seed=settings["seed"])
+    if lpot is not None and lpot.train is not None:
+        experiment = dataclasses.replace(experiment, data=splits_of(lpot))
+    load_into(experiment.model, run.model)
+    return experiment
 
 
 def _options(kind: type, plain: dict[str, object]) -> object:

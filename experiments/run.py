@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from experiments.experiment import Experiment
     from ws_learner.dialects.lpot_conf import LpotConf
+    from ws_learner.dialects.nncf_conf import NncfConf
     from ws_learner.hardware import Arithmetic
     from ws_learner.learner import WeightSparseLearner
     from ws_learner.recipe import Recipe
@@ -52,6 +53,8 @@ def _main(words: Sequence[str], *, cluster: ClusterConfig | None, runs: Path) ->
         return _evaluate(command)
     if command.lpot is not None:
         _lpot(command, command.lpot, words=words)
+    elif command.nncf is not None:
+        _nncf(command, command.nncf, words=words)
     elif command.run.learner == "full-prec":
         _full_prec(command, words=words)
     else:
@@ -269,6 +272,45 @@ def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
                 run=run,
                 facts=_facts(command, experiment, words),
                 distil=distil,
+            )
+    _report(run)
+
+
+def _nncf(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
+    """Movement sparsity as an NNCF file says, on the fine-tuned network."""
+    from experiments.nncf import run_nncf
+    from experiments.weights import load_weights
+    from ws_learner.files import sha256_of
+
+    if command.run.learner == "full-prec":
+        raise UserError(f"--config {conf.path}: is a pruning config; leave --learner full-prec out")
+    if command.cluster is not None:
+        raise UserError(f"--config {conf.path}: runs in one process; use ./run_local.sh")
+    experiment = build(command)
+    weights = dense_weights(command, experiment)
+    if weights is not None:
+        load_weights(experiment.model, weights)
+    recipe = _recipe(command, experiment.sparse_recipe)
+    identity = identity_of(
+        command,
+        experiment,
+        recipe,
+        nncf=conf.model_dump(mode="json"),
+        dense_checkpoint=sha256_of(weights) if weights is not None else None,
+    )
+    run = place(command, f"{experiment.name}-nncf", identity)
+    with run.locked():
+        run.claim(resolved_settings(command), identity)
+        if not run.finished:
+            run_nncf(
+                experiment,
+                conf,
+                settings=command.ws,
+                recipe=recipe,
+                arithmetic=_arithmetic(command),
+                seed=command.run.seed,
+                run=run,
+                facts=_facts(command, experiment, words),
             )
     _report(run)
 

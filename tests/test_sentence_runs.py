@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy import stats
 
+from experiments.benchmarks.patterns_at_work import compare, paired_difference
 from experiments.run import main
 from ws_learner.sparsity.pattern import parse_pattern
 
@@ -29,11 +33,11 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def launch(
     dense: Path, folder: Path, *flags: str
-) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     words = [EXPERIMENT, "--dense_checkpoint", str(dense), "--run_dir", str(folder)]
     words += ["--workers", "0", "--ws_mask_update_step", "2"]
     assert main([*words, *flags]) == 0
-    summary: dict[str, object] = json.loads((folder / "summary.json").read_text())
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return load_file(folder / "model.safetensors"), summary
 
 
@@ -76,6 +80,19 @@ def test_a_fixed_pattern_halves_the_encoder_alone(dense: Path, tmp_path: Path) -
             assert ((tensor != 0).view(-1, 4).sum(1) == 2).all(), name
     assert not (state["classifier.weight"] == 0).any()
     assert summary["pattern"] == "2:4@ff,q,k,v,o"
+    row = compare(tmp_path / "run")
+    assert row["test"] == 100
+    assert float(row["dense %"]) == pytest.approx(100 * summary["dense_accuracy"], abs=0.01)
+    ahead = 100 * (summary["sparse_accuracy"] - summary["dense_accuracy"])
+    assert float(row["difference, points"].split()[0]) == pytest.approx(ahead, abs=0.01)
+
+
+def test_the_interval_is_that_of_the_differences_example_by_example() -> None:
+    rng = np.random.default_rng(0)
+    dense, sparse = (rng.integers(0, 2, size=400).astype(float) for _ in range(2))
+    mean, half = paired_difference(sparse, dense)
+    wanted = stats.ttest_rel(sparse, dense).confidence_interval(0.95)
+    assert (mean - half, mean + half) == pytest.approx((wanted.low, wanted.high))
 
 
 def test_a_location_that_is_not_there_is_an_error_of_one_line(

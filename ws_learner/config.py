@@ -127,6 +127,8 @@ class WeightSparseConfig(NMFlags):
 
     group_lasso_alpha: float = 0.006
     """Strength of group_lasso."""
+    movement_score_lr: float = 1e-2
+    """Learning rate of movement's scores, in an optimizer group of their own."""
     ws_schedule: Literal[
         "polynomial", "linear", "cube", "cos", "exp", "oneshot", "epoch-linear", "epoch-linear-old"
     ] = "polynomial"
@@ -194,9 +196,10 @@ class WeightSparseConfig(NMFlags):
                 f"--ws_prune_ratio {self.ws_prune_ratio}: the pattern {self.ws_pattern} makes "
                 f"{fixed:g} of every layer zero; leave the ratio out, or name a protocol"
             )
-        if self.ws_method == "gradient_sensitivity" and self.ws_criterion != "magnitude":
+        own = self.ws_method in ("gradient_sensitivity", "movement")
+        if own and self.ws_criterion != "magnitude":
             raise UserError(
-                f"--ws_criterion {self.ws_criterion}: gradient_sensitivity has a criterion of its "
+                f"--ws_criterion {self.ws_criterion}: {self.ws_method} has a criterion of its "
                 "own; leave the flag out"
             )
 
@@ -232,7 +235,10 @@ class WeightSparseConfig(NMFlags):
             value = getattr(self, name)
             if value < bound:
                 raise UserError(f"--{name} {value}: must be at least {bound}")
-        for name in ("ws_lrn_rate_rg", "ws_lrn_rate_ft", "tempr_dst", "ws_update_frequency"):
+        for name in (
+            *("ws_lrn_rate_rg", "ws_lrn_rate_ft", "tempr_dst", "ws_update_frequency"),
+            "movement_score_lr",
+        ):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise UserError(f"--{name} {value}: must be a number above 0")

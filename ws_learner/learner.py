@@ -242,6 +242,11 @@ class WeightSparseLearner:
         summary = self._summary(frame, allocation) | {"sparse_accuracy": self._test(model)}
         if "dense_accuracy" not in summary:
             summary["dense_accuracy"] = self._test(copy.deepcopy(self.model))
+        if self.config.ws_pattern == "units":
+            from ws_learner.report.structured import crop_run
+
+            inputs, _ = next(self.data.test.batches(32))
+            summary |= crop_run(model, inputs, self.run.path)
         write_json(self.run.summary, summary)
         return Result(model=model, ratios=frame, summary=summary)
 

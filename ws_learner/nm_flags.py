@@ -12,7 +12,14 @@ from ws_learner.sparsity.spelling import Spelling, read_roles, read_spelling
 __all__ = ["NM_METHODS", "Method", "NMFlags"]
 
 Method = Literal[
-    "gradual", "group_lasso", "pattern_lock", "gradient_sensitivity", "srste", "mdgf", "sdgf"
+    "gradual",
+    "group_lasso",
+    "pattern_lock",
+    "gradient_sensitivity",
+    "movement",
+    "srste",
+    "mdgf",
+    "sdgf",
 ]
 NM_METHODS: tuple[Method, ...] = ("srste", "mdgf", "sdgf")
 """Methods that train under N:M masks from the first epochs on; they need no dense network."""
@@ -26,11 +33,13 @@ class NMFlags:
     """gradual: sparsity rises along the schedule. group_lasso: the same, and a force drives whole
     units of the pattern to zero. pattern_lock: keep the zeros of the dense_checkpoint.
     gradient_sensitivity: what matters least to the loss goes. See docs/patterns.md.
+    movement: what fine-tuning moves towards zero goes. See docs/movement.md.
     srste, mdgf, sdgf: N:M training of transformers, from scratch. See docs/nm_sparsity.md."""
     ws_pattern: str = "unstructured"
     """What is pruned together: unstructured, OxI (4x1: 4 outputs, 1 input), N:M (2:4: 2 of 4
     inputs kept; sets its own ratio), n:4 (2 or another number of 4 in each layer, as the protocol
-    decides), 1xchannel, channelx1, mha (attention heads). 1:8@ff+1:4@q,k: by role."""
+    decides), 1xchannel, channelx1, mha (attention heads), units (heads and feed-forward
+    neurons). 1:8@ff+1:4@q,k: by role."""
     ws_location: str = ""
     """Roles that are pruned: ff, q, k, v, o, conv, head, attention, in any combination (ff,q,k);
     the other layers stay dense but count in the total. By default what the experiment says: every

@@ -19,8 +19,9 @@ from ws_learner.roles import weight_roles
 from ws_learner.sparsity.any_nm import AnyNM
 from ws_learner.sparsity.grouped import Pool
 from ws_learner.sparsity.nm import NM, Slices
-from ws_learner.sparsity.pattern import ByRole, Heads, Pattern
+from ws_learner.sparsity.pattern import ByRole, Heads, Pattern, Units
 from ws_learner.sparsity.plan import PatternPlan
+from ws_learner.unit_groups import find_groups, unit_patterns
 
 __all__ = ["Remainder", "by_role", "fitting_rows", "left_out", "pattern_plan", "snap_profile"]
 
@@ -36,6 +37,9 @@ def pattern_plan(
         UserError: Under `mha`, a weight that is no projection of an attention.
     """
     shapes = {name: tuple(parameter_of(model, name).shape) for name in names}
+    if isinstance(pattern, Units):
+        known, groups = unit_patterns(model, shapes)
+        return PatternPlan(patterns=known, shapes=shapes, groups=groups, pool=pool)
     if isinstance(pattern, ByRole):
         own = by_role(model, pattern)
         for name in shapes:
@@ -130,6 +134,9 @@ def left_out(
         UserError: `error`, and a pattern does not divide a layer.
     """
     names = list(names)
+    if isinstance(pattern, Units):
+        inside = {member.weight for group in find_groups(model) for member in group.members}
+        return tuple(name for name in names if name not in inside)
     if isinstance(pattern, Heads):
         known = {name for found in find_attention(model) for name in found.patterns}
         return tuple(name for name in names if name not in known)

@@ -18,6 +18,7 @@ from ws_learner.methods.gradient_sensitivity import GradientSensitivityConfig
 from ws_learner.methods.gradual import GradualConfig
 from ws_learner.methods.group_lasso import GroupLassoConfig
 from ws_learner.methods.method import MethodConfig
+from ws_learner.methods.movement import MovementConfig
 from ws_learner.methods.nm_methods import nm_method
 from ws_learner.methods.pattern_lock import PatternLockConfig
 from ws_learner.nm_flags import NM_METHODS
@@ -26,10 +27,10 @@ from ws_learner.sparsifier import Sparsifier
 from ws_learner.sparsity.pattern import parse_pattern
 from ws_learner.training import Callback, Criterion, Trainer
 
-__all__ = ["make_criterion", "reinitialised", "sparsify"]
+__all__ = ["Prune", "make_criterion", "reinitialised", "sparsify"]
 
 
-class _Prune(Callback):
+class Prune(Callback):
     """Attaches a sparsifier to the run and reports the sparsity it reaches."""
 
     def __init__(self, sparsifier: Sparsifier, metrics: Metrics) -> None:
@@ -42,6 +43,7 @@ class _Prune(Callback):
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
         """Tell the log how sparse the network is now."""
         self._metrics.ratio = self._sparsifier.planned_ratio()
+        self._metrics.more = self._sparsifier.readings()
 
     def on_end(self, trainer: Trainer) -> None:
         """All ranks pruned the same weights, to the last one."""
@@ -78,6 +80,8 @@ def method_config(
         return GroupLassoConfig(**own, alpha=config.group_lasso_alpha)
     if config.ws_method == "gradient_sensitivity":
         return GradientSensitivityConfig(**own)
+    if config.ws_method == "movement":
+        return MovementConfig(**own, score_lr=config.movement_score_lr)
     return settings
 
 
@@ -145,7 +149,7 @@ def sparsify(
     metrics = fit.metrics()
     seconds = fit.run(
         model,
-        before=[_Prune(sparsifier, metrics)],
+        before=[Prune(sparsifier, metrics)],
         also={"sparsifier": sparsifier},
         metrics=metrics,
     )

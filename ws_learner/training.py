@@ -142,7 +142,8 @@ class Trainer:
         targets = targets.to(inputs.device)
         rate = learning_rate(self.recipe, self.step, total_steps=self.total_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            if not group.get("own_rate"):  # such as movement scores
+                group["lr"] = rate
         with self.arithmetic.autocast():
             loss = self._loss(inputs, targets)
         if self.world.size > 1:  # parts may differ by a row

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-__all__ = ["DLRM", "dlrm"]
+__all__ = ["DLRM", "OneInput", "QuickDLRM", "dlrm"]
 
 _DENSE, _WIDTH, _TABLES = 13, 128, 26
 _BOTTOM = (_DENSE, 512, 256, _WIDTH)
@@ -18,21 +18,75 @@ _TOP = (_WIDTH + (_TABLES + 1) * _TABLES // 2, 1024, 1024, 512, 256, 1)
 class DLRM(nn.Module):
     """Dense features through an MLP, categories through tables, products of pairs, another MLP."""
 
-    def __init__(self, rows: Sequence[int]) -> None:
+    def __init__(
+        self,
+        rows: Sequence[int],
+        *,
+        bottom: Sequence[int] = _BOTTOM,
+        top: Sequence[int] = _TOP[1:],
+    ) -> None:
+        """Widths of the MLPs; the bottom's last is that of the tables."""
         super().__init__()
-        self.emb_l = nn.ModuleList(nn.EmbeddingBag(n, _WIDTH, mode="sum") for n in rows)
-        self.bot_l, self.top_l = _mlp(_BOTTOM, nn.ReLU()), _mlp(_TOP, nn.Identity())
-        pairs = torch.tril_indices(_TABLES + 1, _TABLES + 1, offset=-1)
+        width, count = bottom[-1], len(rows) + 1
+        self.emb_l = nn.ModuleList(nn.EmbeddingBag(n, width, mode="sum") for n in rows)
+        for table in self.emb_l:  # as the authors' code has it
+            nn.init.uniform_(table.weight, -(len(table.weight) ** -0.5), len(table.weight) ** -0.5)  # type: ignore[arg-type]
+        self.bot_l = _mlp(bottom, nn.ReLU())
+        self.top_l = _mlp((width + count * (count - 1) // 2, *top), nn.Identity())
+        pairs = torch.tril_indices(count, count, offset=-1)
         self.register_buffer("pairs", pairs, persistent=False)
 
     def forward(self, dense: Tensor, categories: Tensor) -> Tensor:
-        """Map (B, 13) numbers and (B, 26) indices to logits (B,)."""
+        """Map (B, D) numbers and (B, T) indices to logits (B,)."""
         bottom = self.bot_l(dense)
         looked_up = [table(categories[:, i : i + 1]) for i, table in enumerate(self.emb_l)]
         features = torch.stack([bottom, *looked_up], 1)
         products = features @ features.transpose(1, 2)
         rows, columns = self.pairs  # type: ignore[misc]
         top: Tensor = self.top_l(torch.cat([bottom, products[:, rows, columns]], 1))
+        return top.squeeze(1)
+
+
+class OneInput(nn.Module):
+    """A DLRM that reads one table: `numbers` columns of numbers, then categories."""
+
+    def __init__(self, net: DLRM, *, numbers: int) -> None:
+        super().__init__()
+        self.net, self.numbers = net, numbers
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Map (B, D + T) to logits (B,)."""
+        logits: Tensor = self.net(rows[:, : self.numbers], rows[:, self.numbers :].long())
+        return logits
+
+
+class QuickDLRM(nn.Module):
+    """The same network for inference: one table in bfloat16, products of pairs in bfloat16.
+
+    Reads all 26 rows of an example by one look-up; products are as precise as bfloat16 is (8
+    bits), the MLPs are those of the original.
+    """
+
+    def __init__(self, net: DLRM) -> None:
+        super().__init__()
+        tables = [table.weight.detach() for table in net.emb_l]  # type: ignore[union-attr]
+        starts = torch.tensor([0, *(len(t) for t in tables[:-1])]).cumsum(0)
+        self.register_buffer("table", torch.cat(tables).bfloat16())  # type: ignore[arg-type]
+        self.register_buffer("starts", starts)
+        self.bot_l, self.top_l = net.bot_l, net.top_l
+        rows, columns = net.pairs  # type: ignore[misc]
+        count = len(tables) + 1
+        self.register_buffer("flat", rows * count + columns, persistent=False)
+
+    def forward(self, dense: Tensor, categories: Tensor) -> Tensor:
+        """Map (B, D) numbers and (B, T) indices to logits (B,)."""
+        bottom = self.bot_l(dense)
+        starts, table, flat = self.starts, self.table, self.flat
+        looked_up = nn.functional.embedding(categories + starts, table)  # type: ignore[arg-type, operator]
+        features = torch.cat([bottom.bfloat16().unsqueeze(1), looked_up], 1)
+        products = torch.bmm(features, features.transpose(1, 2)).flatten(1)
+        chosen = products.index_select(1, flat).float()  # type: ignore[arg-type]
+        top: Tensor = self.top_l(torch.cat([bottom, chosen], 1))
         return top.squeeze(1)
 
 

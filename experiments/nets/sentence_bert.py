@@ -17,7 +17,7 @@ from ws_learner.data.text_resources import MINILM
 from ws_learner.data.tokens import PAD
 from ws_learner.errors import UserError
 
-__all__ = ["SentenceClassifier", "bert_classifier", "minilm"]
+__all__ = ["SentenceClassifier", "bert_classifier", "classifier_of", "minilm"]
 
 _SEP = 102  # ends a sentence, in BERT's own vocabulary
 
@@ -41,7 +41,7 @@ def minilm(*, labels: int) -> nn.Module:
     Raises:
         UserError: The pretrained weights cannot be had.
     """
-    network = _classifier((6, 384, 12, 1536), labels)
+    network = classifier_of((6, 384, 12, 1536), labels)
     _fill(network, load(content(MINILM)), "all-MiniLM-L6-v2")
     network.bert.embeddings.requires_grad_(False)
     model: nn.Module = network
@@ -59,7 +59,7 @@ def bert_classifier(size: str, *, labels: int, pretrained: Path | None = None) -
     Raises:
         UserError: The file cannot be read or is of another network.
     """
-    network = _classifier(SIZES[size], labels)
+    network = classifier_of(SIZES[size], labels)
     if pretrained is not None:
         _fill(
             network, load_state_of(pretrained, flag="--pretrained "), f"--pretrained {pretrained}"
@@ -68,7 +68,8 @@ def bert_classifier(size: str, *, labels: int, pretrained: Path | None = None) -
     return model
 
 
-def _classifier(size: tuple[int, int, int, int], labels: int) -> Any:
+def classifier_of(size: tuple[int, int, int, int], labels: int) -> Any:
+    """A classifier with fresh weights; `size` is layers, width, heads and inner width."""
     layers, width, heads, inner = size
     config = BertConfig(
         vocab_size=30522,

@@ -7,7 +7,7 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -77,15 +77,18 @@ def signals_wait() -> Iterator[None]:
     """
     from ray._private import utils
 
-    both = (signal.SIGINT, signal.SIGTERM) if _in_main_thread() else ()
-    before = {number: signal.getsignal(number) for number in both}
-    before = {number: handler for number, handler in before.items() if callable(handler)}
+    both: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM) if _in_main_thread() else ()
+    before: dict[int, Callable[[int, FrameType | None], object]] = {}
+    for number in both:
+        handler = signal.getsignal(number)
+        if callable(handler):
+            before[number] = handler
     came: list[int] = []
 
     def wait(number: int, frame: FrameType | None) -> None:
         came.append(number)
         if len(came) > 1:
-            before[signal.Signals(number)](number, frame)
+            before[number](number, frame)
 
     theirs = utils.set_sigterm_handler
     if signal.SIGTERM in before:
@@ -96,8 +99,8 @@ def signals_wait() -> Iterator[None]:
         yield
     finally:
         utils.set_sigterm_handler = theirs
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            signal.signal(number, old)
     if came:
         signal.raise_signal(came[0])
 

@@ -72,7 +72,13 @@ def _fits(model: nn.Module, first: str, second: str) -> bool:
     one, two = _linear(model, first), _linear(model, second)
     parent = model.get_submodule(first.rpartition(".")[0])
     normed = isinstance(getattr(parent, "norm", None), nn.LayerNorm)  # timm's Mlp may have one
-    return bool(one.weight.shape[0] == two.weight.shape[1]) and not normed
+    return one.weight.shape[0] == two.weight.shape[1] and not normed
+
+
+def _linear(model: nn.Module, name: str) -> nn.Linear:
+    module = model.get_submodule(name)
+    assert isinstance(module, nn.Linear)
+    return module
 
 
 @torch.no_grad()

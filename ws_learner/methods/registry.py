@@ -7,6 +7,7 @@ from ws_learner.methods.gradual import GradualConfig
 from ws_learner.methods.group_lasso import GroupLassoConfig
 from ws_learner.methods.mdgf import MdgfConfig
 from ws_learner.methods.method import MethodConfig
+from ws_learner.methods.movement import MovementConfig
 from ws_learner.methods.pattern_lock import PatternLockConfig
 from ws_learner.methods.sdgf import SdgfConfig
 from ws_learner.methods.srste import SrSteConfig
@@ -18,6 +19,7 @@ METHODS: dict[str, type[MethodConfig]] = {
     "group_lasso": GroupLassoConfig,
     "pattern_lock": PatternLockConfig,
     "gradient_sensitivity": GradientSensitivityConfig,
+    "movement": MovementConfig,
     "srste": SrSteConfig,
     "mdgf": MdgfConfig,
     "sdgf": SdgfConfig,

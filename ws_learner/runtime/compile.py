@@ -140,7 +140,7 @@ def assemble(
 
 
 def _link(parent: nn.Sequential) -> None:
-    chain = [m for m in parent.children() if not isinstance(m, nn.Identity)]
+    chain = [m for m in parent._modules.values() if not isinstance(m, nn.Identity)]
     for first, second in itertools.pairwise(chain):
         if not (isinstance(first, Replaced) and isinstance(second, Replaced)):
             continue
@@ -148,7 +148,7 @@ def _link(parent: nn.Sequential) -> None:
         if not (isinstance(a, SparseKernel) and isinstance(b, SparseKernel)):
             continue
         flat = first.data.geometry is None and second.data.geometry is None
-        if flat and a.spec.int8 and b.spec.int8 and first is not second:
+        if flat and a.spec.int8 and b.spec.int8 and chain.count(first) == chain.count(second) == 1:
             own = second.data.source
             first.use(first.data.kernel(replace(a.spec, result="u8"), target=own))
             second.use(second.data.kernel(replace(b.spec, source="u8")))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ws_learner.runtime.architecture import describe
 from ws_learner.runtime.choice import DENSE, Choice, Dtype
 from ws_learner.runtime.cpu import cpu_key
 from ws_learner.runtime.layers import LayerData
@@ -40,7 +41,10 @@ class CompiledModel(nn.Module):
         threads: int,
         dtype: Dtype,
     ) -> None:
+        """Keep what `report` and `save` need; `model` still has its own layers now."""
         super().__init__()
+        self.architecture = describe(model)
+        self.original_state = {name: t.detach() for name, t in model.state_dict().items()}
         self.model, self.choices, self.datas = model.eval(), choices, datas
         self.threads, self.dtype = threads, dtype
         self.speedup = 1.0

@@ -80,4 +80,4 @@ def _tiles_allowed() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     call, request, tile_data = 158, 0x1023, 18
-    return ctypes.CDLL(None, use_errno=True).syscall(call, request, tile_data) == 0
+    return bool(ctypes.CDLL(None, use_errno=True).syscall(call, request, tile_data) == 0)

@@ -59,8 +59,8 @@ def find_sites(model: nn.Module) -> list[Site]:
     """List plain `nn.Linear` and ungrouped, zero-padded `nn.Conv2d` modules, by first name."""
     sites: dict[int, Site] = {}
     for name, module in model.named_modules(remove_duplicate=False):
-        for attribute, child in module.named_children():
-            if not _replaceable(child):
+        for attribute, child in module._modules.items():  # named_children leaves out repeats
+            if child is None or not _replaceable(child):
                 continue
             full = f"{name}.{attribute}" if name else attribute
             new = Site(name=full, module=child, holders=[])  # type: ignore[arg-type]
@@ -85,7 +85,7 @@ def _replaceable(module: nn.Module) -> bool:
 
 
 def _join_followers(parent: nn.Sequential, sites: dict[int, Site]) -> None:
-    for (_, first), (attribute, second) in itertools.pairwise(parent.named_children()):
+    for (_, first), (attribute, second) in itertools.pairwise(parent._modules.items()):
         site = sites.get(id(first))
         if site is None or len(site.holders) > 1:
             continue

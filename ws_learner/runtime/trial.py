@@ -37,7 +37,7 @@ def fastest(runs: Mapping[str, Callable[[], object]], base: str, *, threads: int
     repeats = {name: _repeats(run) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(_ROUNDS):
-        order = list(runs) if number % 2 else list(reversed(runs))
+        order = list(runs)[:: 1 if number % 2 else -1]
         for name in order:
             begun = clock()
             for _ in range(repeats[name]):

@@ -76,9 +76,9 @@ def _row(
                     kept[part][s].set(dot(e, spec.dot, kept[part][s].get(), x, w))
     plus = e.builder.fadd if spec.dot == "fma" else e.builder.add
     sums = []
-    for part in kept:
-        total = part[0].get()
-        for variable in part[1:]:
+    for first, *others in kept:
+        total = first.get()
+        for variable in others:
             total = plus(total, variable.get())
         sums.append(total)
     return sums

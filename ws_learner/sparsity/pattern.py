@@ -21,7 +21,7 @@ from ws_learner.sparsity.grouped import Pool
 from ws_learner.sparsity.mask import keep_largest
 from ws_learner.sparsity.nm import NM
 from ws_learner.sparsity.spelling import Spelling, read_spelling
-from ws_learner.sparsity.tiles import Block, Channel, Heads
+from ws_learner.sparsity.tiles import Block, Channel, Heads, Units
 from ws_learner.sparsity.units import Classes, Side
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Heads",
     "Pattern",
     "Pool",
+    "Units",
     "Unstructured",
     "parse_pattern",
 ]
@@ -173,4 +174,6 @@ def _made(spelling: Spelling) -> Pattern:
         return Channel("inputs")
     if spelling.kind == "1xchannel":
         return Channel("outputs")
+    if spelling.kind == "units":
+        return Units()
     return Heads() if spelling.kind == "mha" else Unstructured()

@@ -10,13 +10,15 @@ from ws_learner.errors import UserError
 
 __all__ = ["Spelling", "read_roles", "read_spelling"]
 
-Kind = Literal["unstructured", "block", "n:m", "any:m", "channelx1", "1xchannel", "mha", "roles"]
+Kind = Literal[
+    "unstructured", "block", "n:m", "any:m", "channelx1", "1xchannel", "mha", "units", "roles"
+]
 
-_WORDS: tuple[Kind, ...] = ("unstructured", "channelx1", "1xchannel", "mha")
+_WORDS: tuple[Kind, ...] = ("unstructured", "channelx1", "1xchannel", "mha", "units")
 _ALLOWED = (
     "allowed are unstructured, OxI blocks of outputs x inputs such as 4x1, N:M with N of M inputs "
-    "kept such as 2:4 (n:4 for any N; 2:4col along the outputs), channelx1, 1xchannel, mha, and "
-    "patterns of roles such as 1:8@ff+1:4@q,k"
+    "kept such as 2:4 (n:4 for any N; 2:4col along the outputs), channelx1, 1xchannel, mha, units, "
+    "and patterns of roles such as 1:8@ff+1:4@q,k"
 )
 _ROLES = {"c": "conv", "conv": "conv", "ff": "ff", "q": "q", "k": "k", "v": "v", "o": "o"}
 _ROLES |= {"convs": "conv", "head": "head"}

@@ -1,0 +1,134 @@
+"""A finished run's network for other programs: `python -m experiments.export runs/<run> --to onnx`.
+
+    safetensors   plain weights under the network's own names, zeros in place
+    wsr           the same without the zeros: `ws_learner.runtime.read_wsr`
+    onnx          float32, run in ONNX Runtime and compared; channels that are zero are cut out
+                  first. With --int8, bytes around each Gemm (networks of linear layers alone)
+
+Only channels, neurons and heads that are gone make other engines faster (docs/runtime.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ws_learner.errors import UserError
+from ws_learner.progress import say
+from ws_learner.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from experiments.experiment import Experiment
+
+__all__ = ["main"]
+
+_FORMATS = ("onnx", "safetensors", "wsr")
+_WRONG = 1e-3  # relative difference of outputs beyond which an export is refused
+_CALIBRATION = 8
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Export; return 0, or 2 after bad input."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.export", description=__doc__, formatter_class=raw
+    )
+    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("--to", required=True, choices=_FORMATS, help="format")
+    parser.add_argument("--out", type=Path, help="file (default: model.<format> in the run)")
+    parser.add_argument("--int8", action="store_true", help="onnx: bytes, calibrated on train data")
+    parser.add_argument("--bf16", action="store_true", help="wsr: round matrices to bfloat16")
+    parser.add_argument("--no_shrink", action="store_true", help="onnx: keep dead channels")
+    given = parser.parse_args(argv)
+    target = given.out or given.run / f"model.{given.to}"
+    try:
+        _check(given)
+        run = RunDir(given.run)
+        run.read_summary()
+        if given.to == "onnx":
+            _onnx(run, target, int8=given.int8, shrinking=not given.no_shrink)
+        else:
+            _weights(run, target, kind=given.to, bf16=given.bf16)
+    except UserError as error:
+        say(f"error: {error}")
+        return 2
+    say(f"wrote {target}, {target.stat().st_size:,} bytes")
+    return 0
+
+
+def _check(given: argparse.Namespace) -> None:
+    if given.int8 and given.to != "onnx":
+        raise UserError(
+            f"--int8 with --to {given.to}: only onnx; compile_sparse saves wsr in bytes"
+        )
+    if given.bf16 and given.to != "wsr":
+        raise UserError(f"--bf16 with --to {given.to}: only wsr")
+
+
+def _weights(run: RunDir, target: Path, *, kind: str, bf16: bool) -> None:
+    from ws_learner.report.artefact import load_state, read_metadata, save_model
+
+    state, metadata = load_state(run.model), read_metadata(run.model)
+    if kind == "safetensors":
+        save_model(target, state, metadata)
+        return
+    from ws_learner.runtime import write_wsr
+
+    facts = {"kind": "weights", **metadata}
+    write_wsr(target, state, metadata=facts, values="bf16" if bf16 else "fp32")
+
+
+def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool) -> None:
+    import torch
+
+    from experiments.reopen import experiment_of
+    from ws_learner.export.onnx_export import check_onnx, export_onnx, export_qdq
+
+    experiment = experiment_of(run)
+    inputs = _batch(experiment)
+    model = experiment.model.eval()
+    with torch.no_grad():
+        wanted = model(inputs)
+    if shrinking:
+        model = _shrunk(model, inputs)
+    if int8:
+        batches = experiment.data.train.batches(64, seed=0)
+        data = [x for _, (x, _) in zip(range(_CALIBRATION), batches, strict=False)]
+        export_qdq(model, inputs, target, calibration=data)
+    else:
+        export_onnx(model, inputs, target)
+    difference = check_onnx(target, (inputs,), wanted)
+    say(f"ONNX Runtime: outputs differ from PyTorch's by {difference:.2g} of their size")
+    if not int8 and difference > _WRONG:
+        target.unlink()
+        raise UserError(f"--to onnx: outputs differ by {difference:.2g}; nothing was written")
+
+
+def _batch(experiment: Experiment) -> Tensor:
+    inputs, _ = next(iter(experiment.data.train.batches(8)))
+    return inputs
+
+
+def _shrunk(model: nn.Module, inputs: Tensor) -> nn.Module:
+    """Without its dead channels, if it has any."""
+    from ws_learner.export.shrink import shrink
+
+    try:
+        result = shrink(model, inputs)
+    except UserError as error:
+        say(f"dead channels stay: {error}")
+        return model
+    gone = sum(cut.before - cut.after for cut in result.cuts)
+    if not gone:
+        return model
+    say(f"{gone} dead channels are cut out of {len(result.cuts)} sets")
+    return result.model
+
+
+if __name__ == "__main__":
+    sys.exit(main())

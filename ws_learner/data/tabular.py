@@ -1,0 +1,87 @@
+"""Rows of numbers and categories as a split, and Criteo's format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ws_learner.data.arrays import reading_order
+from ws_learner.data.splits import Batch
+from ws_learner.errors import UserError
+
+__all__ = ["TableSplit", "read_criteo"]
+
+_NUMBERS, _CATEGORIES = 13, 26
+
+
+class TableSplit:
+    """A `Split` over rows in memory: numbers first, then categories as whole floats."""
+
+    def __init__(self, rows: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> None:
+        """Hold (N, K) rows and (N,) labels."""
+        self._rows, self._labels = torch.from_numpy(rows), torch.from_numpy(labels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        augment: bool = False,
+        skip: int = 0,
+        drop_last: bool = False,
+    ) -> Iterator[Batch]:
+        """Read the split once; see `ws_learner.data.splits.Split`. Nothing is augmented."""
+        order = torch.from_numpy(reading_order(len(self), seed=seed, augment=False))
+        stop = len(order) - len(order) % batch_size if drop_last else len(order)
+        for number, start in enumerate(range(0, stop, batch_size)):
+            if number >= skip:
+                chosen = order[start : start + batch_size]
+                yield self._rows[chosen], self._labels[chosen]
+
+
+def read_criteo(
+    path: Path, *, rows: int, limit: int | None = None
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Read Criteo's click logs (Kaggle's train.txt, or a day of the Terabyte set, unpacked).
+
+    A line has a label, 13 whole numbers and 26 hexadecimal words, between tabs; any may be
+    missing. Numbers become log(1 + max(x, 0)) and words their value modulo `rows`, as in DLRM
+    (Naumov et al. 2019); what is missing is 0.
+
+    Args:
+        path: Text file.
+        rows: Of every table; at most 2^24, which float32 holds exactly.
+        limit: Lines to read, all by default.
+
+    Returns:
+        (N, 39) numbers and categories, and (N,) labels.
+
+    Raises:
+        UserError: The file cannot be read or a line has another form.
+    """
+    if not 1 <= rows <= 1 << 24:
+        raise UserError(f"rows {rows}: must be from 1 to 16777216")
+    table, labels = [], []
+    try:
+        with path.open() as file:
+            for number, line in enumerate(file):
+                if number == limit:
+                    break
+                label, *words = line.rstrip("\n").split("\t")
+                if len(words) != _NUMBERS + _CATEGORIES:
+                    raise ValueError(f"{len(words) + 1} columns instead of 40")
+                labels.append(int(label))
+                values = [np.log1p(max(int(w), 0)) if w else 0.0 for w in words[:_NUMBERS]]
+                table.append(values + [int(w, 16) % rows if w else 0 for w in words[_NUMBERS:]])
+    except OSError as error:
+        raise UserError(f"{path}: cannot read it: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UserError(f"{path}, line {len(labels) + 1}: not Criteo's format ({error})") from error
+    return np.array(table, np.float32).reshape(-1, 39), np.array(labels, np.int64)

@@ -1,0 +1,166 @@
+"""A compiled network as a file, and back."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ws_learner.errors import UserError
+from ws_learner.progress import say
+from ws_learner.runtime.architecture import rebuild
+from ws_learner.runtime.choice import Choice
+from ws_learner.runtime.cpu import cpu_key
+from ws_learner.runtime.layers import LayerData
+from ws_learner.runtime.network import find_sites, layer_data
+from ws_learner.runtime.quantisation import InputScale
+from ws_learner.runtime.sparse_file import read_wsr, write_wsr
+
+if TYPE_CHECKING:
+    from ws_learner.runtime.compiled import CompiledModel
+
+__all__ = ["load_sparse", "save_compiled"]
+
+_SCALES = "\x00scales"  # no parameter's name ends so
+
+
+def save_compiled(compiled: CompiledModel, path: Path, *, values: str) -> None:
+    """Write weights under their own names, as bytes where the chosen kernel uses bytes."""
+    state = compiled.original_state
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        layer = name.removesuffix(".weight")
+        choice = compiled.choices.get(layer) if name.endswith(".weight") else None
+        if choice is not None and _as_bytes(choice) and compiled.whole is None:
+            weight, scales = compiled.datas[layer].quantised()
+            tensors[name] = _as_stored(torch.from_numpy(weight), tensor)
+            tensors[name + _SCALES] = torch.from_numpy(scales)
+        else:
+            tensors[name] = tensor
+    sources = {
+        name: None if data.source is None else [data.source.scale, data.source.zero]
+        for name, data in compiled.datas.items()
+    }
+    metadata = {
+        "kind": "compiled",
+        "architecture": compiled.architecture,
+        "choices": {name: choice.plain() for name, choice in compiled.choices.items()},
+        "sources": sources,
+        "cpu": compiled.cpu,
+        "dtype": compiled.dtype,
+        "dense": compiled.whole is not None,
+        "speedup": compiled.speedup,
+    }
+    write_wsr(path, tensors, metadata=metadata, values=values)
+
+
+def load_sparse(
+    path: Path | str, model: nn.Module | None = None, *, threads: int = 1
+) -> CompiledModel:
+    """Open a file that a compiled network was saved to.
+
+    The choice of kernels comes from the file. On another kind of processor it is made anew, on
+    random inputs of the recorded shapes.
+
+    Args:
+        path: Of the `.wsr` file.
+        model: A network of the same structure, with any weights; not changed. Needed unless the
+            network is an `nn.Sequential` of PyTorch's own layers.
+        threads: That kernels use.
+
+    Raises:
+        UserError: The file is damaged or foreign, or does not fit `model`.
+    """
+    from ws_learner.runtime.compile import assemble, hold_trials, torch_threads
+    from ws_learner.runtime.compiled import CompiledModel
+
+    path = Path(path)
+    tensors, facts = read_wsr(path)
+    if facts.get("kind") != "compiled":
+        raise UserError(f"{path}: holds weights alone; load them and call compile_sparse")
+    work = _network(path, facts, model)
+    _fill(path, work, tensors)
+    sites = find_sites(work)
+    datas = _datas(path, sites, tensors, facts)
+    choices = {name: Choice.read(plain) for name, plain in facts["choices"].items()}
+    if facts["cpu"] != cpu_key():
+        say(f"{path}: was made on another processor; kernels are chosen anew")
+        samples = {name: torch.randn(choice.shape) for name, choice in choices.items()}
+        with torch_threads(threads), torch.no_grad():
+            choices = hold_trials(sites, datas, samples, dtype=facts["dtype"], threads=threads)
+    result = CompiledModel(
+        work, choices=choices, datas=datas, threads=threads, dtype=facts["dtype"]
+    )
+    if facts["dense"] and facts["cpu"] == cpu_key():
+        result.stay_dense(copy.deepcopy(work))
+    else:
+        result.speedup = facts["speedup"]
+        assemble(sites, datas, choices, threads=threads)
+    return result
+
+
+def _network(path: Path, facts: dict[str, Any], model: nn.Module | None) -> nn.Module:
+    if model is not None:
+        work = copy.deepcopy(model).eval()
+        return work if list(work.children()) else nn.Sequential(work)
+    if facts["architecture"] is None:
+        raise UserError(
+            f"{path}: the network has a forward of its own, which a file cannot hold; "
+            "build it and call load_sparse(path, model)"
+        )
+    try:
+        return rebuild(facts["architecture"]).eval()
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: describes a network that cannot be built ({error})") from error
+
+
+def _fill(path: Path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    state = {}
+    for name, tensor in tensors.items():
+        if name.endswith(_SCALES):
+            continue
+        scales = tensors.get(name + _SCALES)
+        if scales is not None:
+            tensor = tensor.float() * scales.reshape(-1, *[1] * (tensor.dim() - 1))
+        state[name] = tensor
+    from ws_learner.report.artefact import load_tensors
+
+    load_tensors(model, state, path)
+
+
+def _datas(
+    path: Path, sites: list[Any], tensors: dict[str, Tensor], facts: dict[str, Any]
+) -> dict[str, LayerData]:
+    found = {}
+    for site in sites:
+        if site.name not in facts["sources"]:
+            continue
+        data, source = layer_data(site, None), facts["sources"][site.name]
+        if source is not None:
+            data.source = InputScale(scale=source[0], zero=source[1])
+        scales = tensors.get(f"{site.name}.weight{_SCALES}")
+        if scales is not None:
+            stored = tensors[f"{site.name}.weight"]
+            matrix = stored.permute(0, 2, 3, 1) if stored.dim() == 4 else stored
+            whole = np.ascontiguousarray(matrix.reshape(len(stored), -1).numpy())
+            data.bytes_ = (whole, scales.numpy())
+        found[site.name] = data
+    if missing := sorted(facts["sources"].keys() - found.keys()):
+        raise UserError(f"{path}: belongs to another network: no layer {missing[0]}")
+    return found
+
+
+def _as_bytes(choice: Choice) -> bool:
+    return choice.kernel == "dense int8" or (choice.spec is not None and choice.spec.int8)
+
+
+def _as_stored(matrix: Tensor, like: Tensor) -> Tensor:
+    """A layer's matrix in the shape of its weight."""
+    if like.dim() == 4:
+        o, i, *taps = like.shape
+        return matrix.reshape(o, *taps, i).permute(0, 3, 1, 2).contiguous()
+    return matrix.reshape(like.shape)
