@@ -301,6 +301,8 @@ def test_settings_that_make_no_sense_are_refused(changes: dict[str, object], wor
 def test_misuse_is_refused() -> None:
     with pytest.raises(UserError, match="is an outcome"):
         Sparsifier(net(), soft(), ratios=dict.fromkeys(LAYERS, 0.5), total_steps=20)
+    with pytest.raises(UserError, match="layers alone"):
+        Sparsifier(net(), MovementConfig(), layers=LAYERS, total_steps=20)
     with pytest.raises(UserError, match="ends at step 15"):
         Sparsifier(net(), soft(), layers=LAYERS, total_steps=12)
     sparsifier = Sparsifier(net(), soft(), layers=LAYERS, total_steps=20)

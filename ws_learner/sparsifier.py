@@ -73,6 +73,8 @@ class Sparsifier:
         if sum(given is not None for given in (zeros, ratios, layers)) != 1:
             raise ValueError("give either zeros or ratios, or layers alone")
         if layers is not None:
+            if not getattr(method_config, "sets_own_ratios", False):
+                raise UserError("layers alone: this method needs a number of zeros; give ratios")
             zeros = dict.fromkeys(layers, 0)
         self._sizes = _sizes(model, zeros if ratios is None else ratios)
         targets = (

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import nn
 
@@ -51,6 +52,7 @@ class ThresholdMovementConfig:
         UserError: Values are outside their ranges; all are named.
     """
 
+    sets_own_ratios: ClassVar[bool] = True
     warmup_start_epoch: float
     warmup_end_epoch: float
     importance_regularization_factor: float
