@@ -13,7 +13,7 @@ _TITLES = {
     "mlp": "Stacks of linear layers",
     "gemv": "One token, 1024 to 4096",
     "conv": "Convolutions, one image",
-    "bert": "BERT-base encoder (two layers), 128 words; the INT8 rival has INT8 linear layers alone",
+    "bert": "BERT-base encoder (two layers), 128 words; the INT8 rival: INT8 linear layers",
     "dlrm": "DLRM of MLPerf's size, 26 tables of 20,000 rows",
 }
 _COLUMNS = {
@@ -34,10 +34,10 @@ _COLUMNS = {
 }
 _HEAD = """# Sparse inference on a CPU
 
-Times are of the compiled network or layer, FP32 in and out, quantising included. Ratios are medians
-over rounds of pairs in one process, of processor time with one thread: above 1 the sparse one is
-faster. "Best" is the fastest engine of its kind in that row's process. Rows that lose are kept. Weights
-are random with uneven rows, pruned by magnitude.
+Times are of the compiled network or layer, FP32 in and out, quantising included. Ratios are
+medians over rounds of pairs in one process, of processor time with one thread: above 1 the sparse
+one is faster. "Best" is the fastest engine of its kind in that process. Rows that lose are kept.
+Weights are random with uneven rows, pruned by magnitude.
 
     python -m experiments.benchmarks.sparse_inference --out experiments/results/sparse_inference
 """
