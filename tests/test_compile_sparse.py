@@ -20,7 +20,8 @@ from ws_learner.errors import UserError
 from ws_learner.runtime import choice, compile_sparse, load_sparse, read_wsr
 from ws_learner.runtime import model_file as files
 from ws_learner.runtime.cpu import usable_isas
-from ws_learner.runtime.layers import Replaced
+from ws_learner.runtime.layers import LayerData, Replaced
+from ws_learner.runtime.quantisation import InputScale
 from ws_learner.runtime.trial import fastest
 
 
@@ -84,7 +85,7 @@ def test_int8_is_near_and_bytes_pass_between_layers(sparse_wins: None) -> None:
     runs = [m.run for m in fast.model.modules() if isinstance(m, Replaced)]
     assert [run.spec.source for run in runs] == ["f32", "u8", "u8"]
     assert [run.spec.result for run in runs] == ["u8", "u8", "f32"]
-    wanted, got = model(data[1]), fast(data[1])
+    wanted, got = model(data[1]).detach(), fast(data[1])
     error = float((wanted - got).norm() / wanted.norm())
     assert error < 0.03
     assert 0 < fast.agreement["relative_error"] < 0.03
@@ -97,6 +98,24 @@ def test_int8_is_near_and_bytes_pass_between_layers(sparse_wins: None) -> None:
 
 def same_class(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.argmax(1) == targets).float()
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
+@pytest.mark.parametrize("name", ["dense", "dense onednn", "dense int8", "torch csr"])
+def test_rivals_compute_the_layer(name: str, activation: str) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(30, 37)
+    weight, bias = torch.randn(21, 37) * (torch.rand(21, 37) < 0.4), torch.randn(21)
+    source = InputScale.of_range(float(x.min()), float(x.max()))
+    data = LayerData(weight=weight.numpy(), bias=bias.numpy(), activation=activation, source=source)
+    run = data.rival(name)
+    if run is None:
+        pytest.skip("not in this build of PyTorch")
+    wanted = x.double() @ weight.double().t() + bias.double()
+    after = {"relu": torch.relu, "gelu": nn.functional.gelu}.get(activation, lambda y: y)
+    wanted = after(wanted)
+    error = float((run(x).double() - wanted).norm() / wanted.norm())
+    assert error < (0.02 if name == "dense int8" else 1e-5)
 
 
 @needs_kernels

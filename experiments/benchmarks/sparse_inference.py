@@ -35,13 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, help="1 (default) or 2")
     parser.add_argument("--rounds", type=int, default=11, help="pairs of timings (default 11)")
     parser.add_argument("--no_amx", action="store_true", help="do not use AMX kernels")
-    parser.add_argument("--out", type=Path, help="folder for results.csv (rows are added)")
+    parser.add_argument(
+        "--out", type=Path, help="folder for results.csv (rows are added) and README.md"
+    )
     given = parser.parse_args(arguments)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
     import pandas as pd
     import torch
 
-    from experiments.benchmarks import sparse_cases
+    from experiments.benchmarks import sparse_cases, sparse_table
 
     torch.set_num_threads(given.threads)
     if given.no_amx:
@@ -57,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             if given.out:
                 _append(given.out / "results.csv", pd.DataFrame([row]))
+    if given.out:
+        sparse_table.write_page(given.out)
     return 0
 
 

@@ -66,7 +66,7 @@ def dense_int8(
 ) -> Runner | None:
     """PyTorch's oneDNN layer of bytes; None where this build of PyTorch has none."""
     try:
-        wanted = torch.from_numpy(weight).t().contiguous().t()
+        wanted = torch.from_numpy(weight).clone()
         packed = torch.ops.onednn.qlinear_prepack(wanted, None)
     except (AttributeError, RuntimeError):
         return None
