@@ -69,9 +69,9 @@ class QuickDLRM(nn.Module):
 
     def __init__(self, net: DLRM) -> None:
         super().__init__()
-        tables = [table.weight.detach() for table in net.emb_l]  # type: ignore[union-attr]
+        tables: list[Tensor] = [table.weight.detach() for table in net.emb_l]  # type: ignore[operator]
         starts = torch.tensor([0, *(len(t) for t in tables[:-1])]).cumsum(0)
-        self.register_buffer("table", torch.cat(tables).bfloat16())  # type: ignore[arg-type]
+        self.register_buffer("table", torch.cat(tables).bfloat16())
         self.register_buffer("starts", starts)
         self.bot_l, self.top_l = net.bot_l, net.top_l
         rows, columns = net.pairs  # type: ignore[misc]

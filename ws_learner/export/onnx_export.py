@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
@@ -93,11 +93,11 @@ def export_qdq(
         if isinstance(layer, nn.GELU):
             x = node("Gelu", [x], tag)
             continue
-        source = scales[number]
+        source, layer = scales[number], cast(nn.Linear, layer)
         weight, steps = quantise_weight(layer.weight.detach().float().numpy())
         range_ = [
-            constant(f"{tag}_scale", np.float32(source.scale)),
-            constant(f"{tag}_zero", np.uint8(source.zero)),
+            constant(f"{tag}_scale", np.array(source.scale, np.float32)),
+            constant(f"{tag}_zero", np.array(source.zero, np.uint8)),
         ]
         x = node("QuantizeLinear", [x, *range_], f"{tag}_q")
         x = node("DequantizeLinear", [x, *range_], f"{tag}_dq")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ws_learner.errors import UserError, suggest
 from ws_learner.progress import say
+from ws_learner.runtime.candidates import pattern_of
 from ws_learner.runtime.choice import DENSE, Choice, Dtype, build, choose
 from ws_learner.runtime.compiled import CompiledModel
 from ws_learner.runtime.cpu import usable_isas
@@ -112,13 +113,10 @@ def hold_trials(
         live = round(float((data.weight != 0).mean()), 2)
         like = (data.weight.shape, tuple(sample.shape), live, data.activation, data.geometry)
         choice = known.get(like)
-        if choice is None or choice.spec is not None:
-            # A shared kernel must fit this layer's own zeros as well.
-            from ws_learner.runtime.candidates import pattern_of
-
-            if choice is None or choice.pattern != pattern_of(data.weight):
-                choice = choose(data, site.dense, sample, dtype=dtype, threads=threads)
-                known[like] = choice
+        # A shared kernel must fit this layer's own zeros as well.
+        if choice is None or choice.pattern != pattern_of(data.weight):
+            choice = choose(data, site.dense, sample, dtype=dtype, threads=threads)
+            known[like] = choice
         choices[site.name] = choice
     return choices
 

@@ -13,6 +13,7 @@ from ws_learner.runtime.architecture import describe
 from ws_learner.runtime.choice import DENSE, Choice, Dtype
 from ws_learner.runtime.cpu import cpu_key
 from ws_learner.runtime.layers import LayerData
+from ws_learner.runtime.model_save import save_compiled
 from ws_learner.runtime.network import Inputs, call
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class CompiledModel(nn.Module):
         self.threads, self.dtype = threads, dtype
         self.speedup = 1.0
         self.agreement: dict[str, float] = {}
-        self.cpu = cpu_key()
+        self.processor = cpu_key()
         self.whole: nn.Module | None = None
 
     @torch.no_grad()
@@ -100,15 +101,27 @@ class CompiledModel(nn.Module):
         return {name: float(torch.cat(scores).mean()) for name, scores in found.items()}
 
     def save(self, path: Path | str, *, values: str = "fp32") -> None:
-        """Write a `.wsr` file; see `ws_learner.runtime.model_file`.
+        """Write a `.wsr` file for `load_sparse`.
 
         Args:
             path: Of the file.
             values: `fp32` or `bf16`, for weights that are not used as bytes.
         """
-        from ws_learner.runtime.model_file import save_compiled
-
-        save_compiled(self, Path(path), values=values)
+        facts = {
+            "architecture": self.architecture,
+            "cpu": self.processor,
+            "dtype": self.dtype,
+            "dense": self.whole is not None,
+            "speedup": self.speedup,
+        }
+        save_compiled(
+            Path(path),
+            self.original_state,
+            choices=self.choices,
+            datas=self.datas,
+            facts=facts,
+            values=values,
+        )
 
 
 def _first(outputs: Any) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -82,8 +82,6 @@ class LayerData:
         self, spec: Spec, *, source: InputScale | None = None, target: InputScale | None = None
     ) -> SparseKernel:
         """Bind the layer to a kernel; the spec's activation is overwritten by the layer's."""
-        from dataclasses import replace
-
         spec = replace(spec, activation=self.activation)
         if not spec.int8:
             return SparseKernel(spec, self.weight, self.bias, target=target)

@@ -1,10 +1,10 @@
-"""A compiled network as a file, and back."""
+"""Opens the file of a compiled network."""
 
 from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,50 +12,19 @@ from torch import Tensor, nn
 
 from ws_learner.errors import UserError
 from ws_learner.progress import say
+from ws_learner.report.artefact import load_tensors
 from ws_learner.runtime.architecture import rebuild
 from ws_learner.runtime.choice import Choice
+from ws_learner.runtime.compile import assemble, hold_trials, torch_threads
+from ws_learner.runtime.compiled import CompiledModel
 from ws_learner.runtime.cpu import cpu_key
 from ws_learner.runtime.layers import LayerData
+from ws_learner.runtime.model_save import SCALES
 from ws_learner.runtime.network import find_sites, layer_data
 from ws_learner.runtime.quantisation import InputScale
-from ws_learner.runtime.sparse_file import read_wsr, write_wsr
+from ws_learner.runtime.sparse_file import read_wsr
 
-if TYPE_CHECKING:
-    from ws_learner.runtime.compiled import CompiledModel
-
-__all__ = ["load_sparse", "save_compiled"]
-
-_SCALES = "\x00scales"  # no parameter's name ends so
-
-
-def save_compiled(compiled: CompiledModel, path: Path, *, values: str) -> None:
-    """Write weights under their own names, as bytes where the chosen kernel uses bytes."""
-    state = compiled.original_state
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        layer = name.removesuffix(".weight")
-        choice = compiled.choices.get(layer) if name.endswith(".weight") else None
-        if choice is not None and _as_bytes(choice) and compiled.whole is None:
-            weight, scales = compiled.datas[layer].quantised()
-            tensors[name] = _as_stored(torch.from_numpy(weight), tensor)
-            tensors[name + _SCALES] = torch.from_numpy(scales)
-        else:
-            tensors[name] = tensor
-    sources = {
-        name: None if data.source is None else [data.source.scale, data.source.zero]
-        for name, data in compiled.datas.items()
-    }
-    metadata = {
-        "kind": "compiled",
-        "architecture": compiled.architecture,
-        "choices": {name: choice.plain() for name, choice in compiled.choices.items()},
-        "sources": sources,
-        "cpu": compiled.cpu,
-        "dtype": compiled.dtype,
-        "dense": compiled.whole is not None,
-        "speedup": compiled.speedup,
-    }
-    write_wsr(path, tensors, metadata=metadata, values=values)
+__all__ = ["load_sparse"]
 
 
 def load_sparse(
@@ -75,9 +44,6 @@ def load_sparse(
     Raises:
         UserError: The file is damaged or foreign, or does not fit `model`.
     """
-    from ws_learner.runtime.compile import assemble, hold_trials, torch_threads
-    from ws_learner.runtime.compiled import CompiledModel
-
     path = Path(path)
     tensors, facts = read_wsr(path)
     if facts.get("kind") != "compiled":
@@ -121,14 +87,12 @@ def _network(path: Path, facts: dict[str, Any], model: nn.Module | None) -> nn.M
 def _fill(path: Path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
     state = {}
     for name, tensor in tensors.items():
-        if name.endswith(_SCALES):
+        if name.endswith(SCALES):
             continue
-        scales = tensors.get(name + _SCALES)
+        scales = tensors.get(name + SCALES)
         if scales is not None:
             tensor = tensor.float() * scales.reshape(-1, *[1] * (tensor.dim() - 1))
         state[name] = tensor
-    from ws_learner.report.artefact import load_tensors
-
     load_tensors(model, state, path)
 
 
@@ -142,7 +106,7 @@ def _datas(
         data, source = layer_data(site, None), facts["sources"][site.name]
         if source is not None:
             data.source = InputScale(scale=source[0], zero=source[1])
-        scales = tensors.get(f"{site.name}.weight{_SCALES}")
+        scales = tensors.get(f"{site.name}.weight{SCALES}")
         if scales is not None:
             stored = tensors[f"{site.name}.weight"]
             matrix = stored.permute(0, 2, 3, 1) if stored.dim() == 4 else stored
@@ -152,15 +116,3 @@ def _datas(
     if missing := sorted(facts["sources"].keys() - found.keys()):
         raise UserError(f"{path}: belongs to another network: no layer {missing[0]}")
     return found
-
-
-def _as_bytes(choice: Choice) -> bool:
-    return choice.kernel == "dense int8" or (choice.spec is not None and choice.spec.int8)
-
-
-def _as_stored(matrix: Tensor, like: Tensor) -> Tensor:
-    """A layer's matrix in the shape of its weight."""
-    if like.dim() == 4:
-        o, i, *taps = like.shape
-        return matrix.reshape(o, *taps, i).permute(0, 3, 1, 2).contiguous()
-    return matrix.reshape(like.shape)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -60,10 +60,10 @@ def find_sites(model: nn.Module) -> list[Site]:
     sites: dict[int, Site] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         for attribute, child in module._modules.items():  # named_children leaves out repeats
-            if child is None or not _replaceable(child):
+            if not _replaceable(child):
                 continue
             full = f"{name}.{attribute}" if name else attribute
-            new = Site(name=full, module=child, holders=[])  # type: ignore[arg-type]
+            new = Site(name=full, module=cast(nn.Linear | nn.Conv2d, child), holders=[])
             site = sites.setdefault(id(child), new)
             if all(parent is not module or a != attribute for parent, a in site.holders):
                 site.holders.append((module, attribute))
@@ -73,7 +73,7 @@ def find_sites(model: nn.Module) -> list[Site]:
     return list(sites.values())
 
 
-def _replaceable(module: nn.Module) -> bool:
+def _replaceable(module: nn.Module | None) -> bool:
     # Subclasses may have their weight read from outside, as attention's output layer has.
     if type(module) is nn.Conv2d:
         return (

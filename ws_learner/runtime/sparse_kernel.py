@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -95,10 +96,17 @@ class SparseKernel:
             np.float32,
         )
         shift = np.zeros(self.outputs, np.float32) if bias is None else bias
-        per_output = [_long(a, self.outputs) for a in (step, shift, correction)]
+        terms: list[npt.NDArray[Any]] = [step, shift, correction]
+        per_output = [_long(a, self.outputs) for a in terms]
         rows = -(-self.inputs // (lanes * spec.packed)) * lanes + lanes
         space = -(-rows * width // 64) * 64
-        arrays = (blocks.values, blocks.indices, blocks.pointers, *per_output, quantisation)
+        arrays: tuple[npt.NDArray[Any], ...] = (
+            blocks.values,
+            blocks.indices,
+            blocks.pointers,
+            *per_output,
+            quantisation,
+        )
         numbers = [a.ctypes.data for a in arrays]
         numbers += [self.outputs, self.inputs, blocks.chunk, blocks.panel, 0, space]
         assert len(numbers) == len(SLOTS)
