@@ -24,6 +24,13 @@ LONG = [
 ]
 LINE = "stopped; the same command goes on from here"
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+# A background job of a script ignores Ctrl-C, and its children inherit that.
+HEEDFUL = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
 
 
 def stop(
@@ -31,7 +38,7 @@ def stop(
 ) -> tuple[int, str]:
     """Run until `when`, send the signal; return exit code and what was said."""
     process = subprocess.Popen(
-        [sys.executable, "-m", *command],
+        [sys.executable, "-c", HEEDFUL, *command],
         env=os.environ
         | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WS_CHECKPOINT_SECONDS": "0"},
         cwd=cwd,
@@ -42,7 +49,10 @@ def stop(
         time.sleep(0.02)
     started = descendants(process.pid)
     process.send_signal(number)
-    said = process.communicate(timeout=120)[1]
+    try:
+        said = process.communicate(timeout=120)[1]
+    finally:
+        process.kill()
     assert gone(started, seconds=90)
     return process.returncode, said
 

@@ -13,7 +13,7 @@ from experiments.flags import parse
 from experiments.nets.bert import bert
 from experiments.nets.dlrm import dlrm
 from experiments.nets.ssd_resnet34 import ssd_resnet34
-from ws_learner.dialects.lpot import read_lpot
+from ws_learner.dialects.lpot import is_lpot, read_lpot
 from ws_learner.dialects.lpot_plan import make_plans
 from ws_learner.sparsity.criterion import magnitude
 
@@ -35,7 +35,7 @@ ROWS = [
 
 
 def test_there_is_a_config_for_every_row_and_no_other() -> None:
-    ours = {path.stem for path in CONFIGS.glob("*.yaml") if not path.stem.startswith("sweep_")}
+    ours = {path.stem for path in CONFIGS.glob("*.yaml") if is_lpot(path.read_text())}
     assert ours == {name for name, _, _ in ROWS}
 
 
