@@ -125,7 +125,7 @@ def convolutions(measure: Measure) -> Rows:
                     case = f"{name} {inputs}-{outputs} {size}x{size} {kernel}x{kernel}"
                     row = {"case": case, "dtype": "fp32", "pattern": pattern, "sparsity": ratio}
                     row["kernels"] = "; ".join(dict.fromkeys(fast.report()["kernel"]))
-                    yield row | measure.against(lambda f=fast, x=x: f(x), rivals)  # type: ignore[misc]
+                    yield row | measure.against(lambda f=fast, x=x: f(x), rivals)  # type: ignore[misc, arg-type]
 
 
 def bert(measure: Measure) -> Rows:
