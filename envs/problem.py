@@ -21,11 +21,13 @@ class LayerRow:
     Attributes:
         name: Parameter name in the network's state_dict, e.g. `layer1.0.conv1.weight`.
         kind: `conv1d`, `conv2d` or `linear`.
-        role: `conv`, `ff`, `head`, ...
+        role: `conv`, `ff`, `q`, `k`, `v`, `qkv` (one weight for all three), `o`, `embed`, `head`
+            or `other`.
         shape: Shape of the weight, output channels first.
         weights: Number of weights, the product of `shape`.
         macs: Multiply-accumulates of one example's forward pass through this layer, dense.
         exempt: True if the layer stays dense under every protocol; its weights still count.
+        most: Most zeros that the layer's pattern can make; None: all weights.
     """
 
     name: str
@@ -35,6 +37,7 @@ class LayerRow:
     weights: int
     macs: int
     exempt: bool = False
+    most: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

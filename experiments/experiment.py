@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ws_learner.config import Role
 from ws_learner.data.splits import DataSplits
 from ws_learner.evaluation import Metric, top_k_accuracy
 from ws_learner.recipe import Recipe
@@ -40,7 +39,8 @@ class Experiment:
         dense_recipe: How the dense network is trained (`--learner full-prec`).
         sparse_recipe: How the sparse network is trained.
         checkpoint: Dense weights that come with the project, if there are any.
-        location: Roles that are pruned where `--ws_location` names none; all of them if empty.
+        location: Roles that are pruned where `--ws_location` names none, such as `ff,attention`;
+            all of them if empty.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Experiment:
     dense_recipe: Recipe
     sparse_recipe: Recipe
     checkpoint: Path | None = None
-    location: tuple[Role, ...] = ()
+    location: str = ""
 
 
 def classification(recipe: Recipe) -> tuple[Callable[[Tensor, Tensor], Tensor], Metric]:

@@ -12,16 +12,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from agents.ddpg_config import DDPGConfig
+from experiments.config_file import read_config_file
 from experiments.find import experiment_names, find_experiment
 from ws_learner.cluster.config import ClusterConfig
 from ws_learner.config import POCKETFLOW, WeightSparseConfig
-from ws_learner.dialects.lpot import is_lpot, parse_lpot
 from ws_learner.dialects.lpot_conf import LpotConf
 from ws_learner.errors import UserError, suggest
+from ws_learner.nm_flags import NM_METHODS
+from ws_learner.recipe import LrnSchedule, OptimizerName
 from ws_learner.sparsity.spelling import read_spelling
+
+if TYPE_CHECKING:
+    from ws_learner.dialects.nncf_conf import NncfConf
 
 __all__ = ["Command", "RunFlags", "parse"]
 
@@ -41,7 +46,8 @@ class RunFlags:
     current folder."""
     config: Path | None = None
     """YAML file with any of these settings, such as another run's config.yaml; or a pruning
-    config of LPOT / Neural Compressor 1.x (docs/neural_compressor.md)."""
+    config of LPOT / Neural Compressor 1.x (docs/neural_compressor.md), NNCF's JSON with
+    movement_sparsity (docs/movement.md), or a timm config with N:M keys (docs/nm_sparsity.md)."""
     preset: Literal["ours", "pocketflow"] = "ours"
     """pocketflow: PocketFlow's own default settings."""
     dense_checkpoint: Path | None = None
@@ -56,6 +62,24 @@ class RunFlags:
     """Examples per step, instead of the recipe's."""
     lrn_rate: float | None = None
     """Peak learning rate, instead of the recipe's."""
+    optimizer: OptimizerName | None = None
+    """Update rule, instead of the recipe's."""
+    weight_decay: float | None = None
+    """Weight decay, instead of the recipe's."""
+    momentum: float | None = None
+    """Momentum of sgd and rmsprop, instead of the recipe's."""
+    lrn_schedule: LrnSchedule | None = None
+    """Shape of the learning rate, instead of the recipe's."""
+    lrn_rate_min: float | None = None
+    """Rate at the end of a cosine, instead of the recipe's."""
+    warmup_epochs: float | None = None
+    """Epochs over which the rate rises, instead of the recipe's."""
+    clip_norm: float | None = None
+    """Largest norm of all gradients together, instead of the recipe's."""
+    label_smoothing: float | None = None
+    """Of the cross-entropy, instead of the recipe's."""
+    mixup: float | None = None
+    """Alpha of mixup, instead of the recipe's; 0 mixes nothing."""
     seed: int = 0
     """Fixes everything random."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -77,6 +101,7 @@ class Command:
         ddpg: Settings of the agent.
         options: The experiment's own `Options`.
         lpot: What an LPOT file says, if `--config` names one.
+        nncf: What an NNCF file says, if `--config` names one.
         cluster: Ray workers, if it runs on Ray; no setting, for the result is the same.
         runs: Folder of the run directories.
     """
@@ -88,6 +113,7 @@ class Command:
     ddpg: DDPGConfig
     options: Any
     lpot: LpotConf | None = None
+    nncf: NncfConf | None = None
     cluster: ClusterConfig | None = None
     runs: Path = Path("runs")
 
@@ -116,12 +142,11 @@ def parse(argv: Sequence[str]) -> Command:
     """
     words = list(argv)
     named = words.pop(0) if words and not words[0].startswith("-") else None
-    config = _value_of(words, "config")
-    lpot = _read_lpot(config)
-    given = _read_config(config) if lpot is None else {}
-    name = named or given.pop("experiment", DEFAULT_EXPERIMENT)
-    given.pop("experiment", None)
+    file = read_config_file(_value_of(words, "config"))
+    name = named or file.settings.get("experiment", DEFAULT_EXPERIMENT)
     module = find_experiment(name)
+    given = file.settings_for(module)
+    given.pop("experiment", None)
     if _value_of(words, "preset") == "pocketflow" or given.get("preset") == "pocketflow":
         given = POCKETFLOW | given
     if _value_of(words, "ws_ratios") and not _value_of(words, "ws_prune_ratio_prtl"):
@@ -129,7 +154,7 @@ def parse(argv: Sequence[str]) -> Command:
     words += _implied(words, given)
     run, ws, ddpg, options = _parse_flags(module, words, given)
     parts: dict[str, Any] = {"run": run, "ws": ws, "ddpg": ddpg, "options": options}
-    return Command(experiment=module, name=name, lpot=lpot, **parts)
+    return Command(experiment=module, name=name, lpot=file.lpot, nncf=file.nncf, **parts)
 
 
 def _implied(words: Sequence[str], given: Mapping[str, Any]) -> list[str]:
@@ -140,10 +165,15 @@ def _implied(words: Sequence[str], given: Mapping[str, Any]) -> list[str]:
         return given.get(flag) if value is None else value
 
     pattern, implied = asked("ws_pattern"), []
-    fixed = read_spelling(str(pattern)).fixed_ratio if pattern else None
+    if not pattern and asked("ws_method") in NM_METHODS:
+        pattern = "2:4"
+        implied += ["--ws_pattern", pattern]
+    spelling = read_spelling(str(pattern)) if pattern else None
+    by_itself = spelling is not None and spelling.sets_ratios
     locked = asked("ws_method") == "pattern_lock"
-    if (fixed is not None or locked) and not asked("ws_prune_ratio_prtl"):
+    if (by_itself or locked) and not asked("ws_prune_ratio_prtl"):
         implied += ["--ws_prune_ratio_prtl", "given"]
+    fixed = spelling.fixed_ratio if spelling is not None and not asked("ws_location") else None
     if fixed is not None and not locked and asked("ws_prune_ratio") is None:
         implied += ["--ws_prune_ratio", repr(fixed)]
     return implied
@@ -157,31 +187,6 @@ def _value_of(words: Sequence[str], flag: str) -> str | None:
         if word.startswith(f"--{flag}="):
             return word.split("=", 1)[1]
     return None
-
-
-def _read_lpot(path: str | None) -> LpotConf | None:
-    """What the file says, if it is LPOT's rather than ours."""
-    try:
-        content = Path(path).read_text(encoding="utf-8") if path else ""
-    except (OSError, UnicodeDecodeError):
-        return None  # complained about where our own files are read
-    return parse_lpot(content, path=Path(path)) if path and is_lpot(content) else None
-
-
-def _read_config(path: str | None) -> dict[str, Any]:
-    if not path:
-        return {}
-    import yaml
-
-    try:
-        loaded = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise UserError(f"--config {path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {path}: not YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(loaded, dict):
-        raise UserError(f"--config {path}: must be a table, such as ws_prune_ratio: 0.9")
-    return loaded
 
 
 def _parse_flags(

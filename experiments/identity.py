@@ -43,7 +43,9 @@ def identity_of(
     more |= {"recipe": dataclasses.asdict(recipe)}
     more |= {"file": sha256_of(Path(source))} if own and source else {}
     if command.run.learner == "full-prec":
-        settings = {k: v for k, v in settings.items() if not k.startswith(("ws_", "ddpg_"))}
+        parts = (command.ws, command.ddpg)
+        pruning = {item.name for part in parts for item in dataclasses.fields(part)}
+        settings = {k: v for k, v in settings.items() if k not in pruning}
     kept = {k: v for k, v in settings.items() if k not in NOT_IN_IDENTITY}
     return kept | {"experiment": experiment.name, "data": experiment.data.digest} | more
 

@@ -51,7 +51,7 @@ def _inspect(file: Path, pattern: str | None) -> tuple[pd.DataFrame, dict[str, A
 
 
 def _units(text: str) -> Pattern:
-    from ws_learner.sparsity.pattern import Heads, parse_pattern
+    from ws_learner.sparsity.pattern import AnyNM, ByRole, Heads, parse_pattern
 
     try:
         pattern = parse_pattern(text)
@@ -62,6 +62,8 @@ def _units(text: str) -> Pattern:
             "--pattern mha: a file of weights does not tell how many heads there are; count with "
             "a block as high as a head is wide, such as --pattern 64x768"
         )
+    if isinstance(pattern, ByRole | AnyNM):
+        raise UserError(f"--pattern {text}: a file knows no roles and no N; name one, as in 2:4")
     return pattern
 
 

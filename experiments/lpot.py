@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from experiments.experiment import Experiment
 from experiments.flags import Command
@@ -33,7 +34,7 @@ from ws_learner.report.artefact import load_into, load_state, save_model
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.report.table import ratio_table, to_csv, totals
 from ws_learner.run_dir import RunDir
-from ws_learner.training import Callback, Trainer
+from ws_learner.training import Callback, Trainer, make_optimizer
 from ws_learner.training import Criterion as Loss
 
 __all__ = ["COPY", "build_lpot", "recipe_of", "run_lpot", "with_root"]
@@ -41,14 +42,23 @@ __all__ = ["COPY", "build_lpot", "recipe_of", "run_lpot", "with_root"]
 COPY = "lpot.yaml"
 """The file's copy in the run directory; `--config` takes it again."""
 
+_SETTLING = 2
+"""Epochs after the last mask update, where the file does not say how long to train."""
+
 
 def build_lpot(command: Command, conf: LpotConf) -> Experiment:
     """The experiment's network on the file's data.
 
+    Without `train:` in the file the experiment's own data and loss.
+
     Raises:
-        UserError: The file describes no training or no data.
+        UserError: The file describes a training but no data.
     """
     options = command.options
+    if conf.train is None:
+        say(f"--config {conf.path}: has no `train:`; the experiment's own data and recipe are used")
+        own: Experiment = command.experiment.build(options, seed=command.run.seed)
+        return own
     if (folder := getattr(options, "data_dir", None)) is not None:
         conf = with_root(conf, folder)
     train = _train_of(conf)
@@ -86,9 +96,15 @@ def _size(conf: LpotConf, data: Any) -> int:
     return min(loader.batch_size if loader else 1, len(data.train))
 
 
-def recipe_of(conf: LpotConf, data: Any) -> Recipe:
-    """Length, batch and rate of the file; the rate is constant, as LPOT's is."""
-    train = _train_of(conf)
+def recipe_of(conf: LpotConf, data: Any, own: Recipe) -> Recipe:
+    """Length, batch and rate of the file; the rate is constant, as LPOT's is.
+
+    Without `train:` in the file `own`, as long as the pruners take and `_SETTLING` epochs more.
+    """
+    if conf.train is None:
+        ends = [conf.end_epoch if p.end_epoch is None else p.end_epoch for p in conf.pruners]
+        return dataclasses.replace(own, nb_epochs=max(ends) + 1 + _SETTLING)
+    train = conf.train
     names: Mapping[str, Any] = {"SGD": "sgd", "Adam": "adam", "AdamW": "adamw"}
     return Recipe(
         nb_epochs=train.end_epoch - train.start_epoch,
@@ -134,6 +150,11 @@ class _Prune(Callback):
         self.pruner.batch_begin(batch)
 
 
+def _optimizer_of(train: Train, recipe: Recipe) -> Callable[[nn.Module, Recipe], Optimizer]:
+    settings = dataclasses.replace(train.optimizer, learning_rate=recipe.lrn_rate)
+    return lambda network, _: make_lpot_optimizer(network, settings)
+
+
 def run_lpot(
     experiment: Experiment,
     conf: LpotConf,
@@ -160,9 +181,10 @@ def run_lpot(
     Raises:
         UserError: Names or patterns do not fit the network, or the training is too short.
     """
-    train, data = _train_of(conf), experiment.data
+    train, data = conf.train, experiment.data
+    first = 0 if train is None else train.start_epoch
     plans = make_plans(conf, experiment.model)
-    ends = train.start_epoch + recipe.nb_epochs
+    ends = first + recipe.nb_epochs
     for plan in plans:
         if plan.kind != "lock" and plan.end_epoch >= ends:
             raise UserError(
@@ -183,15 +205,13 @@ def run_lpot(
         seed=seed,
         log=MetricsLog(run.metrics),
         checkpoint=run.state / "sparse.pt",
-        optimizer_of=lambda network, _: make_lpot_optimizer(
-            network, dataclasses.replace(train.optimizer, learning_rate=recipe.lrn_rate)
-        ),
+        optimizer_of=make_optimizer if train is None else _optimizer_of(train, recipe),
     )
     pruner, metrics = EpochPruner(model, plans, batches=steps), fit.metrics()
     follow = _Prune(
         pruner=pruner,
         metrics=metrics,
-        first_epoch=train.start_epoch,
+        first_epoch=first,
         total=sum(row.weights for row in layers),
     )
     seconds = fit.run(model, before=[follow], also={"pruner": pruner}, metrics=metrics)

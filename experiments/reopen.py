@@ -57,12 +57,12 @@ def experiment_of(run: RunDir) -> Experiment:
     names = {item.name for item in dataclasses.fields(module.Options)}
     plain = {name: settings[name] for name in names if name in settings}
     lpot = read_lpot(run.path / COPY) if (run.path / COPY).exists() else None
-    if lpot is not None and settings.get("data_dir"):
+    if lpot is not None and lpot.train is not None and settings.get("data_dir"):
         lpot = with_root(lpot, Path(settings["data_dir"]))
     if lpot is not None and lpot.train is not None and lpot.train.loader is not None:
         plain["data_dir"] = folder_of(lpot.train.loader)
     experiment: Experiment = module.build(_options(module.Options, plain), seed=settings["seed"])
-    if lpot is not None:
+    if lpot is not None and lpot.train is not None:
         experiment = dataclasses.replace(experiment, data=splits_of(lpot))
     load_into(experiment.model, run.model)
     return experiment

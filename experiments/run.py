@@ -19,6 +19,7 @@ from experiments.one_line import in_one_line
 from ws_learner.cluster.config import ClusterConfig
 from ws_learner.config import FROM_TABLE
 from ws_learner.errors import UserError
+from ws_learner.nm_flags import NM_METHODS
 from ws_learner.progress import say
 from ws_learner.run_dir import RunDir
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from experiments.experiment import Experiment
     from ws_learner.dialects.lpot_conf import LpotConf
+    from ws_learner.dialects.nncf_conf import NncfConf
     from ws_learner.hardware import Arithmetic
     from ws_learner.learner import WeightSparseLearner
     from ws_learner.recipe import Recipe
@@ -51,6 +53,8 @@ def _main(words: Sequence[str], *, cluster: ClusterConfig | None, runs: Path) ->
         return _evaluate(command)
     if command.lpot is not None:
         _lpot(command, command.lpot, words=words)
+    elif command.nncf is not None:
+        _nncf(command, command.nncf, words=words)
     elif command.run.learner == "full-prec":
         _full_prec(command, words=words)
     else:
@@ -70,16 +74,34 @@ def _arithmetic(command: Command) -> Arithmetic:
     return chosen
 
 
+_OF_RECIPE = (
+    *("nb_epochs", "batch_size", "optimizer", "lrn_rate", "weight_decay", "momentum"),
+    *("lrn_schedule", "lrn_rate_min", "clip_norm", "label_smoothing", "mixup"),
+)
+
+
 def _recipe(command: Command, recipe: Recipe) -> Recipe:
     """The recipe with what the command line changes."""
-    changes = {name: getattr(command.run, name) for name in ("nb_epochs", "batch_size", "lrn_rate")}
-    return dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+    run = command.run
+    changes = {name: getattr(run, name) for name in _OF_RECIPE}
+    changed = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+    if run.warmup_epochs is None:
+        return changed
+    return dataclasses.replace(changed, warmup=run.warmup_epochs / changed.nb_epochs)
 
 
 def build(command: Command) -> Experiment:
     """The experiment that a command line names."""
+    from torch import nn
+
     experiment: Experiment = command.experiment.build(command.options, seed=command.run.seed)
-    return experiment
+    smoothing = command.run.label_smoothing
+    if smoothing is None:
+        return experiment
+    if not isinstance(experiment.loss, nn.CrossEntropyLoss):
+        raise UserError(f"--label_smoothing {smoothing}: {experiment.name} has a loss of its own")
+    loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
+    return dataclasses.replace(experiment, loss=loss)
 
 
 def _facts(command: Command, experiment: Experiment, words: Sequence[str]) -> dict[str, Any]:
@@ -130,17 +152,14 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
         return experiment.checkpoint
     ws = command.ws
     by_table = ws.ws_prune_ratio_prtl in FROM_TABLE
-    if ws.ws_init == "scratch" and by_table and not ws.enbl_dst:
+    fresh = ws.ws_method in NM_METHODS
+    if (ws.ws_init == "scratch" or fresh) and by_table and not ws.enbl_dst:
+        if fresh:
+            say(f"{ws.ws_method} trains from fresh weights; --dense_checkpoint starts from others")
         return None
     say(f"{experiment.name} comes without dense weights: the dense network is trained first")
-    flags = dataclasses.replace(
-        command.run,
-        learner="full-prec",
-        run_dir=None,
-        nb_epochs=None,
-        batch_size=None,
-        lrn_rate=None,
-    )
+    own: dict[str, Any] = dict.fromkeys((*_OF_RECIPE, "warmup_epochs"))
+    flags = dataclasses.replace(command.run, learner="full-prec", run_dir=None, **own)
     dense = dataclasses.replace(command, run=flags)
     weights = _full_prec(dense, words=[command.name, "--learner", "full-prec"]).model
     say("the dense network is ready; now it is pruned")
@@ -175,6 +194,8 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
         run.claim(resolved_settings(command), identity)
         if not run.finished:
             facts = _facts(command, experiment, words)
+            if weights is None:
+                facts["dense_accuracy"] = None  # there is no dense network
             learner = make_learner(command, experiment, run=run.path, teacher=teacher, facts=facts)
             learner.fit()
     _report(run)
@@ -228,7 +249,7 @@ def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
     arithmetic = _arithmetic(command)
     distil = teacher_loss(command, experiment, conf, start=weights, arithmetic=arithmetic)
     teacher = command.run.dst_checkpoint
-    recipe = _recipe(command, recipe_of(conf, experiment.data))
+    recipe = _recipe(command, recipe_of(conf, experiment.data, experiment.sparse_recipe))
     pruners = [dataclasses.asdict(pruner) for pruner in conf.pruners]
     identity = identity_of(
         command,
@@ -251,6 +272,45 @@ def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
                 run=run,
                 facts=_facts(command, experiment, words),
                 distil=distil,
+            )
+    _report(run)
+
+
+def _nncf(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
+    """Movement sparsity as an NNCF file says, on the fine-tuned network."""
+    from experiments.nncf import run_nncf
+    from experiments.weights import load_weights
+    from ws_learner.files import sha256_of
+
+    if command.run.learner == "full-prec":
+        raise UserError(f"--config {conf.path}: is a pruning config; leave --learner full-prec out")
+    if command.cluster is not None:
+        raise UserError(f"--config {conf.path}: runs in one process; use ./run_local.sh")
+    experiment = build(command)
+    weights = dense_weights(command, experiment)
+    if weights is not None:
+        load_weights(experiment.model, weights)
+    recipe = _recipe(command, experiment.sparse_recipe)
+    identity = identity_of(
+        command,
+        experiment,
+        recipe,
+        nncf=conf.model_dump(mode="json"),
+        dense_checkpoint=sha256_of(weights) if weights is not None else None,
+    )
+    run = place(command, f"{experiment.name}-nncf", identity)
+    with run.locked():
+        run.claim(resolved_settings(command), identity)
+        if not run.finished:
+            run_nncf(
+                experiment,
+                conf,
+                settings=command.ws,
+                recipe=recipe,
+                arithmetic=_arithmetic(command),
+                seed=command.run.seed,
+                run=run,
+                facts=_facts(command, experiment, words),
             )
     _report(run)
 

@@ -50,5 +50,5 @@ def minilm_experiment(name: str, data: DataSplits, *, seed: int) -> Experiment:
         dense_recipe=DENSE,
         sparse_recipe=SPARSE,
         checkpoint=checkpoint_of(name),
-        location=("ff", "attention"),
+        location="ff,attention",
     )

@@ -77,6 +77,9 @@ def test_seed_example_lines_parse() -> None:
         (["resnet_at_ilsvrc12"], ["--data_dir", "train/<class>/"]),
         (["resnet_at_ilsvrc12", "--data_dir", "nowhere"], ["--data_dir nowhere"]),
         (["--ws_prune_ratio_prtl", "given"], ["--ws_ratios"]),
+        # Refused before anything is computed, a search in particular:
+        ([DIGITS, "--batch_size", "99999"], ["--batch_size 99999", "the training split"]),
+        ([DIGITS, "--ws_mask_update_step", "99999"], ["99999 is longer than the ramp"]),
     ],
 )
 def test_bad_input_is_one_line_that_names_flag_value_and_remedy(

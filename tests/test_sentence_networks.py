@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from tests.support.text import sentences, tiny_bert
+from ws_learner.config import WeightSparseConfig
 from ws_learner.data.tokens import stacked
 from ws_learner.errors import UserError
 from ws_learner.layers import layer_table
@@ -71,24 +72,24 @@ def test_roles_of_an_attention_that_computes_all_three_at_once() -> None:
 @pytest.mark.parametrize(
     ("location", "open_"),
     [
-        ((), "q k v o ff ff head head"),
-        (("ff",), "ff ff"),
-        (("attention",), "q k v o"),
-        (("q", "o"), "q o"),
-        (("ff", "head"), "ff ff head head"),
+        ("", "q k v o ff ff head head"),
+        ("ff", "ff ff"),
+        ("attention", "q k v o"),
+        ("o,q", "q o"),
+        ("ff,head", "ff ff head head"),
     ],
 )
-def test_only_roles_at_the_location_are_pruned(location: tuple[str, ...], open_: str) -> None:
+def test_only_roles_at_the_location_are_pruned(location: str, open_: str) -> None:
     table = layer_table(tiny_bert(num_hidden_layers=1), ROWS)
-    rows = at_location(table, location)
+    rows = at_location(table, WeightSparseConfig(ws_location=location).roles)
     assert [row.role for row in rows if not row.exempt] == open_.split()
     assert [(row.name, row.weights) for row in rows] == [(row.name, row.weights) for row in table]
 
 
 def test_a_role_that_is_not_there_is_named_with_those_that_are() -> None:
     rows = layer_table(nn.Sequential(nn.Conv2d(3, 4, 3)), torch.randn(1, 3, 6, 6))
-    with pytest.raises(UserError, match=r"--ws_location attention: no layer .* here are conv"):
-        at_location(rows, ("conv", "attention"))
+    with pytest.raises(UserError, match=r"--ws_location q: no layer .* here are conv"):
+        at_location(rows, ("conv", "q"))
 
 
 def test_padding_does_not_enter_the_gram_matrices() -> None:

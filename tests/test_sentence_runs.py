@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy import stats
 
+from experiments.benchmarks.patterns_at_work import compare, paired_difference
 from experiments.run import main
 from ws_learner.sparsity.pattern import parse_pattern
 
@@ -29,11 +33,11 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def launch(
     dense: Path, folder: Path, *flags: str
-) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     words = [EXPERIMENT, "--dense_checkpoint", str(dense), "--run_dir", str(folder)]
     words += ["--workers", "0", "--ws_mask_update_step", "2"]
     assert main([*words, *flags]) == 0
-    summary: dict[str, object] = json.loads((folder / "summary.json").read_text())
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return load_file(folder / "model.safetensors"), summary
 
 
@@ -58,7 +62,7 @@ def test_the_search_prunes_the_encoder_and_leaves_head_and_embeddings_alone(
 
 def test_blocks_go_where_the_location_says(dense: Path, tmp_path: Path) -> None:
     flags = ["--ws_pattern", "4x1", "--ws_prune_ratio_prtl", "uniform", "--ws_prune_ratio", "0.3"]
-    state, _ = launch(dense, tmp_path / "run", *flags, "--ws_location", "q", "ff")
+    state, _ = launch(dense, tmp_path / "run", *flags, "--ws_location", "q,ff")
     before = load_file(dense)
     fresh = {n for n, c in pruned(state).items() if c > int((before[n] == 0).sum())}
     layers = [f"bert.encoder.layer.{number}" for number in range(2)]
@@ -75,12 +79,25 @@ def test_a_fixed_pattern_halves_the_encoder_alone(dense: Path, tmp_path: Path) -
         if name.startswith("bert.encoder") and tensor.dim() == 2:
             assert ((tensor != 0).view(-1, 4).sum(1) == 2).all(), name
     assert not (state["classifier.weight"] == 0).any()
-    assert summary["pattern"] == "2:4"
+    assert summary["pattern"] == "2:4@ff,q,k,v,o"
+    row = compare(tmp_path / "run")
+    assert row["test"] == 100
+    assert float(row["dense %"]) == pytest.approx(100 * summary["dense_accuracy"], abs=0.01)
+    ahead = 100 * (summary["sparse_accuracy"] - summary["dense_accuracy"])
+    assert float(row["difference, points"].split()[0]) == pytest.approx(ahead, abs=0.01)
+
+
+def test_the_interval_is_that_of_the_differences_example_by_example() -> None:
+    rng = np.random.default_rng(0)
+    dense, sparse = (rng.integers(0, 2, size=400).astype(float) for _ in range(2))
+    mean, half = paired_difference(sparse, dense)
+    wanted = stats.ttest_rel(sparse, dense).confidence_interval(0.95)
+    assert (mean - half, mean + half) == pytest.approx((wanted.low, wanted.high))
 
 
 def test_a_location_that_is_not_there_is_an_error_of_one_line(
     dense: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [EXPERIMENT, "--dense_checkpoint", str(dense), "--run_dir", str(tmp_path / "run")]
-    assert main([*words, "--ws_location", "conv"]) == 2
+    assert main([*words, "--ws_mask_update_step", "1", "--ws_location", "conv"]) == 2
     assert "error: --ws_location conv: no layer has this role" in capsys.readouterr().err

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ws_learner.errors import UserError
     from ws_learner.learner import Result, WeightSparseLearner
     from ws_learner.methods.gradual import GradualConfig
+    from ws_learner.methods.mdgf import MdgfConfig
+    from ws_learner.methods.sdgf import SdgfConfig
+    from ws_learner.methods.srste import SrSteConfig
     from ws_learner.pruning import Pruning
     from ws_learner.recipe import Recipe
     from ws_learner.sparsifier import Sparsifier
@@ -25,10 +28,13 @@ if TYPE_CHECKING:
 __all__ = [
     "DataSplits",
     "GradualConfig",
+    "MdgfConfig",
     "Pruning",
     "Recipe",
     "Result",
+    "SdgfConfig",
     "Sparsifier",
+    "SrSteConfig",
     "UserError",
     "WeightPruningConfig",
     "WeightSparseConfig",
@@ -42,10 +48,13 @@ __all__ = [
 _HOMES = {
     "DataSplits": "ws_learner.data.splits",
     "GradualConfig": "ws_learner.methods.gradual",
+    "MdgfConfig": "ws_learner.methods.mdgf",
     "Pruning": "ws_learner.pruning",
     "Recipe": "ws_learner.recipe",
     "Result": "ws_learner.learner",
+    "SdgfConfig": "ws_learner.methods.sdgf",
     "Sparsifier": "ws_learner.sparsifier",
+    "SrSteConfig": "ws_learner.methods.srste",
     "UserError": "ws_learner.errors",
     "WeightPruningConfig": "ws_learner.dialects.weight_pruning_conf",
     "WeightSparseConfig": "ws_learner.config",

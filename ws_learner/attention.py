@@ -9,7 +9,7 @@ from torch import nn
 from ws_learner.errors import UserError
 from ws_learner.sparsity.tiles import Heads
 
-__all__ = ["Attention", "attention_roles", "find_attention"]
+__all__ = ["Attention", "find_attention"]
 
 _QUERIES = ("query", "q_proj", "q_lin", "to_q", "wq", "q")
 _KEYS = ("key", "k_proj", "k_lin", "to_k", "wk", "k")
@@ -67,25 +67,6 @@ def find_attention(model: nn.Module) -> tuple[Attention, ...]:
         patterns[f"{output}.weight"] = Heads(heads, "inputs")
         found.append(Attention(name, patterns))
     return tuple(found)
-
-
-def attention_roles(model: nn.Module) -> dict[str, str]:
-    """Map the projections of all attentions, by parameter name, to q, k, v, o (or qkv for all)."""
-    roles = {}
-    for name, module in model.named_modules():
-        if not any(isinstance(getattr(module, count, None), int) for count in _COUNTS):
-            continue
-        inputs = [_linear(module, names) for names in (_QUERIES, _KEYS, _VALUES)]
-        fused, output = _linear(module, _FUSED), _output(model, name, module)
-        if output is None or (None in inputs and fused is None):
-            continue
-        if fused is not None:
-            roles[_weight(name, fused)] = "qkv"
-        else:
-            named = zip(inputs, "qkv", strict=True)
-            roles |= {_weight(name, i): role for i, role in named if i}
-        roles[f"{output}.weight"] = "o"
-    return roles
 
 
 def _linear(module: nn.Module, names: tuple[str, ...]) -> str | None:

@@ -122,6 +122,7 @@ class Metrics(Callback):
         self._sum, self._count = torch.zeros(()), 0
         self._opened = False
         self.ratio: float | None = None
+        self.more: dict[str, float] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """The losses since the last row."""
@@ -160,6 +161,7 @@ class Metrics(Callback):
         values = {"train/loss": mean, "train/lr": trainer.optimizer.param_groups[0]["lr"]}
         if self.ratio is not None:
             values["prune/ratio"] = self.ratio
+        values |= {name: value for name, value in self.more.items() if math.isfinite(value)}
         self._row(trainer, values)
         self._sum, self._count = torch.zeros(()), 0
 

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ws_learner.errors import UserError
+from ws_learner.nm_flags import NM_METHODS, Method, NMFlags
 from ws_learner.sparsity.spelling import read_spelling
 
 __all__ = [
     "FROM_TABLE",
+    "NM_METHODS",
     "POCKETFLOW",
     "Init",
     "Method",
     "Protocol",
     "RewardType",
-    "Role",
     "WeightSparseConfig",
 ]
 
@@ -40,12 +41,10 @@ FROM_TABLE: tuple[Protocol, ...] = ("uniform", "heurist", "erk", "given")
 
 RewardType = Literal["single-obj", "multi-obj"]
 Init = Literal["dense", "rollout", "scratch"]
-Role = Literal["ff", "attention", "q", "k", "v", "o", "conv", "head"]
-Method = Literal["gradual", "group_lasso", "pattern_lock", "gradient_sensitivity"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightSparseConfig:
+class WeightSparseConfig(NMFlags):
     """What to prune, how the ratios are found, and how the network gets there."""
 
     ws_save_path: Path | None = None
@@ -57,13 +56,6 @@ class WeightSparseConfig:
     (heurist), by shape (erk), by magnitude (global, lamp), least error of the layers (knapsack).
     By roll-outs: random, evolution, bayesian, the RL agent alone (ddpg), agent and model
     together (optimal). Or a file (given, with --ws_ratios). See docs/protocols.md."""
-    ws_method: Method = "gradual"
-    """gradual: sparsity rises along the schedule. group_lasso: the same, and a force drives whole
-    units of the pattern to zero. pattern_lock: keep the zeros of the dense_checkpoint.
-    gradient_sensitivity: what matters least to the loss goes. See docs/patterns.md."""
-    ws_pattern: str = "unstructured"
-    """What is pruned together: unstructured, OxI (4x1: 4 outputs, 1 input), N:M (2:4: 2 of 4
-    inputs kept; sets its own ratio), 1xchannel, channelx1, mha (attention heads)."""
     ws_criterion: Literal["magnitude", "gradient", "snip", "snip_momentum"] = "magnitude"
     """What makes a weight's score in sparse training; roll-outs go by magnitude."""
     ws_criterion_pool: Literal["mean", "sum", "max"] = "mean"
@@ -114,11 +106,6 @@ class WeightSparseConfig:
     """Patterns of tensors to leave out of the layer table."""
     ws_exempt: tuple[str, ...] = ()
     """Patterns of tensors that stay dense but count in the total, under every protocol."""
-    ws_location: tuple[Role, ...] = ()
-    """Roles that may be pruned, such as `ff attention`; the other layers stay dense but count in
-    the total. attention is q, k, v and o. By default what the experiment says: every layer, of a
-    text model ff and attention."""
-
     ws_rg_solver: Literal["closed-form", "adam", "none"] = "closed-form"
     """Layer-wise regression: masked least squares, PocketFlow's Adam steps, or none."""
     ws_lrn_rate_rg: float = 3e-2
@@ -140,7 +127,8 @@ class WeightSparseConfig:
 
     group_lasso_alpha: float = 0.006
     """Strength of group_lasso."""
-
+    movement_score_lr: float = 1e-2
+    """Learning rate of movement's scores, in an optimizer group of their own."""
     ws_schedule: Literal[
         "polynomial", "linear", "cube", "cos", "exp", "oneshot", "epoch-linear", "epoch-linear-old"
     ] = "polynomial"
@@ -188,25 +176,30 @@ class WeightSparseConfig:
         self._check_method()
 
     def _check_method(self) -> None:
-        fixed = read_spelling(self.ws_pattern).fixed_ratio
+        spelling = read_spelling(self.pattern_spelling)
+        fixed = spelling.fixed_ratio
+        self.check_nm(spelling)
         locked, given = self.ws_method == "pattern_lock", self.ws_prune_ratio_prtl == "given"
         if locked and (not given or self.ws_ratios or self.ws_init != "dense"):
             raise UserError(
                 "--ws_method pattern_lock keeps the zeros of the dense_checkpoint: it takes "
                 "--ws_prune_ratio_prtl given, no --ws_ratios and --ws_init dense"
             )
-        by_itself = locked or fixed is not None
+        by_itself = locked or spelling.sets_ratios
         if (self.ws_ratios is None and given and not by_itself) or (self.ws_ratios and not given):
             raise UserError("--ws_prune_ratio_prtl given and --ws_ratios FILE need each other")
+        if spelling.kind == "any:m" and self.ws_scope == "global":
+            raise UserError(f"--ws_pattern {spelling}: knows --ws_scope local only")
         by_pattern = given and not locked and not self.ws_ratios
         if by_pattern and fixed is not None and abs(self.ws_prune_ratio - fixed) > 1e-6:
             raise UserError(
                 f"--ws_prune_ratio {self.ws_prune_ratio}: the pattern {self.ws_pattern} makes "
                 f"{fixed:g} of every layer zero; leave the ratio out, or name a protocol"
             )
-        if self.ws_method == "gradient_sensitivity" and self.ws_criterion != "magnitude":
+        own = self.ws_method in ("gradient_sensitivity", "movement")
+        if own and self.ws_criterion != "magnitude":
             raise UserError(
-                f"--ws_criterion {self.ws_criterion}: gradient_sensitivity has a criterion of its "
+                f"--ws_criterion {self.ws_criterion}: {self.ws_method} has a criterion of its "
                 "own; leave the flag out"
             )
 
@@ -242,7 +235,10 @@ class WeightSparseConfig:
             value = getattr(self, name)
             if value < bound:
                 raise UserError(f"--{name} {value}: must be at least {bound}")
-        for name in ("ws_lrn_rate_rg", "ws_lrn_rate_ft", "tempr_dst", "ws_update_frequency"):
+        for name in (
+            *("ws_lrn_rate_rg", "ws_lrn_rate_ft", "tempr_dst", "ws_update_frequency"),
+            "movement_score_lr",
+        ):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise UserError(f"--{name} {value}: must be a number above 0")

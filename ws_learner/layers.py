@@ -10,11 +10,12 @@ from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from envs.problem import LayerRow
-from ws_learner.attention import attention_roles
 from ws_learner.errors import UserError
 from ws_learner.progress import say
+from ws_learner.roles import weight_roles
 
 __all__ = ["layer_table", "modules_by_weight", "parameter_of"]
 
@@ -117,7 +118,7 @@ def modules_by_weight(model: nn.Module, layers: Sequence[LayerRow]) -> dict[str,
 def _find(model: nn.Module) -> list[_Found]:
     """List the prunable tensors in the order of definition."""
     found: dict[int, _Found] = {}
-    attention = attention_roles(model)
+    roles = weight_roles(model)
     # With duplicates: a module or a weight that has two names answers to both.
     for name, module in model.named_modules(remove_duplicate=False):
         kind = next((kind for cls, kind in _KINDS.items() if isinstance(module, cls)), None)
@@ -129,7 +130,7 @@ def _find(model: nn.Module) -> list[_Found]:
         elif isinstance(weight, nn.UninitializedParameter):
             raise UserError(f"layer {name!r}: it is lazy; call the model once before pruning it")
         else:
-            role = attention.get(_weight_name(name), "ff" if kind == "linear" else "conv")
+            role = "".join(roles.get(_weight_name(name), ("ff",)))
             new = _Found(parameter=weight, kind=kind, modules=[], role=role)
             found.setdefault(id(weight), new).modules.append(name)
     return list(found.values())
@@ -154,16 +155,46 @@ def _in_forward_order(
 
         return count
 
+    functional = _FunctionalCalls(found, calls)
     with _left_as_it_was(model, inputs), ExitStack() as hooks, torch.no_grad():
         for module, entry in _holders(model, found).items():
             hooks.callback(module.register_forward_hook(counter(entry)).remove)
         model.eval()
-        model(inputs)
+        with functional:
+            model(inputs)
+    for entry, macs in functional.macs.items():  # Swin v2 reads `qkv.weight` without a call
+        if not entry.macs:
+            entry.macs = macs
     for entry in found:
         entry.macs = round(entry.macs / len(inputs))
     if calls and calls[-1].kind == "linear":
         calls[-1].role = "head"
     return dict.fromkeys([*calls, *found])
+
+
+class _FunctionalCalls(TorchFunctionMode):
+    """Notes uses of weights, and what linear functions of them cost, whoever calls them."""
+
+    def __init__(self, found: Sequence[_Found], calls: list[_Found]) -> None:
+        super().__init__()
+        self._entries, self._calls = {id(entry.parameter): entry for entry in found}, calls
+        self.macs: dict[_Found, int] = {}
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: Sequence[object] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        kwargs = kwargs or {}
+        output = func(*args, **kwargs)
+        weight = kwargs.get("weight", args[1] if len(args) > 1 else None)
+        entry = self._entries.get(id(weight))
+        if entry is not None and func is torch.nn.functional.linear and isinstance(output, Tensor):
+            self._calls.append(entry)
+            self.macs[entry] = self.macs.get(entry, 0) + output.numel() * entry.parameter.shape[1]
+        return output
 
 
 def _holders(model: nn.Module, found: Sequence[_Found]) -> dict[nn.Module, _Found]:

@@ -36,7 +36,8 @@ from ws_learner.rollout.pools import RolloutPool
 from ws_learner.run_dir import RunDir
 from ws_learner.sparsify import make_criterion, reinitialised, sparsify
 from ws_learner.sparsity.mask import count_zeros
-from ws_learner.sparsity.pattern import parse_pattern
+from ws_learner.sparsity.pattern import ByRole, parse_pattern
+from ws_learner.sparsity.spelling import read_spelling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,10 +155,11 @@ class WeightSparseLearner:
             exclude=config.ws_exclude,
             exempt=config.ws_exempt,
         )
-        layers = at_location(layers, config.ws_location)
         if config.ws_method == "pattern_lock":
             return layers
-        pattern = parse_pattern(config.ws_pattern)
+        pattern = parse_pattern(config.pattern_spelling)
+        if not isinstance(pattern, ByRole):  # which leaves parts of a layer dense
+            layers = at_location(layers, config.roles)
         return fitting_rows(self.model, layers, pattern=pattern, remainder=config.ws_remainder)
 
     def _allocate(self, layers: tuple[LayerRow, ...]) -> Allocation:
@@ -237,10 +239,14 @@ class WeightSparseLearner:
         model = copy.deepcopy(self.model)
         load_into(model, self.run.model)
         write_text(self.run.ratios, to_csv(frame))
-        summary = self._summary(frame, allocation) | {
-            "sparse_accuracy": self._test(model),
-            "dense_accuracy": self._test(copy.deepcopy(self.model)),
-        }
+        summary = self._summary(frame, allocation) | {"sparse_accuracy": self._test(model)}
+        if "dense_accuracy" not in summary:
+            summary["dense_accuracy"] = self._test(copy.deepcopy(self.model))
+        if self.config.ws_pattern == "units":
+            from ws_learner.report.structured import crop_run
+
+            inputs, _ = next(self.data.test.batches(32))
+            summary |= crop_run(model, inputs, self.run.path)
         write_json(self.run.summary, summary)
         return Result(model=model, ratios=frame, summary=summary)
 
@@ -251,14 +257,17 @@ class WeightSparseLearner:
     def _summary(self, frame: pd.DataFrame, allocation: Allocation) -> dict[str, Any]:
         config, sums = self.config, totals(frame)
         locked = config.ws_method == "pattern_lock"
+        given = config.ws_prune_ratio_prtl == "given" and config.ws_ratios is None
+        fixed = read_spelling(config.pattern_spelling).fixed_ratio
+        itself = locked or (given and fixed is None)
         return {
             "learner": "weight-sparse",
             "protocol": config.ws_prune_ratio_prtl,
             "method": config.ws_method,
-            "pattern": "as found" if locked else str(parse_pattern(config.ws_pattern)),
+            "pattern": "as found" if locked else str(parse_pattern(config.pattern_spelling)),
             "criterion": "none" if locked else config.ws_criterion,
             "scope": config.ws_scope,
-            "target_prune_ratio": sums["achieved_prune_ratio"] if locked else config.ws_prune_ratio,
+            "target_prune_ratio": sums["achieved_prune_ratio"] if itself else config.ws_prune_ratio,
             "achieved_prune_ratio": sums["achieved_prune_ratio"],
             "dense_macs": sums["dense_macs"],
             "kept_macs": sums["kept_macs"],

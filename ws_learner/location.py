@@ -10,31 +10,35 @@ from ws_learner.errors import UserError
 
 __all__ = ["at_location"]
 
-_ATTENTION = ("q", "k", "v", "qkv", "o")
+_STACKED = {"qkv": {"q", "k", "v"}}
 
 
-def at_location(layers: Sequence[LayerRow], location: Sequence[str]) -> tuple[LayerRow, ...]:
+def at_location(layers: Sequence[LayerRow], roles: Sequence[str]) -> tuple[LayerRow, ...]:
     """The layer table with all layers exempt that have none of these roles; they stay dense.
 
     Args:
         layers: The layer table.
-        location: Roles, or `attention` for q, k, v and o together; an attention that computes q,
-            k and v by one weight (role `qkv`) belongs to attention alone. None at all allows
-            every layer.
+        roles: As `read_roles` gives them. A weight that stacks q, k and v is pruned where all three
+            are named. None at all allows every layer.
 
     Raises:
         UserError: No layer has one of the roles.
     """
-    if not location:
+    if not roles:
         return tuple(layers)
-    there = dict.fromkeys(row.role for row in layers)
-    wanted: set[str] = set()
-    for role in location:
-        meant = set(_ATTENTION) if role == "attention" else {role}
-        if not meant & there.keys():
+    there = {row.role: _STACKED.get(row.role, {row.role}) for row in layers}
+    for role in roles:
+        if not any(role in own for own in there.values()):
             raise UserError(
                 f"--ws_location {role}: no layer has this role; the roles here are "
                 f"{', '.join(there)}"
             )
-        wanted |= meant
-    return tuple(replace(row, exempt=row.exempt or row.role not in wanted) for row in layers)
+    for role, own in there.items():
+        if own & set(roles) and not own <= set(roles):
+            raise UserError(
+                f"--ws_location {','.join(roles)}: the weights of role {role} hold q, k and v in "
+                "one; name all three, or an N:M pattern, which can prune a part"
+            )
+    return tuple(
+        replace(row, exempt=row.exempt or not there[row.role] <= set(roles)) for row in layers
+    )

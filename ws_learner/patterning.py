@@ -14,11 +14,16 @@ from envs.problem import IntArray, LayerRow
 from ws_learner.attention import find_attention
 from ws_learner.errors import UserError
 from ws_learner.layers import parameter_of
+from ws_learner.progress import say
+from ws_learner.roles import weight_roles
+from ws_learner.sparsity.any_nm import AnyNM
 from ws_learner.sparsity.grouped import Pool
-from ws_learner.sparsity.pattern import Heads, Pattern
+from ws_learner.sparsity.nm import NM, Slices
+from ws_learner.sparsity.pattern import ByRole, Heads, Pattern, Units
 from ws_learner.sparsity.plan import PatternPlan
+from ws_learner.unit_groups import find_groups, unit_patterns
 
-__all__ = ["Remainder", "fitting_rows", "left_out", "pattern_plan", "snap_profile"]
+__all__ = ["Remainder", "by_role", "fitting_rows", "left_out", "pattern_plan", "snap_profile"]
 
 Remainder = Literal["pad", "skip", "error"]
 
@@ -32,6 +37,19 @@ def pattern_plan(
         UserError: Under `mha`, a weight that is no projection of an attention.
     """
     shapes = {name: tuple(parameter_of(model, name).shape) for name in names}
+    if isinstance(pattern, Units):
+        known, groups = unit_patterns(model, shapes)
+        return PatternPlan(patterns=known, shapes=shapes, groups=groups, pool=pool)
+    if isinstance(pattern, ByRole):
+        own = by_role(model, pattern)
+        for name in shapes:
+            if name not in own:
+                raise UserError(
+                    f"--ws_pattern {pattern}: {name} has none of these roles; leave it out with "
+                    "--ws_exempt, or see `ws_learner.roles`"
+                )
+        patterns = {name: own[name] for name in shapes}
+        return PatternPlan(patterns=patterns, shapes=shapes, pool=pool)
     if not isinstance(pattern, Heads):
         return PatternPlan(patterns=dict.fromkeys(shapes, pattern), shapes=shapes, pool=pool)
     attentions = find_attention(model)
@@ -48,6 +66,46 @@ def pattern_plan(
         shapes=shapes,
         groups=tuple(group for group in groups if group),
         pool=pool,
+    )
+
+
+def by_role(model: nn.Module, pattern: ByRole) -> dict[str, Pattern]:
+    """Pattern of each weight that has a role of the pattern, by parameter name.
+
+    In a weight that stacks q, k and v the slices named are pruned, each by itself.
+
+    Raises:
+        UserError: The network has no weight of a role named, or a stacked weight's slices would
+            need patterns that cannot be told apart.
+    """
+    wanted, roles = dict(pattern.parts), weight_roles(model)
+    known = {role for each in roles.values() for role in each}
+    if lacking := [role for role in wanted if role not in known]:
+        raise UserError(
+            f"--ws_location {lacking[0]}: no weight of this network has that role; there are "
+            f"{', '.join(sorted(known))}"
+        )
+    found = {}
+    for name, own in roles.items():
+        if any(role in wanted for role in own):
+            found[name] = _stacked(name, [wanted.get(role) for role in own])
+    return found
+
+
+def _stacked(name: str, parts: Sequence[Pattern | None]) -> Pattern:
+    """One pattern for equal slices of a weight; None is dense."""
+    first = next(part for part in parts if part is not None)
+    if len(parts) == 1:
+        return first
+    if all(part is None or isinstance(part, NM) for part in parts):
+        return Slices(tuple(part for part in parts if part is None or isinstance(part, NM)))
+    if isinstance(first, AnyNM) and all(part in (None, first) for part in parts):
+        return replace(first, chosen=tuple(part is not None for part in parts))
+    if all(part == first for part in parts):
+        return first
+    raise UserError(
+        f"--ws_location: {name} holds q, k and v in one weight, of which only N:M patterns can "
+        "prune a part; name all three, or an N:M pattern"
     )
 
 
@@ -76,13 +134,17 @@ def left_out(
         UserError: `error`, and a pattern does not divide a layer.
     """
     names = list(names)
+    if isinstance(pattern, Units):
+        inside = {member.weight for group in find_groups(model) for member in group.members}
+        return tuple(name for name in names if name not in inside)
     if isinstance(pattern, Heads):
         known = {name for found in find_attention(model) for name in found.patterns}
         return tuple(name for name in names if name not in known)
-    out = []
+    own = by_role(model, pattern) if isinstance(pattern, ByRole) else dict.fromkeys(names, pattern)
+    out = [name for name in names if name not in own]
     for name in names if remainder != "pad" else ():
         shape = tuple(parameter_of(model, name).shape)
-        if pattern.divides(shape):
+        if name in out or own[name].divides(shape):
             continue
         text = f"the pattern {pattern} does not divide {name} of shape {shape}"
         if remainder == "error":
@@ -106,4 +168,33 @@ def fitting_rows(
     out = set(left_out(model, open_, pattern=pattern, remainder=remainder))
     if open_ and len(out) == len(open_):
         raise UserError(f"--ws_pattern {pattern}: it fits none of the {len(open_)} layers")
-    return tuple(replace(row, exempt=row.exempt or row.name in out) for row in layers)
+    plan = pattern_plan(model, [name for name in open_ if name not in out], pattern=pattern)
+    if isinstance(pattern, ByRole):
+        _tell(layers, plan, pattern=pattern)
+    return tuple(
+        replace(
+            row,
+            exempt=row.exempt or row.name in out,
+            most=_most(row, plan),
+        )
+        for row in layers
+    )
+
+
+def _most(row: LayerRow, plan: PatternPlan) -> int | None:
+    """What bounds the layer's zeros, if anything does."""
+    most = plan.most(row.name) if row.name in plan.patterns else row.weights
+    return None if most == row.weights else most
+
+
+def _tell(layers: Sequence[LayerRow], plan: PatternPlan, *, pattern: Pattern) -> None:
+    """List what a pattern by role leaves dense."""
+    dense = [f"{row.name} ({row.role})" for row in layers if row.name not in plan.patterns]
+    partly = [
+        f"{name} ({kind})"
+        for name, kind in plan.patterns.items()
+        if isinstance(kind, Slices) and None in kind.parts
+    ]
+    say(f"pattern {pattern}: {len(plan.patterns)} weights pruned; dense: {', '.join(dense) or '-'}")
+    if partly:
+        say(f"in slices of equal size: {', '.join(partly)}")

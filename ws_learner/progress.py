@@ -38,10 +38,12 @@ class _Lines:
         now = time.monotonic()
         if now - self._last >= _SECONDS_BETWEEN_LINES or self._done >= self._total:
             self._last = now
-            pace = (now - self._start) / max(self._done - self._first, 1e-9)
-            left = pace * max(self._total - self._done, 0.0)
+            moved, left = self._done - self._first, ""
+            if moved > 0:
+                seconds = (now - self._start) / moved * max(self._total - self._done, 0.0)
+                left = f", about {seconds:.0f} s left"
             share = self._done / max(self._total, 1e-9)
-            say(f"{self._description}: {share:4.0%}, about {left:.0f} s left {note}".rstrip())
+            say(f"{self._description}: {share:4.0%}{left} {note}".rstrip())
 
 
 class _Bar:

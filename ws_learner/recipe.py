@@ -36,6 +36,9 @@ class Recipe:
         decay_every: Epochs between the drops of `exponential`.
         warmup: Share of the run over which the rate rises linearly from 0.
         label_smoothing: Of the cross-entropy, in [0, 1).
+        lrn_rate_min: Rate at which `cosine`, `one-cycle` and `linear` end, up to `lrn_rate`.
+        clip_norm: Largest Euclidean norm of all gradients together; None clips nothing.
+        mixup: Alpha of the Beta distribution of mixup (Zhang et al. 2018); 0 mixes nothing.
     """
 
     nb_epochs: float
@@ -51,6 +54,9 @@ class Recipe:
     decay_every: float = 1.0
     warmup: float = 0.0
     label_smoothing: float = 0.0
+    lrn_rate_min: float = 0.0
+    clip_norm: float | None = None
+    mixup: float = 0.0
 
     def __post_init__(self) -> None:
         positive = {"nb_epochs": self.nb_epochs, "batch_size": self.batch_size}
@@ -61,6 +67,12 @@ class Recipe:
         for name, value in (("warmup", self.warmup), ("label_smoothing", self.label_smoothing)):
             if not 0 <= value < 1:
                 raise UserError(f"{name} {value}: must lie in [0, 1)")
+        if not 0 <= self.lrn_rate_min <= self.lrn_rate:
+            raise UserError(f"--lrn_rate_min {self.lrn_rate_min}: allowed are 0 to the peak rate")
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
+            raise UserError(f"--clip_norm {self.clip_norm}: must be a number above 0")
+        if not 0 <= self.mixup < math.inf:
+            raise UserError(f"--mixup {self.mixup}: must be 0 or above")
 
     def steps_per_epoch(self, examples: int) -> int:
         """Optimizer steps of one pass over `examples`; a smaller last batch is left out."""
@@ -88,6 +100,8 @@ def learning_rate(recipe: Recipe, step: int, *, total_steps: int) -> float:
         drops = int(done * recipe.nb_epochs / recipe.decay_every)
         return recipe.lrn_rate * recipe.lrn_decay**drops
     progress = (done - recipe.warmup) / (1 - recipe.warmup)
+    height = recipe.lrn_rate - recipe.lrn_rate_min
+    fall = 0.5 * (1 + math.cos(math.pi * progress))
     if recipe.lrn_schedule == "linear":
-        return recipe.lrn_rate * (1 - progress)
-    return recipe.lrn_rate * 0.5 * (1 + math.cos(math.pi * progress))
+        fall = 1 - progress
+    return recipe.lrn_rate_min + height * fall

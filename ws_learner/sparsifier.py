@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from ws_learner.errors import UserError
-from ws_learner.methods.method import MethodConfig
+from ws_learner.methods.method import CountsEpochs, HasReadings, MethodConfig
 from ws_learner.progress import say
 
 __all__ = ["Sparsifier"]
@@ -51,6 +51,7 @@ class Sparsifier:
         *,
         zeros: Mapping[str, int] | None = None,
         ratios: Mapping[str, float] | None = None,
+        layers: Iterable[str] | None = None,
         total_steps: int,
     ) -> None:
         """Plan the pruning; nothing happens before `attach`.
@@ -62,21 +63,26 @@ class Sparsifier:
             ratios: Instead of `zeros`: parameter name -> share of zeros in [0, 1]. All layers
                 together get round(sum of ratio x weights) zeros, split by largest remainder, or
                 the nearest number that whole units of the method's pattern make, printed.
+            layers: Instead of both, for a method whose sparsity is an outcome: parameter names.
             total_steps: Optimizer steps of the whole training.
 
         Raises:
             UserError: A name, count or share does not fit the model, or the method's schedule
                 does not fit the steps.
         """
-        if (zeros is None) == (ratios is None):
-            raise ValueError("give either zeros or ratios")
+        if sum(given is not None for given in (zeros, ratios, layers)) != 1:
+            raise ValueError("give either zeros or ratios, or layers alone")
+        if layers is not None:
+            if not getattr(method_config, "sets_own_ratios", False):
+                raise UserError("layers alone: this method needs a number of zeros; give ratios")
+            zeros = dict.fromkeys(layers, 0)
         self._sizes = _sizes(model, zeros if ratios is None else ratios)
         targets = (
             _check(zeros or {}, self._sizes) if ratios is None else _split(ratios, self._sizes)
         )
         targets = self._fitted(model, method_config, targets, exact=ratios is None)
         self.model, self._step = model, 0
-        self._pruned = {name: count for name, count in targets.items() if count}
+        self._pruned = {name: n for name, n in targets.items() if n or layers is not None}
         self._method = method_config.build(model, zeros=self._pruned, total_steps=total_steps)
         self._handles: list[RemovableHandle] = []
         self._optimizer: Optimizer | None = None
@@ -144,6 +150,15 @@ class Sparsifier:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+
+    def epoch_begin(self) -> None:
+        """Say that an epoch begins; needed only where a method counts the steps of an epoch."""
+        if isinstance(self._method, CountsEpochs):
+            self._method.epoch_begin(self._step)
+
+    def readings(self) -> dict[str, float]:
+        """What the method's schedule has moved to now, by name; empty if there is nothing."""
+        return self._method.readings() if isinstance(self._method, HasReadings) else {}
 
     def mask_gradients(self) -> None:
         """Edit the gradients now rather than when the optimizer steps; for gradient clipping."""

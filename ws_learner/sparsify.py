@@ -18,16 +18,19 @@ from ws_learner.methods.gradient_sensitivity import GradientSensitivityConfig
 from ws_learner.methods.gradual import GradualConfig
 from ws_learner.methods.group_lasso import GroupLassoConfig
 from ws_learner.methods.method import MethodConfig
+from ws_learner.methods.movement import MovementConfig
+from ws_learner.methods.nm_methods import nm_method
 from ws_learner.methods.pattern_lock import PatternLockConfig
+from ws_learner.nm_flags import NM_METHODS
 from ws_learner.recipe import Recipe
 from ws_learner.sparsifier import Sparsifier
 from ws_learner.sparsity.pattern import parse_pattern
 from ws_learner.training import Callback, Criterion, Trainer
 
-__all__ = ["make_criterion", "reinitialised", "sparsify"]
+__all__ = ["Prune", "make_criterion", "reinitialised", "sparsify"]
 
 
-class _Prune(Callback):
+class Prune(Callback):
     """Attaches a sparsifier to the run and reports the sparsity it reaches."""
 
     def __init__(self, sparsifier: Sparsifier, metrics: Metrics) -> None:
@@ -40,22 +43,27 @@ class _Prune(Callback):
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
         """Tell the log how sparse the network is now."""
         self._metrics.ratio = self._sparsifier.planned_ratio()
+        self._metrics.more = self._sparsifier.readings()
 
     def on_end(self, trainer: Trainer) -> None:
         """All ranks pruned the same weights, to the last one."""
         trainer.world.check_same("mask of", self._sparsifier.masks)
 
 
-def method_config(config: WeightSparseConfig, *, steps_per_epoch: int) -> MethodConfig:
+def method_config(
+    config: WeightSparseConfig, *, steps_per_epoch: int, total_steps: int
+) -> MethodConfig:
     """The method's own settings."""
     if config.ws_method == "pattern_lock":
         return PatternLockConfig()
+    if config.ws_method in NM_METHODS:
+        return nm_method(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
     settings = GradualConfig(
         prune_ratio_exp=config.ws_prune_ratio_exp,
         iter_ratio_beg=config.ws_iter_ratio_beg,
         iter_ratio_end=config.ws_iter_ratio_end,
         mask_update_step=config.ws_mask_update_step,
-        pattern=parse_pattern(config.ws_pattern),
+        pattern=parse_pattern(config.pattern_spelling),
         criterion=config.ws_criterion,
         pool=config.ws_criterion_pool,
         ramp=config.ws_schedule,
@@ -72,6 +80,8 @@ def method_config(config: WeightSparseConfig, *, steps_per_epoch: int) -> Method
         return GroupLassoConfig(**own, alpha=config.group_lasso_alpha)
     if config.ws_method == "gradient_sensitivity":
         return GradientSensitivityConfig(**own)
+    if config.ws_method == "movement":
+        return MovementConfig(**own, score_lr=config.movement_score_lr)
     return settings
 
 
@@ -82,7 +92,8 @@ def check_steps(config: WeightSparseConfig, recipe: Recipe, *, examples: int) ->
         UserError: The batch or the ramp does not fit a training split of `examples`.
     """
     total = recipe.total_steps(examples)
-    method = method_config(config, steps_per_epoch=recipe.steps_per_epoch(examples))
+    per_epoch = recipe.steps_per_epoch(examples)
+    method = method_config(config, steps_per_epoch=per_epoch, total_steps=total)
     if isinstance(method, GradualConfig) and config.ws_prune_ratio:
         method.schedule(total, target=config.ws_prune_ratio)
 
@@ -133,12 +144,12 @@ def sparsify(
     """
     total = fit.recipe.total_steps(len(fit.data.train))
     steps_per_epoch = fit.recipe.steps_per_epoch(len(fit.data.train))
-    method = method_config(config, steps_per_epoch=steps_per_epoch)
+    method = method_config(config, steps_per_epoch=steps_per_epoch, total_steps=total)
     sparsifier = Sparsifier(model, method, zeros=zeros, total_steps=total)
     metrics = fit.metrics()
     seconds = fit.run(
         model,
-        before=[_Prune(sparsifier, metrics)],
+        before=[Prune(sparsifier, metrics)],
         also={"sparsifier": sparsifier},
         metrics=metrics,
     )

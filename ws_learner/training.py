@@ -142,13 +142,27 @@ class Trainer:
         targets = targets.to(inputs.device)
         rate = learning_rate(self.recipe, self.step, total_steps=self.total_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            if not group.get("own_rate"):  # such as movement scores
+                group["lr"] = rate
         with self.arithmetic.autocast():
-            loss = self.criterion(self._network(inputs), targets, inputs)
+            loss = self._loss(inputs, targets)
         if self.world.size > 1:  # parts may differ by a row
             loss = loss * self.world.share(len(targets), self.recipe.batch_size)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
         self.step += 1
         return self.world.settle(self.model, loss.detach())
+
+    def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Of the batch as it is, or mixed with itself in reverse order."""
+        if not self.recipe.mixup:
+            return self.criterion(self._network(inputs), targets, inputs)
+        alpha = self.recipe.mixup
+        share = float(np.random.default_rng([self.seed, self.step]).beta(alpha, alpha))
+        mixed = inputs * share + inputs.flip(0) * (1 - share)
+        outputs = self._network(mixed)
+        own = self.criterion(outputs, targets, mixed)
+        return share * own + (1 - share) * self.criterion(outputs, targets.flip(0), mixed)

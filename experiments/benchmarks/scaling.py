@@ -64,8 +64,8 @@ def main(options: Options) -> None:
             f"ray {options.workers}": stack.enter_context(RayPool(evaluator, many)),
             f"local {options.workers}": stack.enter_context(LocalPool(evaluator, options.workers)),
         }
-        seconds = _measure(pools, evaluator, options)
-    _report(seconds, options)
+        seconds, busy = _measure(pools, evaluator, options)
+    _report(seconds, busy, options)
 
 
 def noise_evaluator() -> RolloutEvaluator:
@@ -109,8 +109,10 @@ def candidates(evaluator: RolloutEvaluator, count: int, *, seed: int) -> list[In
 
 def _measure(
     pools: dict[str, RolloutPool], evaluator: RolloutEvaluator, options: Options
-) -> dict[str, list[float]]:
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Seconds of each round, and the share of them in which a worker was at a roll-out."""
     seconds: dict[str, list[float]] = {name: [] for name in pools}
+    busy: dict[str, list[float]] = {name: [] for name in pools}
     names = list(pools)
     for number in range(options.rounds + 1):
         work = candidates(evaluator, options.rlouts, seed=number)
@@ -118,21 +120,27 @@ def _measure(
         for name in names[number % len(names) :] + names[: number % len(names)]:
             begun = time.perf_counter()
             parts = [pools[name].evaluate(work[i : i + 8]) for i in range(0, len(work), 8)]
-            if number:
-                seconds[name].append(time.perf_counter() - begun)
+            elapsed = time.perf_counter() - begun
             scores.append([score for part in parts for score in part])
+            if number:
+                seconds[name].append(elapsed)
+                workers = int(name.split()[1])
+                busy[name].append(sum(s.seconds for s in scores[-1]) / (workers * elapsed))
         assert all(other == scores[0] for other in scores), "pools disagree"
-    return seconds
+    return seconds, busy
 
 
-def _report(seconds: dict[str, list[float]], options: Options) -> None:
+def _report(
+    seconds: dict[str, list[float]], busy: dict[str, list[float]], options: Options
+) -> None:
     one, many, local = seconds
     pace = {n: 60 * options.rlouts / statistics.median(s) for n, s in seconds.items()}
     speedup = _ratios(seconds[one], seconds[many])
     lost = [1 - ratio for ratio in _ratios(seconds[local], seconds[many])]
     load = os.getloadavg()[0]
     for name, value in pace.items():
-        print(f"{name} worker(s): {value:.0f} roll-outs a minute")
+        share = statistics.median(busy[name])
+        print(f"{name} worker(s): {value:.0f} roll-outs a minute, at work {share:.1%} of the time")
     met = "met" if statistics.median(speedup) >= LEAST else "MISSED"
     print(f"{many} over {one}: {_spread(speedup)}  (at least {LEAST}: {met})")
     print(f"share lost to Ray, {many} beside {local}: {_spread(lost)}")
@@ -142,6 +150,7 @@ def _report(seconds: dict[str, list[float]], options: Options) -> None:
 
         found: dict[str, Any] = {
             "seconds": seconds,
+            "busy": busy,
             "rollouts_per_minute": pace,
             "speedup": speedup,
             "lost_to_ray": lost,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "compared", "main", "train"]
 
+TARGET, NB_EPOCHS = 0.75, 1.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -29,15 +31,11 @@ class Options:
     Attributes:
         sizes: Numbers of ranks; the first is what the others are compared with.
         seeds: Each fixes order and augmentation of the images.
-        nb_epochs: Length of the training.
-        target: Overall prune ratio.
         out: Folder of the table.
     """
 
     sizes: tuple[int, ...] = (1, 2, 4)
     seeds: tuple[int, ...] = (0, 1, 2)
-    nb_epochs: float = 1.0
-    target: float = 0.75
     out: Path = Path("runs/world_size")
 
 
@@ -50,18 +48,15 @@ def main(options: Options) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "runs.csv"
     rows: list[Any] = pd.read_csv(path).to_dict("records") if path.exists() else []
-    setting = {"target": options.target, "nb_epochs": options.nb_epochs}
     for seed in options.seeds:
         for size in options.sizes:
-            row = setting | {"seed": seed, "ranks": size}
-            if not any(all(old[key] == row[key] for key in row) for old in rows):
-                rows.append(row | train(options, size=size, seed=seed))
+            if not any(row["seed"] == seed and row["ranks"] == size for row in rows):
+                rows.append({"seed": seed, "ranks": size} | train(size=size, seed=seed))
                 write_text(path, pd.DataFrame(rows).to_csv(index=False))
-    mine = [row for row in rows if all(row[key] == value for key, value in setting.items())]
-    print(compared(pd.DataFrame(mine), reference=options.sizes[0]))
+    print(compared(pd.DataFrame(rows), reference=options.sizes[0]))
 
 
-def train(options: Options, *, size: int, seed: int) -> dict[str, float]:
+def train(*, size: int, seed: int) -> dict[str, float]:
     """Prune on `size` ranks; return the test accuracy in [0, 1] and the seconds it took."""
     from torch.multiprocessing.spawn import spawn
 
@@ -70,13 +65,12 @@ def train(options: Options, *, size: int, seed: int) -> dict[str, float]:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        job = (size, seed, options, Path(folder))
-        spawn(_rank, job, nprocs=size)  # type: ignore[no-untyped-call]
+        spawn(_rank, (size, seed, Path(folder)), nprocs=size)  # type: ignore[no-untyped-call]
         accuracy: float = read_json(Path(folder) / "accuracy.json")
     return {"accuracy": accuracy, "seconds": round(time.monotonic() - begun, 1)}
 
 
-def _rank(rank: int, size: int, seed: int, options: Options, folder: Path) -> None:
+def _rank(rank: int, size: int, seed: int, folder: Path) -> None:
     """One process of the training; rank 0 measures and writes."""
     import torch
     from torch import distributed
@@ -93,7 +87,7 @@ def _rank(rank: int, size: int, seed: int, options: Options, folder: Path) -> No
     torch.set_num_threads(1)
     meeting = f"file://{folder}/meeting"
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size)
-    task, config = load_task(), WeightSparseConfig(ws_prune_ratio=options.target)
+    task, config = load_task(), WeightSparseConfig(ws_prune_ratio=TARGET)
     model, data, metric = (getattr(task.experiment, n) for n in ("model", "data", "metric"))
     layers = task.layers
     curves: Any = None  # not looked at
@@ -103,7 +97,7 @@ def _rank(rank: int, size: int, seed: int, options: Options, folder: Path) -> No
         data=data,
         criterion=sparsify.make_criterion(task.experiment.loss, teacher=None, config=config),
         metric=metric,
-        recipe=replace(task.experiment.sparse_recipe, nb_epochs=options.nb_epochs),
+        recipe=replace(task.experiment.sparse_recipe, nb_epochs=NB_EPOCHS),
         arithmetic=hardware.arithmetic(),
         seed=seed,
         log=MetricsLog(folder / "metrics.csv"),

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from ws_learner.errors import UserError
 
-__all__ = ["Bert", "bert"]
+__all__ = ["SIZES", "Bert", "bert"]
 
 # Size -> layers, width, heads, inner width; the small ones are Turc et al. 2019, table 1.
-_SIZES = {
+SIZES = {
     "mini": (4, 256, 4, 1024),
     "base": (12, 768, 12, 3072),
     "large": (24, 1024, 16, 4096),
@@ -126,6 +126,6 @@ def bert(size: str, *, labels: int = 2, spans: bool = False) -> nn.Module:
     Raises:
         UserError: The size is none of these.
     """
-    if size not in _SIZES:
-        raise UserError(f"bert: size {size} is not known. Allowed: {', '.join(_SIZES)}")
-    return Bert(_SIZES[size], labels=labels, spans=spans)
+    if size not in SIZES:
+        raise UserError(f"bert: size {size} is not known. Allowed: {', '.join(SIZES)}")
+    return Bert(SIZES[size], labels=labels, spans=spans)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
+from experiments.nets.bert import SIZES
+from experiments.weights import load_state_of
 from ws_learner.data.resource import content
 from ws_learner.data.text_resources import MINILM
 from ws_learner.data.tokens import PAD
+from ws_learner.errors import UserError
 
-__all__ = ["SentenceClassifier", "minilm"]
+__all__ = ["SentenceClassifier", "bert_classifier", "classifier_of", "minilm"]
 
 _SEP = 102  # ends a sentence, in BERT's own vocabulary
 
@@ -37,26 +41,58 @@ def minilm(*, labels: int) -> nn.Module:
     Raises:
         UserError: The pretrained weights cannot be had.
     """
-    config = BertConfig(
-        vocab_size=30522,
-        hidden_size=384,
-        num_hidden_layers=6,
-        num_attention_heads=12,
-        intermediate_size=1536,
-    )
-    config.num_labels = labels
-    network = SentenceClassifier(config)
-    pretrained = load(content(MINILM))
-    named = {
-        f"bert.{name}": tensor
-        for name, tensor in pretrained.items()
-        if not name.endswith("position_ids")
-    }
-    missing, strange = network.load_state_dict(named, strict=False)
-    if strange or set(missing) != {"classifier.weight", "classifier.bias"}:
-        raise RuntimeError(f"MiniLM's weights do not fit: {missing}, {strange}")
+    network = classifier_of((6, 384, 12, 1536), labels)
+    _fill(network, load(content(MINILM)), "all-MiniLM-L6-v2")
     network.bert.embeddings.requires_grad_(False)
-    with torch.no_grad():
-        network.classifier.bias.zero_()
     model: nn.Module = network
     return model
+
+
+def bert_classifier(size: str, *, labels: int, pretrained: Path | None = None) -> nn.Module:
+    """BERT of size mini, base or large (Turc et al. 2019, table 1; Devlin et al. 2019).
+
+    Args:
+        size: One of these.
+        labels: Number of classes.
+        pretrained: File of weights to start from; what it has beside the encoder is not read.
+
+    Raises:
+        UserError: The file cannot be read or is of another network.
+    """
+    network = classifier_of(SIZES[size], labels)
+    if pretrained is not None:
+        _fill(
+            network, load_state_of(pretrained, flag="--pretrained "), f"--pretrained {pretrained}"
+        )
+    model: nn.Module = network
+    return model
+
+
+def classifier_of(size: tuple[int, int, int, int], labels: int) -> Any:
+    """A classifier with fresh weights; `size` is layers, width, heads and inner width."""
+    layers, width, heads, inner = size
+    config = BertConfig(
+        vocab_size=30522,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=inner,
+    )
+    config.num_labels = labels
+    return SentenceClassifier(config)
+
+
+def _fill(network: Any, state: Mapping[str, Tensor], origin: str) -> None:
+    """Load all but the classifier; older files name norms and prefixes otherwise."""
+    named = {}
+    for name, tensor in state.items():
+        key = name.removeprefix("bert.").replace("gamma", "weight").replace("beta", "bias")
+        if key.startswith(("embeddings.", "encoder.", "pooler.")):
+            named[f"bert.{key}"] = tensor
+    named.pop("bert.embeddings.position_ids", None)
+    wanted = {n: t.shape for n, t in network.state_dict().items() if n.startswith("bert.")}
+    wrong = sorted(wanted.keys() ^ named.keys())
+    wrong += sorted(n for n in wanted.keys() & named.keys() if wanted[n] != named[n].shape)
+    if wrong:
+        raise UserError(f"{origin}: is of another network; {wrong[0]} does not fit")
+    network.load_state_dict(named, strict=False)

@@ -34,5 +34,5 @@ def build(options: Options, *, seed: int) -> Experiment:
         metric=metric,
         dense_recipe=recipe,
         sparse_recipe=recipe,
-        location=("ff", "attention"),
+        location="ff,attention",
     )

@@ -119,6 +119,8 @@ class Allocator:
         if config.ws_prune_ratio_prtl == "given":  # N:M: as many zeros as the pattern makes
             plan = self._plan()
             most = [0 if row.exempt else plan.most(row.name) for row in self.layers]
+            share = sum(most) / sum(row.weights for row in self.layers)
+            say(f"pattern {config.pattern_spelling}: {share:.4f} of all weights become zero")
             return np.array(most, dtype=np.int64), 0
         context, name = self._context(), config.ws_prune_ratio_prtl
         if not (context.lower < context.upper).any():
@@ -141,7 +143,7 @@ class Allocator:
 
     def _plan(self) -> PatternPlan:
         open_ = [row.name for row in self.layers if not row.exempt]
-        pattern = parse_pattern(self.config.ws_pattern)
+        pattern = parse_pattern(self.config.pattern_spelling)
         pool = self.config.ws_criterion_pool
         return pattern_plan(self.model, open_, pattern=pattern, pool=pool)
 
@@ -154,8 +156,9 @@ class Allocator:
         if int(snapped.sum()) != int(zeros.sum()):
             weights = sum(row.weights for row in self.layers)
             say(
-                f"pattern {self.config.ws_pattern}: {int(snapped.sum())} zeros in whole units, "
-                f"{int(zeros.sum())} were asked for ({int(snapped.sum()) / weights:.6f} overall)"
+                f"pattern {self.config.pattern_spelling}: {int(snapped.sum())} zeros in whole "
+                f"units, {int(zeros.sum())} were asked for "
+                f"({int(snapped.sum()) / weights:.6f} overall)"
             )
         return snapped
 

@@ -9,7 +9,6 @@ from envs.problem import IntArray, LayerRow
 from ws_learner.config import WeightSparseConfig
 from ws_learner.errors import UserError
 from ws_learner.progress import say
-from ws_learner.sparsity.pattern import NM, parse_pattern
 
 __all__ = ["layer_bounds"]
 
@@ -37,15 +36,13 @@ def layer_bounds(
         low, high = max(0.0, 1 - 3 * (1 - target)), 1 - (1 - target) / 3
     lower, upper = count_bounds(low, high, weights)
     lower[exempt] = upper[exempt] = 0
-    pattern = parse_pattern(config.ws_pattern)
-    if isinstance(pattern, NM):  # other patterns can prune everything
-        most = [pattern.feasible(row.shape, row.weights) for row in layers]
-        upper = np.minimum(upper, most)
-        lower = np.minimum(lower, upper)
+    upper = np.minimum(upper, [row.weights if row.most is None else row.most for row in layers])
+    lower = np.minimum(lower, upper)
     budget, total = round(target * int(weights.sum())), int(weights.sum())
     if not lower.sum() <= budget <= upper.sum():
         raise UserError(
-            f"--ws_prune_ratio {target}: the layers' bounds and the pattern {pattern} allow "
+            f"--ws_prune_ratio {target}: the layers' bounds and the pattern "
+            f"{config.pattern_spelling} allow "
             f"{lower.sum() / total:.4f} to {upper.sum() / total:.4f}; change it, "
             "--ws_ratio_min, --ws_ratio_max or --ws_exempt"
         )

@@ -12,6 +12,8 @@ from envs.problem import FloatArray, IntArray, LayerRow
 from ws_learner.allocation.bounds import layer_bounds
 from ws_learner.config import WeightSparseConfig
 from ws_learner.layers import parameter_of
+from ws_learner.patterning import pattern_plan
+from ws_learner.sparsity.pattern import AnyNM, ByRole, parse_pattern
 
 __all__ = ["AllocationContext", "Curves", "allocation_context", "magnitudes_of"]
 
@@ -31,6 +33,8 @@ class AllocationContext:
         magnitudes: Reads the L layers' absolute weights, each flat.
         curves: Measures the error curves; needs calibration images, so it is called only by
             protocols that use them.
+        choices: L ascending arrays of the counts that a layer's pattern can make, where there
+            are so few that a protocol should choose among them; None: any count.
     """
 
     layers: tuple[LayerRow, ...]
@@ -39,6 +43,7 @@ class AllocationContext:
     upper: IntArray
     magnitudes: Callable[[], Sequence[FloatArray]]
     curves: Callable[[], Curves]
+    choices: tuple[IntArray, ...] | None = None
 
     @property
     def weights(self) -> IntArray:
@@ -66,7 +71,27 @@ def allocation_context(
         upper=upper,
         magnitudes=lambda: magnitudes_of(model, layers),
         curves=curves,
+        choices=_choices(model, layers, config, upper=upper),
     )
+
+
+def _choices(
+    model: nn.Module, layers: Sequence[LayerRow], config: WeightSparseConfig, *, upper: IntArray
+) -> tuple[IntArray, ...] | None:
+    """The counts of N = M, M - 1, ..., 1 of each layer, up to its bound."""
+    pattern = parse_pattern(config.pattern_spelling)
+    names = [row.name for row, most in zip(layers, upper, strict=True) if most and not row.exempt]
+    if not isinstance(pattern, AnyNM | ByRole):
+        return None
+    plan = pattern_plan(model, names, pattern=pattern)
+    if not all(isinstance(own, AnyNM) for own in plan.patterns.values()):
+        return None
+    found = []
+    for row, most in zip(layers, upper, strict=True):
+        own = plan.patterns.get(row.name)
+        counts = own.counts(row.shape) if isinstance(own, AnyNM) else (0,)
+        found.append(np.array(sorted({c for c in counts if c <= most}), dtype=np.int64))
+    return tuple(found)
 
 
 def magnitudes_of(model: nn.Module, layers: Sequence[LayerRow]) -> list[FloatArray]:

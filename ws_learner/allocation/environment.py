@@ -57,7 +57,7 @@ def make_pruning_env(
         exclude=settings.ws_exclude,
         exempt=settings.ws_exempt,
     )
-    pattern = parse_pattern(settings.ws_pattern)
+    pattern = parse_pattern(settings.pattern_spelling)
     layers = fitting_rows(model, layers, pattern=pattern, remainder=settings.ws_remainder)
     evaluator = RolloutEvaluator(
         model,

@@ -10,6 +10,7 @@ import numpy as np
 from envs.budget import project
 from envs.curves import error_at
 from envs.problem import FloatArray, IntArray
+from ws_learner.allocation.choices import choose
 from ws_learner.allocation.context import AllocationContext
 
 __all__ = ["Frontier", "frontier", "knapsack"]
@@ -19,9 +20,16 @@ def knapsack(context: AllocationContext) -> IntArray:
     """(L,) zeros of least summed relative error of the layers' outputs.
 
     As in RD_PRUNE (Xu et al., ICCV 2023) and SPDY (Frantar & Alistarh, ICML 2022): the error of
-    each layer alone is measured once, the sum is minimised exactly under the budget.
+    each layer alone is measured once, the sum is minimised exactly under the budget. Where a
+    layer has few counts to choose among (an N of M), the profile has at least the zeros asked for.
     """
     ratios, curves = context.curves()
+    if context.choices is not None:
+        prices = [
+            error_at(counts, weights=int(size), ratios=ratios, errors=curve)
+            for counts, size, curve in zip(context.choices, context.weights, curves, strict=True)
+        ]
+        return choose(context.choices, prices, budget=context.budget)
     table = frontier(
         ratios,
         curves,

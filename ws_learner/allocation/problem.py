@@ -27,7 +27,7 @@ def rollout_config(config: WeightSparseConfig) -> RolloutConfig:
         reward_signal=config.ws_reward_signal,
         score_power=config.ws_score_power,
         reward_type=config.ws_reward_type,
-        pattern=config.ws_pattern,
+        pattern=config.pattern_spelling,
         pool=config.ws_criterion_pool,
     )
 

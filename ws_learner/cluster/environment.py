@@ -7,11 +7,12 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
-__all__ = ["keeping_sigterm", "one_thread_each", "prepare", "token_exists"]
+__all__ = ["one_thread_each", "prepare", "signals_wait", "token_exists"]
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -19,10 +20,14 @@ _QUIET = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more; a lost machine is a lost rank
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # it shows every line twice
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the command's to handle
+}
+_OWN = {
+    "RAY_worker_niceness": "0",  # 15 by default: beside anything else, workers would starve
 }
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -33,7 +38,7 @@ def prepare(*, local: bool) -> None:
     A Ray of one's own gets a token nobody else knows, kept in this process's environment: other
     users of the machine cannot talk to it, and nothing is written to the home folder.
     """
-    for name, value in _QUIET.items():
+    for name, value in (_QUIET | (_OWN if local else {})).items():
         os.environ.setdefault(name, value)
     if local and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
@@ -64,17 +69,41 @@ def one_thread_each() -> Iterator[None]:
 
 
 @contextmanager
-def keeping_sigterm() -> Iterator[None]:
-    """Ray takes SIGTERM for itself when it starts; a handler of ours gets it back."""
-    before = signal.getsignal(signal.SIGTERM)
-    ours = callable(before) and threading.current_thread() is threading.main_thread()
+def signals_wait() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until Ray has started; a second one does not wait.
+
+    Ray takes SIGTERM for itself, and an exception in the midst of its start can get lost. Where
+    nobody handles a signal, and outside the main thread, nothing is changed.
+    """
+    from ray._private import utils
+
+    both: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM) if _in_main_thread() else ()
+    before: dict[int, Callable[[int, FrameType | None], object]] = {}
+    for number in both:
+        handler = signal.getsignal(number)
+        if callable(handler):
+            before[number] = handler
+    came: list[int] = []
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if len(came) > 1:
+            before[number](number, frame)
+
+    theirs = utils.set_sigterm_handler
+    if signal.SIGTERM in before:
+        utils.set_sigterm_handler = lambda handler: None
+    for number in before:
+        signal.signal(number, wait)
     try:
         yield
-    except SystemExit:  # what Ray's handler does
-        if ours:
-            signal.signal(signal.SIGTERM, before)
-            signal.raise_signal(signal.SIGTERM)
-        raise
     finally:
-        if ours:
-            signal.signal(signal.SIGTERM, before)
+        utils.set_sigterm_handler = theirs
+        for number, old in before.items():
+            signal.signal(number, old)
+    if came:
+        signal.raise_signal(came[0])
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

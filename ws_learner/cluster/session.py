@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ws_learner.cluster.config import ClusterConfig
-from ws_learner.cluster.environment import keeping_sigterm, one_thread_each, prepare
+from ws_learner.cluster.environment import one_thread_each, prepare, signals_wait
 from ws_learner.data.splits import DataSplits
 from ws_learner.errors import UserError
 from ws_learner.progress import say
@@ -99,7 +99,7 @@ def _start(config: ClusterConfig, folder: Path, store: int) -> None:
             "it works, but no faster"
         )
     try:
-        with one_thread_each(), keeping_sigterm():
+        with one_thread_each(), signals_wait():
             context = ray.init(
                 address="local",
                 num_cpus=config.workers,
@@ -125,7 +125,7 @@ def _join(config: ClusterConfig) -> None:
     import ray
 
     try:
-        with keeping_sigterm():
+        with signals_wait():
             ray.init(address=config.address, logging_level=logging.ERROR, log_to_driver=True)
     except ConnectionError as error:
         raise UserError(

@@ -24,6 +24,8 @@ __all__ = ["Job", "train_on_ray"]
 Job = Callable[[World], object]
 """Trains as one rank of a world; keeps its state in a checkpoint file and goes on from there."""
 
+FEW = 8
+"""Examples of a rank below which batch norm's statistics mean little."""
 RESTARTS = 3
 """How often the ranks are started again after one of them died."""
 
@@ -58,6 +60,11 @@ def train_on_ray(
         write_bytes(folder / "job.pkl", cloudpickle.dumps(job))
     ranks = min(config.ranks, batch_size)
     say(f"training on {ranks} rank{'s' if ranks > 1 else ''}")
+    if ranks > 1 and batch_size < FEW * ranks:
+        say(
+            f"--batch_size {batch_size}: {batch_size // ranks} examples for each rank; with batch "
+            f"norm, training may diverge below {FEW}: ask for fewer ranks or a larger batch"
+        )
     quiet = ray.train.LoggingConfig(log_level="CRITICAL")  # the ranks say what went wrong
     resources = {"CPU": 1.0} | ({"GPU": _whole(config)} if config.gpus_per_worker else {})
     trainer = Trainer(

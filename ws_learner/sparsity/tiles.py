@@ -15,7 +15,7 @@ from ws_learner.errors import UserError
 from ws_learner.sparsity.grouped import Grouped, Pool, from_rows, geometry, to_rows
 from ws_learner.sparsity.units import Classes, merged
 
-__all__ = ["Axis", "Block", "Channel", "Heads"]
+__all__ = ["Axis", "Block", "Channel", "Heads", "Units"]
 
 Axis = Literal["outputs", "inputs"]
 
@@ -210,3 +210,14 @@ class Heads(_Tiles):
             return from_rows(matrix.reshape(shape[0], -1), shape)
         side_by_side = matrix.reshape(matrix.shape[0], self.parts, -1)
         return from_rows(side_by_side.movedim(1, 0).reshape(shape[0], -1), shape)
+
+
+@dataclass(frozen=True)
+class Units(Heads):
+    """Attention heads and feed-forward neurons; what they are in a weight, a network has to say.
+
+    `ws_learner.unit_groups` puts `Heads` and `Channel` in its place, and in groups.
+    """
+
+    def __str__(self) -> str:
+        return "units"

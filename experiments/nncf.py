@@ -1,0 +1,158 @@
+"""Runs an NNCF compression JSON: movement sparsity, perhaps distilled, quantised, cropped."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from experiments.experiment import Experiment
+from ws_learner.callbacks import Stateful
+from ws_learner.config import WeightSparseConfig
+from ws_learner.dialects.nncf_conf import NncfConf
+from ws_learner.dialects.nncf_plan import criterion_of, movement_of, quantization_of
+from ws_learner.dialects.nncf_scopes import quantized_layers
+from ws_learner.evaluation import evaluate
+from ws_learner.export.onnx_file import export_int8
+from ws_learner.fake_quant import FakeQuantizer, calibration
+from ws_learner.files import write_json, write_text
+from ws_learner.fit import Fit
+from ws_learner.hardware import Arithmetic
+from ws_learner.layers import layer_table
+from ws_learner.progress import say
+from ws_learner.recipe import Recipe
+from ws_learner.report.artefact import load_into, load_state, save_model
+from ws_learner.report.metrics import MetricsLog
+from ws_learner.report.structured import crop_run
+from ws_learner.report.table import ratio_table, to_csv, totals
+from ws_learner.run_dir import RunDir
+from ws_learner.sparsifier import Sparsifier
+from ws_learner.sparsify import Prune, make_criterion
+from ws_learner.training import Callback, Trainer
+
+__all__ = ["COPY", "run_nncf"]
+
+COPY = "nncf.json"
+"""The file's copy in the run directory; `--config` takes it again."""
+INT8 = "model_int8.onnx"
+
+
+class _Calibrate(Callback):
+    """Begins the ranges of activations before anything is restored."""
+
+    def __init__(self, quantizer: FakeQuantizer, samples: int) -> None:
+        self._quantizer, self._samples = quantizer, samples
+
+    def on_start(self, trainer: Trainer) -> None:
+        """See `Callback`."""
+        batches = trainer.split.batches(trainer.recipe.batch_size, seed=trainer.seed)
+        chosen = calibration(batches, self._samples)
+        self._quantizer.calibrate(trainer.arithmetic.place(inputs) for inputs in chosen)
+
+
+def run_nncf(
+    experiment: Experiment,
+    conf: NncfConf,
+    *,
+    settings: WeightSparseConfig,
+    recipe: Recipe,
+    arithmetic: Arithmetic,
+    seed: int,
+    run: RunDir,
+    facts: Mapping[str, Any],
+) -> None:
+    """Train and sparsify; write weights, tables, summary, and what was asked for beside.
+
+    Raises:
+        UserError: Scopes, structures or the training's length do not fit the network.
+    """
+    data, model = experiment.data, copy.deepcopy(experiment.model)
+    write_text(run.path / COPY, conf.path.read_text() if conf.path else conf.model_dump_json())
+    steps = recipe.steps_per_epoch(len(data.train))
+    config, names = movement_of(conf, model, steps_per_epoch=steps, lrn_rate=recipe.lrn_rate)
+    total = recipe.total_steps(len(data.train))
+    sparsifier = Sparsifier(model, config, layers=names, total_steps=total)
+    teacher = arithmetic.place_model(copy.deepcopy(experiment.model))
+    distilled = settings.enbl_dst or conf.distillation is not None
+    criterion = criterion_of(experiment.loss, teacher, conf.distillation)
+    if conf.distillation is None:
+        criterion = make_criterion(experiment.loss, teacher=teacher, config=settings)
+    fit = Fit(
+        phase="sparse",
+        data=data,
+        criterion=criterion,
+        metric=experiment.metric,
+        recipe=recipe,
+        arithmetic=arithmetic,
+        seed=seed,
+        log=MetricsLog(run.metrics),
+        checkpoint=run.state / "sparse.pt",
+    )
+    metrics = fit.metrics()
+    before: list[Callback] = [Prune(sparsifier, metrics)]
+    also: dict[str, Stateful] = {"sparsifier": sparsifier}
+    quantizer = _quantizer(conf, model)
+    if quantizer is not None and conf.quantization is not None:
+        samples = conf.quantization.initializer.range.num_init_samples
+        before.insert(0, _Calibrate(quantizer, samples))
+        also["quantizer"] = quantizer
+    seconds = fit.run(model, before=before, also=also, metrics=metrics)
+    sparsifier.finalize()
+    save_model(run.model, model.state_dict(), {"format": "pt"})
+
+    def test(network: nn.Module) -> float:
+        arithmetic.place_model(network)
+        return evaluate(network, data.test, experiment.metric, arithmetic=arithmetic)
+
+    summary: dict[str, Any] = {"train_seconds": round(seconds, 1), "distilled": distilled}
+    inputs, _ = next(data.test.batches(32))
+    if quantizer is not None:
+        summary |= {"quantized_accuracy": test(model), "int8": INT8}
+        _export(quantizer, inputs, run)
+    load_into(model, run.model)
+    table = _tables(experiment, names, run)
+    summary |= table | {"dense_accuracy": test(experiment.model), "sparse_accuracy": test(model)}
+    if config.rule is not None:
+        summary |= crop_run(model, inputs, run.path, groups=config.groups)
+    summary |= {"seed": seed, "score_lr": config.score_lr}
+    write_json(run.summary, summary | dict(facts))
+
+
+def _quantizer(conf: NncfConf, model: nn.Module) -> FakeQuantizer | None:
+    part = conf.quantization
+    if part is None:
+        return None
+    return FakeQuantizer(model, quantized_layers(model, conf, part), quantization_of(part))
+
+
+def _export(quantizer: FakeQuantizer, inputs: Tensor, run: RunDir) -> None:
+    quantizer.model.to("cpu")
+    export_int8(quantizer, (inputs,), run.path / INT8)
+    quantizer.detach()
+    say(f"quantised network: {run.path / INT8}")
+
+
+def _tables(experiment: Experiment, names: tuple[str, ...], run: RunDir) -> dict[str, Any]:
+    """Write the ratio table of the saved file; its totals for the summary."""
+    layers = layer_table(experiment.model, next(experiment.data.train.batches(2))[0])
+    state = load_state(run.model)
+    found = [int((state[row.name] == 0).sum()) if row.name in names else 0 for row in layers]
+    frame = ratio_table(layers, np.array(found, dtype=np.int64), state)
+    write_text(run.ratios, to_csv(frame))
+    inside = frame[frame["layer"].isin(names)]
+    sums = totals(frame)
+    return {
+        "learner": "weight-sparse",
+        "protocol": "given",
+        "method": "movement",
+        "pattern": "as the file says",
+        "target_prune_ratio": sums["achieved_prune_ratio"],
+        "achieved_prune_ratio": sums["achieved_prune_ratio"],
+        "sparsified_layers_prune_ratio": totals(inside)["achieved_prune_ratio"],
+        "dense_macs": sums["dense_macs"],
+        "kept_macs": sums["kept_macs"],
+        "rollouts": 0,
+    }

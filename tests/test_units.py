@@ -1,0 +1,157 @@
+"""Heads and neurons that leave together: found by role, resolved from any masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from tests.support.tiny_transformers import FAMILIES, FusedBlock, bert
+from ws_learner.errors import UserError
+from ws_learner.methods.gradual import GradualConfig
+from ws_learner.methods.movement import MovementConfig
+from ws_learner.sparsifier import Sparsifier
+from ws_learner.sparsity.pattern import parse_pattern
+from ws_learner.sparsity.structured import Member, UnitGroup, resolve
+from ws_learner.unit_groups import check_groups, find_groups, pattern_conflict
+
+BERT, _ = bert()
+LAYER = "bert.encoder.layer.0"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_heads_and_neurons_are_found_whatever_computes_the_attention(
+    family: str, attention: str
+) -> None:
+    model, _ = FAMILIES[family](attention)
+    groups = find_groups(model)
+    heads = [group for group in groups if group.kind == "heads"]
+    neurons = [group for group in groups if group.kind == "neurons"]
+    assert len(heads) == len(neurons) == (4 if family == "swin" else 2)
+    for group in heads:
+        axes = [member.axis for member in group.members]
+        assert axes == ["outputs"] * 3 + ["inputs"]
+    assert [len(group.members) for group in neurons] == [2] * len(neurons)
+    names = [member.weight for group in groups for member in group.members]
+    assert len(set(names)) == len(names)
+    assert not any(word in name for name in names for word in ("pooler", "classifier", "patch"))
+
+
+def test_a_fused_projection_holds_three_slices_of_each_head() -> None:
+    (heads, neurons) = find_groups(FusedBlock())
+    assert heads.units == 4
+    assert [(m.axis, m.parts) for m in heads.members] == [("outputs", 3), ("inputs", 1)]
+    assert neurons.units == 20
+
+
+def oracle(
+    group: UnitGroup, masks: dict[str, np.ndarray], biases: dict[str, str], rule: str
+) -> list[bool]:
+    """Unit by unit, in plain loops."""
+    kept = []
+    for unit in range(group.units):
+        votes = []
+        for member in group.members:
+            mask = masks[member.weight]
+            length = mask.shape[member.axis == "inputs"]
+            width = length // member.parts // group.units
+            places = [
+                part * length // member.parts + unit * width + offset
+                for part in range(member.parts)
+                for offset in range(width)
+            ]
+            block = mask[places] if member.axis == "outputs" else mask[:, places]
+            vote = bool(block.any())
+            if rule == "any" and member.axis == "outputs" and member.weight in biases:
+                vote |= bool(mask.any() and masks[biases[member.weight]][places].any())
+            votes.append(vote)
+        kept.append(any(votes) if rule == "any" else all(votes))
+    return kept
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 10_000),
+    density=st.sampled_from([0.0, 0.003, 0.02, 0.1]),
+    rule=st.sampled_from(["any", "all"]),
+    fused=st.booleans(),
+)
+def test_random_masks_resolve_to_whole_units(
+    seed: int, density: float, rule: str, fused: bool
+) -> None:
+    model = FusedBlock() if fused else BERT
+    groups = find_groups(model)
+    draw = np.random.default_rng(seed)
+    weights = [member.weight for group in groups for member in group.members]
+    biases = {name: name.removesuffix("weight") + "bias" for name in weights}
+    masks = {
+        name: draw.random(tuple(model.get_parameter(name).shape)) < density
+        for name in [*weights, *biases.values()]
+    }
+    masks["classifier.weight"] = draw.random((3, 24)) < density
+    tensors = {name: torch.from_numpy(mask.copy()) for name, mask in masks.items()}
+    made = resolve(groups, tensors, biases=biases, rule=rule)  # type: ignore[arg-type]
+    assert torch.equal(made["classifier.weight"], tensors["classifier.weight"])  # in no group
+    for group in groups:
+        wanted = oracle(group, masks, biases, rule)
+        found = [member.any(made[member.weight], group.units).tolist() for member in group.members]
+        full = [
+            (~member.any(~made[m.weight], group.units)).tolist()
+            for m in group.members
+            for member in [m]
+        ]
+        assert all(flags == found[0] for flags in found)
+        assert full == found  # nothing inside a kept unit is pruned
+        if any(wanted):
+            assert found[0] == wanted
+        else:
+            assert sum(found[0]) == 1  # the last one stays
+        for member in group.members:
+            assert torch.equal(made[biases[member.weight]], made[member.weight].any(1))
+
+
+def test_groups_that_do_not_fit_are_errors_that_name_the_layer() -> None:
+    model, groups = BERT, find_groups(BERT)
+    with pytest.raises(UserError, match=r"layer\.0\.output\.dense\.weight is not"):
+        check_groups(model, groups, [f"{LAYER}.intermediate.dense.weight"])
+    with pytest.raises(UserError, match="no supported model is detected: Linear"):
+        check_groups(nn.Linear(2, 2), (), ["weight"])
+    head = Member(weight="classifier.weight", axis="inputs")
+    own = UnitGroup(name="mine", kind="neurons", units=7, members=(head,))
+    with pytest.raises(UserError, match="7 units do not divide"):
+        check_groups(model, [own], ["classifier.weight"])
+    assert "axis 0" in pattern_conflict(groups[0], {f"{LAYER}.attention.self.query.weight": 1})
+    assert not pattern_conflict(groups[0], {f"{LAYER}.attention.self.query.weight": 0})
+
+
+@pytest.mark.parametrize("config", [MovementConfig, GradualConfig])
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_pattern_units_prunes_whole_heads_and_neurons_to_a_target(
+    config: type[GradualConfig], fused: bool
+) -> None:
+    model, inputs = (FusedBlock(), {"x": torch.randn(4, 6, 24)}) if fused else bert()
+    groups = find_groups(model)
+    names = [member.weight for group in groups for member in group.members]
+    settings = config(
+        pattern=parse_pattern("units"), iter_ratio_beg=0.0, iter_ratio_end=0.8, mask_update_step=2
+    )
+    sparsifier = Sparsifier(model, settings, ratios=dict.fromkeys(names, 0.5), total_steps=10)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    sparsifier.attach(optimizer)
+    for _ in range(10):
+        optimizer.zero_grad()
+        output = model(**inputs)
+        (output if fused else output.logits).square().mean().backward()
+        optimizer.step()
+    sparsifier.finalize()
+    for group in groups:
+        flags: list[Tensor] = [
+            member.any(model.get_parameter(member.weight) != 0, group.units)
+            for member in group.members
+        ]
+        assert all(torch.equal(flag, flags[0]) for flag in flags)
+        assert int(flags[0].sum()) == group.units // 2

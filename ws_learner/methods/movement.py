@@ -1,0 +1,109 @@
+"""Hard movement pruning: the schedule of gradual pruning, the scores learned from movement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ws_learner.errors import UserError
+from ws_learner.methods.gradual import GradualConfig
+from ws_learner.methods.learned_scores import LearnedScores, check_score_rate
+from ws_learner.methods.scheduled_masks import Gradual, MaskSettings
+from ws_learner.sparsity.plan import PatternPlan
+from ws_learner.sparsity.schedule import Schedule
+from ws_learner.sparsity.score_grid import grid_of
+
+__all__ = ["Movement", "MovementConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovementConfig(GradualConfig):
+    """Settings of hard movement pruning: those of gradual pruning but for the criterion.
+
+    Layers end on the exact number of zeros they were given; `threshold_movement` has the variant
+    with a threshold and a penalty, whose sparsity is an outcome.
+
+    Attributes:
+        score_lr: Learning rate of the scores, whatever schedule the weights' rate follows.
+
+    Raises:
+        UserError: A value is outside its range.
+    """
+
+    score_lr: float = 1e-2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_score_rate(self.score_lr)
+        if self.criterion != "magnitude":
+            raise UserError(
+                f"--ws_criterion {self.criterion}: movement learns its scores; leave the flag out"
+            )
+
+    def make_criterion(self, plan: PatternPlan) -> LearnedScores:
+        """See `GradualConfig.make_criterion`."""
+        grids = {name: grid_of(plan.patterns[name], plan.shapes[name]) for name in plan.patterns}
+        return LearnedScores(grids, layers=len(grids), lrn_rate=self.score_lr)
+
+    def _method(
+        self,
+        weights: Mapping[str, nn.Parameter],
+        *,
+        zeros: Mapping[str, int],
+        schedule: Schedule,
+        plan: PatternPlan,
+    ) -> Movement:
+        return Movement(self, weights, zeros=zeros, schedule=schedule, plan=plan)
+
+
+class Movement(Gradual):
+    """Sanh et al. 2020, "MvP": keep the weights of the largest scores, ever fewer of them.
+
+    From the schedule's last update on masks are final, and the scores are not trained any more.
+    """
+
+    _criterion: LearnedScores
+
+    def __init__(
+        self,
+        config: MaskSettings,
+        weights: Mapping[str, nn.Parameter],
+        *,
+        zeros: Mapping[str, int],
+        schedule: Schedule,
+        plan: PatternPlan,
+    ) -> None:
+        """See `Gradual`; the settings' criterion must be `LearnedScores`."""
+        super().__init__(config, weights, zeros=zeros, schedule=schedule, plan=plan)
+
+    def attach(self, optimizer: Optimizer, step: int) -> None:
+        """See `Method`; the scores get an optimizer group of their own."""
+        super().attach(optimizer, step)
+        self._criterion.attach(optimizer, self._in_place.weights)
+
+    def on_gradients(self) -> None:
+        """See `Method`."""
+        if not self._criterion.frozen:
+            self._criterion.learn(self._in_place.weights, self._in_place.dense_values())
+
+    def after_step(self, optimizer: Optimizer, step: int) -> None:
+        """See `Method`."""
+        super().after_step(optimizer, step)
+        if step >= self._schedule.end_step and not self._criterion.frozen:
+            self._criterion.freeze(optimizer)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """See `Method`."""
+        return super().state_dict() | {"frozen": torch.tensor(self._criterion.frozen)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """See `Method`."""
+        rest = dict(state)
+        frozen = rest.pop("frozen", torch.tensor(False))
+        super().load_state_dict(rest)
+        if bool(frozen):
+            self._criterion.freeze()

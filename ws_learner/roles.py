@@ -1,0 +1,81 @@
+"""What a weight does in a network, told by the names its module commonly has."""
+
+from __future__ import annotations
+
+from torch import nn
+
+__all__ = ["weight_roles"]
+
+_QUERIES = ("query", "q_proj", "q_lin", "to_q", "wq", "q")
+_KEYS = ("key", "k_proj", "k_lin", "to_k", "wk", "k")
+_VALUES = ("value", "v_proj", "v_lin", "to_v", "wv", "v")
+_FUSED = ("qkv", "qkv_proj", "in_proj", "to_qkv")
+_OUTPUTS = ("out_proj", "o_proj", "out_lin", "to_out", "wo", "o", "proj", "dense", "output", "0")
+_ATTENTIONS = ("attn", "attention", "self_attn", "self_attention", "cross_attn")
+_FEED_FORWARD = (
+    *("fc1", "fc2", "fc3", "linear1", "linear2", "lin1", "lin2", "w1", "w2", "w3"),
+    *("gate_proj", "up_proj", "down_proj", "c_fc", "fc1_g", "fc1_x"),
+)
+_BLOCKS = ("mlp", "ffn", "feed_forward", "intermediate", "output")
+_HEADS = ("head", "heads", "head_dist", "classifier", "fc", "cls", "lm_head")
+_SIDE_NETS = ("cpb_mlp", "continuous_position_bias_mlp", "rel_pos_mlp")
+_EMBEDDINGS = ("patch_embed", "patch_embeddings", "embeddings", "embed")
+
+Roles = tuple[str, ...]
+
+
+def weight_roles(model: nn.Module) -> dict[str, Roles]:
+    """Role of each Linear and convolution weight, by parameter name, in the order of definition.
+
+    A weight that stacks several projections has a role for each equal slice of its outputs:
+    `("q", "k", "v")`. All others have one: `ff`, `q`, `k`, `v`, `o`, `conv`, `embed`, `head` or
+    `other`. In a network without any attention every Linear is `ff`, or `head` by its name.
+    Known are the names of timm, Hugging Face (ViT, Swin, BERT and relatives) and torch.
+    """
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d)
+    modules = [(name, m) for name, m in model.named_modules() if isinstance(m, kinds)]
+    around = {name.rpartition(".")[0] for name, m in modules if _projection(name.split("."))}
+    found: dict[str, Roles] = {}
+    for name, module in modules:
+        parts = name.split(".")
+        roles = _linear(parts) if isinstance(module, nn.Linear) else _conv(parts)
+        if roles == ("other",) and name.rpartition(".")[0] in around and parts[-1] in _OUTPUTS:
+            roles = ("o",)
+        if not around and roles in (("other",), ("o",)):
+            roles = ("ff",)
+        found[f"{name}.weight" if name else "weight"] = roles
+    return found
+
+
+def _projection(parts: list[str]) -> Roles:
+    """Roles of a projection that makes queries, keys or values."""
+    for names, roles in (
+        (_FUSED, ("q", "k", "v")),
+        (_QUERIES, ("q",)),
+        (_KEYS, ("k",)),
+        (_VALUES, ("v",)),
+    ):
+        if parts[-1] in names:
+            return roles
+    return ()
+
+
+def _linear(parts: list[str]) -> Roles:
+    if set(parts) & set(_SIDE_NETS):
+        return ("other",)
+    if roles := _projection(parts):
+        return roles
+    above = parts[:-1]
+    if set(above) & set(_ATTENTIONS):
+        return ("o",) if parts[-1] in _OUTPUTS else ("other",)
+    if parts[-1] in _FEED_FORWARD or set(parts) & set(_BLOCKS):
+        return ("ff",)
+    return ("head",) if set(parts) & set(_HEADS) else ("other",)
+
+
+def _conv(parts: list[str]) -> Roles:
+    if set(parts) & set(_EMBEDDINGS):
+        return ("embed",)
+    if set(parts) & {"mlp", "ffn"} and parts[-1] in _FEED_FORWARD:
+        return ("ff",)
+    return ("conv",)
