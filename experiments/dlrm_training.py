@@ -41,7 +41,7 @@ def one_seed(
     _train(experiment, dense, epochs=experiment.dense_recipe.nb_epochs, seed=seed)
     sparse = copy.deepcopy(dense)
     recipe = experiment.sparse_recipe
-    steps = recipe.nb_epochs * -(-len(experiment.data.train) // recipe.batch_size)
+    steps = int(recipe.nb_epochs) * -(-len(experiment.data.train) // recipe.batch_size)
     config = GroupLassoConfig(
         pattern=parse_pattern("16x4"), alpha=0.001, mask_update_step=10, iter_ratio_end=0.5
     )
@@ -66,21 +66,21 @@ def _train(
     experiment: Experiment,
     model: nn.Module,
     *,
-    epochs: int,
+    epochs: float,
     seed: int,
     attach: Callable[[torch.optim.Optimizer], object] | None = None,
 ) -> None:
     recipe = experiment.dense_recipe
     optimizer = torch.optim.AdamW(model.parameters(), recipe.lrn_rate, weight_decay=0.01)
-    steps = epochs * -(-len(experiment.data.train) // recipe.batch_size)
+    steps = int(epochs) * -(-len(experiment.data.train) // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, steps)
     if attach is not None:
         attach(optimizer)
     model.train()
-    for epoch in range(epochs):
+    for epoch in range(int(epochs)):
         for x, y in experiment.data.train.batches(recipe.batch_size, seed=seed + epoch):
             optimizer.zero_grad()
-            experiment.loss(model(x), y).backward()
+            experiment.loss(model(x), y).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
     model.eval()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from experiments.benchmarks.sparse_cases import prune
 from experiments.nets.dlrm import DLRM, QuickDLRM
-from ws_learner.runtime import compile_sparse
+from ws_learner.runtime import CompiledModel, compile_sparse
 
 if TYPE_CHECKING:
     from experiments.benchmarks.sparse_inference import Measure
@@ -55,7 +55,8 @@ def dlrm_rows(measure: Measure) -> Iterator[dict[str, Any]]:
 
 def _pruned(net: DLRM) -> DLRM:
     sparse = copy.deepcopy(net)
-    sparse.bot_l, sparse.top_l = (prune(part, "16x4", 0.85) for part in (net.bot_l, net.top_l))
+    for name in ("bot_l", "top_l"):
+        setattr(sparse, name, prune(getattr(net, name), "16x4", 0.85))
     return sparse
 
 
@@ -65,7 +66,7 @@ def _inputs(batch: int) -> tuple[Tensor, Tensor]:
     return torch.rand(batch, _NUMBERS, generator=generator), indices
 
 
-def _int8(model: nn.Module, inputs: tuple[Tensor, Tensor], measure: Measure) -> nn.Module:
+def _int8(model: nn.Module, inputs: tuple[Tensor, Tensor], measure: Measure) -> CompiledModel:
     return compile_sparse(
         model, inputs, dtype="int8", calibration=[inputs], threads=measure.threads
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,6 @@ _RATIOS = (0.5, 0.7, 0.8, 0.85, 0.9, 0.95)
 
 def prune(model: nn.Module, pattern: str, ratio: float, *, seed: int = 0) -> nn.Module:
     """A copy with random weights of uneven rows, pruned by magnitude: imbalanced as real masks."""
-    import copy
-
     generator = torch.Generator().manual_seed(seed)
     model, units = copy.deepcopy(model).eval(), parse_pattern(pattern)
     with torch.no_grad():
@@ -113,7 +112,8 @@ def convolutions(measure: Measure) -> Rows:
     for name, inputs, outputs, size, kernel in shapes:
         layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
         dense, x = nn.Sequential(layer).eval(), torch.randn(1, inputs, size, size)
-        wide = dense.to(memory_format=torch.channels_last)
+        wide: Any = copy.deepcopy(dense)
+        wide = wide.to(memory_format=torch.channels_last)
         y = x.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             rivals = {
@@ -125,7 +125,7 @@ def convolutions(measure: Measure) -> Rows:
                     case = f"{name} {inputs}-{outputs} {size}x{size} {kernel}x{kernel}"
                     row = {"case": case, "dtype": "fp32", "pattern": pattern, "sparsity": ratio}
                     row["kernels"] = "; ".join(dict.fromkeys(fast.report()["kernel"]))
-                    yield row | measure.against(lambda f=fast, x=x: f(x), rivals)
+                    yield row | measure.against(lambda f=fast, x=x: f(x), rivals)  # type: ignore[misc, arg-type]
 
 
 def bert(measure: Measure) -> Rows:
@@ -148,7 +148,10 @@ def bert(measure: Measure) -> Rows:
                     calibration=[words],
                     threads=measure.threads,
                 )
-                row = {"case": "BERT-base encoder, 2 layers, 128 words", "dtype": dtype}
+                row: dict[str, Any] = {
+                    "case": "BERT-base encoder, 2 layers, 128 words",
+                    "dtype": dtype,
+                }
                 row |= {"pattern": pattern, "sparsity": ratio}
                 row["kernels"] = "; ".join(dict.fromkeys(fast.report()["kernel"]))
                 yield row | measure.against(lambda fast=fast: fast(words), rivals)  # type: ignore[misc]
