@@ -75,12 +75,6 @@ def _fits(model: nn.Module, first: str, second: str) -> bool:
     return one.weight.shape[0] == two.weight.shape[1] and not normed
 
 
-def _linear(model: nn.Module, name: str) -> nn.Linear:
-    module = model.get_submodule(name)
-    assert isinstance(module, nn.Linear)
-    return module
-
-
 @torch.no_grad()
 def permute_mlps(model: nn.Module, pattern: NM, *, rounds: int = 300) -> tuple[Permuted, ...]:
     """Permute the hidden units of every MLP in place, before it is pruned or trained.
