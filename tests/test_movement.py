@@ -6,6 +6,7 @@ import copy
 import io
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -339,13 +340,28 @@ def test_top_v_ends_on_the_exact_count(scope: str, pattern: Pattern) -> None:
     assert scope == "global" or counts == zeros
 
 
+@pytest.mark.parametrize("pattern", [Unstructured(), Block(2, 4)], ids=str)
+def test_scores_may_start_at_relative_magnitudes(pattern: Pattern) -> None:
+    model = net()
+    config = MovementConfig(pattern=pattern, mask_update_step=2)
+    method = config.build(model, zeros={"0.weight": 48}, total_steps=100)
+    sizes = np.abs(model.get_parameter("0.weight").detach().double().numpy())
+    high, wide = (2, 4) if isinstance(pattern, Block) else (1, 1)
+    rows, columns = sizes.shape[0] // high, sizes.shape[1] // wide
+    blocks = sizes.reshape(rows, high, columns, wide).mean(axis=(1, 3)) / sizes.mean()
+    assert method.state_dict()["criterion.0.weight"].numpy() == pytest.approx(blocks)
+    zero = MovementConfig(pattern=pattern, mask_update_step=2, start="zero")
+    state = zero.build(net(), zeros={"0.weight": 48}, total_steps=100).state_dict()
+    assert not state["criterion.0.weight"].any()
+
+
 def test_top_v_keeps_what_moves_away_from_zero() -> None:
     """Four small weights grow, four large ones shrink; magnitude would keep the large ones."""
     model = nn.Linear(8, 1, bias=False).double()
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[0.1] * 4 + [1.0] * 4]))
     goal = torch.tensor([[0.5] * 4 + [0.6] * 4], dtype=torch.float64)
-    config = MovementConfig(iter_ratio_beg=0.0, iter_ratio_end=1.0, ramp="oneshot")
+    config = MovementConfig(iter_ratio_beg=0.0, iter_ratio_end=1.0, ramp="oneshot", start="zero")
     sparsifier = Sparsifier(model, config, zeros={"weight": 4}, total_steps=10)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     sparsifier.attach(optimizer)

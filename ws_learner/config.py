@@ -129,6 +129,8 @@ class WeightSparseConfig(NMFlags):
     """Strength of group_lasso."""
     movement_score_lr: float = 1e-2
     """Learning rate of movement's scores, in an optimizer group of their own."""
+    movement_start: Literal["magnitude", "zero"] = "magnitude"
+    """Movement's scores before the first step: the weights' sizes, or zero as in the paper."""
     ws_schedule: Literal[
         "polynomial", "linear", "cube", "cos", "exp", "oneshot", "epoch-linear", "epoch-linear-old"
     ] = "polynomial"

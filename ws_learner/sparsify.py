@@ -81,7 +81,7 @@ def method_config(
     if config.ws_method == "gradient_sensitivity":
         return GradientSensitivityConfig(**own)
     if config.ws_method == "movement":
-        return MovementConfig(**own, score_lr=config.movement_score_lr)
+        return MovementConfig(**own, score_lr=config.movement_score_lr, start=config.movement_start)
     return settings
 
 

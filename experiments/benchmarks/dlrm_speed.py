@@ -5,17 +5,15 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from experiments.benchmarks.sparse_cases import prune
+from experiments.benchmarks.sparse_measure import Measure
 from experiments.nets.dlrm import DLRM, QuickDLRM
 from ws_learner.runtime import CompiledModel, compile_sparse
-
-if TYPE_CHECKING:
-    from experiments.benchmarks.sparse_inference import Measure
 
 __all__ = ["dlrm_rows"]
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from experiments.benchmarks.sparse_measure import Measure
 from experiments.benchmarks.sparse_rivals import fp32_rivals, int8_rivals
 from ws_learner.runtime import compile_sparse
 from ws_learner.sparsity.pattern import parse_pattern
-
-if TYPE_CHECKING:
-    from experiments.benchmarks.sparse_inference import Measure
 
 __all__ = ["CASES", "prune"]
 
@@ -157,18 +155,10 @@ def bert(measure: Measure) -> Rows:
                 yield row | measure.against(lambda fast=fast: fast(words), rivals)  # type: ignore[misc]
 
 
-def dlrm(measure: Measure) -> Rows:
-    """The recommender of MLPerf's size, end to end."""
-    from experiments.benchmarks.dlrm_speed import dlrm_rows
-
-    yield from dlrm_rows(measure)
-
-
 CASES: dict[str, Callable[[Measure], Rows]] = {
     "layer": layers,
     "mlp": mlps,
     "gemv": single_tokens,
     "conv": convolutions,
     "bert": bert,
-    "dlrm": dlrm,
 }

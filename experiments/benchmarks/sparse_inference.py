@@ -14,18 +14,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 __all__ = ["main"]
 
 PARTS = ("layer", "mlp", "gemv", "conv", "bert", "dlrm")
-Run = Callable[[], object]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import pandas as pd
     import torch
 
-    from experiments.benchmarks import sparse_cases, sparse_table
+    from experiments.benchmarks import dlrm_speed, sparse_cases, sparse_table
+    from experiments.benchmarks.sparse_measure import Measure
 
     torch.set_num_threads(given.threads)
     if given.no_amx:
@@ -51,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measure = Measure(rounds=given.rounds, threads=given.threads)
     rows: list[dict[str, Any]] = []
     for part in given.only:
-        for row in sparse_cases.CASES[part](measure):
+        cases = sparse_cases.CASES | {"dlrm": dlrm_speed.dlrm_rows}
+        for row in cases[part](measure):
             row = {"part": part, "threads": given.threads, "amx": not given.no_amx, **row}
             rows.append(row)
             print(
@@ -66,64 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 class _Raw(argparse.RawDescriptionHelpFormatter):
     pass
-
-
-class Measure:
-    """Pairs of timings with this run's settings."""
-
-    def __init__(self, *, rounds: int, threads: int) -> None:
-        self.rounds, self.threads = rounds, threads
-        self.clock = time.process_time if threads == 1 else time.perf_counter
-
-    def ratio(self, slow: Run, fast: Run) -> float:
-        """How many times longer `slow` takes: median over the rounds."""
-        from experiments.benchmarks.paired import paired
-
-        counts = [self._repeats(run) for run in (slow, fast)]
-        result = paired(
-            lambda: [slow() for _ in range(counts[0])],
-            lambda: [fast() for _ in range(counts[1])],
-            rounds=self.rounds,
-            warmup=1,
-            clock=self.clock,
-        )
-        return result.median * counts[1] / counts[0]
-
-    def seconds(self, run: Run) -> float:
-        """Median seconds of one call."""
-        count, found = self._repeats(run), []
-        for _ in range(self.rounds):
-            begun = self.clock()
-            for _ in range(count):
-                run()
-            found.append((self.clock() - begun) / count)
-        return sorted(found)[len(found) // 2]
-
-    def best(self, runs: dict[str, Run]) -> tuple[str, Run]:
-        """The fastest of several."""
-        times = {name: self.seconds(run) for name, run in runs.items()}
-        name = min(times, key=times.__getitem__)
-        return name, runs[name]
-
-    def against(self, run: Run, rivals: dict[str, dict[str, Run]]) -> dict[str, Any]:
-        """Ratios over the best of each kind of rival, and over PyTorch in float32."""
-        row: dict[str, Any] = {"ms": 1e3 * self.seconds(run)}
-        for kind, runs in rivals.items():
-            name, best = self.best(runs)
-            row |= {f"x_{kind}": self.ratio(best, run), f"best_{kind}": name}
-        if "torch" in rivals.get("fp32", {}):
-            row["x_torch_fp32"] = self.ratio(rivals["fp32"]["torch"], run)
-        return row
-
-    def _repeats(self, run: Run) -> int:
-        run()
-        begun = self.clock()
-        run()
-        return min(max(1, int(5e-3 / max(self.clock() - begun, 1e-7))), 500)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _without_amx() -> None:

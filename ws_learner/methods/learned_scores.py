@@ -80,6 +80,14 @@ class LearnedScores:
             optimizer.add_param_group(group | {OWN_RATE: True})
 
     @torch.no_grad()
+    def start_at_magnitude(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        """Set each score to its block's mean magnitude, in units of the whole parameter's mean."""
+        for name, score in self.values.items():
+            sizes = parameters[name].detach().abs()
+            blocks = self.grids[name].summed(sizes) / self.grids[name].size
+            score.copy_(blocks / sizes.mean().clamp_min(torch.finfo(sizes.dtype).tiny))
+
+    @torch.no_grad()
     def learn(
         self,
         parameters: Mapping[str, nn.Parameter],

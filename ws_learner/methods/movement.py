@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +30,16 @@ class MovementConfig(GradualConfig):
 
     Attributes:
         score_lr: Learning rate of the scores, whatever schedule the weights' rate follows.
+        start: Scores before the first step: `magnitude` (relative to the layer's mean), so that
+            movement corrects an order that is not blind; or `zero`, as in the paper, whose first
+            masks are as good as random unless pruning begins late.
 
     Raises:
         UserError: A value is outside its range.
     """
 
     score_lr: float = 1e-2
+    start: Literal["magnitude", "zero"] = "magnitude"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,7 +62,10 @@ class MovementConfig(GradualConfig):
         schedule: Schedule,
         plan: PatternPlan,
     ) -> Movement:
-        return Movement(self, weights, zeros=zeros, schedule=schedule, plan=plan)
+        method = Movement(self, weights, zeros=zeros, schedule=schedule, plan=plan)
+        if self.start == "magnitude":
+            method.start_at_magnitude()
+        return method
 
 
 class Movement(Gradual):
@@ -79,6 +87,10 @@ class Movement(Gradual):
     ) -> None:
         """See `Gradual`; the settings' criterion must be `LearnedScores`."""
         super().__init__(config, weights, zeros=zeros, schedule=schedule, plan=plan)
+
+    def start_at_magnitude(self) -> None:
+        """Let the scores begin with the weights' sizes."""
+        self._criterion.start_at_magnitude(self._in_place.weights)
 
     def attach(self, optimizer: Optimizer, step: int) -> None:
         """See `Method`; the scores get an optimizer group of their own."""
