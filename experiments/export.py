@@ -87,7 +87,8 @@ def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool) -> None:
     import torch
 
     from experiments.reopen import experiment_of
-    from ws_learner.export.onnx_export import check_onnx, export_onnx, export_qdq
+    from ws_learner.export.onnx_file import export_onnx, relative_error
+    from ws_learner.export.onnx_qdq import export_qdq
 
     experiment = experiment_of(run)
     inputs = _batch(experiment)
@@ -102,7 +103,7 @@ def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool) -> None:
         export_qdq(model, inputs, target, calibration=data)
     else:
         export_onnx(model, inputs, target)
-    difference = check_onnx(target, (inputs,), wanted)
+    difference = relative_error(target, inputs, wanted)
     say(f"ONNX Runtime: outputs differ from PyTorch's by {difference:.2g} of their size")
     if not int8 and difference > _WRONG:
         target.unlink()

@@ -86,7 +86,8 @@ class RunFlags:
     """Arithmetic of training; auto chooses by the processor's features, and what it chose is part
     of the run's settings and name."""
     workers: int | None = None
-    """Processes that score roll-outs; by default one per core. The result does not depend on it."""
+    """Processes that score roll-outs; by default one per core, 0 for none beside this one. The
+    result does not depend on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +154,8 @@ def parse(argv: Sequence[str]) -> Command:
         words += ["--ws_prune_ratio_prtl", "given"]
     words += _implied(words, given)
     run, ws, ddpg, options = _parse_flags(module, words, given)
+    if run.workers is not None and run.workers < 0:
+        raise UserError(f"--workers {run.workers}: must be 0 (no processes of their own) or more")
     parts: dict[str, Any] = {"run": run, "ws": ws, "ddpg": ddpg, "options": options}
     return Command(experiment=module, name=name, lpot=file.lpot, nncf=file.nncf, **parts)
 
@@ -237,7 +240,7 @@ def _describe(module: ModuleType) -> str:
     doc = (module.__doc__ or "").strip().splitlines()[0]
     names = ", ".join(experiment_names())
     return (
-        f"{doc} EXPERIMENT is one of {names} (default {DEFAULT_EXPERIMENT}: about 25 minutes on "
+        f"{doc} EXPERIMENT is one of {names} (default {DEFAULT_EXPERIMENT}: about ten minutes on "
         "two cores), or a file of your own. The same command goes on where it stopped."
     )
 

@@ -33,7 +33,7 @@ def in_one_line(work: Callable[[], int]) -> int:
         say(f"error: {error}")
         code = 2
     except KeyboardInterrupt:
-        say("stopped; the same command goes on from here")
+        say("stopped; the same command goes on from the last checkpoint, at most a minute back")
         code = 130
     finally:
         if ours:

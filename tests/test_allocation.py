@@ -1,4 +1,4 @@
-"""Protocols: exact totals, the seed's heurist formula, bounds and exemptions."""
+"""Protocols: exact totals, PocketFlow's heurist formula, bounds and exemptions."""
 
 from __future__ import annotations
 

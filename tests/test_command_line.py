@@ -71,6 +71,7 @@ def test_seed_example_lines_parse() -> None:
         (["--ws_iter_ratio_beg", "0.6"], ["--ws_iter_ratio_beg 0.6", "--ws_iter_ratio_end"]),
         (["--ws_mask_update_step", "0"], ["--ws_mask_update_step 0", "at least 1"]),
         (["--ddpg_gamma", "2"], ["--ddpg_gamma 2.0"]),
+        (["--workers", "-1"], ["--workers -1", "0 (no processes"]),
         (["--config", "nowhere.yaml"], ["--config nowhere.yaml", "No such file"]),
         (["--exec_mode", "eval"], ["--run_dir"]),
         (["--exec_mode", "eval", "--run_dir", "nowhere"], ["--run_dir nowhere", "no finished run"]),

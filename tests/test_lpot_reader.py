@@ -1,4 +1,4 @@
-"""LPOT's YAML: the seed's file word for word, and every kind of mistake at once."""
+"""LPOT's YAML: the manual's file word for word, and every kind of mistake at once."""
 
 from __future__ import annotations
 

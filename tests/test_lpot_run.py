@@ -1,4 +1,4 @@
-"""The seed's YAML on the command line, as it stands but for the folder of images."""
+"""LPOT's published YAML on the command line, as it stands but for the folder of images."""
 
 from __future__ import annotations
 

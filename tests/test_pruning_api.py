@@ -1,4 +1,4 @@
-"""`from ws_learner import Pruning, common`: the seed's training function, and every hook's name."""
+"""`from ws_learner import Pruning, common`: the manual's program, and every hook's name."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CONF = """pruning:
 
 
 class Bert(nn.Sequential):
-    """Takes and gives what the seed's loop expects of a transformer."""
+    """Takes and gives what the manual's loop expects of a transformer."""
 
     def __init__(self) -> None:
         torch.manual_seed(0)
@@ -55,7 +55,7 @@ def batches(count: int = 6) -> list[tuple[torch.Tensor, ...]]:
 
 
 def seed_program(config: Path, args: Any, model: nn.Module, loader: Any) -> tuple[Any, Any]:
-    """The two programs of the seed document, their import line apart; `...` is filled in."""
+    """The two programs of LPOT's manual, their import line apart; `...` is filled in."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 100)
 

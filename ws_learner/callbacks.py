@@ -14,7 +14,7 @@ from torch import Tensor
 from ws_learner.data.splits import Split
 from ws_learner.errors import UserError
 from ws_learner.evaluation import Metric, evaluate
-from ws_learner.progress import Progress
+from ws_learner.progress import Progress, say
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.state import load_state_file, save_state_file
 from ws_learner.training import Callback, Trainer
@@ -58,6 +58,8 @@ class Checkpoint(Callback):
         trainer.model.load_state_dict(state["model"])
         trainer.optimizer.load_state_dict(state["optimizer"])
         trainer.step, trainer.seconds = state["step"], state["seconds"]
+        if trainer.world.rank == 0:
+            say(f"going on from step {trainer.step}")
         for name, part in self._also.items():
             part.load_state_dict(state[name])
         if trainer.world.rank < len(state["rng"]):  # else another world's: seeded afresh

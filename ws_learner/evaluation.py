@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from ws_learner.data.splits import Split
 from ws_learner.hardware import Arithmetic
+from ws_learner.progress import track
 
 __all__ = ["Loss", "Metric", "evaluate", "top_k_accuracy"]
 
@@ -32,14 +34,21 @@ def evaluate(
     *,
     arithmetic: Arithmetic,
     batch_size: int = 250,
+    title: str | None = None,
 ) -> float:
-    """Mean of `metric` over the whole split, in evaluation mode and full precision."""
+    """Mean of `metric` over the whole split, in evaluation mode and full precision.
+
+    With a `title` progress is shown under it.
+    """
     training = model.training
     model.eval()
     total, count = 0.0, 0
-    for inputs, targets in split.batches(batch_size):
-        outputs = model(arithmetic.place(inputs)).float()
-        total += float(metric(outputs, targets.to(outputs.device)).sum())
-        count += len(targets)
+    with track(title, total=len(split)) if title else nullcontext() as progress:
+        for inputs, targets in split.batches(batch_size):
+            outputs = model(arithmetic.place(inputs)).float()
+            total += float(metric(outputs, targets.to(outputs.device)).sum())
+            count += len(targets)
+            if progress:
+                progress.advance(len(targets))
     model.train(training)
     return total / count

@@ -239,9 +239,11 @@ class WeightSparseLearner:
         model = copy.deepcopy(self.model)
         load_into(model, self.run.model)
         write_text(self.run.ratios, to_csv(frame))
-        summary = self._summary(frame, allocation) | {"sparse_accuracy": self._test(model)}
+        summary = self._summary(frame, allocation) | {
+            "sparse_accuracy": self._test(model, "sparse")
+        }
         if "dense_accuracy" not in summary:
-            summary["dense_accuracy"] = self._test(copy.deepcopy(self.model))
+            summary["dense_accuracy"] = self._test(copy.deepcopy(self.model), "dense")
         if self.config.ws_pattern == "units":
             from ws_learner.report.structured import crop_run
 
@@ -250,9 +252,15 @@ class WeightSparseLearner:
         write_json(self.run.summary, summary)
         return Result(model=model, ratios=frame, summary=summary)
 
-    def _test(self, model: nn.Module) -> float:
+    def _test(self, model: nn.Module, which: str) -> float:
         self.arithmetic.place_model(model)
-        return evaluate(model, self.data.test, self.metric, arithmetic=self.arithmetic)
+        return evaluate(
+            model,
+            self.data.test,
+            self.metric,
+            arithmetic=self.arithmetic,
+            title=f"test of the {which} network",
+        )
 
     def _summary(self, frame: pd.DataFrame, allocation: Allocation) -> dict[str, Any]:
         config, sums = self.config, totals(frame)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,14 +24,16 @@ def onnx_bytes(model: nn.Module, x: Tensor, *, int8: bool, ranges: Iterable[Tens
         int8: Quantise.
         ranges: Calibration inputs; `x` by default.
     """
-    from ws_learner.export.onnx_export import export_onnx, export_qdq
+    from ws_learner.export.onnx_file import export_onnx
+    from ws_learner.export.onnx_qdq import export_qdq
 
-    place = io.BytesIO()
-    if int8:
-        export_qdq(model, x, place, calibration=list(ranges) or [x])
-    else:
-        export_onnx(model, x, place)
-    return place.getvalue()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        if int8:
+            export_qdq(model, x, path, calibration=list(ranges) or [x])
+        else:
+            export_onnx(model, x, path)
+        return path.read_bytes()
 
 
 def fp32_rivals(model: nn.Module, x: Tensor) -> dict[str, Run]:

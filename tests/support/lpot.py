@@ -1,4 +1,4 @@
-"""The seed document's YAML, word for word, trailing blanks aside."""
+"""The YAML of LPOT's manual, word for word, trailing blanks aside."""
 
 SEED_YAML = """\
 pruning:                                             # mandotory only for pruning.

@@ -98,6 +98,7 @@ def _start(config: ClusterConfig, folder: Path, store: int) -> None:
             f"-n={config.workers}: more workers than this machine has cores ({cores}); "
             "it works, but no faster"
         )
+    say("starting Ray")
     try:
         with one_thread_each(), signals_wait():
             context = ray.init(

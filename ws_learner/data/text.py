@@ -87,9 +87,7 @@ def word_pieces(
     try:
         from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
     except ImportError as error:
-        raise UserError(
-            "text needs the package tokenizers: pip install 'weight-sparse-learner[text]'"
-        ) from error
+        raise UserError("text needs the package tokenizers: pip install -e '.[text]'") from error
     # A user's folder of sentences need not hold the vocabulary, which is BERT's own.
     own = data_dir if data_dir is not None and (data_dir / "vocab.txt").is_file() else None
     pieces = content(VOCABULARY, own).decode().splitlines()

@@ -127,7 +127,7 @@ def coupled_channels(model: nn.Module, arguments: Any) -> Iterator[Coupled]:
         tp = importlib.import_module("torch_pruning")
     except ImportError as error:
         raise UserError(
-            "shrinking needs the package torch-pruning: pip install 'weight-sparse-learner[shrink]'"
+            "shrinking needs the package torch-pruning: pip install -e '.[shrink]'"
         ) from error
     graph = tp.DependencyGraph()
     with torch.enable_grad():

@@ -99,9 +99,7 @@ def _dense(folder: Path) -> nn.Module:
     try:
         transformers = importlib.import_module("transformers")
     except ImportError as error:
-        raise UserError(
-            "loading it needs transformers: pip install 'weight-sparse-learner[text]'"
-        ) from error
+        raise UserError("loading it needs transformers: pip install -e '.[text]'") from error
     config = transformers.AutoConfig.from_pretrained(str(folder))
     kind = getattr(transformers, (config.architectures or [""])[0], None)
     if kind is None:

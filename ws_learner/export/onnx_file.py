@@ -20,9 +20,9 @@ from ws_learner.export.crop import run
 from ws_learner.fake_quant import FakeQuantizer, whole_weights
 from ws_learner.files import write_with
 
-__all__ = ["check_onnx", "export_int8", "export_onnx", "run_onnx"]
+__all__ = ["check_onnx", "export_int8", "export_onnx", "need", "relative_error", "run_onnx"]
 
-Example = Mapping[str, Tensor] | Sequence[Tensor]
+Example = Mapping[str, Tensor] | Sequence[Tensor] | Tensor
 
 
 class _Plain(nn.Module):
@@ -46,20 +46,20 @@ class _Plain(nn.Module):
         return tuple(v for v in values if isinstance(v, Tensor) and v.is_floating_point())
 
 
-def export_onnx(model: nn.Module, example: Example, path: Path) -> None:
+def export_onnx(model: nn.Module, example: Example, path: Path | str) -> None:
     """Write the network; the number of examples in a batch stays open where that is possible.
 
     Args:
         model: In any mode; evaluation mode is exported.
-        example: Arguments of a forward pass, at least two examples.
+        example: One or more arguments of a forward pass, at least two examples.
         path: The file.
 
     Raises:
         UserError: The packages for ONNX are missing, or an operation cannot be exported.
     """
-    _need("onnx", "onnxscript")
+    need("onnx", "onnxscript")
     names = list(example) if isinstance(example, Mapping) else None
-    inputs = tuple(example.values()) if isinstance(example, Mapping) else tuple(example)
+    inputs = tuple(_values(example))
     labels = names or [f"input_{number}" for number in range(len(inputs))]
     training = model.training
     plain = _Plain(model.eval(), names)
@@ -77,7 +77,7 @@ def export_onnx(model: nn.Module, example: Example, path: Path) -> None:
             ) from error
     finally:
         model.train(training)
-    write_with(path, lambda temporary: program.save(str(temporary)))
+    write_with(Path(path), lambda temporary: program.save(str(temporary)))
 
 
 def _export(plain: nn.Module, inputs: tuple[Tensor, ...], labels: list[str], shapes: Any) -> Any:
@@ -164,31 +164,47 @@ def _onnx(name: str, values: Tensor, scale: Tensor, zero: Tensor, **attributes: 
     return made
 
 
-def run_onnx(path: Path, example: Example) -> list[Tensor]:
+def run_onnx(path: Path | str, example: Example) -> list[Tensor]:
     """Run a file on the CPU.
 
     Raises:
         UserError: onnxruntime is missing.
     """
-    runtime = _need("onnxruntime")
+    runtime = need("onnxruntime")
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    values = list(example.values()) if isinstance(example, Mapping) else list(example)
+    values = _values(example)
     names = [entry.name for entry in session.get_inputs()]
     feed = {name: value.numpy() for name, value in zip(names, values, strict=True)}
     return [torch.from_numpy(output) for output in session.run(None, feed)]
 
 
-def check_onnx(model: nn.Module, example: Example, path: Path) -> float:
+def check_onnx(model: nn.Module, example: Example, path: Path | str) -> float:
     """Largest difference between the file's outputs and the network's."""
-    pairs = zip(run(model, example), run_onnx(path, example), strict=True)
+    given = example if isinstance(example, Mapping) else _values(example)
+    pairs = zip(run(model, given), run_onnx(path, given), strict=True)
     return max(float((mine - other).abs().max()) for mine, other in pairs)
 
 
-def _need(*packages: str) -> Any:
+def relative_error(path: Path | str, example: Example, wanted: Tensor) -> float:
+    """Norm of the difference between the file's first output and `wanted`, over its norm."""
+    got = run_onnx(path, example)[0]
+    return float((got - wanted).norm() / wanted.norm().clamp_min(1e-30))
+
+
+def _values(example: Example) -> list[Tensor]:
+    if isinstance(example, Tensor):
+        return [example]
+    return list(example.values()) if isinstance(example, Mapping) else list(example)
+
+
+def need(*packages: str) -> Any:
+    """Import packages of the extra `onnx`; return the first.
+
+    Raises:
+        UserError: One is missing.
+    """
     try:
         modules = [importlib.import_module(package) for package in packages]
     except ImportError as error:
-        raise UserError(
-            f"ONNX needs {' and '.join(packages)}: pip install 'weight-sparse-learner[onnx]'"
-        ) from error
+        raise UserError(f"ONNX needs {' and '.join(packages)}: pip install -e '.[onnx]'") from error
     return modules[0]

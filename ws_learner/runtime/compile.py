@@ -214,7 +214,7 @@ def _warn(threads: int) -> None:
     if not usable_isas():
         say(
             "compile_sparse: no generated kernels here (they need x86-64 with AVX2, not Windows, "
-            "and pip install 'weight-sparse-learner[cpu]'); PyTorch's own layers are used"
+            "and pip install -e '.[cpu]'); PyTorch's own layers are used"
         )
     if threads > 1 and os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
         say(

@@ -1,4 +1,4 @@
-"""Networks as ONNX: plain float32, or with bytes around each matrix product.
+"""Networks as INT8 ONNX in the form that engines fuse: QDQ around each matrix product.
 
 Engines fuse QDQ only in one form: DequantizeLinear - Gemm - Relu - QuantizeLinear, the weight
 int8 with a scale per output, the bias int32 with the scale of the products. MatMul and Add are
@@ -9,66 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ws_learner.errors import UserError
+from ws_learner.export.onnx_file import need
+from ws_learner.files import write_bytes
 from ws_learner.runtime.quantisation import InputScale, Observer, quantise_weight
 
-__all__ = ["check_onnx", "export_onnx", "export_qdq"]
+__all__ = ["export_qdq"]
 
 _OPSET = 18
-Target = IO[bytes] | Path
-
-
-def export_onnx(
-    model: nn.Module, example: Tensor | tuple[Any, ...], target: Target, *, dynamic: bool = True
-) -> None:
-    """Write the network in float32; zeros are stored as zeros.
-
-    Args:
-        model: In evaluation mode.
-        example: An input, or several; the first dimension of each is the batch.
-        target: File, or an open binary file.
-        dynamic: Leave the size of the batch open.
-
-    Raises:
-        UserError: The packages of the extra `onnx` are missing.
-    """
-    _need_onnx()
-    inputs = example if isinstance(example, tuple) else (example,)
-    shapes = tuple({0: torch.export.Dim("batch")} for _ in inputs) if dynamic else None
-    program = torch.onnx.export(
-        model.eval(),
-        inputs,
-        dynamo=True,
-        dynamic_shapes=shapes,
-        opset_version=_OPSET,
-        verbose=False,
-    )
-    if program is None:
-        raise UserError("ONNX: PyTorch could not export this network")
-    _write(program.model_proto, target)
 
 
 def export_qdq(
-    model: nn.Module, example: Tensor, target: Target, *, calibration: Iterable[Tensor]
+    model: nn.Module, example: Tensor, path: Path | str, *, calibration: Iterable[Tensor]
 ) -> None:
     """Write an `nn.Sequential` of linear layers, ReLUs and GELUs with bytes inside.
 
     Args:
         model: The network; a single linear layer counts too.
         example: (B, K) input; B is left open.
-        target: File, or an open binary file.
+        path: The file.
         calibration: Inputs that the ranges of activations are read from.
 
     Raises:
         UserError: The network is made of other layers, or packages are missing.
     """
-    _need_onnx()
+    need("onnx")
     from onnx import TensorProto, checker, helper, numpy_helper
 
     layers = _chain(model)
@@ -122,19 +93,7 @@ def export_qdq(
     opset = 20 if any(isinstance(layer, nn.GELU) for layer in layers) else _OPSET
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
     checker.check_model(proto)
-    _write(proto, target)
-
-
-def check_onnx(path: Path | bytes, inputs: tuple[Tensor, ...], wanted: Tensor) -> float:
-    """Run the file in ONNX Runtime; norm of the outputs' difference over their norm."""
-    import onnxruntime
-
-    data = path if isinstance(path, bytes) else str(path)
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    names = [item.name for item in session.get_inputs()]
-    given = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
-    got = torch.from_numpy(np.asarray(session.run(None, given)[0]))
-    return float((got - wanted).norm() / wanted.norm().clamp_min(1e-30))
+    write_bytes(Path(path), proto.SerializeToString())
 
 
 def _chain(model: nn.Module) -> list[nn.Module]:
@@ -146,7 +105,7 @@ def _chain(model: nn.Module) -> list[nn.Module]:
     if isinstance(model, nn.Linear | nn.ReLU | nn.GELU) and exact:
         return [model]
     raise UserError(
-        f"ONNX in bytes: {type(model).__name__} is not supported, only nn.Sequential of linear "
+        f"INT8 ONNX: {type(model).__name__} is not supported, only nn.Sequential of linear "
         "layers, ReLU and GELU; export float32, and quantise with the engine's own tools"
     )
 
@@ -160,23 +119,3 @@ def _ranges(layers: list[nn.Module], data: Iterable[Tensor]) -> dict[int, InputS
                 seen[number].see(x)
             x = layer(x)
     return {number: observer.settle() for number, observer in seen.items()}
-
-
-def _write(proto: Any, target: Target) -> None:
-    data = proto.SerializeToString()
-    if isinstance(target, Path):
-        from ws_learner.files import write_bytes
-
-        write_bytes(target, data)
-    else:
-        target.write(data)
-
-
-def _need_onnx() -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f"ONNX needs {error.name}: pip install 'weight-sparse-learner[onnx]'"
-        ) from error
