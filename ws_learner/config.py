@@ -127,7 +127,7 @@ class WeightSparseConfig(NMFlags):
 
     group_lasso_alpha: float = 0.006
     """Strength of group_lasso."""
-    movement_score_lr: float = 1e-2
+    movement_score_lr: float = 1e-3
     """Learning rate of movement's scores, in an optimizer group of their own."""
     movement_start: Literal["magnitude", "zero"] = "magnitude"
     """Movement's scores before the first step: the weights' sizes, or zero as in the paper."""

@@ -38,7 +38,7 @@ class MovementConfig(GradualConfig):
         UserError: A value is outside its range.
     """
 
-    score_lr: float = 1e-2
+    score_lr: float = 1e-3
     start: Literal["magnitude", "zero"] = "magnitude"
 
     def __post_init__(self) -> None:
