@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.assemble import (
+    OF_RECIPE,
+    arithmetic_of,
+    build,
+    facts_of,
+    recipe_of_command,
+    show_report,
+)
 from experiments.flags import Command, parse
 from experiments.identity import identity_of, place, resolved_settings
 from experiments.one_line import in_one_line
@@ -29,9 +36,7 @@ if TYPE_CHECKING:
     from experiments.experiment import Experiment
     from ws_learner.dialects.lpot_conf import LpotConf
     from ws_learner.dialects.nncf_conf import NncfConf
-    from ws_learner.hardware import Arithmetic
     from ws_learner.learner import WeightSparseLearner
-    from ws_learner.recipe import Recipe
 
 __all__ = ["build", "dense_weights", "main", "make_learner"]
 
@@ -62,69 +67,12 @@ def _main(words: Sequence[str], *, cluster: ClusterConfig | None, runs: Path) ->
     return 0
 
 
-def _arithmetic(command: Command) -> Arithmetic:
-    from ws_learner.hardware import arithmetic
-
-    chosen = arithmetic(command.run.precision)
-    if chosen.device == "cuda" and command.cluster and not command.cluster.gpus_per_worker:
-        raise UserError(
-            "--gpus_per_worker 0: this machine has a GPU, which workers would not see; give them "
-            "a share, such as --gpus_per_worker 0.5, or hide it with CUDA_VISIBLE_DEVICES="
-        )
-    return chosen
-
-
-_OF_RECIPE = (
-    *("nb_epochs", "batch_size", "optimizer", "lrn_rate", "weight_decay", "momentum"),
-    *("lrn_schedule", "lrn_rate_min", "clip_norm", "label_smoothing", "mixup"),
-)
-
-
-def _recipe(command: Command, recipe: Recipe) -> Recipe:
-    """The recipe with what the command line changes."""
-    run = command.run
-    changes = {name: getattr(run, name) for name in _OF_RECIPE}
-    changed = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
-    if run.warmup_epochs is None:
-        return changed
-    return dataclasses.replace(changed, warmup=run.warmup_epochs / changed.nb_epochs)
-
-
-def build(command: Command) -> Experiment:
-    """The experiment that a command line names."""
-    from torch import nn
-
-    experiment: Experiment = command.experiment.build(command.options, seed=command.run.seed)
-    smoothing = command.run.label_smoothing
-    if smoothing is None:
-        return experiment
-    if not isinstance(experiment.loss, nn.CrossEntropyLoss):
-        raise UserError(f"--label_smoothing {smoothing}: {experiment.name} has a loss of its own")
-    loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
-    return dataclasses.replace(experiment, loss=loss)
-
-
-def _facts(command: Command, experiment: Experiment, words: Sequence[str]) -> dict[str, Any]:
-    from ws_learner.hardware import describe_machine
-    from ws_learner.versions import versions
-
-    script = ["./run_local.sh"]
-    if command.cluster:
-        script = ["./run_distributed.sh", f"-n={command.cluster.workers}"]
-    return {
-        "experiment": experiment.name,
-        "command": shlex.join([*script, *words]),
-        "hardware": describe_machine(_arithmetic(command)),
-        "versions": versions(),
-    }
-
-
 def _full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
     """Train the dense network, unless that is done already."""
     from experiments.dense import train
 
     experiment = build(command)
-    recipe = _recipe(command, experiment.dense_recipe)
+    recipe = recipe_of_command(command, experiment.dense_recipe)
     recipe.total_steps(len(experiment.data.train))  # a batch too large is refused at once
     identity = identity_of(command, experiment, recipe)
     run = place(command, f"{experiment.name}-dense", identity)
@@ -134,13 +82,13 @@ def _full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
             train(
                 experiment,
                 recipe=recipe,
-                arithmetic=_arithmetic(command),
+                arithmetic=arithmetic_of(command),
                 seed=command.run.seed,
                 run=run,
-                facts=_facts(command, experiment, words),
+                facts=facts_of(command, experiment, words),
                 cluster=command.cluster,
             )
-    _report(run)
+    show_report(run)
     return run
 
 
@@ -158,7 +106,7 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
             say(f"{ws.ws_method} trains from fresh weights; --dense_checkpoint starts from others")
         return None
     say(f"{experiment.name} comes without dense weights: the dense network is trained first")
-    own: dict[str, Any] = dict.fromkeys((*_OF_RECIPE, "warmup_epochs"))
+    own: dict[str, Any] = dict.fromkeys((*OF_RECIPE, "warmup_epochs"))
     flags = dataclasses.replace(command.run, learner="full-prec", run_dir=None, **own)
     dense = dataclasses.replace(command, run=flags)
     weights = _full_prec(dense, words=[command.name, "--learner", "full-prec"]).model
@@ -172,7 +120,7 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     from ws_learner.sparsify import check_steps
 
     experiment = build(command)
-    recipe = _recipe(command, experiment.sparse_recipe)
+    recipe = recipe_of_command(command, experiment.sparse_recipe)
     check_steps(command.ws, recipe, examples=len(experiment.data.train))
     weights = dense_weights(command, experiment)
     if weights is not None:
@@ -193,12 +141,12 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     with run.locked():
         run.claim(resolved_settings(command), identity)
         if not run.finished:
-            facts = _facts(command, experiment, words)
+            facts = facts_of(command, experiment, words)
             if weights is None:
                 facts["dense_accuracy"] = None  # there is no dense network
             learner = make_learner(command, experiment, run=run.path, teacher=teacher, facts=facts)
             learner.fit()
-    _report(run)
+    show_report(run)
 
 
 def make_learner(
@@ -217,14 +165,14 @@ def make_learner(
         experiment.data,
         loss=experiment.loss,
         metric=experiment.metric,
-        recipe=_recipe(command, experiment.sparse_recipe),
+        recipe=recipe_of_command(command, experiment.sparse_recipe),
         teacher=teacher,
         run_dir=run,
         config=dataclasses.replace(
             command.ws, ws_location=command.ws.ws_location or experiment.location
         ),
         agent=command.ddpg,
-        arithmetic=_arithmetic(command),
+        arithmetic=arithmetic_of(command),
         seed=command.run.seed,
         workers=command.run.workers,
         cluster=command.cluster,
@@ -246,10 +194,10 @@ def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
         say("no --dense_checkpoint: training starts from fresh weights")
     else:
         load_weights(experiment.model, weights)
-    arithmetic = _arithmetic(command)
+    arithmetic = arithmetic_of(command)
     distil = teacher_loss(command, experiment, conf, start=weights, arithmetic=arithmetic)
     teacher = command.run.dst_checkpoint
-    recipe = _recipe(command, recipe_of(conf, experiment.data, experiment.sparse_recipe))
+    recipe = recipe_of_command(command, recipe_of(conf, experiment.data, experiment.sparse_recipe))
     pruners = [dataclasses.asdict(pruner) for pruner in conf.pruners]
     identity = identity_of(
         command,
@@ -270,10 +218,10 @@ def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
                 arithmetic=arithmetic,
                 seed=command.run.seed,
                 run=run,
-                facts=_facts(command, experiment, words),
+                facts=facts_of(command, experiment, words),
                 distil=distil,
             )
-    _report(run)
+    show_report(run)
 
 
 def _nncf(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
@@ -290,7 +238,7 @@ def _nncf(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
     weights = dense_weights(command, experiment)
     if weights is not None:
         load_weights(experiment.model, weights)
-    recipe = _recipe(command, experiment.sparse_recipe)
+    recipe = recipe_of_command(command, experiment.sparse_recipe)
     identity = identity_of(
         command,
         experiment,
@@ -307,27 +255,12 @@ def _nncf(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
                 conf,
                 settings=command.ws,
                 recipe=recipe,
-                arithmetic=_arithmetic(command),
+                arithmetic=arithmetic_of(command),
                 seed=command.run.seed,
                 run=run,
-                facts=_facts(command, experiment, words),
+                facts=facts_of(command, experiment, words),
             )
-    _report(run)
-
-
-def _report(run: RunDir) -> None:
-    """Write report and figures from the files of the run, and show the table."""
-    from ws_learner.report.figures import draw_all
-    from ws_learner.report.markdown import write_report
-    from ws_learner.report.table import read_table
-    from ws_learner.report.terminal import print_summary
-
-    summary = run.read_summary()
-    if not (run.path / "report.md").exists():
-        draw_all(run.path)
-        write_report(run.path)
-    print_summary(summary, read_table(run.ratios) if run.ratios.exists() else None)
-    say(f"report: {run.path / 'report.md'}")
+    show_report(run)
 
 
 def _evaluate(command: Command) -> int:
@@ -336,7 +269,7 @@ def _evaluate(command: Command) -> int:
         raise UserError("--exec_mode eval: name the run with --run_dir runs/<one>")
     from experiments.reopen import evaluate_run
 
-    return evaluate_run(RunDir(command.run.run_dir), _arithmetic(command))
+    return evaluate_run(RunDir(command.run.run_dir), arithmetic_of(command))
 
 
 if __name__ == "__main__":

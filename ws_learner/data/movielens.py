@@ -39,7 +39,7 @@ def _resource(file: str) -> Resource:
         file=f"movielens/{file}",
         digest=_DIGESTS[file],
         sources=(fetch,),
-        by_hand="the wheel of recbole 1.2.1 from https://pypi.org/project/recbole/1.2.1/#files",
+        by_hand="the wheel of recbole 1.2.1 (pip download --no-deps recbole==1.2.1)",
     )
 
 
