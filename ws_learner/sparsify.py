@@ -42,6 +42,8 @@ class Prune(Callback):
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
         """Tell the log how sparse the network is now."""
+        if not self._metrics.due(trainer):
+            return
         self._metrics.ratio = self._sparsifier.planned_ratio()
         self._metrics.more = self._sparsifier.readings()
 
