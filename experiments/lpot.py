@@ -30,12 +30,12 @@ from ws_learner.hardware import Arithmetic
 from ws_learner.layers import layer_table
 from ws_learner.progress import say
 from ws_learner.recipe import Recipe
-from ws_learner.report.artefact import load_into, load_state, save_model
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.report.table import ratio_table, to_csv, totals
 from ws_learner.run_dir import RunDir
 from ws_learner.training import Callback, Trainer, make_optimizer
 from ws_learner.training import Criterion as Loss
+from ws_learner.weights_file import load_into, load_state, save_model
 
 __all__ = ["COPY", "build_lpot", "recipe_of", "run_lpot", "with_root"]
 

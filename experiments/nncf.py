@@ -24,7 +24,6 @@ from ws_learner.hardware import Arithmetic
 from ws_learner.layers import layer_table
 from ws_learner.progress import say
 from ws_learner.recipe import Recipe
-from ws_learner.report.artefact import load_into, load_state, save_model
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.report.structured import crop_run
 from ws_learner.report.table import ratio_table, to_csv, totals
@@ -32,6 +31,7 @@ from ws_learner.run_dir import RunDir
 from ws_learner.sparsifier import Sparsifier
 from ws_learner.sparsify import Prune, make_criterion
 from ws_learner.training import Callback, Trainer
+from ws_learner.weights_file import load_into, load_state, save_model
 
 __all__ = ["COPY", "run_nncf"]
 

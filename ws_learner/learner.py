@@ -29,7 +29,6 @@ from ws_learner.layers import layer_table
 from ws_learner.location import at_location
 from ws_learner.patterning import fitting_rows
 from ws_learner.recipe import Recipe
-from ws_learner.report.artefact import load_into, load_state, save_model
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.report.table import ratio_table, to_csv, totals
 from ws_learner.rollout.evaluator import RolloutEvaluator
@@ -39,6 +38,7 @@ from ws_learner.sparsify import make_criterion, reinitialised, sparsify
 from ws_learner.sparsity.mask import count_zeros
 from ws_learner.sparsity.pattern import ByRole, parse_pattern
 from ws_learner.sparsity.spelling import read_spelling
+from ws_learner.weights_file import load_into, load_state, save_model
 
 if TYPE_CHECKING:
     import pandas as pd
