@@ -88,7 +88,7 @@ def run_nncf(
     distilled = settings.enbl_dst or conf.distillation is not None
     criterion = criterion_of(experiment.loss, teacher, conf.distillation)
     if conf.distillation is None:
-        criterion = make_criterion(experiment.loss, teacher=teacher, config=settings)
+        criterion = make_criterion(experiment.loss, teacher=teacher, config=settings, student=model)
     fit = Fit(
         phase="sparse",
         data=data,
