@@ -14,7 +14,7 @@ from ws_learner.errors import UserError
 from ws_learner.methods.in_place import InPlaceMasks
 from ws_learner.methods.learned_scores import LearnedScores
 from ws_learner.methods.warm_up_settings import WarmUpSettings
-from ws_learner.sparsity.importance import initial_threshold, kept
+from ws_learner.sparsity.importance import initial_threshold, kept_of_all
 from ws_learner.sparsity.mask import count_zeros
 from ws_learner.sparsity.structured import resolve
 from ws_learner.sparsity.warm_up import WarmUp
@@ -210,13 +210,11 @@ class ThresholdMovement:
                     "the threshold will not rise",
                     stacklevel=2,
                 )
-        threshold = self.threshold
+        parts = [(score.detach(), grids[name].size) for name, score in values.items()]
+        masks = kept_of_all(parts, self.threshold)
         self._in_place.dense_values()
         self._in_place.renew(
-            {
-                name: grids[name].spread(kept(score.detach(), threshold, repeats=grids[name].size))
-                for name, score in values.items()
-            }
+            {name: grids[name].spread(mask) for name, mask in zip(values, masks, strict=True)}
         )
 
     def _finish_warm_up(self) -> None:
