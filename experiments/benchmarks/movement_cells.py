@@ -88,7 +88,7 @@ class Cell:
         words = [experiment, "--seed", str(self.seed), "--run_dir", str(folder)]
         words += ["--nb_epochs", f"{share * self.epochs:g}", "--lrn_rate", f"{self.rate:g}"]
         words += ["--dense_checkpoint", str(start.pretrained if self.fresh else start.tuned)]
-        words += ["--precision", "fp32", "--workers", "0"]
+        words += ["--workers", "0"]
         if self.variant.startswith(SOFT):
             return [*words, "--config", str(folder.with_suffix(".json"))]
         words += ["--ws_pattern", PATTERNS[self.pattern], "--ws_include", "bert.encoder.*"]
@@ -124,10 +124,14 @@ class Cell:
         }
 
 
-def grid(epochs: float = 12.0) -> list[Cell]:
-    """What the settings are chosen by, the most telling first; both tasks, one seed."""
+def grid(**common: object) -> list[Cell]:
+    """What the settings are chosen by, the most telling first; both tasks, one seed.
+
+    Args:
+        common: What is the same in each `Cell` that does not try another value.
+    """
     return [
-        Cell(task=task, epochs=epochs, **settings)  # type: ignore[arg-type]
+        Cell(task=task, **(common | settings))  # type: ignore[arg-type]
         for settings in _settings()
         for task in TASKS
     ]
@@ -137,13 +141,13 @@ def _settings() -> Iterator[dict[str, object]]:
     best, other = "adam-0.001", "relative-0.003"
     for variant in ("gradual", *_MOVEMENT):
         yield {"variant": variant, "kept": 0.03}
+    for variant in ("gradual", best, other, "adam-0.003"):
+        yield {"variant": variant, "kept": 0.1}
     for rate in (1e-3, 2e-4):
         for variant in ("gradual", best, other):
             yield {"variant": variant, "kept": 0.03, "rate": rate}
     for variant in ("gradual", "paper", best):
         yield {"variant": variant, "kept": 0.03, "fresh": True}
-    for variant in ("gradual", best, other, "adam-0.003"):
-        yield {"variant": variant, "kept": 0.1}
     for variant in ("gradual", best):
         yield {"variant": variant, "kept": 0.03, "end": 0.8}
         strong = ("--loss_w_dst", "36", "--tempr_dst", "2")

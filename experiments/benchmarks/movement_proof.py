@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fnmatch
 import json
 import multiprocessing
 import os
@@ -45,7 +46,7 @@ def run_all(
     """
     begun, failed = time.monotonic(), 0
     todo = [cell for cell in cells if not _result(out, cell).exists()]
-    dense = sorted({(cell.task, cell.seed) for cell in todo})
+    dense = dict.fromkeys((cell.task, cell.seed) for cell in todo)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_prepare) as pool:
         work: list[Future[str]]
@@ -61,12 +62,11 @@ def run_all(
 
 
 def _prepare() -> None:
-    """One thread each; a GPU multiplies in TF32, which costs fewer kernels than autocast."""
+    """One thread each; no checkpoints on the way, for runs are short."""
     os.environ["WS_CHECKPOINT_SECONDS"] = "100000"
     import torch
 
     torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("high")
 
 
 def _result(out: Path, cell: Cell) -> Path:
@@ -101,7 +101,7 @@ def _dense(task: str, seed: int, scratch: Path, out: Path, epochs: float) -> str
         network = module.build(module.Options(), seed=seed).model
         start.pretrained.parent.mkdir(parents=True, exist_ok=True)
         save_model(start.pretrained, network.state_dict(), {"format": "pt"})
-    words = [experiment, "--learner", "full-prec", "--seed", str(seed), "--precision", "fp32"]
+    words = [experiment, "--learner", "full-prec", "--seed", str(seed)]
     words += ["--run_dir", str(folder), "--nb_epochs", f"{epochs * share:g}"]
     if code := _quietly(words, folder.with_suffix(".log")):
         raise RuntimeError(f"{task} {seed}: exit code {code}, see {folder.with_suffix('.log')}")
@@ -152,7 +152,7 @@ def _validation(experiment: str, seed: int, weights: Path) -> dict[str, Any]:
     from ws_learner.hardware import arithmetic
 
     module = find_experiment(experiment)
-    built, here = module.build(module.Options(), seed=seed), arithmetic("fp32")
+    built, here = module.build(module.Options(), seed=seed), arithmetic()
     load_weights(built.model, weights)
     here.place_model(built.model)
     splits = (built.data.search, built.data.select)
@@ -182,20 +182,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--end", type=float, default=0.6, help="where ramps end (default 0.6)")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--most", type=int, help="no more cells than these")
-    parser.add_argument("--more", default="", help="flags for all runs of the table, as one word")
+    parser.add_argument("--only", default="*", help="of those with such names, e.g. 'trec_*_0.1_*'")
     parser.add_argument("--out", type=Path, default=Path("experiments/results/movement/proof"))
     parser.add_argument("--scratch", type=Path, default=Path("runs/movement_proof"))
     options = parser.parse_args(arguments)
-    cells = grid(options.epochs)
+    common = {"epochs": options.epochs, "rate": options.rate, "end": options.end}
+    cells = grid(**common)
     if options.part == "table":
-        cells = table_cells(
-            movement=options.movement,
-            seeds=options.seeds,
-            epochs=options.epochs,
-            rate=options.rate,
-            end=options.end,
-            more=tuple(options.more.split()),
-        )
+        cells = table_cells(movement=options.movement, seeds=options.seeds, **common)
+    cells = [cell for cell in cells if fnmatch.fnmatch(cell.name, options.only)]
     failed = 0
     if options.part != "show":
         failed = run_all(
