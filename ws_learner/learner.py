@@ -244,7 +244,7 @@ class WeightSparseLearner:
         }
         if "dense_accuracy" not in summary:
             summary["dense_accuracy"] = self._test(copy.deepcopy(self.model), "dense")
-        if self.config.ws_pattern == "units":
+        if "units" in self.config.pattern_spelling:
             from ws_learner.report.structured import crop_run
 
             inputs, _ = next(self.data.test.batches(32))

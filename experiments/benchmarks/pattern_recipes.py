@@ -159,9 +159,7 @@ def _train(trials: Sequence[Trial], options: argparse.Namespace, *, state: Path)
     state.mkdir(parents=True, exist_ok=True)
     run_missing(make_dense, dense, out=state, jobs=options.jobs, title="dense networks")
     sparse = {one.name: (one, state, options.precision) for one in trials}
-    run_missing(
-        make_sparse, sparse, out=options.out, jobs=options.jobs, title="sparse networks"
-    )
+    run_missing(make_sparse, sparse, out=options.out, jobs=options.jobs, title="sparse networks")
 
 
 if __name__ == "__main__":
