@@ -19,7 +19,7 @@ __all__ = ["PAIR_SLOTS", "pair_scratch", "pair_source"]
 PAIR_SLOTS = ("table", "indices", "starts", "rows", "wrong")
 """The numbers of the kernel's table: four addresses, and where to note an index out of range."""
 
-_GROUP, _AHEAD = 4, 4  # examples in a step; examples between a prefetch and its use
+_GROUP, _AHEAD = 4, 2  # examples in a step; examples between a prefetch and its use
 _ROWS = 32  # vectors of an example, padded
 _PRODUCTS = _ROWS * _ROWS * 4
 _TILES = ((0, 0, 0), (1, 1, 0), (2, 1, 1))  # register, half of the rows, half of the columns
@@ -100,15 +100,15 @@ def _look_up(
         rows = e.load(I64, table["rows"], e.mul(t, 8))
 
         def row_of(which: Any) -> tuple[Any, Any]:
-            place = e.mul(e.add(e.mul(which, tables), t), 8)  # noqa: B023
+            place = e.mul(e.add(e.mul(which, tables), t), 8)
             index = e.load(I64, table["indices"], place)
-            inside = b.icmp_unsigned("<", index, rows)  # noqa: B023
-            at = e.add(start, b.select(inside, index, e.word(0)))  # noqa: B023
+            inside = b.icmp_unsigned("<", index, rows)
+            at = e.add(start, b.select(inside, index, e.word(0)))
             return e.at(table["table"], e.mul(at, 2 * width)), inside
 
         later, _ = row_of(ahead)
         for place in range(0, 2 * width, 64):
-            constants = [ir.Constant(I32, value) for value in (0, 3, 1)]
+            constants = [ir.Constant(I32, value) for value in (0, 2, 1)]  # into L2
             e.call("llvm.prefetch.p0", ir.VoidType(), e.at(later, place), *constants)
         row, inside = row_of(example)
         with b.if_then(b.not_(inside), likely=False):

@@ -18,7 +18,8 @@ from ws_learner.runtime.spec import SLOTS, Spec
 
 __all__ = ["SparseKernel"]
 
-_FIRST_CACHE = 32 * 1024
+_PANEL = 64 * 1024  # bytes of a tile that are read at a time; beyond the first cache of most
+_CHUNK, _SMALL_CHUNK = 256, 32  # outputs whose sums wait for the next panel, if there is one
 _RESULTS = {"f32": torch.float32, "u8": torch.uint8, "i32": torch.int32}
 
 
@@ -72,13 +73,15 @@ class SparseKernel:
     ) -> _Bound:
         spec, lanes = self.spec, ISAS[self.spec.isa].lanes
         width = spec.vectors * lanes * 4
-        panel = 65536 if spec.dot == "amx" else max(_FIRST_CACHE // (width * spec.steps), 16)
+        panel = 65536 if spec.dot == "amx" else max(_PANEL // (width * spec.steps), 16)
+        alone = panel * spec.inputs >= self.inputs
         blocks = pack_blocks(
             weight,
             spec.rows,
             spec.inputs,
             packed=spec.packed,
             panel=min(panel, 65536),
+            chunk=_SMALL_CHUNK if alone else _CHUNK,
             deep=spec.dot == "amx",
         )
         correction = np.zeros(self.outputs, np.int32)
