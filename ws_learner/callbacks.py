@@ -128,7 +128,7 @@ class Metrics(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The losses since the last row."""
-        return {"sum": self._sum, "count": self._count}
+        return {"sum": self._sum.cpu(), "count": self._count}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
@@ -141,10 +141,10 @@ class Metrics(Callback):
         ):  # rows beyond the checkpoint from which this run goes on
             self._log.truncate_after(trainer.step - 1, phase=self._phase)
             self._opened = True
-        self._sum = self._sum.to(loss.device) + loss.float()  # never waits for a GPU
+        self._sum = self._sum.to(loss.device) + loss.float()  # not waiting for a GPU
         self._count += 1
         last = trainer.step == trainer.total_steps
-        if self.due(trainer):
+        if self.logs_loss(trainer):
             self._log_loss(trainer)
         due = last or trainer.step % trainer.steps_per_epoch == 0
         if self._split is not None and due and trainer.world.rank == 0:
@@ -153,8 +153,8 @@ class Metrics(Callback):
             )
             self._row(trainer, {"select/accuracy": value})
 
-    def due(self, trainer: Trainer) -> bool:
-        """Whether a row of losses is written after this step."""
+    def logs_loss(self, trainer: Trainer) -> bool:
+        """Whether this step writes a row with the loss, `ratio` and `more`."""
         return trainer.step == trainer.total_steps or trainer.step % self._every == 0
 
     def _log_loss(self, trainer: Trainer) -> None:

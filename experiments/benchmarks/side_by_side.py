@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from multiprocessing import get_context
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
-__all__ = ["side_by_side"]
+from ws_learner.files import write_json
+from ws_learner.progress import track
+
+__all__ = ["run_missing", "side_by_side"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -38,6 +43,48 @@ def side_by_side(
         running = {pool.submit(_tried, work, item): item for item in items}
         for done in as_completed(running):
             yield running[done], done.result()
+
+
+def run_missing(
+    work: Callable[..., Mapping[str, Any]],
+    pieces: Mapping[str, Sequence[Any]],
+    *,
+    out: Path,
+    jobs: int,
+    title: str,
+) -> None:
+    """Call `work(*arguments)` for every piece that has no file in `out` yet.
+
+    Args:
+        work: A function of a module; what it returns becomes JSON.
+        pieces: File name without ending -> arguments, in the order in which they start.
+        out: Folder of the results; each file is written as soon as its piece is done.
+        jobs: Processes.
+        title: Of the progress bar.
+
+    Raises:
+        Exception: What the first piece that failed raised, after all others were done.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    missing = [(name, args) for name, args in pieces.items() if not _path(out, name).exists()]
+    failed = []
+    with track(title, total=len(pieces), done=len(pieces) - len(missing)) as progress:
+        for (name, _), found in side_by_side(partial(_call, work), missing, jobs=jobs):
+            if isinstance(found, Exception):
+                failed.append(found)
+            else:
+                write_json(_path(out, name), dict(found))
+            progress.advance(note=name)
+    if failed:
+        raise failed[0]
+
+
+def _path(out: Path, name: str) -> Path:
+    return out / f"{name}.json"
+
+
+def _call(work: Callable[..., Result], piece: tuple[str, Sequence[Any]]) -> Result:
+    return work(*piece[1])
 
 
 def _tried(work: Callable[[Item], Result], item: Item) -> Result | Exception:
