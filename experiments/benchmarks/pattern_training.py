@@ -73,7 +73,7 @@ class Trial:
 
 def make_dense(task: str, seed: int, state: Path, precision: Any) -> dict[str, Any]:
     """Fine-tune the dense network of a task into the folder `state`, unless it is there."""
-    from ws_learner.report.artefact import save_model
+    from ws_learner.weights_file import save_model
 
     file = _dense_file(task, seed, state)
     if not file.exists():
