@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
+import torch
+
 from experiments.experiment import Experiment
 from ws_learner.files import write_json
 from ws_learner.hardware import Arithmetic
@@ -24,7 +26,8 @@ def measured(experiment: Experiment, model: nn.Module, arithmetic: Arithmetic) -
     if experiment.measure is None:
         return {}
     arithmetic.place_model(model.eval())
-    found = experiment.measure(model, arithmetic)
+    with torch.no_grad():
+        found = experiment.measure(model, arithmetic)
     say("test: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
     return found
 
