@@ -11,7 +11,7 @@ from ws_learner.recipe import Recipe
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
 
-DENSE = Recipe(
+RECIPE = Recipe(
     nb_epochs=1,
     batch_size=2048,
     optimizer="adam",
@@ -21,17 +21,6 @@ DENSE = Recipe(
     weight_decay=0.0,
 )
 """One pass, as click logs are trained on; more of them over-fit the tables."""
-
-SPARSE = Recipe(
-    nb_epochs=1,
-    batch_size=2048,
-    optimizer="sgd",
-    lrn_rate=0.1,
-    lrn_schedule="linear",
-    warmup=0.05,
-    weight_decay=0.0,
-)
-"""Not by Adam: it makes steps of one size of every gradient, and so would of group lasso's."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +37,7 @@ class Options:
 
 
 def build(options: Options, *, seed: int) -> Experiment:
-    """Assemble network, data and recipes."""
+    """Assemble network, data and recipe."""
     from experiments.dlrm_training import area_under_curve
     from experiments.experiment import Experiment, binary, seeded
     from experiments.nets.dlrm import dlrm
@@ -65,8 +54,8 @@ def build(options: Options, *, seed: int) -> Experiment:
         data=data,
         loss=loss,
         metric=metric,
-        dense_recipe=DENSE,
-        sparse_recipe=SPARSE,
+        dense_recipe=RECIPE,
+        sparse_recipe=RECIPE,
         distils=False,
         searches=False,
         measure=lambda model, arithmetic: {
