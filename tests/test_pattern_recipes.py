@@ -84,7 +84,7 @@ def test_only_missing_results_are_made_each_by_a_process(tmp_path: Path) -> None
     out.mkdir()
     (out / "one.json").write_text('{"twice": 99}')
     jobs = {name: (number, tmp_path) for number, name in enumerate(("zero", "one", "two"))}
-    run_missing(double, jobs, out=out, processes=2, title="doubling")
+    run_missing(double, jobs, out=out, jobs=2, title="doubling")
     made = {file.stem: json.loads(file.read_text())["twice"] for file in out.glob("*.json")}
     assert made == {"zero": 0, "one": 99, "two": 4}
     assert not (tmp_path / "1.pid").exists()

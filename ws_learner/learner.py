@@ -19,6 +19,7 @@ from envs.problem import LayerRow
 from ws_learner import hardware
 from ws_learner.allocation.allocate import Allocation, Allocator
 from ws_learner.cluster.config import ClusterConfig
+from ws_learner.cluster.fit import run_phase
 from ws_learner.config import WeightSparseConfig
 from ws_learner.data.splits import DataSplits
 from ws_learner.errors import UserError
@@ -213,11 +214,7 @@ class WeightSparseLearner:
         counts = allocation.zeros.tolist()
         zeros = {row.name: count for row, count in zip(layers, counts, strict=True)}
         train = partial(sparsify, start, zeros, config=self.config)
-        if self.cluster is not None:
-            from ws_learner.cluster.fit import fit_on_ray
-
-            fit_on_ray(train, fit, model=start, config=self.cluster)
-        sparse, seconds = train(fit)
+        sparse, seconds = run_phase(train, fit, model=start, cluster=self.cluster)
         self.facts.setdefault("train_seconds", round(seconds, 1))
         return sparse
 
@@ -247,7 +244,7 @@ class WeightSparseLearner:
         }
         if "dense_accuracy" not in summary:
             summary["dense_accuracy"] = self._test(copy.deepcopy(self.model), "dense")
-        if self.config.ws_pattern == "units":
+        if "units" in self.config.pattern_spelling:
             from ws_learner.report.structured import crop_run
 
             inputs, _ = next(self.data.test.batches(32))

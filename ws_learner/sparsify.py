@@ -42,7 +42,9 @@ class Prune(Callback):
         self._sparsifier.attach(trainer.optimizer)
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
-        """Tell the log how sparse the network is now."""
+        """Tell the log how sparse the network is now, when it is about to ask."""
+        if not self._metrics.logs_loss(trainer):
+            return
         self._metrics.ratio = self._sparsifier.planned_ratio()
         self._metrics.more = self._sparsifier.readings()
 
@@ -82,7 +84,12 @@ def method_config(
     if config.ws_method == "gradient_sensitivity":
         return GradientSensitivityConfig(**own)
     if config.ws_method == "movement":
-        return MovementConfig(**own, score_lr=config.movement_score_lr, start=config.movement_start)
+        return MovementConfig(
+            **own,
+            score_lr=config.movement_score_lr,
+            start=config.movement_start,
+            steps=config.movement_steps,
+        )
     return settings
 
 

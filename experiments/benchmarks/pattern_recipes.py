@@ -157,11 +157,9 @@ def _train(trials: Sequence[Trial], options: argparse.Namespace, *, state: Path)
         if one.task != "resnet20"
     }
     state.mkdir(parents=True, exist_ok=True)
-    run_missing(make_dense, dense, out=state, processes=options.jobs, title="dense networks")
+    run_missing(make_dense, dense, out=state, jobs=options.jobs, title="dense networks")
     sparse = {one.name: (one, state, options.precision) for one in trials}
-    run_missing(
-        make_sparse, sparse, out=options.out, processes=options.jobs, title="sparse networks"
-    )
+    run_missing(make_sparse, sparse, out=options.out, jobs=options.jobs, title="sparse networks")
 
 
 if __name__ == "__main__":
