@@ -40,8 +40,8 @@ class Options:
     """Folder with annotations/instances_{train,val}2017.json, train2017/ and val2017/."""
     year: int = 2017
     """In these names."""
-    data_workers: int = 0
-    """Processes that decode images."""
+    data_workers: int | None = None
+    """Processes that decode images; by default one per core, at most four."""
 
 
 def build(options: Options, *, seed: int) -> Experiment:

@@ -178,7 +178,7 @@ def test_perfect_outputs_are_found_and_score_one(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_read(tmp_path: Path) -> None:
-    data, test = load_coco(rectangles(tmp_path / "coco"), image_size=60)
+    data, test = load_coco(rectangles(tmp_path / "coco"), image_size=60, workers=0)
     sizes = [len(part) for part in (data.train, data.search, data.select, data.test)]
     assert (sizes, data.num_classes, test.categories) == ([32, 4, 4, 6], 3, (3, 7))
     ((inputs, targets),) = data.test.batches(10)
@@ -222,16 +222,16 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path) -> None:
     whole = json.loads(path.read_text())
     (folder / "train2017" / "5.png").unlink()
     with pytest.raises(UserError, match=r"image 5\.png is not in .*train2017"):
-        load_coco(folder, image_size=60)
+        load_coco(folder, image_size=60, workers=0)
     path.write_text(json.dumps(whole | {"annotations": [{"bbox": [0, 0, 5, 5]}]}))
     with pytest.raises(UserError, match=r"not COCO's JSON \(KeyError: 'image_id'\)"):
-        load_coco(folder, image_size=60)
+        load_coco(folder, image_size=60, workers=0)
     path.write_text(json.dumps(whole | {"annotations": []}))
     with pytest.raises(UserError, match="holds no images with boxes"):
-        load_coco(folder, image_size=60)
+        load_coco(folder, image_size=60, workers=0)
     path.unlink()
     with pytest.raises(UserError, match=r"no annotations/instances_train2017\.json there"):
-        load_coco(folder, image_size=60)
+        load_coco(folder, image_size=60, workers=0)
 
 
 def loss_of(experiment: Experiment) -> float:
@@ -245,7 +245,8 @@ def loss_of(experiment: Experiment) -> float:
 def test_the_config_trains(tmp_path: Path) -> None:
     folder = str(rectangles(tmp_path / "coco", train=20))
     config = str(ROOT / "experiments" / "configs" / "ssd_resnet34_2x1_coco.yaml")
-    words = ["ssd_at_coco", "--data_dir", folder, "--batch_size", "8", "--run_dir"]
+    words = ["ssd_at_coco", "--data_dir", folder, "--batch_size", "8", "--data_workers", "0"]
+    words += ["--run_dir"]
     more = ["--lrn_rate", "2e-3", "--config", config]
     assert main([*words, str(tmp_path / "run"), *more]) == 0
     state = load_file(tmp_path / "run" / "model.safetensors")
@@ -255,7 +256,9 @@ def test_the_config_trains(tmp_path: Path) -> None:
         assert set(blocks.unique().tolist()) <= {0, 2}
         assert float((matrix == 0).double().mean()) == pytest.approx(0.75, abs=1e-3)
     assert not bool((state["loc.0.weight"] == 0).all())
-    experiment = ssd_at_coco.build(ssd_at_coco.Options(data_dir=Path(folder)), seed=0)
+    experiment = ssd_at_coco.build(
+        ssd_at_coco.Options(data_dir=Path(folder), data_workers=0), seed=0
+    )
     before = loss_of(experiment)
     load_into(experiment.model, tmp_path / "run" / "model.safetensors")
     assert loss_of(experiment) < 0.7 * before

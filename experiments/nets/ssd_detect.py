@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from experiments.nets.ssd_boxes import decode, default_boxes, iou
 from ws_learner.data.coco_file import Annotated, average_precision
+from ws_learner.progress import track
 
 if TYPE_CHECKING:
     from ws_learner.data.splits import Split
@@ -22,18 +25,18 @@ _OVERLAP = 0.5
 def nms(boxes: Tensor, scores: Tensor, *, overlap: float = _OVERLAP) -> Tensor:
     """Positions, best first, of (N, 4) corners that no better box overlaps by more."""
     order = scores.argsort(descending=True, stable=True)
-    clash = iou(boxes[order], boxes[order]) > overlap
-    kept = torch.ones(len(order), dtype=torch.bool)
+    free = ~(iou(boxes[order], boxes[order]) > overlap).numpy()
+    kept = np.ones(len(order), dtype=bool)
     for place in range(len(order)):
         if kept[place]:
-            kept[place + 1 :] &= ~clash[place, place + 1 :].cpu()
-    return order[kept.to(order.device)]
+            kept[place + 1 :] &= free[place, place + 1 :]
+    return order[torch.from_numpy(kept)]
 
 
 def detect(
     output: Tensor, *, least: float = 0.05, most: int = 200
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Objects of one image.
+    """Objects of one image; boxes of different classes do not suppress each other.
 
     Args:
         output: (4 + C, N), see `multibox_loss`.
@@ -61,16 +64,23 @@ def precision_of(
 ) -> dict[str, float]:
     """Average precision of a network on the images of `truth`, which `split` reads in order."""
     found: list[dict[str, Any]] = []
-    reader = (row for x, _ in split.batches(32) for row in model(arithmetic.place(x)))
-    for key, (across, down), output in zip(truth.keys, truth.sizes, reader, strict=True):
-        for (left, top, right, bottom), number, score in zip(*detect(output), strict=True):
-            box = (left * across, top * down, (right - left) * across, (bottom - top) * down)
-            found.append(
-                {
-                    "image_id": key,
-                    "category_id": truth.categories[int(number) - 1],
-                    "bbox": [float(side) for side in box],
-                    "score": float(score),
-                }
-            )
+    outputs = (row for x, _ in split.batches(32) for row in model(arithmetic.place(x)))
+    images = zip(truth.keys, truth.sizes, outputs, strict=True)
+    with track("detecting", total=len(truth.keys)) as progress:
+        for key, size, output in images:
+            found += _results(output, key=key, size=size, categories=truth.categories)
+            progress.advance()
     return average_precision(truth, found)
+
+
+def _results(
+    output: Tensor, *, key: int, size: tuple[int, int], categories: Sequence[int]
+) -> list[dict[str, Any]]:
+    """An image's objects as COCO's program wants them, in pixels."""
+    corners, classes, scores = detect(output)
+    low, high = (corners * torch.tensor([*size, *size])).split(2, dim=1)
+    boxes = torch.cat([low, high - low], 1).tolist()
+    return [
+        {"image_id": key, "category_id": categories[number - 1], "bbox": box, "score": score}
+        for box, number, score in zip(boxes, classes.tolist(), scores.tolist(), strict=True)
+    ]

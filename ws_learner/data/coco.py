@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ws_learner.data.coco_file import Annotated, read_coco
 from ws_learner.data.dataset_split import DatasetSplit
+from ws_learner.data.image_folder import usable_cores
 from ws_learner.data.photographs import MEAN, STD, open_photograph
 from ws_learner.data.pixels import normalise, normalise_table
 from ws_learner.data.splits import DataSplits
@@ -127,7 +128,7 @@ def load_coco(
     *,
     image_size: int,
     year: int = 2017,
-    workers: int = 0,
+    workers: int | None = None,
     split_seed: int = 0,
 ) -> tuple[DataSplits, Annotated]:
     """Read annotations/instances_{train,val}YEAR.json with trainYEAR/ and valYEAR/.
@@ -139,7 +140,7 @@ def load_coco(
         data_dir: Folder with these.
         image_size: Height and width of an input, in pixels.
         year: In the names.
-        workers: Processes that decode.
+        workers: Processes that decode; 0 decodes in this one; None takes up to four.
         split_seed: Which training images go into search and select.
 
     Returns:
@@ -161,6 +162,7 @@ def load_coco(
         raise UserError(f"--data_dir {data_dir}: {len(train.files)} training images are too few")
     most = max(len(boxes) for part in (train, test) for boxes in part.boxes)
     order = np.random.default_rng(split_seed).permutation(len(train.files))
+    processes = min(4, usable_cores()) if workers is None else workers
 
     def split(part: Annotated, places: Sequence[int]) -> DatasetSplit:
         files, boxes = [part.files[i] for i in places], [part.boxes[i] for i in places]
@@ -168,7 +170,7 @@ def load_coco(
             Boxed(files, boxes, image_size=image_size, most=most, augment=augment)
             for augment in (False, True)
         )
-        return DatasetSplit(plain, augmented=varied, workers=workers)
+        return DatasetSplit(plain, augmented=varied, workers=processes)
 
     state = hashlib.sha256(f"{image_size} {split_seed} {size}".encode())
     for path in jsons:

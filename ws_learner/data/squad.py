@@ -17,12 +17,14 @@ from ws_learner.data.squad_file import Question, read_squad
 from ws_learner.data.text import word_piece_cutter
 from ws_learner.data.tokens import TokenSplit
 from ws_learner.errors import UserError
+from ws_learner.progress import track
 
 __all__ = ["Window", "Windows", "cut_windows", "find_answers", "load_squad"]
 
 _TRAIN, _TEST = "train-v1.1.json", "dev-v1.1.json"
 _SHARE, _MOST = 0.1, 2_000  # of the training questions, each for search and select
 _QUESTION = 64  # most word pieces of a question (Devlin et al. 2019, the authors' code)
+_AT_ONCE = 1_000  # questions
 _BEST, _LONGEST_ANSWER = 20, 30  # starts and ends looked at; word pieces of an answer
 
 Predict = Callable[[Tensor], Tensor]
@@ -115,7 +117,7 @@ def _by_paragraph(
     parts: list[list[Question]] = [[] for _ in range(len(sizes) + 1)]
     number = 0
     for paragraph in order:
-        if number < len(sizes) and len(parts[number]) >= sizes[number]:
+        while number < len(sizes) and len(parts[number]) >= sizes[number]:
             number += 1
         parts[number] += about[paragraph]
     return parts
@@ -139,23 +141,29 @@ def cut_windows(
         raise UserError(
             f"--longest {longest}: at least {_QUESTION + overlap + 4} with --overlap {overlap}"
         )
-    cutter.no_truncation()
-    asked = [
-        text if len(cut.ids) <= _QUESTION else text[: cut.offsets[_QUESTION - 2][1]]
-        for text, cut in zip(
-            [q.text for q in questions],
-            cutter.encode_batch([q.text for q in questions]),
-            strict=True,
-        )
-    ]
-    cutter.enable_truncation(longest, stride=overlap, strategy="only_second")
-    pairs = list(zip(asked, [q.context for q in questions], strict=True))
-    windows = [
-        _window(number, part, questions[number])
-        for number, whole in enumerate(cutter.encode_batch(pairs))
-        for part in (whole, *whole.overflowing)
-    ]
+    windows: list[Window] = []
+    with track("cutting into word pieces", total=len(questions)) as progress:
+        for start in range(0, len(questions), _AT_ONCE):
+            some = questions[start : start + _AT_ONCE]
+            cutter.no_truncation()
+            cut = cutter.encode_batch([question.text for question in some])
+            asked = [
+                one.text if len(whole.ids) <= _QUESTION else one.text[: _end(whole)]
+                for one, whole in zip(some, cut, strict=True)
+            ]
+            cutter.enable_truncation(longest, stride=overlap, strategy="only_second")
+            pairs = [(text, one.context) for text, one in zip(asked, some, strict=True)]
+            for number, whole in enumerate(cutter.encode_batch(pairs)):
+                parts = (whole, *whole.overflowing)
+                windows += [_window(start + number, part, some[number]) for part in parts]
+            progress.advance(len(some))
     return Windows(questions=questions, windows=windows)
+
+
+def _end(cut: Any) -> int:
+    """Where the last word piece of a question that is too long ends; [CLS] and [SEP] count."""
+    end: int = cut.offsets[_QUESTION - 2][1]
+    return end
 
 
 def _window(number: int, part: Any, question: Question) -> Window:
@@ -179,11 +187,13 @@ def find_answers(windows: Windows, predict: Predict, *, batch_size: int = 32) ->
     best: dict[int, tuple[float, str]] = {}
     reader = windows.split().batches(batch_size)
     rows = (row for inputs, _ in reader for row in predict(inputs).float().cpu().numpy())
-    for window, logits in zip(windows.windows, rows, strict=True):
-        question = windows.questions[window.question]
-        score, (start, stop) = _best_span(logits[: len(window.pieces)], window.places)
-        if window.question not in best or score > best[window.question][0]:
-            best[window.question] = (score, question.context[start:stop])
+    with track("answering", total=len(windows.windows)) as progress:
+        for window, logits in zip(windows.windows, rows, strict=True):
+            question = windows.questions[window.question]
+            score, (start, stop) = _best_span(logits[: len(window.pieces)], window.places)
+            if window.question not in best or score > best[window.question][0]:
+                best[window.question] = (score, question.context[start:stop])
+            progress.advance()
     return {windows.questions[number].key: text for number, (_, text) in best.items()}
 
 
