@@ -90,7 +90,7 @@ class Cell:
         words += ["--dense_checkpoint", str(start.pretrained if self.fresh else start.tuned)]
         words += ["--workers", "0"]
         if self.variant.startswith(SOFT):
-            return [*words, "--config", str(folder.with_suffix(".json"))]
+            return [*words, "--config", f"{folder}.json"]
         words += ["--ws_pattern", PATTERNS[self.pattern], "--ws_include", "bert.encoder.*"]
         words += ["--ws_prune_ratio", f"{1 - self.kept:g}", "--ws_prune_ratio_prtl", "uniform"]
         words += ["--ws_iter_ratio_beg", "0.05", "--ws_iter_ratio_end", f"{self.end:g}"]

@@ -103,8 +103,8 @@ def _dense(task: str, seed: int, scratch: Path, out: Path, epochs: float) -> str
         save_model(start.pretrained, network.state_dict(), {"format": "pt"})
     words = [experiment, "--learner", "full-prec", "--seed", str(seed)]
     words += ["--run_dir", str(folder), "--nb_epochs", f"{epochs * share:g}"]
-    if code := _quietly(words, folder.with_suffix(".log")):
-        raise RuntimeError(f"{task} {seed}: exit code {code}, see {folder.with_suffix('.log')}")
+    if code := _quietly(words, Path(f"{folder}.log")):
+        raise RuntimeError(f"{task} {seed}: exit code {code}, see {folder}.log")
     shutil.rmtree(folder / "state", ignore_errors=True)
     accuracy = json.loads((folder / "summary.json").read_text())["dense_accuracy"]
     facts = {"task": task, "seed": seed, "dense_accuracy": accuracy, "epochs": epochs * share}
@@ -120,9 +120,9 @@ def _cell(cell: Cell, out: Path, scratch: Path, latest: float) -> str:
     if time.monotonic() > latest:
         return f"left out, no time: {cell.name}"
     folder = scratch / cell.name
-    log = folder.with_suffix(".log")
+    log = Path(f"{folder}.log")
     if cell.variant.startswith("soft"):
-        write_text(folder.with_suffix(".json"), json.dumps(cell.soft_config()))
+        write_text(Path(f"{folder}.json"), json.dumps(cell.soft_config()))
     if code := _quietly(cell.words(_start(scratch, cell.task, cell.seed), folder), log):
         lines = log.read_text().splitlines() or [""]
         return f"failed ({code}): {cell.name}: {lines[-1]}"
