@@ -29,6 +29,7 @@ _MOVEMENT: Mapping[str, tuple[str, ...]] = {
         f"relative-{rate}": ("--movement_steps", "relative", "--movement_score_lr", rate)
         for rate in ("0.003", "0.001", "0.01")
     },
+    "weights": ("--movement_steps", "weights"),
     "relative-zero": ("--movement_steps", "relative", "--movement_start", "zero"),
 }
 VARIANTS: Mapping[str, tuple[str, ...]] = {"gradual": ()} | {
@@ -138,7 +139,7 @@ def grid(**common: object) -> list[Cell]:
 
 
 def _settings() -> Iterator[dict[str, object]]:
-    best, other = "adam-0.001", "relative-0.003"
+    best, other = "weights", "adam-0.001"
     for variant in ("gradual", *_MOVEMENT):
         yield {"variant": variant, "kept": 0.03}
     for variant in ("gradual", best, other, "adam-0.003"):

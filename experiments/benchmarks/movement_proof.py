@@ -186,7 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no run later than this")
     parser.add_argument("--epochs", type=float, default=12, help="of TREC's (default 12)")
     parser.add_argument("--dense_epochs", type=float, default=4, help="the same, dense (default 4)")
-    parser.add_argument("--movement", choices=VARIANTS, default="adam-0.001")
+    parser.add_argument("--movement", choices=VARIANTS, default="weights")
     parser.add_argument("--rate", type=float, default=5e-4, help="learning rate (default 5e-4)")
     parser.add_argument("--end", type=float, default=0.6, help="where ramps end (default 0.6)")
     parser.add_argument("--seeds", type=int, default=3)
