@@ -184,6 +184,7 @@ class ShowProgress(Callback):
     def __init__(self, progress: Progress) -> None:
         """Report to `progress`, whose unit is one optimizer step."""
         self._progress = progress
+        self._earlier: Tensor | None = None
 
     def on_start(self, trainer: Trainer) -> None:
         """Account for the steps done before a resume."""
@@ -191,6 +192,7 @@ class ShowProgress(Callback):
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
         """One step further."""
-        note = f"loss {float(loss):.3f}" if trainer.step % 10 == 0 else ""
-        if note:
-            self._progress.advance(10, note=note)
+        if trainer.step % 10 == 0:  # an earlier loss, for which a GPU need not be waited for
+            shown = loss if self._earlier is None else self._earlier
+            self._progress.advance(10, note=f"loss {float(shown):.3f}")
+            self._earlier = loss

@@ -18,9 +18,10 @@ from ws_learner.progress import say
 from ws_learner.roles import weight_roles
 from ws_learner.sparsity.any_nm import AnyNM
 from ws_learner.sparsity.grouped import Pool
-from ws_learner.sparsity.nm import NM, Slices
+from ws_learner.sparsity.nm import NM
 from ws_learner.sparsity.pattern import ByRole, Heads, Pattern, Units
 from ws_learner.sparsity.plan import PatternPlan
+from ws_learner.sparsity.slices import Slices
 from ws_learner.unit_groups import find_groups, unit_patterns
 
 __all__ = ["Remainder", "by_role", "fitting_rows", "left_out", "pattern_plan", "snap_profile"]

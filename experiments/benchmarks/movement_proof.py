@@ -99,7 +99,7 @@ def _dense(task: str, seed: int, scratch: Path, out: Path, epochs: float) -> str
     """Fine-tune a dense network; keep what it started from, too."""
     from experiments.find import find_experiment
     from ws_learner.files import write_json
-    from ws_learner.report.artefact import save_model
+    from ws_learner.weights_file import save_model
 
     start, (experiment, share) = _start(scratch, task, seed), TASKS[task]
     folder, kept = start.tuned.parent, out / "dense" / f"{task}_{seed}.json"
