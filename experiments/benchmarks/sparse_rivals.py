@@ -30,7 +30,7 @@ def encoder_rivals(model: nn.Module, words: Tensor) -> dict[str, dict[str, Run]]
     from ws_learner.runtime import compile_sparse
 
     both = words.repeat(2, 1)  # the exporter leaves the batch open if it sees two examples
-    data = _onnx(model, both)
+    data = _without_shapes(_onnx(model, both))
     layers = compile_sparse(model, words, dtype="int8", calibration=[words])
     int8: dict[str, Run] = {"torch, INT8 layers": lambda: layers(words)}
     for kind, run in _engines(_dynamic(data), words, only="onnxruntime").items():
@@ -46,6 +46,16 @@ def _onnx(model: nn.Module, x: Tensor) -> bytes:
         path = Path(folder) / "network.onnx"
         export_onnx(model, x, path)
         return path.read_bytes()
+
+
+def _without_shapes(data: bytes) -> bytes:
+    """The exporter's notes on shapes in between contradict what quantisation infers."""
+    import onnx
+
+    graph = onnx.load_from_string(data)
+    del graph.graph.value_info[:]
+    whole: bytes = graph.SerializeToString()
+    return whole
 
 
 def _qdq(model: nn.Module, x: Tensor) -> bytes:
