@@ -16,9 +16,9 @@ from ws_learner.dialects.lpot_data import folder_of
 from ws_learner.evaluation import evaluate
 from ws_learner.hardware import Arithmetic
 from ws_learner.progress import say
-from ws_learner.report.artefact import load_into, load_state
 from ws_learner.report.table import read_table
 from ws_learner.run_dir import RunDir
+from ws_learner.weights_file import load_into, load_state
 
 __all__ = ["evaluate_run", "experiment_of"]
 

@@ -220,6 +220,7 @@ def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
                 run=run,
                 facts=facts_of(command, experiment, words),
                 distil=distil,
+                cluster=command.cluster,
             )
     show_report(run)
 
@@ -232,8 +233,6 @@ def _nncf(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
 
     if command.run.learner == "full-prec":
         raise UserError(f"--config {conf.path}: is a pruning config; leave --learner full-prec out")
-    if command.cluster is not None:
-        raise UserError(f"--config {conf.path}: runs in one process; use ./run_local.sh")
     experiment = build(command)
     weights = dense_weights(command, experiment)
     if weights is not None:
@@ -259,6 +258,7 @@ def _nncf(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
                 seed=command.run.seed,
                 run=run,
                 facts=facts_of(command, experiment, words),
+                cluster=command.cluster,
             )
     show_report(run)
 

@@ -372,3 +372,48 @@ def test_top_v_keeps_what_moves_away_from_zero() -> None:
     sparsifier.finalize()
     assert (model.weight[0, :4] != 0).all()
     assert (model.weight[0, 4:] == 0).all()
+
+
+def test_relative_steps_are_in_units_of_the_layers_gradients() -> None:
+    model, rate = net(), 0.02
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    config = MovementConfig(
+        **{"iter_ratio_beg": 0.9, "iter_ratio_end": 1.0, "mask_update_step": 1},
+        **{"score_lr": rate, "start": "zero", "steps": "relative"},
+    )
+    sparsifier = Sparsifier(model, config, ratios=dict.fromkeys(LAYERS, 0.5), total_steps=20)
+    groups = len(optimizer.param_groups)
+    sparsifier.attach(optimizer)
+    assert len(optimizer.param_groups) == groups  # no optimizer moves the scores
+    expected = {name: np.zeros(tuple(model.get_parameter(name).shape)) for name in LAYERS}
+    for step in range(6):
+        inputs, targets = batch(step)
+        loss = functional.cross_entropy(model(inputs), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        for name in LAYERS:
+            weight = model.get_parameter(name)
+            assert weight.grad is not None
+            moved = weight.grad.numpy() * weight.detach().numpy()
+            expected[name] -= rate * moved / np.sqrt(np.mean(moved**2))
+        optimizer.step()
+    state = sparsifier.state_dict()
+    for name in LAYERS:
+        np.testing.assert_allclose(state[f"criterion.{name}"].numpy(), expected[name], atol=1e-6)
+
+
+def test_pruned_weights_score_by_the_value_they_had() -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    config = MovementConfig(
+        **{"iter_ratio_beg": 0.0, "iter_ratio_end": 1.0, "mask_update_step": 1},
+        **{"score_lr": 0.02, "steps": "relative"},
+    )
+    sparsifier = Sparsifier(model, config, ratios={"0.weight": 0.9}, total_steps=10)
+    sparsifier.attach(optimizer)
+    train(model, optimizer, sparsifier, range(8))
+    before, pruned = sparsifier.state_dict(), ~sparsifier.masks["0.weight"]
+    assert (model.get_parameter("0.weight")[pruned] == 0).all()
+    train(model, optimizer, sparsifier, range(8, 9))
+    moved = sparsifier.state_dict()["criterion.0.weight"] != before["criterion.0.weight"]
+    assert moved[pruned].all()  # zero itself would have earned them nothing

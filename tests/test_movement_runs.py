@@ -15,8 +15,8 @@ from tests.support import tiny_transformer_experiment
 from tests.support.nncf import movement, text
 from ws_learner.export.cropped_files import load_cropped
 from ws_learner.export.onnx_file import run_onnx
-from ws_learner.report.artefact import load_state
 from ws_learner.training import Trainer
+from ws_learner.weights_file import load_state
 
 EXPERIMENT = str(Path(tiny_transformer_experiment.__file__))
 

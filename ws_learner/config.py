@@ -131,6 +131,9 @@ class WeightSparseConfig(NMFlags):
     """Learning rate of movement's scores, in an optimizer group of their own."""
     movement_start: Literal["magnitude", "zero"] = "magnitude"
     """Movement's scores before the first step: the weights' sizes, or zero as in the paper."""
+    movement_steps: Literal["optimizer", "relative"] = "optimizer"
+    """How movement's scores move: by the training's optimizer, as in the paper, or by rate x
+    gradient over the layer's root mean square gradient, without momentum."""
     ws_schedule: Literal[
         "polynomial", "linear", "cube", "cos", "exp", "oneshot", "epoch-linear", "epoch-linear-old"
     ] = "polynomial"
@@ -156,6 +159,11 @@ class WeightSparseConfig(NMFlags):
     """Weight of the distillation loss."""
     tempr_dst: float = 4.0
     """Temperature of the distillation loss."""
+    dst_layers: tuple[str, ...] = ()
+    """Under --enbl_dst also follow the teacher layer by layer: patterns of modules, such as
+    'bert.encoder.layer.?'."""
+    loss_w_layers: float = 10.0
+    """Weight of the mean relative squared error of the outputs of --dst_layers."""
 
     def __post_init__(self) -> None:
         self._check_shares()
@@ -175,6 +183,8 @@ class WeightSparseConfig(NMFlags):
                 f"--ws_nb_rlouts {self.ws_nb_rlouts}: must be at least "
                 f"--ws_nb_rlouts_min ({self.ws_nb_rlouts_min})"
             )
+        if self.dst_layers and not self.enbl_dst:
+            raise UserError(f"--dst_layers {' '.join(self.dst_layers)}: needs --enbl_dst")
         self._check_method()
 
     def _check_method(self) -> None:
@@ -244,7 +254,7 @@ class WeightSparseConfig(NMFlags):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise UserError(f"--{name} {value}: must be a number above 0")
-        for name in ("loss_w_dst", "group_lasso_alpha"):
+        for name in ("loss_w_dst", "loss_w_layers", "group_lasso_alpha"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise UserError(f"--{name} {value}: must be 0 or above")

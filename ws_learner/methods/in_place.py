@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -46,11 +46,16 @@ class InPlaceMasks:
     def dense_values(self) -> dict[str, Tensor]:
         """Value of each weight now, or when it was last alive; not to be written to."""
         active = {id(weight): keep for weight, keep in self._active}
-        for name, weight in self.weights.items():
-            if id(weight) in active:
-                self._retained[name].lerp_(weight, active[id(weight)])  # exact at 0 and 1
-            else:
-                self._retained[name].copy_(weight)
+        rest = [name for name, weight in self.weights.items() if id(weight) not in active]
+        if active:
+            masked = [name for name, weight in self.weights.items() if id(weight) in active]
+            weights = [self.weights[name] for name in masked]
+            torch._foreach_lerp_(  # exact at 0 and 1
+                [self._retained[name] for name in masked], weights, [active[id(w)] for w in weights]
+            )
+        if rest:
+            retained = [self._retained[name] for name in rest]
+            torch._foreach_copy_(retained, [self.weights[name] for name in rest])
         return self._retained
 
     @torch.no_grad()
@@ -123,8 +128,9 @@ class InPlaceMasks:
 
     def _list_active(self) -> None:
         self._active = []
-        for name, weight in self.weights.items():
-            if _keeps_all(self.masks[name]):
+        dense = _keep_all([self.masks[name] for name in self.weights])
+        for (name, weight), every in zip(self.weights.items(), dense, strict=True):
+            if every:
                 continue
             number = self._numbers.get(name)
             if number is None or (number.dtype, number.device) != (weight.dtype, weight.device):
@@ -132,7 +138,9 @@ class InPlaceMasks:
             self._active.append((weight, number.copy_(self.masks[name])))
 
 
-def _keeps_all(mask: Tensor) -> bool:
-    if mask.device.type != "cpu":
-        return bool(mask.all())
-    return bool(mask.numpy().all())  # stops at the first that is pruned
+def _keep_all(masks: Sequence[Tensor]) -> list[bool]:
+    """Which masks prune nothing; a GPU is waited for once."""
+    if not all(mask.device.type == "cpu" for mask in masks):
+        found: list[bool] = torch.stack([mask.all() for mask in masks]).tolist()
+        return found
+    return [bool(mask.numpy().all()) for mask in masks]  # stops at the first that is pruned

@@ -33,6 +33,9 @@ class MovementConfig(GradualConfig):
         start: Scores before the first step: `magnitude` (relative to the layer's mean), so that
             movement corrects an order that is not blind; or `zero`, as in the paper, whose first
             masks are as good as random unless pruning begins late.
+        steps: How scores move: by the training's `optimizer`, as in the paper (under Adam all move
+            alike, however little a weight matters); or `relative` to the layer, see
+            `LearnedScores`.
 
     Raises:
         UserError: A value is outside its range.
@@ -40,6 +43,7 @@ class MovementConfig(GradualConfig):
 
     score_lr: float = 1e-3
     start: Literal["magnitude", "zero"] = "magnitude"
+    steps: Literal["optimizer", "relative"] = "optimizer"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,7 +56,12 @@ class MovementConfig(GradualConfig):
     def make_criterion(self, plan: PatternPlan) -> LearnedScores:
         """See `GradualConfig.make_criterion`."""
         grids = {name: grid_of(plan.patterns[name], plan.shapes[name]) for name in plan.patterns}
-        return LearnedScores(grids, layers=len(grids), lrn_rate=self.score_lr)
+        return LearnedScores(
+            grids,
+            layers=len(grids),
+            lrn_rate=self.score_lr,
+            relative=self.steps == "relative",
+        )
 
     def _method(
         self,

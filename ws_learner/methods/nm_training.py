@@ -17,9 +17,10 @@ from ws_learner.methods.live_masks import LiveMasks, Piece
 from ws_learner.patterning import Remainder, by_role, left_out, pattern_plan
 from ws_learner.sparsity.any_nm import AnyNM
 from ws_learner.sparsity.mask import count_zeros
-from ws_learner.sparsity.nm import NM, Slices
+from ws_learner.sparsity.nm import NM
 from ws_learner.sparsity.nm_schedule import Phases
 from ws_learner.sparsity.pattern import ByRole, Pattern
+from ws_learner.sparsity.slices import Slices
 
 __all__ = ["FineTuneMask", "NMConfig", "NMTraining"]
 
@@ -265,4 +266,5 @@ class NMTraining:
         now = int(rest.pop("now"))
         self._live.load_state_dict(rest)
         self._now, self._loaded = now, True
+        self._live.restore()
         self._live.apply(self.mask_value(now))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -54,10 +55,10 @@ class SrSte(NMTraining):
 
     def _edit(self, grads: Mapping[str, Tensor]) -> None:
         if self._term == "gradient" and self._weight:
-            for name, grad in grads.items():
-                latent, keep = self._live.latent[name], self._live.keep[name]
-                grad.add_(latent, alpha=self._weight)
-                grad.addcmul_(latent, keep, value=-self._weight)
+            latent = [self._live.latent[name] for name in grads]
+            keep = [self._live.keep[name] for name in grads]
+            torch._foreach_add_(list(grads.values()), latent, alpha=self._weight)
+            torch._foreach_addcmul_(list(grads.values()), latent, keep, value=-self._weight)
 
     def _before_update(self, optimizer: Optimizer) -> None:
         if self._term == "gradient" or not self._weight or self._frozen(self._now):

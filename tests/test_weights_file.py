@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ws_learner.errors import UserError
-from ws_learner.report.artefact import load_into, load_state, read_metadata, save_model
+from ws_learner.weights_file import load_into, load_state, read_metadata, save_model
 
 
 def _net(width: int = 5) -> nn.Sequential:
