@@ -11,7 +11,7 @@ from ws_learner.recipe import Recipe
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
 
-RECIPE = Recipe(
+DENSE = Recipe(
     nb_epochs=1,
     batch_size=2048,
     optimizer="adam",
@@ -21,6 +21,17 @@ RECIPE = Recipe(
     weight_decay=0.0,
 )
 """One pass, as click logs are trained on; more of them over-fit the tables."""
+
+SPARSE = Recipe(
+    nb_epochs=1,
+    batch_size=2048,
+    optimizer="sgd",
+    lrn_rate=0.1,
+    lrn_schedule="linear",
+    warmup=0.05,
+    weight_decay=0.0,
+)
+"""Not by Adam, whose steps have one size whatever the gradient's: group lasso empties layers."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,7 @@ class Options:
 
 
 def build(options: Options, *, seed: int) -> Experiment:
-    """Assemble network, data and recipe."""
+    """Assemble network, data and recipes."""
     from experiments.dlrm_training import area_under_curve
     from experiments.experiment import Experiment, binary, seeded
     from experiments.nets.dlrm import dlrm
@@ -54,8 +65,8 @@ def build(options: Options, *, seed: int) -> Experiment:
         data=data,
         loss=loss,
         metric=metric,
-        dense_recipe=RECIPE,
-        sparse_recipe=RECIPE,
+        dense_recipe=DENSE,
+        sparse_recipe=SPARSE,
         distils=False,
         searches=False,
         measure=lambda model, arithmetic: {
