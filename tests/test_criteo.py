@@ -72,7 +72,7 @@ def test_the_config_trains(tmp_path: Path) -> None:
     dense = [*words, str(tmp_path / "dense"), "--learner", "full-prec", "--nb_epochs", "2"]
     assert main(dense) == 0
     slower = ["--lrn_rate", "3e-4"]
-    start = ["--dense_checkpoint", str(tmp_path / "dense" / "model.safetensors")]
+    start = ["--dense_checkpoint", str(tmp_path / "dense")]  # a run means its weights
     assert main([*words, str(tmp_path / "run"), "--config", CONFIG, *start, *slower]) == 0
     state = load_file(tmp_path / "run" / "model.safetensors")
     zeros = weights = 0
