@@ -120,7 +120,6 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
 def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     from experiments.measures import add_measures
     from experiments.weights import load_weights
-    from ws_learner.files import sha256_of
     from ws_learner.sparsify import check_steps
 
     experiment = build(command)
@@ -137,10 +136,7 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     contents = {"dense_checkpoint": weights, "ws_ratios": command.ws.ws_ratios}
     contents |= {"ws_rollouts": command.ws.ws_rollouts}
     contents |= {"dst_checkpoint": command.run.dst_checkpoint}
-    digests = {
-        name: sha256_of(path) if path is not None and path.is_file() else None
-        for name, path in contents.items()
-    }
+    digests = {name: _digest(path) for name, path in contents.items()}
     identity = identity_of(command, experiment, recipe, **digests)
     run = place(command, f"{experiment.name}-{command.ws.ws_method}", identity)
     with run.locked():
@@ -153,6 +149,15 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
             learner.fit()
     add_measures(run, experiment, arithmetic_of(command))
     show_report(run)
+
+
+def _digest(path: Path | None) -> str | None:
+    """Of a file, or of the weights that a run's folder holds; None if there is no such file."""
+    from ws_learner.files import sha256_of
+
+    if path is not None and path.is_dir():
+        path = path / "model.safetensors"
+    return sha256_of(path) if path is not None and path.is_file() else None
 
 
 def make_learner(
@@ -192,7 +197,6 @@ def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
     from experiments.lpot_teacher import check_flags, teacher_loss
     from experiments.measures import add_measures
     from experiments.weights import load_weights
-    from ws_learner.files import sha256_of
 
     check_flags(command, conf)
     experiment = build_lpot(command, conf)
@@ -212,8 +216,8 @@ def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
         experiment,
         recipe,
         lpot=dataclasses.asdict(dataclasses.replace(conf, path=None)) | {"pruners": pruners},
-        dense_checkpoint=sha256_of(weights) if weights is not None else None,
-        dst_checkpoint=sha256_of(teacher) if teacher is not None else None,
+        dense_checkpoint=_digest(weights),
+        dst_checkpoint=_digest(teacher),
     )
     run = place(command, f"{experiment.name}-lpot", identity)
     with run.locked():
@@ -238,7 +242,6 @@ def _nncf(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
     """Movement sparsity as an NNCF file says, on the fine-tuned network."""
     from experiments.nncf import run_nncf
     from experiments.weights import load_weights
-    from ws_learner.files import sha256_of
 
     if command.run.learner == "full-prec":
         raise UserError(f"--config {conf.path}: is a pruning config; leave --learner full-prec out")
@@ -252,7 +255,7 @@ def _nncf(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
         experiment,
         recipe,
         nncf=conf.model_dump(mode="json"),
-        dense_checkpoint=sha256_of(weights) if weights is not None else None,
+        dense_checkpoint=_digest(weights),
     )
     run = place(command, f"{experiment.name}-nncf", identity)
     with run.locked():
