@@ -15,6 +15,7 @@ __all__ = [
     "FROM_TABLE",
     "NM_METHODS",
     "POCKETFLOW",
+    "SEARCHED",
     "Init",
     "Method",
     "Protocol",
@@ -38,6 +39,8 @@ Protocol = Literal[
 ]
 FROM_TABLE: tuple[Protocol, ...] = ("uniform", "heurist", "erk", "given")
 """Protocols that look at no weight: they need no dense network."""
+SEARCHED: tuple[Protocol, ...] = ("random", "evolution", "bayesian", "ddpg", "optimal")
+"""Protocols that score roll-outs."""
 
 RewardType = Literal["single-obj", "multi-obj"]
 Init = Literal["dense", "rollout", "scratch"]
