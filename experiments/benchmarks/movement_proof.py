@@ -132,7 +132,7 @@ def _cell(cell: Cell, *, scratch: Path, out: Path, latest: float) -> str:
 
 _KEPT = (
     *("achieved_prune_ratio", "sparsified_layers_prune_ratio", "dense_accuracy"),
-    *("sparse_accuracy", "train_seconds", "parameters", "cropped_parameters", "command"),
+    *("sparse_accuracy", "train_seconds", "parameters", "cropped_parameters"),
     *("units", "units_removed", "hardware", "versions"),
 )
 
