@@ -237,7 +237,7 @@ def _unprefixed(kind: type) -> Any:
 
 
 def _describe(module: ModuleType) -> str:
-    doc = (module.__doc__ or "").strip().splitlines()[0]
+    doc = next(iter((module.__doc__ or "").strip().splitlines()), "")
     names = ", ".join(experiment_names())
     return (
         f"{doc} EXPERIMENT is one of {names} (default {DEFAULT_EXPERIMENT}: about ten minutes on "

@@ -16,6 +16,7 @@ from experiments.assemble import (
     OF_RECIPE,
     arithmetic_of,
     build,
+    check_outputs,
     facts_of,
     recipe_of_command,
     show_report,
@@ -70,6 +71,7 @@ def _main(words: Sequence[str], *, cluster: ClusterConfig | None, runs: Path) ->
 def _full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
     """Train the dense network, unless that is done already."""
     from experiments.dense import train
+    from experiments.measures import add_measures
 
     experiment = build(command)
     recipe = recipe_of_command(command, experiment.dense_recipe)
@@ -88,6 +90,7 @@ def _full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
                 facts=facts_of(command, experiment, words),
                 cluster=command.cluster,
             )
+    add_measures(run, experiment, arithmetic_of(command))
     show_report(run)
     return run
 
@@ -115,11 +118,13 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
 
 
 def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
+    from experiments.measures import add_measures
     from experiments.weights import load_weights
     from ws_learner.files import sha256_of
     from ws_learner.sparsify import check_steps
 
     experiment = build(command)
+    check_outputs(command, experiment)
     recipe = recipe_of_command(command, experiment.sparse_recipe)
     check_steps(command.ws, recipe, examples=len(experiment.data.train))
     weights = dense_weights(command, experiment)
@@ -146,6 +151,7 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
                 facts["dense_accuracy"] = None  # there is no dense network
             learner = make_learner(command, experiment, run=run.path, teacher=teacher, facts=facts)
             learner.fit()
+    add_measures(run, experiment, arithmetic_of(command))
     show_report(run)
 
 
@@ -184,11 +190,13 @@ def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
     """Train and prune as an LPOT file says; the command line's recipe flags go before it."""
     from experiments.lpot import build_lpot, recipe_of, run_lpot
     from experiments.lpot_teacher import check_flags, teacher_loss
+    from experiments.measures import add_measures
     from experiments.weights import load_weights
     from ws_learner.files import sha256_of
 
     check_flags(command, conf)
     experiment = build_lpot(command, conf)
+    check_outputs(command, experiment, searches=False)
     weights = command.run.dense_checkpoint or experiment.checkpoint
     if weights is None:
         say("no --dense_checkpoint: training starts from fresh weights")
@@ -222,6 +230,7 @@ def _lpot(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
                 distil=distil,
                 cluster=command.cluster,
             )
+    add_measures(run, experiment, arithmetic_of(command))
     show_report(run)
 
 

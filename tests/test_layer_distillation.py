@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
@@ -73,6 +74,16 @@ def test_a_copy_has_no_error() -> None:
     outputs = student(inputs)
     expected = functional.cross_entropy(outputs, targets)
     assert criterion(outputs, targets, inputs).item() == pytest.approx(expected.item())
+
+
+def test_sent_to_another_process_together_they_still_watch_each_other() -> None:
+    teacher, student = tiny_bert(seed=0).eval(), tiny_bert(seed=1).eval()
+    plain = DistillationLoss(functional.cross_entropy, teacher)
+    both = LayerDistillation(plain, student, teacher=teacher, layers=LAYERS, weight=3.0)
+    network, criterion = cloudpickle.loads(cloudpickle.dumps((student, both)))
+    inputs, targets = torch.tensor([[101, 20, 102]]), torch.tensor([1])
+    expected = both(student(inputs), targets, inputs)
+    assert torch.equal(criterion(network(inputs), targets, inputs), expected)
 
 
 def test_layers_that_are_not_there_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Other tools' configuration files on Ray: the local result at one rank, exact zeros at two."""
+"""Other tools' files and a layer-wise teacher on Ray: the local result at one rank."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from experiments.run import main
-from tests.support import tiny_transformer_experiment
+from tests.support import sentence_experiment, tiny_transformer_experiment
 from tests.support.lpot import SMALL, config, images
 from tests.support.nncf import movement, text
 from ws_learner.cluster.config import ClusterConfig
@@ -82,3 +82,16 @@ def test_lpots_file(tmp_path: Path) -> None:
     both = run(tmp_path / "two", *words, ranks=2)
     zeros = "achieved_prune_ratio"
     assert both[zeros] == local[zeros] > 0
+
+
+def test_distillation_layer_by_layer(tmp_path: Path) -> None:
+    words = [str(Path(sentence_experiment.__file__)), "--ws_prune_ratio_prtl", "uniform"]
+    words += ["--ws_prune_ratio", "0.5", "--ws_mask_update_step", "2", "--enbl_dst"]
+    run(tmp_path / "dense", words[0], "--learner", "full-prec", "--nb_epochs", "1")
+    words += ["--dense_checkpoint", str(tmp_path / "dense" / "model.safetensors")]
+    words += ["--dst_layers", "bert.encoder.layer.?"]
+    local = run(tmp_path / "local", *words)
+    run(tmp_path / "one", *words, ranks=1)
+    check_same_files(tmp_path / "local", tmp_path / "one")
+    both = run(tmp_path / "two", *words, ranks=2)
+    assert both["achieved_prune_ratio"] == local["achieved_prune_ratio"]

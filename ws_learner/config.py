@@ -15,6 +15,7 @@ __all__ = [
     "FROM_TABLE",
     "NM_METHODS",
     "POCKETFLOW",
+    "SEARCHED",
     "Init",
     "Method",
     "Protocol",
@@ -38,6 +39,8 @@ Protocol = Literal[
 ]
 FROM_TABLE: tuple[Protocol, ...] = ("uniform", "heurist", "erk", "given")
 """Protocols that look at no weight: they need no dense network."""
+SEARCHED: tuple[Protocol, ...] = ("random", "evolution", "bayesian", "ddpg", "optimal")
+"""Protocols that score roll-outs."""
 
 RewardType = Literal["single-obj", "multi-obj"]
 Init = Literal["dense", "rollout", "scratch"]
@@ -131,9 +134,10 @@ class WeightSparseConfig(NMFlags):
     """Learning rate of movement's scores, in an optimizer group of their own."""
     movement_start: Literal["magnitude", "zero"] = "magnitude"
     """Movement's scores before the first step: the weights' sizes, or zero as in the paper."""
-    movement_steps: Literal["optimizer", "relative"] = "optimizer"
-    """How movement's scores move: by the training's optimizer, as in the paper, or by rate x
-    gradient over the layer's root mean square gradient, without momentum."""
+    movement_steps: Literal["optimizer", "relative", "weights"] = "optimizer"
+    """How movement's scores move: by the training's optimizer, as in the paper; by rate x
+    gradient over the layer's root mean square gradient; or with the weights, of which pruned ones
+    are trained on, too."""
     ws_schedule: Literal[
         "polynomial", "linear", "cube", "cos", "exp", "oneshot", "epoch-linear", "epoch-linear-old"
     ] = "polynomial"

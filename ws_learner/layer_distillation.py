@@ -50,7 +50,8 @@ class LayerDistillation:
 
         Args:
             criterion: (outputs, targets, inputs) -> scalar; calls the teacher on the inputs.
-            student: The network that is trained, in this process.
+            student: The network that is trained. Where training runs in other processes, both
+                are pickled together.
             teacher: Has modules of the same names.
             layers: Modules, as shell patterns such as `bert.encoder.layer.?`.
             weight: Of the mean error, at least 0.

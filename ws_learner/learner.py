@@ -22,7 +22,6 @@ from ws_learner.cluster.config import ClusterConfig
 from ws_learner.cluster.fit import run_phase
 from ws_learner.config import WeightSparseConfig
 from ws_learner.data.splits import DataSplits
-from ws_learner.errors import UserError
 from ws_learner.evaluation import Loss, Metric, evaluate
 from ws_learner.files import write_json, write_text
 from ws_learner.fit import Fit
@@ -116,8 +115,6 @@ class WeightSparseLearner:
         self.agent = agent or DDPGConfig()
         self.arithmetic = arithmetic or hardware.arithmetic()
         self.seed, self.workers, self.facts = seed, workers, dict(facts or {})
-        if cluster is not None and self.config.dst_layers:
-            raise UserError("--dst_layers: runs in one process; use ./run_local.sh")
         self.cluster = cluster
         self.run = RunDir(run_dir or Path("runs") / f"{type(model).__name__.lower()}-gradual")
 

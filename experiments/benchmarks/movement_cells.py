@@ -29,6 +29,7 @@ _MOVEMENT: Mapping[str, tuple[str, ...]] = {
         f"relative-{rate}": ("--movement_steps", "relative", "--movement_score_lr", rate)
         for rate in ("0.003", "0.001", "0.01")
     },
+    "weights": ("--movement_steps", "weights"),
     "relative-zero": ("--movement_steps", "relative", "--movement_start", "zero"),
 }
 VARIANTS: Mapping[str, tuple[str, ...]] = {"gradual": ()} | {
@@ -90,7 +91,7 @@ class Cell:
         words += ["--dense_checkpoint", str(start.pretrained if self.fresh else start.tuned)]
         words += ["--workers", "0"]
         if self.variant.startswith(SOFT):
-            return [*words, "--config", str(folder.with_suffix(".json"))]
+            return [*words, "--config", f"{folder}.json"]
         words += ["--ws_pattern", PATTERNS[self.pattern], "--ws_include", "bert.encoder.*"]
         words += ["--ws_prune_ratio", f"{1 - self.kept:g}", "--ws_prune_ratio_prtl", "uniform"]
         words += ["--ws_iter_ratio_beg", "0.05", "--ws_iter_ratio_end", f"{self.end:g}"]
@@ -138,7 +139,7 @@ def grid(**common: object) -> list[Cell]:
 
 
 def _settings() -> Iterator[dict[str, object]]:
-    best, other = "adam-0.001", "relative-0.003"
+    best, other = "weights", "adam-0.001"
     for variant in ("gradual", *_MOVEMENT):
         yield {"variant": variant, "kept": 0.03}
     for variant in ("gradual", best, other, "adam-0.003"):

@@ -19,6 +19,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -67,6 +68,14 @@ def _prepare() -> None:
     import torch
 
     torch.set_num_threads(1)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """End with the process that began this one, however that ended."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _result(out: Path, cell: Cell) -> Path:
@@ -103,8 +112,8 @@ def _dense(task: str, seed: int, scratch: Path, out: Path, epochs: float) -> str
         save_model(start.pretrained, network.state_dict(), {"format": "pt"})
     words = [experiment, "--learner", "full-prec", "--seed", str(seed)]
     words += ["--run_dir", str(folder), "--nb_epochs", f"{epochs * share:g}"]
-    if code := _quietly(words, folder.with_suffix(".log")):
-        raise RuntimeError(f"{task} {seed}: exit code {code}, see {folder.with_suffix('.log')}")
+    if code := _quietly(words, Path(f"{folder}.log")):
+        raise RuntimeError(f"{task} {seed}: exit code {code}, see {folder}.log")
     shutil.rmtree(folder / "state", ignore_errors=True)
     accuracy = json.loads((folder / "summary.json").read_text())["dense_accuracy"]
     facts = {"task": task, "seed": seed, "dense_accuracy": accuracy, "epochs": epochs * share}
@@ -120,9 +129,9 @@ def _cell(cell: Cell, out: Path, scratch: Path, latest: float) -> str:
     if time.monotonic() > latest:
         return f"left out, no time: {cell.name}"
     folder = scratch / cell.name
-    log = folder.with_suffix(".log")
+    log = Path(f"{folder}.log")
     if cell.variant.startswith("soft"):
-        write_text(folder.with_suffix(".json"), json.dumps(cell.soft_config()))
+        write_text(Path(f"{folder}.json"), json.dumps(cell.soft_config()))
     if code := _quietly(cell.words(_start(scratch, cell.task, cell.seed), folder), log):
         lines = log.read_text().splitlines() or [""]
         return f"failed ({code}): {cell.name}: {lines[-1]}"
@@ -177,7 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no run later than this")
     parser.add_argument("--epochs", type=float, default=12, help="of TREC's (default 12)")
     parser.add_argument("--dense_epochs", type=float, default=4, help="the same, dense (default 4)")
-    parser.add_argument("--movement", choices=VARIANTS, default="adam-0.001")
+    parser.add_argument("--movement", choices=VARIANTS, default="weights")
     parser.add_argument("--rate", type=float, default=5e-4, help="learning rate (default 5e-4)")
     parser.add_argument("--end", type=float, default=0.6, help="where ramps end (default 0.6)")
     parser.add_argument("--seeds", type=int, default=3)

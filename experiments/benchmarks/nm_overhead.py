@@ -22,7 +22,7 @@ from experiments.benchmarks.paired import PairedResult, paired
 if TYPE_CHECKING:
     import torch
 
-    from ws_learner.methods.nm_training import NMConfig
+    from ws_learner.methods.nm_config import NMConfig
 
 __all__ = ["main", "measure", "training_step"]
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from experiments.experiment import Experiment
-    from ws_learner.methods.nm_training import NMConfig
+    from ws_learner.methods.nm_config import NMConfig
 
 __all__ = ["RECIPES", "Run", "main", "planned", "train"]
 

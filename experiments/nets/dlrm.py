@@ -38,8 +38,11 @@ class DLRM(nn.Module):
         pairs = torch.tril_indices(count, count, offset=-1)
         self.register_buffer("pairs", pairs, persistent=False)
 
-    def forward(self, dense: Tensor, categories: Tensor) -> Tensor:
-        """Map (B, D) numbers and (B, T) indices to logits (B,)."""
+    def forward(self, dense: Tensor, categories: Tensor | None = None) -> Tensor:
+        """Map (B, D) numbers and (B, T) indices, or (B, D + T) both in one, to logits (B,)."""
+        if categories is None:
+            numbers: int = self.bot_l[0].in_features  # type: ignore[assignment]
+            dense, categories = dense[:, :numbers], dense[:, numbers:].long()
         bottom = self.bot_l(dense)
         looked_up = [table(categories[:, i : i + 1]) for i, table in enumerate(self.emb_l)]
         features = torch.stack([bottom, *looked_up], 1)
