@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments.flags import Command
+from experiments.command import Command
 from ws_learner.errors import UserError
 from ws_learner.progress import say
 from ws_learner.run_dir import RunDir
@@ -23,6 +23,7 @@ __all__ = [
     "build",
     "facts_of",
     "recipe_of_command",
+    "say_fitted",
     "show_report",
 ]
 
@@ -58,6 +59,12 @@ def recipe_of_command(command: Command, recipe: Recipe) -> Recipe:
     if run.warmup_epochs is None:
         return changed
     return dataclasses.replace(changed, warmup=run.warmup_epochs / changed.nb_epochs)
+
+
+def say_fitted(command: Command) -> None:
+    """Tell which settings gave way to those that the user chose."""
+    for line in command.fitted:
+        say(f"fitted: {line}")
 
 
 def build(command: Command) -> Experiment:

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.flags import Command, parse
+from experiments.command import Command
+from experiments.flags import parse
 from ws_learner.errors import UserError
 from ws_learner.files import read_json, write_json
 

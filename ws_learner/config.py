@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ws_learner.errors import UserError
+from ws_learner.errors import UserError, complain
 from ws_learner.nm_flags import NM_METHODS, Method, NMFlags
 from ws_learner.sparsity.spelling import read_spelling
 
@@ -158,24 +159,25 @@ class WeightSparseConfig(NMFlags):
     """Temperature of the distillation loss."""
 
     def __post_init__(self) -> None:
-        self._check_shares()
-        self._check_counts()
+        complain([*self._wrong_shares(), *self._wrong_counts(), *self._wrong_pairs()])
+        self._check_method()
+
+    def _wrong_pairs(self) -> Iterator[str]:
         if self.ws_iter_ratio_beg >= self.ws_iter_ratio_end:
-            raise UserError(
+            yield (
                 f"--ws_iter_ratio_beg {self.ws_iter_ratio_beg}: must lie below "
                 f"--ws_iter_ratio_end ({self.ws_iter_ratio_end})"
             )
         if self.ws_ratio_min > self.ws_ratio_max:
-            raise UserError(
+            yield (
                 f"--ws_ratio_min {self.ws_ratio_min}: must not exceed "
                 f"--ws_ratio_max ({self.ws_ratio_max})"
             )
         if self.ws_nb_rlouts < self.ws_nb_rlouts_min:
-            raise UserError(
+            yield (
                 f"--ws_nb_rlouts {self.ws_nb_rlouts}: must be at least "
                 f"--ws_nb_rlouts_min ({self.ws_nb_rlouts_min})"
             )
-        self._check_method()
 
     def _check_method(self) -> None:
         spelling = read_spelling(self.pattern_spelling)
@@ -205,7 +207,7 @@ class WeightSparseConfig(NMFlags):
                 "own; leave the flag out"
             )
 
-    def _check_shares(self) -> None:
+    def _wrong_shares(self) -> Iterator[str]:
         for name in (
             "ws_prune_ratio",
             "ws_ratio_min",
@@ -216,11 +218,13 @@ class WeightSparseConfig(NMFlags):
         ):
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                raise UserError(f"--{name} {value}: must be a share in [0, 1]")
+                yield f"--{name} {value}: must be a share in [0, 1]"
         if not (math.isfinite(self.ws_prune_ratio_exp) and self.ws_prune_ratio_exp > 0):
-            raise UserError(f"--ws_prune_ratio_exp {self.ws_prune_ratio_exp}: must be above 0")
+            yield f"--ws_prune_ratio_exp {self.ws_prune_ratio_exp}: must be above 0"
+        if not 0 < self.ws_score_power <= 1:
+            yield f"--ws_score_power {self.ws_score_power}: must be above 0, at most 1"
 
-    def _check_counts(self) -> None:
+    def _wrong_counts(self) -> Iterator[str]:
         least = {
             "ws_nb_rlouts": 1,
             "ws_nb_rlouts_min": 1,
@@ -236,18 +240,18 @@ class WeightSparseConfig(NMFlags):
         for name, bound in least.items():
             value = getattr(self, name)
             if value < bound:
-                raise UserError(f"--{name} {value}: must be at least {bound}")
+                yield f"--{name} {value}: must be at least {bound}"
         for name in (
             *("ws_lrn_rate_rg", "ws_lrn_rate_ft", "tempr_dst", "ws_update_frequency"),
             "movement_score_lr",
         ):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise UserError(f"--{name} {value}: must be a number above 0")
+                yield f"--{name} {value}: must be a number above 0"
         for name in ("loss_w_dst", "group_lasso_alpha"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
-                raise UserError(f"--{name} {value}: must be 0 or above")
+                yield f"--{name} {value}: must be 0 or above"
 
 
 POCKETFLOW: dict[str, Any] = {

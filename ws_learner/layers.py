@@ -249,7 +249,9 @@ def _check(
     for option, patterns in (("include", include), ("exclude", exclude), ("exempt", exempt)):
         for pattern in patterns if found else ():
             if not any(entry.matches([pattern]) for entry in found):
-                raise UserError(f"{option}: {pattern!r} matches no layer{_nearest(pattern, names)}")
+                raise UserError(
+                    f"--ws_{option} {pattern!r}: matches no layer{_nearest(pattern, names)}"
+                )
     if not any(entry.matches(include) and not entry.matches(exclude) for entry in found):
         looked_at = [
             f"{name or 'the model itself'} ({type(module).__name__})"
@@ -259,7 +261,7 @@ def _check(
         wanted = "/".join(cls.__name__ for cls in _KINDS)
         raise UserError(
             f"layer table: nothing to prune. Looked for {wanted} in {_some(looked_at)}; "
-            f"include: {_some(include)}; exclude: {_some(exclude)}"
+            f"--ws_include: {_some(include)}; --ws_exclude: {_some(exclude)}"
         )
 
 
