@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from ws_learner import common
     from ws_learner.allocation.environment import make_pruning_env
     from ws_learner.config import WeightSparseConfig
+    from ws_learner.data.split_dataset import split_dataset
     from ws_learner.data.splits import DataSplits
     from ws_learner.dialects.weight_pruning import prepare_compression, prepare_pruning
     from ws_learner.dialects.weight_pruning_conf import WeightPruningConfig
     from ws_learner.errors import UserError
+    from ws_learner.evaluation import top_k_accuracy
     from ws_learner.learner import Result, WeightSparseLearner
     from ws_learner.methods.gradual import GradualConfig
     from ws_learner.methods.mdgf import MdgfConfig
@@ -43,6 +45,8 @@ __all__ = [
     "make_pruning_env",
     "prepare_compression",
     "prepare_pruning",
+    "split_dataset",
+    "top_k_accuracy",
 ]
 
 _HOMES = {
@@ -63,6 +67,8 @@ _HOMES = {
     "make_pruning_env": "ws_learner.allocation.environment",
     "prepare_compression": "ws_learner.dialects.weight_pruning",
     "prepare_pruning": "ws_learner.dialects.weight_pruning",
+    "split_dataset": "ws_learner.data.split_dataset",
+    "top_k_accuracy": "ws_learner.evaluation",
 }
 
 
