@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.command import Command
+from ws_learner.config import SEARCHED
 from ws_learner.errors import UserError
 from ws_learner.progress import say
 from ws_learner.run_dir import RunDir
@@ -21,6 +22,7 @@ __all__ = [
     "OF_RECIPE",
     "arithmetic_of",
     "build",
+    "check_outputs",
     "facts_of",
     "recipe_of_command",
     "say_fitted",
@@ -79,6 +81,28 @@ def build(command: Command) -> Experiment:
         raise UserError(f"--label_smoothing {smoothing}: {experiment.name} has a loss of its own")
     loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
     return dataclasses.replace(experiment, loss=loss)
+
+
+def check_outputs(command: Command, experiment: Experiment, *, searches: bool = True) -> None:
+    """Refuse flags that compare outputs which are no predictions.
+
+    Args:
+        command: What was asked for.
+        experiment: Says what its outputs are.
+        searches: Whether profiles may be searched for.
+
+    Raises:
+        UserError: Distillation, or a search by divergence, that this experiment does not know.
+    """
+    ws, name = command.ws, experiment.name
+    if ws.enbl_dst and not experiment.distils:
+        raise UserError(f"--enbl_dst: the outputs of {name} are no distribution over classes")
+    searched = searches and ws.ws_prune_ratio_prtl in SEARCHED
+    if searched and ws.ws_reward_signal == "kl" and not experiment.searches:
+        raise UserError(
+            f"--ws_reward_signal kl: the outputs of {name} are no distribution over classes; "
+            "give --ws_reward_signal accuracy, or --ws_prune_ratio_prtl uniform"
+        )
 
 
 def facts_of(command: Command, experiment: Experiment, words: Sequence[str]) -> dict[str, Any]:

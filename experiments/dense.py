@@ -11,8 +11,8 @@ from ws_learner.files import write_json
 from ws_learner.full_prec import train_dense
 from ws_learner.hardware import Arithmetic
 from ws_learner.recipe import Recipe
-from ws_learner.report.artefact import save_model
 from ws_learner.run_dir import RunDir
+from ws_learner.weights_file import save_model
 
 __all__ = ["train"]
 

@@ -33,6 +33,7 @@ __all__ = ["dense_weights", "full_prec"]
 def full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
     """Train the dense network, unless that is done already."""
     from experiments.dense import train
+    from experiments.measures import add_measures
 
     experiment = build(command)
     recipe = recipe_of_command(command, experiment.dense_recipe)
@@ -54,6 +55,7 @@ def full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
                 facts=facts_of(command, experiment, words),
                 cluster=command.cluster,
             )
+    add_measures(run, experiment, arithmetic_of(command))
     show_report(run)
     return run
 

@@ -6,7 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from experiments.assemble import arithmetic_of, build, facts_of, recipe_of_command, show_report
+from experiments.assemble import (
+    arithmetic_of,
+    build,
+    check_outputs,
+    facts_of,
+    recipe_of_command,
+    show_report,
+)
 from experiments.command import Command
 from experiments.dense_run import dense_weights
 from experiments.identity import identity_of, place, resolved_settings
@@ -24,11 +31,13 @@ def lpot_run(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
     """Train and prune as an LPOT file says; the command line's recipe flags go before it."""
     from experiments.lpot import build_lpot, recipe_of, run_lpot
     from experiments.lpot_teacher import check_flags, teacher_loss
+    from experiments.measures import add_measures
     from experiments.weights import load_weights
     from ws_learner.files import sha256_of
 
     check_flags(command, conf)
     experiment = build_lpot(command, conf)
+    check_outputs(command, experiment, searches=False)
     weights = command.run.dense_checkpoint or experiment.checkpoint
     if weights is None:
         say("no --dense_checkpoint: training starts from fresh weights")
@@ -60,7 +69,9 @@ def lpot_run(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
                 run=run,
                 facts=facts_of(command, experiment, words),
                 distil=distil,
+                cluster=command.cluster,
             )
+    add_measures(run, experiment, arithmetic_of(command))
     show_report(run)
 
 
@@ -72,8 +83,6 @@ def nncf_run(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
 
     if command.run.learner == "full-prec":
         raise UserError(f"--config {conf.path}: is a pruning config; leave --learner full-prec out")
-    if command.cluster is not None:
-        raise UserError(f"--config {conf.path}: runs in one process; use ./run_local.sh")
     experiment = build(command)
     weights = dense_weights(command, experiment)
     if weights is not None:
@@ -99,5 +108,6 @@ def nncf_run(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
                 seed=command.run.seed,
                 run=run,
                 facts=facts_of(command, experiment, words),
+                cluster=command.cluster,
             )
     show_report(run)

@@ -36,20 +36,12 @@ class Options:
 
 def build(options: Options, *, seed: int) -> Experiment:
     """Assemble network, data and recipes."""
-    from torch import Tensor
-    from torch.nn import functional
-
-    from experiments.experiment import Experiment, seeded
+    from experiments.experiment import Experiment, binary, seeded
     from experiments.nets.dlrm import DLRM, OneInput
     from ws_learner.data.movielens import CARDINALITIES, load_movielens
     from ws_learner.recipe import Recipe
 
-    def loss(logits: Tensor, liked: Tensor) -> Tensor:
-        return functional.binary_cross_entropy_with_logits(logits, liked.float())
-
-    def metric(logits: Tensor, liked: Tensor) -> Tensor:
-        return ((logits > 0).long() == liked).float()
-
+    loss, metric = binary()
     plain = {"batch_size": 256, "optimizer": "adamw", "lrn_rate": 2e-3, "lrn_schedule": "linear"}
     return Experiment(
         name="dlrm_at_movielens",

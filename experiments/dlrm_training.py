@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from experiments.experiment import Experiment
 from ws_learner.data.splits import Split
+from ws_learner.hardware import Arithmetic
 from ws_learner.methods.group_lasso import GroupLassoConfig
 from ws_learner.runtime import compile_sparse
 from ws_learner.sparsifier import Sparsifier
 from ws_learner.sparsity.pattern import parse_pattern
 
-__all__ = ["auc", "one_seed"]
+__all__ = ["area_under_curve", "auc", "one_seed"]
 
 
 def auc(scores: Tensor, labels: Tensor) -> float:
@@ -56,7 +57,7 @@ def one_seed(
         found[name] = compile_sparse(
             model.eval(), calibration[0], dtype="int8", calibration=calibration
         )
-    areas = {name: _area(model, experiment.data.test) for name, model in found.items()}
+    areas = {name: area_under_curve(model, experiment.data.test) for name, model in found.items()}
     shares = {f"{name} share": area / areas["dense fp32"] for name, area in areas.items()}
     zeros = [float((sparse.get_parameter(n) == 0).double().mean()) for n in inner]
     return {"seed": seed, "sparsity": float(np.mean(zeros)), **areas, **shares}
@@ -87,7 +88,11 @@ def _train(
 
 
 @torch.no_grad()
-def _area(model: nn.Module, split: Split) -> float:
-    pairs = [(model(x), y) for x, y in split.batches(2048)]
+def area_under_curve(
+    model: nn.Module, split: Split, *, arithmetic: Arithmetic | None = None
+) -> float:
+    """`auc` of a network's logits on a split, in evaluation mode; on the CPU by default."""
+    place = arithmetic.place if arithmetic else lambda x: x
+    pairs = [(model.eval()(place(x)).float().cpu(), y) for x, y in split.batches(2048)]
     scores, labels = (torch.cat(list(parts)) for parts in zip(*pairs, strict=True))
     return auc(scores, labels)

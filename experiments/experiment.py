@@ -18,10 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.data.splits import DataSplits
-from ws_learner.evaluation import Metric, top_k_accuracy
+from ws_learner.evaluation import Loss, Metric, top_k_accuracy
+from ws_learner.hardware import Arithmetic
 from ws_learner.recipe import Recipe
 
-__all__ = ["CHECKPOINTS", "Experiment", "classification"]
+__all__ = ["CHECKPOINTS", "Experiment", "Measure", "binary", "classification"]
+
+Measure = Callable[[nn.Module, Arithmetic], dict[str, float]]
+"""(network on its device, arithmetic) -> name of a measure -> its value."""
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -41,6 +45,11 @@ class Experiment:
         checkpoint: Dense weights that come with the project, if there are any.
         location: Roles that are pruned where `--ws_location` names none, such as `ff,attention`;
             all of them if empty.
+        distils: Whether a softmax along axis 1 of the outputs is a prediction, which `--enbl_dst`
+            compares with the teacher's.
+        searches: Whether one along the last axis is, which roll-outs compare with the dense one's.
+        measure: What the task is judged by in print, on the test split, by name: for what is no
+            mean over examples.
     """
 
     name: str
@@ -52,12 +61,27 @@ class Experiment:
     sparse_recipe: Recipe
     checkpoint: Path | None = None
     location: str = ""
+    distils: bool = True
+    searches: bool = True
+    measure: Measure | None = None
 
 
 def classification(recipe: Recipe) -> tuple[Callable[[Tensor, Tensor], Tensor], Metric]:
     """Cross-entropy, with the recipe's label smoothing, and top-1 accuracy."""
     loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     return loss, top_k_accuracy
+
+
+def binary() -> tuple[Loss, Metric]:
+    """Cross-entropy and accuracy of one logit (B,) per example, yes or no."""
+
+    def loss(logits: Tensor, yes: Tensor) -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(logits, yes.float())
+
+    def metric(logits: Tensor, yes: Tensor) -> Tensor:
+        return ((logits > 0).long() == yes).float()
+
+    return loss, metric
 
 
 def checkpoint_of(name: str) -> Path | None:

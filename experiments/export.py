@@ -2,8 +2,9 @@
 
     safetensors   plain weights under the network's own names, zeros in place
     wsr           the same without the zeros: `ws_learner.runtime.read_wsr`
-    onnx          float32, run in ONNX Runtime and compared; channels that are zero are cut out
-                  first. With --int8, bytes around each Gemm (networks of linear layers alone)
+    onnx          float32, run in ONNX Runtime and compared; heads, neurons and channels that are
+                  zero are cut out first. With --int8, bytes around each Gemm (networks of linear
+                  layers alone)
 
 Only channels, neurons and heads that are gone make other engines faster (docs/runtime.md).
 """
@@ -71,7 +72,7 @@ def _check(given: argparse.Namespace) -> None:
 
 
 def _weights(run: RunDir, target: Path, *, kind: str, bf16: bool) -> None:
-    from ws_learner.report.artefact import load_state, read_metadata, save_model
+    from ws_learner.weights_file import load_state, read_metadata, save_model
 
     state, metadata = load_state(run.model), read_metadata(run.model)
     if kind == "safetensors":
@@ -116,9 +117,11 @@ def _batch(experiment: Experiment) -> Tensor:
 
 
 def _shrunk(model: nn.Module, inputs: Tensor) -> nn.Module:
-    """Without its dead channels, if it has any."""
+    """Without dead heads and neurons, found by name, or else dead channels, found by graph."""
     from ws_learner.export.shrink import shrink
 
+    if slim := _cropped(model, inputs):
+        return slim
     try:
         result = shrink(model, inputs)
     except UserError as error:
@@ -128,6 +131,22 @@ def _shrunk(model: nn.Module, inputs: Tensor) -> nn.Module:
     if not gone:
         return model
     say(f"{gone} dead channels are cut out of {len(result.cuts)} sets")
+    return result.model
+
+
+def _cropped(model: nn.Module, inputs: Tensor) -> nn.Module | None:
+    from ws_learner.export.crop import crop
+    from ws_learner.unit_groups import find_groups
+
+    groups = find_groups(model)
+    try:
+        result = crop(model, (inputs,), groups=groups) if groups else None
+    except UserError as error:
+        say(str(error))
+        return None
+    if result is None or not result.removed:
+        return None
+    say(f"{result.removed} dead heads and neurons are cut out of {len(groups)} groups")
     return result.model
 
 

@@ -5,23 +5,24 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from experiments.experiment import Experiment
 from experiments.flags import Command
-from ws_learner.callbacks import Metrics
+from experiments.lpot_training import train_epochs
+from ws_learner.cluster.config import ClusterConfig
+from ws_learner.cluster.fit import run_phase
 from ws_learner.dialects.limited import Limited
 from ws_learner.dialects.lpot_auto import make_loss, make_lpot_optimizer, splits_of
 from ws_learner.dialects.lpot_conf import LpotConf, Train
 from ws_learner.dialects.lpot_data import folder_of
 from ws_learner.dialects.lpot_plan import make_plans
-from ws_learner.epoch_pruner import EpochPruner
 from ws_learner.errors import UserError
 from ws_learner.evaluation import evaluate
 from ws_learner.files import write_json, write_text
@@ -30,12 +31,12 @@ from ws_learner.hardware import Arithmetic
 from ws_learner.layers import layer_table
 from ws_learner.progress import say
 from ws_learner.recipe import Recipe
-from ws_learner.report.artefact import load_into, load_state, save_model
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.report.table import ratio_table, to_csv, totals
 from ws_learner.run_dir import RunDir
-from ws_learner.training import Callback, Trainer, make_optimizer
 from ws_learner.training import Criterion as Loss
+from ws_learner.training import make_optimizer
+from ws_learner.weights_file import load_into, load_state, save_model
 
 __all__ = ["COPY", "build_lpot", "recipe_of", "run_lpot", "with_root"]
 
@@ -118,38 +119,6 @@ def recipe_of(conf: LpotConf, data: Any, own: Recipe) -> Recipe:
     )
 
 
-@dataclass(kw_only=True)
-class _Prune(Callback):
-    """Calls the pruner where LPOT's training function calls its hooks."""
-
-    pruner: EpochPruner
-    metrics: Metrics
-    first_epoch: int
-    total: int
-
-    def on_start(self, trainer: Trainer) -> None:
-        """Before anything is restored."""
-        self.pruner.to_device()
-        self.pruner.follow(trainer.optimizer)
-        trainer.optimizer.register_step_pre_hook(lambda *_: self.pruner.before_step())
-        trainer.optimizer.register_step_post_hook(lambda *_: self.pruner.after_step())
-        self._begin(trainer)
-
-    def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
-        """The next batch begins."""
-        if trainer.step < trainer.total_steps:
-            self._begin(trainer)
-        if trainer.step % 10 == 0 or trainer.step == trainer.total_steps:
-            pruned = sum(int((~mask).sum()) for mask in self.pruner.masks.values())
-            self.metrics.ratio = pruned / self.total
-
-    def _begin(self, trainer: Trainer) -> None:
-        epoch, batch = divmod(trainer.step, trainer.steps_per_epoch)
-        if batch == 0:
-            self.pruner.epoch_begin(self.first_epoch + epoch)
-        self.pruner.batch_begin(batch)
-
-
 def _optimizer_of(train: Train, recipe: Recipe) -> Callable[[nn.Module, Recipe], Optimizer]:
     settings = dataclasses.replace(train.optimizer, learning_rate=recipe.lrn_rate)
     return lambda network, _: make_lpot_optimizer(network, settings)
@@ -165,6 +134,7 @@ def run_lpot(
     run: RunDir,
     facts: Mapping[str, Any],
     distil: Loss | None = None,
+    cluster: ClusterConfig | None = None,
 ) -> None:
     """Train and prune; write the weights, the table and the summary.
 
@@ -177,6 +147,7 @@ def run_lpot(
         run: Where results go.
         facts: More entries for the summary.
         distil: (outputs, targets, inputs) -> scalar, instead of the experiment's loss.
+        cluster: Trains in ranks on Ray.
 
     Raises:
         UserError: Names or patterns do not fit the network, or the training is too short.
@@ -194,7 +165,7 @@ def run_lpot(
             )
     write_text(run.path / COPY, conf.path.read_text() if conf.path else "")
     layers = layer_table(experiment.model, next(data.train.batches(2))[0])
-    model, steps = copy.deepcopy(experiment.model), recipe.steps_per_epoch(len(data.train))
+    model = copy.deepcopy(experiment.model)
     fit = Fit(
         phase="sparse",
         data=data,
@@ -207,15 +178,9 @@ def run_lpot(
         checkpoint=run.state / "sparse.pt",
         optimizer_of=make_optimizer if train is None else _optimizer_of(train, recipe),
     )
-    pruner, metrics = EpochPruner(model, plans, batches=steps), fit.metrics()
-    follow = _Prune(
-        pruner=pruner,
-        metrics=metrics,
-        first_epoch=first,
-        total=sum(row.weights for row in layers),
-    )
-    seconds = fit.run(model, before=[follow], also={"pruner": pruner}, metrics=metrics)
-    pruner.finish()
+    total = sum(row.weights for row in layers)
+    work = partial(train_epochs, model, plans=plans, first_epoch=first, total=total)
+    pruner, seconds = run_phase(work, fit, model=model, cluster=cluster)
     save_model(run.model, model.state_dict(), {"format": "pt"})
     planned = {name: int((~mask).sum()) for name, mask in pruner.masks.items()}
     zeros = np.array([planned.get(row.name, 0) for row in layers], dtype=np.int64)
@@ -233,7 +198,7 @@ def run_lpot(
         "protocol": "given",
         "method": ", ".join(dict.fromkeys(p.prune_type for p in conf.pruners)),
         "pattern": ", ".join(dict.fromkeys(str(plan.pattern) for plan in plans)),
-        "target_prune_ratio": float(zeros.sum()) / sum(row.weights for row in layers),
+        "target_prune_ratio": float(zeros.sum()) / total,
         "achieved_prune_ratio": sums["achieved_prune_ratio"],
         "dense_accuracy": test(experiment.model),
         "sparse_accuracy": test(model),

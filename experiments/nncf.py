@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from experiments.experiment import Experiment
 from ws_learner.callbacks import Stateful
+from ws_learner.cluster.config import ClusterConfig
+from ws_learner.cluster.fit import run_phase
 from ws_learner.config import WeightSparseConfig
 from ws_learner.dialects.nncf_conf import NncfConf
 from ws_learner.dialects.nncf_plan import criterion_of, movement_of, quantization_of
@@ -22,9 +25,9 @@ from ws_learner.files import write_json, write_text
 from ws_learner.fit import Fit
 from ws_learner.hardware import Arithmetic
 from ws_learner.layers import layer_table
+from ws_learner.methods.threshold_movement import ThresholdMovementConfig
 from ws_learner.progress import say
 from ws_learner.recipe import Recipe
-from ws_learner.report.artefact import load_into, load_state, save_model
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.report.structured import crop_run
 from ws_learner.report.table import ratio_table, to_csv, totals
@@ -32,6 +35,7 @@ from ws_learner.run_dir import RunDir
 from ws_learner.sparsifier import Sparsifier
 from ws_learner.sparsify import Prune, make_criterion
 from ws_learner.training import Callback, Trainer
+from ws_learner.weights_file import load_into, load_state, save_model
 
 __all__ = ["COPY", "run_nncf"]
 
@@ -40,8 +44,8 @@ COPY = "nncf.json"
 INT8 = "model_int8.onnx"
 
 
-class _Calibrate(Callback):
-    """Begins the ranges of activations before anything is restored."""
+class _Ranges(Callback):
+    """Begins the ranges of activations before anything is restored, and keeps ranks alike."""
 
     def __init__(self, quantizer: FakeQuantizer, samples: int) -> None:
         self._quantizer, self._samples = quantizer, samples
@@ -51,6 +55,10 @@ class _Calibrate(Callback):
         batches = trainer.split.batches(trainer.recipe.batch_size, seed=trainer.seed)
         chosen = calibration(batches, self._samples)
         self._quantizer.calibrate(trainer.arithmetic.place(inputs) for inputs in chosen)
+
+    def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
+        """What the ranks have seen together."""
+        self._quantizer.settle(trainer.world)
 
 
 def run_nncf(
@@ -63,8 +71,11 @@ def run_nncf(
     seed: int,
     run: RunDir,
     facts: Mapping[str, Any],
+    cluster: ClusterConfig | None = None,
 ) -> None:
     """Train and sparsify; write weights, tables, summary, and what was asked for beside.
+
+    With a cluster the training runs in ranks on Ray.
 
     Raises:
         UserError: Scopes, structures or the training's length do not fit the network.
@@ -73,13 +84,11 @@ def run_nncf(
     write_text(run.path / COPY, conf.path.read_text() if conf.path else conf.model_dump_json())
     steps = recipe.steps_per_epoch(len(data.train))
     config, names = movement_of(conf, model, steps_per_epoch=steps, lrn_rate=recipe.lrn_rate)
-    total = recipe.total_steps(len(data.train))
-    sparsifier = Sparsifier(model, config, layers=names, total_steps=total)
     teacher = arithmetic.place_model(copy.deepcopy(experiment.model))
     distilled = settings.enbl_dst or conf.distillation is not None
     criterion = criterion_of(experiment.loss, teacher, conf.distillation)
     if conf.distillation is None:
-        criterion = make_criterion(experiment.loss, teacher=teacher, config=settings)
+        criterion = make_criterion(experiment.loss, teacher=teacher, config=settings, student=model)
     fit = Fit(
         phase="sparse",
         data=data,
@@ -91,16 +100,8 @@ def run_nncf(
         log=MetricsLog(run.metrics),
         checkpoint=run.state / "sparse.pt",
     )
-    metrics = fit.metrics()
-    before: list[Callback] = [Prune(sparsifier, metrics)]
-    also: dict[str, Stateful] = {"sparsifier": sparsifier}
-    quantizer = _quantizer(conf, model)
-    if quantizer is not None and conf.quantization is not None:
-        samples = conf.quantization.initializer.range.num_init_samples
-        before.insert(0, _Calibrate(quantizer, samples))
-        also["quantizer"] = quantizer
-    seconds = fit.run(model, before=before, also=also, metrics=metrics)
-    sparsifier.finalize()
+    train = partial(_train, model, config=config, names=names, conf=conf)
+    quantizer, seconds = run_phase(train, fit, model=model, cluster=cluster)
     save_model(run.model, model.state_dict(), {"format": "pt"})
 
     def test(network: nn.Module) -> float:
@@ -119,6 +120,30 @@ def run_nncf(
         summary |= crop_run(model, inputs, run.path, groups=config.groups)
     summary |= {"seed": seed, "score_lr": config.score_lr}
     write_json(run.summary, summary | dict(facts))
+
+
+def _train(
+    model: nn.Module,
+    fit: Fit,
+    *,
+    config: ThresholdMovementConfig,
+    names: tuple[str, ...],
+    conf: NncfConf,
+) -> tuple[FakeQuantizer | None, float]:
+    """Train `model` in place; return what quantises it, if anything, and the seconds it took."""
+    total = fit.recipe.total_steps(len(fit.data.train))
+    sparsifier = Sparsifier(model, config, layers=names, total_steps=total)
+    metrics = fit.metrics()
+    before: list[Callback] = [Prune(sparsifier, metrics)]
+    also: dict[str, Stateful] = {"sparsifier": sparsifier}
+    quantizer = _quantizer(conf, model)
+    if quantizer is not None and conf.quantization is not None:
+        samples = conf.quantization.initializer.range.num_init_samples
+        before.insert(0, _Ranges(quantizer, samples))
+        also["quantizer"] = quantizer
+    seconds = fit.run(model, before=before, also=also, metrics=metrics)
+    sparsifier.finalize()
+    return quantizer, seconds
 
 
 def _quantizer(conf: NncfConf, model: nn.Module) -> FakeQuantizer | None:

@@ -10,15 +10,16 @@ import yaml
 from experiments.experiment import Experiment
 from experiments.find import find_experiment
 from experiments.lpot import COPY, with_root
+from experiments.measures import measured
 from ws_learner.dialects.lpot import read_lpot
 from ws_learner.dialects.lpot_auto import splits_of
 from ws_learner.dialects.lpot_data import folder_of
 from ws_learner.evaluation import evaluate
 from ws_learner.hardware import Arithmetic
 from ws_learner.progress import say
-from ws_learner.report.artefact import load_into, load_state
 from ws_learner.report.table import read_table
 from ws_learner.run_dir import RunDir
+from ws_learner.weights_file import load_into, load_state
 
 __all__ = ["evaluate_run", "experiment_of"]
 
@@ -37,6 +38,7 @@ def evaluate_run(run: RunDir, arithmetic: Arithmetic) -> int:
     accuracy = evaluate(experiment.model, test, metric, arithmetic=arithmetic)
     dense = summary["learner"] == "full-prec"
     recorded = summary["dense_accuracy" if dense else "sparse_accuracy"]
+    measured(experiment, experiment.model, arithmetic)
     say(f"test accuracy {accuracy:.4f} (recorded {recorded:.4f}), {len(test)} images")
     agrees = abs(accuracy - recorded) < 5e-4
     if not dense:

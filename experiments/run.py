@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.assemble import (
     arithmetic_of,
     build,
+    check_outputs,
     facts_of,
     recipe_of_command,
     say_fitted,
@@ -69,12 +70,14 @@ def _main(words: Sequence[str], *, cluster: ClusterConfig | None, runs: Path) ->
 
 
 def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
+    from experiments.measures import add_measures
     from experiments.weights import load_weights
     from ws_learner.files import sha256_of
 
     experiment = build(command)
     command = fit_training(command, experiment)
     say_fitted(command)
+    check_outputs(command, experiment)
     check_layers(make_learner(command, experiment, run=command.runs))
     recipe = recipe_of_command(command, experiment.sparse_recipe)
     weights = dense_weights(command, experiment)
@@ -101,6 +104,7 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
                 facts["dense_accuracy"] = None  # there is no dense network
             learner = make_learner(command, experiment, run=run.path, teacher=teacher, facts=facts)
             learner.fit()
+    add_measures(run, experiment, arithmetic_of(command))
     show_report(run)
 
 

@@ -19,7 +19,7 @@ __all__ = ["SCHEDULE", "Plan", "read_plan"]
 
 SCHEDULE = {
     *("ws_prune_ratio_exp", "ws_iter_ratio_beg", "ws_iter_ratio_end", "ws_mask_update_step"),
-    *("ws_init", "enbl_dst", "loss_w_dst", "tempr_dst"),
+    *("ws_init", "enbl_dst", "loss_w_dst", "tempr_dst", "dst_layers", "loss_w_layers"),
 }
 """Settings of the training alone: trials that differ in nothing else share one search."""
 

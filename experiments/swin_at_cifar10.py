@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ws_learner.recipe import Recipe
+from experiments.cifar10_transformers import TransformerOptions, transformer_experiment
 
 if TYPE_CHECKING:
     from torch import nn
 
     from experiments.experiment import Experiment
 
-RECIPE = Recipe(
-    nb_epochs=30,
-    batch_size=128,
-    optimizer="adamw",
-    lrn_rate=1e-3,
-    lrn_schedule="one-cycle",
-    warmup=0.1,
-    weight_decay=0.05,
-    label_smoothing=0.1,
-)
-"""From fresh weights; a transformer without pretraining wants AdamW and a warm-up."""
-
 
 @dataclass(frozen=True)
-class Options:
+class Options(TransformerOptions):
     """Flags of this experiment."""
 
-    patch: int = 4
-    """Pixels along the side of a patch."""
     window: int = 4
     """Patches along the side of a window."""
     width: int = 64
@@ -40,23 +25,11 @@ class Options:
     """Blocks of each stage."""
     stage_heads: tuple[int, ...] = (2, 4)
     """Attention heads of each stage's blocks."""
-    drop: float = 0.0
-    """Dropout rate."""
-    drop_path: float = 0.0
-    """Rate at which whole branches are left out, in the last block; the first one's is 0."""
-    data_dir: Path | None = None
-    """Folder with the CIFAR-10 archive; without it the data are downloaded once and cached."""
 
 
 def build(options: Options, *, seed: int) -> Experiment:
     """Assemble network, data and recipes."""
-    from experiments.experiment import Experiment, checkpoint_of, classification, seeded
     from experiments.nets.swin import swin
-    from ws_learner.data.cifar10 import load_cifar10
-
-    depths = "-".join(map(str, options.depths))
-    name = f"swin{options.width}x{depths}p{options.patch}_at_cifar10"
-    loss, metric = classification(RECIPE)
 
     def network() -> nn.Module:
         return swin(
@@ -69,13 +42,6 @@ def build(options: Options, *, seed: int) -> Experiment:
             drop_path=options.drop_path,
         )
 
-    return Experiment(
-        name=name,
-        model=seeded(network, seed),
-        data=load_cifar10(options.data_dir),
-        loss=loss,
-        metric=metric,
-        dense_recipe=RECIPE,
-        sparse_recipe=RECIPE,
-        checkpoint=checkpoint_of(name),
-    )
+    depths = "-".join(map(str, options.depths))
+    name = f"swin{options.width}x{depths}p{options.patch}_at_cifar10"
+    return transformer_experiment(name, network, options=options, seed=seed)

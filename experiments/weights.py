@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.errors import UserError
-from ws_learner.report.artefact import load_state, load_tensors
+from ws_learner.weights_file import load_state, load_tensors
 
 __all__ = ["load_state_of", "load_weights"]
 

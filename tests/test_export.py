@@ -15,8 +15,8 @@ from tests.support.sparse_layers import pruned
 from ws_learner.errors import UserError
 from ws_learner.export.onnx_file import export_onnx, relative_error
 from ws_learner.export.onnx_qdq import export_qdq
-from ws_learner.report.artefact import load_state
 from ws_learner.runtime import read_wsr
+from ws_learner.weights_file import load_state
 
 ROOT = Path(__file__).parent.parent
 DIGITS = str(ROOT / "tests" / "support" / "digits_experiment.py")

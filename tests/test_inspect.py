@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from experiments.inspect import main as inspect
-from ws_learner.report.artefact import save_model
+from ws_learner.weights_file import save_model
 
 
 def test_inspect_tells_zeros_and_blocks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -372,3 +372,115 @@ def test_top_v_keeps_what_moves_away_from_zero() -> None:
     sparsifier.finalize()
     assert (model.weight[0, :4] != 0).all()
     assert (model.weight[0, 4:] == 0).all()
+
+
+def test_relative_steps_are_in_units_of_the_layers_gradients() -> None:
+    model, rate = net(), 0.02
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    config = MovementConfig(
+        **{"iter_ratio_beg": 0.9, "iter_ratio_end": 1.0, "mask_update_step": 1},
+        **{"score_lr": rate, "start": "zero", "steps": "relative"},
+    )
+    sparsifier = Sparsifier(model, config, ratios=dict.fromkeys(LAYERS, 0.5), total_steps=20)
+    groups = len(optimizer.param_groups)
+    sparsifier.attach(optimizer)
+    assert len(optimizer.param_groups) == groups  # no optimizer moves the scores
+    expected = {name: np.zeros(tuple(model.get_parameter(name).shape)) for name in LAYERS}
+    for step in range(6):
+        inputs, targets = batch(step)
+        loss = functional.cross_entropy(model(inputs), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        for name in LAYERS:
+            weight = model.get_parameter(name)
+            assert weight.grad is not None
+            moved = weight.grad.numpy() * weight.detach().numpy()
+            expected[name] -= rate * moved / np.sqrt(np.mean(moved**2))
+        optimizer.step()
+    state = sparsifier.state_dict()
+    for name in LAYERS:
+        np.testing.assert_allclose(state[f"criterion.{name}"].numpy(), expected[name], atol=1e-6)
+
+
+def test_pruned_weights_score_by_the_value_they_had() -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    config = MovementConfig(
+        **{"iter_ratio_beg": 0.0, "iter_ratio_end": 1.0, "mask_update_step": 1},
+        **{"score_lr": 0.02, "steps": "relative"},
+    )
+    sparsifier = Sparsifier(model, config, ratios={"0.weight": 0.9}, total_steps=10)
+    sparsifier.attach(optimizer)
+    train(model, optimizer, sparsifier, range(8))
+    before, pruned = sparsifier.state_dict(), ~sparsifier.masks["0.weight"]
+    assert (model.get_parameter("0.weight")[pruned] == 0).all()
+    train(model, optimizer, sparsifier, range(8, 9))
+    moved = sparsifier.state_dict()["criterion.0.weight"] != before["criterion.0.weight"]
+    assert moved[pruned].all()  # zero itself would have earned them nothing
+
+
+MOVING: dict[str, object] = {
+    **{"iter_ratio_beg": 0.0, "iter_ratio_end": 0.75, "mask_update_step": 1},
+    "steps": "weights",
+}
+
+
+def moved_weights(steps: int, *, end: int, zeros: dict[str, int]) -> dict[str, Tensor]:
+    """Plain SGD on latent weights, gradients by the masked ones, masks by latent magnitude."""
+    latent = {n: p.detach().clone() for n, p in net().named_parameters()}
+    masks = {n: torch.ones_like(p) for n, p in latent.items()}
+    for step in range(steps):
+        used = {n: (latent[n] * masks[n]).requires_grad_() for n in latent}
+        inputs, targets = batch(step)
+        hidden = torch.tanh(functional.linear(inputs, used["0.weight"], used["0.bias"]))
+        outputs = functional.linear(hidden, used["2.weight"], used["2.bias"])
+        loss = functional.cross_entropy(outputs, targets)
+        grads = torch.autograd.grad(loss, list(used.values()))
+        for (n, value), grad in zip(latent.items(), grads, strict=True):
+            value -= 0.1 * (grad if step < end else grad * masks[n])
+        if step < end:
+            share = 1 - (1 - (step + 1) / end) ** 3
+            for n, count in zeros.items():
+                order = latent[n].abs().flatten().argsort(stable=True)
+                masks[n] = torch.ones_like(latent[n])
+                masks[n].view(-1)[order[: round(share * count)]] = 0
+    return {n: latent[n] * masks[n] for n in latent}
+
+
+@pytest.mark.parametrize("steps", [4, 15, 20])
+def test_pruned_weights_move_by_the_gradients_of_masked_ones(steps: int) -> None:
+    model, zeros = net(), {"0.weight": 60, "2.weight": 30}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    config = MovementConfig(**MOVING)  # type: ignore[arg-type]
+    sparsifier = Sparsifier(model, config, zeros=zeros, total_steps=20)
+    sparsifier.attach(optimizer)
+    train(model, optimizer, sparsifier, range(steps))
+    expected = moved_weights(steps, end=15, zeros=zeros)
+    for name, weight in model.named_parameters():
+        np.testing.assert_allclose(weight.detach().numpy(), expected[name].numpy(), atol=1e-12)
+
+
+@pytest.mark.parametrize("stop", [5, 15, 18])
+def test_moving_weights_go_on_where_they_stopped(stop: int) -> None:
+    def make() -> tuple[nn.Sequential, torch.optim.Optimizer, Sparsifier]:
+        model = net()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
+        config = MovementConfig(**MOVING)  # type: ignore[arg-type]
+        sparsifier = Sparsifier(model, config, ratios=dict.fromkeys(LAYERS, 0.7), total_steps=20)
+        sparsifier.attach(optimizer)
+        return model, optimizer, sparsifier
+
+    once, first, again = make(), make(), make()
+    train(*once, range(20))
+    train(*first, range(stop))
+    for part, saved in zip(again, first, strict=True):
+        part.load_state_dict(copy.deepcopy(saved.state_dict()))
+    train(*again, range(stop, 20))
+    for name, weight in once[0].named_parameters():
+        assert torch.equal(again[0].get_parameter(name), weight)
+    again[2].finalize()
+
+
+def test_weights_that_are_the_scores_cannot_start_at_zero() -> None:
+    with pytest.raises(UserError, match="the weights are the scores"):
+        MovementConfig(steps="weights", start="zero")

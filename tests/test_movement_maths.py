@@ -15,6 +15,7 @@ from ws_learner.sparsity.importance import (
     importance_loss,
     initial_threshold,
     kept,
+    kept_of_all,
     price,
     quantile,
 )
@@ -103,6 +104,18 @@ def test_about_two_percent_survive_any_threshold_and_ties_none() -> None:
     assert int(kept(scores, 1e9).sum()) == 40
     assert not kept(torch.zeros(5, 5), 0.0).any()  # strictly above, as published
     assert kept(torch.zeros(5, 5), -math.inf).all()
+
+
+@given(seed=st.integers(0, 99), threshold=st.floats(-3, 3))
+def test_many_masks_at_once_are_the_masks_of_each(seed: int, threshold: float) -> None:
+    draw = np.random.default_rng(seed)
+    sizes = [(7, 1), (60, 4), (200, 1)]
+    parts = [(torch.from_numpy(draw.normal(size=n)), repeats) for n, repeats in sizes]
+    found = kept_of_all(parts, threshold)
+    for mask, (scores, repeats) in zip(found, parts, strict=True):
+        cap = min(threshold, np.quantile(np.repeat(scores.numpy(), repeats), 0.98))
+        clear = abs(scores.numpy() - cap) > 1e-6  # the cap itself may be a score
+        np.testing.assert_array_equal(mask.numpy()[clear], (scores.numpy() > cap)[clear])
 
 
 def test_the_cap_has_no_limit_on_the_size() -> None:

@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 import torch
 
+from experiments.export import main as export
 from experiments.run import main
 from tests.support import tiny_transformer_experiment
 from tests.support.nncf import movement, text
 from ws_learner.export.cropped_files import load_cropped
 from ws_learner.export.onnx_file import run_onnx
-from ws_learner.report.artefact import load_state
 from ws_learner.training import Trainer
+from ws_learner.weights_file import load_state
 
 EXPERIMENT = str(Path(tiny_transformer_experiment.__file__))
 
@@ -56,6 +57,12 @@ def test_a_target_is_met_and_heads_and_neurons_are_gone(dense: Path, tmp_path: P
     assert len(table) == 8
     assert "movement" in (tmp_path / "run" / "report.md").read_text()
     assert main(["--exec_mode", "eval", "--run_dir", str(tmp_path / "run")]) == 0
+    onnx = pytest.importorskip("onnx")
+    assert export([str(tmp_path / "run"), "--to", "onnx"]) == 0
+    tensors = onnx.load(tmp_path / "run" / "model.onnx").graph.initializer
+    lengths = {length for tensor in tensors for length in tensor.dims}
+    assert 20 not in lengths  # neurons before
+    assert 10 in lengths
 
 
 def config(folder: Path, *more: dict[str, Any], **changes: Any) -> str:

@@ -16,9 +16,11 @@ from ws_learner.layers import layer_table
 from ws_learner.patterning import by_role, fitting_rows, pattern_plan
 from ws_learner.roles import weight_roles
 from ws_learner.sparsity.any_nm import AnyNM
-from ws_learner.sparsity.nm import NM, Slices, keep_of_groups
+from ws_learner.sparsity.nm import NM
 from ws_learner.sparsity.nm_schedule import MaskDecay, Phases, stage_of, stage_patterns
+from ws_learner.sparsity.nm_selection import keep_of_groups
 from ws_learner.sparsity.pattern import parse_pattern
+from ws_learner.sparsity.slices import Slices
 from ws_learner.sparsity.spelling import read_spelling
 
 

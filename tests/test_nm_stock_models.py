@@ -16,8 +16,9 @@ from ws_learner.methods.mdgf import MdgfConfig
 from ws_learner.patterning import by_role
 from ws_learner.roles import weight_roles
 from ws_learner.sparsifier import Sparsifier
-from ws_learner.sparsity.nm import NM, Slices
+from ws_learner.sparsity.nm import NM
 from ws_learner.sparsity.pattern import parse_pattern
+from ws_learner.sparsity.slices import Slices
 
 MIXED = parse_pattern("1:8@ff+1:4@q,k")
 STEPS = 4

@@ -12,8 +12,9 @@ from torch import nn
 
 from tests.support.nm_oracle import Layer, mask_of, soft_value
 from ws_learner.errors import UserError
+from ws_learner.methods.live_masks import LiveMasks, Piece
 from ws_learner.methods.mdgf import MdgfConfig
-from ws_learner.methods.nm_training import NMConfig
+from ws_learner.methods.nm_config import NMConfig
 from ws_learner.methods.sdgf import SdgfConfig
 from ws_learner.methods.srste import SrSteConfig
 from ws_learner.sparsifier import Sparsifier
@@ -336,3 +337,42 @@ def test_n_follows_the_number_of_zeros_where_the_pattern_leaves_it_open() -> Non
     sparsifier.finalize()
     kept = [(layer.weight != 0).reshape(-1, 8).sum(1).unique().tolist() for layer in model]
     assert kept == [[1], [5]]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_masks_of_all_layers_at_once_are_those_of_each(apart: bool) -> None:
+    """Neighbours with one pattern, slices between them, ragged rows, columns; alike or not."""
+    torch.manual_seed(0)
+    shapes = {"a": (6, 16), "b": (4, 24), "qkv": (12, 16), "c": (3, 16), "odd": (5, 10)}
+    weights = {name: nn.Parameter(torch.randn(shape)) for name, shape in shapes.items()}
+    if apart:  # a kernel cannot lie in one memory with matrices
+        weights["conv"] = nn.Parameter(torch.randn(4, 8, 1, 1))
+    pieces = [
+        *(Piece(name, slice(0, shapes[name][0]), NM(1, 8)) for name in ("a", "b", "c", "odd")),
+        Piece("qkv", slice(0, 4), NM(1, 8)),
+        Piece("qkv", slice(4, 8), NM(2, 4, columns=True)),
+        *([Piece("conv", slice(0, 4), NM(1, 8))] if apart else []),
+    ]
+    live = LiveMasks(weights, pieces)
+    assert all(bool(mask.all()) for mask in live.masks.values())
+    with torch.no_grad():
+        for weight in weights.values():
+            weight.copy_(torch.randn_like(weight))
+    live.remember()
+    live.renew([piece.target for piece in pieces])
+    for piece in pieces:
+        weight = weights[piece.name].detach()[piece.rows].flatten(1).double().numpy()
+        turned = weight.T if piece.target.columns else weight
+        expected = mask_of(turned, piece.target.n, piece.target.m)
+        expected = expected.T if piece.target.columns else expected
+        found = live.masks[piece.name][piece.rows].flatten(1)
+        np.testing.assert_array_equal(found.numpy(), expected)
+        assert torch.equal(live.keep[piece.name][piece.rows].flatten(1), found.float())
+    assert bool(live.masks["qkv"][8:].all())
+    latent = {name: weight.detach().clone() for name, weight in weights.items()}
+    live.apply(0.25)
+    for name, weight in weights.items():
+        expected = torch.where(live.masks[name], latent[name], 0.25 * latent[name])
+        torch.testing.assert_close(weight.detach(), expected)
+    live.restore()
+    assert all(torch.equal(weights[name].detach(), latent[name]) for name in weights)

@@ -15,7 +15,7 @@ from torch import nn
 
 from ws_learner import Pruning, UserError, common
 from ws_learner.dialects.lpot_conf import LpotConf, Pruner
-from ws_learner.report.artefact import load_state
+from ws_learner.weights_file import load_state
 
 CONF = """pruning:
   approach:

@@ -102,8 +102,8 @@ def test_any_shape_and_density_equals_the_oracle(spec: Spec, data: st.DataObject
 def test_many_panels_and_chunks(spec: Spec) -> None:
     if spec.isa not in HERE:
         pytest.skip(f"no {spec.isa} here")
-    # Inputs beyond a panel of the first cache, outputs beyond a chunk of 256, on odd sizes.
-    check(spec, shape=(601, 1357), tokens=67, density=0.1, seed=3)
+    # Inputs beyond a panel of 64 KiB, outputs beyond a chunk of 256, on odd sizes.
+    check(spec, shape=(601, 2357), tokens=67, density=0.1, seed=3)
 
 
 @pytest.mark.slow
@@ -148,8 +148,9 @@ def test_requantised_bytes_feed_the_next_layer(isa: str) -> None:
     )
     middle = a.tokens(torch.from_numpy(x))
     sums = (source.quantise(x).astype(np.int64) - source.zero) @ first.T.astype(np.int64)
-    floats = np.maximum(sums.astype(np.float32) * (one * np.float32(source.scale)), 0)
-    np.testing.assert_array_equal(middle.numpy(), target.quantise(floats))
+    real = np.maximum(sums * (one.astype(np.float64) * source.scale), 0) / target.scale
+    places = (real + target.zero).clip(0, 255)
+    assert np.abs(middle.numpy() - places).max() <= 0.5 + 1e-4  # to the nearest byte
     wanted = (middle.numpy().astype(np.int64) - target.zero) @ second.T.astype(np.int64)
     np.testing.assert_array_equal(b.tokens(middle).numpy(), wanted)
 

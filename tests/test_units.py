@@ -155,3 +155,34 @@ def test_the_pattern_units_prunes_whole_heads_and_neurons_to_a_target(
         ]
         assert all(torch.equal(flag, flags[0]) for flag in flags)
         assert int(flags[0].sum()) == group.units // 2
+
+
+@pytest.mark.parametrize("config", [MovementConfig, GradualConfig])
+def test_blocks_in_attentions_go_with_whole_neurons_elsewhere(
+    config: type[GradualConfig],
+) -> None:
+    model, inputs = bert()
+    names = [member.weight for group in find_groups(model) for member in group.members]
+    settings = config(
+        pattern=parse_pattern("units@ff+4x4@attention"),
+        **{"iter_ratio_beg": 0.0, "iter_ratio_end": 0.8, "mask_update_step": 2},
+    )
+    sparsifier = Sparsifier(model, settings, ratios=dict.fromkeys(names, 0.5), total_steps=10)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    sparsifier.attach(optimizer)
+    for _ in range(10):
+        optimizer.zero_grad()
+        model(**inputs).logits.square().mean().backward()
+        optimizer.step()
+    sparsifier.finalize()
+    for group in find_groups(model):
+        weights = [model.get_parameter(member.weight) != 0 for member in group.members]
+        if group.kind == "neurons":
+            rows, columns = weights[0].any(1), weights[1].any(0)
+            assert torch.equal(rows, columns)
+            assert int(rows.sum()) == 10
+            continue
+        for kept in weights:
+            blocks = kept.reshape(6, 4, 6, 4).transpose(1, 2).flatten(2)
+            assert torch.equal(blocks.any(2), blocks.all(2))
+            assert int(blocks.any(2).sum()) == 18

@@ -56,13 +56,15 @@ def test_a_row_resolves_on_its_architecture(name: str, pattern: str, target: flo
     assert plan.kind == ("snip_momentum" if "bert_mini" in name else "magnitude")
 
 
-@pytest.mark.parametrize("name", ["resnet50_2x1_imagenet", "resnext101_2x1_imagenet"])
+@pytest.mark.parametrize("name", [name for name, _, _ in ROWS if not name.startswith("bert_one")])
 def test_the_command_in_a_config_parses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CONFIGS.parents[1])
-    line = (CONFIGS / f"{name}.yaml").read_text().splitlines()[1]
-    command = parse(shlex.split(line.removeprefix("# ./run_local.sh")))
+    lines = (CONFIGS / f"{name}.yaml").read_text().splitlines()
+    (line,) = [line for line in lines if "./run_local.sh" in line]
+    words = line.partition("./run_local.sh ")[2].partition(" (")[0]
+    command = parse(shlex.split(words))
     assert command.lpot is not None
-    assert command.lpot.train is not None
+    assert (command.lpot.train is not None) == ("imagenet" in name)
     assert command.options.data_dir is not None
 
 
@@ -123,5 +125,4 @@ def test_networks_run() -> None:
     assert bert("mini", spans=True)(tokens).shape == (2, 6, 2)
     model = dlrm(rows=10)
     assert model(torch.randn(3, 13), torch.randint(10, (3, 26))).shape == (3,)
-    boxes, scores = ssd_resnet34().eval()(torch.randn(1, 3, 300, 300))
-    assert (boxes.shape, scores.shape) == ((1, 4, 8732), (1, 81, 8732))
+    assert ssd_resnet34().eval()(torch.randn(1, 3, 300, 300)).shape == (1, 4 + 81, 8732)

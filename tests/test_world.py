@@ -148,6 +148,43 @@ def test_running_statistics_are_those_of_the_whole_batch(tmp_path: Path) -> None
     np.testing.assert_allclose(both["bn1.running_var"], 0.9 + 0.1 * np.mean(parts, 0), rtol=1e-5)
 
 
+WIDEST = """
+import sys, torch
+from ws_learner.world import World
+
+rank, size, port = map(int, sys.argv[1:])
+torch.distributed.init_process_group(
+    "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
+seen = torch.tensor([[-1.0, 5.0], [2.0, 3.0]]) + torch.tensor([-1.0, 1.0]) * rank
+seen[1] -= 4 * rank
+print(World(rank, size).widest(seen).tolist())
+"""
+
+
+def test_widest_ranges_hold_what_every_rank_has_seen() -> None:
+    """Rank 0 has [-1, 5] and [2, 3], rank 1 [-2, 6] and [-3, 0]."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(WIDEST), str(rank), "2", port],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said = [rank.communicate(timeout=300)[0] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0]
+    assert said == ["[[-2.0, 6.0], [-3.0, 3.0]]\n"] * 2
+
+
+def test_a_process_alone_has_seen_everything() -> None:
+    ranges = torch.tensor([[-1.0, 5.0], [2.0, 3.0]])
+    assert torch.equal(World().widest(ranges), ranges)
+
+
 def test_the_card_of_an_address() -> None:
     assert card_of("127.0.0.1") == "lo"
     assert card_of("203.0.113.9") is None

@@ -128,7 +128,7 @@ class Metrics(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The losses since the last row."""
-        return {"sum": self._sum, "count": self._count}
+        return {"sum": self._sum.cpu(), "count": self._count}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
@@ -141,10 +141,10 @@ class Metrics(Callback):
         ):  # rows beyond the checkpoint from which this run goes on
             self._log.truncate_after(trainer.step - 1, phase=self._phase)
             self._opened = True
-        self._sum = self._sum + loss.float().cpu()
+        self._sum = self._sum.to(loss.device) + loss.float()  # not waiting for a GPU
         self._count += 1
         last = trainer.step == trainer.total_steps
-        if last or trainer.step % self._every == 0:
+        if self.logs_loss(trainer):
             self._log_loss(trainer)
         due = last or trainer.step % trainer.steps_per_epoch == 0
         if self._split is not None and due and trainer.world.rank == 0:
@@ -152,6 +152,10 @@ class Metrics(Callback):
                 trainer.model, self._split, self._metric, arithmetic=trainer.arithmetic
             )
             self._row(trainer, {"select/accuracy": value})
+
+    def logs_loss(self, trainer: Trainer) -> bool:
+        """Whether this step writes a row with the loss, `ratio` and `more`."""
+        return trainer.step == trainer.total_steps or trainer.step % self._every == 0
 
     def _log_loss(self, trainer: Trainer) -> None:
         mean = float(self._sum) / self._count
@@ -180,6 +184,7 @@ class ShowProgress(Callback):
     def __init__(self, progress: Progress) -> None:
         """Report to `progress`, whose unit is one optimizer step."""
         self._progress = progress
+        self._earlier: Tensor | None = None
 
     def on_start(self, trainer: Trainer) -> None:
         """Account for the steps done before a resume."""
@@ -187,6 +192,7 @@ class ShowProgress(Callback):
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
         """One step further."""
-        note = f"loss {float(loss):.3f}" if trainer.step % 10 == 0 else ""
-        if note:
-            self._progress.advance(10, note=note)
+        if trainer.step % 10 == 0:  # an earlier loss, for which a GPU need not be waited for
+            shown = loss if self._earlier is None else self._earlier
+            self._progress.advance(10, note=f"loss {float(shown):.3f}")
+            self._earlier = loss

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ws_learner.report.artefact import save_model
 from ws_learner.report.tensors import tensor_table, tensor_totals
+from ws_learner.weights_file import save_model
 
 if TYPE_CHECKING:
     import pandas as pd

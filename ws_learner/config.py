@@ -16,6 +16,7 @@ __all__ = [
     "FROM_TABLE",
     "NM_METHODS",
     "POCKETFLOW",
+    "SEARCHED",
     "Init",
     "Method",
     "Protocol",
@@ -39,6 +40,8 @@ Protocol = Literal[
 ]
 FROM_TABLE: tuple[Protocol, ...] = ("uniform", "heurist", "erk", "given")
 """Protocols that look at no weight: they need no dense network."""
+SEARCHED: tuple[Protocol, ...] = ("random", "evolution", "bayesian", "ddpg", "optimal")
+"""Protocols that score roll-outs."""
 
 RewardType = Literal["single-obj", "multi-obj"]
 Init = Literal["dense", "rollout", "scratch"]
@@ -132,6 +135,10 @@ class WeightSparseConfig(NMFlags):
     """Learning rate of movement's scores, in an optimizer group of their own."""
     movement_start: Literal["magnitude", "zero"] = "magnitude"
     """Movement's scores before the first step: the weights' sizes, or zero as in the paper."""
+    movement_steps: Literal["optimizer", "relative", "weights"] = "optimizer"
+    """How movement's scores move: by the training's optimizer, as in the paper; by rate x
+    gradient over the layer's root mean square gradient; or with the weights, of which pruned ones
+    are trained on, too."""
     ws_schedule: Literal[
         "polynomial", "linear", "cube", "cos", "exp", "oneshot", "epoch-linear", "epoch-linear-old"
     ] = "polynomial"
@@ -157,6 +164,11 @@ class WeightSparseConfig(NMFlags):
     """Weight of the distillation loss."""
     tempr_dst: float = 4.0
     """Temperature of the distillation loss."""
+    dst_layers: tuple[str, ...] = ()
+    """Under --enbl_dst also follow the teacher layer by layer: patterns of modules, such as
+    'bert.encoder.layer.?'."""
+    loss_w_layers: float = 10.0
+    """Weight of the mean relative squared error of the outputs of --dst_layers."""
 
     def __post_init__(self) -> None:
         complain([*self._wrong_shares(), *self._wrong_counts(), *self._wrong_pairs()])
@@ -178,6 +190,8 @@ class WeightSparseConfig(NMFlags):
                 f"--ws_nb_rlouts {self.ws_nb_rlouts}: must be at least "
                 f"--ws_nb_rlouts_min ({self.ws_nb_rlouts_min})"
             )
+        if self.dst_layers and not self.enbl_dst:
+            yield f"--dst_layers {' '.join(self.dst_layers)}: needs --enbl_dst"
 
     def _check_method(self) -> None:
         spelling = read_spelling(self.pattern_spelling)
@@ -248,7 +262,7 @@ class WeightSparseConfig(NMFlags):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 yield f"--{name} {value}: must be a number above 0"
-        for name in ("loss_w_dst", "group_lasso_alpha"):
+        for name in ("loss_w_dst", "loss_w_layers", "group_lasso_alpha"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 yield f"--{name} {value}: must be 0 or above"

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
+from ws_learner.data.device_arrays import on_device
 from ws_learner.data.splits import Split
 from ws_learner.hardware import Arithmetic
 from ws_learner.progress import track
@@ -42,13 +43,13 @@ def evaluate(
     """
     training = model.training
     model.eval()
-    total, count = 0.0, 0
+    total, count = torch.zeros((), dtype=torch.float64, device=arithmetic.device), 0
     with track(title, total=len(split)) if title else nullcontext() as progress:
-        for inputs, targets in split.batches(batch_size):
+        for inputs, targets in on_device(split, arithmetic.device).batches(batch_size):
             outputs = model(arithmetic.place(inputs)).float()
-            total += float(metric(outputs, targets.to(outputs.device)).sum())
+            total += metric(outputs, arithmetic.place(targets)).sum()
             count += len(targets)
             if progress:
                 progress.advance(len(targets))
     model.train(training)
-    return total / count
+    return float(total) / count

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ws_learner.errors import UserError
+from ws_learner.world import World
 
 __all__ = ["FakeQuantizer", "QuantConfig", "calibration", "whole_weights"]
 
@@ -98,6 +99,14 @@ class FakeQuantizer:
                 self.ranges[name] = torch.stack((low, high))
         self._calibrating = False
         self.model.train(training)
+
+    def settle(self, world: World) -> None:
+        """After a step: let the ranges hold what any rank has seen.
+
+        Where a range is that of least and greatest inputs, this is the whole batch's.
+        """
+        together = world.widest(torch.stack([*self.ranges.values()]))
+        self.ranges = dict(zip(self.ranges, together.unbind(), strict=True))
 
     def detach(self) -> None:
         """Take the quantisation off the layers."""

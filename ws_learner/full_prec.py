@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from operator import methodcaller
+from functools import partial
 
 from torch import Tensor, nn
 
 from ws_learner.cluster.config import ClusterConfig
+from ws_learner.cluster.fit import run_phase
 from ws_learner.data.splits import DataSplits
 from ws_learner.evaluation import Loss, Metric
 from ws_learner.fit import Fit
@@ -49,10 +50,4 @@ def train_dense(
         log=MetricsLog(run.metrics),
         checkpoint=run.state / "dense.pt",
     )
-    if cluster is not None:
-        from ws_learner.cluster.fit import fit_on_ray
-        from ws_learner.cluster.session import ray_session
-
-        with ray_session(cluster):
-            fit_on_ray(methodcaller("run", model), fit, model=model, config=cluster)
-    return fit.run(model)
+    return run_phase(partial(Fit.run, model=model), fit, model=model, cluster=cluster)

@@ -30,6 +30,8 @@ class Arithmetic:
 
     def place(self, inputs: Tensor) -> Tensor:
         """Move a batch to the device and, if it is 4-d, into the memory layout."""
+        if self.device.startswith("cuda") and inputs.device.type == "cpu":
+            inputs = inputs.pin_memory()  # else the copy would wait for all that is under way
         moved = inputs.to(self.device, non_blocking=True)
         if self.channels_last and moved.dim() == 4:
             return moved.contiguous(memory_format=torch.channels_last)
@@ -44,6 +46,11 @@ class Arithmetic:
                     layout = torch.empty_like(parameter, memory_format=torch.channels_last)
                     parameter.data = layout.copy_(parameter.detach())
         return model
+
+    def wait(self) -> None:
+        """Return when the device is through with everything it was given."""
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize(self.device)
 
     def autocast(self) -> torch.autocast:
         """Context of the forward pass."""

@@ -19,6 +19,7 @@ from envs.problem import LayerRow
 from ws_learner import hardware
 from ws_learner.allocation.allocate import Allocation, Allocator
 from ws_learner.cluster.config import ClusterConfig
+from ws_learner.cluster.fit import run_phase
 from ws_learner.config import WeightSparseConfig
 from ws_learner.data.splits import DataSplits
 from ws_learner.evaluation import Loss, Metric, evaluate
@@ -28,7 +29,6 @@ from ws_learner.layers import layer_table
 from ws_learner.location import at_location
 from ws_learner.patterning import fitting_rows
 from ws_learner.recipe import Recipe
-from ws_learner.report.artefact import load_into, load_state, save_model
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.report.table import ratio_table, to_csv, totals
 from ws_learner.rollout.evaluator import RolloutEvaluator
@@ -38,6 +38,7 @@ from ws_learner.sparsify import make_criterion, reinitialised, sparsify
 from ws_learner.sparsity.mask import count_zeros
 from ws_learner.sparsity.pattern import ByRole, parse_pattern
 from ws_learner.sparsity.spelling import read_spelling
+from ws_learner.weights_file import load_into, load_state, save_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -199,7 +200,7 @@ class WeightSparseLearner:
         fit = Fit(
             phase="sparse",
             data=self.data,
-            criterion=make_criterion(self.loss, teacher=teacher, config=self.config),
+            criterion=make_criterion(self.loss, teacher=teacher, config=self.config, student=start),
             metric=self.metric,
             recipe=self.recipe,
             arithmetic=self.arithmetic,
@@ -210,11 +211,7 @@ class WeightSparseLearner:
         counts = allocation.zeros.tolist()
         zeros = {row.name: count for row, count in zip(layers, counts, strict=True)}
         train = partial(sparsify, start, zeros, config=self.config)
-        if self.cluster is not None:
-            from ws_learner.cluster.fit import fit_on_ray
-
-            fit_on_ray(train, fit, model=start, config=self.cluster)
-        sparse, seconds = train(fit)
+        sparse, seconds = run_phase(train, fit, model=start, cluster=self.cluster)
         self.facts.setdefault("train_seconds", round(seconds, 1))
         return sparse
 
@@ -244,7 +241,7 @@ class WeightSparseLearner:
         }
         if "dense_accuracy" not in summary:
             summary["dense_accuracy"] = self._test(copy.deepcopy(self.model), "dense")
-        if self.config.ws_pattern == "units":
+        if "units" in self.config.pattern_spelling:
             from ws_learner.report.structured import crop_run
 
             inputs, _ = next(self.data.test.batches(32))

@@ -18,9 +18,10 @@ from ws_learner.progress import say
 from ws_learner.roles import weight_roles
 from ws_learner.sparsity.any_nm import AnyNM
 from ws_learner.sparsity.grouped import Pool
-from ws_learner.sparsity.nm import NM, Slices
+from ws_learner.sparsity.nm import NM
 from ws_learner.sparsity.pattern import ByRole, Heads, Pattern, Units
 from ws_learner.sparsity.plan import PatternPlan
+from ws_learner.sparsity.slices import Slices
 from ws_learner.unit_groups import find_groups, unit_patterns
 
 __all__ = ["Remainder", "by_role", "fitting_rows", "left_out", "pattern_plan", "snap_profile"]
@@ -49,7 +50,9 @@ def pattern_plan(
                     "--ws_exempt, or see `ws_learner.roles`"
                 )
         patterns = {name: own[name] for name in shapes}
-        return PatternPlan(patterns=patterns, shapes=shapes, pool=pool)
+        shared = [name for name in shapes if isinstance(own[name], Units)]
+        units, groups = unit_patterns(model, shared) if shared else ({}, ())
+        return PatternPlan(patterns=patterns | units, shapes=shapes, groups=groups, pool=pool)
     if not isinstance(pattern, Heads):
         return PatternPlan(patterns=dict.fromkeys(shapes, pattern), shapes=shapes, pool=pool)
     attentions = find_attention(model)
@@ -144,7 +147,7 @@ def left_out(
     out = [name for name in names if name not in own]
     for name in names if remainder != "pad" else ():
         shape = tuple(parameter_of(model, name).shape)
-        if name in out or own[name].divides(shape):
+        if name in out or isinstance(own[name], Units) or own[name].divides(shape):
             continue
         text = f"the pattern {pattern} does not divide {name} of shape {shape}"
         if remainder == "error":

@@ -140,9 +140,11 @@ class Sparsifier:
             )
         self._method.attach(optimizer, self._step)
         self._optimizer = optimizer
+        # The hooks run as they are where a whole step is compiled: traced, a mask value that
+        # changes at every step would mean to compile at every step.
         self._handles = [
-            optimizer.register_step_pre_hook(self._before_step),
-            optimizer.register_step_post_hook(self._after_step),
+            optimizer.register_step_pre_hook(torch.compiler.disable(self._before_step)),
+            optimizer.register_step_post_hook(torch.compiler.disable(self._after_step)),
         ]
 
     def detach(self) -> None:

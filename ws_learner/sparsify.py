@@ -14,6 +14,7 @@ from ws_learner.config import WeightSparseConfig
 from ws_learner.distillation import DistillationLoss
 from ws_learner.evaluation import Loss
 from ws_learner.fit import Fit
+from ws_learner.layer_distillation import LayerDistillation
 from ws_learner.methods.gradient_sensitivity import GradientSensitivityConfig
 from ws_learner.methods.gradual import GradualConfig
 from ws_learner.methods.group_lasso import GroupLassoConfig
@@ -41,7 +42,9 @@ class Prune(Callback):
         self._sparsifier.attach(trainer.optimizer)
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
-        """Tell the log how sparse the network is now."""
+        """Tell the log how sparse the network is now, when it is about to ask."""
+        if not self._metrics.logs_loss(trainer):
+            return
         self._metrics.ratio = self._sparsifier.planned_ratio()
         self._metrics.more = self._sparsifier.readings()
 
@@ -81,7 +84,12 @@ def method_config(
     if config.ws_method == "gradient_sensitivity":
         return GradientSensitivityConfig(**own)
     if config.ws_method == "movement":
-        return MovementConfig(**own, score_lr=config.movement_score_lr, start=config.movement_start)
+        return MovementConfig(
+            **own,
+            score_lr=config.movement_score_lr,
+            start=config.movement_start,
+            steps=config.movement_steps,
+        )
     return settings
 
 
@@ -99,12 +107,25 @@ def check_steps(config: WeightSparseConfig, recipe: Recipe, *, examples: int) ->
 
 
 def make_criterion(
-    loss: Loss, *, teacher: nn.Module | None, config: WeightSparseConfig
+    loss: Loss,
+    *,
+    teacher: nn.Module | None,
+    config: WeightSparseConfig,
+    student: nn.Module | None = None,
 ) -> Criterion:
-    """The task loss, with the distillation term if asked for."""
+    """The task loss, with the distillation terms if asked for; `dst_layers` need the student."""
     if config.enbl_dst and teacher is not None:
-        return DistillationLoss(
+        distilled = DistillationLoss(
             loss, teacher, weight=config.loss_w_dst, temperature=config.tempr_dst
+        )
+        if not config.dst_layers or student is None:
+            return distilled
+        return LayerDistillation(
+            distilled,
+            student,
+            teacher=teacher,
+            layers=config.dst_layers,
+            weight=config.loss_w_layers,
         )
 
     def criterion(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:

@@ -23,6 +23,9 @@ Criterion = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(outputs, targets, inputs) -> scalar; the inputs let a teacher look at the same batch."""
 
 
+_STEPS_BETWEEN_WAITS = 50
+
+
 class Callback:
     """Behaviour added to the loop; every hook does nothing by default."""
 
@@ -121,6 +124,8 @@ class Trainer:
         begun = time.monotonic()
         for inputs, targets in self._epoch_batches():
             loss = self._run_step(inputs, targets)
+            if self.step % _STEPS_BETWEEN_WAITS == 0 or self.step % self.steps_per_epoch == 0:
+                self.arithmetic.wait()  # so that the clock counts work done, not work handed over
             self.seconds, begun = self.seconds + time.monotonic() - begun, time.monotonic()
             for callback in self.callbacks:
                 callback.on_step_end(self, loss)
@@ -135,12 +140,13 @@ class Trainer:
             world=self.world,
             seed=epoch_seed(self.seed, epoch),
             skip=skip,
+            device=self.arithmetic.device,
         )
 
     def _run_step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         self.model.train()
         inputs = self.arithmetic.place(inputs)
-        targets = targets.to(inputs.device)
+        targets = self.arithmetic.place(targets)
         rate = learning_rate(self.recipe, self.step, total_steps=self.total_steps)
         for group in self.optimizer.param_groups:
             if not group.get("own_rate"):  # such as movement scores

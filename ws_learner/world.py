@@ -103,6 +103,14 @@ class World:
             begin += buffer.numel()
         return flat[0]
 
+    def widest(self, ranges: Tensor) -> Tensor:
+        """Ranges that hold those of all ranks: (N, 2), least and greatest value."""
+        if self.size == 1:
+            return ranges
+        flipped = ranges * ranges.new_tensor([-1.0, 1.0])
+        torch.distributed.all_reduce(flipped, op=torch.distributed.ReduceOp.MAX)
+        return flipped * ranges.new_tensor([-1.0, 1.0])
+
     def gather(self, value: Any) -> list[Any]:
         """The values of all ranks, in their order."""
         if self.size == 1:

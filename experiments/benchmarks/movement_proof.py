@@ -1,120 +1,217 @@
-"""Is movement worth it? MiniLM on TREC-6, against gradual magnitude pruning at the same sparsity.
+"""Is movement worth it? MiniLM on two tasks, against gradual magnitude pruning, many runs at once.
 
-    python -m experiments.benchmarks.movement_proof [--epochs 5] [--out DIR] [--runs DIR]
+    python -m experiments.benchmarks.movement_proof grid --jobs 12 --minutes 4
+    python -m experiments.benchmarks.movement_proof table --movement VARIANT --jobs 12 --minutes 9
+    python -m experiments.benchmarks.movement_proof show
 
-All runs start from one fine-tuned network and are distilled from it: single weights at 90 and 97 %,
-whole heads and neurons at 50 %, the 90 % pair with two seeds. Each run is an ordinary one, resumes
-by itself and is skipped once finished; the table is written anew after each.
+`grid` tries settings, each with one seed; they are judged on the search and select splits, 700
+questions and 1,300 film sentences. `table` keeps 50, 30, 10 and 3 % of the encoder's weights, three
+seeds, and reads the test split. Each run is an ordinary one in a process of its own; its numbers
+are in `OUT/runs/NAME.json` as soon as it ends, and what has such a file is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fnmatch
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import multiprocessing
+import os
+import shutil
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PLAN", "Run", "main", "table"]
+from experiments.benchmarks.movement_cells import TASKS, VARIANTS, Cell, Start, grid, table_cells
+from experiments.benchmarks.movement_table import write_tables
+
+__all__ = ["main", "run_all"]
 
 
-@dataclass(frozen=True)
-class Run:
-    """One run of the plan."""
+def run_all(
+    cells: Sequence[Cell], *, out: Path, scratch: Path, jobs: int, seconds: float, epochs: float
+) -> int:
+    """Run the cells that have no result yet, `jobs` at a time; returns how many failed.
 
-    method: str
-    pattern: str
-    ratio: float
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Of its folder."""
-        return f"{self.method}-{self.pattern}-{self.ratio:g}-{self.seed}"
-
-    def words(self, *, epochs: float, rate: float) -> list[str]:
-        """Its command line, but for the folders."""
-        return [
-            *("bert_at_trec", "--ws_method", self.method, "--ws_pattern", self.pattern),
-            *("--ws_prune_ratio", f"{self.ratio:g}", "--ws_prune_ratio_prtl", "uniform"),
-            *("--ws_include", "bert.encoder.*", "--enbl_dst", "--seed", str(self.seed)),
-            *("--nb_epochs", f"{epochs:g}", "--lrn_rate", f"{rate:g}"),
-        ]
-
-
-def _plan() -> Iterator[Run]:
-    both = ("movement", "gradual")
-    for method in both:
-        yield Run(method, "unstructured", 0.9, 0)
-    for method in both:
-        yield Run(method, "units", 0.5, 0)
-    for method in both:
-        yield Run(method, "unstructured", 0.97, 0)
-    for method in both:
-        yield Run(method, "unstructured", 0.9, 1)
+    Args:
+        cells: In the order in which they are begun.
+        out: Folder of the results.
+        scratch: Folder of the dense networks, and of each run while it lasts.
+        jobs: Processes.
+        seconds: None is begun later than this.
+        epochs: Of the dense networks.
+    """
+    begun, failed = time.monotonic(), 0
+    todo = [cell for cell in cells if not _result(out, cell).exists()]
+    dense = dict.fromkeys((cell.task, cell.seed) for cell in todo)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_prepare) as pool:
+        work: list[Future[str]]
+        work = [pool.submit(_dense, task, seed, scratch, out, epochs) for task, seed in dense]
+        for done in as_completed(work):
+            print(done.result(), flush=True)
+        work = [pool.submit(_cell, cell, out, scratch, begun + seconds) for cell in todo]
+        for count, done in enumerate(as_completed(work), 1):
+            text = done.result()
+            failed += "failed" in text
+            print(f"{count}/{len(todo)} {time.monotonic() - begun:5.0f} s  {text}", flush=True)
+    return failed
 
 
-PLAN = tuple(_plan())
-_COLUMNS = (
-    *("method", "pattern", "sparsity", "seed", "dense %", "sparse %", "seconds", "parameters"),
-    *("ms, batch 1", "ms, batch 32"),
+def _prepare() -> None:
+    """One thread each; no checkpoints on the way, for runs are short."""
+    os.environ["WS_CHECKPOINT_SECONDS"] = "100000"
+    import torch
+
+    torch.set_num_threads(1)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """End with the process that began this one, however that ended."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _result(out: Path, cell: Cell) -> Path:
+    return out / "runs" / f"{cell.name}.json"
+
+
+def _start(scratch: Path, task: str, seed: int) -> Start:
+    folder = scratch / f"dense_{task}_{seed}"
+    return Start(folder / "pretrained.safetensors", folder / "run" / "model.safetensors")
+
+
+def _quietly(words: list[str], log: Path) -> int:
+    from experiments.run import main as run
+
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        return run(words, runs=log.parent)
+
+
+def _dense(task: str, seed: int, scratch: Path, out: Path, epochs: float) -> str:
+    """Fine-tune a dense network; keep what it started from, too."""
+    from experiments.find import find_experiment
+    from ws_learner.files import write_json
+    from ws_learner.weights_file import save_model
+
+    start, (experiment, share) = _start(scratch, task, seed), TASKS[task]
+    folder, kept = start.tuned.parent, out / "dense" / f"{task}_{seed}.json"
+    if kept.exists() and start.tuned.exists():
+        return f"dense {task} {seed}: there"
+    if not start.pretrained.exists():
+        module = find_experiment(experiment)
+        network = module.build(module.Options(), seed=seed).model
+        start.pretrained.parent.mkdir(parents=True, exist_ok=True)
+        save_model(start.pretrained, network.state_dict(), {"format": "pt"})
+    words = [experiment, "--learner", "full-prec", "--seed", str(seed)]
+    words += ["--run_dir", str(folder), "--nb_epochs", f"{epochs * share:g}"]
+    if code := _quietly(words, Path(f"{folder}.log")):
+        raise RuntimeError(f"{task} {seed}: exit code {code}, see {folder}.log")
+    shutil.rmtree(folder / "state", ignore_errors=True)
+    accuracy = json.loads((folder / "summary.json").read_text())["dense_accuracy"]
+    facts = {"task": task, "seed": seed, "dense_accuracy": accuracy, "epochs": epochs * share}
+    facts |= _validation(experiment, seed, start.tuned)
+    write_json(kept, facts)
+    return f"dense {task} {seed}: {100 * accuracy:.2f} %"
+
+
+def _cell(cell: Cell, out: Path, scratch: Path, latest: float) -> str:
+    """Run one cell and keep its numbers; the run's folder goes."""
+    from ws_learner.files import write_json, write_text
+
+    if time.monotonic() > latest:
+        return f"left out, no time: {cell.name}"
+    folder = scratch / cell.name
+    log = Path(f"{folder}.log")
+    if cell.variant.startswith("soft"):
+        write_text(Path(f"{folder}.json"), json.dumps(cell.soft_config()))
+    if code := _quietly(cell.words(_start(scratch, cell.task, cell.seed), folder), log):
+        lines = log.read_text().splitlines() or [""]
+        return f"failed ({code}): {cell.name}: {lines[-1]}"
+    summary = json.loads((folder / "summary.json").read_text())
+    facts = {"cell": cell.__dict__} | {name: summary[name] for name in _KEPT if name in summary}
+    dense = json.loads((out / "dense" / f"{cell.task}_{cell.seed}.json").read_text())
+    facts["dense_accuracy"] = dense["dense_accuracy"]  # not what training began with
+    facts |= _validation(TASKS[cell.task][0], cell.seed, folder / "model.safetensors")
+    facts["select_by_epoch"] = _curve(folder / "metrics.csv")
+    write_json(_result(out, cell), facts)
+    shutil.rmtree(folder)
+    return f"{cell.name}: {100 * facts['validation']:.2f} %"
+
+
+_KEPT = (
+    *("achieved_prune_ratio", "sparsified_layers_prune_ratio", "dense_accuracy"),
+    *("sparse_accuracy", "train_seconds", "parameters", "cropped_parameters", "command"),
+    *("units", "units_removed", "hardware", "versions"),
 )
 
 
-def table(runs: Path, plan: Sequence[Run] = PLAN) -> str:
-    """The finished runs as a Markdown table."""
-    lines = [" | ".join(_COLUMNS).join(("| ", " |")), "|---" * len(_COLUMNS) + "|"]
-    for run in plan:
-        file = runs / run.name / "summary.json"
-        if file.exists():
-            lines.append(" | ".join(_cells(run, json.loads(file.read_text()))).join(("| ", " |")))
-    return "\n".join(lines) + "\n"
+def _validation(experiment: str, seed: int, weights: Path) -> dict[str, Any]:
+    """Accuracy on the sentences that are neither trained on nor tested."""
+    from experiments.find import find_experiment
+    from experiments.weights import load_weights
+    from ws_learner.evaluation import evaluate
+    from ws_learner.hardware import arithmetic
+
+    module = find_experiment(experiment)
+    built, here = module.build(module.Options(), seed=seed), arithmetic()
+    load_weights(built.model, weights)
+    here.place_model(built.model)
+    splits = (built.data.search, built.data.select)
+    parts = [evaluate(built.model, split, built.metric, arithmetic=here) for split in splits]
+    sizes = [len(split) for split in splits]
+    mean = sum(a * n for a, n in zip(parts, sizes, strict=True)) / sum(sizes)
+    return {"validation": mean, "search": parts[0], "select": parts[1]}
 
 
-def _cells(run: Run, summary: dict[str, Any]) -> list[str]:
-    def changed(before: str, after: str, *, places: int = 0) -> str:
-        if after not in summary:
-            return ""
-        return f"{summary[before]:,.{places}f} -> {summary[after]:,.{places}f}"
+def _curve(metrics: Path) -> list[float]:
+    import pandas as pd
 
-    return [
-        run.method,
-        run.pattern,
-        f"{summary['achieved_prune_ratio']:.4f}",
-        str(run.seed),
-        f"{100 * summary['dense_accuracy']:.2f}",
-        f"{100 * summary['sparse_accuracy']:.2f}",
-        f"{summary['train_seconds']:.0f}",
-        changed("parameters", "cropped_parameters"),
-        changed("dense_ms_batch_1", "cropped_ms_batch_1", places=1),
-        changed("dense_ms_batch_32", "cropped_ms_batch_32", places=1),
-    ]
+    rows = pd.read_csv(metrics)["select/accuracy"].dropna()
+    return [round(float(value), 4) for value in rows]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what is not finished; returns 1 if a run failed."""
-    from experiments.run import main as run_one
-    from ws_learner.files import write_text
-
+    """Run what is not finished and write the tables; returns 1 if a run failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--epochs", type=float, default=5, help="of each run (default 5)")
-    parser.add_argument("--rate", type=float, default=2e-4, help="learning rate (default 2e-4)")
-    parser.add_argument("--runs", type=Path, default=Path("runs/movement_proof"))
-    parser.add_argument("--dense", type=Path, help="fine-tuned weights; else they are trained")
-    parser.add_argument("--out", type=Path, default=Path("experiments/results/movement"))
+    parser.add_argument("part", choices=("grid", "table", "show"))
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin no run later than this")
+    parser.add_argument("--epochs", type=float, default=12, help="of TREC's (default 12)")
+    parser.add_argument("--dense_epochs", type=float, default=4, help="the same, dense (default 4)")
+    parser.add_argument("--movement", choices=VARIANTS, default="weights")
+    parser.add_argument("--rate", type=float, default=5e-4, help="learning rate (default 5e-4)")
+    parser.add_argument("--end", type=float, default=0.6, help="where ramps end (default 0.6)")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--most", type=int, help="no more cells than these")
+    parser.add_argument("--only", default="*", help="of those with such names, e.g. 'trec_*_0.1_*'")
+    parser.add_argument("--out", type=Path, default=Path("experiments/results/movement/proof"))
+    parser.add_argument("--scratch", type=Path, default=Path("runs/movement_proof"))
     options = parser.parse_args(arguments)
-    for run in PLAN:
-        if (options.runs / run.name / "summary.json").exists():
-            continue
-        words = run.words(epochs=options.epochs, rate=options.rate)
-        words += ["--run_dir", str(options.runs / run.name)]
-        words += ["--dense_checkpoint", str(options.dense)] if options.dense else []
-        if code := run_one(words, runs=options.runs):
-            return code
-        write_text(options.out / "table.md", table(options.runs))
-    print(table(options.runs))
-    return 0
+    common = {"epochs": options.epochs, "rate": options.rate, "end": options.end}
+    cells = grid(**common)
+    if options.part == "table":
+        cells = table_cells(movement=options.movement, seeds=options.seeds, **common)
+    cells = [cell for cell in cells if fnmatch.fnmatch(cell.name, options.only)]
+    failed = 0
+    if options.part != "show":
+        failed = run_all(
+            cells[: options.most],
+            out=options.out,
+            scratch=options.scratch,
+            jobs=options.jobs,
+            seconds=60 * options.minutes,
+            epochs=options.dense_epochs,
+        )
+    print(write_tables(options.out))
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

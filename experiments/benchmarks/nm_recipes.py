@@ -1,33 +1,48 @@
-"""Which N:M recipe trains a small vision transformer best? Same steps, same images, two networks.
+"""Which N:M recipe trains a small vision transformer best? Same steps, same images, all recipes.
 
-    python -m experiments.benchmarks.nm_recipes [--epochs 2] [--seeds 2] [--out DIR]
+    python -m experiments.benchmarks.nm_recipes --epochs 20 --jobs 8 [--out DIR]
+    python -m experiments.benchmarks.nm_recipes --epochs 20 --jobs 8 --timing
 
-Trains a ViT on CIFAR-10 from fresh weights: dense, SR-STE, MdGf (exponential) and SdGf (geometric)
-with 1:8 in its MLPs, and a Swin: dense and MdGf with 1:8 in q and k. Every run is a JSON file in
-DIR, made once; an interrupted run goes on from its checkpoint. Then the table and the curves are
-drawn from the files that are there.
+Trains a ViT of 2.4 million parameters on CIFAR-10 from fresh weights: dense, SR-STE, MdGf with a
+linear and an exponential decay, SdGf by steps and geometric, each sparse one with 2:4, 1:4, 1:8
+and 1:16 in its MLPs, three seeds. Every finished run is at once a line of DIR/runs.jsonl, and what
+is there is not run again; then tables and curves are drawn from the lines. `--timing` trains three
+epochs of as many runs as go side by side and says how many epochs fit into `--minutes`.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
+import statistics
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ws_learner.files import write_json
-from ws_learner.progress import say
+from experiments.benchmarks.side_by_side import side_by_side
+from ws_learner.progress import say, track
 
 if TYPE_CHECKING:
-    from experiments.experiment import Experiment
-    from ws_learner.methods.nm_training import NMConfig
+    from torch import nn
 
-__all__ = ["RECIPES", "Run", "main", "train"]
+    from experiments.experiment import Experiment
+    from ws_learner.methods.nm_config import NMConfig
+
+__all__ = ["RECIPES", "Run", "main", "planned", "train"]
 
 OUT = Path(__file__).parents[1] / "results" / "nm_recipes"
+RECIPES = ("dense", "srste", "mdgf-lin", "mdgf-exp", "sdgf-step", "sdgf-geo")
+"""The paper's table 2; `ste` and `srste-decoupled` are there too."""
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "vit": ("vit_at_cifar10", {"patch": 4, "width": 256, "depth": 3, "heads": 4}),
+    "small-vit": ("vit_at_cifar10", {"patch": 8, "depth": 3}),
+    "swin": ("swin_at_cifar10", {}),
+}
+"""Name -> experiment and its flags; the path of an experiment file is a name too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,60 +50,64 @@ class Run:
     """One training.
 
     Attributes:
-        network: `vit` or `swin`.
+        network: Name in `NETWORKS`, or an experiment's file.
         recipe: Name in `RECIPES`.
+        pattern: With its place, such as `1:8@ff`; `dense` for none.
         seed: Weights, order and augmentation.
         epochs: Length.
+        batch: Images a step.
     """
 
     network: str
     recipe: str
+    pattern: str
     seed: int
     epochs: float
+    batch: int
 
     @property
     def name(self) -> str:
         """File name without its ending."""
-        return f"{self.network}-{self.recipe}-{self.seed}"
+        pattern = "".join(c if c.isalnum() else "-" for c in self.pattern)
+        return f"{Path(self.network).stem}-{self.recipe}-{pattern}-{self.seed}"
 
 
-def _recipes() -> Mapping[str, tuple[str, Any]]:
+def method_of(run: Run) -> NMConfig | None:
+    """Settings of a recipe; None for dense. A twentieth is dense, a fifth fine-tuning."""
     from ws_learner.methods.mdgf import MdgfConfig
     from ws_learner.methods.sdgf import SdgfConfig
     from ws_learner.methods.srste import SrSteConfig
     from ws_learner.sparsity.pattern import parse_pattern
 
-    ff: dict[str, Any] = {"pattern": parse_pattern("1:8@ff"), "dense": 0.05}
-    qk = ff | {"pattern": parse_pattern("1:8@q,k")}
-    return {
-        "dense": ("", None),
-        "srste": ("1:8 ff", SrSteConfig(**ff)),
-        "mdgf-exp": ("1:8 ff", MdgfConfig(**ff)),
-        "sdgf-geo": ("1:8 ff", SdgfConfig(**ff)),
-        "mdgf-exp-qk": ("1:8 q,k", MdgfConfig(**qk)),
-        "srste-decoupled": ("1:8 ff", SrSteConfig(**ff, term="decoupled", weight=0.2)),
-        "ste": ("1:8 ff", SrSteConfig(**ff, weight=0.0)),
+    if run.recipe == "dense":
+        return None
+    common: dict[str, Any] = {"pattern": parse_pattern(run.pattern), "dense": 0.05}
+    methods = {
+        "srste": functools.partial(SrSteConfig),
+        "ste": functools.partial(SrSteConfig, weight=0.0),
+        "srste-decoupled": functools.partial(SrSteConfig, term="decoupled", weight=0.2),
+        "mdgf-lin": functools.partial(MdgfConfig, decay="linear"),
+        "mdgf-exp": functools.partial(MdgfConfig, decay="exponential"),
+        "sdgf-step": functools.partial(SdgfConfig, shape="stepwise"),
+        "sdgf-geo": functools.partial(SdgfConfig, shape="geometric"),
     }
-
-
-RECIPES = {
-    "vit": ("dense", "srste", "mdgf-exp", "sdgf-geo"),
-    "swin": ("dense", "mdgf-exp-qk"),
-}
-"""Recipes of each network in the proof, in the order in which they run."""
+    config: NMConfig = methods[run.recipe](**common)
+    return config
 
 
 def _experiment(run: Run) -> Experiment:
-    from experiments import swin_at_cifar10, vit_at_cifar10
+    from experiments.find import find_experiment
 
-    if run.network == "swin":
-        return swin_at_cifar10.build(swin_at_cifar10.Options(), seed=run.seed)
-    return vit_at_cifar10.build(vit_at_cifar10.Options(patch=8, depth=3), seed=run.seed)
+    name, settings = NETWORKS.get(run.network, (run.network, {}))
+    module = find_experiment(name)
+    experiment: Experiment = module.build(module.Options(**settings), seed=run.seed)
+    return experiment
 
 
 def train(run: Run, *, state: Path) -> dict[str, Any]:
-    """Train and measure; goes on from `state`, where its checkpoint is kept."""
+    """Train and measure; goes on from the checkpoint in `state`, if there is one."""
     from experiments.benchmarks.nm_probe import Probe
+    from ws_learner.callbacks import Metrics
     from ws_learner.config import WeightSparseConfig
     from ws_learner.evaluation import evaluate
     from ws_learner.fit import Fit
@@ -97,10 +116,10 @@ def train(run: Run, *, state: Path) -> dict[str, Any]:
     from ws_learner.sparsifier import Sparsifier
     from ws_learner.sparsify import make_criterion
 
-    experiment, chosen = _experiment(run), arithmetic()
-    pattern, settings = _recipes()[run.recipe]
-    method: NMConfig | None = settings
-    recipe = dataclasses.replace(experiment.sparse_recipe, nb_epochs=run.epochs)
+    experiment, chosen, method = _experiment(run), arithmetic(), method_of(run)
+    recipe = dataclasses.replace(
+        experiment.sparse_recipe, nb_epochs=run.epochs, batch_size=run.batch
+    )
     model, data = experiment.model, experiment.data
     total = recipe.total_steps(len(data.train))
     sparsifier = None
@@ -108,6 +127,7 @@ def train(run: Run, *, state: Path) -> dict[str, Any]:
         zeros = method.targets(model)
         sparsifier = Sparsifier(model, method, zeros=zeros, total_steps=total)
     probe = Probe(sparsifier, watched=_ff(model) if sparsifier is None else sparsifier.masks)
+    log = MetricsLog(state / f"{run.name}.csv")
     fit = Fit(
         phase=run.name,
         data=data,
@@ -116,68 +136,125 @@ def train(run: Run, *, state: Path) -> dict[str, Any]:
         recipe=recipe,
         arithmetic=chosen,
         seed=run.seed,
-        log=MetricsLog(state / f"{run.name}.csv"),
+        log=log,
         checkpoint=state / f"{run.name}.pt",
     )
     also = {"probe": probe} | ({"sparsifier": sparsifier} if sparsifier else {})
-    seconds = fit.run(model, before=[probe], also=also)
+    metrics = Metrics(log, phase=run.name, metric=experiment.metric)
+    seconds = fit.run(model, before=[probe], also=also, metrics=metrics)
     if sparsifier is not None:
         sparsifier.finalize()
     found = {name: int((model.get_parameter(name) == 0).sum()) for name in probe.watched}
     return dataclasses.asdict(run) | {
-        "pattern": pattern or "dense",
         "parameters": sum(p.numel() for p in model.parameters()),
         "zeros": sum(found.values()),
         "steps": total,
         "seconds": round(seconds, 1),
+        "epoch_seconds": [round(value, 3) for value in probe.seconds],
         "test": evaluate(model, data.test, experiment.metric, arithmetic=chosen),
+        "device": chosen.device,
         "bf16": chosen.bf16,
-        "curves": probe.rows,
+        "curves": [[float(f"{value:.4g}") for value in row] for row in probe.rows()],
     }
 
 
-def _ff(model: Any) -> list[str]:
+def _ff(model: nn.Module) -> list[str]:
     from ws_learner.roles import weight_roles
 
     return [name for name, roles in weight_roles(model).items() if roles == ("ff",)]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Train what is missing, then write the table and the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--epochs", type=float, default=2, help="of each run (default 2)")
-    parser.add_argument("--seeds", type=int, default=2, help="runs of each recipe (default 2)")
-    parser.add_argument("--out", type=Path, default=OUT, help="folder of the results")
-    parser.add_argument("--state", type=Path, help="folder of the checkpoints (default: temporary)")
-    parser.add_argument("--only", help="NETWORK:RECIPE, another than those of the proof")
-    options = parser.parse_args(arguments)
-    from experiments.benchmarks.nm_report import write_report
+def planned(options: argparse.Namespace) -> list[Run]:
+    """The runs asked for: all of one seed before the next, so that seeds are whole."""
+    patterns = [f"{pattern}@{options.where}" for pattern in options.patterns.split()]
+    return [
+        Run(
+            network=options.network,
+            recipe=recipe,
+            pattern=pattern,
+            seed=seed,
+            epochs=options.epochs,
+            batch=options.batch,
+        )
+        for seed in range(options.seeds)
+        for recipe in options.recipes.split()
+        for pattern in (["dense"] if recipe == "dense" else patterns)
+    ]
 
-    runs = _runs(options.only, seeds=options.seeds, epochs=options.epochs)
-    options.out.mkdir(parents=True, exist_ok=True)
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--network", default="vit", help=f"{', '.join(NETWORKS)}, or a file")
+    parser.add_argument("--recipes", default=" ".join(RECIPES), help="names, separated by blanks")
+    parser.add_argument("--patterns", default="2:4 1:4 1:8 1:16", help="of the sparse recipes")
+    parser.add_argument("--where", default="ff", help="roles that are sparse (default ff)")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each recipe (default 3)")
+    parser.add_argument("--epochs", type=float, default=20, help="of each run (default 20)")
+    parser.add_argument("--batch", type=int, default=256, help="images a step (default 256)")
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default 1)")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of runs.jsonl and figures")
+    parser.add_argument("--state", type=Path, help="folder of the checkpoints (default: temporary)")
+    parser.add_argument("--timing", action="store_true", help="only say how long an epoch takes")
+    parser.add_argument("--minutes", type=float, default=8, help="that `--timing` plans for")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train what is missing, then write the tables and the figures; 1 if a run failed."""
+    options = _parser().parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         state = options.state or Path(temporary)
         state.mkdir(parents=True, exist_ok=True)
-        for run in runs:
-            file = options.out / f"{run.name}.json"
-            if not file.exists():
-                write_json(file, train(run, state=state))
-                write_report(options.out)
-                say(f"{run.name}: done")
+        if options.timing:
+            return _timing(planned(options), options, state=state)
+        return _train_missing(planned(options), options, state=state)
+
+
+def _train_missing(runs: Sequence[Run], options: argparse.Namespace, *, state: Path) -> int:
+    from experiments.benchmarks.nm_report import add_run, read_runs, write_report
+
+    fields = [item.name for item in dataclasses.fields(Run)]
+    known = [{name: row[name] for name in fields} for row in read_runs(options.out)]
+    missing = [run for run in runs if dataclasses.asdict(run) not in known]
+    failed = 0
+    with track("runs", total=len(runs), done=len(runs) - len(missing)) as progress:
+        work = functools.partial(train, state=state)
+        for run, row in side_by_side(work, missing, jobs=options.jobs):
+            if isinstance(row, Exception):
+                failed += 1
+                say(f"{run.name}: {type(row).__name__}: {row}")
+                continue
+            add_run(options.out, row)
+            progress.advance(note=f"{run.name}: {row['test']:.2%} in {row['seconds']:.0f} s")
     write_report(options.out)
-    return 0
+    return int(failed > 0)
 
 
-def _runs(only: str | None, *, seeds: int, epochs: float) -> list[Run]:
-    pairs = [(net, recipe) for net, recipes in RECIPES.items() for recipe in recipes]
-    if only:
-        network, _, recipe = only.partition(":")
-        pairs = [(network, recipe)]
-    return [
-        Run(network=network, recipe=recipe, seed=seed, epochs=epochs)
-        for seed in range(seeds)
-        for network, recipe in pairs
+def _timing(runs: Sequence[Run], options: argparse.Namespace, *, state: Path) -> int:
+    """Three epochs of the sparse runs that come last, as many as go side by side."""
+    short = [dataclasses.replace(run, epochs=3) for run in runs[-options.jobs :]]
+    begun = time.monotonic()
+    rows = [
+        row
+        for _, row in side_by_side(functools.partial(train, state=state), short, jobs=options.jobs)
     ]
+    wall = time.monotonic() - begun
+    for row in rows:
+        if isinstance(row, Exception):
+            raise row
+    found = [row["epoch_seconds"] for row in rows if not isinstance(row, Exception)]
+    epoch = statistics.median(seconds[1] for seconds in found)
+    beside = max(wall - sum(statistics.median(column) for column in zip(*found, strict=True)), 0)
+    turns = len(runs) / len(short)
+    epochs = int((60 * options.minutes - beside) / turns / epoch)
+    print(
+        f"{len(short)} side by side: an epoch takes {epoch:.2f} s, start and end {beside:.1f} s, "
+        f"steps {rows[0]['steps'] // 3} an epoch.\n"  # type: ignore[index]
+        f"{len(runs)} runs of {options.epochs:g} epochs: "
+        f"{(turns * options.epochs * epoch + beside) / 60:.1f} minutes.\n"
+        f"Into {options.minutes:g} minutes go about {epochs} epochs."
+    )
+    return 0
 
 
 if __name__ == "__main__":

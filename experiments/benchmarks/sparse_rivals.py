@@ -3,44 +3,99 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["fp32_rivals", "int8_rivals", "onnx_bytes"]
+__all__ = ["encoder_rivals", "fp32_rivals", "int8_rivals"]
 
 Run = Callable[[], object]
 
 
-def onnx_bytes(model: nn.Module, x: Tensor, *, int8: bool, ranges: Iterable[Tensor] = ()) -> bytes:
-    """The network as ONNX: plain, or with QDQ around each Gemm.
+def fp32_rivals(model: nn.Module, x: Tensor, *, engines_only: bool = False) -> dict[str, Run]:
+    """Engines in float32, by name; missing packages are left out, PyTorch if not wanted."""
+    runs: dict[str, Run] = {} if engines_only else {"torch": lambda: _call(model, x)}
+    return runs | _engines(_onnx(model, x), x)
 
-    Args:
-        model: An `nn.Sequential` of linear layers and ReLUs for `int8`.
-        x: (B, K) example.
-        int8: Quantise.
-        ranges: Calibration inputs; `x` by default.
+
+def encoder_rivals(model: nn.Module, words: Tensor) -> dict[str, dict[str, Run]]:
+    """Of a network of word pieces (B, L).
+
+    INT8: ONNX Runtime's dynamic quantisation, QDQ around every product with a weight (as OpenVINO
+    wants it), and PyTorch's encoder with the fastest dense INT8 layers found by our trial.
     """
+    from ws_learner.runtime import compile_sparse
+
+    both = words.repeat(2, 1)  # the exporter leaves the batch open if it sees two examples
+    data = _without_shapes(_onnx(model, both))
+    layers = compile_sparse(model, words, dtype="int8", calibration=[words])
+    int8: dict[str, Run] = {"torch, INT8 layers": lambda: layers(words)}
+    for kind, run in _engines(_dynamic(data), words, only="onnxruntime").items():
+        int8[f"{kind}, dynamic"] = run
+    int8 |= _engines(_static(data, words), words)
+    return {"fp32": {"torch": lambda: _call(model, words)} | _engines(data, words), "int8": int8}
+
+
+def _onnx(model: nn.Module, x: Tensor) -> bytes:
     from ws_learner.export.onnx_file import export_onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        export_onnx(model, x, path)
+        return path.read_bytes()
+
+
+def _without_shapes(data: bytes) -> bytes:
+    """The exporter's notes on shapes in between contradict what quantisation infers."""
+    import onnx
+
+    graph = onnx.load_from_string(data)
+    del graph.graph.value_info[:]
+    whole: bytes = graph.SerializeToString()
+    return whole
+
+
+def _qdq(model: nn.Module, x: Tensor) -> bytes:
     from ws_learner.export.onnx_qdq import export_qdq
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
-        if int8:
-            export_qdq(model, x, path, calibration=list(ranges) or [x])
-        else:
-            export_onnx(model, x, path)
+        export_qdq(model, x, path, calibration=[x])
         return path.read_bytes()
 
 
-def fp32_rivals(model: nn.Module, x: Tensor) -> dict[str, Run]:
-    """Engines in float32, by name; missing packages are left out."""
-    runs: dict[str, Run] = {"torch": lambda: _call(model, x)}
-    data = onnx_bytes(model, x, int8=False)
-    return runs | _engines(data, x)
+def _dynamic(data: bytes) -> bytes:
+    from onnxruntime.quantization import quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, path = Path(folder) / "network.onnx", Path(folder) / "int8.onnx"
+        source.write_bytes(data)
+        quantize_dynamic(source, path, extra_options={"MatMulConstBOnly": True})
+        return path.read_bytes()
+
+
+def _static(data: bytes, words: Tensor) -> bytes:
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left = [{"input_0": words.numpy()}]
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return self.left.pop() if self.left else None
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, path = Path(folder) / "network.onnx", Path(folder) / "int8.onnx"
+        source.write_bytes(data)
+        options = {"MatMulConstBOnly": True}
+        kinds = ["MatMul", "Gemm"]
+        quantize_static(
+            *(source, path, Reader()), op_types_to_quantize=kinds, extra_options=options
+        )
+        return path.read_bytes()
 
 
 def int8_rivals(model: nn.Module, x: Tensor) -> dict[str, Run]:
@@ -53,7 +108,7 @@ def int8_rivals(model: nn.Module, x: Tensor) -> dict[str, Run]:
     for site in sites:
         run = layer_data(site, seen[site.name]).rival("dense int8")
         if run is None:
-            return _engines(onnx_bytes(model, x, int8=True), x)
+            return _engines(_qdq(model, x), x)
         layers.append(run)
 
     def torch_run() -> object:
@@ -62,7 +117,7 @@ def int8_rivals(model: nn.Module, x: Tensor) -> dict[str, Run]:
             y = layer(y)
         return y
 
-    return {"torch": torch_run} | _engines(onnx_bytes(model, x, int8=True), x)
+    return {"torch": torch_run} | _engines(_qdq(model, x), x)
 
 
 def _call(model: nn.Module, x: Tensor) -> object:
@@ -70,11 +125,12 @@ def _call(model: nn.Module, x: Tensor) -> object:
         return model(x)
 
 
-def _engines(data: bytes, x: Tensor) -> dict[str, Run]:
+def _engines(data: bytes, x: Tensor, *, only: str = "") -> dict[str, Run]:
     runs = {}
     for name, make in (("onnxruntime", _onnxruntime), ("openvino", _openvino)):
         try:
-            runs[name] = make(data, np.ascontiguousarray(x.numpy()))
+            if only in ("", name):
+                runs[name] = make(data, np.ascontiguousarray(x.numpy()))
         except ImportError:
             continue
     return runs

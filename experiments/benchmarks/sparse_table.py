@@ -1,46 +1,70 @@
-"""The page of `sparse_inference`: its CSV as tables, with the targets beside what was measured."""
+"""The results of `sparse_inference`: a CSV that grows row by row, and the page made from it."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-__all__ = ["write_page"]
+from experiments.benchmarks.sparse_rows import PARTS, Row, rows
+
+__all__ = ["add", "measured", "write_page"]
 
 _TITLES = {
-    "layer": "One layer, 128 tokens, 768 to 3072",
+    "layer": "One layer",
     "mlp": "Stacks of linear layers",
-    "gemv": "One token, 1024 to 4096",
+    "gemv": "One token",
     "conv": "Convolutions, one image",
-    "bert": "BERT-base encoder (two layers), 128 words; the INT8 rival: INT8 linear layers",
+    "bert": "BERT-base",
+    "minilm": "MiniLM",
     "dlrm": "DLRM of MLPerf's size, 26 tables of 20,000 rows",
 }
-_COLUMNS = {
-    "case": "case",
-    "dtype": "type",
-    "pattern": "pattern",
-    "sparsity": "zeros",
-    "kernels": "kernel chosen",
-    "ms": "ms",
-    "x_torch_fp32": "x torch FP32",
+_KEYS = ("part", "case", "dtype", "pattern", "sparsity", "threads", "amx")
+_RATIOS = {
+    "x_torch_fp32": "x PyTorch FP32",
     "x_fp32": "x best FP32",
-    "best_fp32": "which",
     "x_int8": "x best INT8",
-    "best_int8": "which ",
-    "x_int8_plain": "x INT8, plain front",
-    "p99_ms": "p99 ms",
-    "p99_ms_int8": "p99 ms, dense INT8",
+    "x_int8_plain": "x INT8, ordinary front",
 }
+_PACKAGES = ("torch", "onnxruntime", "openvino", "llvmlite", "numpy")
 _HEAD = """# Sparse inference on a CPU
 
-Times are of the compiled network or layer, FP32 in and out, quantising included. Ratios are
-medians over rounds of pairs in one process, of processor time with one thread: above 1 the sparse
-one is faster. "Best" is the fastest engine of its kind in that process. Rows that lose are kept.
-Weights are random with uneven rows, pruned by magnitude.
+Made by `python -m experiments.benchmarks.sparse_inference` (`--full` for every row); quick and full
+rows stand in the same tables. {machine}
 
-    python -m experiments.benchmarks.sparse_inference --out experiments/results/sparse_inference
+Times are of the compiled network or layer, FP32 in and out, quantising included. A ratio is how
+many times as long the dense engine takes: the median over rounds of pairs in one process, in
+brackets the quartiles; of processor time with one thread, of wall time with two. "Best" is the
+fastest engine of its kind in that process. Rows that lose are kept. Weights are random with uneven
+rows, pruned by magnitude: nothing here says anything about accuracy. `load` is the machine's load
+(work wanting a core, this one's included) while the row was measured.
 """
+
+
+def measured(folder: Path) -> set[tuple[str, ...]]:
+    """Keys of the rows that are there."""
+    path = folder / "results.csv"
+    if not path.exists():
+        return set()
+    data = pd.read_csv(path, dtype={name: str for name in _KEYS})
+    return set(data[list(_KEYS)].itertuples(index=False, name=None))
+
+
+def add(folder: Path, row: Row, found: dict[str, Any]) -> None:
+    """Append one row's results."""
+    from ws_learner.files import write_text
+
+    path = folder / "results.csv"
+    frame = pd.DataFrame([dict(zip(_KEYS, row.key, strict=True)) | found])
+    if path.exists():
+        frame = pd.concat([pd.read_csv(path), frame], ignore_index=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(path, frame.to_csv(index=False, float_format="%.4g"))
+    write_text(folder / "machine.json", json.dumps(_machine(), indent=1) + "\n")
 
 
 def write_page(folder: Path) -> None:
@@ -50,26 +74,75 @@ def write_page(folder: Path) -> None:
     page, data = folder / "README.md", pd.read_csv(folder / "results.csv")
     old = page.read_text() if page.exists() else ""
     notes = old[old.index("## Notes") :] if "## Notes" in old else "## Notes\n"
-    parts = [_HEAD]
-    for (amx, threads), rows in data.groupby(["amx", "threads"], sort=False):
-        parts.append(f"## {'With' if amx else 'Without'} AMX, {threads} thread(s)\n")
-        for part, own in rows.groupby("part", sort=False):
-            parts += [f"### {_TITLES[str(part)]}\n", _table(own), ""]
-    write_text(page, "\n".join([*parts, notes]))
+    machine = json.loads((folder / "machine.json").read_text())
+    lines = [_HEAD.format(machine=f"{machine['processor']}; {machine['versions']}.")]
+    lines += ["## What was wanted\n", _targets(data), ""]
+    for (threads, amx), own in data.groupby(["threads", "amx"], sort=True):
+        lines.append(f"## {threads} thread{'s' * (threads > 1)}, {'with' if amx else 'no'} AMX\n")
+        for part in PARTS:
+            of_part = own[own["part"] == part]
+            if len(of_part):
+                lines += [f"### {_TITLES[part]}\n", _table(of_part), ""]
+    write_text(page, "\n".join([*lines, notes]))
 
 
-def _table(rows: pd.DataFrame) -> str:
-    shown = rows[[c for c in _COLUMNS if c in rows and rows[c].notna().any()]]
-    if shown["case"].nunique() == 1:
-        shown = shown.drop(columns="case")
-    lines = ["| " + " | ".join(_COLUMNS[c] for c in shown.columns) + " |"]
-    lines.append("|" + "---|" * len(shown.columns))
-    for row in shown.itertuples(index=False):
-        lines.append("| " + " | ".join(_short(value) for value in row) + " |")
+def _machine() -> dict[str, str]:
+    """Processor and versions, in words."""
+    from ws_learner.runtime.cpu import cpu_key
+
+    versions = []
+    for name in _PACKAGES:
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            versions.append(f"no {name}")
+    return {"processor": f"{os.cpu_count()} x {cpu_key()}", "versions": ", ".join(versions)}
+
+
+def _targets(data: pd.DataFrame) -> str:
+    """A line for every ratio that was wanted, met or not."""
+    keys = [tuple(map(str, key)) for key in data[list(_KEYS)].itertuples(index=False)]
+    lines = [
+        "| case | threads | AMX | ratio | wanted | measured | met |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for threads in (1, 2):
+        for amx in (True, False):
+            for row in rows(PARTS, full=True, threads=threads, amx=amx):
+                for column, least in row.wanted.items():
+                    if row.key not in keys:
+                        continue
+                    got = data.iloc[keys.index(row.key)][column]
+                    name = f"{row.case}, {row.dtype} {row.pattern}, {row.sparsity:.0%} zeros"
+                    facts = (name, threads, "on" if amx else "off", _RATIOS[column], f"{least:g}")
+                    met = "yes" if got >= least else "**no**"
+                    lines.append("| " + " | ".join(map(str, (*facts, f"{got:.3g}", met))) + " |")
     return "\n".join(lines)
 
 
-def _short(value: object) -> str:
-    if isinstance(value, float):
-        return "" if pd.isna(value) else f"{value:.3g}"
-    return str(value)
+def _table(data: pd.DataFrame) -> str:
+    shown = [name for name in _RATIOS if name in data and data[name].notna().any()]
+    late = "p99_sparse" in data and data["p99_sparse"].notna().any()
+    head = ["case", "type", "pattern", "zeros", "kernel chosen", "ms"]
+    for name in shown:
+        head += [_RATIOS[name], *["which"] * (name in ("x_fp32", "x_int8"))]
+    head += [*["p50 ms, sparse / dense", "p99 ms"] * late, "load"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for _, row in data.iterrows():
+        cells = [row["case"], row["dtype"], row["pattern"], f"{row['sparsity']:g}", row["kernels"]]
+        cells.append(f"{row['ms']:.3g}")
+        for name in shown:
+            cells.append(_with_quartiles(row, name))
+            if name in ("x_fp32", "x_int8"):
+                cells.append(str(row[f"best_{name[2:]}"]))
+        for share in ("p50", "p99") if late else ():
+            pair = row[f"{share}_sparse"], row[f"{share}_dense"]
+            cells.append("" if pd.isna(pair[0]) else f"{pair[0]:.3g} / {pair[1]:.3g}")
+        lines.append("| " + " | ".join([*cells, f"{row['load']:.1f}"]) + " |")
+    return "\n".join(lines)
+
+
+def _with_quartiles(row: Any, name: str) -> str:
+    if pd.isna(row[name]):
+        return ""
+    return f"{row[name]:.3g} ({row[f'{name}_low']:.3g}-{row[f'{name}_high']:.3g})"

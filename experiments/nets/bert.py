@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 from torch import Tensor, nn
 
@@ -62,13 +64,15 @@ class _Layer(nn.Module):
         super().__init__()
         attention = {"self": _SelfAttention(width, heads), "output": _Output(width, width)}
         self.attention = nn.ModuleDict(attention)
-        self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, inner)})
+        # A sequence, so that `compile_sparse` sees which activation follows.
+        parts = {"dense": nn.Linear(width, inner), "activation": nn.GELU()}
+        self.intermediate = nn.Sequential(OrderedDict(parts))
         self.output = _Output(inner, width)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Map (B, L, W) to (B, L, W)."""
         x = self.attention["output"](self.attention["self"](x, mask), x)
-        result: Tensor = self.output(nn.functional.gelu(self.intermediate["dense"](x)), x)
+        result: Tensor = self.output(self.intermediate(x), x)
         return result
 
 

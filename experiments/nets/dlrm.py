@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ws_learner.runtime.pairs import PairProducts
+
 __all__ = ["DLRM", "OneInput", "QuickDLRM", "dlrm"]
 
 _DENSE, _WIDTH, _TABLES = 13, 128, 26
@@ -36,8 +38,11 @@ class DLRM(nn.Module):
         pairs = torch.tril_indices(count, count, offset=-1)
         self.register_buffer("pairs", pairs, persistent=False)
 
-    def forward(self, dense: Tensor, categories: Tensor) -> Tensor:
-        """Map (B, D) numbers and (B, T) indices to logits (B,)."""
+    def forward(self, dense: Tensor, categories: Tensor | None = None) -> Tensor:
+        """Map (B, D) numbers and (B, T) indices, or (B, D + T) both in one, to logits (B,)."""
+        if categories is None:
+            numbers: int = self.bot_l[0].in_features  # type: ignore[assignment]
+            dense, categories = dense[:, :numbers], dense[:, numbers:].long()
         bottom = self.bot_l(dense)
         looked_up = [table(categories[:, i : i + 1]) for i, table in enumerate(self.emb_l)]
         features = torch.stack([bottom, *looked_up], 1)
@@ -61,32 +66,21 @@ class OneInput(nn.Module):
 
 
 class QuickDLRM(nn.Module):
-    """The same network for inference: one table in bfloat16, products of pairs in bfloat16.
+    """The same network for inference: tables and products of pairs in bfloat16.
 
-    Reads all 26 rows of an example by one look-up; products are as precise as bfloat16 is (8
-    bits), the MLPs are those of the original.
+    Products are as precise as bfloat16 is (8 bits), the MLPs are those of the original.
     """
 
-    def __init__(self, net: DLRM) -> None:
+    def __init__(self, net: DLRM, *, threads: int = 1) -> None:
+        """Share the MLPs of `net`; `threads` look up and multiply."""
         super().__init__()
-        tables: list[Tensor] = [table.weight.detach() for table in net.emb_l]  # type: ignore[operator]
-        starts = torch.tensor([0, *(len(t) for t in tables[:-1])]).cumsum(0)
-        self.register_buffer("table", torch.cat(tables).bfloat16())
-        self.register_buffer("starts", starts)
+        tables: list[Tensor] = [table.weight for table in net.emb_l]  # type: ignore[misc]
+        self.pairs = PairProducts(tables, threads=threads)
         self.bot_l, self.top_l = net.bot_l, net.top_l
-        rows, columns = net.pairs  # type: ignore[misc]
-        count = len(tables) + 1
-        self.register_buffer("flat", rows * count + columns, persistent=False)
 
     def forward(self, dense: Tensor, categories: Tensor) -> Tensor:
         """Map (B, D) numbers and (B, T) indices to logits (B,)."""
-        bottom = self.bot_l(dense)
-        starts, table, flat = self.starts, self.table, self.flat
-        looked_up = nn.functional.embedding(categories + starts, table)  # type: ignore[arg-type, operator]
-        features = torch.cat([bottom.bfloat16().unsqueeze(1), looked_up], 1)
-        products = torch.bmm(features, features.transpose(1, 2)).flatten(1)
-        chosen = products.index_select(1, flat).float()  # type: ignore[arg-type]
-        top: Tensor = self.top_l(torch.cat([bottom, chosen], 1))
+        top: Tensor = self.top_l(self.pairs(self.bot_l(dense), categories))
         return top.squeeze(1)
 
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load
 from torch import Tensor, nn
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForQuestionAnswering, BertForSequenceClassification
 
 from experiments.nets.bert import SIZES
 from experiments.weights import load_state_of
@@ -17,9 +18,23 @@ from ws_learner.data.text_resources import MINILM
 from ws_learner.data.tokens import PAD
 from ws_learner.errors import UserError
 
-__all__ = ["SentenceClassifier", "bert_classifier", "classifier_of", "minilm"]
+__all__ = [
+    "SentenceClassifier",
+    "SpanFinder",
+    "bert_classifier",
+    "bert_spans",
+    "classifier_of",
+    "minilm",
+]
 
 _SEP = 102  # ends a sentence, in BERT's own vocabulary
+_NEVER = -1e4  # a logit that bfloat16 holds and no softmax minds
+
+
+def _second(input_ids: Tensor) -> Tensor:
+    """(B, T) 1 at what comes after the first sentence's end, else 0."""
+    ends = (input_ids == _SEP).cumsum(1) - (input_ids == _SEP).long()
+    return ((ends > 0) & (input_ids != PAD)).long()
 
 
 class SentenceClassifier(BertForSequenceClassification):  # type: ignore[no-untyped-call]
@@ -27,12 +42,22 @@ class SentenceClassifier(BertForSequenceClassification):  # type: ignore[no-unty
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Map (B, T) word pieces, 0 behind the end, to (B, labels) logits."""
-        words = input_ids != PAD
-        ends = (input_ids == _SEP).cumsum(1) - (input_ids == _SEP).long()
-        second = (ends > 0) & words  # what comes after the first sentence's end
-        answer: Any = super().forward(input_ids, words, token_type_ids=second.long())
+        answer: Any = super().forward(
+            input_ids, input_ids != PAD, token_type_ids=_second(input_ids)
+        )
         logits: Tensor = answer.logits
         return logits
+
+
+class SpanFinder(BertForQuestionAnswering):  # type: ignore[no-untyped-call]
+    """`BertForQuestionAnswering`, its keys and all, called with padded word pieces alone."""
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Map (B, T) word pieces to (B, T, 2) logits of an answer's start and end."""
+        words = input_ids != PAD
+        answer: Any = super().forward(input_ids, words, token_type_ids=_second(input_ids))
+        logits = torch.stack([answer.start_logits, answer.end_logits], 2)
+        return logits.masked_fill(~words[..., None], _NEVER)
 
 
 def minilm(*, labels: int) -> nn.Module:
@@ -59,7 +84,15 @@ def bert_classifier(size: str, *, labels: int, pretrained: Path | None = None) -
     Raises:
         UserError: The file cannot be read or is of another network.
     """
-    network = classifier_of(SIZES[size], labels)
+    return _started(classifier_of(SIZES[size], labels), pretrained)
+
+
+def bert_spans(size: str, *, pretrained: Path | None = None) -> nn.Module:
+    """The same with a start and an end for every word piece; see `bert_classifier`."""
+    return _started(SpanFinder(_config(SIZES[size])), pretrained)
+
+
+def _started(network: Any, pretrained: Path | None) -> nn.Module:
     if pretrained is not None:
         _fill(
             network, load_state_of(pretrained, flag="--pretrained "), f"--pretrained {pretrained}"
@@ -70,16 +103,20 @@ def bert_classifier(size: str, *, labels: int, pretrained: Path | None = None) -
 
 def classifier_of(size: tuple[int, int, int, int], labels: int) -> Any:
     """A classifier with fresh weights; `size` is layers, width, heads and inner width."""
+    config = _config(size)
+    config.num_labels = labels
+    return SentenceClassifier(config)
+
+
+def _config(size: tuple[int, int, int, int]) -> Any:
     layers, width, heads, inner = size
-    config = BertConfig(
+    return BertConfig(
         vocab_size=30522,
         hidden_size=width,
         num_hidden_layers=layers,
         num_attention_heads=heads,
         intermediate_size=inner,
     )
-    config.num_labels = labels
-    return SentenceClassifier(config)
 
 
 def _fill(network: Any, state: Mapping[str, Tensor], origin: str) -> None:
@@ -90,6 +127,8 @@ def _fill(network: Any, state: Mapping[str, Tensor], origin: str) -> None:
         if key.startswith(("embeddings.", "encoder.", "pooler.")):
             named[f"bert.{key}"] = tensor
     named.pop("bert.embeddings.position_ids", None)
+    if getattr(network.bert, "pooler", None) is None:  # which spans do without
+        named = {name: t for name, t in named.items() if not name.startswith("bert.pooler.")}
     wanted = {n: t.shape for n, t in network.state_dict().items() if n.startswith("bert.")}
     wrong = sorted(wanted.keys() ^ named.keys())
     wrong += sorted(n for n in wanted.keys() & named.keys() if wanted[n] != named[n].shape)

@@ -43,8 +43,8 @@ class SSDResNet34(nn.Module):
             for numbers in (4, num_classes)
         )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images (B, 3, 300, 300) to boxes (B, 4, N) and class scores (B, classes, N)."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (B, 3, 300, 300) to (B, 4 + classes, 8732) offsets, then class scores."""
         for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3"):
             x = self.get_submodule(name)(x)
         maps = [x]
@@ -56,7 +56,7 @@ class SSDResNet34(nn.Module):
             head(m).reshape(batch, self.num_classes, -1)
             for head, m in zip(self.conf, maps, strict=True)
         ]
-        return torch.cat(boxes, 2), torch.cat(scores, 2)
+        return torch.cat([torch.cat(boxes, 2), torch.cat(scores, 2)], 1)
 
 
 def _block(inputs: int, middle: int, outputs: int, *, last: bool) -> nn.Sequential:

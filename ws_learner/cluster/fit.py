@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from torch import nn
 
 from ws_learner.cluster.config import ClusterConfig
+from ws_learner.cluster.session import ray_session
 from ws_learner.cluster.train import train_on_ray
 from ws_learner.fit import Fit
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.state import load_state_file
 from ws_learner.world import World
 
-__all__ = ["fit_on_ray"]
+__all__ = ["run_phase"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,23 +35,34 @@ class _AsRank:
         self.run(fit)
 
 
-def fit_on_ray(
-    run: Callable[[Fit], object], fit: Fit, *, model: nn.Module, config: ClusterConfig
-) -> None:
-    """Bring the checkpoint of `fit` to its last step; running it here then only reads it.
+def run_phase(
+    run: Callable[[Fit], T], fit: Fit, *, model: nn.Module, cluster: ClusterConfig | None
+) -> T:
+    """Return `run(fit)`; with a cluster, ranks on Ray do its work first.
 
-    The same function trains here and there, and a phase begun on Ray can be ended here, or at
-    another number of ranks, and the other way round.
+    The same function trains here and there: they bring the checkpoint to its last step, and
+    running it here then only reads it. So a phase begun on Ray can be ended here, or at another
+    number of ranks, and the other way round.
 
     Args:
-        run: Runs a phase to its end, such as `sparsify` with all but the phase given.
+        run: Runs a phase to its end, such as `sparsify` with all but the phase given; it and all
+            it holds can be pickled.
         fit: The phase.
         model: The network that `run` trains.
-        config: Ranks.
+        cluster: Ranks; None trains here.
 
     Raises:
         UserError: Bad input, or too few machines.
     """
+    if cluster is not None:
+        with ray_session(cluster):
+            _on_ray(run, fit, model=model, config=cluster)
+    return run(fit)
+
+
+def _on_ray(
+    run: Callable[[Fit], object], fit: Fit, *, model: nn.Module, config: ClusterConfig
+) -> None:
     if fit.checkpoint.exists():
         state = load_state_file(fit.checkpoint)
         if state["step"] >= fit.recipe.total_steps(len(fit.data.train)):

@@ -14,6 +14,7 @@ import numpy as np
 
 from envs.problem import IntArray, Score
 from ws_learner.cluster.config import ClusterConfig
+from ws_learner.cluster.deaths import Death, is_candidates_fault, why_given_up
 from ws_learner.errors import UserError
 from ws_learner.progress import say
 from ws_learner.rollout.evaluator import RolloutEvaluator
@@ -35,6 +36,7 @@ class _Worker:
     actor: Any
     starting: Any
     pid: int | None = None
+    node: str = ""
     tasks: dict[Any, int] = field(default_factory=dict)
 
 
@@ -44,7 +46,7 @@ class _Round:
 
     candidates: Sequence[IntArray]
     waiting: deque[int]
-    deaths: list[int]
+    deaths: dict[int, list[Death]] = field(default_factory=dict)
     scores: dict[int, Score] = field(default_factory=dict)
 
 
@@ -52,7 +54,8 @@ class RayPool:
     """A context manager whose `evaluate` scores candidates, the same on any number of workers.
 
     The evaluator goes to each machine once. A worker that dies is replaced, on another machine if
-    need be, and its candidate tried once more, then recorded as failed.
+    need be, and its candidate tried again. A candidate that kills two workers is recorded as
+    failed; what a lost machine took along is not held against it, see `deaths`.
 
     Args:
         evaluator: What scores a candidate.
@@ -106,9 +109,7 @@ class RayPool:
         if not self._workers:
             raise RuntimeError("the pool is closed; use it inside its `with` block")
         count = len(candidates)
-        work = _Round(
-            candidates=candidates, waiting=deque(range(count)), deaths=[0] * len(candidates)
-        )
+        work = _Round(candidates=candidates, waiting=deque(range(count)))
         while len(work.scores) < count:
             self._hand_out(work)
             for worker in self._wait():
@@ -148,7 +149,8 @@ class RayPool:
         heard, _ = ray.wait(tasks, num_returns=len(tasks), timeout=0) if tasks else ([], [])
         try:
             if worker.pid is None:
-                worker.pid, self._bad_starts = ray.get(worker.starting), 0
+                worker.pid, worker.node = ray.get(worker.starting)
+                self._bad_starts = 0
             for ref in heard:
                 work.scores[worker.tasks[ref]] = ray.get(ref)
                 del worker.tasks[ref]
@@ -170,16 +172,26 @@ class RayPool:
         self._workers[self._workers.index(worker)] = self._start()
         work.waiting.extendleft(reversed(lost[1:]))  # these had not begun
         for task in lost[:1]:
-            work.deaths[task] += 1
-            again = work.deaths[task] < 2
-            say(
-                f"a roll-out worker died (process {worker.pid}) and is replaced; its candidate is "
-                + ("tried again" if again else "recorded as failed")
-            )
-            if again:
-                work.waiting.appendleft(task)
-            else:
-                work.scores[task] = failed_score("the worker process died twice")
+            self._judge(worker, task, work, error)
+
+    def _judge(self, worker: _Worker, task: int, work: _Round, error: Exception) -> None:
+        """Try the candidate that a dead worker was scoring again, or give it up."""
+        import ray
+
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        alive = {node["NodeID"] for node in nodes if node["Alive"]}
+        death = Death(node=worker.node, error=error)
+        work.deaths.setdefault(task, []).append(death)
+        reason = why_given_up(work.deaths[task], alive=alive)
+        happened = "died" if is_candidates_fault(death, alive=alive) else "was lost"
+        say(
+            f"a roll-out worker {happened} (process {worker.pid}) and is replaced; its candidate "
+            + ("is tried again" if reason is None else "is recorded as failed")
+        )
+        if reason is None:
+            work.waiting.appendleft(task)
+        else:
+            work.scores[task] = failed_score(reason)
 
     def _count_start(self, worker: _Worker, error: Exception) -> None:
         """Give up if workers die before they are up, over and over."""
@@ -194,7 +206,7 @@ class RayPool:
 
         remote = ray.remote(num_cpus=1, num_gpus=self._config.gpus_per_worker, max_restarts=0)
         actor: Any = remote(RolloutActor).remote(self._pickled)
-        return _Worker(actor=actor, starting=actor.pid.remote())
+        return _Worker(actor=actor, starting=actor.place.remote())
 
 
 def _stop(worker: _Worker) -> None:

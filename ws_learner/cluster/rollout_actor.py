@@ -25,9 +25,11 @@ class RolloutActor:
         torch.set_num_threads(1)
         self._evaluator = cloudpickle.loads(pickled.data)
 
-    def pid(self) -> int:
-        """Process number; the first answer says that the worker is ready."""
-        return os.getpid()
+    def place(self) -> tuple[int, str]:
+        """Process number and Ray's name of the machine; the answer says that the worker is up."""
+        import ray
+
+        return os.getpid(), ray.get_runtime_context().get_node_id()
 
     def score(self, zeros: IntArray) -> Score:
         """Score one candidate; see `RolloutEvaluator.score`."""

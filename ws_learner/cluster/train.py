@@ -11,6 +11,8 @@ from typing import Any
 
 import cloudpickle
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ws_learner.cluster.config import ClusterConfig
 from ws_learner.errors import UserError
@@ -19,7 +21,7 @@ from ws_learner.progress import say
 from ws_learner.rollout.shipping import importable
 from ws_learner.world import World
 
-__all__ = ["Job", "train_on_ray"]
+__all__ = ["Job", "few_examples", "train_on_ray"]
 
 Job = Callable[[World], object]
 """Trains as one rank of a world; keeps its state in a checkpoint file and goes on from there."""
@@ -55,16 +57,14 @@ def train_on_ray(
     from ws_learner.cluster.network import RankConfig
     from ws_learner.cluster.trainer import Trainer
 
+    parts = list(parts)
     shutil.rmtree(folder, ignore_errors=True)
     with importable(parts):
         write_bytes(folder / "job.pkl", cloudpickle.dumps(job))
     ranks = min(config.ranks, batch_size)
     say(f"training on {ranks} rank{'s' if ranks > 1 else ''}")
-    if ranks > 1 and batch_size < FEW * ranks:
-        say(
-            f"--batch_size {batch_size}: {batch_size // ranks} examples for each rank; with batch "
-            f"norm, training may diverge below {FEW}: ask for fewer ranks or a larger batch"
-        )
+    if warning := few_examples(batch_size, ranks=ranks, parts=parts):
+        say(warning)
     quiet = ray.train.LoggingConfig(log_level="CRITICAL")  # the ranks say what went wrong
     resources = {"CPU": 1.0} | ({"GPU": _whole(config)} if config.gpus_per_worker else {})
     trainer = Trainer(
@@ -102,6 +102,26 @@ def train_on_ray(
     if (folder / "refused.json").exists():
         raise UserError(read_json(folder / "refused.json"))
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def few_examples(batch_size: int, *, ranks: int, parts: Iterable[object]) -> str | None:
+    """What to say where ranks have too few examples for batch norm; None if all is well.
+
+    Args:
+        batch_size: Examples per step.
+        ranks: Processes that share them.
+        parts: Networks among them are looked at.
+    """
+    networks = [part for part in parts if isinstance(part, nn.Module)]
+    normed = any(isinstance(m, _BatchNorm) for network in networks for m in network.modules())
+    if ranks == 1 or batch_size >= FEW * ranks or not normed:
+        return None
+    fits = batch_size // FEW
+    remedy = f"give --batch_size {FEW * ranks}" + (f", or -n={fits}" if fits else "")
+    return (
+        f"--batch_size {batch_size}: batch norm sees {batch_size // ranks} of them on each of "
+        f"{ranks} ranks, and below {FEW} training may diverge; {remedy}"
+    )
 
 
 def _whole(config: ClusterConfig) -> float:

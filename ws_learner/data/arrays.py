@@ -11,7 +11,14 @@ import torch
 from ws_learner.data.pixels import normalise, normalise_table
 from ws_learner.data.splits import Batch
 
-__all__ = ["ArraySplit", "crop_and_flip", "generator_for", "reading_order"]
+__all__ = [
+    "ArraySplit",
+    "batch_generator",
+    "crop_and_flip",
+    "draw_windows",
+    "generator_for",
+    "reading_order",
+]
 
 _ORDER, _BATCH = 0, 1  # separate streams of random numbers under one seed
 
@@ -36,6 +43,20 @@ def reading_order(count: int, *, seed: int | None, augment: bool) -> npt.NDArray
     return generator_for(seed, _ORDER).permutation(count)
 
 
+def batch_generator(seed: int, number: int) -> np.random.Generator:
+    """What batch `number` of the epoch with this seed draws from."""
+    return generator_for(seed, _BATCH, number)
+
+
+def draw_windows(
+    count: int, rng: np.random.Generator, *, padding: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Tops, lefts and 1 for mirrored of `count` random windows; three draws in this order."""
+    tops = rng.integers(0, 2 * padding + 1, size=count)
+    lefts = rng.integers(0, 2 * padding + 1, size=count)
+    return tops, lefts, rng.integers(0, 2, size=count)
+
+
 def crop_and_flip(
     images: npt.NDArray[np.uint8],  # (B, H, W, C)
     rng: np.random.Generator,
@@ -45,7 +66,6 @@ def crop_and_flip(
 ) -> npt.NDArray[np.uint8]:
     """Pad every image with zeros, cut a random window of its own size, mirror half of them.
 
-    Three draws from `rng`, in this order: window tops (B,), lefts (B,), mirrored or not (B,).
     The usual augmentation of CIFAR-10 (He et al. 2016, section 4.2, with a padding of 4 pixels).
     """
     batch, height, width, channels = images.shape
@@ -53,10 +73,8 @@ def crop_and_flip(
         (batch, height + 2 * padding, width + 2 * padding, channels), dtype=images.dtype
     )
     padded[:, padding : padding + height, padding : padding + width] = images
-    tops = rng.integers(0, 2 * padding + 1, size=batch)
-    lefts = rng.integers(0, 2 * padding + 1, size=batch)
-    mirrored = rng.integers(0, 2, size=batch) == 1
-    across = np.tile(np.arange(width), (batch, 1))  # (B, W)
+    tops, lefts, drawn = draw_windows(batch, rng, padding=padding)
+    across, mirrored = np.tile(np.arange(width), (batch, 1)), drawn == 1  # (B, W), (B,)
     if flip:
         across[mirrored] = across[mirrored, ::-1]
     image = np.arange(batch).reshape(-1, 1, 1)
@@ -67,7 +85,15 @@ def crop_and_flip(
 
 
 class ArraySplit:
-    """A `Split` over uint8 images in memory."""
+    """A `Split` over uint8 images in memory.
+
+    Attributes:
+        images: (N, H, W, C).
+        labels: (N,) int64.
+        table: What each pixel value becomes, (C, 256).
+        padding: Border of the random crop.
+        flip: Whether half of the images are mirrored when augmenting.
+    """
 
     def __init__(
         self,
@@ -98,15 +124,15 @@ class ArraySplit:
             raise ValueError(f"images {images.dtype} {images.shape}: expected four axes of uint8")
         if labels.shape != images.shape[:1]:
             raise ValueError(f"{len(images)} images but labels of shape {labels.shape}")
-        self._images = images.transpose(0, 2, 3, 1) if channels_first else images
-        if self._images.shape[3] != len(mean):
-            raise ValueError(f"{self._images.shape[3]} channels but {len(mean)} means")
-        self._labels = labels.astype(np.int64)
-        self._table = normalise_table(mean, std)
-        self._padding, self._flip = padding, flip
+        self.images = images.transpose(0, 2, 3, 1) if channels_first else images
+        if self.images.shape[3] != len(mean):
+            raise ValueError(f"{self.images.shape[3]} channels but {len(mean)} means")
+        self.labels = labels.astype(np.int64)
+        self.table = normalise_table(mean, std)
+        self.padding, self.flip = padding, flip
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.labels)
 
     def batches(
         self,
@@ -128,11 +154,11 @@ class ArraySplit:
             if number < skip:
                 continue
             chosen = order[start : start + batch_size]
-            pixels = self._images[chosen]
+            pixels = self.images[chosen]
             if augment and seed is not None:
-                rng = generator_for(seed, _BATCH, number)
-                pixels = crop_and_flip(pixels, rng, padding=self._padding, flip=self._flip)
+                rng = batch_generator(seed, number)
+                pixels = crop_and_flip(pixels, rng, padding=self.padding, flip=self.flip)
             yield (
-                torch.from_numpy(normalise(pixels, self._table)),
-                torch.from_numpy(self._labels[chosen]),
+                torch.from_numpy(normalise(pixels, self.table)),
+                torch.from_numpy(self.labels[chosen]),
             )

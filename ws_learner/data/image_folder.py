@@ -16,7 +16,7 @@ from ws_learner.data.splits import DataSplits
 from ws_learner.data.stratify import stratified_parts
 from ws_learner.errors import UserError
 
-__all__ = ["load_image_folder"]
+__all__ = ["load_image_folder", "usable_cores"]
 
 _SUFFIXES = {".jpeg", ".jpg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"}
 _LAYOUT = "expected train/CLASS/*.jpeg and val/CLASS/*.jpeg, or CLASS/*.jpeg"
@@ -56,7 +56,7 @@ def load_image_folder(
     Raises:
         UserError: Folders or images are missing, or the two parts have different classes.
     """
-    processes = min(4, _cores()) if workers is None else workers
+    processes = min(4, usable_cores()) if workers is None else workers
     if image_size < 1:
         raise UserError(f"image_size = {image_size}: give 1 pixel or more")
     try:
@@ -101,7 +101,7 @@ def load_image_folder(
     )
 
 
-def _cores() -> int:
+def usable_cores() -> int:
     """Cores this process may use, which in a container are fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):  # not on every system
         return len(os.sched_getaffinity(0))

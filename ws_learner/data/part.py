@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ws_learner.data.dataset_split import DatasetSplit
+from ws_learner.data.device_arrays import on_device
 from ws_learner.data.splits import Batch, Split
 from ws_learner.world import World, part_of
 
@@ -12,7 +13,7 @@ __all__ = ["read_part"]
 
 
 def read_part(
-    split: Split, batch_size: int, *, world: World, seed: int, skip: int
+    split: Split, batch_size: int, *, world: World, seed: int, skip: int, device: str = "cpu"
 ) -> Iterator[Batch]:
     """Read one augmented epoch, of every batch the rows that belong to this rank.
 
@@ -25,6 +26,7 @@ def read_part(
         world: Whose part to read.
         seed: Order and augmentation are a function of it.
         skip: Batches to leave out at the start.
+        device: Where they will be used; images in memory are prepared there.
     """
     part = (world.rank, world.size)
     if isinstance(split, DatasetSplit):
@@ -32,7 +34,8 @@ def read_part(
             batch_size, seed=seed, augment=True, skip=skip, drop_last=True, part=part
         )
         return
-    reader = split.batches(batch_size, seed=seed, augment=True, skip=skip, drop_last=True)
+    source = on_device(split, device)
+    reader = source.batches(batch_size, seed=seed, augment=True, skip=skip, drop_last=True)
     for inputs, targets in reader:
         rows = part_of(len(targets), rank=world.rank, size=world.size)
         yield (inputs, targets) if world.size == 1 else (inputs[rows], targets[rows])

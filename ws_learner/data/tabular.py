@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import torch
 from ws_learner.data.arrays import reading_order
 from ws_learner.data.splits import Batch
 from ws_learner.errors import UserError
+from ws_learner.progress import track
 
 __all__ = ["TableSplit", "read_criteo"]
 
@@ -68,20 +71,26 @@ def read_criteo(
     """
     if not 1 <= rows <= 1 << 24:
         raise UserError(f"rows {rows}: must be from 1 to 16777216")
-    table, labels = [], []
+    table, labels = array("f"), array("b")  # a day of clicks does not fit into lists
     try:
-        with path.open() as file:
+        size = path.stat().st_size
+        with path.open() as file, track(f"reading {path.name}", total=size) as progress:
             for number, line in enumerate(file):
                 if number == limit:
                     break
                 label, *words = line.rstrip("\n").split("\t")
                 if len(words) != _NUMBERS + _CATEGORIES:
                     raise ValueError(f"{len(words) + 1} columns instead of 40")
+                if label not in ("0", "1"):
+                    raise ValueError(f"label {label!r} instead of 0 or 1")
+                values = [math.log1p(max(int(w), 0)) if w else 0.0 for w in words[:_NUMBERS]]
+                table.extend(values)
+                table.extend(int(w, 16) % rows if w else 0 for w in words[_NUMBERS:])
                 labels.append(int(label))
-                values = [np.log1p(max(int(w), 0)) if w else 0.0 for w in words[:_NUMBERS]]
-                table.append(values + [int(w, 16) % rows if w else 0 for w in words[_NUMBERS:]])
+                progress.advance(len(line))
     except OSError as error:
         raise UserError(f"{path}: cannot read it: {error.strerror or error}") from error
     except ValueError as error:
         raise UserError(f"{path}, line {len(labels) + 1}: not Criteo's format ({error})") from error
-    return np.array(table, np.float32).reshape(-1, 39), np.array(labels, np.int64)
+    values = np.frombuffer(table, np.float32) if table else np.empty(0, np.float32)
+    return values.reshape(-1, _NUMBERS + _CATEGORIES), np.array(labels, np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from ws_learner.data.text_resources import POLARITY, TREC, VOCABULARY
 from ws_learner.data.tokens import TokenSplit
 from ws_learner.errors import UserError
 
-__all__ = ["TREC_CLASSES", "load_polarity", "load_trec", "word_pieces"]
+__all__ = ["TREC_CLASSES", "load_polarity", "load_trec", "word_piece_cutter", "word_pieces"]
 
 TREC_CLASSES = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
 _LONGEST = 64  # word pieces; the longest question has 41, of movie sentences some dozens have more
@@ -84,6 +85,20 @@ def word_pieces(
     Raises:
         UserError: The library for it is not there, or the word pieces cannot be had.
     """
+    tokenizer = word_piece_cutter(data_dir)
+    tokenizer.enable_truncation(longest)
+    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+
+
+def word_piece_cutter(data_dir: Path | None = None) -> Any:
+    """BERT's lower-case `BertWordPieceTokenizer`, without truncation.
+
+    Args:
+        data_dir: Folder that may have a vocab.txt; by default it comes from the cache.
+
+    Raises:
+        UserError: The library for it is not there, or the word pieces cannot be had.
+    """
     try:
         from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
     except ImportError as error:
@@ -92,9 +107,7 @@ def word_pieces(
     own = data_dir if data_dir is not None and (data_dir / "vocab.txt").is_file() else None
     pieces = content(VOCABULARY, own).decode().splitlines()
     numbers = {piece: number for number, piece in enumerate(pieces)}
-    tokenizer = BertWordPieceTokenizer(numbers, lowercase=True)
-    tokenizer.enable_truncation(longest)
-    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+    return BertWordPieceTokenizer(numbers, lowercase=True)
 
 
 def _splits(

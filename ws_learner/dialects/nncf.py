@@ -110,14 +110,15 @@ def _worded(error: Any, loaded: Any) -> str:
 def _near(name: str, place: list[Any], loaded: Any) -> str:
     """The known keys beside an unknown one."""
     from ws_learner.dialects import nncf_conf as schema
+    from ws_learner.dialects.nncf_movement import Movement, Params, Structure
 
     at = loaded
     for part in place:
         if isinstance(at, list) or (isinstance(at, dict) and part in at):
             at = at[part]  # a single algorithm stands for a list of one
     kinds = {
-        "params": schema.RangeParams if "range" in place else schema.Params,
-        "sparse_structure_by_scopes": schema.Structure,
+        "params": schema.RangeParams if "range" in place else Params,
+        "sparse_structure_by_scopes": Structure,
         "range": schema.RangeInit,
         "initializer": schema.Initializer,
         "weights": schema.Quantizers,
@@ -133,5 +134,5 @@ def _near(name: str, place: list[Any], loaded: Any) -> str:
         model = {
             "knowledge_distillation": schema.Distillation,
             "quantization": schema.Quantization,
-        }.get(str(chosen), schema.Movement)
+        }.get(str(chosen), Movement)
     return suggest(name, [key for key in model.model_fields if key != "path"])

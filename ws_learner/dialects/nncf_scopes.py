@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from torch import nn
 
-from ws_learner.dialects.nncf_conf import Movement, NncfConf, Quantization
+from ws_learner.dialects.nncf_conf import NncfConf, Quantization
+from ws_learner.dialects.nncf_movement import Movement
 from ws_learner.errors import UserError
 from ws_learner.progress import say
 

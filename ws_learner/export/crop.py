@@ -94,10 +94,12 @@ def crop(
 
 @torch.no_grad()
 def run(model: nn.Module, example: Mapping[str, Tensor] | Sequence[Tensor]) -> list[Tensor]:
-    """Floating-point outputs of one forward pass in evaluation mode."""
-    training = model.training
+    """Floating-point outputs of one forward pass in evaluation mode and full precision."""
+    training, precision = model.training, torch.get_float32_matmul_precision()
     model.eval()
+    torch.set_float32_matmul_precision("highest")  # a caller may have allowed TF32
     result: Any = model(**example) if isinstance(example, Mapping) else model(*example)
+    torch.set_float32_matmul_precision(precision)
     model.train(training)
     if isinstance(result, Tensor):
         return [result]

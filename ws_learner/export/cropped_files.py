@@ -14,7 +14,7 @@ from torch import nn
 from ws_learner.errors import UserError
 from ws_learner.export.crop import Cropped, Kept, crop_to
 from ws_learner.files import read_json, write_json, write_with
-from ws_learner.report.artefact import load_into, save_model
+from ws_learner.weights_file import load_into, save_model
 
 __all__ = ["SIDE_FILE", "load_cropped", "read_kept", "save_cropped"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import nn
 
@@ -70,7 +72,9 @@ def to_semi_structured(model: nn.Module, *, dtype: torch.dtype = torch.float16) 
     model.to(dtype)
     for name, module in chosen:
         try:
-            sparse = torch.sparse.to_sparse_semi_structured(module.weight.detach().contiguous())
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*prototype stage")
+                sparse = torch.sparse.to_sparse_semi_structured(module.weight.detach().contiguous())
         except (RuntimeError, NotImplementedError) as error:
             raise UserError(f"to_semi_structured: {name}: torch refused it ({error})") from error
         module.weight = nn.Parameter(sparse, requires_grad=False)

@@ -15,7 +15,7 @@ from ws_learner.errors import UserError
 from ws_learner.export.head_names import HEADS, WIDTHS
 from ws_learner.export.shrink import Shrunk
 from ws_learner.export.split_attention import SplitAttention, split_attention
-from ws_learner.report.artefact import load_state, read_metadata, save_model
+from ws_learner.weights_file import load_state, read_metadata, save_model
 
 __all__ = ["load_shrunk", "save_shrunk"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,10 @@ class InPlaceMasks:
     Costs a byte and two numbers per weight: mask, retained value, and the mask as a number (a
     multiplication by it is much faster than any operation on bools). Layers without a pruned
     weight take no time.
+
+    Attributes:
+        moving: What the optimizer does to the zero of a pruned weight is added to its retained
+            value: it goes on moving, by the gradient of the masked weight.
     """
 
     def __init__(self, weights: Mapping[str, nn.Parameter]) -> None:
@@ -33,6 +37,8 @@ class InPlaceMasks:
         self._retained = {name: w.detach().clone() for name, w in self.weights.items()}
         self._numbers: dict[str, Tensor] = {}  # fresh memory would cost more than the copy
         self._active: list[tuple[nn.Parameter, Tensor]] = []
+        self._active_retained: list[Tensor] = []
+        self.moving = False
 
     def to_device(self) -> None:
         """Follow the weights to the device, precision and memory layout they have now."""
@@ -45,12 +51,12 @@ class InPlaceMasks:
     @torch.no_grad()
     def dense_values(self) -> dict[str, Tensor]:
         """Value of each weight now, or when it was last alive; not to be written to."""
-        active = {id(weight): keep for weight, keep in self._active}
-        for name, weight in self.weights.items():
-            if id(weight) in active:
-                self._retained[name].lerp_(weight, active[id(weight)])  # exact at 0 and 1
-            else:
-                self._retained[name].copy_(weight)
+        active = {id(weight) for weight, _ in self._active}
+        rest = [name for name, weight in self.weights.items() if id(weight) not in active]
+        self._retain()
+        if rest:
+            retained = [self._retained[name] for name in rest]
+            torch._foreach_copy_(retained, [self.weights[name] for name in rest])
         return self._retained
 
     @torch.no_grad()
@@ -66,8 +72,21 @@ class InPlaceMasks:
             elif name in masks:
                 weight.copy_(self._retained[name])
 
+    def _retain(self) -> None:
+        """Write the values of kept weights, and the moves of pruned ones, to the retained."""
+        if not self._active:
+            return
+        weights, keep = [w for w, _ in self._active], [keep for _, keep in self._active]
+        if self.moving:
+            torch._foreach_addcmul_(self._active_retained, self._active_retained, keep, value=-1.0)
+            torch._foreach_add_(self._active_retained, weights)
+        else:
+            torch._foreach_lerp_(self._active_retained, weights, keep)  # exact at 0 and 1
+
     def mask_gradients(self) -> None:
-        """Give pruned weights a gradient of zero."""
+        """Give pruned weights a gradient of zero, unless they are moving."""
+        if self.moving:
+            return
         found = [(w.grad, keep) for w, keep in self._active if w.grad is not None]
         if found:
             torch._foreach_mul_([grad for grad, _ in found], [keep for _, keep in found])
@@ -75,12 +94,16 @@ class InPlaceMasks:
     @torch.no_grad()
     def mask_weights(self) -> None:
         """Set pruned weights to zero, whatever an optimizer did to them."""
+        if self.moving:
+            self._retain()
         if self._active:
             torch._foreach_mul_([w for w, _ in self._active], [keep for _, keep in self._active])
 
     @torch.no_grad()
     def mask_state(self, optimizer: Optimizer) -> None:
-        """Forget momentum, second moments and the like of pruned weights."""
+        """Forget momentum, second moments and the like of pruned weights, unless they move."""
+        if self.moving:
+            return
         for weight, keep in self._active:
             for value in optimizer.state.get(weight, {}).values():
                 if isinstance(value, Tensor) and value.shape == weight.shape:
@@ -122,17 +145,21 @@ class InPlaceMasks:
         self._list_active()
 
     def _list_active(self) -> None:
-        self._active = []
-        for name, weight in self.weights.items():
-            if _keeps_all(self.masks[name]):
+        self._active, self._active_retained = [], []
+        dense = _keep_all([self.masks[name] for name in self.weights])
+        for (name, weight), every in zip(self.weights.items(), dense, strict=True):
+            if every:
                 continue
             number = self._numbers.get(name)
             if number is None or (number.dtype, number.device) != (weight.dtype, weight.device):
                 number = self._numbers[name] = torch.empty_like(weight, requires_grad=False)
             self._active.append((weight, number.copy_(self.masks[name])))
+            self._active_retained.append(self._retained[name])
 
 
-def _keeps_all(mask: Tensor) -> bool:
-    if mask.device.type != "cpu":
-        return bool(mask.all())
-    return bool(mask.numpy().all())  # stops at the first that is pruned
+def _keep_all(masks: Sequence[Tensor]) -> list[bool]:
+    """Which masks prune nothing; a GPU is waited for once."""
+    if not all(mask.device.type == "cpu" for mask in masks):
+        found: list[bool] = torch.stack([mask.all() for mask in masks]).tolist()
+        return found
+    return [bool(mask.numpy().all()) for mask in masks]  # stops at the first that is pruned

@@ -48,6 +48,7 @@ class LearnedScores:
         layers: int,
         lrn_rate: float,
         normalize: bool = False,
+        relative: bool = False,
     ) -> None:
         """Start all scores at 0.
 
@@ -56,13 +57,11 @@ class LearnedScores:
             layers: How many layers these are.
             lrn_rate: Of the scores, in an optimizer group of their own without weight decay.
             normalize: See `price`.
+            relative: No optimizer moves the scores, but rate x gradient / (root mean square of
+                the parameter's gradients), so that scores keep apart what matters much and little.
         """
-        self.grids, self.layers, self._rate, self._normalize = (
-            dict(grids),
-            layers,
-            lrn_rate,
-            normalize,
-        )
+        self.grids, self.layers, self._rate = dict(grids), layers, lrn_rate
+        self._normalize, self._relative = normalize, relative
         self.values = {
             name: nn.Parameter(torch.zeros(grid.score_shape)) for name, grid in self.grids.items()
         }
@@ -73,6 +72,8 @@ class LearnedScores:
         """Follow the parameters to their device and join `optimizer`, once."""
         for name, score in self.values.items():
             score.data = score.data.to(parameters[name].device)
+        if self._relative:
+            return
         known = {id(p) for group in optimizer.param_groups for p in group["params"]}
         new = [score for score in self.values.values() if id(score) not in known]
         if new:
@@ -94,7 +95,7 @@ class LearnedScores:
         values: Mapping[str, Tensor],
         factor: float = 0.0,
     ) -> None:
-        """Set the scores' gradients for the optimizer's next step.
+        """Set the scores' gradients for the optimizer's next step, or make the step.
 
         Args:
             parameters: Their gradients are those by the masked weights.
@@ -114,7 +115,11 @@ class LearnedScores:
                 share = torch.sigmoid(score)
                 share.addcmul_(share, share, value=-1.0)
                 moved.add_(share, alpha=factor * self._price(grid))
-            score.grad = moved
+            if self._relative:
+                norm = torch.linalg.vector_norm(moved).clamp_min(torch.finfo(moved.dtype).tiny)
+                score.sub_(moved.mul_(self._rate * math.sqrt(moved.numel()) / norm))
+            else:
+                score.grad = moved
 
     def loss(self, factor: float) -> Tensor:
         """The regularisation loss, a scalar; `learn` has its gradient already."""

@@ -29,6 +29,26 @@ class Piece:
     target: NM
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Pieces with one pattern; `runs` says where they lie in the common memory, if they do."""
+
+    pattern: NM
+    pieces: tuple[Piece, ...]
+    runs: tuple[slice, ...]
+
+    @property
+    def rows_of(self) -> NM:
+        """The pattern along rows."""
+        return NM(self.pattern.n, self.pattern.m)
+
+
+def _alike(weights: Sequence[Tensor]) -> bool:
+    """Whether they can share memory: matrices, row after row, of one precision and device."""
+    kinds = {(w.dtype, w.device, w.ndim, w.is_contiguous()) for w in weights}
+    return len(kinds) == 1 and next(iter(kinds))[2:] == (2, True)
+
+
 class LiveMasks:
     """Between two optimizer steps the parameters hold masked weights, the buffers latent ones.
 
@@ -44,22 +64,42 @@ class LiveMasks:
         """Start with every weight kept."""
         self.weights, self.pieces = dict(weights), tuple(pieces)
         self._order = list(self.weights)
-        self.masks = {
-            name: torch.ones_like(w, dtype=torch.bool, requires_grad=False)
-            for name, w in self.weights.items()
-        }
-        self.latent = {name: w.detach().clone() for name, w in self.weights.items()}
-        self.keep = {name: torch.ones_like(w) for name, w in self.latent.items()}
+        self._allocate()
+        self.remember()
+        self.keep_all()
         self.soft = 1.0
-        self._batches: dict[tuple[NM, ...], list[tuple[NM, list[int]]]] = {}
 
+    def _allocate(self) -> None:
+        """Make room on the weights' device, in their precision and memory layout."""
+        self._together = _alike(list(self.weights.values()))
+        self._latent, self.latent = self._room(None)
+        self._masks, self.masks = self._room(torch.bool)
+        self._keep, self.keep = self._room(None)
+        self._batches: dict[tuple[NM, ...], list[_Batch]] = {}
+
+    def _room(self, dtype: torch.dtype | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Memory for a tensor beside each weight, and those tensors; one piece if they are alike.
+
+        So masks of all layers are computed as one tensor, which on a GPU is a few launches.
+        """
+        if not self._together:
+            each = {n: torch.empty_like(w.detach(), dtype=dtype) for n, w in self.weights.items()}
+            return torch.empty(0), each
+        sizes = [weight.numel() for weight in self.weights.values()]
+        first = self.weights[self._order[0]]
+        whole = torch.empty(sum(sizes), dtype=dtype or first.dtype, device=first.device)
+        parts = zip(self.weights.items(), torch.split(whole, sizes), strict=True)
+        return whole, {name: part.view(weight.shape) for (name, weight), part in parts}
+
+    @torch.no_grad()
     def to_device(self) -> None:
         """Follow the weights to the device, precision and memory layout they have now."""
-        for name, weight in self.weights.items():
-            self.masks[name] = torch.empty_like(weight, dtype=torch.bool).copy_(self.masks[name])
-            self.latent[name] = torch.empty_like(weight.detach()).copy_(self.latent[name])
-            self.keep[name] = torch.empty_like(weight.detach()).copy_(self.masks[name])
-        self._batches = {}
+        masks, latent = self.masks, self.latent
+        self._allocate()
+        for name in self._order:
+            self.masks[name].copy_(masks[name])
+            self.latent[name].copy_(latent[name])
+            self.keep[name].copy_(masks[name])
 
     def _listed(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
         return [tensors[name] for name in self._order]
@@ -79,18 +119,31 @@ class LiveMasks:
         """Make the masks from the latent values.
 
         Args:
-            patterns: For each piece. Pieces with the same pattern and row length are computed
-                together, whichever layers they are of.
+            patterns: For each piece. Pieces with the same pattern are computed together,
+                whichever layers they are of; the lengths of their rows must be equal only where
+                M does not divide them.
         """
-        for pattern, numbers in self._batched(tuple(patterns)):
-            pieces = [self.pieces[number] for number in numbers]
-            parts = [self._rows(self.latent, piece, pattern) for piece in pieces]
-            values = torch.cat(parts) if len(parts) > 1 else parts[0]
-            kept = NM(pattern.n, pattern.m).whole_mask(values.abs())
-            rows = torch.split(kept, [len(part) for part in parts])
-            for piece, mask in zip(pieces, rows, strict=True):
-                self._rows(self.masks, piece, pattern).copy_(mask)
-                self._rows(self.keep, piece, pattern).copy_(mask)
+        for batch in self._batched(tuple(patterns)):
+            latent, masks, keep = self._parts(batch)
+            values = torch.cat(latent) if len(latent) > 1 else latent[0]
+            kept = batch.rows_of.whole_mask(values.abs())
+            for mask, number, new in zip(
+                masks, keep, torch.split(kept, [len(part) for part in latent]), strict=True
+            ):
+                mask.copy_(new)
+                number.copy_(new)
+
+    def _parts(self, batch: _Batch) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Latent values, masks and masks as numbers of a batch, as rows along which groups run."""
+        if batch.runs:
+            whole, m = (self._latent, self._masks, self._keep), batch.pattern.m
+            latent, masks, keep = ([t[run].view(-1, m) for run in batch.runs] for t in whole)
+            return latent, masks, keep
+        tensors = (self.latent, self.masks, self.keep)
+        latent, masks, keep = (
+            [self._rows(named, piece, batch.pattern) for piece in batch.pieces] for named in tensors
+        )
+        return latent, masks, keep
 
     @torch.no_grad()
     def keep_all(self) -> None:
@@ -101,10 +154,9 @@ class LiveMasks:
 
     @torch.no_grad()
     def apply(self, soft: float) -> None:
-        """Write latent x (mask + soft x (1 - mask)) into the parameters; soft in [0, 1]."""
+        """Turn parameters w, the latent values, into w (mask + soft (1 - mask)); soft in [0, 1]."""
         self.soft = soft
         weights, latent = self._listed(self.weights), self._listed(self.latent)
-        torch._foreach_copy_(weights, latent)
         if soft == 0:
             torch._foreach_mul_(weights, self._listed(self.keep))
         elif soft < 1:
@@ -114,20 +166,45 @@ class LiveMasks:
     @torch.no_grad()
     def scale_pruned(self, tensors: Mapping[str, Tensor], factor: Mapping[str, float]) -> None:
         """Multiply the pruned entries by a factor of their tensor, the kept ones by 1."""
-        for name, tensor in tensors.items():
-            if factor[name] != 1:
-                tensor.mul_(self.keep[name].mul(1 - factor[name]).add_(factor[name]))
+        names = [name for name in tensors if factor[name] != 1]
+        if not names:
+            return
+        scale = torch._foreach_mul([self.keep[n] for n in names], [1 - factor[n] for n in names])
+        torch._foreach_add_(scale, [factor[n] for n in names])
+        torch._foreach_mul_([tensors[n] for n in names], scale)
 
-    def _batched(self, patterns: tuple[NM, ...]) -> list[tuple[NM, list[int]]]:
-        """Numbers of the pieces that can be computed as one tensor."""
+    def _batched(self, patterns: tuple[NM, ...]) -> list[_Batch]:
+        """Pieces that can be computed as one tensor."""
         if patterns not in self._batches:
-            alike: dict[tuple[object, ...], list[int]] = {}
-            for number, (piece, pattern) in enumerate(zip(self.pieces, patterns, strict=True)):
-                example = self._rows(self.latent, piece, pattern)
-                key = (pattern, example.shape[1:], example.dtype, example.device)
-                alike.setdefault(key, []).append(number)
-            self._batches[patterns] = [(patterns[found[0]], found) for found in alike.values()]
+            alike: dict[tuple[object, ...], list[Piece]] = {}
+            pattern_of: dict[tuple[object, ...], NM] = {}
+            for piece, pattern in zip(self.pieces, patterns, strict=True):
+                shape = self._rows(self.latent, piece, pattern).shape[1:]
+                own = self.weights[piece.name]
+                whole = self._together and not pattern.columns and shape[0] % pattern.m == 0
+                key = (pattern, None if whole else shape, own.dtype, own.device)
+                alike.setdefault(key, []).append(piece)
+                pattern_of[key] = pattern
+            self._batches[patterns] = [
+                _Batch(pattern_of[key], tuple(found), () if key[1] else self._runs(found))
+                for key, found in alike.items()
+            ]
         return self._batches[patterns]
+
+    def _runs(self, pieces: Sequence[Piece]) -> tuple[slice, ...]:
+        """Where the pieces lie in the common memory; neighbours are joined."""
+        runs: list[slice] = []
+        starts = sorted(
+            ((self.latent[p.name][p.rows].storage_offset(), p) for p in pieces),
+            key=lambda at: at[0],
+        )
+        for start, piece in starts:
+            stop = start + self.latent[piece.name][piece.rows].numel()
+            if runs and runs[-1].stop == start:
+                runs[-1] = slice(runs[-1].start, stop)
+            else:
+                runs.append(slice(start, stop))
+        return tuple(runs)
 
     def _rows(self, tensors: Mapping[str, Tensor], piece: Piece, pattern: NM) -> Tensor:
         """The piece's part as rows along which groups run; a view."""

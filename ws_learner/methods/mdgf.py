@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ws_learner.errors import UserError
 from ws_learner.methods.live_masks import LiveMasks
-from ws_learner.methods.nm_training import NMConfig, NMTraining
+from ws_learner.methods.nm_config import NMConfig
+from ws_learner.methods.nm_training import NMTraining
 from ws_learner.sparsity.nm_schedule import Decay, MaskDecay, Phases
 
 __all__ = ["MdGf", "MdgfConfig"]

@@ -13,7 +13,9 @@ from torch.optim import Optimizer
 from ws_learner.errors import UserError
 from ws_learner.methods.gradual import GradualConfig
 from ws_learner.methods.learned_scores import LearnedScores, check_score_rate
+from ws_learner.methods.moving_weights import MovingWeights
 from ws_learner.methods.scheduled_masks import Gradual, MaskSettings
+from ws_learner.sparsity.criterion import Criterion
 from ws_learner.sparsity.plan import PatternPlan
 from ws_learner.sparsity.schedule import Schedule
 from ws_learner.sparsity.score_grid import grid_of
@@ -33,6 +35,9 @@ class MovementConfig(GradualConfig):
         start: Scores before the first step: `magnitude` (relative to the layer's mean), so that
             movement corrects an order that is not blind; or `zero`, as in the paper, whose first
             masks are as good as random unless pruning begins late.
+        steps: How scores move: by the training's `optimizer`, as in the paper (under Adam all move
+            alike, however little a weight matters); `relative` to the layer, see
+            `LearnedScores`; or there are none and the `weights` move, see `MovingWeights`.
 
     Raises:
         UserError: A value is outside its range.
@@ -40,6 +45,7 @@ class MovementConfig(GradualConfig):
 
     score_lr: float = 1e-3
     start: Literal["magnitude", "zero"] = "magnitude"
+    steps: Literal["optimizer", "relative", "weights"] = "optimizer"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,11 +54,22 @@ class MovementConfig(GradualConfig):
             raise UserError(
                 f"--ws_criterion {self.criterion}: movement learns its scores; leave the flag out"
             )
+        if self.steps == "weights" and self.start == "zero":
+            raise UserError(
+                "--movement_start zero with --movement_steps weights: the weights are the scores"
+            )
 
-    def make_criterion(self, plan: PatternPlan) -> LearnedScores:
+    def make_criterion(self, plan: PatternPlan) -> Criterion:
         """See `GradualConfig.make_criterion`."""
+        if self.steps == "weights":
+            return super().make_criterion(plan)
         grids = {name: grid_of(plan.patterns[name], plan.shapes[name]) for name in plan.patterns}
-        return LearnedScores(grids, layers=len(grids), lrn_rate=self.score_lr)
+        return LearnedScores(
+            grids,
+            layers=len(grids),
+            lrn_rate=self.score_lr,
+            relative=self.steps == "relative",
+        )
 
     def _method(
         self,
@@ -61,7 +78,9 @@ class MovementConfig(GradualConfig):
         zeros: Mapping[str, int],
         schedule: Schedule,
         plan: PatternPlan,
-    ) -> Movement:
+    ) -> Movement | MovingWeights:
+        if self.steps == "weights":
+            return MovingWeights(self, weights, zeros=zeros, schedule=schedule, plan=plan)
         method = Movement(self, weights, zeros=zeros, schedule=schedule, plan=plan)
         if self.start == "magnitude":
             method.start_at_magnitude()

@@ -6,7 +6,7 @@ from typing import Any
 
 from ws_learner.config import WeightSparseConfig
 from ws_learner.methods.mdgf import MdgfConfig
-from ws_learner.methods.nm_training import NMConfig
+from ws_learner.methods.nm_config import NMConfig
 from ws_learner.methods.sdgf import SdgfConfig
 from ws_learner.methods.srste import SrSteConfig
 from ws_learner.sparsity.nm_schedule import Phases

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from ws_learner.errors import UserError
 from ws_learner.methods.live_masks import LiveMasks
-from ws_learner.methods.nm_training import NMConfig, NMTraining
+from ws_learner.methods.nm_config import NMConfig
+from ws_learner.methods.nm_training import NMTraining
 from ws_learner.sparsity.nm_schedule import Phases
 
 __all__ = ["SrSte", "SrSteConfig", "Term"]
@@ -54,10 +56,10 @@ class SrSte(NMTraining):
 
     def _edit(self, grads: Mapping[str, Tensor]) -> None:
         if self._term == "gradient" and self._weight:
-            for name, grad in grads.items():
-                latent, keep = self._live.latent[name], self._live.keep[name]
-                grad.add_(latent, alpha=self._weight)
-                grad.addcmul_(latent, keep, value=-self._weight)
+            latent = [self._live.latent[name] for name in grads]
+            keep = [self._live.keep[name] for name in grads]
+            torch._foreach_add_(list(grads.values()), latent, alpha=self._weight)
+            torch._foreach_addcmul_(list(grads.values()), latent, keep, value=-self._weight)
 
     def _before_update(self, optimizer: Optimizer) -> None:
         if self._term == "gradient" or not self._weight or self._frozen(self._now):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -13,11 +12,11 @@ from torch.optim import Optimizer
 from ws_learner.errors import UserError
 from ws_learner.methods.in_place import InPlaceMasks
 from ws_learner.methods.learned_scores import LearnedScores
+from ws_learner.methods.warm_up_clock import WarmUpClock
 from ws_learner.methods.warm_up_settings import WarmUpSettings
-from ws_learner.sparsity.importance import initial_threshold, kept
+from ws_learner.sparsity.importance import initial_threshold, kept_of_all
 from ws_learner.sparsity.mask import count_zeros
 from ws_learner.sparsity.structured import resolve
-from ws_learner.sparsity.warm_up import WarmUp
 
 __all__ = ["ThresholdMovement"]
 
@@ -50,31 +49,12 @@ class ThresholdMovement:
         """
         self._config, self._scores, self._biases = config, scores, dict(biases)
         self._in_place = InPlaceMasks(parameters)
-        self._total, self._step, self._epoch_step = total_steps, 0, -1
-        self._first = config.init_importance_threshold
-        self._warm_up: WarmUp | None = None
-        if config.steps_per_epoch is not None:
-            self._set_epoch(config.steps_per_epoch)
+        self._clock = WarmUpClock(config, total_steps)
 
     @property
     def masks(self) -> Mapping[str, Tensor]:
         """See `Method`; biases too."""
         return self._in_place.masks
-
-    @property
-    def threshold(self) -> float:
-        """The schedule's threshold now; minus infinity before the warm-up."""
-        ramp = self._warm_up
-        if ramp is None or self._step < ramp.begin_step or self._first is None:
-            return -math.inf
-        last = self._config.final_importance_threshold
-        return self._first + ramp.share(self._step) * (last - self._first)
-
-    @property
-    def factor(self) -> float:
-        """The penalty's factor now."""
-        share = 0.0 if self._warm_up is None else self._warm_up.share(self._step)
-        return share * self._config.importance_regularization_factor
 
     @property
     def frozen(self) -> bool:
@@ -83,7 +63,7 @@ class ThresholdMovement:
 
     def readings(self) -> dict[str, float]:
         """What a curve is drawn of, by name."""
-        return {"prune/threshold": self.threshold, "prune/factor": self.factor}
+        return {"prune/threshold": self._clock.threshold, "prune/factor": self._clock.factor}
 
     def planned_zeros(self, step: int) -> dict[str, int]:
         """See `Method`: nothing is planned; the zeros that the masks make now."""
@@ -94,21 +74,12 @@ class ThresholdMovement:
         }
 
     def epoch_begin(self, step: int) -> None:
-        """An epoch begins after `step` optimizer steps; the second one tells how long they are.
+        """See `CountsEpochs`.
 
         Raises:
             UserError: An epoch had another length than the schedule was made for.
         """
-        counted = step - self._epoch_step
-        if self._epoch_step >= 0 and counted:
-            if self._warm_up is None:
-                self._set_epoch(counted)
-            elif counted != self._warm_up.steps_per_epoch:
-                raise UserError(
-                    f"steps_per_epoch {self._warm_up.steps_per_epoch}: the epoch that ended had "
-                    f"{counted} steps. Scheduling may be incorrect; give the right number"
-                )
-        self._epoch_step = step
+        self._clock.epoch_begin(step)
 
     def attach(self, optimizer: Optimizer, step: int) -> None:
         """See `Method`."""
@@ -118,8 +89,9 @@ class ThresholdMovement:
     def on_gradients(self) -> None:
         """See `Method`: the scores' gradients, from step 0 on."""
         if not self.frozen:
-            values = self._in_place.dense_values() if self._masking else self._in_place.weights
-            self._scores.learn(self._in_place.weights, values, self.factor)
+            masked = self._clock.begun
+            values = self._in_place.dense_values() if masked else self._in_place.weights
+            self._scores.learn(self._in_place.weights, values, self._clock.factor)
 
     def before_step(self) -> None:
         """See `Method`."""
@@ -127,21 +99,21 @@ class ThresholdMovement:
 
     def after_step(self, optimizer: Optimizer, step: int) -> None:
         """See `Method`."""
-        self._step, ramp = step, self._warm_up
-        if ramp is None or step < ramp.begin_step:
+        self._clock.step = step
+        if not self._clock.begun:
             return
-        if step < ramp.end_step:
+        if not self._clock.over:
             self._renew()
-        else:
-            if not self.frozen:
-                self._finish_warm_up()
-                self._scores.freeze(optimizer)
-                self._in_place.mask_state(optimizer)
-            self._in_place.mask_weights()
+            return
+        if not self.frozen:
+            self._finish_warm_up()
+            self._scores.freeze(optimizer)
+            self._in_place.mask_state(optimizer)
+        self._in_place.mask_weights()
 
     def penalty(self) -> Tensor:
         """See `Method`: for the log; its gradient is added to the scores' at the step itself."""
-        return self._scores.loss(self.factor)
+        return self._scores.loss(self._clock.factor)
 
     def finish(self, step: int) -> None:
         """See `Method`.
@@ -150,7 +122,8 @@ class ThresholdMovement:
             UserError: The warm-up is not over.
         """
         if not self.frozen:
-            end = "its end" if self._warm_up is None else f"step {self._warm_up.end_step}"
+            ramp = self._clock.ramp
+            end = "its end" if ramp is None else f"step {ramp.end_step}"
             raise UserError(
                 f"training ended at step {step}, in the warm-up, which lasts until {end}: train "
                 "longer, lower warmup_end_epoch, or call epoch_begin() if epochs are counted"
@@ -160,16 +133,8 @@ class ThresholdMovement:
     def state_dict(self) -> dict[str, Tensor]:
         """See `Method`."""
         scores = {f"score.{name}": value for name, value in self._scores.state_dict().items()}
-        epoch = self._warm_up.steps_per_epoch if self._warm_up else -1
-        first = math.nan if self._first is None else self._first
-        numbers = {
-            "now": torch.tensor(self._step),
-            "epoch_step": torch.tensor(self._epoch_step),
-            "steps_per_epoch": torch.tensor(epoch),
-            "first_threshold": torch.tensor(first, dtype=torch.float64),
-            "frozen": torch.tensor(self.frozen),
-        }
-        return self._in_place.state_dict() | scores | numbers
+        frozen = {"frozen": torch.tensor(self.frozen)}
+        return self._in_place.state_dict() | scores | self._clock.state_dict() | frozen
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """See `Method`."""
@@ -179,44 +144,19 @@ class ThresholdMovement:
             raise UserError("the saved state is of another method than movement")
         self._in_place.load_state_dict(masks)
         self._scores.load_state_dict(scores)
-        self._step, self._epoch_step = int(state["now"]), int(state["epoch_step"])
-        first, epoch = float(state["first_threshold"]), int(state["steps_per_epoch"])
-        self._first = None if math.isnan(first) else first
-        if epoch > 0:
-            self._set_epoch(epoch)
+        self._clock.load_state_dict(state)
         if bool(state["frozen"]):
             self._scores.freeze()
 
-    @property
-    def _masking(self) -> bool:
-        return self._warm_up is not None and self._step > self._warm_up.begin_step - 1
-
-    def _set_epoch(self, steps: int) -> None:
-        self._warm_up = self._config.warm_up(steps)
-        if self._warm_up.end_step > self._total:
-            raise UserError(
-                f"movement: the warm-up ends at step {self._warm_up.end_step}, the training at "
-                f"{self._total}: lower warmup_end_epoch or train longer"
-            )
-
     def _renew(self) -> None:
         values, grids = self._scores.values, self._scores.grids
-        if self._first is None:
-            self._first = initial_threshold([(values[n], grids[n].size) for n in values])
-            if self._first >= self._config.final_importance_threshold:
-                warnings.warn(
-                    f"`init_importance_threshold` {self._first:g} is equal to or greater than "
-                    f"`final_importance_threshold` {self._config.final_importance_threshold:g}: "
-                    "the threshold will not rise",
-                    stacklevel=2,
-                )
-        threshold = self.threshold
+        parts = [(score.detach(), grids[name].size) for name, score in values.items()]
+        if self._clock.wants_first:
+            self._clock.set_first(initial_threshold(parts))
+        masks = kept_of_all(parts, self._clock.threshold)
         self._in_place.dense_values()
         self._in_place.renew(
-            {
-                name: grids[name].spread(kept(score.detach(), threshold, repeats=grids[name].size))
-                for name, score in values.items()
-            }
+            {name: grids[name].spread(mask) for name, mask in zip(values, masks, strict=True)}
         )
 
     def _finish_warm_up(self) -> None:

@@ -28,12 +28,17 @@ def dot(e: Emitter, kind: str, accumulator: Any, x: Any, w: Any) -> Any:
     return b.add(accumulator, e.call(name, e.ints, b.bitcast(x, halves), b.bitcast(w, halves)))
 
 
-def quantise(e: Emitter, values: Any, inverse: Any, zero: Any) -> Any:
-    """Round(values * inverse + zero) to the nearest even, within 0 and 255, as i32; NaN is 0."""
-    scaled = e.builder.fadd(e.builder.fmul(values, inverse), zero)
-    bounded = e.smallest(e.largest(scaled, e.constant(0.0)), e.constant(255.0))
-    name = f"llvm.lrint.v{e.lanes}i32.v{e.lanes}f32"
-    return e.call(name, e.ints, bounded)
+def quantise(e: Emitter, values: Any, inverse: Any, zero: Any, *, least: Any = None) -> Any:
+    """Round(values * inverse + zero) to the nearest even, within 0 and 255, as i32; NaN is 0.
+
+    `least`, if given, takes the place of 0.
+    """
+    scaled = e.fma(values, inverse, zero)
+    bounded = e.largest(scaled, e.constant(0.0) if least is None else least)
+    whole = e.call(f"llvm.lrint.v{e.lanes}i32.v{e.lanes}f32", e.ints, bounded)
+    # What is too large for i32 becomes 0x80000000 on x86, the largest of all without a sign.
+    most = ir.Constant(e.ints, [255] * e.lanes)
+    return e.builder.select(e.builder.icmp_unsigned("<", whole, most), whole, most)
 
 
 def squeeze(e: Emitter, parts: list[Any]) -> Any:

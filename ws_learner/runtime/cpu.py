@@ -8,7 +8,7 @@ import platform
 import sys
 from dataclasses import dataclass
 
-__all__ = ["ISAS", "Isa", "cpu_key", "usable_isas"]
+__all__ = ["ISAS", "TILES_BF16", "Isa", "cpu_key", "has_bf16_tiles", "usable_isas"]
 
 _V3 = ("avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt")
 _V4 = (*_V3, "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd")
@@ -45,6 +45,11 @@ ISAS = {
 }
 """Best first."""
 
+TILES_BF16 = Isa(
+    name="amx-bf16", lanes=16, registers=32, dot="amx", needs=(*ISAS["amx"].needs, "amx-bf16")
+)
+"""For products of bfloat16; see `pair_kernel`."""
+
 
 @functools.cache
 def usable_isas() -> tuple[Isa, ...]:
@@ -61,6 +66,16 @@ def usable_isas() -> tuple[Isa, ...]:
         for isa in ISAS.values()
         if found.issuperset(isa.needs) and (isa.name != "amx" or _tiles_allowed())
     )
+
+
+@functools.cache
+def has_bf16_tiles() -> bool:
+    """Whether AMX may be used here, and multiplies bfloat16."""
+    if not any(isa.dot == "amx" for isa in usable_isas()):
+        return False
+    import llvmlite.binding as llvm
+
+    return bool(llvm.get_host_cpu_features().get("amx-bf16", False))
 
 
 def cpu_key() -> str:

@@ -182,16 +182,17 @@ class Emitter:
         return parts[0]
 
     def transpose(self, rows: Sequence[Any]) -> list[Any]:
-        """Transpose `lanes` vectors by perfect shuffles."""
-        rows, half = list(rows), self.lanes // 2
-        low = [x for i in range(half) for x in (i, self.lanes + i)]
-        high = [x + half for x in low]
-        for _ in range(self.lanes.bit_length() - 1):
-            rows = [
-                self.shuffle(rows[i], rows[i + half], lanes)
-                for i in range(half)
-                for lanes in (low, high)
-            ]
+        """Transpose 8 or 16 vectors; with fewer vectors than lanes, each run of lanes by itself."""
+        rows, step = list(rows), 1
+        while step < len(rows):
+            low = [x if not x & step else self.lanes + x - step for x in range(self.lanes)]
+            high = [x + step if not x & step else self.lanes + x for x in range(self.lanes)]
+            mixed = list(rows)
+            for i in range(len(rows)):
+                if not i & step:
+                    pair = rows[i], rows[i + step]
+                    mixed[i], mixed[i + step] = (self.shuffle(*pair, x) for x in (low, high))
+            rows, step = mixed, 2 * step
         return rows
 
     def largest(self, a: Any, b: Any) -> Any:

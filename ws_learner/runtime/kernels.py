@@ -11,15 +11,16 @@ from typing import Any
 from llvmlite import ir
 
 from ws_learner.runtime.arithmetic import float_at, quantise
-from ws_learner.runtime.cpu import ISAS, Isa, usable_isas
+from ws_learner.runtime.cpu import ISAS, TILES_BF16, Isa, usable_isas
 from ws_learner.runtime.emitter import I8, I64, PTR, Emitter
+from ws_learner.runtime.pair_kernel import pair_source
 from ws_learner.runtime.spec import SLOTS, Spec
 from ws_learner.runtime.tile_finish import finish_chunk
 from ws_learner.runtime.tile_multiply import configure_tiles, multiply_segment
 from ws_learner.runtime.tile_pack import pack
 from ws_learner.runtime.vector_kernel import emit_vector
 
-__all__ = ["Function", "compiled", "compiled_quantiser", "source"]
+__all__ = ["Function", "compiled", "compiled_pairs", "compiled_quantiser", "source"]
 
 Function = Callable[[int, int, int, int, int, int], None]
 """Takes addresses of table, input, output and scratch, and the tokens from, up to."""
@@ -91,7 +92,15 @@ def compiled(spec: Spec) -> Function:
     Raises:
         RuntimeError: This processor lacks the instruction set.
     """
+    if ISAS[spec.isa] not in usable_isas():  # asking also enables AMX
+        raise RuntimeError(f"this processor or system has no {spec.isa}")
     return _compile(source(spec), ISAS[spec.isa])
+
+
+@functools.cache
+def compiled_pairs(tables: int, width: int) -> Function:
+    """See `pair_kernel`: the caller asks `has_bf16_tiles` first."""
+    return _compile(pair_source(tables, width), TILES_BF16)
 
 
 @functools.cache
@@ -111,8 +120,6 @@ def compiled_quantiser() -> Function:
 def _compile(text: str, isa: Isa) -> Function:
     import llvmlite.binding as llvm
 
-    if isa not in usable_isas():  # asking also enables AMX
-        raise RuntimeError(f"this processor or system has no {isa.name}")
     with _lock:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()

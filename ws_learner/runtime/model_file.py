@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from ws_learner.errors import UserError
 from ws_learner.progress import say
-from ws_learner.report.artefact import load_tensors
 from ws_learner.runtime.architecture import rebuild
 from ws_learner.runtime.choice import Choice
 from ws_learner.runtime.compile import assemble, hold_trials, torch_threads
@@ -23,6 +22,7 @@ from ws_learner.runtime.model_save import SCALES
 from ws_learner.runtime.network import find_sites, layer_data
 from ws_learner.runtime.quantisation import InputScale
 from ws_learner.runtime.sparse_file import read_wsr
+from ws_learner.weights_file import load_tensors
 
 __all__ = ["load_sparse"]
 

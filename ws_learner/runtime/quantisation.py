@@ -37,8 +37,9 @@ class InputScale:
         return cls(scale=scale, zero=int(np.clip(round(-low / scale), 0, 255)))
 
     def quantise(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-        """As kernels do it, in float32: rint(x * (1 / scale) + zero) within 0 and 255."""
-        scaled = values * np.float32(1 / self.scale) + np.float32(self.zero)
+        """As kernels do it: rint(x * (1 / scale) + zero) within 0 and 255, rounded once before."""
+        inverse = np.float64(np.float32(1 / self.scale))
+        scaled = (values.astype(np.float64) * inverse + self.zero).astype(np.float32)
         bytes_: npt.NDArray[np.uint8] = np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
         return bytes_
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +12,15 @@ from torch import Tensor
 
 from ws_learner.runtime.blocks import aligned, pack_blocks
 from ws_learner.runtime.cpu import ISAS
+from ws_learner.runtime.parallel import parts, run_parts, scratch
 from ws_learner.runtime.quantisation import InputScale
 from ws_learner.runtime.spec import SLOTS, Spec
 
 __all__ = ["SparseKernel"]
 
-_FIRST_CACHE = 32 * 1024
+_PANEL = 64 * 1024  # bytes of a tile that are read at a time; beyond the first cache of most
+_CHUNK, _SMALL_CHUNK = 256, 32  # outputs whose sums wait for the next panel, if there is one
 _RESULTS = {"f32": torch.float32, "u8": torch.uint8, "i32": torch.int32}
-_local = threading.local()
-_pool_lock = threading.Lock()
-_pools: dict[int, ThreadPoolExecutor] = {}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,13 +73,15 @@ class SparseKernel:
     ) -> _Bound:
         spec, lanes = self.spec, ISAS[self.spec.isa].lanes
         width = spec.vectors * lanes * 4
-        panel = 65536 if spec.dot == "amx" else max(_FIRST_CACHE // (width * spec.steps), 16)
+        panel = 65536 if spec.dot == "amx" else max(_PANEL // (width * spec.steps), 16)
+        alone = panel * spec.inputs >= self.inputs
         blocks = pack_blocks(
             weight,
             spec.rows,
             spec.inputs,
             packed=spec.packed,
             panel=min(panel, 65536),
+            chunk=_SMALL_CHUNK if alone else _CHUNK,
             deep=spec.dot == "amx",
         )
         correction = np.zeros(self.outputs, np.int32)
@@ -121,15 +119,13 @@ class SparseKernel:
         """Map contiguous (T, K) to (T, N)."""
         count = len(x)
         y = torch.empty(count, self.outputs, dtype=_RESULTS[self.spec.result])
-        parts = _parts(count, threads, self._tile if self.spec.layout == "tokens" else 1)
-        if len(parts) == 1:
-            self._function(self._address, x.data_ptr(), y.data_ptr(), self._scratch(), 0, count)
-            return y
-        pool = _pool(threads)
-        jobs = [pool.submit(self._part, x.data_ptr(), y.data_ptr(), *part) for part in parts[1:]]
-        self._part(x.data_ptr(), y.data_ptr(), *parts[0])
-        for job in jobs:
-            job.result()
+        places = self._address, x.data_ptr(), y.data_ptr()
+
+        def part(begin: int, end: int) -> None:
+            self._function(*places, scratch(self._bound.scratch), begin, end)
+
+        unit = self._tile if self.spec.layout == "tokens" else 1
+        run_parts(part, parts(count, threads, unit))
         return y
 
     def channels(self, x: Tensor, *, threads: int = 1) -> Tensor:
@@ -142,30 +138,13 @@ class SparseKernel:
         steps = 4 * self.inputs * size, y.element_size() * self.outputs * size
 
         def images(begin: int, end: int) -> None:
-            scratch = self._scratch()
+            own = scratch(self._bound.scratch)
             for i in range(begin, end):
                 places = x.data_ptr() + i * steps[0], y.data_ptr() + i * steps[1]
-                self._function(table.ctypes.data, *places, scratch, 0, size)
+                self._function(table.ctypes.data, *places, own, 0, size)
 
-        parts = _parts(batch, threads, 1)
-        pool = _pool(threads) if len(parts) > 1 else None
-        jobs = [pool.submit(images, *part) for part in parts[1:]] if pool else []
-        images(*parts[0])
-        for job in jobs:
-            job.result()
+        run_parts(images, parts(batch, threads, 1))
         return y
-
-    def _part(self, x: int, y: int, begin: int, end: int) -> None:
-        self._function(self._address, x, y, self._scratch(), begin, end)
-
-    def _scratch(self) -> int:
-        """Address of this thread's memory for tiles; it grows to the largest kernel's need."""
-        held: npt.NDArray[np.uint8] | None = getattr(_local, "scratch", None)
-        if held is None or held.size < self._bound.scratch:
-            held = _local.scratch = aligned(self._bound.scratch)
-            _local.address = held.ctypes.data
-        address: int = _local.address
-        return address
 
 
 def _long(values: npt.NDArray[np.generic], count: int) -> npt.NDArray[np.generic]:
@@ -173,18 +152,3 @@ def _long(values: npt.NDArray[np.generic], count: int) -> npt.NDArray[np.generic
     whole = aligned(4 * (count + -count % 16)).view(values.dtype)
     whole[:count] = values
     return whole
-
-
-def _parts(count: int, threads: int, unit: int) -> Sequence[tuple[int, int]]:
-    """Cut 0..count into at most `threads` ranges of whole units."""
-    units = -(-count // unit)
-    each = -(-units // max(threads, 1)) * unit if units else 1
-    return [(i, min(i + each, count)) for i in range(0, count, each)] or [(0, 0)]
-
-
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """The helpers of the calling thread, which does one share itself."""
-    with _pool_lock:
-        if threads not in _pools:
-            _pools[threads] = ThreadPoolExecutor(threads - 1, thread_name_prefix="sparse")
-        return _pools[threads]

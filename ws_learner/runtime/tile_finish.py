@@ -16,6 +16,8 @@ from ws_learner.runtime.spec import Spec
 
 __all__ = ["finish_chunk", "finished", "put"]
 
+_TOKENS = 8  # finished together
+
 
 def finish_chunk(
     e: Emitter,
@@ -33,16 +35,16 @@ def finish_chunk(
         _to_channels(e, spec, table, sums=sums, y=y, rows=rows, first=first, end=end)
         return
     lanes, width = e.lanes, spec.vectors * e.lanes * 4
-    # All outputs of 16 tokens before the next 16: few pages of memory are written at a time.
-    with e.loop(0, spec.vectors) as q, e.loop(rows[0], rows[1], lanes) as n:
-        block = e.at(sums, e.mul(e.sub(n, rows[0]), width))
-        kind = e.floats if spec.dot == "fma" else e.ints
-        column = e.mul(q, lanes * 4)
-        found = [e.load(kind, block, e.add(column, j * width)) for j in range(lanes)]
-        start = e.add(first, e.mul(q, lanes))
+    kind = ir.VectorType((e.floats if spec.dot == "fma" else e.ints).element, _TOKENS)
+    # All outputs of 8 tokens before the next 8: few lines of memory that share a set of the first
+    # cache are written at a time, which is what rows of a multiple of 4 KiB do.
+    with e.loop(0, spec.vectors * lanes, _TOKENS) as token, e.loop(rows[0], rows[1], lanes) as n:
+        block = e.at(sums, e.add(e.mul(e.sub(n, rows[0]), width), e.mul(token, 4)))
+        found = [e.load(kind, block, j * width) for j in range(lanes)]
+        wide = [e.join(found[j::_TOKENS]) for j in range(_TOKENS)]
         terms = _across(e, spec, table, n)
-        results = [finished(e, spec, table, v, terms) for v in e.transpose(found)]
-        _put_tokens(e, spec, table, results, y=y, start=start, end=end, n=n)
+        results = [finished(e, spec, table, v, terms) for v in e.transpose(wide)]
+        _put_tokens(e, spec, table, results, y=y, start=e.add(first, token), end=end, n=n)
 
 
 def _put_tokens(
@@ -60,10 +62,10 @@ def _put_tokens(
     size = 1 if spec.result == "u8" else 4
     room = e.sub(table["outputs"], n)
     places = [
-        e.mul(e.add(e.mul(e.add(start, j), table["outputs"]), n), size) for j in range(e.lanes)
+        e.mul(e.add(e.mul(e.add(start, j), table["outputs"]), n), size) for j in range(_TOKENS)
     ]
     inside = e.builder.and_(
-        e.builder.icmp_signed("<=", e.add(start, e.lanes), end),
+        e.builder.icmp_signed("<=", e.add(start, _TOKENS), end),
         e.builder.icmp_signed(">=", room, e.word(e.lanes)),
     )
     with e.builder.if_else(inside) as (then, otherwise):
@@ -95,13 +97,25 @@ def finished(
         values = e.builder.add(values, correction)
         if spec.result == "i32":
             return values
-        values = e.builder.fmul(e.builder.sitofp(values, e.floats), scale)
-    values = activate(e, e.builder.fadd(values, bias), spec.activation)
+        values = e.builder.sitofp(values, e.floats)
     if spec.result == "u8":
-        numbers = table["quantisation"]
-        values = quantise(e, values, float_at(e, numbers, 2), float_at(e, numbers, 3))
-        return e.builder.trunc(values, ir.VectorType(I8, e.lanes))
-    return values
+        return e.builder.trunc(_as_bytes(e, spec, table, values, terms), ir.VectorType(I8, e.lanes))
+    values = e.fma(values, scale, bias) if spec.int8 else e.builder.fadd(values, bias)
+    return activate(e, values, spec.activation)
+
+
+def _as_bytes(
+    e: Emitter, spec: Spec, table: dict[str, Any], values: Any, terms: tuple[Any, Any, Any]
+) -> Any:
+    bias, scale, _ = terms
+    inverse, zero = (float_at(e, table["quantisation"], place) for place in (2, 3))
+    scale = e.constant(1.0) if scale is None else scale
+    if spec.activation == "gelu":
+        return quantise(e, activate(e, e.fma(values, scale, bias), "gelu"), inverse, zero)
+    # One multiply-add does both scales: LLVM takes these products out of the tokens' way.
+    least = zero if spec.activation == "relu" else None
+    both, shift = e.builder.fmul(scale, inverse), e.fma(bias, inverse, zero)
+    return quantise(e, values, both, shift, least=least)
 
 
 def put(

@@ -15,7 +15,7 @@ from ws_learner.runtime.arithmetic import dot, int_at
 from ws_learner.runtime.emitter import I8, I16, I32, I64, Emitter
 from ws_learner.runtime.spec import Spec
 
-__all__ = ["configure_tiles", "multiply_segment", "segment_bounds"]
+__all__ = ["configure_tiles", "multiply_segment", "segment_bounds", "use_tile"]
 
 _DEEP = 16  # blocks in an AMX tile of weights
 
@@ -100,7 +100,8 @@ def configure_tiles(e: Emitter, place: Any) -> None:
     e.call("llvm.x86.ldtilecfg", ir.VoidType(), place)
 
 
-def _tile(e: Emitter, name: str, *arguments: Any) -> None:
+def use_tile(e: Emitter, name: str, *arguments: Any) -> None:
+    """Emit one tile instruction; registers are Python ints."""
     constants = [ir.Constant(I8, a) if isinstance(a, int) else a for a in arguments]
     e.call(f"llvm.x86.{name}", ir.VoidType(), *constants)
 
@@ -122,14 +123,14 @@ def _multiply_tiles(
             for q in range(spec.vectors):
                 e.store(e.load(e.ints, row, q * 64), buffer, q * deep + j * 64)
     for q in range(spec.vectors):
-        _tile(e, "tilezero", q)
+        use_tile(e, "tilezero", q)
     with e.loop(begin, end, _DEEP) as block:
         buffer = e.at(table["gather"], e.mul(e.sub(block, begin), width))
         weights = e.at(table["values"], e.mul(block, 64))
-        _tile(e, "tileloadd64", 4, weights, ir.Constant(I64, 64))
+        use_tile(e, "tileloadd64", 4, weights, ir.Constant(I64, 64))
         for q in range(spec.vectors):
             register = 5 + q % 3
-            _tile(e, "tileloadd64", register, e.at(buffer, q * deep), ir.Constant(I64, 64))
-            _tile(e, "tdpbsud", q, 4, register)
+            use_tile(e, "tileloadd64", register, e.at(buffer, q * deep), ir.Constant(I64, 64))
+            use_tile(e, "tdpbsud", q, 4, register)
     for q in range(spec.vectors):
-        _tile(e, "tilestored64", q, e.at(sums, q * 64), ir.Constant(I64, width))
+        use_tile(e, "tilestored64", q, e.at(sums, q * 64), ir.Constant(I64, width))

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ws_learner.sparsity.grouped import Grouped, Pool
-from ws_learner.sparsity.nm import NM, Slices
+from ws_learner.sparsity.nm import NM
+from ws_learner.sparsity.slices import Slices
 from ws_learner.sparsity.units import Classes, Side
 
 __all__ = ["AnyNM"]

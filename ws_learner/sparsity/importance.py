@@ -11,7 +11,15 @@ from torch import Tensor
 
 from ws_learner.sparsity.score_grid import ScoreGrid
 
-__all__ = ["MOST_PRUNED", "importance_loss", "initial_threshold", "kept", "price", "quantile"]
+__all__ = [
+    "MOST_PRUNED",
+    "importance_loss",
+    "initial_threshold",
+    "kept",
+    "kept_of_all",
+    "price",
+    "quantile",
+]
 
 MOST_PRUNED = 0.98
 """Percentile of a tensor's scores above which the threshold does not go: about 2 % survive."""
@@ -35,12 +43,23 @@ def kept(
         repeats: Weights that share a score.
         most: The percentile, as a share in [0, 1]; 1 caps at the largest score.
     """
-    keep = scores > threshold
-    below = math.floor(most * (scores.numel() * repeats - 1))
-    if int(torch.count_nonzero(keep)) * repeats >= scores.numel() * repeats - below:
-        return keep  # the sorted score at `below` is above the threshold, so is the percentile
-    cap = quantile(scores, most, repeats=repeats)
-    return keep if cap >= threshold else scores > cap
+    return kept_of_all([(scores, repeats)], threshold, most=most)[0]
+
+
+def kept_of_all(
+    parts: Sequence[tuple[Tensor, int]], threshold: float, *, most: float = MOST_PRUNED
+) -> list[Tensor]:
+    """`kept` for many (scores, repeats) on one device, which is waited for once."""
+    masks = [scores > threshold for scores, _ in parts]
+    counts = torch.stack([torch.count_nonzero(keep) for keep in masks]).tolist()
+    for place, ((scores, repeats), count) in enumerate(zip(parts, counts, strict=True)):
+        weights = scores.numel() * repeats
+        if count * repeats >= weights - math.floor(most * (weights - 1)):
+            continue  # the sorted score at that rank is above the threshold, so is the percentile
+        cap = quantile(scores, most, repeats=repeats)
+        if cap < threshold:
+            masks[place] = scores > cap
+    return masks
 
 
 def quantile(scores: Tensor, share: float, *, repeats: int = 1) -> float:

@@ -1,0 +1,64 @@
+"""DLRM (Naumov et al. 2019) in MLPerf's size on Criteo's click logs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ws_learner.recipe import Recipe
+
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
+
+RECIPE = Recipe(
+    nb_epochs=1,
+    batch_size=2048,
+    optimizer="adam",
+    lrn_rate=1e-3,
+    lrn_schedule="linear",
+    warmup=0.05,
+    weight_decay=0.0,
+)
+"""One pass, as click logs are trained on; more of them over-fit the tables."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Flags of this experiment."""
+
+    data_dir: Path | None = None
+    """Criteo's file of clicks, or a folder with train.txt (Kaggle's) or day_0 (of the Terabyte
+    set), unpacked."""
+    table_rows: int = 10_000
+    """Rows of each of the 26 tables; words are taken modulo it."""
+    lines: int | None = None
+    """Lines to read; all by default."""
+
+
+def build(options: Options, *, seed: int) -> Experiment:
+    """Assemble network, data and recipe."""
+    from experiments.dlrm_training import area_under_curve
+    from experiments.experiment import Experiment, binary, seeded
+    from experiments.nets.dlrm import dlrm
+    from ws_learner.data.criteo import load_criteo
+    from ws_learner.errors import UserError
+
+    if options.data_dir is None:
+        raise UserError("--data_dir: needed; name Criteo's train.txt, or the folder with it")
+    loss, metric = binary()
+    data = load_criteo(options.data_dir, rows=options.table_rows, limit=options.lines)
+    return Experiment(
+        name="dlrm_at_criteo",
+        model=seeded(lambda: dlrm(rows=options.table_rows), seed),
+        data=data,
+        loss=loss,
+        metric=metric,
+        dense_recipe=RECIPE,
+        sparse_recipe=RECIPE,
+        distils=False,
+        searches=False,
+        measure=lambda model, arithmetic: {
+            "AUC": area_under_curve(model, data.test, arithmetic=arithmetic)
+        },
+    )
