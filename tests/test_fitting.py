@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.assemble import build
+from experiments.experiment import Experiment
 from experiments.fit_training import fit_training
 from experiments.flags import parse
 from experiments.run import main
@@ -67,7 +69,12 @@ def test_what_was_chosen_may_conflict(words: str, tmp_path: Path) -> None:
         parse(["--config", str(file)])
 
 
-@settings(max_examples=60, deadline=None)
+@functools.cache
+def digits() -> Experiment:
+    return build(parse([DIGITS]))
+
+
+@settings(max_examples=40, deadline=None)
 @given(
     epochs=st.floats(0.01, 8, allow_nan=False),
     batch=st.integers(1, 1000),
@@ -78,7 +85,7 @@ def test_every_length_of_training_has_a_fitting_ramp(
 ) -> None:
     words = [DIGITS, "--nb_epochs", repr(epochs), "--batch_size", str(batch)]
     command = parse([*words, "--ws_method", method])
-    experiment = build(command)
+    experiment = digits()
     fitted = fit_training(command, experiment)  # which ends with the training's own check
     total = max(1, round(epochs * (len(experiment.data.train) // batch)))
     begin, end = (int(total * share + 1e-9) for share in (0.1, 0.5))
