@@ -32,7 +32,7 @@ def parse(argv: Sequence[str]) -> Command:
         UserError: Anything that cannot be understood or does not go together, one line each.
         SystemExit: After `-h` and `--help_all`.
     """
-    words = list(argv)
+    words = ["-h" if word == "help" else word for word in argv[:1]] + list(argv[1:])
     named = words.pop(0) if words and not words[0].startswith("-") else None
     file = read_config_file(value_of(words, "config"))
     name = named or file.settings.get("experiment", DEFAULT_EXPERIMENT)

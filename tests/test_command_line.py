@@ -249,6 +249,6 @@ def documented_commands() -> list[str]:
 def test_documented_commands_parse(command: str, tmp_path: Path) -> None:
     conf = tmp_path / "conf.yaml"
     conf.write_text(SEED_YAML)
-    command = command.replace("runs/<one>", str(tmp_path)).replace("conf.yaml", str(conf))
+    command = command.replace("runs/<one>", str(tmp_path)).replace(" conf.yaml", f" {conf}")
     words = shlex.split(command.replace("DIR", str(tmp_path)))
     assert parse(words[1:]).experiment.Options is not None
