@@ -75,10 +75,11 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     from ws_learner.files import sha256_of
 
     experiment = build(command)
+    check_outputs(command, experiment)
     command = fit_training(command, experiment)
     say_fitted(command)
-    check_outputs(command, experiment)
-    check_layers(make_learner(command, experiment, run=command.runs))
+    if command.run.dense_checkpoint is None and experiment.checkpoint is None:
+        check_layers(make_learner(command, experiment, run=command.runs))  # before it is trained
     recipe = recipe_of_command(command, experiment.sparse_recipe)
     weights = dense_weights(command, experiment)
     if weights is not None:

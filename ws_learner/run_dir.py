@@ -28,6 +28,8 @@ def identity_hash(identity: Mapping[str, Any]) -> str:
 
 def _changes(made: Any, asked: Any, name: str = "") -> Iterator[str]:
     """A line per setting that differs, `recipe.lrn_rate 0.1 -> 0.2`; tables are gone into."""
+    if isinstance(made, list) and isinstance(asked, list) and len(made) == len(asked):
+        made, asked = (dict(enumerate(values)) for values in (made, asked))
     if isinstance(made, dict) and isinstance(asked, dict):
         for key in sorted(made.keys() | asked.keys()):
             where = f"{name}.{key}" if name else key
