@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import math
-import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -16,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from ws_learner.errors import UserError
 from ws_learner.methods.method import CountsEpochs, HasReadings, MethodConfig
 from ws_learner.progress import say
+from ws_learner.zero_counts import checked_zeros, sizes_of, split_ratios
 
 __all__ = ["Sparsifier"]
 
@@ -78,10 +76,11 @@ class Sparsifier:
             if not getattr(method_config, "sets_own_ratios", False):
                 raise UserError("layers alone: this method needs a number of zeros; give ratios")
             zeros = dict.fromkeys(layers, 0)
-        self._sizes = _sizes(model, zeros if ratios is None else ratios)
-        targets = (
-            _check(zeros or {}, self._sizes) if ratios is None else _split(ratios, self._sizes)
-        )
+        self._sizes = sizes_of(model, zeros if ratios is None else ratios)
+        if ratios is None:
+            targets = checked_zeros(zeros or {}, self._sizes)
+        else:
+            targets = split_ratios(ratios, self._sizes)
         targets = self._fitted(model, method_config, targets, exact=ratios is None)
         self.model, self._step = model, 0
         self._pruned = {name: n for name, n in targets.items() if n or layers is not None}
@@ -230,49 +229,3 @@ class Sparsifier:
 
 def _untraced(hook: Hook) -> Hook:
     return cast(Hook, torch.compiler.disable(hook))  # type: ignore[no-untyped-call]
-
-
-def _sizes(model: nn.Module, given: Mapping[str, object] | None) -> dict[str, int]:
-    """Look up the number of weights of each parameter named."""
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    if not given:
-        raise UserError("no layer to prune was named")
-    sizes: dict[str, int] = {}
-    seen: dict[int, str] = {}
-    for name in given:
-        if name not in parameters:
-            near = difflib.get_close_matches(name, parameters, n=3, cutoff=0.4)
-            hint = (
-                f"did you mean {' or '.join(near)}?" if near else f"e.g. {next(iter(parameters))}"
-            )
-            raise UserError(
-                f"prune ratio for {name!r}: the model has no such parameter; {hint} "
-                f"({len(parameters)} parameters)"
-            )
-        twin = seen.setdefault(id(parameters[name]), name)
-        if twin != name:
-            raise UserError(f"prune ratios for {twin} and {name}: they are one shared parameter")
-        sizes[name] = parameters[name].numel()
-    return sizes
-
-
-def _check(zeros: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, int]:
-    targets = {name: operator.index(count) for name, count in zeros.items()}
-    for name, count in targets.items():
-        if not 0 <= count <= sizes[name]:
-            raise UserError(f"{count} zeros for {name}: allowed are 0 to {sizes[name]}")
-    return targets
-
-
-def _split(ratios: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, int]:
-    """Round shares to counts by largest remainder; among equal ones the first layer gains."""
-    for name, ratio in ratios.items():
-        if not 0 <= ratio <= 1:
-            raise UserError(f"prune ratio {ratio} for {name}: allowed are 0 to 1")
-    wanted = {name: ratio * sizes[name] for name, ratio in ratios.items()}
-    counts = {name: math.floor(value) for name, value in wanted.items()}
-    left = round(sum(wanted.values())) - sum(counts.values())
-    by_remainder = sorted(wanted, key=lambda name: counts[name] - wanted[name])
-    for name in by_remainder[:left]:
-        counts[name] += 1
-    return counts
