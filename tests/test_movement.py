@@ -292,6 +292,8 @@ def test_a_step_that_begins_the_training_masks_nothing_untried() -> None:
         ({"importance_regularization_factor": -1.0}, "should not be a negative number"),
         ({"score_lr": 0.0}, "--movement_score_lr"),
         ({"rule": "any"}, "groups"),
+        ({"init_importance_threshold": math.nan}, "init_importance_threshold nan: must be a fin"),
+        ({"final_importance_threshold": math.inf}, "final_importance_threshold inf: must be a fi"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes: dict[str, object], words: str) -> None:
@@ -316,6 +318,9 @@ def test_misuse_is_refused() -> None:
     sparsifier.attach(optimizer)
     with pytest.warns(UserWarning, match="equal to or greater"):
         train(model, optimizer, sparsifier, range(STEPS))
+    given = soft(init_importance_threshold=0.5, final_importance_threshold=0.0)
+    with pytest.warns(UserWarning, match="equal to or greater"):
+        Sparsifier(net(), given, layers=LAYERS, total_steps=20)
 
 
 @pytest.mark.parametrize("scope", ["local", "global"])
