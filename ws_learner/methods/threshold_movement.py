@@ -46,7 +46,8 @@ class ThresholdMovementConfig:
         score_lr: Learning rate of the scores.
         normalize: The factor is the price of a weight, the same in every pattern and layer.
         rule: After warm-up whole units of `groups` stay or go: `any` keeps a unit if any member
-            keeps a part of it (NNCF), `all` only if every member does (nn_pruning).
+            keeps a part of it (NNCF), `all` only if every member does, the output projection of
+            heads aside (nn_pruning).
         groups: Heads and neurons, see `find_groups`.
 
     Raises:
