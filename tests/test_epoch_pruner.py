@@ -146,7 +146,6 @@ def test_group_lasso_adds_the_gradient_of_the_blocks_norms(pattern: str) -> None
     pruner = EpochPruner(model, [plan])
     model.weight.grad = torch.zeros_like(model.weight)
     pruner.before_step()
-    pruner.before_step()  # harmless before the next optimizer step
     got = model.weight.grad.numpy()
     height = {"2x1": 2, "4x1": 4, "unstructured": 1}[pattern]
     weight = model.weight.detach().numpy()
