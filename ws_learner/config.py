@@ -154,8 +154,7 @@ class WeightSparseConfig(SearchFlags, NMFlags):
                 f"--ws_prune_ratio {self.ws_prune_ratio}: the pattern {self.ws_pattern} makes "
                 f"{fixed:g} of every layer zero; leave the ratio out, or name a protocol"
             )
-        own = self.ws_method in ("gradient_sensitivity", "movement")
-        if own and self.ws_criterion != "magnitude":
+        if self.ws_method == "movement" and self.ws_criterion != "magnitude":
             raise UserError(
                 f"--ws_criterion {self.ws_criterion}: {self.ws_method} has a criterion of its "
                 "own; leave the flag out"

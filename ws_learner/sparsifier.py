@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from ws_learner.zero_counts import checked_zeros, sizes_of, split_ratios
 __all__ = ["Sparsifier"]
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
+_ATTACHED: WeakSet[Sparsifier] = WeakSet()
 
 
 class Sparsifier:
@@ -126,6 +128,7 @@ class Sparsifier:
         Raises:
             ValueError: Attached to another optimizer, or the optimizer lacks a parameter that is
                 to be pruned.
+            UserError: Another sparsifier is attached that prunes one of the parameters.
         """
         if self._handles and optimizer is self._optimizer:
             return
@@ -139,8 +142,10 @@ class Sparsifier:
                 f"the optimizer lacks {len(lacking)} of the parameters to prune, first "
                 f"{lacking[0]}: build it from this very model's parameters, then attach"
             )
+        self._refuse_rivals(parameters)
         self._method.attach(optimizer, self._step)
         self._optimizer = optimizer
+        _ATTACHED.add(self)
         # The hooks run as they are where a whole step is compiled: traced, a mask value that
         # changes at every step would mean to compile at every step.
         self._handles = [
@@ -153,6 +158,19 @@ class Sparsifier:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        _ATTACHED.discard(self)
+
+    def _refuse_rivals(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        """Two at once would prune more than either was told to."""
+        mine = {id(parameters[name]): name for name in self._pruned}
+        for other in _ATTACHED:
+            theirs = dict(other.model.named_parameters(remove_duplicate=False))
+            both = [mine[id(theirs[name])] for name in other._pruned if id(theirs[name]) in mine]
+            if both:
+                raise UserError(
+                    f"{both[0]} is pruned by another Sparsifier that is attached already; "
+                    "call its finalize() or detach() first"
+                )
 
     def epoch_begin(self) -> None:
         """Say that an epoch begins; needed only where a method counts the steps of an epoch."""
