@@ -53,12 +53,21 @@ OF_RECIPE = (
 
 
 def recipe_of_command(command: Command, recipe: Recipe) -> Recipe:
-    """The recipe with what the command line changes."""
+    """The recipe with what the command line changes.
+
+    Raises:
+        UserError: The warm-up is as long as the training.
+    """
     run = command.run
     changes = {name: getattr(run, name) for name in OF_RECIPE}
     changed = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
     if run.warmup_epochs is None:
         return changed
+    if not 0 <= run.warmup_epochs < changed.nb_epochs:
+        raise UserError(
+            f"--warmup_epochs {run.warmup_epochs:g}: must be from 0 to below the "
+            f"{changed.nb_epochs:g} epochs of --nb_epochs"
+        )
     return dataclasses.replace(changed, warmup=run.warmup_epochs / changed.nb_epochs)
 
 

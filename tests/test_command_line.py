@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from experiments import distributed
+from experiments.find import find_config
 from experiments.flags import parse
 from experiments.run import main
+from experiments.sweep_plan import read_plan
 from tests.support.lpot import SEED_YAML
+from tests.support.nncf import movement, text
 from ws_learner.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -164,17 +168,48 @@ def test_unknown_setting_of_an_option_is_refused_by_the_config_reader() -> None:
         parse(["--resnet_size", "21"])
 
 
-def documented_commands() -> list[str]:
+def documented_commands(script: str) -> list[str]:
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     lines = [line for page in pages for line in page.read_text().splitlines()]
-    commands = [line.split("#")[0].strip() for line in lines if line.startswith("./run_local.sh")]
+    commands = [line.split("#")[0].strip() for line in lines if line.startswith(script)]
     return sorted({command for command in commands if not command.endswith("-h")})
 
 
-@pytest.mark.parametrize("command", documented_commands())
-def test_documented_commands_parse(command: str, tmp_path: Path) -> None:
-    conf = tmp_path / "conf.yaml"
+def written_out(command: str, folder: Path) -> list[str]:
+    """The words of a documented command, with files that are there."""
+    conf, nncf = folder / "conf.yaml", folder / "movement.json"
     conf.write_text(SEED_YAML)
-    command = command.replace("runs/<one>", str(tmp_path)).replace("conf.yaml", str(conf))
-    words = shlex.split(command.replace("DIR", str(tmp_path)))
-    assert parse(words[1:]).experiment.Options is not None
+    nncf.write_text(text(movement()))
+    for name, path in (("runs/<one>", folder), ("conf.yaml", conf), ("movement.json", nncf)):
+        command = command.replace(name, str(path))
+    return shlex.split(command.replace("DIR", str(folder)))[1:]
+
+
+@pytest.mark.parametrize("command", documented_commands("./run_local.sh"))
+def test_documented_commands_parse(command: str, tmp_path: Path) -> None:
+    assert parse(written_out(command, tmp_path)).experiment.Options is not None
+
+
+@pytest.mark.parametrize("command", documented_commands("./run_distributed.sh"))
+def test_documented_distributed_commands_parse(command: str, tmp_path: Path) -> None:
+    words = written_out(command, tmp_path)
+    if words[0] in distributed.SUBCOMMANDS:
+        assert words[1:] == [] if words[0] == "status" else ["RUN"]
+        return
+    own, rest = distributed._parser().parse_known_args(words)
+    assert own.n >= 1
+    assert parse(rest).experiment.Options is not None
+    assert own.sweep is None or read_plan(find_config(own.sweep)).space
+
+
+def test_a_bare_name_is_a_config_that_comes_with_the_project_unless_a_file_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = parse(["--config", "vit_base_training.yaml"])
+    assert command.name == "vit_at_cifar10"
+    Path("vit_base_training.yaml").write_text("ws_prune_ratio: 0.25\n")
+    command = parse(["--config", "vit_base_training.yaml"])
+    assert (command.name, command.ws.ws_prune_ratio) == ("resnet_at_cifar10", 0.25)
+    with pytest.raises(UserError, match=r"elsewhere/vit_base_training\.yaml: cannot be read"):
+        parse(["--config", "elsewhere/vit_base_training.yaml"])

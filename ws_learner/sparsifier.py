@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 import operator
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from ws_learner.methods.method import CountsEpochs, HasReadings, MethodConfig
 from ws_learner.progress import say
 
 __all__ = ["Sparsifier"]
+
+Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 
 class Sparsifier:
@@ -143,8 +145,8 @@ class Sparsifier:
         # The hooks run as they are where a whole step is compiled: traced, a mask value that
         # changes at every step would mean to compile at every step.
         self._handles = [
-            optimizer.register_step_pre_hook(torch.compiler.disable(self._before_step)),
-            optimizer.register_step_post_hook(torch.compiler.disable(self._after_step)),
+            optimizer.register_step_pre_hook(_untraced(self._before_step)),
+            optimizer.register_step_post_hook(_untraced(self._after_step)),
         ]
 
     def detach(self) -> None:
@@ -224,6 +226,10 @@ class Sparsifier:
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
         self._step += 1
         self._method.after_step(optimizer, self._step)
+
+
+def _untraced(hook: Hook) -> Hook:
+    return cast(Hook, torch.compiler.disable(hook))  # type: ignore[no-untyped-call]
 
 
 def _sizes(model: nn.Module, given: Mapping[str, object] | None) -> dict[str, int]:

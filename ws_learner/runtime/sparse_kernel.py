@@ -14,7 +14,7 @@ from ws_learner.runtime.blocks import aligned, pack_blocks
 from ws_learner.runtime.cpu import ISAS
 from ws_learner.runtime.parallel import parts, run_parts, scratch
 from ws_learner.runtime.quantisation import InputScale
-from ws_learner.runtime.spec import SLOTS, Spec
+from ws_learner.runtime.spec import MOST_TILE_INPUTS, SLOTS, Spec
 
 __all__ = ["SparseKernel"]
 
@@ -72,6 +72,8 @@ class SparseKernel:
         target: InputScale | None,
     ) -> _Bound:
         spec, lanes = self.spec, ISAS[self.spec.isa].lanes
+        if spec.dot == "amx" and self.inputs > MOST_TILE_INPUTS:
+            raise ValueError(f"AMX kernels take at most {MOST_TILE_INPUTS} inputs: {self.inputs}")
         width = spec.vectors * lanes * 4
         panel = 65536 if spec.dot == "amx" else max(_PANEL // (width * spec.steps), 16)
         alone = panel * spec.inputs >= self.inputs
