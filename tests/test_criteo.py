@@ -65,6 +65,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "--enbl_dst: the outputs of dlrm_at_criteo" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_config_trains(tmp_path: Path) -> None:
     path = clicks(tmp_path / "train.txt", 3500)
     words = ["dlrm_at_criteo", "--data_dir", str(path), "--table_rows", "40"]
