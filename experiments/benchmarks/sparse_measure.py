@@ -99,7 +99,7 @@ class Measure:
                 begun = time.perf_counter()
                 run()
                 times[name].append(1e3 * (time.perf_counter() - begun))
-        found = {}
+        found: dict[str, float] = {}
         for name, own in times.items():
             own.sort()
             found |= {f"p50_{name}": own[_CALLS // 2], f"p99_{name}": own[99 * _CALLS // 100]}

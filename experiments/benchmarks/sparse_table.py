@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -77,7 +77,8 @@ def write_page(folder: Path) -> None:
     machine = json.loads((folder / "machine.json").read_text())
     lines = [_HEAD.format(machine=f"{machine['processor']}; {machine['versions']}.")]
     lines += ["## What was wanted\n", _targets(data), ""]
-    for (threads, amx), own in data.groupby(["threads", "amx"], sort=True):
+    for key, own in data.groupby(["threads", "amx"], sort=True):
+        threads, amx = cast(tuple[int, bool], key)
         lines.append(f"## {threads} thread{'s' * (threads > 1)}, {'with' if amx else 'no'} AMX\n")
         for part in PARTS:
             of_part = own[own["part"] == part]
