@@ -38,7 +38,8 @@ rows stand in the same tables. {machine}
 
 Times are of the compiled network or layer, FP32 in and out, quantising included. A ratio is how
 many times as long the dense engine takes: the median over rounds of pairs in one process, in
-brackets the quartiles; of processor time with one thread, of wall time with two. "Best" is the
+brackets the quartiles; of processor time with one thread, of wall time with two; each timing is the
+least of at least three calls, since others may be using the machine. "Best" is the
 fastest engine of its kind in that process. Rows that lose are kept. Weights are random with uneven
 rows, pruned by magnitude: nothing here says anything about accuracy. `load` is the machine's load
 (work wanting a core, this one's included) while the row was measured.
