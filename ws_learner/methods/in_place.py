@@ -48,6 +48,15 @@ class InPlaceMasks:
             self._retained[name] = torch.empty_like(weight).copy_(self._retained[name])
         self._list_active()
 
+    def follow_weights(self) -> None:
+        """`to_device`, if a weight has moved since."""
+        if any(
+            (w.dtype, w.device, w.stride())
+            != ((kept := self._retained[name]).dtype, kept.device, kept.stride())
+            for name, w in self.weights.items()
+        ):
+            self.to_device()
+
     @torch.no_grad()
     def dense_values(self) -> dict[str, Tensor]:
         """Value of each weight now, or when it was last alive; not to be written to."""

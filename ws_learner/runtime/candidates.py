@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ws_learner.runtime.blocks import block_fill
 from ws_learner.runtime.cpu import Isa, usable_isas
-from ws_learner.runtime.spec import Spec
+from ws_learner.runtime.spec import MOST_TILE_INPUTS, Spec
 
 __all__ = ["candidates", "pattern_of"]
 
@@ -58,7 +58,8 @@ def candidates(
     fitting = [s for s in _BYTES if int8 and block_fill(weight, *s) >= _USEFUL]
     for isa in vectors:
         found += [k for s in fitting for k in _vector_specs(isa, isa.dot, *s, tokens=tokens)]
-    if (16, 4) in fitting and isas and isas[0].dot == "amx":
+    tiles = bool(isas) and isas[0].dot == "amx" and weight.shape[1] <= MOST_TILE_INPUTS
+    if (16, 4) in fitting and tiles:
         found += list(_tile_specs(isas[0], tokens=tokens))
     if channels:
         found = [replace(k, layout="channels") for k in found if k.layout != "vector"]

@@ -25,6 +25,7 @@ from ws_learner.runtime.network import (
     Site,
     arguments,
     call,
+    check_weights,
     find_sites,
     layer_data,
     observers,
@@ -66,7 +67,8 @@ def compile_sparse(
         threads: That kernels use; PyTorch's own layers follow `torch.set_num_threads`.
 
     Raises:
-        UserError: An option is not known, or the model has no layer that could be replaced.
+        UserError: An option is not known, the model has no layer that could be replaced, or its
+            weights are not float32 on the CPU.
     """
     if dtype not in get_args(Dtype):
         raise UserError(f"dtype {dtype}: {suggest(dtype, get_args(Dtype))}")
@@ -80,6 +82,7 @@ def compile_sparse(
     sites = find_sites(root)
     if not sites:
         raise UserError("compile_sparse: no nn.Linear or ungrouped nn.Conv2d in this model")
+    check_weights(sites)
     batches = _batches(calibration, example_inputs) if dtype != "fp32" else []
     seen = observers(root, sites, batches, calibration_method) if batches else {}
     samples = _samples(root, sites, example_inputs)
@@ -132,12 +135,13 @@ def assemble(
             if module is not None:
                 site.put(module)
                 made[site.name] = module
+    shared = {id(made[s.name]) for s in sites if s.name in made and len(s.holders) > 1}
     for parent in {id(p): p for s in sites for p, _ in s.holders}.values():
-        if isinstance(parent, nn.Sequential):
-            _link(parent)
+        if type(parent).forward is nn.Sequential.forward:
+            _link(parent, shared)
 
 
-def _link(parent: nn.Sequential) -> None:
+def _link(parent: nn.Module, shared: set[int]) -> None:
     chain = [m for m in parent._modules.values() if not isinstance(m, nn.Identity)]
     for first, second in itertools.pairwise(chain):
         if not (isinstance(first, Replaced) and isinstance(second, Replaced)):
@@ -146,7 +150,8 @@ def _link(parent: nn.Sequential) -> None:
         if not (isinstance(a, SparseKernel) and isinstance(b, SparseKernel)):
             continue
         flat = first.data.geometry is None and second.data.geometry is None
-        if flat and a.spec.int8 and b.spec.int8 and chain.count(first) == chain.count(second) == 1:
+        alone = not shared & {id(first), id(second)}  # else others call it too, with floats
+        if flat and alone and a.spec.int8 and b.spec.int8:
             own = second.data.source
             first.use(first.data.kernel(replace(a.spec, result="u8"), target=own))
             second.use(second.data.kernel(replace(b.spec, source="u8")))

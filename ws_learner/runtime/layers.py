@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ws_learner.runtime.memory import floats_of
 from ws_learner.runtime.quantisation import InputScale, quantise_weight
 from ws_learner.runtime.rivals import Runner, dense_fp32, dense_int8, packed_fp32, torch_csr
 from ws_learner.runtime.sparse_kernel import SparseKernel
@@ -35,7 +37,11 @@ class Geometry:
     dilation: tuple[int, int]
 
     def columns(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """(B, C, H, W) to (B, taps x C, positions), inputs innermost, and the output's size."""
+        """(B, C, H, W) to (B, taps x C, positions), inputs innermost, and the output's size.
+
+        Raises:
+            RuntimeError: The image is smaller than the kernel.
+        """
         (kh, kw), (sh, sw), (ph, pw) = self.kernel, self.stride, self.padding
         if ph or pw:
             x = functional.pad(x, (pw, pw, ph, ph))
@@ -43,13 +49,18 @@ class Geometry:
         high, wide = (
             (s - r) // t + 1 for s, r, t in zip(x.shape[2:], reach, (sh, sw), strict=True)
         )
+        if high < 1 or wide < 1:
+            raise RuntimeError(
+                f"Kernel size {self.kernel} can't be greater than the padded input's "
+                f"{tuple(x.shape[2:])}"
+            )
         parts = [
             x[:, :, i : i + (high - 1) * sh + 1 : sh, j : j + (wide - 1) * sw + 1 : sw]
             for i in range(0, kh * self.dilation[0], self.dilation[0])
             for j in range(0, kw * self.dilation[1], self.dilation[1])
         ]
         whole = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-        return whole.reshape(x.shape[0], -1, high * wide).contiguous(), (high, wide)
+        return whole.reshape(*whole.shape[:2], high * wide).contiguous(), (high, wide)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -124,11 +135,20 @@ class Replaced(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """(..., K) to (..., N), or images (B, C, H, W)."""
-        x = x.detach() if self._u8 else x.detach().float()
+        """(..., K) to (..., N), or images (B, C, H, W) or (C, H, W).
+
+        Raises:
+            RuntimeError: The input does not fit the layer, or is not float32.
+        """
+        x = x.detach() if self._u8 else floats_of(x)
         if self.data.geometry is not None:
             return self._convolve(x, self.data.geometry)
-        flat = x.reshape(-1, x.shape[-1]).contiguous()
+        inputs = self.data.weight.shape[1]
+        if not x.dim() or x.shape[-1] != inputs:
+            raise RuntimeError(
+                f"a layer of {inputs} inputs cannot be given an input of shape {tuple(x.shape)}"
+            )
+        flat = x.reshape(-1, inputs).contiguous()
         if isinstance(self.run, SparseKernel):
             y = self.run.tokens(flat, threads=self.threads)
         else:
@@ -136,11 +156,18 @@ class Replaced(nn.Module):
         return y.view(*x.shape[:-1], y.shape[-1])
 
     def _convolve(self, x: Tensor, geometry: Geometry) -> Tensor:
-        columns, size = geometry.columns(x)
+        images = x.unsqueeze(0) if x.dim() == 3 else x
+        channels = self.data.weight.shape[1] // math.prod(geometry.kernel)
+        if images.dim() != 4 or images.shape[1] != channels:
+            raise RuntimeError(
+                f"a convolution of {channels} channels cannot be given an input of shape "
+                f"{tuple(x.shape)}"
+            )
+        columns, size = geometry.columns(images)
         if not isinstance(self.run, SparseKernel):
             raise TypeError("convolutions run by sparse kernels alone")
         y = self.run.channels(columns, threads=self.threads)
-        return y.view(*y.shape[:2], *size)
+        return y.view(*x.shape[:-3], y.shape[1], *size)
 
     def extra_repr(self) -> str:
         """Shape and kernel."""

@@ -19,7 +19,7 @@ from ws_learner.runtime.compiled import CompiledModel
 from ws_learner.runtime.cpu import cpu_key
 from ws_learner.runtime.layers import LayerData
 from ws_learner.runtime.model_save import SCALES
-from ws_learner.runtime.network import find_sites, layer_data
+from ws_learner.runtime.network import check_weights, find_sites, layer_data
 from ws_learner.runtime.quantisation import InputScale
 from ws_learner.runtime.sparse_file import read_wsr
 from ws_learner.weights_file import load_tensors
@@ -51,6 +51,7 @@ def load_sparse(
     work = _network(path, facts, model)
     _fill(path, work, tensors)
     sites = find_sites(work)
+    check_weights(sites)
     datas = _datas(path, sites, tensors, facts)
     choices = {name: Choice.read(plain) for name, plain in facts["choices"].items()}
     if facts["cpu"] != cpu_key():

@@ -11,11 +11,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ws_learner.errors import UserError
 from ws_learner.runtime.layers import Geometry, LayerData, matrix_of
 from ws_learner.runtime.quantisation import Calibration, Observer
 from ws_learner.runtime.spec import Activation
 
-__all__ = ["Inputs", "Site", "arguments", "call", "find_sites", "layer_data", "observers", "watch"]
+__all__ = [
+    *("Inputs", "Site", "arguments", "call", "check_weights", "find_sites", "layer_data"),
+    *("observers", "watch"),
+]
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 
@@ -68,9 +72,26 @@ def find_sites(model: nn.Module) -> list[Site]:
             if all(parent is not module or a != attribute for parent, a in site.holders):
                 site.holders.append((module, attribute))
     for module in model.modules():
-        if isinstance(module, nn.Sequential):
+        # A subclass that looks in between must find what was there.
+        if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
             _join_followers(module, sites)
     return list(sites.values())
+
+
+def check_weights(sites: Iterable[Site]) -> None:
+    """Refuse weights that kernels cannot be made from without a change of results.
+
+    Raises:
+        UserError: A weight is not float32, or not on the CPU.
+    """
+    for site in sites:
+        weight = site.module.weight
+        if weight.device.type != "cpu" or weight.dtype != torch.float32:
+            kind = str(weight.dtype).removeprefix("torch.")
+            raise UserError(
+                f"layer {site.name or 'itself'} is {kind} on {weight.device}: sparse kernels work "
+                "with float32 on the CPU; give model.float().cpu()"
+            )
 
 
 def _replaceable(module: nn.Module | None) -> bool:

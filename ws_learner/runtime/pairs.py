@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.runtime.cpu import has_bf16_tiles
+from ws_learner.runtime.memory import readable
 from ws_learner.runtime.parallel import parts, run_parts, scratch
 
 __all__ = ["PairProducts"]
@@ -73,6 +74,10 @@ class PairProducts(nn.Module):
         run, wrong = compiled_pairs(len(self.rows), width), np.zeros(1, np.int64)
         y = torch.empty(count, width + len(self.flat))
         tensors = (self.table, categories, self.starts, self.rows)
+        # Buffers may have been moved or rounded since: .half(), .to(device).
+        kinds = (torch.bfloat16, torch.int64, torch.int64, torch.int64)
+        for tensor, kind in zip((bottom, *tensors), (torch.float32, *kinds), strict=True):
+            readable(tensor, what="PairProducts", dtype=kind, shape=tuple(tensor.shape))
         numbers = np.array([*(t.data_ptr() for t in tensors), wrong.ctypes.data], np.int64)
         places = numbers.ctypes.data, bottom.data_ptr(), y.data_ptr()
 

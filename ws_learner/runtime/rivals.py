@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ws_learner.runtime.cpu import usable_isas
+from ws_learner.runtime.memory import readable
 from ws_learner.runtime.quantisation import InputScale
 from ws_learner.runtime.spec import Activation
 
@@ -90,6 +91,7 @@ def quantised(x: Tensor, source: InputScale) -> Tensor:
         return step.to(torch.uint8)
     from ws_learner.runtime.kernels import compiled_quantiser  # needs llvmlite
 
+    readable(x, what="quantise", dtype=torch.float32, shape=tuple(x.shape))
     y = torch.empty(x.shape, dtype=torch.uint8)
     numbers = np.array([1 / source.scale, source.zero], np.float32)
     places = numbers.ctypes.data, x.data_ptr(), y.data_ptr(), 0

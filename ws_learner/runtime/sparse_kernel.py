@@ -12,14 +12,16 @@ from torch import Tensor
 
 from ws_learner.runtime.blocks import aligned, pack_blocks
 from ws_learner.runtime.cpu import ISAS
+from ws_learner.runtime.memory import readable
 from ws_learner.runtime.parallel import parts, run_parts, scratch
 from ws_learner.runtime.quantisation import InputScale
-from ws_learner.runtime.spec import SLOTS, Spec
+from ws_learner.runtime.spec import MOST_TILE_INPUTS, SLOTS, Spec
 
 __all__ = ["SparseKernel"]
 
 _PANEL = 64 * 1024  # bytes of a tile that are read at a time; beyond the first cache of most
 _CHUNK, _SMALL_CHUNK = 256, 32  # outputs whose sums wait for the next panel, if there is one
+_SOURCES = {"f32": torch.float32, "u8": torch.uint8}
 _RESULTS = {"f32": torch.float32, "u8": torch.uint8, "i32": torch.int32}
 
 
@@ -72,6 +74,8 @@ class SparseKernel:
         target: InputScale | None,
     ) -> _Bound:
         spec, lanes = self.spec, ISAS[self.spec.isa].lanes
+        if spec.dot == "amx" and self.inputs > MOST_TILE_INPUTS:
+            raise ValueError(f"AMX kernels take at most {MOST_TILE_INPUTS} inputs: {self.inputs}")
         width = spec.vectors * lanes * 4
         panel = 65536 if spec.dot == "amx" else max(_PANEL // (width * spec.steps), 16)
         alone = panel * spec.inputs >= self.inputs
@@ -116,8 +120,12 @@ class SparseKernel:
         )
 
     def tokens(self, x: Tensor, *, threads: int = 1) -> Tensor:
-        """Map contiguous (T, K) to (T, N)."""
-        count = len(x)
+        """Map contiguous (T, K) to (T, N).
+
+        Raises:
+            RuntimeError: The input is not as the kernel reads it.
+        """
+        x, count = self._checked(x, (None, self.inputs)), len(x)
         y = torch.empty(count, self.outputs, dtype=_RESULTS[self.spec.result])
         places = self._address, x.data_ptr(), y.data_ptr()
 
@@ -129,8 +137,12 @@ class SparseKernel:
         return y
 
     def channels(self, x: Tensor, *, threads: int = 1) -> Tensor:
-        """Map contiguous (B, K, S) to (B, N, S), S positions of an image."""
-        batch, _, size = x.shape
+        """Map contiguous (B, K, S) to (B, N, S), S positions of an image.
+
+        Raises:
+            RuntimeError: The input is not as the kernel reads it.
+        """
+        batch, _, size = self._checked(x, (None, self.inputs, None)).shape
         y = torch.empty(batch, self.outputs, size, dtype=_RESULTS[self.spec.result])
         # The table is shared, and the number of positions is the call's: each call has a copy.
         table = self._bound.table.copy()
@@ -145,6 +157,15 @@ class SparseKernel:
 
         run_parts(images, parts(batch, threads, 1))
         return y
+
+    def _checked(self, x: Tensor, shape: tuple[int | None, ...]) -> Tensor:
+        if (self.spec.layout == "channels") != (len(shape) == 3):
+            raise RuntimeError(f"sparse kernel: layout is {self.spec.layout}")
+        return readable(x, what="sparse kernel", dtype=_SOURCES[self.spec.source], shape=shape)
+
+    def __deepcopy__(self, memo: object) -> SparseKernel:
+        """Nothing of a kernel changes, and its addresses are its own: copies share it."""
+        return self
 
 
 def _long(values: npt.NDArray[np.generic], count: int) -> npt.NDArray[np.generic]:

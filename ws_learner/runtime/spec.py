@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["SLOTS", "Activation", "Spec"]
+__all__ = ["MOST_TILE_INPUTS", "SLOTS", "Activation", "Spec"]
 
 Activation = Literal["none", "relu", "gelu"]
 
@@ -14,6 +14,9 @@ SLOTS = (
     *("outputs", "inputs", "chunk", "panel", "stride", "chunk_space"),
 )
 """The numbers (addresses among them) of the table that a kernel is called with, in order."""
+
+MOST_TILE_INPUTS = 4 * 65536
+"""Inputs of a layer that AMX kernels take: they go through all of them in one panel."""
 
 
 @dataclass(frozen=True, kw_only=True)
