@@ -85,8 +85,8 @@ class InPlaceMasks:
         """Write the values of kept weights, and the moves of pruned ones, to the retained."""
         if not self._active:
             return
-        weights: list[Tensor] = [w for w, _ in self._active]
-        keep: list[Tensor] = [number for _, number in self._active]
+        weights: list[Tensor] = [weight for weight, _ in self._active]
+        keep = [number for _, number in self._active]
         if self.moving:
             torch._foreach_addcmul_(self._active_retained, self._active_retained, keep, value=-1.0)
             torch._foreach_add_(self._active_retained, weights)
