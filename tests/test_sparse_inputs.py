@@ -17,6 +17,7 @@ from ws_learner.errors import UserError
 from ws_learner.runtime import choice, compile_sparse
 from ws_learner.runtime.cpu import usable_isas
 from ws_learner.runtime.layers import Replaced
+from ws_learner.runtime.network import find_sites, layer_data, observers
 from ws_learner.runtime.pairs import PairProducts
 from ws_learner.runtime.quantisation import InputScale, quantise_weight
 from ws_learner.runtime.rivals import quantised
@@ -265,3 +266,45 @@ def test_a_layer_of_two_sequences_passes_no_bytes(sparse_wins: None) -> None:
     with torch.no_grad():
         error = (fast(x) - model(x)).norm() / model(x).norm()
     assert float(error) < 0.05
+
+
+@pytest.mark.parametrize("name", ["dense channels_last", "dense onednn", "dense int8"])
+@pytest.mark.parametrize("activation", [nn.Identity(), nn.ReLU(), nn.GELU()])
+def test_dense_rivals_of_convolutions_compute_the_layer(name: str, activation: nn.Module) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(12, 20, (3, 2), stride=(2, 1), padding=(0, 1), dilation=(2, 1))
+    x = torch.randn(3, 12, 9, 11)
+    model = nn.Sequential(layer, activation)
+    (site,) = find_sites(model)
+    data = layer_data(site, observers(model, [site], [x], "minmax")["0"])
+    run = data.rival(name)
+    if run is None:
+        pytest.skip("not in this build of PyTorch")
+    replaced = Replaced(data, run, threads=1)
+    exact = copy.deepcopy(model).double()
+    for images in (x, x[:1, :, :7], x.contiguous(memory_format=torch.channels_last), x[:0], x[0]):
+        wanted = exact(images.double()).detach()
+        got = replaced(images)
+        assert got.shape == wanted.shape
+        error = float((got - wanted).norm() / wanted.norm().clamp_min(1e-9))
+        assert error < (0.02 if name == "dense int8" else 1e-5)
+    with pytest.raises(RuntimeError, match="12 channels"):
+        replaced(x[:, 1:])
+
+
+def test_convolutions_are_tried_against_every_dense_rival(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[set[str]] = []
+
+    def second_best(runs: dict[str, object], base: str, **_: object) -> Trial:
+        tried.append(set(runs))
+        return Trial(winner="dense channels_last", speedup=2.0, seconds=dict.fromkeys(runs, 1.0))
+
+    monkeypatch.setattr(choice, "fastest", second_best)
+    model, x = (
+        nn.Sequential(nn.Conv2d(16, 8, 3, padding=1), nn.ReLU()).eval(),
+        torch.randn(2, 16, 9, 9),
+    )
+    fast = compile_sparse(model, x, dtype="int8", calibration=[x])
+    assert tried[0] >= {"dense", "dense channels_last", "dense onednn", "dense int8"}
+    assert set(fast.report()["kernel"]) <= {"dense channels_last", "dense"}
+    same(fast.model, model, x)  # type: ignore[arg-type]

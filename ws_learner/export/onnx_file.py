@@ -20,7 +20,10 @@ from ws_learner.export.crop import run
 from ws_learner.fake_quant import FakeQuantizer, whole_weights
 from ws_learner.files import write_with
 
-__all__ = ["check_onnx", "export_int8", "export_onnx", "need", "relative_error", "run_onnx"]
+__all__ = [
+    *("Example", "check_onnx", "export_int8", "export_onnx", "need", "relative_error", "run_onnx"),
+    "values_of",
+]
 
 Example = Mapping[str, Tensor] | Sequence[Tensor] | Tensor
 
@@ -59,7 +62,7 @@ def export_onnx(model: nn.Module, example: Example, path: Path | str) -> None:
     """
     need("onnx", "onnxscript")
     names = list(example) if isinstance(example, Mapping) else None
-    inputs = tuple(_values(example))
+    inputs = tuple(values_of(example))
     labels = names or [f"input_{number}" for number in range(len(inputs))]
     training = model.training
     plain = _Plain(model.eval(), names)
@@ -172,7 +175,7 @@ def run_onnx(path: Path | str, example: Example) -> list[Tensor]:
     """
     runtime = need("onnxruntime")
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    values = _values(example)
+    values = values_of(example)
     names = [entry.name for entry in session.get_inputs()]
     feed = {name: value.numpy() for name, value in zip(names, values, strict=True)}
     return [torch.from_numpy(output) for output in session.run(None, feed)]
@@ -180,7 +183,7 @@ def run_onnx(path: Path | str, example: Example) -> list[Tensor]:
 
 def check_onnx(model: nn.Module, example: Example, path: Path | str) -> float:
     """Largest difference between the file's outputs and the network's."""
-    given = example if isinstance(example, Mapping) else _values(example)
+    given = example if isinstance(example, Mapping) else values_of(example)
     pairs = zip(run(model, given), run_onnx(path, given), strict=True)
     return max(float((mine - other).abs().max()) for mine, other in pairs)
 
@@ -191,7 +194,8 @@ def relative_error(path: Path | str, example: Example, wanted: Tensor) -> float:
     return float((got - wanted).norm() / wanted.norm().clamp_min(1e-30))
 
 
-def _values(example: Example) -> list[Tensor]:
+def values_of(example: Example) -> list[Tensor]:
+    """The arguments of a forward pass, in order."""
     if isinstance(example, Tensor):
         return [example]
     return list(example.values()) if isinstance(example, Mapping) else list(example)

@@ -52,9 +52,20 @@ def _padded(weight: npt.NDArray[np.generic], inputs: int) -> npt.NDArray[np.gene
     return np.pad(weight, ((0, -n % 16), (0, -k % inputs)))
 
 
-def block_fill(weight: npt.NDArray[np.generic], rows: int, inputs: int) -> float:
-    """Share of nonzero weights among those that blocks of this shape would store; 1 if none."""
-    stored = int(_live(_padded(weight, inputs), rows, inputs).sum()) * rows * inputs
+def block_fill(
+    weight: npt.NDArray[np.generic], rows: int, inputs: int, *, padding: bool = True
+) -> float:
+    """Share of nonzero weights among those that blocks of this shape would store; 1 if none.
+
+    Zeros that are stored beyond the matrix count only with `padding`.
+    """
+    live = _live(_padded(weight, inputs), rows, inputs)
+    n, k = (weight.shape[0] + -weight.shape[0] % 16, live.shape[1] * inputs)
+    if not padding:
+        n, k = weight.shape
+    down = np.clip(n - rows * np.arange(live.shape[0]), 0, rows)
+    along = np.clip(k - inputs * np.arange(live.shape[1]), 0, inputs)
+    stored = int(down @ live @ along)
     return float(np.count_nonzero(weight)) / stored if stored else 1.0
 
 

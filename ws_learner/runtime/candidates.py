@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from ws_learner.runtime.blocks import block_fill
-from ws_learner.runtime.cpu import Isa, usable_isas
-from ws_learner.runtime.spec import MOST_TILE_INPUTS, Spec
+from ws_learner.runtime.cpu import ISAS, Isa, usable_isas
+from ws_learner.runtime.spec import MOST_TILE_INPUTS, Activation, Spec
 
-__all__ = ["candidates", "pattern_of"]
+__all__ = ["candidates", "is_known", "pattern_of"]
 
 _SHAPES = ((16, 4), (4, 4), (1, 4), (4, 1), (2, 1), (1, 1))
 _FLOAT = ((1, 1), (2, 1), (4, 1), (16, 4))
@@ -23,11 +24,34 @@ _FEW_TOKENS = 8
 
 
 def pattern_of(weight: npt.NDArray[np.generic]) -> str:
-    """The largest block shape, outputs x inputs, that the zeros of (N, K) come in."""
+    """The largest block shape, outputs x inputs, that the zeros of (N, K) come in, or `dense`.
+
+    Blocks that reach over the edge of the matrix count as far as they lie within.
+    """
+    if np.count_nonzero(weight) >= _WHOLE * weight.size:
+        return "dense"
     for rows, inputs in _SHAPES[:-1]:
-        if block_fill(weight, rows, inputs) >= _WHOLE:
+        if block_fill(weight, rows, inputs, padding=False) >= _WHOLE:
             return f"{rows}x{inputs}"
     return "unstructured"
+
+
+def is_known(spec: Spec) -> bool:
+    """Whether `candidates` could name this kernel on some processor; a file might name another."""
+    isa = ISAS.get(spec.isa)
+    shapes = _FLOAT if spec.dot == "fma" else _BYTES
+    if isa is None or spec.dot not in {"fma", isa.dot} or (isa.dot == "amx") != (spec.dot == "amx"):
+        return False
+    if (spec.rows, spec.inputs) not in shapes or spec.activation not in get_args(Activation):
+        return False
+    made: list[Spec] = []
+    for tokens in (1, *(isa.lanes * vectors for vectors in (1, 2, 4, 8))):
+        if spec.dot == "amx":
+            made += _tile_specs(isa, tokens=tokens)
+        else:
+            made += _vector_specs(isa, spec.dot, spec.rows, spec.inputs, tokens=tokens)
+    layout = "tokens" if spec.layout == "channels" else spec.layout
+    return replace(spec, activation="none", layout=layout) in made
 
 
 def candidates(

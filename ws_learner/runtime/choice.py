@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ws_learner.runtime.candidates import candidates, pattern_of
+from ws_learner.runtime.candidates import candidates, is_known, pattern_of
 from ws_learner.runtime.cpu import usable_isas
 from ws_learner.runtime.layers import LayerData, Replaced
 from ws_learner.runtime.rivals import Runner
@@ -31,9 +31,10 @@ class Choice:
 
     Attributes:
         kernel: `dense` (the layer as it was), `dense onednn` (weight laid out beforehand),
-            `dense int8`, `torch csr`, or a sparse kernel.
+            `dense channels_last` (convolutions), `dense int8`, `torch csr`, or a sparse kernel.
         speedup: Times faster than the dense layer, measured.
-        pattern: Block shape of the zeros, outputs x inputs.
+        pattern: Largest block shape that the zeros come in, outputs x inputs, or `dense`; the
+            kernel's own may be smaller.
         density: Share of nonzero weights.
         shape: Of the input it was timed on.
         spec: Settings of the sparse kernel, or None.
@@ -52,8 +53,14 @@ class Choice:
 
     @classmethod
     def read(cls, plain: dict[str, Any]) -> Choice:
-        """The counterpart of `plain`."""
+        """The counterpart of `plain`.
+
+        Raises:
+            KeyError, TypeError, ValueError: Something is missing, or no such kernel is made.
+        """
         spec = None if plain["spec"] is None else Spec(**plain["spec"])
+        if spec is not None and not is_known(spec):
+            raise ValueError(f"kernel {plain['kernel']}")
         return cls(**{**plain, "shape": tuple(plain["shape"]), "spec": spec})
 
 
@@ -119,10 +126,12 @@ def _label(spec: Spec) -> str:
 
 def _runs(data: LayerData, specs: dict[str, Spec], *, int8: bool) -> dict[str, Any]:
     runs: dict[str, Any] = {label: data.kernel(spec) for label, spec in specs.items()}
-    if data.geometry is None:
-        rivals = ["dense onednn", *["dense int8"] * int8, *["torch csr"] * (not usable_isas())]
-        runs |= {name: run for name in rivals if (run := data.rival(name)) is not None}
-    return runs
+    rivals = ["dense onednn", *["dense int8"] * int8]
+    if data.geometry is not None:
+        rivals.append("dense channels_last")
+    elif not usable_isas():
+        rivals.append("torch csr")
+    return runs | {name: run for name in rivals if (run := data.rival(name)) is not None}
 
 
 def _error(data: LayerData, sample: Tensor) -> float:

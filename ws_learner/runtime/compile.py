@@ -35,7 +35,14 @@ from ws_learner.runtime.quantisation import Calibration
 from ws_learner.runtime.sparse_kernel import SparseKernel
 from ws_learner.runtime.trial import fastest
 
-__all__ = ["assemble", "compile_sparse", "hold_trials"]
+__all__ = [
+    "assemble",
+    "check_threads",
+    "compile_sparse",
+    "hold_trials",
+    "say_limits",
+    "torch_threads",
+]
 
 _BATCHES = 32
 
@@ -63,6 +70,7 @@ def compile_sparse(
             only if a layer's output moves by at most 2 %.
         calibration: Inputs like `example_inputs`, or (inputs, targets) pairs, at most 32 of which
             are read to find the range of activations; without it the example is all there is.
+            Not read for `fp32`.
         calibration_method: `minmax`, or `percentile` (99.99 % of a sample, both ends).
         threads: That kernels use; PyTorch's own layers follow `torch.set_num_threads`.
 
@@ -72,9 +80,11 @@ def compile_sparse(
     """
     if dtype not in get_args(Dtype):
         raise UserError(f"dtype {dtype}: {suggest(dtype, get_args(Dtype))}")
-    if threads < 1:
-        raise UserError(f"threads {threads}: at least 1")
-    _warn(threads)
+    if calibration_method not in (methods := get_args(Calibration)):
+        near = suggest(calibration_method, methods)
+        raise UserError(f"calibration_method {calibration_method}: {near}")
+    check_threads(threads)
+    say_limits(threads)
     original = model.eval() if not model.training else copy.deepcopy(model).eval()
     work = copy.deepcopy(original)
     # A root that is itself a layer needs a holder.
@@ -86,6 +96,8 @@ def compile_sparse(
     batches = _batches(calibration, example_inputs) if dtype != "fp32" else []
     seen = observers(root, sites, batches, calibration_method) if batches else {}
     samples = _samples(root, sites, example_inputs)
+    if not samples:
+        raise UserError("example_inputs: no layer is given anything by them; give a whole batch")
     datas = {s.name: layer_data(s, seen.get(s.name)) for s in sites if s.name in samples}
     with torch_threads(threads):
         choices = hold_trials(sites, datas, samples, dtype=dtype, threads=threads)
@@ -215,14 +227,21 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _warn(threads: int) -> None:
+def check_threads(threads: int) -> None:
+    """Refuse what is no number of threads."""
+    if not isinstance(threads, int) or threads < 1:
+        raise UserError(f"threads {threads}: give a whole number, at least 1")
+
+
+def say_limits(threads: int) -> None:
+    """Say what keeps kernels from being made, or slow, on this machine."""
     if not usable_isas():
         say(
-            "compile_sparse: no generated kernels here (they need x86-64 with AVX2, not Windows, "
+            "no generated kernels here (they need x86-64 with AVX2, not Windows, "
             "and pip install -e '.[cpu]'); PyTorch's own layers are used"
         )
     if threads > 1 and os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
         say(
-            "compile_sparse: PyTorch's idle threads spin and take cores from the kernels; "
-            "set OMP_WAIT_POLICY=PASSIVE before Python starts"
+            "PyTorch's idle threads spin and take cores from the kernels, in the trials too; set "
+            "OMP_WAIT_POLICY=PASSIVE before Python starts"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ws_learner.runtime.image_rivals import conv_int8, dense_conv, packed_conv
 from ws_learner.runtime.memory import floats_of
 from ws_learner.runtime.quantisation import InputScale, quantise_weight
 from ws_learner.runtime.rivals import Runner, dense_fp32, dense_int8, packed_fp32, torch_csr
@@ -35,6 +37,10 @@ class Geometry:
     stride: tuple[int, int]
     padding: tuple[int, int]
     dilation: tuple[int, int]
+
+    def arguments(self) -> tuple[list[int], list[int], list[int]]:
+        """Stride, padding and dilation, as PyTorch's operators take them."""
+        return list(self.stride), list(self.padding), list(self.dilation)
 
     def columns(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """(B, C, H, W) to (B, taps x C, positions), inputs innermost, and the output's size.
@@ -101,15 +107,33 @@ class LayerData:
         return SparseKernel(spec, weight, self.bias, scales=scales, source=given, target=target)
 
     def rival(self, name: str) -> Runner | None:
-        """The dense or portable path called `name`, for inputs (T, K)."""
+        """The dense or portable path called `name`: (T, K) to (T, N), or images to images."""
         bias = None if self.bias is None else torch.from_numpy(self.bias)
+        if self.geometry is not None:
+            return self._image_rival(name, bias, self.geometry)
         if name == "dense int8":
-            if self.source is None or self.geometry is not None:
+            if self.source is None:
                 return None
             weight, scales = self.quantised()
             return dense_int8(weight, scales, bias, source=self.source, activation=self.activation)
         make = {"torch csr": torch_csr, "dense onednn": packed_fp32}.get(name, dense_fp32)
         return make(torch.from_numpy(self.weight), bias, self.activation)
+
+    def _image_rival(self, name: str, bias: Tensor | None, geometry: Geometry) -> Runner | None:
+        walk, activation = geometry.arguments(), self.activation
+        if name == "dense int8":
+            if self.source is None:
+                return None
+            whole, scales = self.quantised()
+            weight, source = _images(whole, geometry), self.source
+            return conv_int8(weight, scales, bias, walk, source=source, activation=activation)
+        make = {"dense onednn": packed_conv}.get(name, dense_conv)
+        return make(_images(self.weight, geometry), bias, walk, activation)
+
+
+def _images(matrix: npt.NDArray[Any], geometry: Geometry) -> Tensor:
+    """(N, taps x C) as (N, C, *taps); lies as channels_last does."""
+    return torch.from_numpy(matrix).view(len(matrix), *geometry.kernel, -1).permute(0, 3, 1, 2)
 
 
 def matrix_of(module: nn.Linear | nn.Conv2d) -> npt.NDArray[np.float32]:
@@ -163,9 +187,10 @@ class Replaced(nn.Module):
                 f"a convolution of {channels} channels cannot be given an input of shape "
                 f"{tuple(x.shape)}"
             )
-        columns, size = geometry.columns(images)
         if not isinstance(self.run, SparseKernel):
-            raise TypeError("convolutions run by sparse kernels alone")
+            y = self.run(images)
+            return y.view(*x.shape[:-3], *y.shape[1:]) if x.dim() == 3 else y
+        columns, size = geometry.columns(images)
         y = self.run.channels(columns, threads=self.threads)
         return y.view(*x.shape[:-3], y.shape[1], *size)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -13,8 +13,14 @@ from torch import Tensor, nn
 from ws_learner.errors import UserError
 from ws_learner.progress import say
 from ws_learner.runtime.architecture import rebuild
-from ws_learner.runtime.choice import Choice
-from ws_learner.runtime.compile import assemble, hold_trials, torch_threads
+from ws_learner.runtime.choice import Choice, Dtype
+from ws_learner.runtime.compile import (
+    assemble,
+    check_threads,
+    hold_trials,
+    say_limits,
+    torch_threads,
+)
 from ws_learner.runtime.compiled import CompiledModel
 from ws_learner.runtime.cpu import cpu_key
 from ws_learner.runtime.layers import LayerData
@@ -25,6 +31,8 @@ from ws_learner.runtime.sparse_file import read_wsr
 from ws_learner.weights_file import load_tensors
 
 __all__ = ["load_sparse"]
+
+_FACTS = ("architecture", "cpu", "dtype", "dense", "speedup", "choices", "sources")
 
 
 def load_sparse(
@@ -42,18 +50,20 @@ def load_sparse(
         threads: That kernels use.
 
     Raises:
-        UserError: The file is damaged or foreign, or does not fit `model`.
+        UserError: The file is damaged, foreign or incomplete, or does not fit `model`.
     """
     path = Path(path)
+    check_threads(threads)
+    say_limits(threads)
     tensors, facts = read_wsr(path)
     if facts.get("kind") != "compiled":
         raise UserError(f"{path}: holds weights alone; load them and call compile_sparse")
+    choices = _choices(path, facts)
     work = _network(path, facts, model)
     _fill(path, work, tensors)
     sites = find_sites(work)
     check_weights(sites)
     datas = _datas(path, sites, tensors, facts)
-    choices = {name: Choice.read(plain) for name, plain in facts["choices"].items()}
     if facts["cpu"] != cpu_key():
         say(f"{path}: was made on another processor; kernels are chosen anew")
         samples = {name: torch.randn(choice.shape) for name, choice in choices.items()}
@@ -70,6 +80,26 @@ def load_sparse(
     return result
 
 
+def _choices(path: Path, facts: dict[str, Any]) -> dict[str, Choice]:
+    """The kernels that a file names, after a look at whether all of its facts are there."""
+    if missing := [name for name in _FACTS if name not in facts]:
+        raise UserError(f"{path}: does not say {', '.join(missing)}; save the compiled model again")
+    try:
+        choices = {name: Choice.read(plain) for name, plain in facts["choices"].items()}
+        scales = [source for source in facts["sources"].values() if source is not None]
+        whole = all(float(scale) > 0 and 0 <= int(zero) <= 255 for scale, zero in scales)
+        float(facts["speedup"])
+        if not whole or choices.keys() - facts["sources"].keys():
+            raise ValueError("layers and their scales do not agree")
+        if facts["dtype"] not in get_args(Dtype):
+            raise ValueError(f"dtype {facts['dtype']}")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: names no kernel of ours ({error}); save the compiled model again"
+        ) from error
+    return choices
+
+
 def _network(path: Path, facts: dict[str, Any], model: nn.Module | None) -> nn.Module:
     if model is not None:
         work = copy.deepcopy(model).eval()
@@ -81,7 +111,7 @@ def _network(path: Path, facts: dict[str, Any], model: nn.Module | None) -> nn.M
         )
     try:
         return rebuild(facts["architecture"]).eval()
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: describes a network that cannot be built ({error})") from error
 
 

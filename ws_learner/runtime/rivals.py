@@ -15,13 +15,22 @@ from ws_learner.runtime.memory import readable
 from ws_learner.runtime.quantisation import InputScale
 from ws_learner.runtime.spec import Activation
 
-__all__ = ["Runner", "dense_fp32", "dense_int8", "packed_fp32", "quantised", "torch_csr"]
+__all__ = [
+    "Runner",
+    "activation_of",
+    "dense_fp32",
+    "dense_int8",
+    "packed_fp32",
+    "quantised",
+    "torch_csr",
+]
 
 Runner = Callable[[Tensor], Tensor]
 """Maps contiguous (T, K) float32 to (T, N)."""
 
 
-def _activation(name: Activation) -> Runner:
+def activation_of(name: Activation) -> Runner:
+    """As a function; ReLU overwrites its argument."""
     return {"relu": torch.relu_, "gelu": functional.gelu}.get(name, lambda y: y)
 
 
@@ -37,7 +46,7 @@ def packed_fp32(weight: Tensor, bias: Tensor | None, activation: Activation) -> 
 
 def dense_fp32(weight: Tensor, bias: Tensor | None, activation: Activation) -> Runner:
     """`F.linear`, zeros and all."""
-    after = _activation(activation)
+    after = activation_of(activation)
     return lambda x: after(functional.linear(x, weight, bias))
 
 
@@ -48,7 +57,7 @@ def torch_csr(weight: Tensor, bias: Tensor | None, activation: Activation) -> Ru
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the format is in beta
         rows = weight.to_sparse_csr()
-    after = _activation(activation)
+    after = activation_of(activation)
 
     def run(x: Tensor) -> Tensor:
         y = (rows @ x.t().contiguous()).t().contiguous()
