@@ -12,6 +12,7 @@ from ws_learner.config import SEARCHED
 from ws_learner.errors import UserError
 from ws_learner.progress import say
 from ws_learner.run_dir import RunDir
+from ws_learner.unused_flags import unused_lines
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -73,9 +74,12 @@ def recipe_of_command(command: Command, recipe: Recipe) -> Recipe:
 
 
 def say_fitted(command: Command) -> None:
-    """Tell which settings gave way to those that the user chose."""
+    """Tell which settings gave way to those that the user chose, and which were chosen in vain."""
     for line in command.fitted:
         say(f"fitted: {line}")
+    if command.run.learner == "weight-sparse":
+        for line in unused_lines(command.ws, command.given):
+            say(f"unused: {line}")
 
 
 def build(command: Command) -> Experiment:

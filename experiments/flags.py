@@ -18,6 +18,7 @@ from ws_learner.config import POCKETFLOW, WeightSparseConfig
 from ws_learner.errors import UserError, complain, suggest
 from ws_learner.nm_flags import NM_METHODS
 from ws_learner.sparsity.spelling import read_spelling
+from ws_learner.unused_flags import given_problems
 
 __all__ = ["Command", "RunFlags", "parse"]
 
@@ -49,6 +50,8 @@ def parse(argv: Sequence[str]) -> Command:
     given = {n: v for n, v in written.items() if v != (preset | _defaults(flags))[n]} | asked
     given |= _implied(written, asked)
     values, fitted = fit_settings(_defaults(flags) | preset | written | given, given=given)
+    made = _made(kinds, values)
+    complain(given_problems(made["ws"], given.keys()))
     return Command(
         experiment=module,
         name=name,
@@ -56,7 +59,7 @@ def parse(argv: Sequence[str]) -> Command:
         nncf=file.nncf,
         given=frozenset(given),
         fitted=fitted,
-        **_made(kinds, values),
+        **made,
     )
 
 

@@ -121,7 +121,7 @@ class WeightSparseConfig(SearchFlags, NMFlags):
 
     def __post_init__(self) -> None:
         own = (*self._wrong_shares(), *self._wrong_numbers(), *self._wrong_pairs())
-        complain([*own, *self.search_problems()])
+        complain([*own, *self.search_problems(), *self.nm_problems()])
         self._check_method()
 
     def _wrong_pairs(self) -> Iterator[str]:

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from envs.problem import IntArray, LayerRow
 from ws_learner.allocation.allocate import Allocation
-from ws_learner.config import WeightSparseConfig
+from ws_learner.config import NM_METHODS, WeightSparseConfig
 from ws_learner.data.splits import DataSplits
 from ws_learner.report.table import ratio_table, totals
 from ws_learner.sparsity.mask import count_zeros
 from ws_learner.sparsity.pattern import parse_pattern
 from ws_learner.sparsity.spelling import read_spelling
+from ws_learner.unused_flags import METHOD_SETTINGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,13 +58,14 @@ def headline(
     given = config.ws_prune_ratio_prtl == "given" and config.ws_ratios is None
     fixed = read_spelling(config.pattern_spelling).fixed_ratio
     itself = locked or (given and fixed is None)
+    scoped = "ws_scope" in METHOD_SETTINGS[config.ws_method]
     return {
         "learner": "weight-sparse",
         "protocol": config.ws_prune_ratio_prtl,
         "method": config.ws_method,
         "pattern": "as found" if locked else str(parse_pattern(config.pattern_spelling)),
-        "criterion": "none" if locked else config.ws_criterion,
-        "scope": config.ws_scope,
+        "criterion": _criterion(config),
+        "scope": config.ws_scope if scoped else "local",
         "target_prune_ratio": sums["achieved_prune_ratio"] if itself else config.ws_prune_ratio,
         "achieved_prune_ratio": sums["achieved_prune_ratio"],
         "dense_macs": sums["dense_macs"],
@@ -75,6 +77,15 @@ def headline(
         "distilled": config.enbl_dst,
         "versions": {"torch": torch.__version__},
     }
+
+
+def _criterion(config: WeightSparseConfig) -> str:
+    """What scored the weights; N:M training goes by magnitude whatever the flag says."""
+    own = {"pattern_lock": "none", "movement": "movement"}
+    own |= dict.fromkeys(NM_METHODS, "magnitude")
+    if config.ws_criterion == "magnitude":  # there the default stands for its own sum
+        own["gradient_sensitivity"] = "gradient_sensitivity"
+    return own.get(config.ws_method, config.ws_criterion)
 
 
 def split_sizes(data: DataSplits) -> dict[str, int]:
