@@ -27,7 +27,7 @@ from ws_learner.files import write_json, write_text
 from ws_learner.fit import Fit
 from ws_learner.layers import layer_table
 from ws_learner.location import at_location
-from ws_learner.patterning import fitting_rows
+from ws_learner.patterning import fitting_rows, with_default_pattern
 from ws_learner.recipe import Recipe
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.report.table import ratio_table, to_csv, totals
@@ -111,7 +111,7 @@ class WeightSparseLearner:
         """
         self.model, self.data, self.loss, self.metric = model, data, loss, metric
         self.recipe, self.teacher = recipe, teacher
-        self.config = config or WeightSparseConfig()
+        self.config = with_default_pattern(config or WeightSparseConfig(), model)
         self.agent = agent or DDPGConfig()
         self.arithmetic = arithmetic or hardware.arithmetic()
         self.seed, self.workers, self.facts = seed, workers, dict(facts or {})
