@@ -83,8 +83,19 @@ def say_fitted(command: Command) -> None:
 
 
 def build(command: Command) -> Experiment:
-    """The experiment that a command line names."""
+    """The experiment that a command line names.
+
+    Raises:
+        UserError: Flags do not go with it, or not with the config file.
+    """
     from torch import nn
+
+    if command.nncf is not None:
+        from experiments.nncf_flags import check_flags
+
+        check_flags(
+            command.nncf, ws=command.ws, agent=command.ddpg, teacher=command.run.dst_checkpoint
+        )
 
     experiment: Experiment = command.experiment.build(command.options, seed=command.run.seed)
     smoothing = command.run.label_smoothing

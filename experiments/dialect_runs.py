@@ -32,8 +32,7 @@ def lpot_run(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
     from experiments.lpot import build_lpot, recipe_of, run_lpot
     from experiments.lpot_teacher import check_flags, teacher_loss
     from experiments.measures import add_measures
-    from experiments.weights import load_weights
-    from ws_learner.files import sha256_of
+    from experiments.weights import digest_of, load_weights
 
     check_flags(command, conf)
     experiment = build_lpot(command, conf)
@@ -53,8 +52,8 @@ def lpot_run(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
         experiment,
         recipe,
         lpot=dataclasses.asdict(dataclasses.replace(conf, path=None)) | {"pruners": pruners},
-        dense_checkpoint=sha256_of(weights) if weights is not None else None,
-        dst_checkpoint=sha256_of(teacher) if teacher is not None else None,
+        dense_checkpoint=digest_of(weights),
+        dst_checkpoint=digest_of(teacher),
     )
     run = place(command, f"{experiment.name}-lpot", identity)
     with run.locked():
@@ -78,8 +77,7 @@ def lpot_run(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
 def nncf_run(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
     """Movement sparsity as an NNCF file says, on the fine-tuned network."""
     from experiments.nncf import run_nncf
-    from experiments.weights import load_weights
-    from ws_learner.files import sha256_of
+    from experiments.weights import digest_of, load_weights
 
     if command.run.learner == "full-prec":
         raise UserError(f"--config {conf.path}: is a pruning config; leave --learner full-prec out")
@@ -93,7 +91,7 @@ def nncf_run(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
         experiment,
         recipe,
         nncf=conf.model_dump(mode="json"),
-        dense_checkpoint=sha256_of(weights) if weights is not None else None,
+        dense_checkpoint=digest_of(weights),
     )
     run = place(command, f"{experiment.name}-nncf", identity)
     with run.locked():

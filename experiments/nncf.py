@@ -19,6 +19,7 @@ from ws_learner.dialects.nncf_conf import NncfConf
 from ws_learner.dialects.nncf_plan import criterion_of, movement_of, quantization_of
 from ws_learner.dialects.nncf_scopes import quantized_layers
 from ws_learner.evaluation import evaluate
+from ws_learner.export.cropped_files import load_cropped
 from ws_learner.export.onnx_file import export_int8
 from ws_learner.fake_quant import FakeQuantizer, calibration
 from ws_learner.files import write_json, write_text
@@ -111,13 +112,17 @@ def run_nncf(
     summary: dict[str, Any] = {"train_seconds": round(seconds, 1), "distilled": distilled}
     inputs, _ = next(data.test.batches(32))
     if quantizer is not None:
-        summary |= {"quantized_accuracy": test(model), "int8": INT8}
-        _export(quantizer, inputs, run)
+        summary |= {"quantized_accuracy": test(quantizer.model), "int8": INT8}
+        quantizer.detach()
     load_into(model, run.model)
     table = _tables(experiment, names, run)
     summary |= table | {"dense_accuracy": test(experiment.model), "sparse_accuracy": test(model)}
     if config.rule is not None:
         summary |= crop_run(model, inputs, run.path, groups=config.groups)
+    if quantizer is not None:
+        if config.rule is not None:
+            model = load_cropped(run.path / "cropped", experiment.model)
+        _export(quantizer.moved_to(model.cpu()), inputs, run)
     summary |= {"seed": seed, "score_lr": config.score_lr}
     write_json(run.summary, summary | dict(facts))
 
@@ -154,7 +159,6 @@ def _quantizer(conf: NncfConf, model: nn.Module) -> FakeQuantizer | None:
 
 
 def _export(quantizer: FakeQuantizer, inputs: Tensor, run: RunDir) -> None:
-    quantizer.model.to("cpu")
     export_int8(quantizer, (inputs,), run.path / INT8)
     quantizer.detach()
     say(f"quantised network: {run.path / INT8}")

@@ -71,7 +71,7 @@ def _main(words: Sequence[str], *, cluster: ClusterConfig | None, runs: Path) ->
 
 def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     from experiments.measures import add_measures
-    from experiments.weights import load_weights
+    from experiments.weights import digest_of, load_weights
 
     experiment = build(command)
     check_outputs(command, experiment)
@@ -90,7 +90,7 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     contents = {"dense_checkpoint": weights, "ws_ratios": command.ws.ws_ratios}
     contents |= {"ws_rollouts": command.ws.ws_rollouts}
     contents |= {"dst_checkpoint": command.run.dst_checkpoint}
-    digests = {name: _digest(path) for name, path in contents.items()}
+    digests = {name: digest_of(path) for name, path in contents.items()}
     identity = identity_of(command, experiment, recipe, **digests)
     run = place(command, f"{experiment.name}-{command.ws.ws_method}", identity)
     with run.locked():
@@ -103,15 +103,6 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
             learner.fit()
     add_measures(run, experiment, arithmetic_of(command))
     show_report(run)
-
-
-def _digest(path: Path | None) -> str | None:
-    """Of a file, or of the weights that a run's folder holds; None if there is no such file."""
-    from ws_learner.files import sha256_of
-
-    if path is not None and path.is_dir():
-        path = path / "model.safetensors"
-    return sha256_of(path) if path is not None and path.is_file() else None
 
 
 def make_learner(

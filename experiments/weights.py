@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.errors import UserError
+from ws_learner.files import sha256_of
 from ws_learner.weights_file import load_state, load_tensors
 
-__all__ = ["load_state_of", "load_weights"]
+__all__ = ["digest_of", "load_state_of", "load_weights"]
 
 _NESTED = ("state_dict", "model", "model_state_dict")
 
@@ -24,6 +25,13 @@ def load_weights(model: nn.Module, path: Path, *, flag: str = "--dense_checkpoin
         UserError: The file cannot be read or belongs to another network.
     """
     load_tensors(model, load_state_of(path, flag=flag), path)
+
+
+def digest_of(path: Path | None) -> str | None:
+    """SHA-256 of such a file; None if there is none."""
+    if path is not None and path.is_dir():
+        path = path / "model.safetensors"
+    return sha256_of(path) if path is not None and path.is_file() else None
 
 
 def load_state_of(path: Path, *, flag: str = "") -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from ws_learner.methods.movement import MovementConfig
 from ws_learner.methods.threshold_movement import ThresholdMovementConfig
 from ws_learner.sparsifier import Sparsifier
 from ws_learner.sparsity.pattern import Block, Channel, Pattern, Unstructured
+from ws_learner.sparsity.structured import Member, UnitGroup
 
 LAYERS = ["0.weight", "2.weight"]
 STEPS = 5
@@ -326,6 +327,33 @@ def test_misuse_is_refused() -> None:
     given = soft(init_importance_threshold=0.5, final_importance_threshold=0.0)
     with pytest.warns(UserWarning, match="equal to or greater"):
         Sparsifier(net(), given, layers=LAYERS, total_steps=20)
+
+
+def test_refilled_weights_have_the_values_with_which_they_went() -> None:
+    members = (Member(weight="0.weight", axis="outputs"), Member(weight="2.weight", axis="inputs"))
+    group = UnitGroup(name="", kind="neurons", units=12, members=members)
+    model = net()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02, weight_decay=0.1)
+    config = soft(rule="any", groups=(group,), importance_regularization_factor=0.1)
+    sparsifier = Sparsifier(model, config, layers=LAYERS, total_steps=20)
+    sparsifier.attach(optimizer)
+    alive = {name: model.get_parameter(name).detach().clone() for name in LAYERS}
+    for step in range(3 * STEPS):
+        pruned = {name: ~sparsifier.masks[name] for name in LAYERS}
+        for name in LAYERS:
+            alive[name][~pruned[name]] = model.get_parameter(name).detach()[~pruned[name]]
+        train(model, optimizer, sparsifier, range(step, step + 1))
+        # A weight dies after the optimizer moved it: what it held then is what is remembered.
+        for name, mask in sparsifier.masks.items():
+            if name in LAYERS and step < 3 * STEPS - 1:
+                died = ~mask & ~pruned[name]
+                alive[name][died] = sparsifier.state_dict()[f"retained.{name}"][died]
+    back = {name: pruned[name] & sparsifier.masks[name] for name in LAYERS}
+    assert any(bool(places.any()) for places in back.values())
+    for name, places in back.items():
+        weight = model.get_parameter(name).detach()
+        assert torch.equal(weight[places], alive[name][places])
+        assert (weight[places] != 0).all()
 
 
 @pytest.mark.parametrize("scope", ["local", "global"])

@@ -40,8 +40,8 @@ def test_a_target_is_met_and_heads_and_neurons_are_gone(dense: Path, tmp_path: P
     words = [
         "--ws_method",
         "movement",
-        "--ws_pattern",
-        "units",
+        "--ws_location",  # so that the pattern is units by itself
+        "attention,ff",
         "--ws_include",
         "blocks.*",
         "--ws_mask_update_step",
@@ -82,15 +82,19 @@ def config(folder: Path, *more: dict[str, Any], **changes: Any) -> str:
     return str(path)
 
 
-def test_nncfs_file_runs_structured_with_distillation(dense: Path, tmp_path: Path) -> None:
+def test_nncfs_file_runs_structured_distilled_and_quantised(dense: Path, tmp_path: Path) -> None:
     distillation = {"algorithm": "knowledge_distillation", "type": "softmax", "temperature": 2.0}
-    path = config(tmp_path, distillation, enable_structured_masking=True)
+    quantization = {"algorithm": "quantization", "preset": "mixed", "overflow_fix": "enable"}
+    path = config(tmp_path, distillation, quantization, enable_structured_masking=True)
     summary = run(dense, tmp_path / "run", "--config", path)
     assert summary["distilled"]
     assert 0 < summary["sparsified_layers_prune_ratio"] < 1
     assert summary["units_removed"] > 0
     metrics = pd.read_csv(tmp_path / "run" / "metrics.csv")
     assert metrics["prune/factor"].max() == pytest.approx(0.2)
+    assert metrics["prune/factor"].count() >= 20
+    epochs = metrics.loc[metrics["prune/factor"].notna(), "step"]
+    assert {8, 16, 24, 32} <= set(epochs)
     assert (tmp_path / "run" / "nncf.json").read_text() == Path(path).read_text()
     state = load_state(tmp_path / "run" / "model.safetensors")
     slim = load_cropped(tmp_path / "run" / "cropped", tiny_transformer_experiment.Net(20))
@@ -99,6 +103,62 @@ def test_nncfs_file_runs_structured_with_distillation(dense: Path, tmp_path: Pat
     images = torch.randn(5, 3, 8, 8)
     assert torch.allclose(masked.eval()(images), slim(images), atol=1e-5)
     assert main(["--exec_mode", "eval", "--run_dir", str(tmp_path / "run")]) == 0
+    onnx = pytest.importorskip("onnx")
+    whole = {  # of the linear layers' weights, the INT8 file has those of the cropped network
+        tuple(tensor.dims)
+        for tensor in onnx.load(tmp_path / "run" / summary["int8"]).graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2
+    }
+    layers = [layer for layer in slim.modules() if isinstance(layer, torch.nn.Linear)]
+    assert whole == {tuple(layer.weight.shape) for layer in layers}
+    assert whole != {
+        tuple(w.shape) for n, w in state.items() if n.endswith("weight") and w.ndim == 2
+    }
+    build = tiny_transformer_experiment.build(tiny_transformer_experiment.Options(), seed=0)
+    images, labels = next(build.data.test.batches(200))
+    (logits,) = run_onnx(tmp_path / "run" / summary["int8"], [images])
+    accuracy = float((logits.argmax(1) == labels).float().mean())
+    assert accuracy == pytest.approx(summary["quantized_accuracy"], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (
+            "--ws_method group_lasso --ws_prune_ratio 0.9 --ws_pattern 4x4 --movement_score_lr 0.5 "
+            "--enbl_dst --dst_checkpoint /nonexistent.safetensors",
+            "ws_method group_lasso,ws_prune_ratio 0.9,ws_pattern 4x4,movement_score_lr 0.5,"
+            "dst_checkpoint /nonexistent.safetensors",
+        ),
+        ("--loss_w_dst 9 --tempr_dst 2", "loss_w_dst 9.0,tempr_dst 2.0"),
+        ("--ddpg_gamma 0.5", "ddpg_gamma 0.5"),
+        ("--ws_save_path x.safetensors", "ws_save_path x.safetensors"),
+    ],
+)
+def test_flags_that_the_file_decides_are_refused_all_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: str, named: str
+) -> None:
+    words = [EXPERIMENT, "--config", config(tmp_path), "--run_dir", str(tmp_path / "run")]
+    assert main([*words, *flags.split()]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert all(f"--{name}" in error for name in named.split(","))
+    assert "--enbl_dst" not in error.split("leave them out")[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_that_distils_takes_no_second_distillation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    distillation = {"algorithm": "knowledge_distillation", "type": "mse"}
+    path = Path(config(tmp_path, distillation))
+    path.write_text(path.read_text()[:-1] + ', "log_dir": "logs"}')
+    words = [EXPERIMENT, "--config", str(path), "--run_dir", str(tmp_path / "run")]
+    assert main([*words, "--enbl_dst", "--loss_w_dst", "9"]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "--enbl_dst" in error
+    assert "--loss_w_dst 9.0" in error
+    assert "log_dir" in error
+    assert "is ignored" in error
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -38,10 +39,21 @@ def test_a_cropped_network_runs_in_onnxruntime(family: str, tmp_path: Path) -> N
         assert check_onnx(model, more, path) < 1e-5
 
 
+def fused(path: Path, made: Path) -> list[str]:
+    """Operators that onnxruntime runs for a file."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(made), 3
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return [node.op_type for node in onnx.load(made).graph.node]
+
+
 @pytest.mark.parametrize("symmetric", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_int8_is_what_was_trained(symmetric: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, inputs = halved(FusedBlock()).eval(), (torch.randn(4, 5, 24),)
+    with torch.no_grad():
+        model.get_parameter("mlp.fc1.weight")[3] = 0  # a scale in which the bias cannot fit
+        model.get_parameter("mlp.fc1.bias")[3] = 0.7
     config = QuantConfig(symmetric_activations=symmetric, half_range=True)
     quantizer = FakeQuantizer(model, ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"], config)
     quantizer.calibrate([torch.randn(16, 5, 24) for _ in range(3)])
@@ -52,7 +64,9 @@ def test_int8_is_what_was_trained(symmetric: bool, tmp_path: Path) -> None:
     assert float((wanted - found).abs().max()) < 0.02 * size
     kinds = [node.op_type for node in onnx.load(path).graph.node]
     assert kinds.count("QuantizeLinear") == 4
-    assert kinds.count("DequantizeLinear") == 8
+    assert kinds.count("DequantizeLinear") == 12  # inputs, weights, biases
+    assert kinds.count("Gemm") == 4
+    assert fused(path, tmp_path / "fused.onnx").count("QGemm") == 4  # integers, not a round trip
     stored = [i for i in onnx.load(path).graph.initializer if i.data_type == onnx.TensorProto.INT8]
     shapes = {tuple(entry.dims) for entry in stored}
     assert (72, 24) in shapes

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from tests.support.tiny_transformers import FAMILIES, FusedBlock, bert
+from tests.support.nncf import PARAMS, movement, text
+from tests.support.tiny_transformers import FAMILIES, SIZES, FusedBlock, bert
+from ws_learner.config import WeightSparseConfig
+from ws_learner.dialects.nncf import parse_nncf
+from ws_learner.dialects.nncf_plan import movement_of
 from ws_learner.errors import UserError
 from ws_learner.methods.gradual import GradualConfig
 from ws_learner.methods.movement import MovementConfig
+from ws_learner.patterning import with_default_pattern
 from ws_learner.sparsifier import Sparsifier
 from ws_learner.sparsity.pattern import parse_pattern
 from ws_learner.sparsity.structured import Member, UnitGroup, kept_units, resolve
 from ws_learner.unit_groups import check_groups, find_groups, pattern_conflict
+from ws_learner.unresolved import unresolved
 
 BERT, _ = bert()
 LAYER = "bert.encoder.layer.0"
@@ -139,6 +149,74 @@ def test_groups_that_do_not_fit_are_errors_that_name_the_layer() -> None:
     assert not pattern_conflict(groups[0], {f"{LAYER}.attention.self.query.weight": 0})
 
 
+def deberta() -> nn.Module:
+    config = transformers.DebertaV2Config(vocab_size=60, **SIZES)
+    model: nn.Module = transformers.DebertaV2ForSequenceClassification(config)
+    return model
+
+
+def albert() -> nn.Module:
+    sizes = SIZES | {"intermediate_size": 40}
+    config = transformers.AlbertConfig(vocab_size=60, embedding_size=24, **sizes)
+    model: nn.Module = transformers.AlbertForSequenceClassification(config)
+    return model
+
+
+def torchs_own() -> nn.Module:
+    layer = nn.TransformerEncoderLayer(24, 4, dim_feedforward=32, batch_first=True)
+    return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (deberta, r"layer\.0\.attention.*query_proj"),
+        (albert, r"albert_layers\.0 \(.*ffn\.weight, .*ffn_output\.weight\)"),
+        (torchs_own, r"layers\.0\.self_attn \(layers\.0\.self_attn\.out_proj"),
+    ],
+)
+def test_heads_or_neurons_that_are_not_found_are_an_error_that_names_them(
+    make: Callable[[], nn.Module], named: str
+) -> None:
+    model = make()
+    layers = [
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not name.startswith(("classifier", "pooler"))
+    ]
+    groups = find_groups(model)
+    assert groups  # the others are
+    with pytest.raises(UserError, match=f"{named}.*groups of your own"):
+        check_groups(model, groups, layers)
+    known = [member.weight for group in groups for member in group.members]
+    assert check_groups(model, groups, known) == groups
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_of_known_families_nothing_is_unresolved(family: str) -> None:
+    model, _ = FAMILIES[family]()
+    linear = (f"{n}.weight" for n, m in model.named_modules() if isinstance(m, nn.Linear))
+    assert not unresolved(model, find_groups(model), linear)
+
+
+def test_groups_of_the_users_own_take_the_place_of_those_that_are_not_found() -> None:
+    model = deberta()
+    own = list(find_groups(model))
+    for number in range(2):
+        at = f"deberta.encoder.layer.{number}.attention"
+        rows = (f"{at}.self.{part}_proj.weight" for part in ("query", "key", "value"))
+        members = [Member(weight=name, axis="outputs") for name in rows]
+        members.append(Member(weight=f"{at}.output.dense.weight", axis="inputs"))
+        own.append(UnitGroup(name=f"{at}.self", kind="heads", units=4, members=tuple(members)))
+    params = PARAMS | {"enable_structured_masking": True}
+    conf = parse_nncf(text(movement(params=params, ignored_scopes=["{re}pooler|classifier"])))
+    with pytest.raises(UserError, match="groups of your own"):
+        movement_of(conf, model, steps_per_epoch=5, lrn_rate=0.1)
+    config, names = movement_of(conf, model, steps_per_epoch=5, lrn_rate=0.1, groups=tuple(own))
+    assert set(config.groups) == set(own)
+    assert len(names) == 12
+
+
 @pytest.mark.parametrize("config", [MovementConfig, GradualConfig])
 @pytest.mark.parametrize("fused", [False, True])
 def test_the_pattern_units_prunes_whole_heads_and_neurons_to_a_target(
@@ -166,6 +244,47 @@ def test_the_pattern_units_prunes_whole_heads_and_neurons_to_a_target(
         ]
         assert all(torch.equal(flag, flags[0]) for flag in flags)
         assert int(flags[0].sum()) == group.units // 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "heads", "neurons"),
+    [((0.25, 0.75, 0.5, 0.5), {1, 2}, {10}), ((0.6, 0.6, 0.9, 0.1), {2, 3}, {10})],
+)
+def test_unequal_ratios_within_a_group_are_its_members_mean_and_nobody_elses(
+    asked: tuple[float, ...], heads: set[int], neurons: set[int]
+) -> None:
+    model = FusedBlock()  # 4 heads, 20 neurons
+    names = ["attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight"]
+    sizes = {name: model.get_parameter(name).numel() for name in names}
+    zeros = {name: int(ratio * sizes[name]) for name, ratio in zip(names, asked, strict=True)}
+    found = GradualConfig(pattern=parse_pattern("units")).feasible(model, zeros)
+    shares = [found[name] / sizes[name] for name in names]
+    assert shares[0] == shares[1]
+    assert shares[2] == shares[3]
+    assert round(4 * shares[0], 9) in heads
+    assert round(20 * shares[2], 9) in neurons
+
+
+@pytest.mark.parametrize(
+    ("settings", "pattern"),
+    [
+        ({"ws_location": "attention,ff"}, "units"),
+        ({"ws_location": "ff"}, "units"),
+        ({"ws_location": "ff,q,k"}, "unstructured"),  # no whole head
+        ({}, "unstructured"),
+        ({"ws_location": "attention,ff", "ws_pattern": "unstructured"}, "unstructured"),
+        ({"ws_location": "attention,ff", "ws_pattern": "4x4"}, "4x4"),
+        ({"ws_location": "attention,ff", "ws_method": "gradual"}, "unstructured"),
+    ],
+)
+def test_movement_in_heads_and_neurons_takes_them_whole_by_default(
+    settings: dict[str, Any], pattern: str
+) -> None:
+    config = WeightSparseConfig(**{"ws_method": "movement", **settings})
+    assert with_default_pattern(config, BERT).pattern_spelling == pattern
+    if not config.ws_pattern:
+        alone = nn.Sequential(nn.Linear(4, 4))
+        assert with_default_pattern(config, alone).pattern_spelling == "unstructured"
 
 
 @pytest.mark.parametrize("config", [MovementConfig, GradualConfig])

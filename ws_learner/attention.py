@@ -9,7 +9,7 @@ from torch import nn
 from ws_learner.errors import UserError
 from ws_learner.sparsity.tiles import Heads
 
-__all__ = ["Attention", "find_attention"]
+__all__ = ["COUNTS", "Attention", "find_attention"]
 
 _QUERIES = ("query", "q_proj", "q_lin", "to_q", "wq", "q")
 _KEYS = ("key", "k_proj", "k_lin", "to_k", "wk", "k")
@@ -18,7 +18,8 @@ _FUSED = ("qkv", "qkv_proj", "in_proj", "c_attn")
 _BESIDE = ("out_proj", "o_proj", "out_lin", "to_out", "to_out.0", "wo", "o", "proj", "dense")
 _OUTPUTS = (*_BESIDE, "output")
 _AROUND = ("output.dense", *_BESIDE)
-_COUNTS = ("num_attention_heads", "num_heads", "n_heads", "nhead", "heads", "n_head")
+COUNTS = ("num_attention_heads", "num_heads", "n_heads", "nhead", "heads", "n_head")
+"""Names under which modules state their number of heads."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def find_attention(model: nn.Module) -> tuple[Attention, ...]:
     """
     found = []
     for name, module in model.named_modules():
-        heads = next((getattr(module, c) for c in _COUNTS if hasattr(module, c)), None)
+        heads = next((getattr(module, c) for c in COUNTS if hasattr(module, c)), None)
         if not isinstance(heads, int) or heads < 1:
             continue
         inputs = [_linear(module, names) for names in (_QUERIES, _KEYS, _VALUES)]

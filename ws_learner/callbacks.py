@@ -104,7 +104,7 @@ def _set_rng(state: Mapping[str, Tensor]) -> None:
 
 
 class Metrics(Callback):
-    """Logs the mean loss of every `every` steps and an accuracy after each epoch.
+    """Logs the mean loss of every `every` steps, and of an epoch's last; there an accuracy, too.
 
     Comes before the checkpoint and is part of it, so a resumed run logs the same rows.
     """
@@ -155,7 +155,8 @@ class Metrics(Callback):
 
     def logs_loss(self, trainer: Trainer) -> bool:
         """Whether this step writes a row with the loss, `ratio` and `more`."""
-        return trainer.step == trainer.total_steps or trainer.step % self._every == 0
+        regular = trainer.step % self._every == 0 or trainer.step % trainer.steps_per_epoch == 0
+        return regular or trainer.step == trainer.total_steps
 
     def _log_loss(self, trainer: Trainer) -> None:
         mean = float(self._sum) / self._count

@@ -105,6 +105,13 @@ class FakeQuantizer:
         self._calibrating = False
         self.model.train(training)
 
+    def moved_to(self, model: nn.Module) -> FakeQuantizer:
+        """The same quantisation of another network with these layers, such as a cropped one."""
+        other = FakeQuantizer(model, self.layers, self.config)
+        other.load_state_dict(self.state_dict())
+        other._first = set(self._first)
+        return other
+
     def settle(self, world: World) -> None:
         """After a step: let the ranges hold what any rank has seen.
 

@@ -23,6 +23,10 @@ from ws_learner.world import World
 __all__ = ["Fit"]
 
 
+_EVERY = 50  # steps between two rows of metrics.csv
+_ROWS = 20  # of a short run, at least
+
+
 def _seconds() -> float:
     return float(os.environ.get("WS_CHECKPOINT_SECONDS", "60"))
 
@@ -102,5 +106,12 @@ class Fit:
         return trainer.seconds
 
     def metrics(self) -> Metrics:
-        """The usual metrics callback: loss every 50 steps, held-out accuracy every epoch."""
-        return Metrics(self.log, phase=self.phase, metric=self.metric, split=self.data.select)
+        """The usual metrics callback: held-out accuracy every epoch, loss there and in between.
+
+        In between is every 50 steps, or so often that a shorter run has 20 rows.
+        """
+        total = self.recipe.total_steps(len(self.data.train))
+        every = min(_EVERY, max(1, total // _ROWS))
+        return Metrics(
+            self.log, phase=self.phase, metric=self.metric, every=every, split=self.data.select
+        )

@@ -26,7 +26,7 @@ from ws_learner.fit import Fit
 from ws_learner.layers import layer_table
 from ws_learner.location import at_location
 from ws_learner.outcome import headline, split_sizes, verified_table
-from ws_learner.patterning import fitting_rows
+from ws_learner.patterning import fitting_rows, with_default_pattern
 from ws_learner.recipe import Recipe
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.report.table import to_csv
@@ -108,7 +108,7 @@ class WeightSparseLearner:
         """
         self.model, self.data, self.loss, self.metric = model, data, loss, metric
         self.recipe, self.teacher = recipe, teacher
-        self.config = config or WeightSparseConfig()
+        self.config = with_default_pattern(config or WeightSparseConfig(), model)
         self.agent = agent or DDPGConfig()
         self.arithmetic = arithmetic or hardware.arithmetic()
         self.seed, self.workers, self.facts = seed, workers, dict(facts or {})

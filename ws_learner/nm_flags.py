@@ -36,11 +36,12 @@ class NMFlags:
     gradient_sensitivity: what matters least to the loss goes. See docs/patterns.md.
     movement: what fine-tuning moves towards zero goes. See docs/movement.md.
     srste, mdgf, sdgf: N:M training of transformers, from scratch. See docs/nm_sparsity.md."""
-    ws_pattern: str = "unstructured"
+    ws_pattern: str = ""
     """What is pruned together: unstructured, OxI (4x1: 4 outputs, 1 input), N:M (2:4: 2 of 4
     inputs kept; sets its own ratio), n:4 (2 or another number of 4 in each layer, as the protocol
     decides), 1xchannel, channelx1, mha (attention heads), units (heads and feed-forward
-    neurons). 1:8@ff+1:4@q,k: by role."""
+    neurons). 1:8@ff+1:4@q,k: by role. By default unstructured; units if movement prunes ff,
+    attention or both."""
     ws_location: str = ""
     """Roles that are pruned: ff, q, k, v, o, conv, head, attention, in any combination (ff,q,k);
     the other layers stay dense but count in the total. By default what the experiment says: every
@@ -81,7 +82,7 @@ class NMFlags:
         Raises:
             UserError: They do not go together.
         """
-        pattern = self._directed(self.ws_pattern)
+        pattern = self._directed(self.ws_pattern or "unstructured")
         if not self.ws_location:
             if self.ws_qkv_pattern:
                 raise UserError(
@@ -102,7 +103,7 @@ class NMFlags:
                 f"--ws_qkv_pattern {self.ws_qkv_pattern}: --ws_location {self.ws_location} "
                 "names none of q, k and v"
             )
-        own = self._directed(self.ws_qkv_pattern or self.ws_pattern)
+        own = self._directed(self.ws_qkv_pattern or self.ws_pattern or "unstructured")
         if own == pattern:
             return f"{pattern}@{','.join(roles)}"
         parts = [(others, pattern), (attending, own)]
@@ -149,6 +150,6 @@ class NMFlags:
         kinds = {part.kind for _, part in spelling.parts} or {spelling.kind}
         if not kinds <= {"n:m", "any:m"}:
             raise UserError(
-                f"--ws_method {self.ws_method}: trains N:M patterns, not {self.ws_pattern}; name "
+                f"--ws_method {self.ws_method}: trains N:M patterns, not {spelling}; name "
                 "one, such as --ws_pattern 2:4"
             )

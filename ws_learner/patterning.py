@@ -12,6 +12,7 @@ from torch import nn
 
 from envs.problem import IntArray, LayerRow
 from ws_learner.attention import find_attention
+from ws_learner.config import WeightSparseConfig
 from ws_learner.errors import UserError
 from ws_learner.layers import parameter_of
 from ws_learner.progress import say
@@ -23,10 +24,33 @@ from ws_learner.sparsity.pattern import ByRole, Heads, Pattern, Units
 from ws_learner.sparsity.plan import PatternPlan
 from ws_learner.sparsity.slices import Slices
 from ws_learner.unit_groups import find_groups, unit_patterns
+from ws_learner.unresolved import refuse_unresolved
 
-__all__ = ["Remainder", "by_role", "fitting_rows", "left_out", "pattern_plan", "snap_profile"]
+__all__ = [
+    "Remainder",
+    "by_role",
+    "fitting_rows",
+    "left_out",
+    "pattern_plan",
+    "snap_profile",
+    "with_default_pattern",
+]
 
 Remainder = Literal["pad", "skip", "error"]
+_HEADS, _NEURONS = {"q", "k", "v", "o"}, {"ff"}
+
+
+def with_default_pattern(config: WeightSparseConfig, model: nn.Module) -> WeightSparseConfig:
+    """The settings with `units` where movement prunes heads and neurons and no pattern was given.
+
+    Otherwise nothing of a transformer could be cropped, which is what this is mostly done for.
+    """
+    whole = set(config.roles) in (_HEADS, _NEURONS, _HEADS | _NEURONS)
+    given = config.ws_pattern or config.ws_qkv_pattern
+    if given or config.ws_method != "movement" or not whole or not find_groups(model):
+        return config
+    say("--ws_pattern units: whole heads and neurons go; --ws_pattern unstructured: single weights")
+    return replace(config, ws_pattern="units")
 
 
 def pattern_plan(
@@ -134,11 +158,14 @@ def left_out(
     `pad` leaves none out but those that `mha` has no heads for; `skip` warns and names the layer.
 
     Raises:
-        UserError: `error`, and a pattern does not divide a layer.
+        UserError: `error`, and a pattern does not divide a layer; or `units`, and heads or neurons
+            could not be found.
     """
     names = list(names)
     if isinstance(pattern, Units):
-        inside = {member.weight for group in find_groups(model) for member in group.members}
+        groups = find_groups(model)
+        refuse_unresolved(model, groups, names)
+        inside = {member.weight for group in groups for member in group.members}
         return tuple(name for name in names if name not in inside)
     if isinstance(pattern, Heads):
         known = {name for found in find_attention(model) for name in found.patterns}

@@ -10,6 +10,7 @@ from ws_learner.attention import find_attention
 from ws_learner.errors import UserError
 from ws_learner.sparsity.pattern import Channel, Heads, Pattern
 from ws_learner.sparsity.structured import Member, UnitGroup
+from ws_learner.unresolved import refuse_unresolved
 
 __all__ = [
     "Member",
@@ -90,8 +91,10 @@ def check_groups(
         layers: Names of the weights that are sparsified.
 
     Raises:
-        UserError: There is none; a group is sparsified in part; or units do not divide a weight.
+        UserError: There is none; a group is sparsified in part; units do not divide a weight; or
+            attentions or feed-forward networks are sparsified that are in no group.
     """
+    layers = tuple(layers)
     chosen, names = [], set(layers)
     for group in groups:
         inside = [member.weight for member in group.members if member.weight in names]
@@ -114,6 +117,7 @@ def check_groups(
             "found by their names (BERT, RoBERTa, DistilBERT, ViT, Swin, Wav2Vec2 and others "
             "named alike); give the groups yourself, or set enable_structured_masking to false"
         )
+    refuse_unresolved(model, chosen, layers)
     return tuple(chosen)
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ws_learner.errors import UserError
 from ws_learner.export.crop import run
@@ -114,22 +113,15 @@ def _quietly() -> Iterator[None]:
 def export_int8(quantizer: FakeQuantizer, example: Example, path: Path) -> None:
     """Write a quantised network: INT8 weights, QuantizeLinear and DequantizeLinear around them.
 
+    Each layer is a Gemm of rows with an INT32 bias, as engines fuse it (see `onnx_qdq`).
+
     Raises:
         UserError: See `export_onnx`.
     """
     own = {name: vars(layer)["forward"] for name, layer in quantizer.layers.items()}
     constants: dict[str, dict[str, Tensor]] = {}
     for name, layer in quantizer.layers.items():
-        scale, zero, least, _ = quantizer.activation(name)
-        kind = torch.int8 if least < 0 else torch.uint8
-        whole, scales = whole_weights(quantizer, name)
-        constants[name] = {
-            "scale": torch.tensor(scale),
-            "zero": torch.tensor(zero, dtype=kind),
-            "weight": whole,
-            "scales": scales,
-            "zeros": torch.zeros(len(scales), dtype=torch.int8),
-        }
+        constants[name] = _constants(quantizer, name, layer)
         for key, value in constants[name].items():
             layer.register_buffer(f"int8_{key}", value.cpu(), persistent=False)
         layer.forward = _QuantisedLinear(layer)  # type: ignore[assignment,method-assign]
@@ -142,6 +134,28 @@ def export_int8(quantizer: FakeQuantizer, example: Example, path: Path) -> None:
                 delattr(layer, f"int8_{key}")
 
 
+def _constants(quantizer: FakeQuantizer, name: str, layer: nn.Linear) -> dict[str, Tensor]:
+    """Whole numbers and scales of a layer; of the bias the scale is that of the products."""
+    scale, zero, least, _ = quantizer.activation(name)
+    kind = torch.int8 if least < 0 else torch.uint8
+    whole, scales = whole_weights(quantizer, name)
+    bias = torch.zeros(len(scales)) if layer.bias is None else layer.bias.detach().cpu()
+    # A row of zeros, or of next to nothing, has a scale in which its bias would not fit 32 bits.
+    fitting = torch.maximum(scales.cpu(), bias.abs() / (scale * 2.0**30))
+    whole = (whole.cpu() * (scales.cpu() / fitting)[:, None]).round().to(torch.int8)
+    joint = fitting * scale
+    return {
+        "scale": torch.tensor(scale),
+        "zero": torch.tensor(zero, dtype=kind),
+        "weight": whole,
+        "scales": fitting,
+        "zeros": torch.zeros(len(scales), dtype=torch.int8),
+        "bias": (bias.double() / joint).round().to(torch.int32),
+        "joint": joint,
+        "nothing": torch.zeros(len(scales), dtype=torch.int32),
+    }
+
+
 class _QuantisedLinear:
     """The forward pass of a Linear layer in ONNX's quantised operators."""
 
@@ -150,12 +164,24 @@ class _QuantisedLinear:
 
     def __call__(self, inputs: Tensor) -> Tensor:
         layer: Any = self._layer
-        near = _onnx("QuantizeLinear", inputs, layer.int8_scale, layer.int8_zero)
+        rows = inputs.reshape(-1, layer.in_features)
+        near = _onnx("QuantizeLinear", rows, layer.int8_scale, layer.int8_zero)
         near = _onnx("DequantizeLinear", near, layer.int8_scale, layer.int8_zero)
         weight = _onnx(
             "DequantizeLinear", layer.int8_weight, layer.int8_scales, layer.int8_zeros, axis=0
         )
-        return functional.linear(near, weight, layer.bias)
+        bias = _onnx(
+            "DequantizeLinear", layer.int8_bias, layer.int8_joint, layer.int8_nothing, axis=0
+        )
+        made: Tensor = torch.onnx.ops.symbolic(
+            "Gemm",
+            (near, weight, bias),
+            attrs={"transB": 1},
+            dtype=torch.float32,
+            shape=(rows.shape[0], layer.out_features),
+            version=18,
+        )
+        return made.reshape(*inputs.shape[:-1], layer.out_features)
 
 
 def _onnx(name: str, values: Tensor, scale: Tensor, zero: Tensor, **attributes: int) -> Tensor:

@@ -56,7 +56,8 @@ class PatternPlan:
 
         Counts are rounded down to whole units, the largest remainders are rounded up while the
         sum allows, then single units are added or taken while that brings the sum nearer. A layer
-        at 0 stays at 0. Feasible counts come back as they are.
+        at 0 stays at 0. Feasible counts come back as they are. A group's count lies within one of
+        its own units of what its members ask for together, whatever other layers need.
         """
         teams = [team for team in self._teams if any(zeros.get(name, 0) for name in team)]
         wanted = [sum(zeros.get(name, 0) for name in team) for team in teams]
@@ -80,7 +81,8 @@ class PatternPlan:
         """Move single units while the sum comes nearer; of equal moves the layer most in need."""
         while gap := sum(wanted) - sum(counts):
             moves = [
-                self._move(team, count, gap) for team, count in zip(teams, counts, strict=True)
+                self._move(team, count, gap, want)
+                for team, count, want in zip(teams, counts, wanted, strict=True)
             ]
             best = min(
                 range(len(teams)),
@@ -90,8 +92,10 @@ class PatternPlan:
                 return
             counts[best] += moves[best]
 
-    def _move(self, team: tuple[str, ...], count: int, gap: int) -> int:
+    def _move(self, team: tuple[str, ...], count: int, gap: int, wanted: int) -> int:
         """What one unit more, or one less where the gap is negative, changes."""
+        if len(team) > 1 and (wanted - count) * gap <= 0:  # heads do not go for lack of neurons
+            return 0
         if gap > 0:
             return self._team_count(team, count + 1, "up") - count
         return self._team_count(team, max(count - 1, 0), "down") - count
