@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from agents.exploration import NoiseSchedule
@@ -63,16 +63,21 @@ class DDPGConfig:
     ddpg_noise_decy_rate: float = 0.97
 
     def __post_init__(self) -> None:
+        found = list(self._problems())
+        if found:
+            raise ValueError("\n".join(found))
+
+    def _problems(self) -> Iterator[str]:
         for name, least in _INTEGERS.items():
             value = getattr(self, name)
             if type(value) is not int or value < least:
-                raise ValueError(f"--{name} {value!r}: allowed is a whole number, {least} or more")
+                yield f"--{name} {value!r}: allowed is a whole number, {least} or more"
         for name, (allowed, check) in _NUMBERS.items():
             value = getattr(self, name)
             if not (math.isfinite(value) and check(value)):
-                raise ValueError(f"--{name} {value!r}: allowed is {allowed}")
+                yield f"--{name} {value!r}: allowed is {allowed}"
         if self.ddpg_noise_std_finl > self.ddpg_noise_std_init:
-            raise ValueError(
+            yield (
                 f"--ddpg_noise_std_finl {self.ddpg_noise_std_finl!r}: allowed is at most "
                 f"--ddpg_noise_std_init {self.ddpg_noise_std_init!r}"
             )

@@ -7,11 +7,12 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments.flags import Command
+from experiments.command import Command
 from ws_learner.config import SEARCHED
 from ws_learner.errors import UserError
 from ws_learner.progress import say
 from ws_learner.run_dir import RunDir
+from ws_learner.unused_flags import unused_lines
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -25,6 +26,7 @@ __all__ = [
     "check_outputs",
     "facts_of",
     "recipe_of_command",
+    "say_fitted",
     "show_report",
 ]
 
@@ -53,13 +55,31 @@ OF_RECIPE = (
 
 
 def recipe_of_command(command: Command, recipe: Recipe) -> Recipe:
-    """The recipe with what the command line changes."""
+    """The recipe with what the command line changes.
+
+    Raises:
+        UserError: The warm-up is as long as the training.
+    """
     run = command.run
     changes = {name: getattr(run, name) for name in OF_RECIPE}
     changed = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
     if run.warmup_epochs is None:
         return changed
+    if not 0 <= run.warmup_epochs < changed.nb_epochs:
+        raise UserError(
+            f"--warmup_epochs {run.warmup_epochs:g}: must be from 0 to below the "
+            f"{changed.nb_epochs:g} epochs of --nb_epochs"
+        )
     return dataclasses.replace(changed, warmup=run.warmup_epochs / changed.nb_epochs)
+
+
+def say_fitted(command: Command) -> None:
+    """Tell which settings gave way to those that the user chose, and which were chosen in vain."""
+    for line in command.fitted:
+        say(f"fitted: {line}")
+    if command.run.learner == "weight-sparse":
+        for line in unused_lines(command.ws, command.given):
+            say(f"unused: {line}")
 
 
 def build(command: Command) -> Experiment:

@@ -17,6 +17,8 @@ class Options:
     data_dir: Path | None = None
     """Folder with train_5500.label; without it the sentences are downloaded once
     and cached, as the pretrained weights are."""
+    layers: int = 6
+    """The first layers of MiniLM that are there; with fewer, things are quick to try."""
 
 
 def build(options: Options, *, seed: int) -> Experiment:
@@ -24,4 +26,5 @@ def build(options: Options, *, seed: int) -> Experiment:
     from experiments.sentences import minilm_experiment
     from ws_learner.data.text import load_trec
 
-    return minilm_experiment("minilm_at_trec", load_trec(options.data_dir), seed=seed)
+    data = load_trec(options.data_dir)
+    return minilm_experiment("minilm_at_trec", data, seed=seed, layers=options.layers)

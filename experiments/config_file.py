@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from experiments.find import find_config
 from ws_learner.dialects.lpot import is_lpot, parse_lpot
 from ws_learner.dialects.lpot_conf import LpotConf
 from ws_learner.dialects.nncf import is_nncf, parse_nncf
@@ -59,7 +59,7 @@ def read_config_file(path: str | None) -> ConfigFile:
     """
     if not path:
         return ConfigFile()
-    file = Path(path)
+    file = find_config(path)
     try:
         content = file.read_text(encoding="utf-8")
     except OSError as error:

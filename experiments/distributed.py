@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from experiments.find import find_config
 from experiments.flags import parse
 from experiments.one_line import in_one_line
 from ws_learner.cluster.config import ClusterConfig
@@ -101,7 +102,7 @@ def _run(own: argparse.Namespace, rest: Sequence[str]) -> int:
     if own.sweep is not None:
         from experiments.sweep import run_sweep
 
-        return run_sweep(own.sweep, rest, cluster=cluster, runs=runs)
+        return run_sweep(find_config(own.sweep), rest, cluster=cluster, runs=runs)
     from experiments import run
 
     return run.main(rest, cluster=cluster, runs=runs)

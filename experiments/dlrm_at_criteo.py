@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from ws_learner.recipe import Recipe
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
 
-RECIPE = Recipe(
+DENSE = Recipe(
     nb_epochs=1,
     batch_size=2048,
     optimizer="adam",
@@ -21,6 +22,9 @@ RECIPE = Recipe(
     weight_decay=0.0,
 )
 """One pass, as click logs are trained on; more of them over-fit the tables."""
+
+SPARSE = dataclasses.replace(DENSE, lrn_rate=2e-4)
+"""Slower: Adam's steps have one size whatever the gradient's, and so has group lasso's pull."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Options:
 
 
 def build(options: Options, *, seed: int) -> Experiment:
-    """Assemble network, data and recipe."""
+    """Assemble network, data and recipes."""
     from experiments.dlrm_training import area_under_curve
     from experiments.experiment import Experiment, binary, seeded
     from experiments.nets.dlrm import dlrm
@@ -54,8 +58,8 @@ def build(options: Options, *, seed: int) -> Experiment:
         data=data,
         loss=loss,
         metric=metric,
-        dense_recipe=RECIPE,
-        sparse_recipe=RECIPE,
+        dense_recipe=DENSE,
+        sparse_recipe=SPARSE,
         distils=False,
         searches=False,
         measure=lambda model, arithmetic: {

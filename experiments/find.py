@@ -1,4 +1,7 @@
-"""Finds an experiment by path, by bare name or by PocketFlow's spelling. Free of torch."""
+"""Finds experiments and config files by path, by bare name or by PocketFlow's spelling.
+
+Free of torch.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from types import ModuleType
 
 from ws_learner.errors import UserError, suggest
 
-__all__ = ["experiment_names", "find_experiment"]
+__all__ = ["experiment_names", "find_config", "find_experiment"]
 
 _HERE = Path(__file__).parent
 
@@ -58,3 +61,9 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
     return module
+
+
+def find_config(name: str | Path) -> Path:
+    """The file of this path, or else, for a bare name, the one that comes with the project."""
+    path, ours = Path(name), _HERE / "configs" / name
+    return ours if path.name == str(name) and not path.exists() and ours.is_file() else path

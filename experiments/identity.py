@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.flags import Command
+from experiments.command import Command
 from ws_learner.files import read_json, sha256_of, write_text
 from ws_learner.progress import say
 from ws_learner.run_dir import RunDir, identity_hash

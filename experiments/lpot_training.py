@@ -26,7 +26,7 @@ class _Prune(Callback):
 
     def on_start(self, trainer: Trainer) -> None:
         """Before anything is restored."""
-        self.pruner.to_device()
+        self.pruner.follow_weights()
         self.pruner.follow(trainer.optimizer)
         trainer.optimizer.register_step_pre_hook(lambda *_: self.pruner.before_step())
         trainer.optimizer.register_step_post_hook(lambda *_: self.pruner.after_step())

@@ -35,7 +35,7 @@ SPARSE = Recipe(
 """From the fine-tuned network; half of it is the ramp, half is for the sparse network to settle."""
 
 
-def minilm_experiment(name: str, data: DataSplits, *, seed: int) -> Experiment:
+def minilm_experiment(name: str, data: DataSplits, *, seed: int, layers: int) -> Experiment:
     """Assemble all-MiniLM-L6-v2 and classes of sentences; its encoder is what is pruned."""
     from experiments.experiment import Experiment, checkpoint_of, classification, seeded
     from experiments.nets.sentence_bert import minilm
@@ -43,7 +43,7 @@ def minilm_experiment(name: str, data: DataSplits, *, seed: int) -> Experiment:
     loss, metric = classification(DENSE)
     return Experiment(
         name=name,
-        model=seeded(lambda: minilm(labels=data.num_classes), seed),
+        model=seeded(lambda: minilm(labels=data.num_classes, layers=layers), seed),
         data=data,
         loss=loss,
         metric=metric,

@@ -40,6 +40,8 @@ class Options:
     """Folder with annotations/instances_{train,val}2017.json, train2017/ and val2017/."""
     year: int = 2017
     """In these names."""
+    pretrained: Path | None = None
+    """Weights of a ResNet-34 trained on ILSVRC-12, such as torchvision's, for the trunk."""
     data_workers: int | None = None
     """Processes that decode images; by default one per core, at most four."""
 
@@ -60,9 +62,10 @@ def build(options: Options, *, seed: int) -> Experiment:
     data, test = load_coco(
         options.data_dir, image_size=SIZE, year=options.year, workers=options.data_workers
     )
+    classes, pretrained = data.num_classes, options.pretrained
     return Experiment(
         name="ssd_resnet34_at_coco",
-        model=seeded(lambda: ssd_resnet34(num_classes=data.num_classes), seed),
+        model=seeded(lambda: ssd_resnet34(num_classes=classes, pretrained=pretrained), seed),
         data=data,
         loss=multibox_loss,
         metric=share_recognised,

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.flags import Command, parse
+from experiments.command import Command
+from experiments.flags import parse
 from experiments.identity import resolved_settings
 from experiments.sweep_plan import SCHEDULE, Plan, read_plan
 from experiments.sweep_trial import run_rungs, words_of

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.flags import Command, parse
+from experiments.command import Command
+from experiments.flags import parse
 from ws_learner.errors import UserError
 from ws_learner.files import read_json, write_json
 
@@ -62,6 +63,7 @@ def run_rungs(
 
 
 def _train(command: Command, share: float, *, run: Path, allocation: Path | None) -> dict[str, Any]:
+    from experiments.fit_training import fit_training
     from experiments.run import build, dense_weights, make_learner
     from experiments.weights import load_weights
     from ws_learner.evaluation import evaluate
@@ -74,7 +76,7 @@ def _train(command: Command, share: float, *, run: Path, allocation: Path | None
         load_weights(experiment.model, weights)
     epochs = (command.run.nb_epochs or experiment.sparse_recipe.nb_epochs) * share
     flags = dataclasses.replace(command.run, nb_epochs=epochs, workers=0)
-    command = dataclasses.replace(command, run=flags)
+    command = fit_training(dataclasses.replace(command, run=flags), experiment)
     with RunDir(run).locked():
         if allocation is not None:
             (run / "state").mkdir(exist_ok=True)

@@ -17,13 +17,13 @@ __all__ = ["load_state_of", "load_weights"]
 _NESTED = ("state_dict", "model", "model_state_dict")
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def load_weights(model: nn.Module, path: Path, *, flag: str = "--dense_checkpoint ") -> None:
     """Load a safetensors file, or a plain PyTorch state_dict (`.pt`, `.pth`), into `model`.
 
     Raises:
         UserError: The file cannot be read or belongs to another network.
     """
-    load_tensors(model, load_state_of(path, flag="--dense_checkpoint "), path)
+    load_tensors(model, load_state_of(path, flag=flag), path)
 
 
 def load_state_of(path: Path, *, flag: str = "") -> dict[str, Tensor]:
@@ -38,7 +38,10 @@ def load_state_of(path: Path, *, flag: str = "") -> dict[str, Tensor]:
     if path.is_dir():
         path = path / "model.safetensors"
     if path.suffix == ".safetensors":
-        return load_state(path)
+        try:
+            return load_state(path)
+        except UserError as error:
+            raise UserError(f"{flag}{error}") from error
     try:
         loaded = torch.load(path, weights_only=True, map_location="cpu")
     except OSError as error:

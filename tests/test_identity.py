@@ -13,7 +13,8 @@ from experiments.identity import identity_of
 from experiments.run import build, main
 from tests.support.ray_hosts import ROOT
 from ws_learner import hardware
-from ws_learner.run_dir import identity_hash
+from ws_learner.errors import UserError
+from ws_learner.run_dir import RunDir, identity_hash
 
 TINY = str(ROOT / "tests" / "support" / "tiny_experiment.py")
 WORDS = [
@@ -80,3 +81,26 @@ def test_a_run_begun_when_auto_was_written_down_goes_on_where_it_is(  # type: ig
     # Who asks for a precision by name asks for a run of that name.
     assert main([*WORDS, "--precision", "fp32"]) == 0
     assert len(list(Path("runs").iterdir())) == 2
+
+
+def test_of_a_changed_recipe_only_what_differs_is_shown(tmp_path: Path) -> None:
+    recipe = {"lrn_rate": 0.1, "nb_epochs": 4.0, "milestones": [0.5, 0.75]}
+    made = {"seed": 0, "recipe": recipe, "many": ["a"] * 50, "pruners": [{"kind": "x", "end": 4}]}
+    run = RunDir(tmp_path / "run")
+    with run.locked():
+        run.claim({}, made)
+        run.claim({}, made)  # the same again is fine
+        asked = {"seed": 0, "recipe": recipe | {"lrn_rate": 0.2, "mixup": 0.3}}
+        asked |= {"many": [], "pruners": [{"kind": "x", "end": 5}]}
+        with pytest.raises(UserError) as caught:
+            run.claim({}, asked)
+    first, *changes = str(caught.value).splitlines()
+    assert "made with other settings" in first
+    assert changes[0].startswith("  many ['a', ")
+    assert changes[0].endswith(" -> []")
+    assert len(changes[0]) < 100
+    assert changes[1:] == [
+        "  pruners.0.end 4 -> 5",
+        "  recipe.lrn_rate 0.1 -> 0.2",
+        "  recipe.mixup None -> 0.3",
+    ]

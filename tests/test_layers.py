@@ -181,12 +181,12 @@ def test_exempt_marks_rows_and_keeps_them() -> None:
 
 @pytest.mark.parametrize("option", ["include", "exclude", "exempt"])
 def test_a_pattern_without_a_match_is_an_error_with_the_nearest_name(option: str) -> None:
-    with pytest.raises(UserError, match=rf"{option}: 'stemm' .*'stem'"):
+    with pytest.raises(UserError, match=rf"--ws_{option} 'stemm': .*'stem'"):
         layer_table(Net(), IMAGES, **{option: ["stemm"]})
 
 
 def test_the_nearest_name_of_a_glob_is_a_glob() -> None:
-    with pytest.raises(UserError, match=r"'iner\*' .*'inner\.\*'"):
+    with pytest.raises(UserError, match=r"'iner\*': .*'inner\.\*'"):
         layer_table(Net(), IMAGES, include=["iner*"])
 
 
@@ -197,7 +197,7 @@ def test_nothing_left_says_what_was_looked_at_and_which_patterns() -> None:
 
 def test_a_network_without_prunable_layers_is_an_error_that_names_what_it_has() -> None:
     model = nn.Sequential(nn.LSTM(3, 4))
-    with pytest.raises(UserError, match=r"Conv1d/Conv2d/Linear in 0 \(LSTM\); include: \*"):
+    with pytest.raises(UserError, match=r"Conv1d/Conv2d/Linear in 0 \(LSTM\); --ws_include: \*"):
         layer_table(model, torch.randn(2, 5, 3))
 
 

@@ -231,9 +231,9 @@ def test_a_directory_made_with_other_settings_is_left_alone(
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
     capsys.readouterr()
     launch("--ws_prune_ratio_prtl", "uniform", "--ws_prune_ratio", "0.6", expect=2)
-    error = capsys.readouterr().err.splitlines()[-1]
+    *_, error, change = capsys.readouterr().err.splitlines()
     assert "made with other settings" in error
-    assert "ws_prune_ratio 0.5 -> 0.6" in error
+    assert change == "  ws_prune_ratio 0.5 -> 0.6"
     assert before == {p: p.read_bytes() for p in before}
 
 

@@ -22,8 +22,9 @@ from ws_learner.methods.gradient_sensitivity import GradientSensitivityConfig
 from ws_learner.methods.gradual import GradualConfig
 from ws_learner.methods.group_lasso import GroupLassoConfig
 from ws_learner.methods.pattern_lock import PatternLockConfig, found_zeros
+from ws_learner.patterning import pattern_plan
 from ws_learner.sparsifier import Sparsifier
-from ws_learner.sparsity.criterion import Sensitivity, make_criterion
+from ws_learner.sparsity.criterion import CriterionName, Sensitivity, make_criterion
 from ws_learner.sparsity.epoch_schedule import EpochLinearSchedule
 from ws_learner.sparsity.pattern import Block, Channel, Heads, parse_pattern
 
@@ -321,8 +322,31 @@ def test_gradient_sensitivity_removes_the_idle_neurons_in_place() -> None:
     kept = [0, 2, 3, 5]
     assert not model[0].weight[[1, 4]].any()
     assert torch.equal(model[0].weight[kept], before[kept])  # order and values
-    with pytest.raises(UserError, match="criterion of its own"):
-        GradientSensitivityConfig(criterion="snip")
+
+
+@pytest.mark.parametrize(
+    ("criterion", "memory", "power"),
+    [("magnitude", 1.0, 1), ("snip", 0.0, 1), ("snip_momentum", 0.9, 1), ("gradient", 0.0, 0)],
+)
+def test_a_criterion_says_how_sensitivity_is_remembered(
+    criterion: CriterionName, memory: float, power: int
+) -> None:
+    torch.manual_seed(5)
+    weight = nn.Parameter(torch.randn(4, 6, dtype=torch.float64))
+    config = GradientSensitivityConfig(
+        pattern=parse_pattern("4x1"), criterion=criterion, normalize=False
+    )
+    model = nn.Module()
+    model.weight = weight
+    made = config.make_criterion(pattern_plan(model, ["weight"], pattern=config.pattern))
+    wanted = np.zeros(6)
+    for _ in range(3):
+        weight.grad = torch.randn_like(weight)
+        made.observe({"weight": weight})
+        felt = weight.grad.numpy() * weight.detach().numpy() ** power
+        wanted = memory * wanted + np.abs(felt.sum(0))
+    got = made.scores({"weight": weight.detach()})["weight"]
+    np.testing.assert_allclose(got.numpy(), np.tile(wanted, (4, 1)), rtol=1e-12)
 
 
 def sparse_net() -> Net:

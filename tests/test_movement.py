@@ -247,10 +247,15 @@ def test_epochs_are_counted_where_nobody_says_their_length() -> None:
     known.attach(other)
     for epoch in range(4):
         sparsifier.epoch_begin()
-        train(model, optimizer, sparsifier, range(epoch * STEPS, (epoch + 1) * STEPS))
-    train(told, other, known, range(20))
-    # The first mask is made a step late, as the length is known only when epoch 1 begins.
-    assert sparsifier.planned_ratio() == pytest.approx(known.planned_ratio(), abs=0.1)
+        for step in range(epoch * STEPS, (epoch + 1) * STEPS):
+            assert sparsifier.readings() == known.readings()
+            assert sparsifier.planned_ratio() == known.planned_ratio()
+            train(model, optimizer, sparsifier, range(step, step + 1))
+            train(told, other, known, range(step, step + 1))
+            if step + 1 < (epoch + 1) * STEPS:
+                same = zip(model.parameters(), told.parameters(), strict=True)
+                assert all(torch.equal(one, two) for one, two in same)
+    assert 0 < known.planned_ratio() < 1
     train(model, optimizer, sparsifier, range(2))
     with pytest.raises(UserError, match="Scheduling may be incorrect"):
         sparsifier.epoch_begin()
@@ -292,6 +297,8 @@ def test_a_step_that_begins_the_training_masks_nothing_untried() -> None:
         ({"importance_regularization_factor": -1.0}, "should not be a negative number"),
         ({"score_lr": 0.0}, "--movement_score_lr"),
         ({"rule": "any"}, "groups"),
+        ({"init_importance_threshold": math.nan}, "init_importance_threshold nan: must be a fin"),
+        ({"final_importance_threshold": math.inf}, "final_importance_threshold inf: must be a fi"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes: dict[str, object], words: str) -> None:
@@ -316,6 +323,9 @@ def test_misuse_is_refused() -> None:
     sparsifier.attach(optimizer)
     with pytest.warns(UserWarning, match="equal to or greater"):
         train(model, optimizer, sparsifier, range(STEPS))
+    given = soft(init_importance_threshold=0.5, final_importance_threshold=0.0)
+    with pytest.warns(UserWarning, match="equal to or greater"):
+        Sparsifier(net(), given, layers=LAYERS, total_steps=20)
 
 
 @pytest.mark.parametrize("scope", ["local", "global"])

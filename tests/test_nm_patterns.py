@@ -13,8 +13,10 @@ from tests.support.nm_oracle import mask_of
 from ws_learner.config import WeightSparseConfig
 from ws_learner.errors import UserError
 from ws_learner.layers import layer_table
+from ws_learner.methods.srste import SrSteConfig
 from ws_learner.patterning import by_role, fitting_rows, pattern_plan
 from ws_learner.roles import weight_roles
+from ws_learner.sparsifier import Sparsifier
 from ws_learner.sparsity.any_nm import AnyNM
 from ws_learner.sparsity.nm import NM
 from ws_learner.sparsity.nm_schedule import MaskDecay, Phases, stage_of, stage_patterns
@@ -249,3 +251,30 @@ def test_stages_begin_where_the_paper_has_them() -> None:
     starts = [found.index(stage) for stage in range(1, 5)]
     assert starts == [2400, 3800, 5200, 6600]
     assert found[-1] == found[8000] == 4
+
+
+def test_torchs_own_encoder_has_queries_keys_values_and_an_output() -> None:
+    torch.manual_seed(0)
+    model = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    assert weight_roles(model) == {
+        "self_attn.in_proj_weight": ("q", "k", "v"),
+        "self_attn.out_proj.weight": ("o",),
+        "linear1.weight": ("ff",),
+        "linear2.weight": ("ff",),
+    }
+    config = SrSteConfig(pattern=parse_pattern("2:4@ff,q,k"))  # type: ignore[arg-type]
+    sparsifier = Sparsifier(model, config, zeros=config.targets(model), total_steps=3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    sparsifier.attach(optimizer)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.randn(2, 5, 16)).square().mean().backward()
+        optimizer.step()
+    sparsifier.finalize()
+    zeros = {name: int((p == 0).sum()) for name, p in model.named_parameters() if p.dim() > 1}
+    assert zeros == {
+        "self_attn.in_proj_weight": 2 * 16 * 16 // 2,
+        "self_attn.out_proj.weight": 0,
+        "linear1.weight": 32 * 16 // 2,
+        "linear2.weight": 32 * 16 // 2,
+    }

@@ -97,6 +97,18 @@ def without(name: str) -> str:
             "belongs to type softmax",
         ),
         (
+            text(
+                movement(),
+                {
+                    "algorithm": "quantization",
+                    "initializer": {
+                        "range": {"params": {"min_percentile": 99, "max_percentile": 1}}
+                    },
+                },
+            ),
+            r"range\.params: min_percentile 99: must lie below max_percentile \(1\)",
+        ),
+        (
             text(movement(), {"algorithm": "quantization", "weights": {"bits": 4}}),
             r"weights\.bits: 4 is wrong",
         ),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.tiny_transformers import FAMILIES, FusedBlock
+from tests.support.tiny_transformers import FAMILIES, FusedBlock, bert
 from ws_learner.export.crop import crop, run
 from ws_learner.export.onnx_file import check_onnx, export_int8, export_onnx, run_onnx
 from ws_learner.fake_quant import FakeQuantizer, QuantConfig, whole_weights
@@ -59,6 +59,19 @@ def test_int8_is_what_was_trained(symmetric: bool, tmp_path: Path) -> None:
     quantizer.detach()
     (plain,) = run(model, inputs)
     assert 0 < float((plain - wanted).abs().max()) < 0.1 * size
+
+
+@pytest.mark.parametrize("first_only", [False, True])
+def test_seven_bits_are_for_all_layers_or_for_those_that_read_the_first_input(
+    first_only: bool,
+) -> None:
+    model, inputs = bert()
+    names = [n for n, m in model.named_modules() if isinstance(m, nn.Linear)]
+    quantizer = FakeQuantizer(model, names, QuantConfig(half_range=True, first_only=first_only))
+    quantizer.calibrate([inputs["input_ids"]])
+    half = {name for name in names if int(whole_weights(quantizer, name)[0].abs().amax()) == 63}
+    first = {f"bert.encoder.layer.0.attention.self.{part}" for part in ("query", "key", "value")}
+    assert half == (first if first_only else set(names))
 
 
 def test_fake_quantisation_rounds_to_whole_numbers_and_keeps_zeros() -> None:

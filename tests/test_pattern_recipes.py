@@ -79,6 +79,7 @@ def double(number: int, folder: Path) -> dict[str, int]:
     return {"twice": 2 * number}
 
 
+@pytest.mark.slow
 def test_only_missing_results_are_made_each_by_a_process(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

@@ -137,7 +137,7 @@ def test_a_locked_pattern_is_distilled_without_losing_a_zero(
         ("--ws_initial_ratio 2", ["--ws_initial_ratio 2", "[0, 1]"]),
         ("--ws_method pattern_lock --ws_init scratch", ["pattern_lock", "--ws_init dense"]),
         (
-            "--ws_method gradient_sensitivity --ws_criterion snip",
+            "--ws_method movement --ws_criterion snip",
             ["--ws_criterion snip", "leave the flag out"],
         ),
     ],

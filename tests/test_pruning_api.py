@@ -188,6 +188,69 @@ def test_every_spelling_of_the_hooks_does_the_same(
         assert torch.equal(tensor, results[1][name])
 
 
+@pytest.mark.parametrize("hook", [False, True])
+@pytest.mark.parametrize("skip", [False, True])
+def test_accumulated_and_skipped_steps_are_edited_once_they_are_made(
+    tmp_path: Path, hook: bool, skip: bool
+) -> None:
+    """Against a loop over whole batches, with and without the hook after each half."""
+    config = tmp_path / "conf.yaml"
+    config.write_text(
+        "version: 1.0\npruning:\n  approach:\n    weight_compression:\n"
+        "      initial_sparsity: 0.0\n      target_sparsity: 0.5\n      start_epoch: 0\n"
+        "      end_epoch: 1\n      pruners:\n        - !Pruner\n"
+        "          prune_type: group_lasso\n          parameters: {alpha: 0.01, pattern: 4x1}\n"
+    )
+
+    def trained(parts: int) -> nn.Module:
+        torch.manual_seed(0)
+        network = nn.Linear(16, 16)
+        prune = Pruning(config)
+        prune.model = network
+
+        def train(model: nn.Module) -> None:
+            torch.manual_seed(1)
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+            for step in range(8):
+                if step % 4 == 0:
+                    prune.on_epoch_begin(step // 4)
+                prune.on_batch_begin(step % 4)
+                for rows in torch.randn(8, 16).chunk(parts):
+                    (model(rows).square().mean() / parts).backward()
+                    if parts > 1 and hook:
+                        prune.on_before_optimizer_step()
+                if not (skip and step == 5):  # as a gradient scaler does
+                    optimizer.step()
+                optimizer.zero_grad()
+            pruned = (model.weight == 0) & (model.weight.grad is None)
+            assert int(pruned.sum()) == 128
+            assert not optimizer.state[model.weight]["momentum_buffer"][pruned].any()
+
+        prune.pruning_func = train
+        prune.fit()
+        return network
+
+    torch.testing.assert_close(trained(2).weight, trained(1).weight, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_training_function_may_move_the_network(config: Path, dtype: torch.dtype) -> None:
+    network = Bert()
+    prune = Pruning(config)
+    prune.model = network
+
+    def train(model: nn.Module) -> None:
+        prune.on_epoch_begin(0)
+        model.to(dtype)
+        for epoch in range(3):
+            prune.on_epoch_begin(epoch)
+
+    prune.pruning_func = train
+    prune.fit()
+    assert network[0].weight.dtype == dtype
+    assert int((network[0].weight == 0).sum()) == 96
+
+
 def test_hooks_without_work_are_there_and_harmless() -> None:
     prune = Pruning(LpotConf())
     for hook in ("on_train_begin", "on_train_end", "pre_epoch_begin", "post_epoch_end"):

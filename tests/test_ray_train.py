@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.support.processes import descendants
+from tests.support.ray_hosts import ROOT, free_ports
 from tests.support.tiny_experiment import Options, build
 from ws_learner.cluster.config import ClusterConfig
+from ws_learner.cluster.train import Job
 from ws_learner.config import WeightSparseConfig
 from ws_learner.errors import UserError
 from ws_learner.hardware import Arithmetic
@@ -123,3 +128,44 @@ def test_two_ranks_prune_exactly_and_leave_nothing_but_the_run(tmp_path: Path) -
     assert sorted(p.name for p in (tmp_path / "ray" / "state").iterdir()) == sorted(
         p.name for p in (tmp_path / "local" / "state").iterdir()
     )
+
+
+RANK = """
+import sys, cloudpickle, torch
+from ws_learner.world import World
+
+torch.set_num_threads(1)
+rank, size, port = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+torch.distributed.init_process_group(
+    "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
+cloudpickle.load(open(sys.argv[4], "rb"))(World(rank, size))
+"""
+
+
+def _without_ray(job: Job, config: ClusterConfig, *, folder: Path, **_: object) -> None:
+    """What `train_on_ray` does, in processes that know nothing of Ray."""
+    pickled = folder.parent / "job.pkl"
+    pickled.write_bytes(cloudpickle.dumps(job))
+    size, port = config.workers, free_ports(1)[0]
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, str(rank), str(size), str(port), str(pickled)],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        for rank in range(size)
+    ]
+    assert [rank.wait(timeout=300) for rank in ranks] == [0] * size
+
+
+@pytest.mark.slow
+def test_ranks_of_ray_train_are_those_of_plain_gloo_to_the_last_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So accuracies at other world sizes, measured without Ray, are Ray Train's too."""
+    ray = prune(tmp_path / "ray", ranks=2)
+    monkeypatch.setattr("ws_learner.cluster.fit.train_on_ray", _without_ray)
+    gloo = prune(tmp_path / "gloo", ranks=2)
+    alone = prune(tmp_path / "alone", ranks=None)
+    for name, tensor in gloo.items():
+        assert torch.equal(tensor, ray[name]), name
+    assert not all(torch.equal(alone[name], ray[name]) for name in PRUNABLE)

@@ -16,9 +16,9 @@ from envs.problem import IntArray
 from tests.support.rollout_parts import accuracy, counts, tiny_data, tiny_evaluator
 from ws_learner.hardware import arithmetic
 from ws_learner.layers import layer_table, parameter_of
-from ws_learner.rollout.evaluator import RolloutEvaluator, as_scored
+from ws_learner.rollout.evaluator import RolloutEvaluator
 from ws_learner.rollout.images import draw_inputs
-from ws_learner.rollout.scoring import divergences
+from ws_learner.rollout.scoring import as_scored, divergences
 from ws_learner.sparsity.mask import count_zeros
 
 

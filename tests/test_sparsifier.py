@@ -236,3 +236,20 @@ def test_every_method_works_with_its_own_defaults(name: str) -> None:
         optimizer.step()
     sparsifier.finalize()
     assert int((model.fc.weight == 0).sum()) == 10
+
+
+def test_a_second_sparsifier_of_the_same_weights_waits_for_the_first() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    config = GradualConfig(mask_update_step=1)
+
+    def sparsifier(name: str) -> Sparsifier:
+        return Sparsifier(model, config, ratios={name: 0.5}, total_steps=4)
+
+    first, second = sparsifier("0.weight"), sparsifier("0.weight")
+    first.attach(optimizer)
+    sparsifier("1.weight").attach(optimizer)
+    with pytest.raises(UserError, match=r"0\.weight is pruned by another.*finalize\(\) or detach"):
+        second.attach(optimizer)
+    first.detach()
+    second.attach(optimizer)

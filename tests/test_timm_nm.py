@@ -160,3 +160,11 @@ def test_a_run_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     again = load_file("two/model.safetensors")
     assert all((again[name] == tensor).all() for name, tensor in state.items())
     assert main(["--exec_mode", "eval", "--run_dir", "one"]) == 0
+
+
+def test_a_warm_up_that_outlasts_the_training_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--nb_epochs", "2", "--run_dir", str(tmp_path / "run"), "--ws_prune_ratio", "0.5"]
+    assert main([TINY, *words, "--warmup_epochs", "15"]) == 2
+    assert "--warmup_epochs 15: must be from 0 to below the 2 epochs" in capsys.readouterr().err

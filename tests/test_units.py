@@ -15,7 +15,7 @@ from ws_learner.methods.gradual import GradualConfig
 from ws_learner.methods.movement import MovementConfig
 from ws_learner.sparsifier import Sparsifier
 from ws_learner.sparsity.pattern import parse_pattern
-from ws_learner.sparsity.structured import Member, UnitGroup, resolve
+from ws_learner.sparsity.structured import Member, UnitGroup, kept_units, resolve
 from ws_learner.unit_groups import check_groups, find_groups, pattern_conflict
 
 BERT, _ = bert()
@@ -68,7 +68,8 @@ def oracle(
             vote = bool(block.any())
             if rule == "any" and member.axis == "outputs" and member.weight in biases:
                 vote |= bool(mask.any() and masks[biases[member.weight]][places].any())
-            votes.append(vote)
+            if rule == "any" or not (group.kind == "heads" and member.axis == "inputs"):
+                votes.append(vote)
         kept.append(any(votes) if rule == "any" else all(votes))
     return kept
 
@@ -112,6 +113,16 @@ def test_random_masks_resolve_to_whole_units(
             assert sum(found[0]) == 1  # the last one stays
         for member in group.members:
             assert torch.equal(made[biases[member.weight]], made[member.weight].any(1))
+
+
+def test_an_empty_output_projection_has_no_say_under_the_rule_all() -> None:
+    heads = next(group for group in find_groups(BERT) if group.kind == "heads")
+    masks = {m.weight: torch.ones(24, 24, dtype=torch.bool) for m in heads.members}
+    query, output = heads.members[0].weight, heads.members[-1].weight
+    masks[output][:, :6] = False
+    masks[query][6:12] = False
+    assert kept_units(heads, masks, biases={}, rule="all").tolist() == [True, False, True, True]
+    assert kept_units(heads, masks, biases={}, rule="any").all()
 
 
 def test_groups_that_do_not_fit_are_errors_that_name_the_layer() -> None:

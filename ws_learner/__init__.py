@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from ws_learner import common
     from ws_learner.allocation.environment import make_pruning_env
     from ws_learner.config import WeightSparseConfig
+    from ws_learner.data.split_dataset import split_dataset
     from ws_learner.data.splits import DataSplits
     from ws_learner.dialects.weight_pruning import prepare_compression, prepare_pruning
     from ws_learner.dialects.weight_pruning_conf import WeightPruningConfig
     from ws_learner.errors import UserError
+    from ws_learner.evaluation import top_k_accuracy
     from ws_learner.export.crop import crop
     from ws_learner.export.cropped_files import load_cropped, save_cropped
     from ws_learner.export.onnx_file import check_onnx, export_onnx
@@ -80,7 +82,9 @@ __all__ = [
     "save_cropped",
     "save_shrunk",
     "shrink",
+    "split_dataset",
     "to_semi_structured",
+    "top_k_accuracy",
 ]
 
 _HOMES = {
@@ -121,7 +125,9 @@ _HOMES = {
     "save_cropped": "export.cropped_files",
     "save_shrunk": "export.shrunk_file",
     "shrink": "export.shrink",
+    "split_dataset": "data.split_dataset",
     "to_semi_structured": "export.semi_structured",
+    "top_k_accuracy": "evaluation",
 }
 
 

@@ -58,7 +58,7 @@ class Checkpoint(Callback):
         trainer.model.load_state_dict(state["model"])
         trainer.optimizer.load_state_dict(state["optimizer"])
         trainer.step, trainer.seconds = state["step"], state["seconds"]
-        if trainer.world.rank == 0:
+        if trainer.world.rank == 0 and trainer.step < trainer.total_steps:
             say(f"going on from step {trainer.step}")
         for name, part in self._also.items():
             part.load_state_dict(state[name])

@@ -34,7 +34,7 @@ class EpochPruner:
         """Start dense, but for locked tensors, whose zeros are masked from now on.
 
         Args:
-            model: On any device; it must not move afterwards.
+            model: On any device, in any precision; it may move between steps.
             plans: Each parameter is in one of them at most.
             batches: Batches in an epoch, which updates within an epoch need.
 
@@ -57,7 +57,6 @@ class EpochPruner:
         self._optimizers: list[Optimizer] = []
         self._epoch = 0
         self._collected = False
-        self._edited = False
         for plan, part in zip(self.plans, self._parts, strict=True):
             if plan.kind == "lock":
                 part.renew({name: w.detach() != 0 for name, w in part.dense_values().items()})
@@ -77,10 +76,12 @@ class EpochPruner:
     def epoch_begin(self, epoch: int) -> None:
         """Renew the masks that are due."""
         self._epoch = epoch
+        self.follow_weights()
         self._renew_due(0)
 
     def batch_begin(self, batch: int) -> None:
         """Renew the masks that are due within an epoch, and zero what is pruned."""
+        self.follow_weights()
         self._renew_due(batch)
         self.mask_weights()
 
@@ -92,13 +93,11 @@ class EpochPruner:
     def before_step(self, optimizer: Optimizer | None = None) -> None:
         """Collect importance, add the group lasso's gradient, spare pruned weights the rest.
 
-        Doing it again before the next `after_step` does nothing. An optimizer is followed.
+        Once for each step, right before it; an optimizer is followed.
         """
         if optimizer is not None:
             self.follow(optimizer)
-        if self._edited:
-            return
-        self._edited = True
+        self.follow_weights()
         parts = zip(self.plans, self._parts, self._units, self._criteria, strict=True)
         for plan, part, units, criterion in parts:
             criterion.observe(part.weights)
@@ -109,7 +108,6 @@ class EpochPruner:
 
     def after_step(self) -> None:
         """Zero what is pruned, whatever the optimizer did."""
-        self._edited = False
         self.mask_weights()
 
     def mask_weights(self) -> None:
@@ -122,10 +120,10 @@ class EpochPruner:
         mine = {id(w) for part in self._parts for w in part.weights.values()}
         return any(id(p) in mine for group in optimizer.param_groups for p in group["params"])
 
-    def to_device(self) -> None:
-        """Follow the weights to the device and memory layout they have now."""
+    def follow_weights(self) -> None:
+        """Move what is remembered to where the weights are now, if they have moved."""
         for part in self._parts:
-            part.to_device()
+            part.follow_weights()
 
     def finish(self) -> None:
         """Check that every target is reached.

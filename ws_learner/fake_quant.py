@@ -35,6 +35,8 @@ class QuantConfig:
         per_channel: A weight's scale for each output, else one for all.
         half_range: Weights use 7 of the 8 bits, so that processors whose 8-bit products saturate
             do not overflow (NNCF's overflow_fix).
+        first_only: So do only the layers that read what the first of them reads in a forward pass,
+            such as the first q, k and v.
         range_type: What of a batch's inputs makes their range.
         percentiles: For `percentile`, in percent.
         momentum: Of the ranges' moving average, in [0, 1).
@@ -43,14 +45,10 @@ class QuantConfig:
     symmetric_activations: bool = True
     per_channel: bool = True
     half_range: bool = False
+    first_only: bool = False
     range_type: RangeType = "mixed_min_max"
     percentiles: tuple[float, float] = (0.1, 99.9)
     momentum: float = 0.99
-
-    @property
-    def most(self) -> int:
-        """Largest whole number of a weight."""
-        return 63 if self.half_range else 127
 
 
 class FakeQuantizer:
@@ -77,19 +75,26 @@ class FakeQuantizer:
             self.ranges[name] = torch.zeros(2)
         if not self.layers:
             raise UserError("quantization: no Linear layer is left; mend ignored_scopes")
-        self._calibrating = False
+        self._calibrating, self._first = False, set[str]()
+        self._read: Tensor | None = None
         for name, layer in self.layers.items():
             layer.forward = functools.partial(self._forward, name)  # type: ignore[method-assign]
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[Tensor]) -> None:
-        """Begin the ranges: the average over the batches, without quantisation."""
+        """Begin the ranges: the average over the batches, without quantisation.
+
+        Shows which layers are the first, too.
+        """
         training, self._calibrating = self.model.training, True
         self.model.eval()
         seen: dict[str, list[Tensor]] = {name: [] for name in self.layers}
         self._seen = seen
+        self._first = set()
         for inputs in batches:
+            self._read = None
             self.model(inputs)
+        self._read = None
         for name, found in seen.items():
             if found:
                 stacked = torch.stack(found)
@@ -136,15 +141,23 @@ class FakeQuantizer:
         scale = max(high - low, _TINY) / 255
         return scale, min(max(round(-low / scale), 0), 255), 0, 255
 
-    def weight_scale(self, weight: Tensor) -> Tensor:
+    def most(self, name: str) -> int:
+        """Largest whole number of a layer's weights."""
+        half = self.config.half_range and (not self.config.first_only or name in self._first)
+        return 63 if half else 127
+
+    def weight_scale(self, name: str) -> Tensor:
         """(O,) scale of each output's weights."""
-        rows = weight.detach().abs().amax(1)
+        rows = self.layers[name].weight.detach().abs().amax(1)
         rows = rows if self.config.per_channel else rows.amax().expand_as(rows)
-        return rows.clamp(min=_TINY) / self.config.most
+        return rows.clamp(min=_TINY) / self.most(name)
 
     def _forward(self, name: str, inputs: Tensor) -> Tensor:
-        layer, inputs = self.layers[name], inputs.float()
+        layer, given, inputs = self.layers[name], inputs, inputs.float()
         if self._calibrating:
+            self._read = given if self._read is None else self._read
+            if given is self._read:
+                self._first.add(name)
             self._seen[name].append(self._range(inputs))
             return functional.linear(inputs, layer.weight, layer.bias)
         if self.model.training:
@@ -152,14 +165,14 @@ class FakeQuantizer:
             self.ranges[name] = self.ranges[name].to(new.device).lerp(new, 1 - self.config.momentum)
         scale, zero, least, most = self.activation(name)
         inputs = torch.fake_quantize_per_tensor_affine(inputs, scale, zero, least, most)
-        scales = self.weight_scale(layer.weight)
+        scales, whole = self.weight_scale(name), self.most(name)
         weight = torch.fake_quantize_per_channel_affine(
             layer.weight,
             scales,
             torch.zeros(len(scales), dtype=torch.int32, device=scales.device),
             0,
-            -self.config.most,
-            self.config.most,
+            -whole,
+            whole,
         )
         return functional.linear(inputs, weight, layer.bias)
 
@@ -175,7 +188,7 @@ class FakeQuantizer:
 def whole_weights(quantizer: FakeQuantizer, name: str) -> tuple[Tensor, Tensor]:
     """(O, I) int8 weights of a layer and (O,) their scales."""
     weight = quantizer.layers[name].weight.detach()
-    scales, most = quantizer.weight_scale(weight), quantizer.config.most
+    scales, most = quantizer.weight_scale(name), quantizer.most(name)
     return (weight / scales[:, None]).round().clamp(-most, most).to(torch.int8), scales
 
 

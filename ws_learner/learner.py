@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from torch import nn
 
 from agents.ddpg_config import DDPGConfig
@@ -27,17 +25,16 @@ from ws_learner.files import write_json, write_text
 from ws_learner.fit import Fit
 from ws_learner.layers import layer_table
 from ws_learner.location import at_location
+from ws_learner.outcome import headline, split_sizes, verified_table
 from ws_learner.patterning import fitting_rows
 from ws_learner.recipe import Recipe
 from ws_learner.report.metrics import MetricsLog
-from ws_learner.report.table import ratio_table, to_csv, totals
+from ws_learner.report.table import to_csv
 from ws_learner.rollout.evaluator import RolloutEvaluator
 from ws_learner.rollout.pools import RolloutPool
 from ws_learner.run_dir import RunDir
 from ws_learner.sparsify import make_criterion, reinitialised, sparsify
-from ws_learner.sparsity.mask import count_zeros
 from ws_learner.sparsity.pattern import ByRole, parse_pattern
-from ws_learner.sparsity.spelling import read_spelling
 from ws_learner.weights_file import load_into, load_state, save_model
 
 if TYPE_CHECKING:
@@ -223,22 +220,14 @@ class WeightSparseLearner:
 
     def _verify(self, layers: tuple[LayerRow, ...], allocation: Allocation) -> Result:
         """Open the saved file again; count its zeros and test it. The test split is read here."""
-        state, planned = load_state(self.run.model), allocation.zeros
-        if self.config.ws_scope == "global" and self.config.ws_method != "pattern_lock":
-            counts = [count_zeros(state[row.name]) for row in layers]
-            if sum(counts) < int(planned.sum()):
-                raise RuntimeError("fewer zeros saved than were planned")
-            planned = np.array(counts)  # the protocol's sum, where the scores put it
-        frame = ratio_table(layers, planned, state)
-        short = frame[frame["achieved"] < frame["prune_ratio"]]
-        if len(short):
-            raise RuntimeError(f"{short['layer'].iloc[0]}: fewer zeros saved than were planned")
+        state = load_state(self.run.model)
+        frame = verified_table(layers, allocation.zeros, state=state, config=self.config)
         model = copy.deepcopy(self.model)
         load_into(model, self.run.model)
         write_text(self.run.ratios, to_csv(frame))
-        summary = self._summary(frame, allocation) | {
-            "sparse_accuracy": self._test(model, "sparse")
-        }
+        summary = headline(frame, allocation, config=self.config)
+        summary |= {"seed": self.seed, "split_sizes": split_sizes(self.data)} | self.facts
+        summary["sparse_accuracy"] = self._test(model, "sparse")
         if "dense_accuracy" not in summary:
             summary["dense_accuracy"] = self._test(copy.deepcopy(self.model), "dense")
         if "units" in self.config.pattern_spelling:
@@ -258,33 +247,3 @@ class WeightSparseLearner:
             arithmetic=self.arithmetic,
             title=f"test of the {which} network",
         )
-
-    def _summary(self, frame: pd.DataFrame, allocation: Allocation) -> dict[str, Any]:
-        config, sums = self.config, totals(frame)
-        locked = config.ws_method == "pattern_lock"
-        given = config.ws_prune_ratio_prtl == "given" and config.ws_ratios is None
-        fixed = read_spelling(config.pattern_spelling).fixed_ratio
-        itself = locked or (given and fixed is None)
-        return {
-            "learner": "weight-sparse",
-            "protocol": config.ws_prune_ratio_prtl,
-            "method": config.ws_method,
-            "pattern": "as found" if locked else str(parse_pattern(config.pattern_spelling)),
-            "criterion": "none" if locked else config.ws_criterion,
-            "scope": config.ws_scope,
-            "target_prune_ratio": sums["achieved_prune_ratio"] if itself else config.ws_prune_ratio,
-            "achieved_prune_ratio": sums["achieved_prune_ratio"],
-            "dense_macs": sums["dense_macs"],
-            "kept_macs": sums["kept_macs"],
-            "rollouts": allocation.rollouts,
-            "search_seconds": allocation.seconds,
-            "train_seconds": 0.0,
-            "seed": self.seed,
-            "init": config.ws_init,
-            "distilled": config.enbl_dst,
-            "split_sizes": {
-                name: len(getattr(self.data, name))
-                for name in ("train", "search", "select", "test")
-            },
-            "versions": {"torch": torch.__version__},
-        } | self.facts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -124,11 +125,24 @@ class NMFlags:
             raise UserError(f"--ws_sparse_dim col: is for N:M patterns, not {text}")
         return replace(pattern, columns=True)
 
+    def nm_problems(self) -> Iterator[str]:
+        """A line for each setting that is out of range."""
+        for name in ("nm_dense_epochs", "nm_fine_tune_epochs", "srste_lambda"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                yield f"--{name} {value}: must be 0 or above"
+        if self.mdgf_beta is not None and not 0 < self.mdgf_beta < math.inf:
+            yield f"--mdgf_beta {self.mdgf_beta}: must be above 0"
+        if not 0 < self.mdgf_zero_at <= 1:
+            yield f"--mdgf_zero_at {self.mdgf_zero_at}: must be a share in (0, 1]"
+        if self.sdgf_stages is not None and self.sdgf_stages < 1:
+            yield f"--sdgf_stages {self.sdgf_stages}: must be at least 1"
+
     def check_nm(self, spelling: Spelling) -> None:
         """Refuse what the N:M methods cannot do.
 
         Raises:
-            UserError: The pattern is no N:M, or a setting is out of range.
+            UserError: The pattern is no N:M.
         """
         if self.ws_method not in NM_METHODS:
             return
@@ -138,15 +152,3 @@ class NMFlags:
                 f"--ws_method {self.ws_method}: trains N:M patterns, not {self.ws_pattern}; name "
                 "one, such as --ws_pattern 2:4"
             )
-        for name in ("nm_dense_epochs", "nm_fine_tune_epochs"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
-                raise UserError(f"--{name} {value}: must be 0 or above")
-        if not 0 <= self.srste_lambda < math.inf:
-            raise UserError(f"--srste_lambda {self.srste_lambda}: must be 0 or above")
-        if self.mdgf_beta is not None and not 0 < self.mdgf_beta < math.inf:
-            raise UserError(f"--mdgf_beta {self.mdgf_beta}: must be above 0")
-        if not 0 < self.mdgf_zero_at <= 1:
-            raise UserError(f"--mdgf_zero_at {self.mdgf_zero_at}: must be a share in (0, 1]")
-        if self.sdgf_stages is not None and self.sdgf_stages < 1:
-            raise UserError(f"--sdgf_stages {self.sdgf_stages}: must be at least 1")

@@ -152,8 +152,11 @@ class Pruning:
         self.pruner.batch_begin(step)
 
     def on_before_optimizer_step(self) -> None:
-        """After the backward pass; calling it is optional."""
-        self.pruner.before_step()
+        """After a backward pass, as often as wanted; calling it is optional.
+
+        Importance, group lasso and masks wait for the optimizer's step, when gradients that are
+        accumulated over several batches, or scaled, are complete.
+        """
 
     def on_batch_end(self) -> None:
         """After a batch, whether or not the optimizer made a step."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from ws_learner.errors import UserError
+from ws_learner.errors import UserError, complain
 
 __all__ = ["LrnSchedule", "OptimizerName", "Recipe", "learning_rate"]
 
@@ -59,20 +60,30 @@ class Recipe:
     mixup: float = 0.0
 
     def __post_init__(self) -> None:
+        complain(self._problems())
+
+    def _problems(self) -> Iterator[str]:
         positive = {"nb_epochs": self.nb_epochs, "batch_size": self.batch_size}
         positive["lrn_rate"] = self.lrn_rate
         for name, value in positive.items():
             if not (math.isfinite(value) and value > 0):
-                raise UserError(f"--{name} {value}: must be a number above 0")
-        for name, value in (("warmup", self.warmup), ("label_smoothing", self.label_smoothing)):
-            if not 0 <= value < 1:
-                raise UserError(f"{name} {value}: must lie in [0, 1)")
+                yield f"--{name} {value}: must be a number above 0"
+        if not 0 <= self.warmup < 1:
+            yield (
+                f"--warmup_epochs {self.warmup * self.nb_epochs:g}: must be 0 or more and below "
+                f"the {self.nb_epochs:g} epochs of the training (--nb_epochs)"
+            )
+        if not 0 <= self.label_smoothing < 1:
+            yield f"--label_smoothing {self.label_smoothing}: must lie in [0, 1)"
+        for name in ("momentum", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                yield f"--{name} {getattr(self, name)}: must be 0 or above"
         if not 0 <= self.lrn_rate_min <= self.lrn_rate:
-            raise UserError(f"--lrn_rate_min {self.lrn_rate_min}: allowed are 0 to the peak rate")
+            yield f"--lrn_rate_min {self.lrn_rate_min}: must be 0 to --lrn_rate ({self.lrn_rate})"
         if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
-            raise UserError(f"--clip_norm {self.clip_norm}: must be a number above 0")
+            yield f"--clip_norm {self.clip_norm}: must be a number above 0"
         if not 0 <= self.mixup < math.inf:
-            raise UserError(f"--mixup {self.mixup}: must be 0 or above")
+            yield f"--mixup {self.mixup}: must be 0 or above"
 
     def steps_per_epoch(self, examples: int) -> int:
         """Optimizer steps of one pass over `examples`; a smaller last batch is left out."""

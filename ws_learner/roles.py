@@ -23,9 +23,17 @@ _EMBEDDINGS = ("patch_embed", "patch_embeddings", "embeddings", "embed")
 
 Roles = tuple[str, ...]
 
+_OF_TORCH: dict[str, Roles] = {
+    "in_proj_weight": ("q", "k", "v"),
+    "q_proj_weight": ("q",),
+    "k_proj_weight": ("k",),
+    "v_proj_weight": ("v",),
+}
+"""Parameters of `torch.nn.MultiheadAttention`."""
+
 
 def weight_roles(model: nn.Module) -> dict[str, Roles]:
-    """Role of each Linear and convolution weight, by parameter name, in the order of definition.
+    """Role of each Linear, convolution and attention weight, by parameter name.
 
     A weight that stacks several projections has a role for each equal slice of its outputs:
     `("q", "k", "v")`. All others have one: `ff`, `q`, `k`, `v`, `o`, `conv`, `embed`, `head` or
@@ -35,7 +43,15 @@ def weight_roles(model: nn.Module) -> dict[str, Roles]:
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d)
     modules = [(name, m) for name, m in model.named_modules() if isinstance(m, kinds)]
     around = {name.rpartition(".")[0] for name, m in modules if _projection(name.split("."))}
+    own = {name for name, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)}
+    around |= own  # torch's attention holds its projections as parameters, not as modules
     found: dict[str, Roles] = {}
+    for name in own:
+        found |= {
+            f"{name}.{kind}".lstrip("."): roles
+            for kind, roles in _OF_TORCH.items()
+            if getattr(model.get_submodule(name), kind) is not None
+        }
     for name, module in modules:
         parts = name.split(".")
         roles = _linear(parts) if isinstance(module, nn.Linear) else _conv(parts)

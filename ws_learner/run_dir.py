@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import reprlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,18 @@ def identity_hash(identity: Mapping[str, Any]) -> str:
     """Eight hex digits of what changes the result."""
     text = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _changes(made: Any, asked: Any, name: str = "") -> Iterator[str]:
+    """A line per setting that differs, `recipe.lrn_rate 0.1 -> 0.2`; tables are gone into."""
+    if isinstance(made, list) and isinstance(asked, list) and len(made) == len(asked):
+        made, asked = (dict(enumerate(values)) for values in (made, asked))
+    if isinstance(made, dict) and isinstance(asked, dict):
+        for key in sorted(made.keys() | asked.keys()):
+            where = f"{name}.{key}" if name else key
+            yield from _changes(made.get(key), asked.get(key), where)
+    elif made != asked:
+        yield f"{name} {reprlib.repr(made)} -> {reprlib.repr(asked)}"
 
 
 @dataclass(frozen=True)
@@ -96,22 +109,20 @@ class RunDir:
             UserError: The directory belongs to a run with other settings, or to no run at all.
         """
         record = self.path / "identity.json"
-        wanted = json.loads(json.dumps(identity, default=str))
+        asked = json.loads(json.dumps(identity, default=str))
         if record.exists():
-            made = read_json(record)
-            other = sorted(k for k in made.keys() | wanted.keys() if made.get(k) != wanted.get(k))
-            if other:
-                changes = ", ".join(f"{k} {made.get(k)!r} -> {wanted.get(k)!r}" for k in other)
+            changes = list(_changes(read_json(record), asked))
+            if changes:
                 raise UserError(
-                    f"--run_dir {self.path}: was made with other settings ({changes}); "
-                    "choose another folder or give those settings again"
+                    f"--run_dir {self.path}: was made with other settings; choose another folder "
+                    "or give these as they were:\n  " + "\n  ".join(changes)
                 )
         elif self.path.exists() and any(p.name != ".lock" for p in self.path.iterdir()):
             raise UserError(
                 f"--run_dir {self.path}: holds files but no run; choose an empty or new folder"
             )
         else:
-            write_text(record, json.dumps(wanted, indent=2, sort_keys=True) + "\n")
+            write_text(record, json.dumps(asked, indent=2, sort_keys=True) + "\n")
         if not self.finished:
             write_text(self.config, yaml.safe_dump(dict(settings), sort_keys=False))
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import math
-import operator
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, cast
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +14,12 @@ from torch.utils.hooks import RemovableHandle
 from ws_learner.errors import UserError
 from ws_learner.methods.method import CountsEpochs, HasReadings, MethodConfig
 from ws_learner.progress import say
+from ws_learner.zero_counts import checked_zeros, sizes_of, split_ratios
 
 __all__ = ["Sparsifier"]
+
+Hook = TypeVar("Hook", bound=Callable[..., Any])
+_ATTACHED: WeakSet[Sparsifier] = WeakSet()
 
 
 class Sparsifier:
@@ -76,10 +78,11 @@ class Sparsifier:
             if not getattr(method_config, "sets_own_ratios", False):
                 raise UserError("layers alone: this method needs a number of zeros; give ratios")
             zeros = dict.fromkeys(layers, 0)
-        self._sizes = _sizes(model, zeros if ratios is None else ratios)
-        targets = (
-            _check(zeros or {}, self._sizes) if ratios is None else _split(ratios, self._sizes)
-        )
+        self._sizes = sizes_of(model, zeros if ratios is None else ratios)
+        if ratios is None:
+            targets = checked_zeros(zeros or {}, self._sizes)
+        else:
+            targets = split_ratios(ratios, self._sizes)
         targets = self._fitted(model, method_config, targets, exact=ratios is None)
         self.model, self._step = model, 0
         self._pruned = {name: n for name, n in targets.items() if n or layers is not None}
@@ -125,6 +128,7 @@ class Sparsifier:
         Raises:
             ValueError: Attached to another optimizer, or the optimizer lacks a parameter that is
                 to be pruned.
+            UserError: Another sparsifier is attached that prunes one of the parameters.
         """
         if self._handles and optimizer is self._optimizer:
             return
@@ -138,13 +142,15 @@ class Sparsifier:
                 f"the optimizer lacks {len(lacking)} of the parameters to prune, first "
                 f"{lacking[0]}: build it from this very model's parameters, then attach"
             )
+        self._refuse_rivals(parameters)
         self._method.attach(optimizer, self._step)
         self._optimizer = optimizer
+        _ATTACHED.add(self)
         # The hooks run as they are where a whole step is compiled: traced, a mask value that
         # changes at every step would mean to compile at every step.
         self._handles = [
-            optimizer.register_step_pre_hook(torch.compiler.disable(self._before_step)),
-            optimizer.register_step_post_hook(torch.compiler.disable(self._after_step)),
+            optimizer.register_step_pre_hook(_untraced(self._before_step)),
+            optimizer.register_step_post_hook(_untraced(self._after_step)),
         ]
 
     def detach(self) -> None:
@@ -152,6 +158,19 @@ class Sparsifier:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        _ATTACHED.discard(self)
+
+    def _refuse_rivals(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        """Two at once would prune more than either was told to."""
+        mine = {id(parameters[name]): name for name in self._pruned}
+        for other in _ATTACHED:
+            theirs = dict(other.model.named_parameters(remove_duplicate=False))
+            both = [mine[id(theirs[name])] for name in other._pruned if id(theirs[name]) in mine]
+            if both:
+                raise UserError(
+                    f"{both[0]} is pruned by another Sparsifier that is attached already; "
+                    "call its finalize() or detach() first"
+                )
 
     def epoch_begin(self) -> None:
         """Say that an epoch begins; needed only where a method counts the steps of an epoch."""
@@ -226,47 +245,5 @@ class Sparsifier:
         self._method.after_step(optimizer, self._step)
 
 
-def _sizes(model: nn.Module, given: Mapping[str, object] | None) -> dict[str, int]:
-    """Look up the number of weights of each parameter named."""
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    if not given:
-        raise UserError("no layer to prune was named")
-    sizes: dict[str, int] = {}
-    seen: dict[int, str] = {}
-    for name in given:
-        if name not in parameters:
-            near = difflib.get_close_matches(name, parameters, n=3, cutoff=0.4)
-            hint = (
-                f"did you mean {' or '.join(near)}?" if near else f"e.g. {next(iter(parameters))}"
-            )
-            raise UserError(
-                f"prune ratio for {name!r}: the model has no such parameter; {hint} "
-                f"({len(parameters)} parameters)"
-            )
-        twin = seen.setdefault(id(parameters[name]), name)
-        if twin != name:
-            raise UserError(f"prune ratios for {twin} and {name}: they are one shared parameter")
-        sizes[name] = parameters[name].numel()
-    return sizes
-
-
-def _check(zeros: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, int]:
-    targets = {name: operator.index(count) for name, count in zeros.items()}
-    for name, count in targets.items():
-        if not 0 <= count <= sizes[name]:
-            raise UserError(f"{count} zeros for {name}: allowed are 0 to {sizes[name]}")
-    return targets
-
-
-def _split(ratios: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, int]:
-    """Round shares to counts by largest remainder; among equal ones the first layer gains."""
-    for name, ratio in ratios.items():
-        if not 0 <= ratio <= 1:
-            raise UserError(f"prune ratio {ratio} for {name}: allowed are 0 to 1")
-    wanted = {name: ratio * sizes[name] for name, ratio in ratios.items()}
-    counts = {name: math.floor(value) for name, value in wanted.items()}
-    left = round(sum(wanted.values())) - sum(counts.values())
-    by_remainder = sorted(wanted, key=lambda name: counts[name] - wanted[name])
-    for name in by_remainder[:left]:
-        counts[name] += 1
-    return counts
+def _untraced(hook: Hook) -> Hook:
+    return cast(Hook, torch.compiler.disable(hook))  # type: ignore[no-untyped-call]

@@ -16,18 +16,17 @@ import argparse
 import contextlib
 import fnmatch
 import json
-import multiprocessing
 import os
 import shutil
-import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks.movement_cells import TASKS, VARIANTS, Cell, Start, grid, table_cells
 from experiments.benchmarks.movement_table import write_tables
+from experiments.benchmarks.side_by_side import side_by_side
 
 __all__ = ["main", "run_all"]
 
@@ -46,36 +45,20 @@ def run_all(
         epochs: Of the dense networks.
     """
     begun, failed = time.monotonic(), 0
+    os.environ["WS_CHECKPOINT_SECONDS"] = "100000"  # runs are short, their files large
     todo = [cell for cell in cells if not _result(out, cell).exists()]
-    dense = dict.fromkeys((cell.task, cell.seed) for cell in todo)
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_prepare) as pool:
-        work: list[Future[str]]
-        work = [pool.submit(_dense, task, seed, scratch, out, epochs) for task, seed in dense]
-        for done in as_completed(work):
-            print(done.result(), flush=True)
-        work = [pool.submit(_cell, cell, out, scratch, begun + seconds) for cell in todo]
-        for count, done in enumerate(as_completed(work), 1):
-            text = done.result()
-            failed += "failed" in text
-            print(f"{count}/{len(todo)} {time.monotonic() - begun:5.0f} s  {text}", flush=True)
+    dense = list(dict.fromkeys((cell.task, cell.seed) for cell in todo))
+    first = partial(_dense, scratch=scratch, out=out, epochs=epochs)
+    for item, told in side_by_side(first, dense, jobs=jobs):
+        if isinstance(told, Exception):
+            raise told
+        print("dense", *item, told, flush=True)
+    then = partial(_cell, scratch=scratch, out=out, latest=begun + seconds)
+    for count, (cell, told) in enumerate(side_by_side(then, todo, jobs=jobs), 1):
+        failed += isinstance(told, Exception)
+        spent = time.monotonic() - begun
+        print(f"{count}/{len(todo)} {spent:5.0f} s  {cell.name}: {told}", flush=True)
     return failed
-
-
-def _prepare() -> None:
-    """One thread each; no checkpoints on the way, for runs are short."""
-    os.environ["WS_CHECKPOINT_SECONDS"] = "100000"
-    import torch
-
-    torch.set_num_threads(1)
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def _follow_parent() -> None:
-    """End with the process that began this one, however that ended."""
-    if (parent := multiprocessing.parent_process()) is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _result(out: Path, cell: Cell) -> Path:
@@ -95,16 +78,17 @@ def _quietly(words: list[str], log: Path) -> int:
         return run(words, runs=log.parent)
 
 
-def _dense(task: str, seed: int, scratch: Path, out: Path, epochs: float) -> str:
+def _dense(of: tuple[str, int], *, scratch: Path, out: Path, epochs: float) -> str:
     """Fine-tune a dense network; keep what it started from, too."""
     from experiments.find import find_experiment
     from ws_learner.files import write_json
     from ws_learner.weights_file import save_model
 
+    task, seed = of
     start, (experiment, share) = _start(scratch, task, seed), TASKS[task]
     folder, kept = start.tuned.parent, out / "dense" / f"{task}_{seed}.json"
     if kept.exists() and start.tuned.exists():
-        return f"dense {task} {seed}: there"
+        return "is there"
     if not start.pretrained.exists():
         module = find_experiment(experiment)
         network = module.build(module.Options(), seed=seed).model
@@ -119,22 +103,22 @@ def _dense(task: str, seed: int, scratch: Path, out: Path, epochs: float) -> str
     facts = {"task": task, "seed": seed, "dense_accuracy": accuracy, "epochs": epochs * share}
     facts |= _validation(experiment, seed, start.tuned)
     write_json(kept, facts)
-    return f"dense {task} {seed}: {100 * accuracy:.2f} %"
+    return f"{100 * accuracy:.2f} %"
 
 
-def _cell(cell: Cell, out: Path, scratch: Path, latest: float) -> str:
+def _cell(cell: Cell, *, scratch: Path, out: Path, latest: float) -> str:
     """Run one cell and keep its numbers; the run's folder goes."""
     from ws_learner.files import write_json, write_text
 
     if time.monotonic() > latest:
-        return f"left out, no time: {cell.name}"
+        return "left out, no time"
     folder = scratch / cell.name
     log = Path(f"{folder}.log")
     if cell.variant.startswith("soft"):
         write_text(Path(f"{folder}.json"), json.dumps(cell.soft_config()))
     if code := _quietly(cell.words(_start(scratch, cell.task, cell.seed), folder), log):
         lines = log.read_text().splitlines() or [""]
-        return f"failed ({code}): {cell.name}: {lines[-1]}"
+        raise RuntimeError(f"exit code {code}: {lines[-1]}")
     summary = json.loads((folder / "summary.json").read_text())
     facts = {"cell": cell.__dict__} | {name: summary[name] for name in _KEPT if name in summary}
     dense = json.loads((out / "dense" / f"{cell.task}_{cell.seed}.json").read_text())
@@ -143,12 +127,12 @@ def _cell(cell: Cell, out: Path, scratch: Path, latest: float) -> str:
     facts["select_by_epoch"] = _curve(folder / "metrics.csv")
     write_json(_result(out, cell), facts)
     shutil.rmtree(folder)
-    return f"{cell.name}: {100 * facts['validation']:.2f} %"
+    return f"{100 * facts['validation']:.2f} %"
 
 
 _KEPT = (
     *("achieved_prune_ratio", "sparsified_layers_prune_ratio", "dense_accuracy"),
-    *("sparse_accuracy", "train_seconds", "parameters", "cropped_parameters", "command"),
+    *("sparse_accuracy", "train_seconds", "parameters", "cropped_parameters"),
     *("units", "units_removed", "hardware", "versions"),
 )
 

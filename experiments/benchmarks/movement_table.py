@@ -71,8 +71,9 @@ def _means(runs: list[dict[str, Any]]) -> list[list[str]]:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for run in runs:
         cell = run["cell"]
-        key = (cell["task"], cell["pattern"], -cell["kept"], cell["epochs"], cell["rate"])
-        key += (cell["end"], cell["note"], cell["fresh"], cell["variant"])
+        place = (cell["task"], cell["pattern"], -cell["kept"])
+        settings = (cell["epochs"], cell["rate"], cell["end"], cell["note"], cell["fresh"])
+        key = (*place, *settings, cell["variant"])
         groups.setdefault(key, []).append(run)
     rows = []
     for key in sorted(groups):

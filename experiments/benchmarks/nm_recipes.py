@@ -14,159 +14,34 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from experiments.benchmarks.nm_runs import EXTRA, NETWORKS, RECIPES, Run, train
 from experiments.benchmarks.side_by_side import side_by_side
+from ws_learner.errors import UserError
 from ws_learner.progress import say, track
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from experiments.experiment import Experiment
-    from ws_learner.methods.nm_config import NMConfig
-
-__all__ = ["RECIPES", "Run", "main", "planned", "train"]
+__all__ = ["main", "planned"]
 
 OUT = Path(__file__).parents[1] / "results" / "nm_recipes"
-RECIPES = ("dense", "srste", "mdgf-lin", "mdgf-exp", "sdgf-step", "sdgf-geo")
-"""The paper's table 2; `ste` and `srste-decoupled` are there too."""
-NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "vit": ("vit_at_cifar10", {"patch": 4, "width": 256, "depth": 3, "heads": 4}),
-    "small-vit": ("vit_at_cifar10", {"patch": 8, "depth": 3}),
-    "swin": ("swin_at_cifar10", {}),
-}
-"""Name -> experiment and its flags; the path of an experiment file is a name too."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One training.
-
-    Attributes:
-        network: Name in `NETWORKS`, or an experiment's file.
-        recipe: Name in `RECIPES`.
-        pattern: With its place, such as `1:8@ff`; `dense` for none.
-        seed: Weights, order and augmentation.
-        epochs: Length.
-        batch: Images a step.
-    """
-
-    network: str
-    recipe: str
-    pattern: str
-    seed: int
-    epochs: float
-    batch: int
-
-    @property
-    def name(self) -> str:
-        """File name without its ending."""
-        pattern = "".join(c if c.isalnum() else "-" for c in self.pattern)
-        return f"{Path(self.network).stem}-{self.recipe}-{pattern}-{self.seed}"
-
-
-def method_of(run: Run) -> NMConfig | None:
-    """Settings of a recipe; None for dense. A twentieth is dense, a fifth fine-tuning."""
-    from ws_learner.methods.mdgf import MdgfConfig
-    from ws_learner.methods.sdgf import SdgfConfig
-    from ws_learner.methods.srste import SrSteConfig
-    from ws_learner.sparsity.pattern import parse_pattern
-
-    if run.recipe == "dense":
-        return None
-    common: dict[str, Any] = {"pattern": parse_pattern(run.pattern), "dense": 0.05}
-    methods = {
-        "srste": functools.partial(SrSteConfig),
-        "ste": functools.partial(SrSteConfig, weight=0.0),
-        "srste-decoupled": functools.partial(SrSteConfig, term="decoupled", weight=0.2),
-        "mdgf-lin": functools.partial(MdgfConfig, decay="linear"),
-        "mdgf-exp": functools.partial(MdgfConfig, decay="exponential"),
-        "sdgf-step": functools.partial(SdgfConfig, shape="stepwise"),
-        "sdgf-geo": functools.partial(SdgfConfig, shape="geometric"),
-    }
-    config: NMConfig = methods[run.recipe](**common)
-    return config
-
-
-def _experiment(run: Run) -> Experiment:
-    from experiments.find import find_experiment
-
-    name, settings = NETWORKS.get(run.network, (run.network, {}))
-    module = find_experiment(name)
-    experiment: Experiment = module.build(module.Options(**settings), seed=run.seed)
-    return experiment
-
-
-def train(run: Run, *, state: Path) -> dict[str, Any]:
-    """Train and measure; goes on from the checkpoint in `state`, if there is one."""
-    from experiments.benchmarks.nm_probe import Probe
-    from ws_learner.callbacks import Metrics
-    from ws_learner.config import WeightSparseConfig
-    from ws_learner.evaluation import evaluate
-    from ws_learner.fit import Fit
-    from ws_learner.hardware import arithmetic
-    from ws_learner.report.metrics import MetricsLog
-    from ws_learner.sparsifier import Sparsifier
-    from ws_learner.sparsify import make_criterion
-
-    experiment, chosen, method = _experiment(run), arithmetic(), method_of(run)
-    recipe = dataclasses.replace(
-        experiment.sparse_recipe, nb_epochs=run.epochs, batch_size=run.batch
-    )
-    model, data = experiment.model, experiment.data
-    total = recipe.total_steps(len(data.train))
-    sparsifier = None
-    if method is not None:
-        zeros = method.targets(model)
-        sparsifier = Sparsifier(model, method, zeros=zeros, total_steps=total)
-    probe = Probe(sparsifier, watched=_ff(model) if sparsifier is None else sparsifier.masks)
-    log = MetricsLog(state / f"{run.name}.csv")
-    fit = Fit(
-        phase=run.name,
-        data=data,
-        criterion=make_criterion(experiment.loss, teacher=None, config=WeightSparseConfig()),
-        metric=experiment.metric,
-        recipe=recipe,
-        arithmetic=chosen,
-        seed=run.seed,
-        log=log,
-        checkpoint=state / f"{run.name}.pt",
-    )
-    also = {"probe": probe} | ({"sparsifier": sparsifier} if sparsifier else {})
-    metrics = Metrics(log, phase=run.name, metric=experiment.metric)
-    seconds = fit.run(model, before=[probe], also=also, metrics=metrics)
-    if sparsifier is not None:
-        sparsifier.finalize()
-    found = {name: int((model.get_parameter(name) == 0).sum()) for name in probe.watched}
-    return dataclasses.asdict(run) | {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "zeros": sum(found.values()),
-        "steps": total,
-        "seconds": round(seconds, 1),
-        "epoch_seconds": [round(value, 3) for value in probe.seconds],
-        "test": evaluate(model, data.test, experiment.metric, arithmetic=chosen),
-        "device": chosen.device,
-        "bf16": chosen.bf16,
-        "curves": [[float(f"{value:.4g}") for value in row] for row in probe.rows()],
-    }
-
-
-def _ff(model: nn.Module) -> list[str]:
-    from ws_learner.roles import weight_roles
-
-    return [name for name, roles in weight_roles(model).items() if roles == ("ff",)]
 
 
 def planned(options: argparse.Namespace) -> list[Run]:
-    """The runs asked for: all of one seed before the next, so that seeds are whole."""
+    """The runs asked for: all of one seed before the next, so that seeds are whole.
+
+    Raises:
+        UserError: A recipe is unknown.
+    """
     patterns = [f"{pattern}@{options.where}" for pattern in options.patterns.split()]
+    unknown = set(options.recipes.split()) - {*RECIPES, *EXTRA}
+    if unknown:
+        known = ", ".join((*RECIPES, *EXTRA))
+        raise UserError(f"--recipes {min(unknown)}: unknown; there are {known}")
     return [
         Run(
             network=options.network,
@@ -218,7 +93,7 @@ def _train_missing(runs: Sequence[Run], options: argparse.Namespace, *, state: P
     missing = [run for run in runs if dataclasses.asdict(run) not in known]
     failed = 0
     with track("runs", total=len(runs), done=len(runs) - len(missing)) as progress:
-        work = functools.partial(train, state=state)
+        work = partial(train, state=state)
         for run, row in side_by_side(work, missing, jobs=options.jobs):
             if isinstance(row, Exception):
                 failed += 1
@@ -234,10 +109,7 @@ def _timing(runs: Sequence[Run], options: argparse.Namespace, *, state: Path) ->
     """Three epochs of the sparse runs that come last, as many as go side by side."""
     short = [dataclasses.replace(run, epochs=3) for run in runs[-options.jobs :]]
     begun = time.monotonic()
-    rows = [
-        row
-        for _, row in side_by_side(functools.partial(train, state=state), short, jobs=options.jobs)
-    ]
+    rows = [row for _, row in side_by_side(partial(train, state=state), short, jobs=options.jobs)]
     wall = time.monotonic() - begun
     for row in rows:
         if isinstance(row, Exception):
@@ -258,4 +130,6 @@ def _timing(runs: Sequence[Run], options: argparse.Namespace, *, state: Path) ->
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    from experiments.one_line import in_one_line
+
+    raise SystemExit(in_one_line(main))

@@ -35,7 +35,7 @@ from ws_learner.errors import UserError
 
 __all__ = ["GRID", "effects", "main", "table"]
 
-OUT = Path(__file__).parents[1] / "results" / "patterns_at_work" / "runs"
+OUT = Path(__file__).parents[1] / "results" / "patterns_at_work" / "recipes"
 EPOCHS = {"trec": 30.0, "polarity": 15.0, "resnet20": 10.0}
 TASKS = {"trec": ("4x1", "2:4"), "polarity": ("4x1", "2:4"), "resnet20": ("2x1",)}
 

@@ -48,10 +48,10 @@ def measure(inputs: int, outputs: int, *, tokens: int, rounds: int) -> PairedRes
 
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    layer = nn.Sequential(nn.Linear(inputs, outputs)).to(device)
+    linear = nn.Linear(inputs, outputs, device=device)
     with torch.no_grad():
-        weight = layer[0].weight
-        weight.mul_(NM(2, 4).whole_mask(weight.abs()))
+        linear.weight.mul_(NM(2, 4).whole_mask(linear.weight.abs()))
+    layer = nn.Sequential(linear)
     sparse, dense = copy.deepcopy(layer), layer.half()
     to_semi_structured(sparse)
     x = torch.randn(tokens, inputs, device=device, dtype=torch.float16)

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 from ws_learner.files import write_json
@@ -99,3 +100,11 @@ def _begin(workers: int) -> None:
     threads = max((os.cpu_count() or 1) // workers, 1)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for as long as the process lives
+    Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """End with the process that began this one, however that ended."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)

@@ -4,9 +4,9 @@
 
 Every row compares a sparse network with dense engines (PyTorch, ONNX Runtime and, if it can be
 imported, OpenVINO) in float32 and INT8. Two pieces of work run in turn in one process; what counts
-is the median of the rounds' ratios of processor time (of wall time with two threads), with its
-quartiles. Rows that are measured already are not measured again, so a stopped run goes on. The
-outputs are not compared here: tests do that.
+is the median of the rounds' ratios of processor time (of wall time with two threads; each the least
+of some calls), with its quartiles. Rows that are measured already are not measured again, so a
+stopped run goes on. The outputs are not compared here: tests do that.
 
 Each setting (threads, AMX or not) has a process of its own. Without AMX, the system refuses the
 tile registers to all engines alike. OpenVINO in a folder of its own: PYTHONPATH=DIR.

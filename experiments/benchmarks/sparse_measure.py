@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.benchmarks.paired import PairedResult, paired
+from experiments.benchmarks.paired import PairedResult
 
 __all__ = ["Measure", "Run", "Subject"]
 
@@ -54,32 +55,32 @@ class Measure:
         return row
 
     def ratio(self, slow: Run, fast: Run) -> PairedResult:
-        """How many times longer `slow` takes, pair by pair."""
-        counts = [self._repeats(run) for run in (slow, fast)]
-        result = paired(
-            lambda: [slow() for _ in range(counts[0])],
-            lambda: [fast() for _ in range(counts[1])],
-            rounds=self.rounds,
-            warmup=1,
-            clock=self.clock,
-        )
-        scale = counts[1] / counts[0]
-        return PairedResult(
-            median=result.median * scale,
-            low=result.low * scale,
-            high=result.high * scale,
-            ratios=tuple(ratio * scale for ratio in result.ratios),
-        )
+        """How many times longer `slow` takes, pair by pair.
+
+        A timing is the least of the calls that fill 5 ms (three at least): a call that was
+        interrupted, or found its caches emptied by somebody else, says nothing of the engine.
+        """
+        counts = {run: self._repeats(run) for run in (slow, fast)}
+        ratios = []
+        for number in range(self.rounds):
+            order = (slow, fast) if number % 2 else (fast, slow)
+            least = {run: self._least(run, counts[run]) for run in order}
+            ratios.append(least[slow] / least[fast])
+        low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
+        return PairedResult(median=median, low=low, high=high, ratios=tuple(ratios))
 
     def seconds(self, run: Run) -> float:
-        """Median seconds of one call."""
-        count, found = self._repeats(run), []
-        for _ in range(self.rounds):
+        """Seconds of one call: median over the rounds."""
+        count = self._repeats(run)
+        return statistics.median(self._least(run, count) for _ in range(self.rounds))
+
+    def _least(self, run: Run, count: int) -> float:
+        found = float("inf")
+        for _ in range(count):
             begun = self.clock()
-            for _ in range(count):
-                run()
-            found.append((self.clock() - begun) / count)
-        return sorted(found)[len(found) // 2]
+            run()
+            found = min(found, self.clock() - begun)
+        return found
 
     def best(self, runs: dict[str, Run]) -> tuple[str, Run]:
         """The fastest of several."""
@@ -99,7 +100,7 @@ class Measure:
                 begun = time.perf_counter()
                 run()
                 times[name].append(1e3 * (time.perf_counter() - begun))
-        found = {}
+        found: dict[str, float] = {}
         for name, own in times.items():
             own.sort()
             found |= {f"p50_{name}": own[_CALLS // 2], f"p99_{name}": own[99 * _CALLS // 100]}
@@ -109,4 +110,4 @@ class Measure:
         run()
         begun = self.clock()
         run()
-        return min(max(1, int(5e-3 / max(self.clock() - begun, 1e-7))), 500)
+        return min(max(3, int(5e-3 / max(self.clock() - begun, 1e-7))), 500)

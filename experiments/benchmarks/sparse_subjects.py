@@ -80,7 +80,8 @@ def _linear(case: str) -> tuple[nn.Module, Tensor, dict[str, dict[str, Run]]]:
     else:
         inputs, _, outputs = case.split()[2:]
         dense = nn.Sequential(nn.Linear(int(inputs), int(outputs)))
-    x = torch.randn(tokens, dense[0].in_features, generator=generator)  # type: ignore[arg-type]
+    width = next(dense.parameters()).shape[1]
+    x = torch.randn(tokens, width, generator=generator)
     plain = prune(dense, "1x1", 0.0)
     return dense, x, {"fp32": fp32_rivals(plain, x), "int8": int8_rivals(plain, x)}
 

@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -38,7 +38,8 @@ rows stand in the same tables. {machine}
 
 Times are of the compiled network or layer, FP32 in and out, quantising included. A ratio is how
 many times as long the dense engine takes: the median over rounds of pairs in one process, in
-brackets the quartiles; of processor time with one thread, of wall time with two. "Best" is the
+brackets the quartiles; of processor time with one thread, of wall time with two; each timing is the
+least of at least three calls, since others may be using the machine. "Best" is the
 fastest engine of its kind in that process. Rows that lose are kept. Weights are random with uneven
 rows, pruned by magnitude: nothing here says anything about accuracy. `load` is the machine's load
 (work wanting a core, this one's included) while the row was measured.
@@ -77,7 +78,8 @@ def write_page(folder: Path) -> None:
     machine = json.loads((folder / "machine.json").read_text())
     lines = [_HEAD.format(machine=f"{machine['processor']}; {machine['versions']}.")]
     lines += ["## What was wanted\n", _targets(data), ""]
-    for (threads, amx), own in data.groupby(["threads", "amx"], sort=True):
+    for key, own in data.groupby(["threads", "amx"], sort=True):
+        threads, amx = cast(tuple[int, bool], key)
         lines.append(f"## {threads} thread{'s' * (threads > 1)}, {'with' if amx else 'no'} AMX\n")
         for part in PARTS:
             of_part = own[own["part"] == part]

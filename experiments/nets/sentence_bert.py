@@ -27,6 +27,7 @@ __all__ = [
     "minilm",
 ]
 
+_LAYERS = 6
 _SEP = 102  # ends a sentence, in BERT's own vocabulary
 _NEVER = -1e4  # a logit that bfloat16 holds and no softmax minds
 
@@ -60,14 +61,22 @@ class SpanFinder(BertForQuestionAnswering):  # type: ignore[no-untyped-call]
         return logits.masked_fill(~words[..., None], _NEVER)
 
 
-def minilm(*, labels: int) -> nn.Module:
+def minilm(*, labels: int, layers: int = 6) -> nn.Module:
     """all-MiniLM-L6-v2 with a fresh classifier; its embeddings are frozen.
 
+    Args:
+        labels: Number of classes.
+        layers: How many of its layers are there, the first ones.
+
     Raises:
-        UserError: The pretrained weights cannot be had.
+        UserError: The pretrained weights cannot be had, or there are not so many layers.
     """
-    network = classifier_of((6, 384, 12, 1536), labels)
+    if not 1 <= layers <= _LAYERS:
+        raise UserError(f"--layers {layers}: MiniLM has {_LAYERS}; allowed are 1 to {_LAYERS}")
+    network = classifier_of((_LAYERS, 384, 12, 1536), labels)
     _fill(network, load(content(MINILM)), "all-MiniLM-L6-v2")
+    network.bert.encoder.layer = network.bert.encoder.layer[:layers]
+    network.config.num_hidden_layers = layers
     network.bert.embeddings.requires_grad_(False)
     model: nn.Module = network
     return model

@@ -78,7 +78,7 @@ def _results(
 ) -> list[dict[str, Any]]:
     """An image's objects as COCO's program wants them, in pixels."""
     corners, classes, scores = detect(output)
-    low, high = (corners * torch.tensor([*size, *size])).split(2, dim=1)
+    low, high = torch.split(corners * torch.tensor([*size, *size]), 2, dim=1)
     boxes = torch.cat([low, high - low], 1).tolist()
     return [
         {"image_id": key, "category_id": categories[number - 1], "bbox": box, "score": score}

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from experiments.nets.resnet import resnet
+from experiments.weights import load_state_of
+from ws_learner.errors import UserError
 
 __all__ = ["SSDResNet34", "ssd_resnet34"]
 
 _CHANNELS = (256, 512, 512, 256, 256, 256)
 _MIDDLE = (256, 256, 128, 128, 128)
 _BOXES = (4, 6, 6, 6, 4, 4)
+_TRUNK = ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.")
 
 
 class SSDResNet34(nn.Module):
@@ -69,6 +73,22 @@ def _block(inputs: int, middle: int, outputs: int, *, last: bool) -> nn.Sequenti
     )
 
 
-def ssd_resnet34(*, num_classes: int = 81) -> nn.Module:
-    """Build SSD-ResNet34."""
-    return SSDResNet34(num_classes=num_classes)
+def ssd_resnet34(*, num_classes: int = 81, pretrained: Path | None = None) -> nn.Module:
+    """Build SSD-ResNet34.
+
+    Args:
+        num_classes: Background included.
+        pretrained: File of a ResNet-34's weights, such as torchvision's, for the trunk.
+
+    Raises:
+        UserError: The file cannot be read or is of another network.
+    """
+    model = SSDResNet34(num_classes=num_classes)
+    if pretrained is not None:
+        state = load_state_of(pretrained, flag="--pretrained ")
+        own = {name: t for name, t in model.state_dict().items() if name.startswith(_TRUNK)}
+        for name, tensor in own.items():
+            if name not in state or state[name].shape != tensor.shape:
+                raise UserError(f"--pretrained {pretrained}: no ResNet-34; {name} does not fit")
+        model.load_state_dict({name: state[name] for name in own}, strict=False)
+    return model

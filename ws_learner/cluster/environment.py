@@ -7,12 +7,14 @@ import secrets
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-__all__ = ["one_thread_each", "prepare", "signals_wait", "token_exists"]
+__all__ = ["one_thread_each", "patient_start", "prepare", "signals_wait", "token_exists"]
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -29,6 +31,8 @@ _QUIET = {
 _OWN = {
     "RAY_worker_niceness": "0",  # 15 by default: beside anything else, workers would starve
 }
+START_SECONDS = 120.0
+"""How long a Ray of one's own may take to start."""
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -66,6 +70,33 @@ def one_thread_each() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def patient_start(seconds: float = START_SECONDS) -> Iterator[None]:
+    """Inside, a Ray that starts here has longer than Ray's own 30 seconds to come up.
+
+    Ray asks for its node without a pause, which on a busy machine is what keeps it from coming up.
+    """
+    from ray._private import services
+
+    theirs: Callable[..., Any] = services.get_node
+    end = time.monotonic() + seconds
+
+    def ours(*args: Any) -> Any:
+        while True:
+            try:
+                return theirs(*args)
+            except RuntimeError:  # not there yet
+                if time.monotonic() > end:
+                    raise
+            time.sleep(0.2)
+
+    services.get_node = ours
+    try:
+        yield
+    finally:
+        services.get_node = theirs
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -32,7 +33,9 @@ class _AsRank:
         fit = replace(self.fit, world=world)
         if world.rank == 0:  # what an earlier attempt has logged belongs to the run
             fit = replace(fit, log=MetricsLog(fit.log.path))
-        self.run(fit)
+        with warnings.catch_warnings():  # the driver, which reads the result, says them too
+            warnings.simplefilter("ignore", UserWarning)
+            self.run(fit)
 
 
 def run_phase(

@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ws_learner.cluster.config import ClusterConfig
-from ws_learner.cluster.environment import one_thread_each, prepare, signals_wait
+from ws_learner.cluster.environment import (
+    one_thread_each,
+    patient_start,
+    prepare,
+    signals_wait,
+)
 from ws_learner.data.splits import DataSplits
 from ws_learner.errors import UserError
 from ws_learner.progress import say
@@ -100,7 +105,7 @@ def _start(config: ClusterConfig, folder: Path, store: int) -> None:
         )
     say("starting Ray")
     try:
-        with one_thread_each(), signals_wait():
+        with one_thread_each(), signals_wait(), patient_start():
             context = ray.init(
                 address="local",
                 num_cpus=config.workers,

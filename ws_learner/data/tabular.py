@@ -92,5 +92,5 @@ def read_criteo(
         raise UserError(f"{path}: cannot read it: {error.strerror or error}") from error
     except ValueError as error:
         raise UserError(f"{path}, line {len(labels) + 1}: not Criteo's format ({error})") from error
-    values = np.frombuffer(table, np.float32) if table else np.empty(0, np.float32)
-    return values.reshape(-1, _NUMBERS + _CATEGORIES), np.array(labels, np.int64)
+    found = np.frombuffer(table, np.float32) if table else np.empty(0, np.float32)
+    return found.reshape(-1, _NUMBERS + _CATEGORIES), np.array(labels, np.int64)

@@ -33,6 +33,15 @@ class RangeParams(Part):
     min_percentile: Annotated[float, Field(ge=0, le=100)] = 0.1
     max_percentile: Annotated[float, Field(ge=0, le=100)] = 99.9
 
+    @model_validator(mode="after")
+    def _consistent(self) -> RangeParams:
+        if self.min_percentile >= self.max_percentile:
+            raise ValueError(
+                f"min_percentile {self.min_percentile:g}: must lie below max_percentile "
+                f"({self.max_percentile:g})"
+            )
+        return self
+
 
 class RangeInit(Part):
     """`initializer.range`: from what the ranges of activations begin."""

@@ -112,6 +112,7 @@ def quantization_of(part: Quantization) -> QuantConfig:
         symmetric_activations=part.symmetric_activations,
         per_channel=part.weights.per_channel is not False,
         half_range=part.overflow_fix != "disable",
+        first_only=part.overflow_fix == "first_layer_only",
         range_type=begin.type,
         percentiles=(begin.params.min_percentile, begin.params.max_percentile),
     )

@@ -70,7 +70,7 @@ def crop(
 
     Raises:
         UserError: The smaller network does not run, or computes something else, because a module
-            depends on its width in a way that is not known here.
+            depends on its width in a way that is not known here; or outputs are NaN.
     """
     groups = find_groups(model) if groups is None else tuple(groups)
     kept = [Kept(group=group, units=_read(model, group)) for group in groups]
@@ -83,8 +83,16 @@ def crop(
             f"({str(error).splitlines()[0]}); keep the zeros instead"
         ) from error
     for one, other in zip(wanted, got, strict=True):
-        scale = max(1.0, float(one.abs().max()))
-        if one.shape != other.shape or float((one - other).abs().max()) > _TOLERANCE * scale:
+        if bool(one.isnan().any()):
+            raise UserError(
+                f"crop: outputs of {type(model).__name__} are NaN, so that nothing can be "
+                "compared; has the training diverged?"
+            )
+        sizes = one[one.isfinite()].abs()
+        scale = max(1.0, float(sizes.max())) if sizes.numel() else 1.0
+        if one.shape != other.shape or not torch.allclose(
+            one, other, rtol=0, atol=_TOLERANCE * scale
+        ):
             raise UserError(
                 f"crop: {type(model).__name__} computes something else with fewer heads or "
                 "neurons; keep the zeros instead, or give the groups that are right"

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ws_learner.errors import UserError
 from ws_learner.methods.gradual import GradualConfig
-from ws_learner.sparsity.criterion import Criterion, Sensitivity
+from ws_learner.sparsity.criterion import Criterion, CriterionName, Sensitivity
 from ws_learner.sparsity.plan import PatternPlan
 from ws_learner.sparsity.ramps import RampName
 
 __all__ = ["GradientSensitivityConfig"]
+
+_MEMORY: dict[CriterionName, float] = {
+    "magnitude": 1.0,
+    "gradient": 0.0,
+    "snip": 0.0,
+    "snip_momentum": 0.9,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,24 +28,21 @@ class GradientSensitivityConfig(GradualConfig):
     at once, at the end of the ramp. The order of what is left never changes.
 
     Attributes:
+        criterion: How a unit's |sum of w g| is remembered: `magnitude`, the default of all methods,
+            stands for the sum over all steps; `snip` knows the last step alone, `snip_momentum`
+            lets earlier ones fade by 0.9 a step, `gradient` leaves w out.
         normalize: Divide the importances of each layer by their norm, so that layers compare
             under the global scope.
-
-    Raises:
-        UserError: Another criterion is asked for; this method has its own.
     """
 
     ramp: RampName = "oneshot"
     normalize: bool = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.criterion != "magnitude":
-            raise UserError(
-                f"--ws_criterion {self.criterion}: gradient_sensitivity has a criterion of its "
-                "own; leave the flag out"
-            )
-
     def make_criterion(self, plan: PatternPlan) -> Criterion:
-        """The accumulated importance."""
-        return Sensitivity(plan.patterns, normalize=self.normalize)
+        """The importance of units."""
+        return Sensitivity(
+            plan.patterns,
+            normalize=self.normalize,
+            of="gradient" if self.criterion == "gradient" else "product",
+            memory=_MEMORY[self.criterion],
+        )

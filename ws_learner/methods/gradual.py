@@ -106,9 +106,12 @@ class GradualConfig:
         )
         length, every = ramp.end_step - ramp.begin_step, self.every()
         if every > length and self.ramp != "oneshot":
+            flag = f"--ws_mask_update_step {every}"
+            if self.update_frequency is not None:
+                flag = f"--ws_update_frequency {self.update_frequency:g} ({every} steps)"
             raise UserError(
-                f"--ws_mask_update_step {every} is longer than the ramp of {length} steps, so all "
-                f"weights would go at once: lower it to at most {length}, or raise --nb_epochs"
+                f"{flag} is longer than the ramp of {length} steps, so all weights would go at "
+                f"once: lower it to at most {length} steps, or raise --nb_epochs"
             )
         return make_schedule(
             self.ramp,

@@ -48,6 +48,15 @@ class InPlaceMasks:
             self._retained[name] = torch.empty_like(weight).copy_(self._retained[name])
         self._list_active()
 
+    def follow_weights(self) -> None:
+        """`to_device`, if a weight has moved since."""
+        if any(
+            (w.dtype, w.device, w.stride())
+            != ((kept := self._retained[name]).dtype, kept.device, kept.stride())
+            for name, w in self.weights.items()
+        ):
+            self.to_device()
+
     @torch.no_grad()
     def dense_values(self) -> dict[str, Tensor]:
         """Value of each weight now, or when it was last alive; not to be written to."""
@@ -76,7 +85,8 @@ class InPlaceMasks:
         """Write the values of kept weights, and the moves of pruned ones, to the retained."""
         if not self._active:
             return
-        weights, keep = [w for w, _ in self._active], [keep for _, keep in self._active]
+        weights: list[Tensor] = [weight for weight, _ in self._active]
+        keep = [number for _, number in self._active]
         if self.moving:
             torch._foreach_addcmul_(self._active_retained, self._active_retained, keep, value=-1.0)
             torch._foreach_add_(self._active_retained, weights)

@@ -35,8 +35,9 @@ class ThresholdMovementConfig:
         warmup_end_epoch: Epoch before which it ends.
         importance_regularization_factor: Price of keeping, at the end of the warm-up, from 0.
         power: Of the schedule.
-        init_importance_threshold: Threshold at the beginning; None: the one that prunes 0.1 %.
-        final_importance_threshold: Threshold at the end.
+        init_importance_threshold: Threshold at the beginning, finite; None: the one that prunes
+            0.1 %. Warns unless it lies below the final one.
+        final_importance_threshold: Threshold at the end, finite.
         steps_per_epoch: Optimizer steps of an epoch; None: counted between the first two calls
             of `Sparsifier.epoch_begin`.
         patterns: Parameter name -> which weights share a score; else `pattern`.
@@ -45,7 +46,8 @@ class ThresholdMovementConfig:
         score_lr: Learning rate of the scores.
         normalize: The factor is the price of a weight, the same in every pattern and layer.
         rule: After warm-up whole units of `groups` stay or go: `any` keeps a unit if any member
-            keeps a part of it (NNCF), `all` only if every member does (nn_pruning).
+            keeps a part of it (NNCF), `all` only if every member does, the output projection of
+            heads aside (nn_pruning).
         groups: Heads and neurons, see `find_groups`.
 
     Raises:
@@ -82,6 +84,10 @@ class ThresholdMovementConfig:
             found.append(
                 f"importance_regularization_factor {factor:g}: should not be a negative number"
             )
+        for name in ("init_importance_threshold", "final_importance_threshold"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                found.append(f"{name} {value:g}: must be a finite number")
         if found:
             raise UserError("movement: " + "; ".join(found))
         if self.rule and not self.groups:

@@ -32,6 +32,8 @@ class WarmUpClock:
         """
         self._config, self._total, self._epoch_step = config, total_steps, -1
         self.step, self._first = 0, config.init_importance_threshold
+        if self._first is not None:
+            self._warn_if_flat(self._first)
         self.ramp: WarmUp | None = None
         if config.steps_per_epoch is not None:
             self._set_epoch(config.steps_per_epoch)
@@ -67,13 +69,8 @@ class WarmUpClock:
 
     def set_first(self, threshold: float) -> None:
         """Begin the schedule at `threshold`; warns if it will not rise."""
-        self._first, last = threshold, self._config.final_importance_threshold
-        if threshold >= last:
-            warnings.warn(
-                f"`init_importance_threshold` {threshold:g} is equal to or greater than "
-                f"`final_importance_threshold` {last:g}: the threshold will not rise",
-                stacklevel=3,
-            )
+        self._first = threshold
+        self._warn_if_flat(threshold)
 
     def epoch_begin(self, step: int) -> None:
         """An epoch begins after `step` optimizer steps; the second one tells how long they are.
@@ -110,6 +107,15 @@ class WarmUpClock:
         self._first = None if math.isnan(first) else first
         if epoch > 0:
             self._set_epoch(epoch)
+
+    def _warn_if_flat(self, first: float) -> None:
+        last = self._config.final_importance_threshold
+        if first >= last:
+            warnings.warn(
+                f"`init_importance_threshold` {first:g} is equal to or greater than "
+                f"`final_importance_threshold` {last:g}: the threshold will not rise",
+                stacklevel=4,
+            )
 
     def _set_epoch(self, steps: int) -> None:
         self.ramp = self._config.warm_up(steps)

@@ -74,12 +74,15 @@ class ThresholdMovement:
         }
 
     def epoch_begin(self, step: int) -> None:
-        """See `CountsEpochs`.
+        """See `CountsEpochs`; where the epoch's length shows that the warm-up begins, masks follow.
 
         Raises:
             UserError: An epoch had another length than the schedule was made for.
         """
+        before = self._clock.begun
         self._clock.epoch_begin(step)
+        if self._clock.begun and not before:
+            self._renew()
 
     def attach(self, optimizer: Optimizer, step: int) -> None:
         """See `Method`."""

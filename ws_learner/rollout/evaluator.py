@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -15,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from envs.budget import project
 from envs.problem import FloatArray, IntArray, LayerRow, Score
 from ws_learner.data.splits import DataSplits, Split
 from ws_learner.data.tokens import by_length
@@ -29,11 +27,12 @@ from ws_learner.rollout.config import RolloutConfig
 from ws_learner.rollout.database import LayerDatabase
 from ws_learner.rollout.finetune import fine_tune
 from ws_learner.rollout.images import draw_batches, draw_inputs, place_batch
-from ws_learner.rollout.scoring import Examination, failed_score, reward_of
+from ws_learner.rollout.one_thread import one_thread
+from ws_learner.rollout.scoring import Examination, as_scored, failed_score, reward_of
 from ws_learner.sparsity.pattern import AnyNM, parse_pattern
 from ws_learner.training import epoch_seed
 
-__all__ = ["RolloutEvaluator", "as_scored", "one_thread"]
+__all__ = ["RolloutEvaluator"]
 
 _CALIBRATION, _NORMS, _FINE_TUNING, _REGRESSION, _SEARCH = range(5)
 
@@ -41,31 +40,6 @@ _CALIBRATION, _NORMS, _FINE_TUNING, _REGRESSION, _SEARCH = range(5)
 class _Source(TypedDict):
     seed: int
     arithmetic: Arithmetic
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run PyTorch on one CPU thread, so that sums come out the same on any number of cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def as_scored(zeros: IntArray, sizes: IntArray, *, power: float) -> IntArray:
-    """Return the candidate as it is scored, see `RolloutConfig.score_power`.
-
-    Args:
-        zeros: (L,) zero counts.
-        sizes: (L,) number of weights of each layer.
-        power: In (0, 1]; 1 returns the candidate itself.
-    """
-    total = int(sizes.sum())
-    density = 1 - int(zeros.sum()) / total
-    budget = total - round(total * density**power)
-    return project(zeros, budget=budget, lower=0 * sizes, upper=zeros, weights=sizes)
 
 
 class RolloutEvaluator:

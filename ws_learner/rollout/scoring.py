@@ -9,15 +9,37 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from envs.budget import project
 from envs.problem import IntArray, LayerRow, Score
 from ws_learner.data.splits import Batch
 from ws_learner.evaluation import Metric
 from ws_learner.rollout.config import RolloutConfig
 
-__all__ = ["WORST_DIVERGENCE", "Examination", "divergences", "failed_score", "reward_of"]
+__all__ = [
+    "WORST_DIVERGENCE",
+    "Examination",
+    "as_scored",
+    "divergences",
+    "failed_score",
+    "reward_of",
+]
 
 WORST_DIVERGENCE = 100.0
 """Divergences are cut off here, in nats; exp of its negative is as good as 0."""
+
+
+def as_scored(zeros: IntArray, sizes: IntArray, *, power: float) -> IntArray:
+    """Return the candidate as it is scored, see `RolloutConfig.score_power`.
+
+    Args:
+        zeros: (L,) zero counts.
+        sizes: (L,) number of weights of each layer.
+        power: In (0, 1]; 1 returns the candidate itself.
+    """
+    total = int(sizes.sum())
+    density = 1 - int(zeros.sum()) / total
+    budget = total - round(total * density**power)
+    return project(zeros, budget=budget, lower=0 * sizes, upper=zeros, weights=sizes)
 
 
 class Examination:

@@ -105,5 +105,5 @@ class AnyNM(Grouped):
         return units.reshape(shape)
 
     def norms(self, weight: Tensor) -> Tensor:
-        """See `Pattern`: absolute values."""
-        return weight.detach().abs()
+        """See `Pattern`: of whole groups of M, whatever N will be."""
+        return self.at(1).norms(weight.detach())

@@ -147,7 +147,7 @@ class SnipMomentum(_Observed):
 
 
 class Sensitivity(_Observed):
-    """How much the loss would change if a unit were scaled: S += |sum over the unit of w g|.
+    """How much the loss would change if a unit were scaled: S <- memory S + |sum of its w g|.
 
     For a head of an attention's output projection this is the gradient of a factor on the head's
     output (Michel et al., NeurIPS 2019, section 4.1); for single weights it is |w g| added up.
@@ -155,10 +155,20 @@ class Sensitivity(_Observed):
     Args:
         patterns: Which weights make a unit, by parameter name.
         normalize: Divide a layer's importances by their Euclidean norm, so that layers compare.
+        of: What is added up over a unit: w g, or the gradient alone.
+        memory: In [0, 1]: 1 adds up all steps, 0 knows the last alone.
     """
 
-    def __init__(self, patterns: Mapping[str, Pattern], *, normalize: bool = True) -> None:
+    def __init__(
+        self,
+        patterns: Mapping[str, Pattern],
+        *,
+        normalize: bool = True,
+        of: Literal["product", "gradient"] = "product",
+        memory: float = 1.0,
+    ) -> None:
         super().__init__()
+        self._of, self._memory = of, memory
         # Which weights of an N:M group go is not known before they are scored: each stands alone.
         self._patterns = {
             name: Unstructured() if isinstance(pattern, NM) else pattern
@@ -167,8 +177,9 @@ class Sensitivity(_Observed):
         self._normalize = normalize
 
     def _update(self, name: str, before: Tensor | None, weight: Tensor, grad: Tensor) -> Tensor:
-        now = self._patterns[name].pooled(weight * grad, "sum").abs()
-        return now if before is None else before.add_(now)
+        felt = weight * grad if self._of == "product" else grad
+        now = self._patterns[name].pooled(felt, "sum").abs()
+        return now if before is None else before.mul_(self._memory).add_(now)
 
     def _score(self, name: str, seen: Tensor, value: Tensor) -> Tensor:
         if self._normalize:

@@ -21,6 +21,7 @@ __all__ = [
     "PolynomialSchedule",
     "Schedule",
     "check_ratios",
+    "ramp_steps",
 ]
 
 
@@ -130,7 +131,7 @@ class PolynomialSchedule(_Ramp):
             UserError: The shares are out of order, or leave no step for the ramp.
         """
         check_ratios(ws_iter_ratio_beg, ws_iter_ratio_end)
-        begin, end = (_floor(total_steps, r) for r in (ws_iter_ratio_beg, ws_iter_ratio_end))
+        begin, end = ramp_steps(total_steps, ws_iter_ratio_beg, ws_iter_ratio_end)
         if begin >= end:
             raise UserError(
                 f"a training of {total_steps} steps has no step between --ws_iter_ratio_beg "
@@ -196,6 +197,13 @@ def check_ratios(ws_iter_ratio_beg: float, ws_iter_ratio_end: float) -> None:
             f"--ws_iter_ratio_beg {ws_iter_ratio_beg} and --ws_iter_ratio_end "
             f"{ws_iter_ratio_end}: allowed are 0 <= beginning < end <= 1"
         )
+
+
+def ramp_steps(
+    total_steps: int, ws_iter_ratio_beg: float, ws_iter_ratio_end: float
+) -> tuple[int, int]:
+    """First and last step of a ramp placed by shares of all steps, rounded down."""
+    return _floor(total_steps, ws_iter_ratio_beg), _floor(total_steps, ws_iter_ratio_end)
 
 
 def _floor(total: int, ratio: float) -> int:

@@ -14,7 +14,8 @@ from ws_learner.errors import UserError
 __all__ = ["Member", "Rule", "UnitGroup", "kept_units", "resolve"]
 
 Rule = Literal["any", "all"]
-"""any: a unit stays if any member keeps a part of it (NNCF); all: only if every member does."""
+"""any: a unit stays if any member keeps a part of it (NNCF). all: only if every member does, but
+for the output projection of heads, which has no say (nn_pruning)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,8 @@ def kept_units(
         bias = biases.get(member.weight)
         if rule == "any" and member.axis == "outputs" and bias is not None and bool(mask.any()):
             kept = kept | member.any(masks[bias], group.units)
-        flags.append(kept)
+        if rule == "any" or group.kind == "neurons" or member.axis == "outputs":
+            flags.append(kept)
     stacked = torch.stack(flags)
     keep = stacked.any(0) if rule == "any" else stacked.all(0)
     if not bool(keep.any()):

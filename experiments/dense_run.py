@@ -1,0 +1,83 @@
+"""The run that trains a dense network: asked for, or needed before pruning."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.assemble import (
+    OF_RECIPE,
+    arithmetic_of,
+    build,
+    facts_of,
+    recipe_of_command,
+    say_fitted,
+    show_report,
+)
+from experiments.command import Command
+from experiments.fit_training import fit_batch
+from experiments.identity import identity_of, place, resolved_settings
+from ws_learner.config import FROM_TABLE
+from ws_learner.nm_flags import NM_METHODS
+from ws_learner.progress import say
+from ws_learner.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
+
+__all__ = ["dense_weights", "full_prec"]
+
+
+def full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
+    """Train the dense network, unless that is done already."""
+    from experiments.dense import train
+    from experiments.measures import add_measures
+
+    experiment = build(command)
+    recipe = recipe_of_command(command, experiment.dense_recipe)
+    command = fit_batch(command, recipe, examples=len(experiment.data.train))
+    recipe = recipe_of_command(command, experiment.dense_recipe)
+    say_fitted(command)
+    recipe.total_steps(len(experiment.data.train))  # a batch too large is refused at once
+    identity = identity_of(command, experiment, recipe)
+    run = place(command, f"{experiment.name}-dense", identity)
+    with run.locked():
+        run.claim(resolved_settings(command), identity)
+        if not run.finished:
+            train(
+                experiment,
+                recipe=recipe,
+                arithmetic=arithmetic_of(command),
+                seed=command.run.seed,
+                run=run,
+                facts=facts_of(command, experiment, words),
+                cluster=command.cluster,
+            )
+    add_measures(run, experiment, arithmetic_of(command))
+    show_report(run)
+    return run
+
+
+def dense_weights(command: Command, experiment: Experiment) -> Path | None:
+    """File of the dense weights; trains them first if there are none and they are needed."""
+    if command.run.dense_checkpoint is not None:
+        return command.run.dense_checkpoint
+    if experiment.checkpoint is not None:
+        return experiment.checkpoint
+    ws = command.ws
+    by_table = ws.ws_prune_ratio_prtl in FROM_TABLE
+    fresh = ws.ws_method in NM_METHODS
+    if (ws.ws_init == "scratch" or fresh) and by_table and not ws.enbl_dst:
+        if fresh:
+            say(f"{ws.ws_method} trains from fresh weights; --dense_checkpoint starts from others")
+        return None
+    say(f"{experiment.name} comes without dense weights: the dense network is trained first")
+    own: dict[str, Any] = dict.fromkeys((*OF_RECIPE, "warmup_epochs"))
+    flags = dataclasses.replace(command.run, learner="full-prec", run_dir=None, **own)
+    given = command.given - own.keys()
+    dense = dataclasses.replace(command, run=flags, given=given, fitted=())
+    weights = full_prec(dense, words=[command.name, "--learner", "full-prec"]).model
+    say("the dense network is ready; now it is pruned")
+    return weights

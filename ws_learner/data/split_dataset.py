@@ -1,0 +1,74 @@
+"""One data set of one's own, split into the four parts that a learner needs."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch.utils.data import Subset
+
+from ws_learner.data.arrays import reading_order
+from ws_learner.data.dataset_split import DatasetSplit, Examples
+from ws_learner.data.splits import DataSplits
+from ws_learner.errors import UserError
+
+__all__ = ["split_dataset"]
+
+
+def split_dataset(
+    dataset: Examples,
+    *,
+    num_classes: int,
+    name: str = "data",
+    search: float = 0.1,
+    select: float = 0.1,
+    test: float = 0.2,
+    seed: int = 0,
+) -> DataSplits:
+    """Split a map-style data set at random; what is in no other part is trained on.
+
+    Args:
+        dataset: (input, target) pairs, inputs float32 (C, H, W), targets whole numbers.
+        num_classes: Number of classes.
+        name: Of the data, for reports.
+        search: Share that scores roll-outs, in (0, 1).
+        select: Share that scores the best few again.
+        test: Share that is read once, at the end.
+        seed: Of the split.
+
+    Returns:
+        The parts; their digest is that of up to 256 examples and of the way they are split.
+
+    Raises:
+        UserError: A part would be empty.
+    """
+    count = len(dataset)
+    sizes = [round(share * count) for share in (search, select, test)]
+    if min(sizes) < 1 or sum(sizes) >= count:
+        raise UserError(
+            f"split_dataset: {count} examples cannot be split by the shares {search:g}, "
+            f"{select:g} and {test:g}; each part needs one example at least"
+        )
+    order = reading_order(count, seed=seed, augment=False).tolist()
+    parts: list[DatasetSplit] = []
+    for size in (*sizes, count - sum(sizes)):
+        chosen, order = order[:size], order[size:]
+        parts.append(DatasetSplit(Subset(dataset, chosen)))  # type: ignore[arg-type]
+    return DataSplits(
+        name=name,
+        digest=_digest(dataset, f"{sizes} {seed}"),
+        num_classes=num_classes,
+        input_shape=tuple(torch.as_tensor(dataset[0][0]).shape),
+        search=parts[0],
+        select=parts[1],
+        test=parts[2],
+        train=parts[3],
+    )
+
+
+def _digest(dataset: Examples, way: str) -> str:
+    digest = hashlib.sha256(f"{len(dataset)} {way}".encode())
+    for index in range(0, len(dataset), max(1, len(dataset) // 256)):
+        for part in dataset[index]:
+            digest.update(torch.as_tensor(part).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,107 @@
+"""Settings of the search for ratios and of a roll-out; part of `WeightSparseConfig`. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["RewardType", "SearchFlags"]
+
+RewardType = Literal["single-obj", "multi-obj"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchFlags:
+    """How profiles are proposed and scored."""
+
+    ws_rollouts: Path | None = None
+    """rollouts.csv of an earlier search on this network, for any target: its best profiles,
+    brought to this target, are scored first, beside those that need no search."""
+    ws_nb_rlouts: int = 200
+    """Roll-outs of the search: choose a profile, prune, regress, fine-tune, evaluate."""
+    ws_nb_rlouts_min: int = 20
+    """Roll-outs around the prior, with noise, before the agent is trained."""
+    ws_rlouts_per_round: int = 8
+    """Roll-outs proposed before any of them is scored; they run in parallel."""
+    ws_reward_type: RewardType = "single-obj"
+    """single-obj: every roll-out spends the budget exactly, the reward is its quality (see
+    ws_reward_signal). multi-obj: the total is free within the bounds, the reward is quality x
+    ln(1 + ratio)."""
+    ws_reward_signal: Literal["accuracy", "kl"] = "kl"
+    """What the reward measures on the search images: accuracy, or exp(-KL divergence from the
+    dense network's predictions), which is smoother."""
+    ws_score_power: float = 0.75
+    """A profile is scored with all its densities scaled by one factor, so that the network keeps
+    (its density)^power of its weights: 95 % sparse is scored at 89 %. Pruned further at once, a
+    network is too far gone to tell what training would make of it. 1: scored as it is."""
+    ws_nb_rescore: int = 8
+    """Best roll-outs that are scored again on the select split before one is chosen."""
+    ws_ratio_bounds: Literal["wide", "pocketflow"] = "wide"
+    """wide: every layer within [ws_ratio_min, ws_ratio_max].
+    pocketflow: within [1 - 3 (1 - p), 1 - (1 - p) / 3] for the target p."""
+    ws_ratio_min: float = 0.0
+    """Least prune ratio of a layer."""
+    ws_ratio_max: float = 0.995
+    """Largest prune ratio of a layer."""
+    ws_action_scale: Literal["log-density", "linear"] = "log-density"
+    """How an action in [-1, 1] maps to a ratio; 0 is the layer's ratio in the best of the
+    profiles that need no search."""
+    ws_rg_solver: Literal["closed-form", "adam", "none"] = "closed-form"
+    """Layer-wise regression: masked least squares, PocketFlow's Adam steps, or none."""
+    ws_lrn_rate_rg: float = 3e-2
+    """Learning rate of layer-wise regression by Adam."""
+    ws_nb_iters_rg: int = 20
+    """Steps per layer of layer-wise regression by Adam."""
+    ws_nb_smpls_rg: int = 512
+    """Training images for the Gram matrices of closed-form regression."""
+    ws_nb_smpls_bn: int = 256
+    """Training images on which batch norm is recalibrated in a roll-out."""
+    ws_lrn_rate_ft: float = 3e-4
+    """Learning rate of global fine-tuning (Adam)."""
+    ws_nb_iters_ft: int = 0
+    """Steps of global fine-tuning in a roll-out; they cost more than they tell."""
+    ws_batch_size_ft: int = 64
+    """Images per step of global fine-tuning."""
+    ws_nb_iters_feval: int = 5
+    """Batches (of 100) of the search split in a fast evaluation; 0 or less: the whole split."""
+
+    def search_problems(self) -> Iterator[str]:
+        """A line for each setting that is out of range."""
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value < least:
+                yield f"--{name} {value}: must be at least {least}"
+        for name in ("ws_ratio_min", "ws_ratio_max"):
+            if not 0 <= getattr(self, name) <= 1:
+                yield f"--{name} {getattr(self, name)}: must be a share in [0, 1]"
+        for name in ("ws_lrn_rate_rg", "ws_lrn_rate_ft"):
+            if not 0 < getattr(self, name) < math.inf:
+                yield f"--{name} {getattr(self, name)}: must be a number above 0"
+        if not 0 < self.ws_score_power <= 1:
+            yield f"--ws_score_power {self.ws_score_power}: must be above 0, at most 1"
+        if self.ws_ratio_min > self.ws_ratio_max:
+            yield (
+                f"--ws_ratio_min {self.ws_ratio_min}: must not exceed "
+                f"--ws_ratio_max ({self.ws_ratio_max})"
+            )
+        if self.ws_nb_rlouts < self.ws_nb_rlouts_min:
+            yield (
+                f"--ws_nb_rlouts {self.ws_nb_rlouts}: must be at least "
+                f"--ws_nb_rlouts_min ({self.ws_nb_rlouts_min})"
+            )
+
+
+_LEAST = {
+    "ws_nb_rlouts": 1,
+    "ws_nb_rlouts_min": 1,
+    "ws_rlouts_per_round": 1,
+    "ws_nb_rescore": 1,
+    "ws_nb_iters_rg": 1,
+    "ws_nb_smpls_rg": 1,
+    "ws_nb_smpls_bn": 0,
+    "ws_nb_iters_ft": 0,
+    "ws_batch_size_ft": 1,
+}
