@@ -14,7 +14,7 @@ from torch import nn
 
 from ws_learner.errors import UserError
 from ws_learner.export.onnx_engines import differences
-from ws_learner.export.onnx_file import export_onnx, relative_error, run_onnx
+from ws_learner.export.onnx_file import relative_error, run_onnx
 from ws_learner.export.onnx_qdq import export_qdq
 
 runtime = pytest.importorskip("onnxruntime")
@@ -86,12 +86,12 @@ def test_every_engine_that_is_there_looks_at_the_file(
 ) -> None:
     path, x = tmp_path / "m.onnx", torch.randn(4, 5)
     model = nn.Sequential(nn.Linear(5, 3)).eval()
-    export_onnx(model, x, path)
+    export_qdq(model, x, path, calibration=[x])
     wanted = model(x).detach()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     alone = differences(path, x, wanted)
     assert list(alone) == ["ONNX Runtime"]
-    assert alone["ONNX Runtime"] < 1e-5
+    assert alone["ONNX Runtime"] < 0.05
 
     class Network:
         outputs = ("y",)
@@ -106,4 +106,4 @@ def test_every_engine_that_is_there_looks_at_the_file(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     both = differences(path, x, wanted)
     assert both["ONNX Runtime"] == alone["ONNX Runtime"]
-    assert both["OpenVINO"] == pytest.approx(0.5, rel=1e-4)
+    assert both["OpenVINO"] == pytest.approx(0.5, rel=0.1)

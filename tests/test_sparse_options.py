@@ -20,10 +20,10 @@ from ws_learner.runtime.quantisation import Observer
 from ws_learner.runtime.trial import Trial
 
 
-def small() -> nn.Module:
+def small(pattern: str = "4x1") -> nn.Module:
     torch.manual_seed(0)
     layers = [nn.Linear(24, 16), nn.ReLU(), nn.Linear(16, 5)]
-    return pruned(nn.Sequential(*layers), "4x1", 0.6)
+    return pruned(nn.Sequential(*layers), pattern, 0.6)
 
 
 @pytest.mark.parametrize(
@@ -129,15 +129,17 @@ def test_percentiles_are_those_of_the_data() -> None:
 def test_percentile_calibration_of_a_network_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "fastest", bytes_win)
     monkeypatch.setattr("ws_learner.runtime.compile.fastest", bytes_win)
-    model, x = small(), torch.randn(2000, 24)
+    model, x = small("4x4"), torch.randn(40_000, 24)
     far = x.clone()
     far[3, 5] = 3e3
     errors = {}
     for method in ("minmax", "percentile"):
-        fast = compile_sparse(model, x, dtype="int8", calibration=[far], calibration_method=method)
+        fast = compile_sparse(
+            model, x[:200], dtype="int8", calibration=[far], calibration_method=method
+        )
         with torch.no_grad():
             errors[method] = float((fast(x) - model(x)).norm() / model(x).norm())
-    assert errors["percentile"] < 0.05 < 0.5 < errors["minmax"]
+    assert errors["percentile"] < 0.05 < 0.2 < errors["minmax"]
 
 
 def bytes_win(runs: dict[str, object], base: str, **_: object) -> Trial:
@@ -149,7 +151,7 @@ def bytes_win(runs: dict[str, object], base: str, **_: object) -> Trial:
 def test_auto_uses_bytes_only_where_they_move_little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "fastest", bytes_win)
     monkeypatch.setattr("ws_learner.runtime.compile.fastest", bytes_win)
-    model, x = small(), torch.randn(500, 24)
+    model, x = small("4x4"), torch.randn(500, 24)
     fine = compile_sparse(model, x, dtype="auto", calibration=[x])
     assert fine.report()["kernel"].str.startswith("int8").all()
     assert fine.agreement["relative_error"] < 0.05

@@ -109,7 +109,11 @@ class _Graph:
             return self._node("MaxPool", [x], tag, ceil_mode=int(layer.ceil_mode), **_window(layer))
         if isinstance(layer, nn.Flatten):
             return self._node("Flatten", [x], tag, axis=1)
-        kinds = {nn.ReLU: "Relu", nn.GELU: "Gelu", nn.AdaptiveAvgPool2d: "GlobalAveragePool"}
+        kinds: dict[type[nn.Module], str] = {
+            nn.ReLU: "Relu",
+            nn.GELU: "Gelu",
+            nn.AdaptiveAvgPool2d: "GlobalAveragePool",
+        }
         return self._node(kinds[type(layer)], [x], tag)
 
     def _weights(self, layer: nn.Linear | nn.Conv2d, source: InputScale, tag: str) -> list[str]:

@@ -49,7 +49,7 @@ _ALGORITHMS = {"none": "", "relu": "", "gelu": "none"}
 
 
 def conv_int8(
-    weight: npt.NDArray[np.int8] | Tensor,
+    weight: Tensor,
     scales: npt.NDArray[np.float32],
     bias: Tensor | None,
     walk: Walk,
@@ -59,7 +59,7 @@ def conv_int8(
 ) -> Runner | None:
     """PyTorch's oneDNN convolution of bytes; None where this build of PyTorch has none."""
     steps, zeros = torch.from_numpy(scales), torch.zeros(len(scales), dtype=torch.int64)
-    bytes_ = torch.as_tensor(weight).contiguous().clone()
+    bytes_ = weight.contiguous().clone()
     try:
         packed = torch.ops.onednn.qconv_prepack(bytes_, steps, source.scale, source.zero, *walk, 1)
         run = torch.ops.onednn.qconv_pointwise
