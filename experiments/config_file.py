@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -38,17 +39,33 @@ class ConfigFile:
     nncf: NncfConf | None = None
     timm: TimmNM | None = None
 
-    def settings_for(self, module: ModuleType) -> dict[str, Any]:
-        """The flags the file sets for an experiment; what cannot be followed is listed."""
+    def settings_for(self, module: ModuleType, *, nb_epochs: float | None = None) -> dict[str, Any]:
+        """The flags the file sets for an experiment; what cannot be followed is listed.
+
+        Args:
+            module: The experiment.
+            nb_epochs: Length of the training on the command line, which goes before the file's.
+        """
         if self.timm is None:
             return dict(self.settings)
+        settings = dict(self.settings)
+        if nb_epochs is not None and 0 < nb_epochs < math.inf:
+            settings = self.timm.settings_at(nb_epochs)
+            _tell_warmup(self.settings, settings)
         known = {item.name for item in dataclasses.fields(module.Options)}
         ignored = list(self.timm.ignored)
         ignored += [f"{n}: {module.__name__} has none" for n in self.timm.options if n not in known]
         for line in ignored:
             say(f"config: {line}")
         options = {name: value for name, value in self.timm.options.items() if name in known}
-        return dict(self.settings) | options
+        return settings | options
+
+
+def _tell_warmup(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    was, now = before.get("warmup_epochs"), after.get("warmup_epochs")
+    if was is not None and was != now:
+        own, epochs = before["nb_epochs"], after["nb_epochs"]
+        say(f"config: warmup_epochs {was:g} of {own} -> {now:.4g} of {epochs:g}")
 
 
 def read_config_file(path: str | None) -> ConfigFile:

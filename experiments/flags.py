@@ -44,8 +44,9 @@ def parse(argv: Sequence[str]) -> Command:
     for word in words:
         if word in HELP:
             _help(module, flags, everything=HELP[word])
-    written = _typed(file.settings_for(module), flags)
     asked = read_words(words, flags)
+    settings = file.settings_for(module, nb_epochs=asked.get("nb_epochs"))
+    written = _typed(settings, flags)
     preset = POCKETFLOW if (written | asked).get("preset") == "pocketflow" else {}
     given = {n: v for n, v in written.items() if v != (preset | _defaults(flags))[n]} | asked
     given |= _implied(written, asked)

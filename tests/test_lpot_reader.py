@@ -116,6 +116,72 @@ def test_everything_wrong_is_told_at_once_with_its_line() -> None:
     assert "14 problems" in message
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "wanted"),
+    [
+        ("SGD: {learning_rate: 0.1, momentum: -1}", "momentum -1: must be a number from 0"),
+        ("SGD: {learning_rate: 0.1, weight_decay: -1}", "weight_decay -1: must be a number from 0"),
+        ("SGD: {learning_rate: 0.1, nesterov: True}", "nesterov True: needs a momentum above 0"),
+        ("SGD: {learning_rate: .nan}", "learning_rate nan: must be a number above 0"),
+        ("Adam: {beta_1: 2}", "beta_1 2: must be a number in [0, 1)"),
+        ("AdamW: {weight_decay: .inf}", "weight_decay inf: must be a number from 0"),
+    ],
+)
+def test_numbers_out_of_range_are_told_together(optimizer: str, wanted: str) -> None:
+    text = f"""pruning:
+  train:
+    optimizer:
+      {optimizer}
+    criterion: {{CrossEntropyLoss: {{}}}}
+    frequency: banana
+    dataloader:
+      shuffle: banana
+      dataset: {{CIFAR10: {{}}}}
+      transform:
+        CenterCrop: {{size: 0}}
+        Normalize: {{mean: [0, 0, 0], std: [0, 0, 0]}}
+  approach:
+    weight_compression:
+      pruners:
+        - !Pruner {{pattern: banana}}
+        - !Pruner {{pattern: "4:4"}}
+        - !Pruner {{parameters: {{pattern: 1by2}}}}
+"""
+    with pytest.raises(UserError) as caught:
+        parse_lpot(text)
+    lines = str(caught.value).splitlines()
+    assert lines[0].endswith("8 problems")
+    told = {int(line.split()[1].rstrip(":")): line for line in lines[1:]}
+    assert wanted in told[4]
+    assert set(told) == {4, 6, 8, 11, 12, 16, 17, 18}
+    assert "std" in told[12]
+    assert "pattern 'banana': must be a pattern" in told[16]
+
+
+def test_a_spread_for_one_channel_is_told() -> None:
+    text = """pruning:
+  train:
+    optimizer: {SGD: {learning_rate: 0.1}}
+    criterion: {CrossEntropyLoss: {}}
+    dataloader:
+      dataset: {CIFAR10: {}}
+      transform:
+        Normalize: {mean: [0, 0, 0], std: [0.2]}
+"""
+    with pytest.raises(UserError, match=r"line 8: std \[0.2\]: must be one number per channel"):
+        parse_lpot(text)
+
+
+def test_a_pattern_that_does_not_divide_names_the_tensor(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(10, 10))
+    conf = LpotConf(target_sparsity=0.5, pruners=(Pruner(names=["?.weight"], pattern="4x4"),))
+    make_plans(conf, model)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the pattern 4x4 does not divide 1.weight of shape (10, 10)" in line
+
+
 def test_activation_compression_is_refused_in_a_sentence() -> None:
     text = "pruning:\n  approach:\n    activation_compression: {target_sparsity: 0.5}\n"
     with pytest.raises(UserError, match="line 3: activation_compression: activations are not"):

@@ -12,6 +12,7 @@ from experiments.flags import parse
 from experiments.run import main
 from ws_learner.dialects.timm_nm import is_timm_nm, parse_timm_nm
 from ws_learner.errors import UserError
+from ws_learner.sparsity.nm_schedule import Phases
 
 ROOT = Path(__file__).parents[1]
 VIT = ROOT / "experiments" / "configs" / "vit_base_training.yaml"
@@ -105,6 +106,56 @@ def test_what_is_not_followed_is_listed() -> None:
     listed = "; ".join(parse_timm_nm(text).ignored)
     for part in ("decay_type, decay_coef", "aa", "sched plateau", "opt lion"):
         assert part in listed
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"sparsity_loc": "FF", "n_sparsity_qkv": 1, "m_sparsity_qkv": 8},
+            "sparsity_loc names none of Q, K, V: n_sparsity_qkv, m_sparsity_qkv",
+        ),
+        (
+            {"structure_decay_flag": False, "structure_decay_type": "fine"},
+            "structure_decay_flag is off: structure_decay_type",
+        ),
+        ({"decay_type": "STEP"}, "decay_type step has no coefficient: decay_coef"),
+        (
+            {"sparsity_type": "Dense"},
+            "Dense prunes nothing: n_sparsity, m_sparsity, decay_type, decay_coef",
+        ),
+        ({"sparsity_loc": "FFQ", "n_sparsity_qkv": 1}, None),
+    ],
+)
+def test_keys_that_others_leave_without_effect_are_listed(
+    changes: dict[str, Any], line: str | None
+) -> None:
+    listed = parse_timm_nm(yaml.safe_dump(SPARSITY | changes)).ignored
+    assert listed == (() if line is None else (line,))
+
+
+@pytest.mark.parametrize("epochs", [400, 20, 0.05])
+def test_shares_stay_shares_of_another_length(
+    epochs: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = SPARSITY | {"epochs": 100, "dense_steps": 0.1, "fine_tune_steps": "20%"}
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(content | {"warmup_epochs": 30}))
+    words = ["vit_at_cifar10", "--config", str(path), "--nb_epochs", str(epochs)]
+    command = parse(words)
+    assert command.ws.nm_dense_epochs == pytest.approx(0.1 * epochs)
+    assert command.ws.nm_fine_tune_epochs == pytest.approx(0.2 * epochs)
+    assert command.run.warmup_epochs == pytest.approx(min(30, 0.3 * epochs))
+    assert ("warmup_epochs 30 of 100" in capsys.readouterr().err) == (epochs < 100)
+    chosen = parse([*words, "--nm_dense_epochs", "0.01", "--warmup_epochs", "0"])
+    assert (chosen.ws.nm_dense_epochs, chosen.run.warmup_epochs) == (0.01, 0)
+
+
+def test_two_halves_of_an_odd_number_of_steps_fit() -> None:
+    phases = Phases.of_epochs(15, steps_per_epoch=5, dense=1.5, fine_tune=1.5)
+    assert phases.fine_tune >= phases.begin
+    with pytest.raises(UserError):
+        Phases.of_epochs(15, steps_per_epoch=5, dense=1.5, fine_tune=2)
 
 
 def test_all_mistakes_are_reported_at_once() -> None:

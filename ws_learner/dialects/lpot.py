@@ -7,15 +7,15 @@ averaged; every mistake in the file is reported at once.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 from ws_learner.dialects.lined_yaml import Problems, Rows, Table, read_yaml
 from ws_learner.dialects.lpot_conf import LpotConf, Pruner, PruneType
+from ws_learner.dialects.lpot_pattern import spelled_pattern
 from ws_learner.dialects.lpot_train import read_train
-from ws_learner.dialects.values import fraction, number, text, whole
+from ws_learner.dialects.values import above_zero, fraction, from_zero, text, whole
 from ws_learner.errors import UserError
 from ws_learner.sparsity.epoch_schedule import EpochFormula
 
@@ -102,7 +102,7 @@ def _globals(table: Table, problems: Problems) -> dict[str, Any]:
         "end_epoch": (whole, 4, "a whole number from 0"),
         "initial_sparsity": (fraction, 0.0, "a share in [0, 1)"),
         "target_sparsity": (fraction, 0.97, "a share in [0, 1)"),
-        "frequency": (_frequency, 1.0, "a number above 0, of epochs"),
+        "frequency": (above_zero, 1.0, "a number above 0, of epochs"),
         "formula": (_formula, "new", _FORMULAS),
     }
     values = {
@@ -125,11 +125,9 @@ def _globals(table: Table, problems: Problems) -> dict[str, Any]:
     return {**values, "pruners": tuple(pruners)}
 
 
-def _frequency(value: Any) -> float:
-    frequency = number(value)
-    if not (math.isfinite(frequency) and frequency > 0):
-        raise ValueError
-    return frequency
+def _pattern(value: Any) -> str:
+    spelled_pattern(text(value))
+    return text(value)
 
 
 def _formula(value: Any) -> str:
@@ -159,12 +157,12 @@ def _pruner(entry: Any, problems: Problems, *, line: int) -> Pruner:
         end_epoch=read("end_epoch", whole, "a whole number from 0"),
         initial_sparsity=read("initial_sparsity", fraction, "a share in [0, 1)"),
         target_sparsity=read("target_sparsity", fraction, "a share in [0, 1)"),
-        update_frequency=read("update_frequency", _frequency, "a number above 0, of epochs"),
+        update_frequency=read("update_frequency", above_zero, "a number above 0, of epochs"),
         prune_type=_prune_type(entry, problems),
         method=method,
         names=tuple(read("names", _names, "a list of parameter names") or ()),
         parameters=_parameters(entry, problems),
-        pattern=read("pattern", text, "a pattern such as 4x1"),
+        pattern=read("pattern", _pattern, "a pattern such as 4x1"),
         formula=read("formula", _formula, _FORMULAS),
         line=line,
     )
@@ -197,8 +195,9 @@ def _parameters(entry: Table, problems: Problems) -> dict[str, Any]:
     if table is None:
         return {}
     problems.keys(table, _PARAMETERS, where="parameters")
-    alpha = problems.value(table, "alpha", number, default=None, wanted="a number")
-    pattern = problems.value(table, "pattern", text, default=None, wanted="a pattern such as 2x1")
+    alpha = problems.value(table, "alpha", from_zero, default=None, wanted="a number from 0")
+    wanted = "a pattern such as 2x1"
+    pattern = problems.value(table, "pattern", _pattern, default=None, wanted=wanted)
     found = {"alpha": alpha, "pattern": pattern}
     return {key: value for key, value in found.items() if value is not None}
 

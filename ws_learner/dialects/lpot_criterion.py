@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from ws_learner.dialects.lined_yaml import Problems, Table
 from ws_learner.dialects.lpot_conf import Criterion, Distillation
-from ws_learner.dialects.values import number
+from ws_learner.dialects.values import above_zero, number
 from ws_learner.errors import suggest
 
 __all__ = ["only_entry", "read_criterion"]
@@ -58,7 +57,7 @@ def read_criterion(table: Table, problems: Problems) -> Criterion | None:
 def _distillation(settings: Table, problems: Problems) -> Distillation:
     problems.keys(settings, ("temperature", "loss_types", "loss_weights"), where="distillation")
     read = {
-        "temperature": (_positive, "a number above 0"),
+        "temperature": (above_zero, "a number above 0"),
         "loss_types": (_loss_types, "[CE, CE] or [CE, KL]: for the targets, for the teacher"),
         "loss_weights": (_loss_weights, "two numbers from 0 that sum to 1"),
     }
@@ -68,13 +67,6 @@ def _distillation(settings: Table, problems: Problems) -> Distillation:
     }
     values["kind"] = values.pop("loss_types")
     return Distillation(**{key: value for key, value in values.items() if value is not None})
-
-
-def _positive(value: Any) -> float:
-    result = number(value)
-    if not (math.isfinite(result) and result > 0):
-        raise ValueError
-    return result
 
 
 def _loss_types(value: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TypeVar
@@ -12,8 +11,10 @@ from torch import nn
 
 from ws_learner.attention import find_attention
 from ws_learner.dialects.lpot_conf import LpotConf, Pruner, PruneType
+from ws_learner.dialects.lpot_pattern import spelled_pattern
 from ws_learner.epoch_plan import EpochPlan, PlanKind
 from ws_learner.errors import UserError
+from ws_learner.progress import say
 from ws_learner.sparsity.pattern import Heads, Pattern, parse_pattern
 
 __all__ = ["make_plans", "pattern_of"]
@@ -35,11 +36,11 @@ _KINDS: dict[PruneType, PlanKind] = {
 def make_plans(conf: LpotConf, model: nn.Module) -> tuple[EpochPlan, ...]:
     """Resolve names, patterns and the values that pruners leave to the global ones.
 
-    A local value counts if it is there at all, a local 0 too.
+    A local value counts if it is there at all, a local 0 too. Where a pattern does not divide a
+    tensor, the units at its edges are smaller; a warning names the tensor.
 
     Raises:
-        UserError: A name matches no parameter, or a pattern is unknown or does not divide a
-            tensor that was named.
+        UserError: A name matches no parameter, or a pattern is unknown or cannot prune so much.
     """
     return tuple(_plan(conf, pruner, model) for pruner in conf.pruners)
 
@@ -54,13 +55,7 @@ def pattern_of(text: str) -> Pattern:
         >>> str(pattern_of("1:4")), str(pattern_of("2in4")), str(pattern_of("tile_pattern_4x1"))
         ('3:4', '2:4', '4x1')
     """
-    counted = re.fullmatch(r"(.*_)?(\d+)(:|in)(\d+)", text.strip())
-    if counted:
-        zeros, group = int(counted[2]), int(counted[4])
-        if not 0 < zeros < group:
-            raise UserError(f"pattern {text}: must prune more than none and fewer than all of M")
-        return parse_pattern(f"{group - zeros}:{group}")
-    return parse_pattern(text)
+    return parse_pattern(spelled_pattern(text))
 
 
 def _plan(conf: LpotConf, pruner: Pruner, model: nn.Module) -> EpochPlan:
@@ -82,7 +77,13 @@ def _plan(conf: LpotConf, pruner: Pruner, model: nn.Module) -> EpochPlan:
         raise UserError(f"{where}: group_lasso needs parameters: {{alpha: 0.006}} or the like")
     for name in names if pruner.prune_type != "pattern_lock" else ():
         fitted = known[name] if isinstance(pattern, Heads) else pattern
-        _check_fit(name, model.get_parameter(name), fitted, target=target, where=where)
+        weight = model.get_parameter(name)
+        _check_fit(name, weight, fitted, target=target, where=where)
+        if not fitted.divides(tuple(weight.shape)):
+            say(
+                f"warning: {where}: the pattern {pattern} does not divide {name} of shape "
+                f"{tuple(weight.shape)}: units at its edges are smaller"
+            )
     return EpochPlan(
         names=names,
         kind=_KINDS[pruner.prune_type],

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ws_learner.dialects.lined_yaml import Problems, Rows, Table
+from ws_learner.dialects.lined_yaml import Problems, Table
 from ws_learner.dialects.lpot_conf import Loader, Optimizer, Train
 from ws_learner.dialects.lpot_criterion import only_entry, read_criterion
-from ws_learner.dialects.values import boolean, number, text, whole
+from ws_learner.dialects.lpot_transforms import read_transforms
+from ws_learner.dialects.values import above_zero, boolean, fraction, from_zero, text, whole
 
 __all__ = ["read_train"]
 
@@ -19,12 +20,15 @@ _TRAIN = (
 _LOADER = ("batch_size", "last_batch", "dataset", "transform", "filter", "shuffle")
 
 _ADAM: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("learning_rate", "beta_1", "beta_2", "epsilon", "weight_decay"), number),
+    "learning_rate": above_zero,
+    **dict.fromkeys(("beta_1", "beta_2"), fraction),
+    **dict.fromkeys(("epsilon", "weight_decay"), from_zero),
     "amsgrad": boolean,
 }
 _OPTIMIZERS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "SGD": {
-        **dict.fromkeys(("learning_rate", "momentum", "weight_decay"), number),
+        "learning_rate": above_zero,
+        **dict.fromkeys(("momentum", "weight_decay"), from_zero),
         "nesterov": boolean,
     },
     "Adam": _ADAM,
@@ -34,15 +38,11 @@ _DATASETS: dict[str, tuple[str, ...]] = {
     "ImageFolder": ("root",),
     "CIFAR10": ("root", "train", "download"),
 }
-_SIZE, _SHARES = "a size in pixels", "one number per channel"
-_TRANSFORMS: dict[str, dict[str, str]] = {
-    "RandomResizedCrop": {"size": _SIZE},
-    "RandomCrop": {"size": _SIZE, "padding": _SIZE},
-    "CenterCrop": {"size": _SIZE},
-    "Resize": {"size": _SIZE},
-    "RandomHorizontalFlip": {},
-    "ToTensor": {},
-    "Normalize": {"mean": _SHARES, "std": _SHARES},
+_WANTED: dict[Callable[[Any], Any], str] = {
+    above_zero: "a number above 0",
+    from_zero: "a number from 0",
+    fraction: "a number in [0, 1)",
+    boolean: "True or False",
 }
 
 
@@ -59,6 +59,8 @@ def read_train(table: Table, problems: Problems) -> Train | None:
             f"end_epoch {end}: must be above start_epoch {start}, it is not trained any more",
         )
     iteration = problems.value(table, "iteration", whole, default=None, wanted=wanted)
+    wanted = "a number above 0"
+    problems.value(table, "frequency", above_zero, default=None, wanted=wanted)
     if iteration == 0:
         problems.add(table.lines["iteration"], "iteration 0: must be at least 1 batch per epoch")
     optimizer = _optimizer(table, problems)
@@ -85,8 +87,7 @@ def _optimizer(table: Table, problems: Problems) -> Optimizer | None:
     problems.keys(settings, known, where=name)
     values: dict[str, Any] = {}
     for key, convert in known.items():
-        wanted = "a number" if convert is number else "True or False"
-        value = problems.value(settings, key, convert, default=None, wanted=wanted)
+        value = problems.value(settings, key, convert, default=None, wanted=_WANTED[convert])
         if value is not None:
             values[key] = value
     if name == "SGD" and "learning_rate" not in settings:
@@ -94,8 +95,8 @@ def _optimizer(table: Table, problems: Problems) -> Optimizer | None:
     if name == "AdamW" and "weight_decay" not in settings:
         problems.add(settings.line, "AdamW: weight_decay is missing")
     values.setdefault("learning_rate", 0.001)
-    if values.get("learning_rate", 1) <= 0:
-        problems.add(settings.lines["learning_rate"], "learning_rate: must be above 0")
+    if values.get("nesterov") and not values.get("momentum"):
+        problems.add(settings.lines["nesterov"], "nesterov True: needs a momentum above 0")
     return Optimizer(name=name, **values)  # type: ignore[arg-type]
 
 
@@ -108,10 +109,11 @@ def _loader(table: Table, problems: Problems) -> Loader | None:
     size = problems.value(loader, "batch_size", whole, default=1, wanted=wanted)
     if size < 1:
         problems.add(loader.lines["batch_size"], f"batch_size {size}: must be {wanted}")
+    problems.value(loader, "shuffle", boolean, default=None, wanted="True or False")
     if loader.get("filter") is not None:
         problems.add(loader.lines["filter"], "filter: is not supported; remove it")
     found = only_entry(loader, "dataset", _DATASETS, problems)
-    transforms = _transforms(loader, problems)
+    transforms = read_transforms(loader, problems)
     if found is None:
         return None
     name, settings = found
@@ -127,46 +129,3 @@ def _loader(table: Table, problems: Problems) -> Loader | None:
         batch_size=max(size, 1),
         line=loader.line,
     )
-
-
-def _transforms(loader: Table, problems: Problems) -> tuple[tuple[str, dict[str, Any]], ...]:
-    table = problems.table(loader, "transform")
-    if table is None:
-        return ()
-    made: list[tuple[str, dict[str, Any]]] = []
-    problems.keys(table, _TRANSFORMS, where="transform")
-    for name, given in table.items():
-        if name not in _TRANSFORMS:
-            continue
-        settings = given if isinstance(given, Table) else Table()
-        if given is not None and not isinstance(given, Table):
-            problems.add(table.lines[name], f"{name} {given!r}: must hold settings, one a line")
-        known = _TRANSFORMS[name]
-        problems.keys(settings, known, where=name)
-        values = {
-            key: problems.value(
-                settings,
-                key,
-                _pixels if wanted == _SIZE else _per_channel,
-                default=None,
-                wanted=wanted,
-            )
-            for key, wanted in known.items()
-        }
-        for key in known:
-            if key != "padding" and settings.get(key) is None:
-                problems.add(table.lines[name], f"{name}: {key} is missing")
-        made.append((name, {key: value for key, value in values.items() if value is not None}))
-    return tuple(made)
-
-
-def _pixels(value: Any) -> int:
-    if isinstance(value, Rows) and len(value) == 2 and value[0] == value[1]:
-        value = value[0]  # a square, as [224, 224]
-    return whole(value)
-
-
-def _per_channel(value: Any) -> tuple[float, ...]:
-    if not isinstance(value, list) or not value:
-        raise TypeError
-    return tuple(number(item) for item in value)

@@ -8,7 +8,6 @@ README counts; what its YAML lacks has the defaults of its command line.
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,9 +16,15 @@ from typing import Any
 
 from ws_learner.dialects.lined_yaml import Problems, Table, read_yaml
 from ws_learner.dialects.timm_recipe import RECIPE_KEYS, read_recipe
-from ws_learner.dialects.values import boolean, number, whole
+from ws_learner.dialects.timm_values import (
+    decay_coefficient,
+    from_one,
+    roles_of,
+    share_or_percent,
+    switch,
+)
+from ws_learner.dialects.values import whole
 from ws_learner.errors import UserError
-from ws_learner.sparsity.spelling import read_roles
 
 __all__ = ["SPARSITY_KEYS", "TimmNM", "is_timm_nm", "parse_timm_nm"]
 
@@ -61,6 +66,17 @@ class TimmNM:
     settings: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+
+    def settings_at(self, epochs: float) -> dict[str, Any]:
+        """The settings for a training of so many epochs, above 0, instead of the file's own.
+
+        Phases keep their shares of it; the warm-up is shortened alike, but never lengthened.
+        """
+        factor = epochs / self.settings["nb_epochs"]
+        most = {"nm_dense_epochs": factor, "nm_fine_tune_epochs": factor}
+        most |= {"warmup_epochs": min(factor, 1.0)}
+        changed = {n: v * most[n] for n, v in self.settings.items() if n in most}
+        return {**self.settings, **changed, "nb_epochs": epochs}
 
 
 def is_timm_nm(content: str) -> bool:
@@ -160,27 +176,41 @@ class _Reader:
         shape = self._chosen(
             "structure_decay_type", _SHAPES, "stepwise", "sparsify (stepwise) or fine (geometric)"
         )
-        staged = self.value("structure_decay_flag", _flag, False, "true or false")
-        beta = self.value("decay_coef", _coefficient, 2e-4, "a number in (0, 1]")
-        stages = self.value("structure_decay_stages", _count, None, "a whole number from 1")
-        common = self._where() | self._phases(epochs)
+        staged = self.value("structure_decay_flag", switch, False, "true or false")
+        beta = self.value("decay_coef", decay_coefficient, 2e-4, "a number in (0, 1]")
+        stages = self.value("structure_decay_stages", from_one, None, "a whole number from 1")
+        where, phases = self._where(), self._phases(epochs)
         if kind == "dense":
+            self._unused(*SPARSITY_KEYS, why="Dense prunes nothing", but="sparsity_type")
             return {"learner": "full-prec"}
+        if "ws_qkv_pattern" not in where:
+            why = "sparsity_loc names none of Q, K, V"
+            self._unused("n_sparsity_qkv", "m_sparsity_qkv", why=why)
+        common = where | phases
         if kind == "srste":
-            unused = [key for key in ("decay_type", "decay_coef") if self._table.get(key)]
-            unused += ["structure_decay_flag"] if staged else []
-            if unused:
-                self.ignored.append(f"SRSTE knows no decay: {', '.join(unused)}")
+            flags = ("structure_decay_flag",) if staged else ()
+            shapes = ("structure_decay_type", "structure_decay_stages")
+            why = "SRSTE knows no decay"
+            self._unused("decay_type", "decay_coef", *flags, *shapes, why=why)
             return common | {"ws_method": "srste"}
-        # Their code lets gradients pass straight through in every mode.
-        common |= {"mdgf_gradient": "ste"}
+        if decay == "step":
+            self._unused("decay_coef", why="decay_type step has no coefficient")
         common |= {} if decay == "step" else {"mdgf_beta": beta}
+        # Their code lets gradients pass straight through in every mode, as sdgf does by itself.
+        common |= {} if staged and decay == "step" else {"mdgf_gradient": "ste"}
         if staged:
             own = {"sdgf_decay": shape, "sdgf_mask_decay": decay}
             # Their code and README have four geometric stages, their paper five.
             own["sdgf_stages"] = 4 if stages is None and shape == "geometric" else stages
             return common | own | {"ws_method": "sdgf"}
+        why = "structure_decay_flag is off"
+        self._unused("structure_decay_type", "structure_decay_stages", why=why)
         return common | {"ws_method": "mdgf", "mdgf_decay": decay}
+
+    def _unused(self, *keys: str, why: str, but: str = "") -> None:
+        there = [key for key in keys if key != but and self._table.get(key) is not None]
+        if there:
+            self.ignored.append(f"{why}: {', '.join(there)}")
 
     def _chosen(self, key: str, names: dict[str, str], default: str, wanted: str) -> Any:
         def convert(value: object) -> str:
@@ -191,7 +221,7 @@ class _Reader:
         return self.value(key, convert, default, wanted)
 
     def _where(self) -> dict[str, Any]:
-        roles = self.value("sparsity_loc", _location, "ff", "FF, Q, K, V, C in any combination")
+        roles = self.value("sparsity_loc", roles_of, "ff", "FF, Q, K, V, C in any combination")
         column = self._chosen(
             "sparse_dim", {"row": "row", "col": "col", "0": "row", "1": "col"}, "row", "row or col"
         )
@@ -202,8 +232,8 @@ class _Reader:
         return found
 
     def _pattern(self, n_key: str, m_key: str) -> str:
-        n = self.value(n_key, _count, 2, "a whole number from 1")
-        m = self.value(m_key, _count, 4, "a whole number from 2")
+        n = self.value(n_key, from_one, 2, "a whole number from 1")
+        m = self.value(m_key, from_one, 4, "a whole number from 2")
         if not n < m:
             line = self._table.lines.get(n_key) or self._table.lines.get(m_key) or self._table.line
             self._problems.add(line, f"{n_key} {n} and {m_key} {m}: N must be below M")
@@ -211,45 +241,10 @@ class _Reader:
 
     def _phases(self, epochs: int) -> dict[str, Any]:
         wanted = "a share in [0, 1] of the epochs, or percent with its sign, such as 10%"
-        dense = self.value("dense_steps", _share, 0.0, wanted)
-        tuning = self.value("fine_tune_steps", _share, 0.0, wanted)
+        dense = self.value("dense_steps", share_or_percent, 0.0, wanted)
+        tuning = self.value("fine_tune_steps", share_or_percent, 0.0, wanted)
         if dense + tuning > 1:
             line = self._table.lines.get("dense_steps", self._table.line)
             text = f"dense_steps {dense:g} and fine_tune_steps {tuning:g}: together above 1"
             self._problems.add(line, text)
         return {"nm_dense_epochs": dense * epochs, "nm_fine_tune_epochs": tuning * epochs}
-
-
-def _count(value: object) -> int:
-    count = whole(value)
-    if count < 1:
-        raise ValueError
-    return count
-
-
-def _flag(value: object) -> bool:
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    return boolean(value)
-
-
-def _coefficient(value: object) -> float:
-    beta = number(value)
-    if not 0 < beta <= 1:
-        raise ValueError
-    return beta
-
-
-def _share(value: object) -> float:
-    percent = isinstance(value, str) and value.strip().endswith("%")
-    share = number(str(value).strip().rstrip("%")) / 100 if percent else number(value)
-    if not (math.isfinite(share) and 0 <= share <= 1):
-        raise ValueError
-    return share
-
-
-def _location(value: object) -> str:
-    try:
-        return ",".join(read_roles(str(value), flag="sparsity_loc"))
-    except UserError as error:
-        raise ValueError from error

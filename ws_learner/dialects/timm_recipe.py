@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ws_learner.dialects.lined_yaml import Problems, Table
-from ws_learner.dialects.values import fraction, number, text, whole
+from ws_learner.dialects.values import above_zero, fraction, from_zero, text, whole
 
 __all__ = ["RECIPE_KEYS", "read_recipe"]
 
@@ -20,29 +20,14 @@ _OPTIMIZERS = {"adamw": "adamw", "adam": "adam", "sgd": "sgd", "nesterov": "sgd"
 _OPTIMIZERS |= {"momentum": "sgd", "rmsprop": "rmsprop"}
 _ADAPTIVE = ("ada", "lamb")
 
-
-def _above(value: object) -> float:
-    given = number(value)
-    if not (math.isfinite(given) and given > 0):
-        raise ValueError
-    return given
-
-
-def _from_zero(value: object) -> float:
-    given = number(value)
-    if not (math.isfinite(given) and given >= 0):
-        raise ValueError
-    return given
-
-
 _PLAIN: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "batch_size": ("batch_size", whole, "a whole number from 1"),
-    "weight_decay": ("weight_decay", _from_zero, "a number from 0"),
-    "momentum": ("momentum", _from_zero, "a number from 0"),
-    "min_lr": ("lrn_rate_min", _from_zero, "a number from 0"),
-    "clip_grad": ("clip_norm", _above, "a number above 0"),
+    "weight_decay": ("weight_decay", from_zero, "a number from 0"),
+    "momentum": ("momentum", from_zero, "a number from 0"),
+    "min_lr": ("lrn_rate_min", from_zero, "a number from 0"),
+    "clip_grad": ("clip_norm", above_zero, "a number above 0"),
     "smoothing": ("label_smoothing", fraction, "a share in [0, 1)"),
-    "mixup": ("mixup", _from_zero, "a number from 0"),
+    "mixup": ("mixup", from_zero, "a number from 0"),
     "seed": ("seed", whole, "a whole number from 0"),
 }
 
@@ -87,7 +72,7 @@ def read_recipe(
 def _schedule(table: Table, problems: Problems, notes: list[str], *, epochs: int) -> dict[str, Any]:
     """Warm-up and shape of the learning rate."""
     settings: dict[str, Any] = {}
-    warmup = problems.value(table, "warmup_epochs", _from_zero, default=None, wanted="from 0")
+    warmup = problems.value(table, "warmup_epochs", from_zero, default=None, wanted="from 0")
     if warmup is not None and warmup >= epochs:
         complaint = f"warmup_epochs {warmup:g}: must be below the {epochs} epochs"
         problems.add(table.lines["warmup_epochs"], complaint)
@@ -107,7 +92,7 @@ def _rate(
     """The peak rate: as it is, or timm's base rate scaled by the batch."""
     names = ("lr", "lr_base", "lr_base_size")
     lr, base, size = (
-        problems.value(table, name, _above, default=None, wanted="a number above 0")
+        problems.value(table, name, above_zero, default=None, wanted="a number above 0")
         for name in names
     )
     if lr is not None or base is None:

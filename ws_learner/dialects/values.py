@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-__all__ = ["boolean", "fraction", "number", "text", "whole"]
+__all__ = ["above_zero", "boolean", "fraction", "from_zero", "number", "text", "whole"]
 
 
 def number(value: Any) -> float:
@@ -17,6 +18,32 @@ def number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise TypeError
     return float(value)
+
+
+def above_zero(value: Any) -> float:
+    """A finite number above 0.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is outside.
+    """
+    given = number(value)
+    if not 0 < given < math.inf:
+        raise ValueError
+    return given
+
+
+def from_zero(value: Any) -> float:
+    """A finite number from 0.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is outside.
+    """
+    given = number(value)
+    if not 0 <= given < math.inf:
+        raise ValueError
+    return given
 
 
 def whole(value: Any) -> int:

@@ -60,6 +60,8 @@ class Phases:
     ) -> Phases:
         """Phases by their lengths in epochs, fractions allowed, rounded to whole steps."""
         begin, end = (round(epochs * steps_per_epoch) for epochs in (dense, fine_tune))
+        if (dense + fine_tune) * steps_per_epoch <= total + 1e-6:  # both may be rounded upwards
+            end = min(end, total - begin)
         return cls(begin=begin, fine_tune=total - end, total=total)
 
     @property
