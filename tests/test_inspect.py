@@ -70,6 +70,38 @@ def test_a_run_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "all: 4 of 32 values are zero (12.50%) in 1 tensors" in capsys.readouterr().out
 
 
+def test_check_says_which_tensors_hold_the_pattern(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = torch.tensor([1.0, 0, 0, 2]).repeat(4, 2)  # 2:4 along each row
+    broken = kept.clone()
+    broken[3, 5] = 1.0  # one group has a single zero
+    block = torch.ones(8, 4)
+    block[:4, 1] = 0
+    state = {"a.weight": kept, "b.weight": torch.ones(4, 8), "b.bias": torch.zeros(4)}
+    file = str(tmp_path / "m.safetensors")
+    save_model(Path(file), state | {"c.weight": broken, "d.weight": block}, {})
+
+    def check(*words: str) -> tuple[int, str]:
+        code = inspect([file, "--check", *words])
+        return code, capsys.readouterr().err
+
+    assert check("--pattern", "2:4", "--only", "a.*", "b.*") == (
+        0,
+        "pattern 2:4: 1 of 1 tensors hold it\n",
+    )
+    code, told = check("--pattern", "2:4", "--only", "[abc].*")
+    assert (code, "1 of 2 tensors hold it, not c.weight" in told) == (1, True)
+    assert check("--pattern", "4x1", "--only", "d.*")[0] == 0
+    block[4, 2] = 0  # part of another block
+    save_model(Path(file), {"b.weight": torch.ones(4, 8), "d.weight": block}, {})
+    assert check("--pattern", "4x1")[0] == 1
+    assert check("--pattern", "4x1", "--only", "b.*")[0] == 1  # nothing is pruned
+    assert check("--pattern", "4x1", "--only", "e.*")[0] == 2
+    assert check()[0] == 2
+    assert inspect([file, "--pattern", "4x1"]) == 0  # only --check judges
+
+
 class Evil:
     def __reduce__(self) -> Any:
         return print, ("run!",)

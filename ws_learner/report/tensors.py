@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "tensor_table", "tensor_totals"]
 
 COLUMNS = ("name", "shape", "weights", "zeros", "sparsity", "block_sparsity", "mean", "std")
-"""Columns of the table, in order."""
+"""Columns of the table, in order; with a pattern also `holds`."""
 
 
 def tensor_table(state: Mapping[str, Tensor], *, pattern: Pattern | None = None) -> pd.DataFrame:
@@ -28,14 +28,17 @@ def tensor_table(state: Mapping[str, Tensor], *, pattern: Pattern | None = None)
     Returns:
         One row per tensor with the columns `COLUMNS`. Shares lie in [0, 1]. `block_sparsity` is
         the share of units (blocks, groups, channels) that are pruned as a whole; NaN for tensors
-        of one axis and without a pattern. `std` is that of the population.
+        of one axis and without a pattern. `holds` is `yes` where every zero belongs to such a
+        unit, or under N:M where every group has its zeros; `no` where not; empty for tensors of
+        one axis and those without a zero. `std` is that of the population.
     """
     rows = [
         _row(name, tensor, pattern)
         for name, tensor in state.items()
         if tensor.is_floating_point() and tensor.dim()
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    more = () if pattern is None else ("holds",)
+    return pd.DataFrame(rows, columns=[*COLUMNS, *more])
 
 
 def tensor_totals(frame: pd.DataFrame) -> dict[str, Any]:
@@ -60,16 +63,28 @@ def _row(name: str, tensor: Tensor, pattern: Pattern | None) -> dict[str, Any]:
         "weights": count,
         "zeros": zeros,
         "sparsity": zeros / count if count else 0.0,
-        "block_sparsity": _block_sparsity(values, pattern),
+        **_of_pattern(values, pattern, zeros=zeros),
         "mean": float(values.mean()),
         "std": float(values.std(correction=0)),
     }
 
 
-def _block_sparsity(values: Tensor, pattern: Pattern | None) -> float:
+def _of_pattern(values: Tensor, pattern: Pattern | None, *, zeros: int) -> dict[str, Any]:
+    from ws_learner.sparsity.nm import NM
+
     if pattern is None or values.dim() < 2 or not values.numel():
-        return float("nan")
-    prunable = pattern.sizes(tuple(values.shape)) > 0
+        return {"block_sparsity": float("nan"), "holds": ""}
+    sizes = pattern.sizes(tuple(values.shape))
+    prunable = sizes > 0
     # The largest of what a unit prunes: of a block all weights, of N:M the M - N smallest.
-    pruned = pattern.pooled(values.abs(), "max") == 0
-    return int((pruned & prunable).sum()) / max(1, int(prunable.sum()))
+    pruned = (pattern.pooled(values.abs(), "max") == 0) & prunable
+    share = int(pruned.sum()) / max(1, int(prunable.sum()))
+    whole = (
+        bool(pruned[prunable].all()) if isinstance(pattern, NM) else _sum(sizes, pruned) == zeros
+    )
+    verdict = "yes" if whole else "no"
+    return {"block_sparsity": share, "holds": verdict if zeros else ""}
+
+
+def _sum(sizes: Tensor, pruned: Tensor) -> int:
+    return int(sizes[pruned.to(sizes.device)].sum())
