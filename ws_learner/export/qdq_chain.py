@@ -28,7 +28,7 @@ def steps_of(model: nn.Module) -> list[nn.Module]:
     found: list[nn.Module] = []
     for layer in _chain(copy.deepcopy(model).eval()):
         if found and _is_folded(found[-1], layer):
-            found[-1] = fuse_conv_bn_eval(found[-1], layer)  # type: ignore[type-var]
+            found[-1] = fuse_conv_bn_eval(found[-1], layer)  # type: ignore[arg-type, type-var]
             continue
         if not _is_said(layer):
             raise UserError(
