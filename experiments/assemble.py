@@ -94,7 +94,11 @@ def build(command: Command) -> Experiment:
         from experiments.nncf_flags import check_flags
 
         check_flags(
-            command.nncf, ws=command.ws, agent=command.ddpg, teacher=command.run.dst_checkpoint
+            command.nncf,
+            ws=command.ws,
+            agent=command.ddpg,
+            teacher=command.run.dst_checkpoint,
+            given=command.given,
         )
 
     experiment: Experiment = command.experiment.build(command.options, seed=command.run.seed)

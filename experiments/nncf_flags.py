@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,12 @@ _DISTILLATION = ("enbl_dst", "loss_w_dst", "tempr_dst", "dst_layers", "loss_w_la
 
 
 def check_flags(
-    conf: NncfConf, *, ws: WeightSparseConfig, agent: DDPGConfig, teacher: Path | None
+    conf: NncfConf,
+    *,
+    ws: WeightSparseConfig,
+    agent: DDPGConfig,
+    teacher: Path | None,
+    given: Collection[str] = (),
 ) -> None:
     """Refuse flags that an NNCF file would leave without effect; tell what of it is ignored.
 
@@ -30,6 +35,7 @@ def check_flags(
         ws: Flags of the pruning.
         agent: Flags of the agent.
         teacher: --dst_checkpoint.
+        given: Names of flags that were typed, perhaps with the usual value.
 
     Raises:
         UserError: There are some; all are named.
@@ -41,7 +47,10 @@ def check_flags(
         allowed = _DISTILLATION if ws.enbl_dst else ("enbl_dst",)
     refused = [
         f"--{name} {value}"
-        for name, value in (*_given(ws, WeightSparseConfig()), *_given(agent, DDPGConfig()))
+        for name, value in (
+            *_given(ws, WeightSparseConfig(), given),
+            *_given(agent, DDPGConfig(), given),
+        )
         if name not in allowed
     ]
     if teacher is not None:
@@ -54,9 +63,9 @@ def check_flags(
         )
 
 
-def _given(settings: Any, usual: Any) -> Iterator[tuple[str, Any]]:
-    """Settings that are not the usual ones."""
+def _given(settings: Any, usual: Any, names: Collection[str]) -> Iterator[tuple[str, Any]]:
+    """Settings that were typed, or are not the usual ones."""
     for item in dataclasses.fields(usual):
         value = getattr(settings, item.name)
-        if value != getattr(usual, item.name):
+        if item.name in names or value != getattr(usual, item.name):
             yield item.name, value

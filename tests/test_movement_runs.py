@@ -125,10 +125,10 @@ def test_nncfs_file_runs_structured_distilled_and_quantised(dense: Path, tmp_pat
     ("flags", "named"),
     [
         (
-            "--ws_method group_lasso --ws_prune_ratio 0.9 --ws_pattern 4x4 --movement_score_lr 0.5 "
-            "--enbl_dst --dst_checkpoint /nonexistent.safetensors",
-            "ws_method group_lasso,ws_prune_ratio 0.9,ws_pattern 4x4,movement_score_lr 0.5,"
-            "dst_checkpoint /nonexistent.safetensors",
+            "--ws_method gradual --ws_prune_ratio 0.9 --ws_pattern 4x4 --movement_score_lr 0.5 "
+            "--enbl_dst --dst_checkpoint FILE",
+            "ws_method gradual,ws_prune_ratio 0.9,ws_pattern 4x4,movement_score_lr 0.5,"
+            "dst_checkpoint FILE",
         ),
         ("--loss_w_dst 9 --tempr_dst 2", "loss_w_dst 9.0,tempr_dst 2.0"),
         ("--ddpg_gamma 0.5", "ddpg_gamma 0.5"),
@@ -138,7 +138,9 @@ def test_nncfs_file_runs_structured_distilled_and_quantised(dense: Path, tmp_pat
 def test_flags_that_the_file_decides_are_refused_all_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: str, named: str
 ) -> None:
-    words = [EXPERIMENT, "--config", config(tmp_path), "--run_dir", str(tmp_path / "run")]
+    path = config(tmp_path)
+    flags, named = flags.replace("FILE", path), named.replace("FILE", path)
+    words = [EXPERIMENT, "--config", path, "--run_dir", str(tmp_path / "run")]
     assert main([*words, *flags.split()]) == 2
     error = " ".join(capsys.readouterr().err.split())
     assert all(f"--{name}" in error for name in named.split(","))
