@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,12 @@ from experiments.nets.vit import Block, vit
 from tests.support.nm_oracle import mask_of
 from ws_learner.errors import UserError
 from ws_learner.export.permute_mlp import find_mlps, permute_mlps, search_permutation
-from ws_learner.export.semi_structured import is_two_of_four, to_semi_structured
+from ws_learner.export.semi_structured import (
+    is_two_of_four,
+    size_limits,
+    to_semi_structured,
+    why_dense,
+)
 from ws_learner.layers import layer_table
 from ws_learner.methods.sdgf import SdgfConfig
 from ws_learner.report.nm_flops import EncoderShape, forward_flops, training_flops
@@ -117,6 +123,40 @@ def test_what_counts_as_two_of_four() -> None:
     assert not is_two_of_four(torch.zeros(4, 6))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_why_a_weight_stays_dense(dtype: torch.dtype) -> None:
+    rows, columns = size_limits(dtype)
+
+    def pruned(outputs: int, inputs: int) -> torch.Tensor:
+        return torch.tensor([1.0, 0, 0, 1]).repeat(outputs, inputs // 4)
+
+    kind = torch.sparse.SparseSemiStructuredTensorCUSPARSELT
+    if torch.sparse.SparseSemiStructuredTensor._FORCE_CUTLASS:
+        kind = torch.sparse.SparseSemiStructuredTensorCUTLASS
+    for outputs, inputs in ((rows, columns), (3 * rows, 2 * columns)):
+        assert why_dense(pruned(outputs, inputs), dtype=dtype) is None
+        # torch's own check agrees; it looks at nothing but the shape and the kind of number
+        kind._validate_device_dim_dtype_shape(_Placed(pruned(outputs, inputs).to(dtype)))
+    for outputs, inputs in ((rows + 1, columns), (rows, columns + 4), (rows // 2, columns)):
+        wanted = f"is {outputs}x{inputs}; torch takes multiples of {rows}x{columns}"
+        assert why_dense(pruned(outputs, inputs), dtype=dtype) == wanted
+        with pytest.raises(RuntimeError, match="multiple of"):
+            kind._validate_device_dim_dtype_shape(_Placed(pruned(outputs, inputs).to(dtype)))
+    assert why_dense(torch.ones(rows, columns), dtype=dtype) == "is not 2:4"
+
+
+class _Placed:
+    """A tensor that says it is on a GPU."""
+
+    is_cuda = True
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._tensor = tensor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tensor, name)
+
+
 def test_without_a_gpu_the_line_says_so() -> None:
     with pytest.raises(UserError, match="the network is on cpu"):
         to_semi_structured(nn.Linear(64, 64))
@@ -137,7 +177,7 @@ def test_on_a_gpu_outputs_stay() -> None:
     inputs = torch.randn(64, 128, device="cuda", dtype=torch.float16)
     assert to_semi_structured(model.cuda()) == ["0.weight", "2.weight"]
     torch.testing.assert_close(model(inputs), half(inputs), rtol=1e-2, atol=1e-2)
-    with pytest.raises(UserError, match="no Linear weight is 2:4"):
+    with pytest.raises(UserError, match=r"no Linear weight fits \(weight is not 2:4\)"):
         to_semi_structured(nn.Linear(128, 128).cuda())
 
 

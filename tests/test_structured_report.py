@@ -8,10 +8,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from experiments.benchmarks.movement_proof import PLAN, table
 from tests.support.tiny_transformers import FusedBlock
 from ws_learner.export.cropped_files import load_cropped
-from ws_learner.files import write_json
 from ws_learner.report.structured import COLUMNS, crop_run
 
 
@@ -41,19 +39,3 @@ def test_a_run_leaves_table_network_and_speed(tmp_path: Path) -> None:
     assert facts["cropped_ms_batch_32"] > 0
     again = load_cropped(tmp_path / "cropped", FusedBlock(inner=30))
     assert torch.allclose(again(inputs), model(inputs), atol=1e-5)
-
-
-def test_the_proofs_table_has_a_row_for_each_finished_run(tmp_path: Path) -> None:
-    first, second = PLAN[0], next(run for run in PLAN if run.pattern == "units")
-    facts = {"achieved_prune_ratio": 0.9, "dense_accuracy": 0.94, "sparse_accuracy": 0.9}
-    more = {"parameters": 2000, "cropped_parameters": 1000}
-    more |= {"dense_ms_batch_1": 2.0, "cropped_ms_batch_1": 1.0}
-    more |= {"dense_ms_batch_32": 20.0, "cropped_ms_batch_32": 10.0}
-    write_json(tmp_path / first.name / "summary.json", facts | {"train_seconds": 3.0})
-    write_json(tmp_path / second.name / "summary.json", facts | more | {"train_seconds": 4.0})
-    lines = table(tmp_path).splitlines()
-    assert len(lines) == 4
-    assert len({line.count("|") for line in lines}) == 1
-    assert "2,000 -> 1,000 | 2.0 -> 1.0 | 20.0 -> 10.0" in lines[3]
-    words = first.words(epochs=5, rate=2e-4)
-    assert words[words.index("--ws_prune_ratio") + 1] == "0.9"

@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
 from ws_learner.errors import UserError
+from ws_learner.progress import say
 from ws_learner.sparsity.nm import NM
 
-__all__ = ["is_two_of_four", "to_semi_structured"]
+__all__ = ["is_two_of_four", "size_limits", "to_semi_structured", "why_dense"]
 
-_MULTIPLES = {torch.float16: (32, 64), torch.bfloat16: (32, 64)}
+_DTYPES = (torch.float16, torch.bfloat16)
+
+
+def size_limits(dtype: torch.dtype) -> tuple[int, int]:
+    """(outputs, inputs) of which a weight must be multiples, as the installed torch has it.
+
+    They depend on which of its two libraries torch compresses with: 16 x 16 for cuSPARSELt,
+    32 x 64 for CUTLASS as of torch 2.13.
+    """
+    forced = torch.sparse.SparseSemiStructuredTensor._FORCE_CUTLASS
+    kind = (
+        torch.sparse.SparseSemiStructuredTensorCUTLASS
+        if forced
+        else torch.sparse.SparseSemiStructuredTensorCUSPARSELT
+    )
+    limits = kind._DTYPE_SHAPE_CONSTRAINTS[dtype]
+    return limits.sparse_min_rows, limits.sparse_min_cols
+
+
+def why_dense(weight: torch.Tensor, *, dtype: torch.dtype) -> str | None:
+    """Why a Linear weight (outputs, inputs) cannot be compressed; None if it can."""
+    rows, columns = size_limits(dtype)
+    outputs, inputs = weight.shape
+    if not is_two_of_four(weight):
+        return f"is not {NM(2, 4)}"
+    if outputs % rows or inputs % columns:
+        return f"is {outputs}x{inputs}; torch takes multiples of {rows}x{columns}"
+    return None
 
 
 def is_two_of_four(weight: torch.Tensor) -> bool:
@@ -30,7 +59,7 @@ def to_semi_structured(model: nn.Module, *, dtype: torch.dtype = torch.float16) 
     """Convert the network to `dtype`, and every 2:4 Linear weight to the compressed form.
 
     For inference: no gradient flows through a converted weight, and the state_dict is no longer
-    that of a plain network, so save first.
+    that of a plain network, so save first. What stays dense is listed with the reason.
 
     Args:
         model: On a CUDA device; changed in place.
@@ -42,7 +71,7 @@ def to_semi_structured(model: nn.Module, *, dtype: torch.dtype = torch.float16) 
     Raises:
         UserError: There is no CUDA device, this GPU or torch cannot, or no weight is 2:4.
     """
-    if dtype not in _MULTIPLES:
+    if dtype not in _DTYPES:
         raise UserError(f"to_semi_structured: {dtype} is not supported; float16 or bfloat16")
     where = next(model.parameters()).device
     if where.type != "cuda":
@@ -55,20 +84,20 @@ def to_semi_structured(model: nn.Module, *, dtype: torch.dtype = torch.float16) 
     if capability < (8, 0):
         name = torch.cuda.get_device_name(where)
         raise UserError(f"to_semi_structured: {name} has no sparse tensor cores (needs 8.0)")
-    rows, columns = _MULTIPLES[dtype]
-    chosen = [
-        (f"{name}.weight", module)
+    linear = {
+        f"{name}.weight".lstrip("."): module
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear)
-        and module.weight.shape[0] % rows == 0
-        and module.weight.shape[1] % columns == 0
-        and is_two_of_four(module.weight)
-    ]
+    }
+    reasons = {name: why_dense(module.weight, dtype=dtype) for name, module in linear.items()}
+    chosen = [(name, module) for name, module in linear.items() if reasons[name] is None]
     if not chosen:
         raise UserError(
-            f"to_semi_structured: no Linear weight is {NM(2, 4)} with outputs a multiple of {rows} "
-            f"and inputs of {columns}; train with --ws_pattern 2:4"
+            f"to_semi_structured: no Linear weight fits ({_listed(reasons)}); train with "
+            "--ws_pattern 2:4"
         )
+    if len(chosen) < len(linear):
+        say(f"to_semi_structured: stays dense: {_listed(reasons)}")
     model.to(dtype)
     for name, module in chosen:
         try:
@@ -79,3 +108,7 @@ def to_semi_structured(model: nn.Module, *, dtype: torch.dtype = torch.float16) 
             raise UserError(f"to_semi_structured: {name}: torch refused it ({error})") from error
         module.weight = nn.Parameter(sparse, requires_grad=False)
     return [name for name, _ in chosen]
+
+
+def _listed(reasons: Mapping[str, str | None]) -> str:
+    return ", ".join(f"{name} {why}" for name, why in reasons.items() if why) or "there is none"
