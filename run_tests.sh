@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Lint, types and tests: ./run_tests.sh [pytest arguments, such as -m slow]
+# Lint, types and all quick tests, several files at once; with arguments: pytest, such as
+# ./run_tests.sh -m slow tests/test_ray_faults.py
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 .ci/make_venv.sh dev
 bin=.venv/bin
-if [ $# -eq 0 ]; then
-  "$bin/ruff" check .
-  "$bin/ruff" format --check .
-  "$bin/mypy"
+if [ $# -gt 0 ]; then
+  exec "$bin/python" -m pytest "$@"
 fi
-exec "$bin/python" -m pytest "$@"
+"$bin/ruff" check .
+"$bin/ruff" format --check .
+"$bin/mypy"
+exec "$bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile --durations 25

@@ -60,9 +60,15 @@ def test_bad_flags(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "--int8 with --to wsr" in capsys.readouterr().err
     assert export.main([str(tmp_path), "--to", "wsr"]) == 2
     assert "holds no finished run" in capsys.readouterr().err
-    # Bytes are for networks of linear layers.
-    assert export.main([str(run), "--to", "onnx", "--int8", "--out", str(tmp_path / "x")]) == 2
-    assert "Conv2d is not supported" in capsys.readouterr().err
+
+
+def test_a_convolutional_run_is_written_in_bytes(run: Path, tmp_path: Path) -> None:
+    out, whole = tmp_path / "m.onnx", tmp_path / "whole.onnx"
+    assert export.main([str(run), "--to", "onnx", "--int8", "--out", str(out)]) == 0
+    assert export.main([str(run), "--to", "onnx", "--out", str(whole), "--no_shrink"]) == 0
+    kinds = {node.op_type for node in pytest.importorskip("onnx").load(out).graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    assert out.stat().st_size < whole.stat().st_size
 
 
 def mlp() -> nn.Module:

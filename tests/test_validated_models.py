@@ -36,7 +36,7 @@ ROWS = [
 
 def test_there_is_a_config_for_every_row_and_no_other() -> None:
     ours = {path.stem for path in CONFIGS.glob("*.yaml") if is_lpot(path.read_text())}
-    assert ours == {name for name, _, _ in ROWS}
+    assert ours - {"conf"} == {name for name, _, _ in ROWS}  # conf.yaml is an example to copy
 
 
 @pytest.mark.parametrize(("name", "pattern", "target"), ROWS)

@@ -47,7 +47,7 @@ def evaluate(
     with track(title, total=len(split)) if title else nullcontext() as progress:
         for inputs, targets in on_device(split, arithmetic.device).batches(batch_size):
             outputs = model(arithmetic.place(inputs)).float()
-            total += metric(outputs, arithmetic.place(targets)).sum()
+            total += metric(outputs, targets.to(outputs.device, non_blocking=True)).sum()
             count += len(targets)
             if progress:
                 progress.advance(len(targets))

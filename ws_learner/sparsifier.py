@@ -142,7 +142,11 @@ class Sparsifier:
                 f"the optimizer lacks {len(lacking)} of the parameters to prune, first "
                 f"{lacking[0]}: build it from this very model's parameters, then attach"
             )
-        self._refuse_rivals(parameters)
+        for _, name in self._rivals():  # two at once would prune more than either was told to
+            raise UserError(
+                f"{name} is pruned by another Sparsifier that is attached already; call its "
+                "finalize() or detach() first"
+            )
         self._method.attach(optimizer, self._step)
         self._optimizer = optimizer
         _ATTACHED.add(self)
@@ -160,17 +164,27 @@ class Sparsifier:
         self._handles = []
         _ATTACHED.discard(self)
 
-    def _refuse_rivals(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        """Two at once would prune more than either was told to."""
+    @property
+    def attached(self) -> bool:
+        """Whether an optimizer is followed now."""
+        return bool(self._handles)
+
+    def take_over(self, optimizer: Optimizer) -> None:
+        """`attach`, and detach whoever has pruned one of these parameters until now."""
+        for other, _ in self._rivals():
+            other.detach()
+        self.attach(optimizer)
+
+    def _rivals(self) -> list[tuple[Sparsifier, str]]:
+        """Others that are attached and prune a parameter of this one's, and its name."""
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
         mine = {id(parameters[name]): name for name in self._pruned}
-        for other in _ATTACHED:
+        found = []
+        for other in _ATTACHED - {self}:
             theirs = dict(other.model.named_parameters(remove_duplicate=False))
             both = [mine[id(theirs[name])] for name in other._pruned if id(theirs[name]) in mine]
-            if both:
-                raise UserError(
-                    f"{both[0]} is pruned by another Sparsifier that is attached already; "
-                    "call its finalize() or detach() first"
-                )
+            found += [(other, name) for name in both[:1]]
+        return found
 
     def epoch_begin(self) -> None:
         """Say that an epoch begins; needed only where a method counts the steps of an epoch."""

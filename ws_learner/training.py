@@ -146,7 +146,7 @@ class Trainer:
     def _run_step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         self.model.train()
         inputs = self.arithmetic.place(inputs)
-        targets = self.arithmetic.place(targets)
+        targets = targets.to(inputs.device, non_blocking=True)
         rate = learning_rate(self.recipe, self.step, total_steps=self.total_steps)
         for group in self.optimizer.param_groups:
             if not group.get("own_rate"):  # such as movement scores

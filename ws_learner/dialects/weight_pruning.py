@@ -61,7 +61,7 @@ class PruningHooks:
             names = sparsifier.masks
             mine = {id(self._model.get_parameter(name)) for name in names}
             if number not in self._attached and mine & held:
-                sparsifier.attach(optimizer)
+                sparsifier.take_over(optimizer)
                 self._attached.add(number)
 
     def on_train_begin(self, dataloader: Any = None) -> None:
@@ -83,6 +83,8 @@ class PruningHooks:
         for number, (entry, sparsifier) in enumerate(
             zip(self._entries, self.sparsifiers, strict=True)
         ):
+            if number in self._attached and not sparsifier.attached:
+                continue  # ended already, or the network was prepared anew
             self._check_finished(number, entry, sparsifier)
             if sparsifier.masks:
                 sparsifier.finalize()
