@@ -5,21 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from torch import nn
 
 from ws_learner.errors import UserError
 from ws_learner.methods.live_masks import LiveMasks, Piece
+from ws_learner.methods.method import Method
 from ws_learner.patterning import Remainder, by_role, left_out, pattern_plan
 from ws_learner.sparsity.any_nm import AnyNM
 from ws_learner.sparsity.nm import NM
 from ws_learner.sparsity.nm_schedule import Phases
 from ws_learner.sparsity.pattern import ByRole, Pattern
 from ws_learner.sparsity.slices import Slices
-
-if TYPE_CHECKING:
-    from ws_learner.methods.nm_training import NMTraining
 
 __all__ = ["FineTuneMask", "NMConfig"]
 
@@ -81,7 +79,7 @@ class NMConfig(ABC):
                 fitted[name] = plan.most(name)
         return fitted
 
-    def build(self, model: nn.Module, *, zeros: Mapping[str, int], total_steps: int) -> NMTraining:
+    def build(self, model: nn.Module, *, zeros: Mapping[str, int], total_steps: int) -> Method:
         """Set the method up; see `MethodConfig.build`."""
         parameters = dict(model.named_parameters(remove_duplicate=False))
         plan = pattern_plan(model, zeros, pattern=self.pattern)
@@ -96,9 +94,7 @@ class NMConfig(ABC):
         return self._method(masks, zeros=zeros, phases=phases)
 
     @abstractmethod
-    def _method(
-        self, masks: LiveMasks, *, zeros: Mapping[str, int], phases: Phases
-    ) -> NMTraining: ...
+    def _method(self, masks: LiveMasks, *, zeros: Mapping[str, int], phases: Phases) -> Method: ...
 
 
 def _fixed(pattern: Pattern, shape: tuple[int, ...], zeros: int) -> NM | Slices:
