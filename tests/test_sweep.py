@@ -25,6 +25,7 @@ TINY = str(ROOT / "tests" / "support" / "tiny_experiment.py")
 WORDS = [
     *(TINY, "--ws_prune_ratio", "0.8", "--ws_prune_ratio_prtl", "uniform"),
     *("--ws_init", "scratch", "--nb_epochs", "4", "--ws_mask_update_step", "1"),
+    *("--ws_iter_ratio_end", "0.5"),
 ]
 PLAN = """
 space:
