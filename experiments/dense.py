@@ -19,11 +19,11 @@ __all__ = ["train"]
 
 def train(
     experiment: Experiment,
+    run: RunDir,
     *,
     recipe: Recipe,
     arithmetic: Arithmetic,
     seed: int,
-    run: RunDir,
     facts: dict[str, Any],
     cluster: ClusterConfig | None = None,
 ) -> None:

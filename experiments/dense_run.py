@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,11 @@ from experiments.assemble import (
     facts_of,
     recipe_of_command,
     say_fitted,
-    show_report,
 )
 from experiments.command import Command
 from experiments.fit_training import fit_batch
-from experiments.identity import identity_of, place, resolved_settings
+from experiments.identity import identity_of
+from experiments.once import run_once
 from ws_learner.config import FROM_TABLE
 from ws_learner.nm_flags import NM_METHODS
 from ws_learner.progress import say
@@ -33,7 +34,6 @@ __all__ = ["dense_weights", "full_prec"]
 def full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
     """Train the dense network, unless that is done already."""
     from experiments.dense import train
-    from experiments.measures import add_measures
 
     experiment = build(command)
     recipe = recipe_of_command(command, experiment.dense_recipe)
@@ -42,22 +42,16 @@ def full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
     say_fitted(command)
     recipe.total_steps(len(experiment.data.train))  # a batch too large is refused at once
     identity = identity_of(command, experiment, recipe)
-    run = place(command, f"{experiment.name}-dense", identity)
-    with run.locked():
-        run.claim(resolved_settings(command), identity)
-        if not run.finished:
-            train(
-                experiment,
-                recipe=recipe,
-                arithmetic=arithmetic_of(command),
-                seed=command.run.seed,
-                run=run,
-                facts=facts_of(command, experiment, words),
-                cluster=command.cluster,
-            )
-    add_measures(run, experiment, arithmetic_of(command))
-    show_report(run)
-    return run
+    work = partial(
+        train,
+        experiment,
+        recipe=recipe,
+        arithmetic=arithmetic_of(command),
+        seed=command.run.seed,
+        facts=facts_of(command, experiment, words),
+        cluster=command.cluster,
+    )
+    return run_once(command, experiment, identity, work, kind="dense")
 
 
 def dense_weights(command: Command, experiment: Experiment) -> Path | None:

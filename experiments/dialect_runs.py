@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from experiments.assemble import (
@@ -12,11 +13,11 @@ from experiments.assemble import (
     check_outputs,
     facts_of,
     recipe_of_command,
-    show_report,
 )
 from experiments.command import Command
 from experiments.dense_run import dense_weights
-from experiments.identity import identity_of, place, resolved_settings
+from experiments.identity import identity_of
+from experiments.once import run_once
 from ws_learner.dialects.lpot_conf import LpotConf
 from ws_learner.errors import UserError
 from ws_learner.progress import say
@@ -31,7 +32,6 @@ def lpot_run(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
     """Train and prune as an LPOT file says; the command line's recipe flags go before it."""
     from experiments.lpot import build_lpot, recipe_of, run_lpot
     from experiments.lpot_teacher import check_flags, teacher_loss
-    from experiments.measures import add_measures
     from experiments.weights import digest_of, load_weights
 
     check_flags(command, conf)
@@ -55,23 +55,18 @@ def lpot_run(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
         dense_checkpoint=digest_of(weights),
         dst_checkpoint=digest_of(teacher),
     )
-    run = place(command, f"{experiment.name}-lpot", identity)
-    with run.locked():
-        run.claim(resolved_settings(command), identity)
-        if not run.finished:
-            run_lpot(
-                experiment,
-                conf,
-                recipe=recipe,
-                arithmetic=arithmetic,
-                seed=command.run.seed,
-                run=run,
-                facts=facts_of(command, experiment, words),
-                distil=distil,
-                cluster=command.cluster,
-            )
-    add_measures(run, experiment, arithmetic_of(command))
-    show_report(run)
+    work = partial(
+        run_lpot,
+        experiment,
+        conf,
+        recipe=recipe,
+        arithmetic=arithmetic,
+        seed=command.run.seed,
+        facts=facts_of(command, experiment, words),
+        distil=distil,
+        cluster=command.cluster,
+    )
+    run_once(command, experiment, identity, work, kind="lpot")
 
 
 def nncf_run(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
@@ -93,19 +88,15 @@ def nncf_run(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
         nncf=conf.model_dump(mode="json"),
         dense_checkpoint=digest_of(weights),
     )
-    run = place(command, f"{experiment.name}-nncf", identity)
-    with run.locked():
-        run.claim(resolved_settings(command), identity)
-        if not run.finished:
-            run_nncf(
-                experiment,
-                conf,
-                settings=command.ws,
-                recipe=recipe,
-                arithmetic=arithmetic_of(command),
-                seed=command.run.seed,
-                run=run,
-                facts=facts_of(command, experiment, words),
-                cluster=command.cluster,
-            )
-    show_report(run)
+    work = partial(
+        run_nncf,
+        experiment,
+        conf,
+        settings=command.ws,
+        recipe=recipe,
+        arithmetic=arithmetic_of(command),
+        seed=command.run.seed,
+        facts=facts_of(command, experiment, words),
+        cluster=command.cluster,
+    )
+    run_once(command, experiment, identity, work, kind="nncf")

@@ -65,12 +65,12 @@ class _Ranges(Callback):
 def run_nncf(
     experiment: Experiment,
     conf: NncfConf,
+    run: RunDir,
     *,
     settings: WeightSparseConfig,
     recipe: Recipe,
     arithmetic: Arithmetic,
     seed: int,
-    run: RunDir,
     facts: Mapping[str, Any],
     cluster: ClusterConfig | None = None,
 ) -> None:

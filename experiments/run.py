@@ -19,14 +19,14 @@ from experiments.assemble import (
     facts_of,
     recipe_of_command,
     say_fitted,
-    show_report,
 )
 from experiments.command import Command
 from experiments.dense_run import dense_weights, full_prec
 from experiments.dialect_runs import lpot_run, nncf_run
 from experiments.fit_training import fit_training
 from experiments.flags import parse
-from experiments.identity import identity_of, place, resolved_settings
+from experiments.identity import identity_of
+from experiments.once import run_once
 from experiments.one_line import in_one_line
 from experiments.preflight import check_layers, check_paths
 from ws_learner.cluster.config import ClusterConfig
@@ -70,7 +70,6 @@ def _main(words: Sequence[str], *, cluster: ClusterConfig | None, runs: Path) ->
 
 
 def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
-    from experiments.measures import add_measures
     from experiments.weights import digest_of, load_weights
 
     experiment = build(command)
@@ -92,17 +91,15 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     contents |= {"dst_checkpoint": command.run.dst_checkpoint}
     digests = {name: digest_of(path) for name, path in contents.items()}
     identity = identity_of(command, experiment, recipe, **digests)
-    run = place(command, f"{experiment.name}-{command.ws.ws_method}", identity)
-    with run.locked():
-        run.claim(resolved_settings(command), identity)
-        if not run.finished:
-            facts = facts_of(command, experiment, words)
-            if weights is None:
-                facts["dense_accuracy"] = None  # there is no dense network
-            learner = make_learner(command, experiment, run=run.path, teacher=teacher, facts=facts)
-            learner.fit()
-    add_measures(run, experiment, arithmetic_of(command))
-    show_report(run)
+
+    def prune(run: RunDir) -> None:
+        facts = facts_of(command, experiment, words)
+        if weights is None:
+            facts["dense_accuracy"] = None  # there is no dense network
+        learner = make_learner(command, experiment, run=run.path, teacher=teacher, facts=facts)
+        learner.fit()
+
+    run_once(command, experiment, identity, prune, kind=command.ws.ws_method)
 
 
 def make_learner(

@@ -82,9 +82,9 @@ def test_fp32_outputs_are_the_models(sparse_wins: None) -> None:
 def test_int8_is_near_and_bytes_pass_between_layers(sparse_wins: None) -> None:
     model, data = mlp(), [torch.randn(64, 40) for _ in range(3)]
     fast = compile_sparse(model, data[0], dtype="int8", calibration=[(x, 0) for x in data])
-    runs = [m.run for m in fast.model.modules() if isinstance(m, Replaced)]
-    assert [run.spec.source for run in runs] == ["f32", "u8", "u8"]
-    assert [run.spec.result for run in runs] == ["u8", "u8", "f32"]
+    (chain,) = (m.run for m in fast.model.modules() if isinstance(m, Replaced))
+    assert [kernel.spec.source for kernel in chain.kernels] == ["f32", "tile", "tile"]
+    assert [kernel.spec.result for kernel in chain.kernels] == ["tile", "tile", "f32"]
     wanted, got = model(data[1]).detach(), fast(data[1])
     error = float((wanted - got).norm() / wanted.norm())
     assert error < 0.03

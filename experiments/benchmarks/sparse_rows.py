@@ -147,6 +147,7 @@ def _minilm() -> _Made:
 
 
 def _dlrm() -> _Made:
-    wanted = {2048: {"x_fp32": 5.5, "x_int8": 1.6}, 64: {"x_int8": 1.5}}
+    online = {"x_int8": 1.5}
+    wanted = {2048: {"x_fp32": 5.5, "x_int8": 1.6}, 64: online, 16: online, 1: online}
     for batch in (2048, 512, 64, 16, 1):
-        yield f"DLRM, batch {batch}", "int8", "16x4", 0.85, wanted.get(batch, {}), batch in wanted
+        yield f"DLRM, batch {batch}", "int8", "16x4", 0.85, wanted.get(batch, {}), batch != 512

@@ -18,7 +18,7 @@ from ws_learner.runtime.sparse_kernel import SparseKernel
 from ws_learner.runtime.spec import Spec
 from ws_learner.runtime.trial import fastest
 
-__all__ = ["DENSE", "Choice", "Dtype", "build", "choose"]
+__all__ = ["DENSE", "Choice", "Dtype", "build", "choose", "label"]
 
 Dtype = Literal["fp32", "int8", "auto"]
 DENSE = "dense"
@@ -117,10 +117,11 @@ def _specs(data: LayerData, sample: Tensor, *, int8: bool) -> dict[str, Spec]:
     # Positions of an image, at most; a convolution's kernel works image by image.
     tokens = int(np.prod(sample.shape[2:] if channels else sample.shape[:-1]))
     found = candidates(data.weight, tokens=tokens, channels=channels, int8=int8)
-    return {_label(spec): replace(spec, activation=data.activation) for spec in found}
+    return {label(spec): replace(spec, activation=data.activation) for spec in found}
 
 
-def _label(spec: Spec) -> str:
+def label(spec: Spec) -> str:
+    """What a report calls a kernel."""
     return f"{spec.name} {spec.group}x{spec.vectors}" + (" vector" * (spec.layout == "vector"))
 
 

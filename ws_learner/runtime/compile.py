@@ -7,7 +7,6 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, get_args
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from ws_learner.errors import UserError, suggest
 from ws_learner.progress import say
 from ws_learner.runtime.candidates import pattern_of
+from ws_learner.runtime.chain import Chain, align, sequences
 from ws_learner.runtime.choice import DENSE, Choice, Dtype, build, choose
 from ws_learner.runtime.compiled import CompiledModel
 from ws_learner.runtime.cpu import usable_isas
@@ -32,7 +32,7 @@ from ws_learner.runtime.network import (
     watch,
 )
 from ws_learner.runtime.quantisation import Calibration
-from ws_learner.runtime.sparse_kernel import SparseKernel
+from ws_learner.runtime.team import openmp
 from ws_learner.runtime.trial import fastest
 
 __all__ = [
@@ -133,40 +133,27 @@ def hold_trials(
             choice = choose(data, site.dense, sample, dtype=dtype, threads=threads)
             known[like] = choice
         choices[site.name] = choice
+    align(sites, datas, choices, samples, threads=threads)
     return choices
 
 
 def assemble(
     sites: Sequence[Site], datas: dict[str, LayerData], choices: dict[str, Choice], *, threads: int
 ) -> None:
-    """Put the chosen modules in place, and let bytes pass between layers that follow each other."""
-    made: dict[str, nn.Module] = {}
+    """Put the chosen modules in place; layers that follow each other become one."""
+    chained: set[str] = set()
+    for run in sequences(sites, choices):
+        specs = [spec for site in run if (spec := choices[site.name].spec) is not None]
+        chain = Chain([datas[site.name] for site in run], specs)
+        run[0].put(Replaced(datas[run[0].name], chain, threads=threads))
+        for site in run[1:]:
+            site.put(nn.Identity())
+        chained |= {site.name for site in run}
     for site in sites:
-        if site.name in choices:
+        if site.name in choices and site.name not in chained:
             module = build(datas[site.name], choices[site.name], threads=threads)
             if module is not None:
                 site.put(module)
-                made[site.name] = module
-    shared = {id(made[s.name]) for s in sites if s.name in made and len(s.holders) > 1}
-    for parent in {id(p): p for s in sites for p, _ in s.holders}.values():
-        if type(parent).forward is nn.Sequential.forward:
-            _link(parent, shared)
-
-
-def _link(parent: nn.Module, shared: set[int]) -> None:
-    chain = [m for m in parent._modules.values() if not isinstance(m, nn.Identity)]
-    for first, second in itertools.pairwise(chain):
-        if not (isinstance(first, Replaced) and isinstance(second, Replaced)):
-            continue
-        a, b = first.run, second.run
-        if not (isinstance(a, SparseKernel) and isinstance(b, SparseKernel)):
-            continue
-        flat = first.data.geometry is None and second.data.geometry is None
-        alone = not shared & {id(first), id(second)}  # else others call it too, with floats
-        if flat and alone and a.spec.int8 and b.spec.int8:
-            own = second.data.source
-            first.use(first.data.kernel(replace(a.spec, result="u8"), target=own))
-            second.use(second.data.kernel(replace(b.spec, source="u8")))
 
 
 def _samples(model: nn.Module, sites: Sequence[Site], inputs: Inputs) -> dict[str, Tensor]:
@@ -240,8 +227,9 @@ def say_limits(threads: int) -> None:
             "no generated kernels here (they need x86-64 with AVX2, not Windows, "
             "and pip install -e '.[cpu]'); PyTorch's own layers are used"
         )
-    if threads > 1 and os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
+    passive = os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
+    if threads > 1 and openmp() is None and not passive:
         say(
-            "PyTorch's idle threads spin and take cores from the kernels, in the trials too; set "
-            "OMP_WAIT_POLICY=PASSIVE before Python starts"
+            "kernels run in threads of their own here; PyTorch's idle ones spin and take cores "
+            "from them, in the trials too; set OMP_WAIT_POLICY=PASSIVE before Python starts"
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from llvmlite import ir
 
-__all__ = ["F32", "I1", "I8", "I16", "I32", "I64", "PTR", "Emitter", "Variable", "Word"]
+__all__ = ["F32", "I1", "I8", "I16", "I32", "I64", "PTR", "VOID", "Emitter", "Variable", "Word"]
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 F32, VOID, PTR = ir.FloatType(), ir.VoidType(), ir.PointerType()

@@ -12,17 +12,20 @@ from llvmlite import ir
 
 from ws_learner.runtime.arithmetic import float_at, quantise
 from ws_learner.runtime.cpu import ISAS, TILES_BF16, Isa, usable_isas
+from ws_learner.runtime.driver import driver_source
 from ws_learner.runtime.emitter import I8, I64, PTR, Emitter
 from ws_learner.runtime.pair_kernel import pair_source
 from ws_learner.runtime.spec import SLOTS, Spec
 from ws_learner.runtime.tile_finish import finish_chunk
 from ws_learner.runtime.tile_multiply import configure_tiles, multiply_segment
-from ws_learner.runtime.tile_pack import pack
+from ws_learner.runtime.tile_pack import pack, tile_at
 from ws_learner.runtime.vector_kernel import emit_vector
 
-__all__ = ["Function", "compiled", "compiled_pairs", "compiled_quantiser", "source"]
+__all__ = [
+    *("Function", "compiled", "compiled_driver", "compiled_pairs", "compiled_quantiser", "source"),
+]
 
-Function = Callable[[int, int, int, int, int, int], None]
+Function = Callable[..., None]
 """Takes addresses of table, input, output and scratch, and the tokens from, up to."""
 
 _POINTERS = ("values", "indices", "pointers", "scale", "bias", "correction", "quantisation")
@@ -55,8 +58,8 @@ def _emit_tiles(
     scratch: Any,
     tokens: tuple[Any, Any],
 ) -> None:
-    width = spec.vectors * e.lanes * 4
-    sums = e.at(scratch, table["chunk_space"])
+    width, laid_out = spec.vectors * e.lanes * 4, spec.source == "tile"
+    sums = e.at(scratch, table["tile_bytes"])
     if spec.dot == "amx":
         setup = e.at(sums, e.mul(table["chunk"], width))
         configure_tiles(e, setup)
@@ -64,13 +67,15 @@ def _emit_tiles(
     padded = e.mul(e.div(e.add(table["outputs"], 15), 16), 16)
     blocks = e.div(e.add(table["inputs"], spec.inputs - 1), spec.inputs)
     with e.loop(tokens[0], tokens[1], spec.vectors * e.lanes) as first:
-        pack(e, spec, table, x=x, tile=scratch, first=first, end=tokens[1])
+        tile = tile_at(e, spec, x, first, table["tile_bytes"]) if laid_out else scratch
+        if not laid_out:
+            pack(e, spec, table, x=x, tile=tile, first=first, end=tokens[1])
         segment = e.variable(I64)
         segment.set(e.word(0))
         with e.loop(0, padded, table["chunk"]) as row:
             last = e.least(e.add(row, table["chunk"]), padded)
             with e.loop(0, blocks, table["panel"]) as block:
-                panel = e.at(scratch, e.mul(block, spec.steps * width))
+                panel = e.at(tile, e.mul(block, spec.steps * width))
                 fresh = e.builder.icmp_signed("==", block, e.word(0))
                 with e.loop(row, last, spec.rows) as n:
                     place = e.at(sums, e.mul(e.sub(n, row), width))
@@ -117,7 +122,13 @@ def compiled_quantiser() -> Function:
     return _compile(e.finish(), isa)
 
 
-def _compile(text: str, isa: Isa) -> Function:
+@functools.cache
+def compiled_driver() -> Callable[[int], None]:
+    """See `driver`: takes the address of a job."""
+    return _compile(driver_source(), ISAS["avx2"], arguments=1)
+
+
+def _compile(text: str, isa: Isa, *, arguments: int = 6) -> Function:
     import llvmlite.binding as llvm
 
     with _lock:
@@ -134,7 +145,7 @@ def _compile(text: str, isa: Isa) -> Function:
         engine.finalize_object()
         _engines.append(engine)
         address = engine.get_function_address("kernel")
-    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 2)
+    kind = ctypes.CFUNCTYPE(None, *[*[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 2][:arguments])
     function: Function = kind(address)
     return function
 

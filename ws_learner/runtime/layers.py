@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from ws_learner.runtime.rivals import Runner, dense_fp32, dense_int8, packed_fp3
 from ws_learner.runtime.sparse_kernel import SparseKernel
 from ws_learner.runtime.spec import Activation, Spec
 
-__all__ = ["Geometry", "LayerData", "Replaced", "matrix_of"]
+__all__ = ["Geometry", "LayerData", "Replaced", "Tokens", "matrix_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,27 +144,32 @@ def matrix_of(module: nn.Linear | nn.Conv2d) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(weight.reshape(len(weight), -1).numpy())
 
 
+@runtime_checkable
+class Tokens(Protocol):
+    """A generated kernel, or several in a row."""
+
+    outputs: int
+
+    def tokens(self, x: Tensor, *, threads: int = 1) -> Tensor:
+        """Map contiguous (T, K) to (T, N)."""
+
+
 class Replaced(nn.Module):
     """A linear layer or convolution that runs by a chosen kernel. For inference alone."""
 
-    def __init__(self, data: LayerData, run: SparseKernel | Runner, *, threads: int) -> None:
+    def __init__(self, data: LayerData, run: Tokens | Runner, *, threads: int) -> None:
+        """Run the layer, or those that begin with it, by `run`."""
         super().__init__()
-        self.data, self.threads = data, threads
-        self.use(run)
+        self.data, self.run, self.threads = data, run, threads
+        self._run: Runner = self._generated if isinstance(run, Tokens) else run
 
-    def use(self, run: SparseKernel | Runner) -> None:
-        """Run by another kernel."""
-        self.run = run
-        self._u8 = isinstance(run, SparseKernel) and run.spec.source == "u8"
-
-    @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) to (..., N), or images (B, C, H, W) or (C, H, W).
 
         Raises:
             RuntimeError: The input does not fit the layer, or is not float32.
         """
-        x = x.detach() if self._u8 else floats_of(x)
+        x = floats_of(x)
         if self.data.geometry is not None:
             return self._convolve(x, self.data.geometry)
         inputs = self.data.weight.shape[1]
@@ -172,12 +177,14 @@ class Replaced(nn.Module):
             raise RuntimeError(
                 f"a layer of {inputs} inputs cannot be given an input of shape {tuple(x.shape)}"
             )
-        flat = x.reshape(-1, inputs).contiguous()
-        if isinstance(self.run, SparseKernel):
-            y = self.run.tokens(flat, threads=self.threads)
-        else:
-            y = self.run(flat)
-        return y.view(*x.shape[:-1], y.shape[-1])
+        flat = x if x.dim() == 2 else x.reshape(-1, inputs)
+        flat = flat.contiguous()
+        y = self._run(flat)
+        return y if x.dim() == 2 else y.view(*x.shape[:-1], y.shape[-1])
+
+    def _generated(self, flat: Tensor) -> Tensor:
+        y: Tensor = self.run.tokens(flat, threads=self.threads)  # type: ignore[union-attr]
+        return y
 
     def _convolve(self, x: Tensor, geometry: Geometry) -> Tensor:
         images = x.unsqueeze(0) if x.dim() == 3 else x
@@ -188,7 +195,7 @@ class Replaced(nn.Module):
                 f"{tuple(x.shape)}"
             )
         if not isinstance(self.run, SparseKernel):
-            y = self.run(images)
+            y = self._run(images)
             return y.view(*x.shape[:-3], *y.shape[1:]) if x.dim() == 3 else y
         columns, size = geometry.columns(images)
         y = self.run.channels(columns, threads=self.threads)
@@ -198,4 +205,6 @@ class Replaced(nn.Module):
         """Shape and kernel."""
         n, k = self.data.weight.shape
         name = self.run.spec.name if isinstance(self.run, SparseKernel) else "torch"
+        if isinstance(self.run, Tokens) and not isinstance(self.run, SparseKernel):
+            return f"{k}, {self.run.outputs}, several layers in one"
         return f"{k}, {n}, {name}, activation={self.data.activation}"

@@ -20,12 +20,12 @@ def readable(x: Tensor, *, what: str, dtype: torch.dtype, shape: tuple[int | Non
     Raises:
         RuntimeError: It is of another type or shape, elsewhere, or not in one piece.
     """
-    alike = x.dim() == len(shape) and all(
-        b is None or a == b for a, b in zip(x.shape, shape, strict=True)
-    )
-    if not alike:
+    sizes = x.shape
+    if len(sizes) != len(shape) or any(
+        size is not None and size != own for own, size in zip(sizes, shape, strict=True)
+    ):
         wanted = ", ".join("*" if size is None else str(size) for size in shape)
-        raise RuntimeError(f"{what}: expected shape ({wanted}), but got {tuple(x.shape)}")
+        raise RuntimeError(f"{what}: expected shape ({wanted}), but got {tuple(sizes)}")
     if x.dtype != dtype or x.is_neg():
         raise RuntimeError(f"{what}: expected {dtype}, but got {x.dtype}")
     if x.device.type != "cpu" or x.layout != torch.strided:
@@ -44,7 +44,7 @@ def floats_of(x: Tensor) -> Tensor:
         RuntimeError: It is of another type.
     """
     if x.dtype == torch.float32:
-        return x.detach()
+        return x.detach() if x.requires_grad else x
     if x.is_floating_point() and torch.is_autocast_enabled("cpu"):
         return x.detach().float()
     raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {x.dtype} != float")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ws_learner.runtime.cpu import has_bf16_tiles
 from ws_learner.runtime.memory import readable
-from ws_learner.runtime.parallel import parts, run_parts, scratch
+from ws_learner.runtime.program import Program, Step, address_of
 
 __all__ = ["PairProducts"]
 
@@ -79,12 +79,14 @@ class PairProducts(nn.Module):
         for tensor, kind in zip((bottom, *tensors), (torch.float32, *kinds), strict=True):
             readable(tensor, what="PairProducts", dtype=kind, shape=tuple(tensor.shape))
         numbers = np.array([*(t.data_ptr() for t in tensors), wrong.ctypes.data], np.int64)
-        places = numbers.ctypes.data, bottom.data_ptr(), y.data_ptr()
-
-        def part(begin: int, end: int) -> None:
-            run(*places, scratch(pair_scratch(width)), begin, end)
-
-        run_parts(part, parts(count, self.threads, _UNIT))
+        step = Step(
+            function=address_of(run),
+            table=numbers.ctypes.data,
+            memory=pair_scratch(width),
+            unit=_UNIT,
+            bytes=0,
+        )
+        Program([step]).run(bottom.data_ptr(), y.data_ptr(), count, threads=self.threads)
         if wrong[0]:
             raise IndexError("PairProducts: a category is out of its table's range")
         return y

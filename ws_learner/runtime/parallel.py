@@ -1,9 +1,9 @@
-"""What generated code shares between calls: memory of each thread, and helpers for its parts."""
+"""What generated code shares between calls: memory of each thread, and threads of Python."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ws_learner.runtime.blocks import aligned
 
-__all__ = ["parts", "run_parts", "scratch"]
+__all__ = ["run_parts", "scratch"]
 
 _local = threading.local()
 _lock = threading.Lock()
@@ -28,21 +28,10 @@ def scratch(size: int) -> int:
     return address
 
 
-def parts(count: int, threads: int, unit: int) -> Sequence[tuple[int, int]]:
-    """Cut 0..count into at most `threads` ranges of whole units."""
-    units = -(-count // unit)
-    each = -(-units // max(threads, 1)) * unit if units else 1
-    return [(i, min(i + each, count)) for i in range(0, count, each)] or [(0, 0)]
-
-
-def run_parts(work: Callable[[int, int], None], ranges: Sequence[tuple[int, int]]) -> None:
-    """Do every range at once, the first one in the calling thread."""
-    if len(ranges) == 1:
-        work(*ranges[0])
-        return
-    pool = _pool(len(ranges))
-    jobs = [pool.submit(work, *part) for part in ranges[1:]]
-    work(*ranges[0])
+def run_parts(work: Callable[[int], None], count: int) -> None:
+    """Do parts 0 up to `count` at once, in threads of Python, the first one in the caller's."""
+    jobs = [_pool(count).submit(work, number) for number in range(1, count)]
+    work(0)
     for job in jobs:
         job.result()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from ws_learner.runtime.blocks import aligned, pack_blocks
 from ws_learner.runtime.cpu import ISAS
 from ws_learner.runtime.memory import readable
-from ws_learner.runtime.parallel import parts, run_parts, scratch
+from ws_learner.runtime.program import Program, Step, address_of
 from ws_learner.runtime.quantisation import InputScale
 from ws_learner.runtime.spec import MOST_TILE_INPUTS, SLOTS, Spec
 
@@ -62,8 +62,7 @@ class SparseKernel:
         self.spec, self.outputs, self.inputs = spec, *weight.shape
         self._function = compiled(spec)
         self._bound = self._bind(weight, bias, scales, source, target)
-        self._address = self._bound.table.ctypes.data
-        self._tile = spec.vectors * ISAS[spec.isa].lanes
+        self._program = Program([self.step()])
 
     def _bind(
         self,
@@ -100,8 +99,7 @@ class SparseKernel:
         shift = np.zeros(self.outputs, np.float32) if bias is None else bias
         terms: list[npt.NDArray[Any]] = [step, shift, correction]
         per_output = [_long(a, self.outputs) for a in terms]
-        rows = -(-self.inputs // (lanes * spec.packed)) * lanes + lanes
-        space = -(-rows * width // 64) * 64
+        space, beyond = (_tile_bytes(spec, size) for size in (self.inputs, self.outputs))
         arrays: tuple[npt.NDArray[Any], ...] = (
             blocks.values,
             blocks.indices,
@@ -110,7 +108,7 @@ class SparseKernel:
             quantisation,
         )
         numbers = [a.ctypes.data for a in arrays]
-        numbers += [self.outputs, self.inputs, blocks.chunk, blocks.panel, 0, space]
+        numbers += [self.outputs, self.inputs, blocks.chunk, blocks.panel, 0, space, beyond]
         assert len(numbers) == len(SLOTS)
         return _Bound(
             table=np.array(numbers, np.int64),
@@ -127,14 +125,21 @@ class SparseKernel:
         """
         x, count = self._checked(x, (None, self.inputs)), len(x)
         y = torch.empty(count, self.outputs, dtype=_RESULTS[self.spec.result])
-        places = self._address, x.data_ptr(), y.data_ptr()
-
-        def part(begin: int, end: int) -> None:
-            self._function(*places, scratch(self._bound.scratch), begin, end)
-
-        unit = self._tile if self.spec.layout == "tokens" else 1
-        run_parts(part, parts(count, threads, unit))
+        self._program.run(x.data_ptr(), y.data_ptr(), count, threads=threads)
         return y
+
+    def step(self) -> Step:
+        """This kernel as a part of a program; it has to live as long."""
+        tiles = self.spec.layout == "tokens"
+        unit = self.spec.vectors * ISAS[self.spec.isa].lanes if tiles else 1
+        each = unit * self.outputs * (1 if self.spec.result == "u8" else 4)
+        return Step(
+            function=address_of(self._function),
+            table=self._bound.table.ctypes.data,
+            memory=self._bound.scratch,
+            unit=unit,
+            bytes=_tile_bytes(self.spec, self.outputs) if self.spec.result == "tile" else each,
+        )
 
     def channels(self, x: Tensor, *, threads: int = 1) -> Tensor:
         """Map contiguous (B, K, S) to (B, N, S), S positions of an image.
@@ -144,18 +149,14 @@ class SparseKernel:
         """
         batch, _, size = self._checked(x, (None, self.inputs, None)).shape
         y = torch.empty(batch, self.outputs, size, dtype=_RESULTS[self.spec.result])
+        if not y.numel():
+            return y
         # The table is shared, and the number of positions is the call's: each call has a copy.
         table = self._bound.table.copy()
         table[SLOTS.index("stride")] = size
-        steps = 4 * self.inputs * size, y.element_size() * self.outputs * size
-
-        def images(begin: int, end: int) -> None:
-            own = scratch(self._bound.scratch)
-            for i in range(begin, end):
-                places = x.data_ptr() + i * steps[0], y.data_ptr() + i * steps[1]
-                self._function(table.ctypes.data, *places, own, 0, size)
-
-        run_parts(images, parts(batch, threads, 1))
+        images = size, 4 * self.inputs * size, y.element_size() * self.outputs * size
+        program = Program([replace(self.step(), table=table.ctypes.data)])
+        program.run(x.data_ptr(), y.data_ptr(), batch, threads=threads, images=images)
         return y
 
     def _checked(self, x: Tensor, shape: tuple[int | None, ...]) -> Tensor:
@@ -166,6 +167,13 @@ class SparseKernel:
     def __deepcopy__(self, memo: object) -> SparseKernel:
         """Nothing of a kernel changes, and its addresses are its own: copies share it."""
         return self
+
+
+def _tile_bytes(spec: Spec, inputs: int) -> int:
+    """Of a tile of tokens with so many inputs, laid out, and a vector's rows beyond them."""
+    lanes = ISAS[spec.isa].lanes
+    rows = -(-inputs // (lanes * spec.packed)) * lanes + lanes
+    return -(-rows * spec.vectors * lanes * 4 // 64) * 64
 
 
 def _long(values: npt.NDArray[np.generic], count: int) -> npt.NDArray[np.generic]:

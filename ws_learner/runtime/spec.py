@@ -11,7 +11,7 @@ Activation = Literal["none", "relu", "gelu"]
 
 SLOTS = (
     *("values", "indices", "pointers", "scale", "bias", "correction", "quantisation"),
-    *("outputs", "inputs", "chunk", "panel", "stride", "chunk_space"),
+    *("outputs", "inputs", "chunk", "panel", "stride", "tile_bytes", "target_bytes"),
 )
 """The numbers (addresses among them) of the table that a kernel is called with, in order."""
 
@@ -33,8 +33,10 @@ class Spec:
         vectors: Vectors of tokens in registers.
         layout: `tokens`: (T, K) to (T, N); `channels`: (K, S) to (N, S); `vector`: as `tokens`,
             one token after the other with outputs in the lanes.
-        source: Type of the input; `u8` is quantised already.
-        result: Type of the output; `i32` is the bare integer sum.
+        source: Type of the input; `u8` is quantised already, and `tile` laid out as well, by a
+            kernel of as many lanes and vectors.
+        result: Type of the output; `i32` is the bare integer sum, `tile` what the next kernel
+            multiplies.
         activation: Applied to the output.
     """
 
@@ -45,8 +47,8 @@ class Spec:
     group: int
     vectors: int
     layout: Literal["tokens", "channels", "vector"] = "tokens"
-    source: Literal["f32", "u8"] = "f32"
-    result: Literal["f32", "u8", "i32"] = "f32"
+    source: Literal["f32", "u8", "tile"] = "f32"
+    result: Literal["f32", "u8", "i32", "tile"] = "f32"
     activation: Activation = "none"
 
     @property

@@ -13,6 +13,7 @@ from llvmlite import ir
 from ws_learner.runtime.arithmetic import activate, float_at, quantise
 from ws_learner.runtime.emitter import F32, I8, I32, Emitter
 from ws_learner.runtime.spec import Spec
+from ws_learner.runtime.tile_pack import interleave, tile_at
 
 __all__ = ["finish_chunk", "finished", "put"]
 
@@ -34,6 +35,9 @@ def finish_chunk(
     if spec.layout == "channels":
         _to_channels(e, spec, table, sums=sums, y=y, rows=rows, first=first, end=end)
         return
+    if spec.result == "tile":
+        _to_tile(e, spec, table, sums=sums, y=y, rows=rows, first=first)
+        return
     lanes, width = e.lanes, spec.vectors * e.lanes * 4
     kind = ir.VectorType((e.floats if spec.dot == "fma" else e.ints).element, _TOKENS)
     # All outputs of 8 tokens before the next 8: few lines of memory that share a set of the first
@@ -45,6 +49,42 @@ def finish_chunk(
         terms = _across(e, spec, table, n)
         results = [finished(e, spec, table, v, terms) for v in e.transpose(wide)]
         _put_tokens(e, spec, table, results, y=y, start=e.add(first, token), end=end, n=n)
+
+
+def _to_tile(
+    e: Emitter,
+    spec: Spec,
+    table: dict[str, Any],
+    *,
+    sums: Any,
+    y: Any,
+    rows: tuple[Any, Any],
+    first: Any,
+) -> None:
+    """Rows of outputs are rows of the next kernel's inputs: nothing changes places."""
+    width = spec.vectors * e.lanes * 4
+    tile = tile_at(e, spec, y, first, table["target_bytes"])
+    kind = e.floats if spec.dot == "fma" else e.ints
+    with e.loop(rows[0], rows[1], spec.packed) as n:
+        block = e.at(sums, e.mul(e.sub(n, rows[0]), width))
+        row = e.at(tile, e.mul(e.div(n, spec.packed), width))
+        terms = [_down(e, spec, table, e.add(n, p)) for p in range(spec.packed)]
+        for q in range(spec.vectors):
+            parts = []
+            for p, of_row in enumerate(terms):
+                values = e.load(kind, block, p * width + q * e.lanes * 4)
+                parts.append(finished(e, spec, table, values, of_row))
+            e.store(interleave(e, parts) if spec.int8 else parts[0], row, q * e.lanes * 4)
+
+
+def _down(e: Emitter, spec: Spec, table: dict[str, Any], n: Any) -> tuple[Any, Any, Any]:
+    """Bias, scale and correction of output `n`, each in all lanes."""
+    at = e.mul(n, 4)
+    bias = e.splat(e.load(F32, table["bias"], at))
+    if not spec.int8:
+        return bias, None, None
+    scale = e.splat(e.load(F32, table["scale"], at))
+    return bias, scale, e.splat(e.load(I32, table["correction"], at))
 
 
 def _put_tokens(
@@ -98,8 +138,10 @@ def finished(
         if spec.result == "i32":
             return values
         values = e.builder.sitofp(values, e.floats)
-    if spec.result == "u8":
-        return e.builder.trunc(_as_bytes(e, spec, table, values, terms), ir.VectorType(I8, e.lanes))
+    if spec.int8 and spec.result in ("u8", "tile"):
+        whole = _as_bytes(e, spec, table, values, terms)
+        narrow = ir.VectorType(I8, e.lanes)
+        return whole if spec.result == "tile" else e.builder.trunc(whole, narrow)
     values = e.fma(values, scale, bias) if spec.int8 else e.builder.fadd(values, bias)
     return activate(e, values, spec.activation)
 
@@ -139,16 +181,12 @@ def _to_channels(
 ) -> None:
     width = spec.vectors * e.lanes * 4
     with e.loop(rows[0], e.least(rows[1], table["outputs"])) as n:
-        block, at = e.at(sums, e.mul(e.sub(n, rows[0]), width)), e.mul(n, 4)
-        bias = e.splat(e.load(F32, table["bias"], at))
-        scale = correction = None
-        if spec.int8:
-            scale = e.splat(e.load(F32, table["scale"], at))
-            correction = e.splat(e.load(I32, table["correction"], at))
+        block = e.at(sums, e.mul(e.sub(n, rows[0]), width))
+        terms = _down(e, spec, table, n)
         for q in range(spec.vectors):
             kind = e.floats if spec.dot == "fma" else e.ints
             values = e.load(kind, block, q * e.lanes * 4)
             token = e.add(first, q * e.lanes)
-            result = finished(e, spec, table, values, (bias, scale, correction))
+            result = finished(e, spec, table, values, terms)
             place = e.add(e.mul(n, table["stride"]), token)
             put(e, spec, table, result, y=y, at=place, room=e.sub(end, token))

@@ -14,7 +14,12 @@ from ws_learner.runtime.arithmetic import float_at, quantise, squeeze
 from ws_learner.runtime.emitter import I8, Emitter
 from ws_learner.runtime.spec import Spec
 
-__all__ = ["pack", "row_lanes"]
+__all__ = ["interleave", "pack", "row_lanes", "tile_at"]
+
+
+def tile_at(e: Emitter, spec: Spec, tiles: Any, first: Any, size: Any) -> Any:
+    """The tile of `size` bytes, of those that lie one after the other, that begins at a token."""
+    return e.at(tiles, e.mul(e.div(first, spec.vectors * e.lanes), size))
 
 
 def pack(
@@ -102,7 +107,7 @@ def _from_channels(
                 )
                 for c in channels
             ]
-            word = parts[0] if packed == 1 else _interleave(e, parts)
+            word = parts[0] if packed == 1 else interleave(e, parts)
             e.store(word, tile, e.add(row, q * lanes * 4))
     if spec.inputs > spec.packed:
         _clear(e, spec, table, tile=tile, width=width)
@@ -118,7 +123,7 @@ def _clear(e: Emitter, spec: Spec, table: dict[str, Any], *, tile: Any, width: i
             e.store(zero, tile, e.add(e.mul(row, width), q * e.lanes * 4))
 
 
-def _interleave(e: Emitter, parts: list[Any]) -> Any:
+def interleave(e: Emitter, parts: list[Any]) -> Any:
     """Put part p into bits p * 32 / parts and up of every lane; parts are not negative."""
     word = parts[0]
     for p, part in enumerate(parts[1:], start=1):
