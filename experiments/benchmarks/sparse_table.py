@@ -77,7 +77,7 @@ def write_page(folder: Path) -> None:
     notes = old[old.index("## Notes") :] if "## Notes" in old else "## Notes\n"
     machine = json.loads((folder / "machine.json").read_text())
     lines = [_HEAD.format(machine=f"{machine['processor']}; {machine['versions']}.")]
-    lines += ["## What was wanted\n", _targets(data), ""]
+    lines += ["## Targets\n", _targets(data), ""]
     for key, own in data.groupby(["threads", "amx"], sort=True):
         threads, amx = cast(tuple[int, bool], key)
         lines.append(f"## {threads} thread{'s' * (threads > 1)}, {'with' if amx else 'no'} AMX\n")
@@ -105,7 +105,7 @@ def _targets(data: pd.DataFrame) -> str:
     """A line for every ratio that was wanted, met or not."""
     keys = [tuple(map(str, key)) for key in data[list(_KEYS)].itertuples(index=False)]
     lines = [
-        "| case | threads | AMX | ratio | wanted | measured | met |",
+        "| case | threads | AMX | ratio | target | measured | met |",
         "|---|---|---|---|---|---|---|",
     ]
     for threads in (1, 2):

@@ -52,21 +52,10 @@ class GroupLasso(Gradual):
     inside `parameters` included, which it never read.
     """
 
-    def __init__(
-        self,
-        config: GroupLassoConfig,
-        weights: Mapping[str, nn.Parameter],
-        *,
-        zeros: Mapping[str, int],
-        schedule: Schedule,
-        plan: PatternPlan,
-    ) -> None:
-        """See `Gradual`."""
-        super().__init__(config, weights, zeros=zeros, schedule=schedule, plan=plan)
-        self._alpha = config.alpha
+    _config: GroupLassoConfig
 
     def on_gradients(self) -> None:
         """See `Method`: the criterion looks first, the force is added after it."""
         super().on_gradients()
         for name, weight in self._in_place.weights.items():
-            add_group_lasso(weight, self._alpha, pattern=self._plan.patterns[name])
+            add_group_lasso(weight, self._config.alpha, pattern=self._plan.patterns[name])

@@ -14,7 +14,7 @@ from ws_learner.errors import UserError
 from ws_learner.methods.gradual import GradualConfig
 from ws_learner.methods.learned_scores import LearnedScores, check_score_rate
 from ws_learner.methods.moving_weights import MovingWeights
-from ws_learner.methods.scheduled_masks import Gradual, MaskSettings
+from ws_learner.methods.scheduled_masks import Gradual
 from ws_learner.sparsity.criterion import Criterion
 from ws_learner.sparsity.plan import PatternPlan
 from ws_learner.sparsity.schedule import Schedule
@@ -94,18 +94,6 @@ class Movement(Gradual):
     """
 
     _criterion: LearnedScores
-
-    def __init__(
-        self,
-        config: MaskSettings,
-        weights: Mapping[str, nn.Parameter],
-        *,
-        zeros: Mapping[str, int],
-        schedule: Schedule,
-        plan: PatternPlan,
-    ) -> None:
-        """See `Gradual`; the settings' criterion must be `LearnedScores`."""
-        super().__init__(config, weights, zeros=zeros, schedule=schedule, plan=plan)
 
     def start_at_magnitude(self) -> None:
         """Let the scores begin with the weights' sizes."""

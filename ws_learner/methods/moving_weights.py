@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from ws_learner.methods.scheduled_masks import Gradual, MaskSettings
-from ws_learner.sparsity.plan import PatternPlan
-from ws_learner.sparsity.schedule import Schedule
+from ws_learner.methods.scheduled_masks import Gradual
 
 __all__ = ["MovingWeights"]
 
@@ -25,18 +23,7 @@ class MovingWeights(Gradual):
     on masks are final, and only kept weights are trained.
     """
 
-    def __init__(
-        self,
-        config: MaskSettings,
-        weights: Mapping[str, nn.Parameter],
-        *,
-        zeros: Mapping[str, int],
-        schedule: Schedule,
-        plan: PatternPlan,
-    ) -> None:
-        """See `Gradual`."""
-        super().__init__(config, weights, zeros=zeros, schedule=schedule, plan=plan)
-        self._in_place.moving = True
+    _moving = True
 
     def after_step(self, optimizer: Optimizer, step: int) -> None:
         """See `Method`."""

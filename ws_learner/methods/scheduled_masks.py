@@ -52,6 +52,8 @@ class Gradual:
     may come back with its old value.
     """
 
+    _moving = False  # whether the optimizer moves pruned weights
+
     def __init__(
         self,
         config: MaskSettings,
@@ -63,6 +65,7 @@ class Gradual:
     ) -> None:
         """Start dense; `zeros` holds the final number of zeros of each of the `weights`."""
         self._in_place = InPlaceMasks(weights)
+        self._in_place.moving = self._moving
         self._config, self._plan, self._schedule = config, plan, schedule
         self._zeros, self._every = dict(zeros), config.every()
         self._criterion = config.make_criterion(plan)
