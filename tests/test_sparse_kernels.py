@@ -199,3 +199,31 @@ def test_nan_goes_only_where_it_is_used() -> None:
     assert got[0, 0] == 3
     assert np.isnan(got[0, 1])
     assert got[1].tolist() == [3, 11]
+
+
+@pytest.mark.parametrize("isa", ["avx512", "avx2"])
+def test_gelu_is_near_and_its_ends_are_exact(isa: str) -> None:
+    if isa not in HERE:
+        pytest.skip(f"no {isa} here")
+    spec = Spec(isa=isa, dot="fma", rows=1, inputs=1, group=1, vectors=1, activation="gelu")
+    kernel = SparseKernel(spec, np.ones((1, 1), np.float32), None)
+    x = np.linspace(-6, 6, 20001, dtype=np.float32)
+    wanted = np.array([v / 2 * math.erfc(-v / math.sqrt(2)) for v in x.astype(np.float64)])
+    assert np.abs(run(kernel, x[:, None])[:, 0] - wanted).max() < 2e-6
+    ends = np.array([-3e38, -1e9, -12, 12, 1e9, 3e38, 0, np.nan, np.inf], np.float32)
+    got = run(kernel, ends[:, None])[:, 0]
+    exact = [0, 0, 0, 12, 1e9, 3e38, 0, np.nan, np.inf]
+    np.testing.assert_array_equal(got, np.array(exact, np.float32))
+
+
+def test_erfs_polynomial_is_the_one_it_is_called() -> None:
+    from numpy.polynomial import chebyshev
+
+    from ws_learner.runtime import arithmetic
+
+    def of(place: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        z = np.sqrt((place + 1) / 2) * arithmetic._REACH
+        return np.array([math.erf(v) / v if v else 2 / math.sqrt(math.pi) for v in z])
+
+    exact = chebyshev.cheb2poly(chebyshev.chebinterpolate(of, 14))
+    np.testing.assert_allclose(arithmetic._ERF, exact * (1 + 1.2e-7), atol=2e-8)
