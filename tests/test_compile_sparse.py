@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.support.joined import chains_of
 from tests.support.small_bert import SmallBert
 from tests.support.sparse_layers import pruned
 from ws_learner.errors import UserError
@@ -38,7 +39,7 @@ def sparse_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         return Trial(winner=names[-1], speedup=2.0, seconds={n: float(n == base) for n in runs})
 
     monkeypatch.setattr(choice, "fastest", last)
-    monkeypatch.setattr("ws_learner.runtime.compile.fastest", _compiled_wins)
+    monkeypatch.setattr("ws_learner.runtime.whole.fastest", _compiled_wins)
 
 
 def _compiled_wins(runs: dict[str, object], base: str, **_: object) -> object:
@@ -82,7 +83,7 @@ def test_fp32_outputs_are_the_models(sparse_wins: None) -> None:
 def test_int8_is_near_and_bytes_pass_between_layers(sparse_wins: None) -> None:
     model, data = mlp(), [torch.randn(64, 40) for _ in range(3)]
     fast = compile_sparse(model, data[0], dtype="int8", calibration=[(x, 0) for x in data])
-    (chain,) = (m.run for m in fast.model.modules() if isinstance(m, Replaced))
+    (chain,) = chains_of(fast.model)
     assert [kernel.spec.source for kernel in chain.kernels] == ["f32", "tile", "tile"]
     assert [kernel.spec.result for kernel in chain.kernels] == ["tile", "tile", "f32"]
     wanted, got = model(data[1]).detach(), fast(data[1])
@@ -157,7 +158,7 @@ def test_a_slower_whole_stays_dense(
 
         return Trial(winner=base, speedup=1.0, seconds={n: 1.0 + (n != base) for n in runs})
 
-    monkeypatch.setattr("ws_learner.runtime.compile.fastest", dense_wins)
+    monkeypatch.setattr("ws_learner.runtime.whole.fastest", dense_wins)
     model, x = mlp(), torch.randn(8, 40)
     fast = compile_sparse(model, x)
     assert torch.equal(fast(x), model(x))

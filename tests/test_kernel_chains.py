@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from tests.support.joined import chains_of
 from tests.support.sparse_layers import block_matrix, pruned
 from ws_learner.runtime import chain as chains
 from ws_learner.runtime import compile as compile_module
@@ -22,7 +23,7 @@ from ws_learner.runtime import compile_sparse, program
 from ws_learner.runtime.chain import Chain, sequences
 from ws_learner.runtime.choice import Choice
 from ws_learner.runtime.cpu import ISAS, usable_isas
-from ws_learner.runtime.layers import LayerData, Replaced
+from ws_learner.runtime.layers import LayerData
 from ws_learner.runtime.network import find_sites
 from ws_learner.runtime.quantisation import InputScale
 from ws_learner.runtime.spec import Spec
@@ -197,16 +198,15 @@ def test_the_faster_common_width_is_taken(monkeypatch: pytest.MonkeyPatch) -> No
     if usable_isas()[0].registers == 16:
         pytest.skip("one width only")
     monkeypatch.setattr("ws_learner.runtime.choice.fastest", _widest_first)
-    monkeypatch.setattr("ws_learner.runtime.compile.fastest", _compiled)
+    monkeypatch.setattr("ws_learner.runtime.whole.fastest", _compiled)
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(40, 64), nn.ReLU(), nn.Linear(64, 24))
     model, x = pruned(net, "4x1", 0.8), torch.randn(64, 40)
     for quickest, width in (("chosen", 4), ("2", 2)):
         monkeypatch.setattr(chains, "fastest", _named(quickest))
         fast = compile_sparse(model, x)
-        (module,) = (m for m in fast.model.modules() if isinstance(m, Replaced))
-        assert isinstance(module.run, Chain)
-        assert [kernel.spec.vectors for kernel in module.run.kernels] == [width, width]
+        (chain,) = chains_of(fast.model)
+        assert [kernel.spec.vectors for kernel in chain.kernels] == [width, width]
         assert list(fast.report()["kernel"]) == [f"fp32 4x1 fma 4x{width}"] * 2
         assert torch.allclose(fast(x), model(x), atol=1e-5)
 

@@ -38,7 +38,7 @@ def sparse_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         return Trial(winner=wanted[-1], speedup=2.0, seconds=seconds)
 
     monkeypatch.setattr(choice, "fastest", last)
-    monkeypatch.setattr("ws_learner.runtime.compile.fastest", last)
+    monkeypatch.setattr("ws_learner.runtime.whole.fastest", last)
 
 
 def linear(dtype: str = "fp32") -> tuple[nn.Module, nn.Module]:

@@ -128,7 +128,7 @@ def test_percentiles_are_those_of_the_data() -> None:
 @pytest.mark.skipif(not usable_isas(), reason="no generated kernels here")
 def test_percentile_calibration_of_a_network_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "fastest", bytes_win)
-    monkeypatch.setattr("ws_learner.runtime.compile.fastest", bytes_win)
+    monkeypatch.setattr("ws_learner.runtime.whole.fastest", bytes_win)
     model, x = small("4x4"), torch.randn(40_000, 24)
     far = x.clone()
     far[3, 5] = 3e3
@@ -150,7 +150,7 @@ def bytes_win(runs: dict[str, object], base: str, **_: object) -> Trial:
 @pytest.mark.skipif(not usable_isas(), reason="no generated kernels here")
 def test_auto_uses_bytes_only_where_they_move_little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "fastest", bytes_win)
-    monkeypatch.setattr("ws_learner.runtime.compile.fastest", bytes_win)
+    monkeypatch.setattr("ws_learner.runtime.whole.fastest", bytes_win)
     model, x = small("4x4"), torch.randn(500, 24)
     fine = compile_sparse(model, x, dtype="auto", calibration=[x])
     assert fine.report()["kernel"].str.startswith("int8").all()

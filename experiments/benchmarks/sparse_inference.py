@@ -22,12 +22,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.benchmarks.sparse_rows import PARTS, Row, rows
+from experiments.benchmarks.sparse_rows import PARTS, Row, rows, trained_rows
 
 __all__ = ["main"]
 
 _OUT = Path("experiments/results/sparse_inference")
-_WITHOUT_AMX = ("layer", "mlp")
+_WITHOUT_AMX = ("layer", "mlp", "bert")
 _TWO_THREADS = ("mlp", "dlrm")
 
 
@@ -59,7 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--amx", nargs="+", choices=("on", "off"), default=["on", "off"])
     parser.add_argument("--rounds", type=int, default=11, help="pairs of timings (default 11)")
     parser.add_argument("--out", type=Path, default=_OUT, help=f"folder (default {_OUT})")
-    parser.add_argument("--minilm", type=Path, help="a run of bert_at_trec, or its weights")
+    parser.add_argument(
+        "--minilm", type=Path, help="also a trained one: a run of bert_at_trec, or its weights"
+    )
     parser.add_argument("--setting", nargs=2, help=argparse.SUPPRESS)
     return parser
 
@@ -86,6 +88,10 @@ def _measure(given: argparse.Namespace) -> int:
 
     parts = _parts(given, threads=threads, amx=amx)
     wanted = rows(parts, full=given.full, threads=threads, amx=amx)
+    if given.minilm is not None and "minilm" in parts:
+        from experiments.benchmarks.sparse_subjects import trained_zeros
+
+        wanted += trained_rows(*trained_zeros(given.minilm), threads=threads, amx=amx)
     done = sparse_table.measured(given.out)
     left = [row for row in wanted if row.key not in done]
     label = f"{threads} thread(s), AMX {given.setting[1]}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-__all__ = ["CONVOLUTIONS", "PARTS", "Row", "rows"]
+__all__ = ["CONVOLUTIONS", "PARTS", "TRAINED", "Row", "rows", "trained_rows"]
 
 PARTS = ("layer", "mlp", "gemv", "conv", "bert", "minilm", "dlrm")
 CONVOLUTIONS = {  # (in, out, size, kernel)
@@ -23,6 +23,7 @@ CONVOLUTIONS = {  # (in, out, size, kernel)
         ("MobileNet-v2", (320, 1280, 7, 1)),
     )
 }
+TRAINED = "MiniLM, 6 layers, 32 words, trained weights"
 _FEW_CONVOLUTIONS = ("ResNet-50 256-1024 14x14, 1x1", "MobileNet-v2 320-1280 7x7, 1x1")
 _RATIOS = (0.5, 0.7, 0.8, 0.85, 0.9, 0.95)
 
@@ -80,6 +81,22 @@ def rows(parts: Iterable[str], *, full: bool, threads: int, amx: bool) -> list[R
             )
             found += [row] * (full or quick)
     return found
+
+
+def trained_rows(pattern: str, sparsity: float, *, threads: int, amx: bool) -> list[Row]:
+    """Rows of a MiniLM that was trained sparse: its zeros are what they are."""
+    return [
+        Row(
+            part="minilm",
+            case=TRAINED,
+            dtype=dtype,
+            pattern=pattern,
+            sparsity=round(sparsity, 3),
+            threads=threads,
+            amx=amx,
+        )
+        for dtype in ("fp32", "int8")
+    ]
 
 
 _Made = Iterator[tuple[str, str, str, float, dict[str, float], bool]]

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from experiments.benchmarks.sparse_measure import Run, Subject
 from experiments.benchmarks.sparse_rivals import encoder_rivals, fp32_rivals, int8_rivals
-from experiments.benchmarks.sparse_rows import CONVOLUTIONS, Row
+from experiments.benchmarks.sparse_rows import CONVOLUTIONS, TRAINED, Row
 from ws_learner.runtime import CompiledModel, compile_sparse
+from ws_learner.runtime.candidates import pattern_of
 from ws_learner.sparsity.pattern import parse_pattern
 
-__all__ = ["prune", "subject"]
+__all__ = ["prune", "subject", "trained_zeros"]
 
 _DLRM_ROWS, _DLRM_TABLES, _DLRM_NUMBERS = 20_000, 26, 13
 
@@ -36,6 +37,19 @@ def prune(model: nn.Module, pattern: str, ratio: float, *, seed: int = 0) -> nn.
                 zeros = units.feasible(tuple(weight.shape), round(ratio * weight.numel()))
                 weight.mul_(units.mask(score, zeros))
     return model
+
+
+def trained_zeros(minilm: Path) -> tuple[str, float]:
+    """Pattern and share of the zeros in the encoder's matrices of a trained MiniLM."""
+    weights = [w for n, w in _trained(minilm).items() if "encoder" in n and w.dim() == 2]
+    zeros = sum(int((w == 0).sum()) for w in weights)
+    return pattern_of(weights[0].numpy()), zeros / sum(w.numel() for w in weights)
+
+
+def _trained(minilm: Path) -> dict[str, Tensor]:
+    from experiments.weights import load_state_of
+
+    return load_state_of(minilm, flag="--minilm ")
 
 
 def subject(row: Row, *, minilm: Path | None = None) -> Subject:
@@ -103,11 +117,10 @@ def _dense_encoder(case: str, minilm: Path | None) -> tuple[nn.Module, Tensor, A
     generator = torch.Generator().manual_seed(0)
     if case.startswith("MiniLM"):
         from experiments.nets.sentence_bert import classifier_of
-        from experiments.weights import load_state_of
 
         model = classifier_of((6, 384, 12, 1536), 6).eval()
         if minilm is not None:
-            model.load_state_dict(load_state_of(minilm, flag="--minilm "))
+            model.load_state_dict(_trained(minilm))
         words = torch.randint(1000, 30522, (1, 32), generator=generator)
     else:
         from experiments.nets.bert import Bert
@@ -118,9 +131,8 @@ def _dense_encoder(case: str, minilm: Path | None) -> tuple[nn.Module, Tensor, A
 
 
 def _encoder(row: Row, minilm: Path | None) -> Subject:
-    """Weights that were trained keep their own zeros: then pattern and ratio are not used."""
-    model, words, rivals = _dense_encoder(row.case, minilm if row.part == "minilm" else None)
-    trained = row.part == "minilm" and minilm is not None
+    trained = row.case == TRAINED
+    model, words, rivals = _dense_encoder(row.case, minilm if trained else None)
     sparse = model if trained else prune(model, row.pattern, row.sparsity)
     return _of(_compiled(sparse, words, row), words, rivals)
 

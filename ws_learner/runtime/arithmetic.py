@@ -54,7 +54,8 @@ def squeeze(e: Emitter, parts: list[Any]) -> Any:
 def activate(e: Emitter, values: Any, name: str) -> Any:
     """ReLU, GELU with the error function, or nothing."""
     if name == "relu":
-        return e.largest(values, e.constant(0.0))
+        zero = e.constant(0.0)  # what is not a number stays, as in PyTorch
+        return e.builder.select(e.builder.fcmp_unordered(">", values, zero), values, zero)
     if name == "gelu":
         half = e.builder.fmul(values, e.constant(0.5))
         return e.fma(half, _erf(e, e.builder.fmul(values, e.constant(0.5**0.5))), half)

@@ -5,25 +5,29 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from ws_learner.errors import UserError
 from ws_learner.runtime.candidates import candidates
 from ws_learner.runtime.choice import Choice, label
 from ws_learner.runtime.cpu import ISAS
+from ws_learner.runtime.fused import is_plain
 from ws_learner.runtime.layers import LayerData, Replaced
 from ws_learner.runtime.memory import readable
-from ws_learner.runtime.network import Site
+from ws_learner.runtime.network import Site, is_watched
 from ws_learner.runtime.program import Program
+from ws_learner.runtime.sparse_kernel import NO_PICKLE, Tokens
 from ws_learner.runtime.spec import Spec
 from ws_learner.runtime.trial import fastest
 
-__all__ = ["Chain", "align", "sequences"]
+__all__ = ["Chain", "align", "passes", "sequences"]
 
 
-class Chain:
+class Chain(Tokens):
     """Sparse kernels one after the other. Calls are thread-safe."""
 
     def __init__(self, datas: Sequence[LayerData], specs: Sequence[Spec]) -> None:
@@ -51,13 +55,17 @@ class Chain:
             RuntimeError: The input is not as the first kernel reads it.
         """
         readable(x, what="sparse kernels", dtype=torch.float32, shape=(None, self.inputs))
-        y = torch.empty(len(x), self.outputs)
+        y = torch.empty(len(x), self.outputs, dtype=torch.float32, device="cpu")
         self._program.run(x.data_ptr(), y.data_ptr(), len(x), threads=threads)
         return y
 
     def __deepcopy__(self, memo: object) -> Chain:
         """As of a `SparseKernel`: copies share it."""
         return self
+
+    def __reduce__(self) -> str:
+        """See `SparseKernel`."""
+        raise UserError(NO_PICKLE)
 
 
 def _way(a: Spec, b: Spec) -> Literal["tile", "u8", "f32"]:
@@ -66,6 +74,11 @@ def _way(a: Spec, b: Spec) -> Literal["tile", "u8", "f32"]:
     if alike and a.layout == b.layout == "tokens":
         return "tile"
     return "u8" if a.int8 and b.int8 else "f32"
+
+
+def passes(module: nn.Module | None) -> bool:
+    """Whether a part of a network does nothing in inference."""
+    return type(module) in (nn.Identity, nn.Dropout) and not is_watched(module)  # type: ignore[arg-type]
 
 
 def sequences(sites: Sequence[Site], choices: Mapping[str, Choice]) -> Iterator[list[Site]]:
@@ -78,11 +91,11 @@ def sequences(sites: Sequence[Site], choices: Mapping[str, Choice]) -> Iterator[
     }
     parents = {id(site.holders[0][0]): site.holders[0][0] for site in alone.values()}
     for parent in parents.values():
-        if type(parent).forward is not nn.Sequential.forward:
+        if not is_plain(parent):
             continue
         run: list[Site] = []
         for attribute, child in [*parent._modules.items(), ("", None)]:
-            if isinstance(child, nn.Identity | nn.Dropout):
+            if passes(child):
                 continue
             if run and run[-1].follower == (parent, attribute):
                 continue
@@ -133,7 +146,7 @@ def _best(
             options[f"{vectors}"] = kept
     runs: dict[str, Callable[[], object]] = {}
     for name, option in options.items():
-        module = Replaced(datas[0], Chain(datas, option), threads=threads)
+        module = Replaced(datas[0], partial(Chain, datas, option), threads=threads)
         runs[name] = lambda module=module: module(sample)  # type: ignore[misc]
     with torch.no_grad():
         seconds = fastest(runs, "chosen", threads=threads).seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -14,15 +15,15 @@ from ws_learner.runtime.candidates import candidates, is_known, pattern_of
 from ws_learner.runtime.cpu import usable_isas
 from ws_learner.runtime.layers import LayerData, Replaced
 from ws_learner.runtime.rivals import Runner
-from ws_learner.runtime.sparse_kernel import SparseKernel
 from ws_learner.runtime.spec import Spec
 from ws_learner.runtime.trial import fastest
 
-__all__ = ["DENSE", "Choice", "Dtype", "build", "choose", "label"]
+__all__ = ["DENSE", "Choice", "Dtype", "build", "choose", "is_sound", "label", "may_be_bytes"]
 
 Dtype = Literal["fp32", "int8", "auto"]
 DENSE = "dense"
 _MOST_ERROR = 0.02
+_GARBAGE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +67,10 @@ class Choice:
 
 def choose(
     data: LayerData,
-    dense: Callable[[Tensor], object],
+    dense: Callable[[Tensor], Tensor],
     sample: Tensor,
     *,
-    dtype: Dtype,
+    int8: bool,
     threads: int,
 ) -> Choice:
     """Hold the trial for one layer.
@@ -78,21 +79,19 @@ def choose(
         data: The layer.
         dense: The layer as it was, activation included.
         sample: An input of it.
-        dtype: `fp32` tries floats alone, `int8` bytes too, `auto` bytes where the layer's output
-            moves by at most 2 % of its size.
+        int8: Whether bytes may be tried, too; see `may_be_bytes`.
         threads: That kernels may use.
     """
     weight = data.weight
-    bytes_ = dtype != "fp32" and data.source is not None
-    if bytes_ and dtype == "auto":
-        bytes_ = _error(data, sample) <= _MOST_ERROR
-    specs = _specs(data, sample, int8=bytes_)
-    runs: dict[str, Callable[[], object]] = {DENSE: lambda: dense(sample)}
-    for label, run in _runs(data, specs, int8=bytes_).items():
-        module = Replaced(data, run, threads=threads)
-        runs[label] = lambda module=module: module(sample)  # type: ignore[misc]
+    specs = _specs(data, sample, int8=int8)
+    runs: dict[str, Callable[[], Tensor]] = {}
+    for name, run in _runs(data, specs, int8=int8).items():
+        module = Replaced(data, lambda run=run: run, threads=threads)  # type: ignore[misc]
+        runs[name] = lambda module=module: module(sample)  # type: ignore[misc]
     with torch.no_grad():
-        trial = fastest(runs, DENSE, threads=threads)
+        wanted = dense(sample)
+        sound = {name: run for name, run in runs.items() if is_sound(run(), wanted)}
+        trial = fastest({DENSE: lambda: dense(sample)} | sound, DENSE, threads=threads)
     return Choice(
         kernel=trial.winner,
         speedup=trial.speedup,
@@ -103,13 +102,38 @@ def choose(
     )
 
 
+def may_be_bytes(data: LayerData, sample: Tensor, dtype: Dtype) -> bool:
+    """Whether a layer may be multiplied in bytes.
+
+    `fp32`: never; `int8`: always; `auto`: where its output moves by at most 2 % of its size.
+    """
+    if dtype == "fp32" or data.source is None:
+        return False
+    return dtype == "int8" or _error(data, sample) <= _MOST_ERROR
+
+
+def is_sound(got: Tensor, wanted: Tensor) -> bool:
+    """Whether outputs are those of the layer, bytes allowed for: no engine is trusted unseen."""
+    if got.shape != wanted.shape:
+        return False
+    error = float((got - wanted).nan_to_num(0.0).norm())
+    return error <= _GARBAGE * float(wanted.nan_to_num(0.0).norm()) + 1e-6
+
+
 def build(data: LayerData, choice: Choice, *, threads: int) -> nn.Module | None:
-    """The module for a choice; None where the layer stays as it is or cannot be built."""
+    """The module for a choice, bound when it is first needed; None where the layer stays."""
     if choice.kernel == DENSE:
         return None
-    run: SparseKernel | Runner | None
-    run = data.rival(choice.kernel) if choice.spec is None else data.kernel(choice.spec)
-    return None if run is None else Replaced(data, run, threads=threads)
+    if choice.spec is not None:
+        return Replaced(data, partial(data.kernel, choice.spec), threads=threads)
+    return Replaced(data, partial(_rival, data, choice.kernel), threads=threads)
+
+
+def _rival(data: LayerData, name: str) -> Runner:
+    """That engine, or PyTorch's layer where this build of PyTorch lacks it."""
+    run = data.rival(name) or data.rival(DENSE)
+    assert run is not None
+    return run
 
 
 def _specs(data: LayerData, sample: Tensor, *, int8: bool) -> dict[str, Spec]:

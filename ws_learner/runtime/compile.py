@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, get_args
 
 import torch
@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from ws_learner.errors import UserError, suggest
 from ws_learner.progress import say
 from ws_learner.runtime.candidates import pattern_of
-from ws_learner.runtime.chain import Chain, align, sequences
-from ws_learner.runtime.choice import DENSE, Choice, Dtype, build, choose
+from ws_learner.runtime.chain import align, sequences
+from ws_learner.runtime.choice import Choice, Dtype, build, choose, may_be_bytes
 from ws_learner.runtime.compiled import CompiledModel
 from ws_learner.runtime.cpu import usable_isas
-from ws_learner.runtime.layers import LayerData, Replaced
+from ws_learner.runtime.joining import join
+from ws_learner.runtime.layers import LayerData
 from ws_learner.runtime.network import (
     Inputs,
     Site,
-    arguments,
     call,
     check_weights,
     find_sites,
@@ -33,7 +33,7 @@ from ws_learner.runtime.network import (
 )
 from ws_learner.runtime.quantisation import Calibration
 from ws_learner.runtime.team import openmp
-from ws_learner.runtime.trial import fastest
+from ws_learner.runtime.whole import copied, settle, without_nesting
 
 __all__ = [
     "assemble",
@@ -85,8 +85,8 @@ def compile_sparse(
         raise UserError(f"calibration_method {calibration_method}: {near}")
     check_threads(threads)
     say_limits(threads)
-    original = model.eval() if not model.training else copy.deepcopy(model).eval()
-    work = copy.deepcopy(original)
+    original = without_nesting(model)
+    work = copied(original)
     # A root that is itself a layer needs a holder.
     root = nn.Sequential(work) if not list(work.children()) else work
     sites = find_sites(root)
@@ -103,10 +103,7 @@ def compile_sparse(
         choices = hold_trials(sites, datas, samples, dtype=dtype, threads=threads)
         result = CompiledModel(root, choices=choices, datas=datas, threads=threads, dtype=dtype)
         assemble(sites, datas, choices, threads=threads)
-        _keep_if_faster(result, original, example_inputs)
-    if batches:
-        result.agreement = result.compare_outputs(original, batches)
-        say(f"compiled: outputs differ from FP32 by {result.agreement}")
+        settle(result, original, example_inputs, batches)
     return result
 
 
@@ -126,11 +123,12 @@ def hold_trials(
             continue
         data, sample = datas[site.name], samples[site.name]
         live = round(float((data.weight != 0).mean()), 2)
-        like = (data.weight.shape, tuple(sample.shape), live, data.activation, data.geometry)
+        int8 = may_be_bytes(data, sample, dtype)
+        like = (data.weight.shape, tuple(sample.shape), live, data.activation, data.geometry, int8)
         choice = known.get(like)
         # A shared kernel must fit this layer's own zeros as well.
         if choice is None or choice.pattern != pattern_of(data.weight):
-            choice = choose(data, site.dense, sample, dtype=dtype, threads=threads)
+            choice = choose(data, site.dense, sample, int8=int8, threads=threads)
             known[like] = choice
         choices[site.name] = choice
     align(sites, datas, choices, samples, threads=threads)
@@ -140,20 +138,17 @@ def hold_trials(
 def assemble(
     sites: Sequence[Site], datas: dict[str, LayerData], choices: dict[str, Choice], *, threads: int
 ) -> None:
-    """Put the chosen modules in place; layers that follow each other become one."""
-    chained: set[str] = set()
-    for run in sequences(sites, choices):
-        specs = [spec for site in run if (spec := choices[site.name].spec) is not None]
-        chain = Chain([datas[site.name] for site in run], specs)
-        run[0].put(Replaced(datas[run[0].name], chain, threads=threads))
-        for site in run[1:]:
-            site.put(nn.Identity())
-        chained |= {site.name for site in run}
+    """Put the chosen modules in place; in a Sequential, what follows each other becomes one."""
+    runs, made = list(sequences(sites, choices)), {}
     for site in sites:
-        if site.name in choices and site.name not in chained:
-            module = build(datas[site.name], choices[site.name], threads=threads)
+        if site.name in choices:
+            # What calls a layer of a Sequential by itself does not mean its activation.
+            alone = replace(datas[site.name], activation="none")
+            module = build(alone, choices[site.name], threads=threads)
             if module is not None:
                 site.put(module)
+                made[site.name] = module
+    join(sites, runs, datas, choices, made, threads=threads)
 
 
 def _samples(model: nn.Module, sites: Sequence[Site], inputs: Inputs) -> dict[str, Tensor]:
@@ -190,19 +185,6 @@ def _inputs_of(item: Any, example: Inputs) -> Inputs:
     return inputs
 
 
-def _keep_if_faster(result: CompiledModel, original: nn.Module, inputs: Inputs) -> None:
-    places, words = arguments(inputs)
-    runs: dict[str, Callable[[], object]] = {
-        DENSE: lambda: call(original, inputs),
-        "compiled": lambda: result(*places, **words),
-    }
-    trial = fastest(runs, DENSE, threads=result.threads)
-    result.speedup = trial.seconds[DENSE] / trial.seconds["compiled"]
-    if trial.seconds["compiled"] > trial.seconds[DENSE]:
-        say(f"compiled: {result.speedup:.2f} times as fast as dense: the model stays dense")
-        result.stay_dense(copy.deepcopy(original))
-
-
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
     """Let PyTorch use as many threads as the kernels, for a fair comparison."""
@@ -218,6 +200,8 @@ def check_threads(threads: int) -> None:
     """Refuse what is no number of threads."""
     if not isinstance(threads, int) or threads < 1:
         raise UserError(f"threads {threads}: give a whole number, at least 1")
+    if threads > (have := os.cpu_count() or threads):
+        say(f"threads {threads}: this machine has {have} processors; more threads do not help")
 
 
 def say_limits(threads: int) -> None:

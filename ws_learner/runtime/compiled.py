@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from ws_learner.errors import UserError
 from ws_learner.runtime.architecture import describe
 from ws_learner.runtime.choice import DENSE, Choice, Dtype
 from ws_learner.runtime.cpu import cpu_key
@@ -29,8 +31,9 @@ class CompiledModel(nn.Module):
 
     Attributes:
         model: The network with its layers replaced.
-        speedup: Times faster than the dense model on the example inputs, measured.
-        agreement: How outputs on the calibration data compare with FP32's, if it was given.
+        speedup: Times faster than the dense model on the example inputs, measured; not a number
+            after a file was opened on another kind of processor.
+        agreement: How outputs on the calibration data, or the example, compare with FP32's.
     """
 
     def __init__(
@@ -55,8 +58,32 @@ class CompiledModel(nn.Module):
 
     @torch.no_grad()
     def forward(self, *places: Any, **words: Any) -> Any:
-        """As the original."""
+        """As the original.
+
+        Raises:
+            UserError: It is being traced, which sees no kernels.
+        """
+        if torch._C._get_tracing_state() is not None:
+            raise UserError(
+                "a compiled network cannot be traced or exported: trace the dense model, or save "
+                "this one with its save(path)"
+            )
         return (self.model if self.whole is None else self.whole)(*places, **words)
+
+    def train(self, mode: bool = True) -> CompiledModel:
+        """Stays in evaluation mode: there is nothing to train."""
+        super().train(False)
+        return self
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """The dense model's: kernels hold the weights in forms of their own."""
+        names = ("destination", "prefix", "keep_vars")
+        given = dict(zip(names, args, strict=False)) | kwargs
+        held = given.get("destination")
+        held = OrderedDict() if held is None else held
+        prefix = given.get("prefix", "")
+        held.update({f"{prefix}{name}": value for name, value in self.original_state.items()})
+        return held
 
     def stay_dense(self, original: nn.Module) -> None:
         """Run the network as it was."""
@@ -96,8 +123,9 @@ class CompiledModel(nn.Module):
         """Mean of `metric` (outputs, targets) -> (B,) for the original and for this model."""
         found: dict[str, list[Tensor]] = {"fp32": [], "compiled": []}
         for inputs, targets in data:
-            found["fp32"].append(metric(_first(call(original, inputs)), targets).float())
-            found["compiled"].append(metric(_first(call(self, inputs)), targets).float())
+            for name, model in (("fp32", original), ("compiled", self)):
+                scores = metric(_first(call(model, inputs)), targets)
+                found[name].append(scores.float().reshape(-1))
         return {name: float(torch.cat(scores).mean()) for name, scores in found.items()}
 
     def save(self, path: Path | str, *, values: str = "fp32") -> None:
@@ -125,9 +153,15 @@ class CompiledModel(nn.Module):
 
 
 def _first(outputs: Any) -> Tensor:
-    """The first tensor that a model returns."""
+    """The first tensor that a model returns.
+
+    Raises:
+        UserError: There is none.
+    """
     if isinstance(outputs, Tensor):
         return outputs
-    if isinstance(outputs, Sequence):
+    if isinstance(outputs, Sequence) and len(outputs):
         return _first(outputs[0])
-    return _first(next(iter(outputs.values())))
+    if isinstance(outputs, Mapping) and outputs:
+        return _first(next(iter(outputs.values())))
+    raise UserError(f"the model's outputs hold no tensor to compare: {type(outputs).__name__}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,10 @@ from ws_learner.runtime.image_rivals import conv_int8, dense_conv, packed_conv
 from ws_learner.runtime.memory import floats_of
 from ws_learner.runtime.quantisation import InputScale, quantise_weight
 from ws_learner.runtime.rivals import Runner, dense_fp32, dense_int8, packed_fp32, torch_csr
-from ws_learner.runtime.sparse_kernel import SparseKernel
+from ws_learner.runtime.sparse_kernel import SparseKernel, Tokens
 from ws_learner.runtime.spec import Activation, Spec
 
-__all__ = ["Geometry", "LayerData", "Replaced", "Tokens", "matrix_of"]
+__all__ = ["Geometry", "LayerData", "Replaced", "matrix_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,31 +43,46 @@ class Geometry:
         """Stride, padding and dilation, as PyTorch's operators take them."""
         return list(self.stride), list(self.padding), list(self.dilation)
 
-    def columns(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """(B, C, H, W) to (B, taps x C, positions), inputs innermost, and the output's size.
+    def is_common(self) -> bool:
+        """Whether oneDNN's convolution of bytes is right; its outputs are garbage for some others.
+
+        Seen with padding as wide as the kernel, and with dilation where an output side is 1.
+        """
+        close = all(pad < taps for pad, taps in zip(self.padding, self.kernel, strict=True))
+        return close and self.dilation == (1, 1)
+
+    def outputs(self, x: Tensor) -> tuple[int, int]:
+        """Height and width of the output for (B, C, H, W).
 
         Raises:
             RuntimeError: The image is smaller than the kernel.
         """
-        (kh, kw), (sh, sw), (ph, pw) = self.kernel, self.stride, self.padding
-        if ph or pw:
-            x = functional.pad(x, (pw, pw, ph, ph))
-        reach = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
-        high, wide = (
-            (s - r) // t + 1 for s, r, t in zip(x.shape[2:], reach, (sh, sw), strict=True)
-        )
-        if high < 1 or wide < 1:
+        sizes = [
+            (size + 2 * pad - (taps - 1) * gap - 1) // step + 1
+            for size, taps, step, pad, gap in zip(
+                x.shape[2:], self.kernel, self.stride, self.padding, self.dilation, strict=True
+            )
+        ]
+        if min(sizes) < 1:
             raise RuntimeError(
                 f"Kernel size {self.kernel} can't be greater than the padded input's "
-                f"{tuple(x.shape[2:])}"
+                f"{tuple(n + 2 * p for n, p in zip(x.shape[2:], self.padding, strict=True))}"
             )
+        return sizes[0], sizes[1]
+
+    def columns(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, taps x C, positions), inputs innermost."""
+        (kh, kw), (sh, sw), (ph, pw) = self.kernel, self.stride, self.padding
+        high, wide = self.outputs(x)
+        if ph or pw:
+            x = functional.pad(x, (pw, pw, ph, ph))
         parts = [
             x[:, :, i : i + (high - 1) * sh + 1 : sh, j : j + (wide - 1) * sw + 1 : sw]
             for i in range(0, kh * self.dilation[0], self.dilation[0])
             for j in range(0, kw * self.dilation[1], self.dilation[1])
         ]
         whole = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-        return whole.reshape(*whole.shape[:2], high * wide).contiguous(), (high, wide)
+        return whole.reshape(*whole.shape[:2], high * wide).contiguous()
 
 
 @dataclass(kw_only=True, eq=False)
@@ -122,7 +138,7 @@ class LayerData:
     def _image_rival(self, name: str, bias: Tensor | None, geometry: Geometry) -> Runner | None:
         walk, activation = geometry.arguments(), self.activation
         if name == "dense int8":
-            if self.source is None:
+            if self.source is None or not geometry.is_common():
                 return None
             whole, scales = self.quantised()
             weight, source = _images(whole, geometry), self.source
@@ -144,24 +160,35 @@ def matrix_of(module: nn.Linear | nn.Conv2d) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(weight.reshape(len(weight), -1).numpy())
 
 
-@runtime_checkable
-class Tokens(Protocol):
-    """A generated kernel, or several in a row."""
-
-    outputs: int
-
-    def tokens(self, x: Tensor, *, threads: int = 1) -> Tensor:
-        """Map contiguous (T, K) to (T, N)."""
-
-
 class Replaced(nn.Module):
     """A linear layer or convolution that runs by a chosen kernel. For inference alone."""
 
-    def __init__(self, data: LayerData, run: Tokens | Runner, *, threads: int) -> None:
-        """Run the layer, or those that begin with it, by `run`."""
+    def __init__(
+        self, data: LayerData, make: Callable[[], Runner | Tokens], *, threads: int
+    ) -> None:
+        """Run the layer, or those that begin with it, by what `make` gives when it is needed."""
         super().__init__()
-        self.data, self.run, self.threads = data, run, threads
-        self._run: Runner = self._generated if isinstance(run, Tokens) else run
+        self.data, self.threads = data, threads
+        self._make: Callable[[], Runner | Tokens] = make
+        self._made: Runner | Tokens | None = None
+
+    @property
+    def run(self) -> Runner | Tokens:
+        """What it runs by."""
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    @property
+    def weight(self) -> Tensor:
+        """As the layer had it; some networks look at its type."""
+        weight, geometry = torch.from_numpy(self.data.weight), self.data.geometry
+        return weight if geometry is None else _images(self.data.weight, geometry)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """As the layer had it."""
+        return None if self.data.bias is None else torch.from_numpy(self.data.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) to (..., N), or images (B, C, H, W) or (C, H, W).
@@ -177,14 +204,10 @@ class Replaced(nn.Module):
             raise RuntimeError(
                 f"a layer of {inputs} inputs cannot be given an input of shape {tuple(x.shape)}"
             )
-        flat = x if x.dim() == 2 else x.reshape(-1, inputs)
-        flat = flat.contiguous()
-        y = self._run(flat)
+        flat = (x if x.dim() == 2 else x.reshape(-1, inputs)).contiguous()
+        run = self.run
+        y = run.tokens(flat, threads=self.threads) if isinstance(run, Tokens) else run(flat)
         return y if x.dim() == 2 else y.view(*x.shape[:-1], y.shape[-1])
-
-    def _generated(self, flat: Tensor) -> Tensor:
-        y: Tensor = self.run.tokens(flat, threads=self.threads)  # type: ignore[union-attr]
-        return y
 
     def _convolve(self, x: Tensor, geometry: Geometry) -> Tensor:
         images = x.unsqueeze(0) if x.dim() == 3 else x
@@ -194,17 +217,22 @@ class Replaced(nn.Module):
                 f"a convolution of {channels} channels cannot be given an input of shape "
                 f"{tuple(x.shape)}"
             )
-        if not isinstance(self.run, SparseKernel):
-            y = self._run(images)
-            return y.view(*x.shape[:-3], *y.shape[1:]) if x.dim() == 3 else y
-        columns, size = geometry.columns(images)
-        y = self.run.channels(columns, threads=self.threads)
-        return y.view(*x.shape[:-3], y.shape[1], *size)
+        high, wide = geometry.outputs(images)
+        run = self.run
+        if isinstance(run, SparseKernel):
+            y = run.channels(geometry.columns(images), threads=self.threads)
+            return y.view(*x.shape[:-3], y.shape[1], high, wide)
+        y = run(images)  # type: ignore[operator]
+        if images.is_contiguous():  # what comes after may take a view of it
+            y = y.contiguous()
+        return y.view(*x.shape[:-3], *y.shape[1:]) if x.dim() == 3 else y
 
     def extra_repr(self) -> str:
         """Shape and kernel."""
         n, k = self.data.weight.shape
-        name = self.run.spec.name if isinstance(self.run, SparseKernel) else "torch"
-        if isinstance(self.run, Tokens) and not isinstance(self.run, SparseKernel):
-            return f"{k}, {self.run.outputs}, several layers in one"
-        return f"{k}, {n}, {name}, activation={self.data.activation}"
+        run = self._made
+        if isinstance(run, SparseKernel):
+            return f"{k}, {n}, {run.spec.name}, activation={self.data.activation}"
+        if isinstance(run, Tokens):
+            return f"{k}, {run.outputs}, several layers in one"
+        return f"{k}, {n}"

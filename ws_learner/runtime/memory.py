@@ -47,4 +47,4 @@ def floats_of(x: Tensor) -> Tensor:
         return x.detach() if x.requires_grad else x
     if x.is_floating_point() and torch.is_autocast_enabled("cpu"):
         return x.detach().float()
-    raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {x.dtype} != float")
+    raise RuntimeError(f"a compiled layer takes float32, not {x.dtype}: give inputs.float()")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 from typing import Any, get_args
 
@@ -75,7 +76,8 @@ def load_sparse(
     if facts["dense"] and facts["cpu"] == cpu_key():
         result.stay_dense(copy.deepcopy(work))
     else:
-        result.speedup = facts["speedup"]
+        same = facts["cpu"] == cpu_key()
+        result.speedup = facts["speedup"] if same else math.nan
         assemble(sites, datas, choices, threads=threads)
     return result
 

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.errors import UserError
+from ws_learner.runtime.fused import is_plain
 from ws_learner.runtime.layers import Geometry, LayerData, matrix_of
 from ws_learner.runtime.quantisation import Calibration, Observer
 from ws_learner.runtime.spec import Activation
 
 __all__ = [
     *("Inputs", "Site", "arguments", "call", "check_weights", "find_sites", "layer_data"),
-    *("observers", "watch"),
+    *("is_watched", "observers", "watch"),
 ]
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
@@ -50,13 +51,11 @@ class Site:
         return y
 
     def put(self, module: nn.Module) -> None:
-        """Set `module` in the layer's place; the activation is its own affair."""
+        """Set `module` in the layer's place, before the activation."""
         for parent, attribute in self.holders:
             setattr(parent, attribute, module)
             if isinstance(parent, nn.TransformerEncoderLayer):
                 parent.activation_relu_or_gelu = 0  # its fused path would read our weight
-        if self.follower is not None:
-            setattr(*self.follower, nn.Identity())
 
 
 def find_sites(model: nn.Module) -> list[Site]:
@@ -73,7 +72,7 @@ def find_sites(model: nn.Module) -> list[Site]:
                 site.holders.append((module, attribute))
     for module in model.modules():
         # A subclass that looks in between must find what was there.
-        if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
+        if is_plain(module):
             _join_followers(module, sites)
     return list(sites.values())
 
@@ -94,7 +93,14 @@ def check_weights(sites: Iterable[Site]) -> None:
             )
 
 
+def is_watched(module: nn.Module) -> bool:
+    """Whether somebody's hooks see, or change, what goes in and out."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
 def _replaceable(module: nn.Module | None) -> bool:
+    if module is None or is_watched(module):
+        return False
     # Subclasses may have their weight read from outside, as attention's output layer has.
     if type(module) is nn.Conv2d:
         return (
@@ -102,13 +108,13 @@ def _replaceable(module: nn.Module | None) -> bool:
             and module.padding_mode == "zeros"
             and (not isinstance(module.padding, str))
         )
-    return type(module) is nn.Linear
+    return type(module) is nn.Linear and module.weight.numel() > 0
 
 
 def _join_followers(parent: nn.Sequential, sites: dict[int, Site]) -> None:
     for (_, first), (attribute, second) in itertools.pairwise(parent._modules.items()):
         site = sites.get(id(first))
-        if site is None or len(site.holders) > 1:
+        if site is None or len(site.holders) > 1 or second is None or is_watched(second):
             continue
         if type(second) is nn.ReLU:
             site.activation, site.follower = "relu", (parent, attribute)

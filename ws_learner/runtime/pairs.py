@@ -72,7 +72,7 @@ class PairProducts(nn.Module):
 
         count, width = bottom.shape
         run, wrong = compiled_pairs(len(self.rows), width), np.zeros(1, np.int64)
-        y = torch.empty(count, width + len(self.flat))
+        y = torch.empty(count, width + len(self.flat), dtype=torch.float32, device="cpu")
         tensors = (self.table, categories, self.starts, self.rows)
         # Buffers may have been moved or rounded since: .half(), .to(device).
         kinds = (torch.bfloat16, torch.int64, torch.int64, torch.int64)

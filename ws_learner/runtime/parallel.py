@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,12 @@ def scratch(size: int) -> int:
 def run_parts(work: Callable[[int], None], count: int) -> None:
     """Do parts 0 up to `count` at once, in threads of Python, the first one in the caller's."""
     jobs = [_pool(count).submit(work, number) for number in range(1, count)]
-    work(0)
+    try:
+        work(0)
+    finally:
+        while not all(job.done() for job in jobs):  # they still write to the caller's memory
+            with suppress(KeyboardInterrupt):
+                wait(jobs)
     for job in jobs:
         job.result()
 

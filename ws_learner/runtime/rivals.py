@@ -101,7 +101,7 @@ def quantised(x: Tensor, source: InputScale) -> Tensor:
     from ws_learner.runtime.kernels import compiled_quantiser  # needs llvmlite
 
     readable(x, what="quantise", dtype=torch.float32, shape=tuple(x.shape))
-    y = torch.empty(x.shape, dtype=torch.uint8)
+    y = torch.empty(x.shape, dtype=torch.uint8, device="cpu")
     numbers = np.array([1 / source.scale, source.zero], np.float32)
     places = numbers.ctypes.data, x.data_ptr(), y.data_ptr(), 0
     compiled_quantiser()(*places, 0, x.numel())

@@ -34,7 +34,7 @@ _FLOATS |= {"float64": torch.float64}
 
 
 def write_wsr(
-    path: Path,
+    path: Path | str,
     tensors: Mapping[str, Tensor],
     *,
     metadata: Mapping[str, Any] | None = None,
@@ -67,17 +67,17 @@ def write_wsr(
     body = b"".join(
         [_MAGIC, len(header).to_bytes(8, "little"), header, *(p.tobytes() for p in parts)]
     )
-    write_bytes(path, body + hashlib.sha256(body).digest())
+    write_bytes(Path(path), body + hashlib.sha256(body).digest())
 
 
-def read_wsr(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_wsr(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read all tensors and the metadata.
 
     Raises:
         UserError: The file is missing, of another kind, of a later version, or damaged.
     """
     try:
-        body = path.read_bytes()
+        body = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot read it: {error.strerror or error}") from error
     if not body.startswith(_MAGIC[:4]):

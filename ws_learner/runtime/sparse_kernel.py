@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ws_learner.errors import UserError
 from ws_learner.runtime.blocks import aligned, pack_blocks
 from ws_learner.runtime.cpu import ISAS
 from ws_learner.runtime.memory import readable
@@ -17,7 +19,9 @@ from ws_learner.runtime.program import Program, Step, address_of
 from ws_learner.runtime.quantisation import InputScale
 from ws_learner.runtime.spec import MOST_TILE_INPUTS, SLOTS, Spec
 
-__all__ = ["SparseKernel"]
+__all__ = ["NO_PICKLE", "SparseKernel", "Tokens"]
+
+NO_PICKLE = "a compiled network cannot be pickled: use its save(path), and load_sparse(path)"
 
 _PANEL = 64 * 1024  # bytes of a tile that are read at a time; beyond the first cache of most
 _CHUNK, _SMALL_CHUNK = 256, 32  # outputs whose sums wait for the next panel, if there is one
@@ -34,7 +38,17 @@ class _Bound:
     scratch: int
 
 
-class SparseKernel:
+class Tokens(ABC):
+    """Generated kernels that run as one."""
+
+    outputs: int
+
+    @abstractmethod
+    def tokens(self, x: Tensor, *, threads: int = 1) -> Tensor:
+        """Map contiguous (T, K) to (T, N)."""
+
+
+class SparseKernel(Tokens):
     """y = activation(x W^T + b) with the zero blocks of W left out. Calls are thread-safe."""
 
     def __init__(
@@ -124,7 +138,7 @@ class SparseKernel:
             RuntimeError: The input is not as the kernel reads it.
         """
         x, count = self._checked(x, (None, self.inputs)), len(x)
-        y = torch.empty(count, self.outputs, dtype=_RESULTS[self.spec.result])
+        y = torch.empty(count, self.outputs, dtype=_RESULTS[self.spec.result], device="cpu")
         self._program.run(x.data_ptr(), y.data_ptr(), count, threads=threads)
         return y
 
@@ -148,7 +162,8 @@ class SparseKernel:
             RuntimeError: The input is not as the kernel reads it.
         """
         batch, _, size = self._checked(x, (None, self.inputs, None)).shape
-        y = torch.empty(batch, self.outputs, size, dtype=_RESULTS[self.spec.result])
+        kind = _RESULTS[self.spec.result]
+        y = torch.empty(batch, self.outputs, size, dtype=kind, device="cpu")
         if not y.numel():
             return y
         # The table is shared, and the number of positions is the call's: each call has a copy.
@@ -167,6 +182,10 @@ class SparseKernel:
     def __deepcopy__(self, memo: object) -> SparseKernel:
         """Nothing of a kernel changes, and its addresses are its own: copies share it."""
         return self
+
+    def __reduce__(self) -> str:
+        """Refuse: addresses mean nothing elsewhere."""
+        raise UserError(NO_PICKLE)
 
 
 def _tile_bytes(spec: Spec, inputs: int) -> int:

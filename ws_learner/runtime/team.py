@@ -55,7 +55,10 @@ def _loaded() -> list[str]:
     """OpenMP libraries in this process's memory (Linux), PyTorch's first."""
     if sys.platform != "linux":
         return []
-    lines = Path("/proc/self/maps").read_text().splitlines()
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return []
     paths = dict.fromkeys(line.split(maxsplit=5)[-1] for line in lines if "/" in line)
     found = [path for path in paths if Path(path).name.startswith(_NAMES)]
     return sorted(found, key=lambda path: "torch" not in path)

@@ -10,6 +10,7 @@ __all__ = ["Trial", "fastest"]
 
 _ROUNDS, _SECONDS = 9, 0.002
 _MARGIN = 1.05
+_TICK = 1e-9  # some clocks stand still for milliseconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ def fastest(runs: Mapping[str, Callable[[], object]], base: str, *, threads: int
             for _ in range(repeats[name]):
                 runs[name]()
             times[name].append((clock() - begun) / repeats[name])
-    seconds = {name: min(own) for name, own in times.items()}
+    seconds = {name: max(min(own), _TICK) for name, own in times.items()}
     gain = {name: seconds[base] / own for name, own in seconds.items()}
     winner = max(gain, key=gain.__getitem__)
     if gain[winner] < _MARGIN:

@@ -1,0 +1,90 @@
+"""The compiled network as a whole: are its answers the dense one's, and is it faster?"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from ws_learner.errors import UserError
+from ws_learner.progress import say
+from ws_learner.runtime.choice import DENSE
+from ws_learner.runtime.compiled import CompiledModel
+from ws_learner.runtime.network import Inputs, arguments, call
+from ws_learner.runtime.trial import fastest
+
+__all__ = ["copied", "settle", "without_nesting"]
+
+_MOST_ERROR = 1e-3  # of floats, relative; sums in another order differ by 1e-6
+
+
+def settle(
+    result: CompiledModel, original: nn.Module, inputs: Inputs, batches: Sequence[Inputs]
+) -> None:
+    """Compare outputs and times; go back to the dense network where it is better.
+
+    Args:
+        result: Compiled.
+        original: In evaluation mode.
+        inputs: The example.
+        batches: Calibration data; none where floats alone were allowed.
+    """
+    try:
+        result.agreement = result.compare_outputs(original, batches or [inputs])
+    except UserError:
+        say("compiled: outputs hold no tensor to compare with the dense model's")
+    error = result.agreement.get("relative_error", 0.0)
+    if not batches and error > _MOST_ERROR:
+        say(
+            f"compiled: outputs differ from the dense model's by {error:.1g}: something else than "
+            "its layers' own forward changes what they compute; the model stays dense"
+        )
+        result.stay_dense(copied(original))
+        result.agreement = {}
+        return
+    if batches:
+        say(f"compiled: outputs differ from FP32 by {result.agreement}")
+    _keep_if_faster(result, original, inputs)
+
+
+def _keep_if_faster(result: CompiledModel, original: nn.Module, inputs: Inputs) -> None:
+    places, words = arguments(inputs)
+    runs: dict[str, Callable[[], object]] = {
+        DENSE: lambda: call(original, inputs),
+        "compiled": lambda: result(*places, **words),
+    }
+    trial = fastest(runs, DENSE, threads=result.threads)
+    result.speedup = trial.seconds[DENSE] / trial.seconds["compiled"]
+    if trial.seconds["compiled"] > trial.seconds[DENSE]:
+        say(f"compiled: {result.speedup:.2f} times as fast as dense: the model stays dense")
+        result.stay_dense(copied(original))
+        result.agreement = {}
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy.
+
+    Raises:
+        UserError: A weight is computed anew at each call, as torch.nn.utils' masks and norms do.
+    """
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:
+        raise UserError(
+            f"compile_sparse: this model cannot be copied ({error}). Masks of torch.nn.utils.prune "
+            "are made permanent by torch.nn.utils.prune.remove(module, 'weight'), norms of "
+            "torch.nn.utils by their own remove function"
+        ) from error
+
+
+def without_nesting(model: nn.Module) -> nn.Module:
+    """In evaluation mode, with PyTorch's encoders handing on plain tensors; a copy if need be."""
+    encoders = (nn.TransformerEncoder,)
+    modules = list(model.modules())
+    if any(m.training or isinstance(m, encoders) for m in modules):
+        model = copied(model).eval()
+    for module in model.modules():
+        if isinstance(module, encoders):
+            module.use_nested_tensor = False
+    return model
