@@ -181,9 +181,10 @@ def test_byte_convolutions_that_onednn_gets_wrong_are_left_out(
 
 def test_an_engine_with_wrong_answers_never_wins() -> None:
     wanted = torch.randn(30, 8)
-    assert choice.is_sound(wanted * 1.1, wanted)
-    assert not choice.is_sound(wanted.flip(0), wanted)
-    assert not choice.is_sound(wanted[:4], wanted)
+    assert choice.is_sound(wanted * 1.09, wanted, within=0.1)
+    assert not choice.is_sound(wanted * 1.11, wanted, within=0.1)
+    assert not choice.is_sound(wanted.flip(0), wanted, within=0.1)
+    assert not choice.is_sound(wanted[:4], wanted, within=0.1)
 
 
 def test_weights_can_still_be_looked_at() -> None:
@@ -261,6 +262,8 @@ def test_neither_traced_nor_pickled() -> None:
     fast(x)
     with pytest.raises(UserError, match="traced"):
         torch.jit.trace(fast, x)
+    with pytest.raises(UserError, match="save"):
+        pickle.dumps(fast)
     with pytest.raises(UserError, match="save"):
         pickle.dumps(chains_of(fast.model)[0])
 

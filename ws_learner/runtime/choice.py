@@ -23,7 +23,8 @@ __all__ = ["DENSE", "Choice", "Dtype", "build", "choose", "is_sound", "label", "
 Dtype = Literal["fp32", "int8", "auto"]
 DENSE = "dense"
 _MOST_ERROR = 0.02
-_GARBAGE = 0.5
+_FLOATS_WITHIN = 1e-3
+_BYTES_SLACK = (4.0, 0.1)  # times the error that bytes cost anyway, and more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,12 @@ def choose(
         runs[name] = lambda module=module: module(sample)  # type: ignore[misc]
     with torch.no_grad():
         wanted = dense(sample)
-        sound = {name: run for name, run in runs.items() if is_sound(run(), wanted)}
+        bytes_ = _BYTES_SLACK[0] * _error(data, sample) + _BYTES_SLACK[1] if int8 else 0.0
+        sound = {
+            name: run
+            for name, run in runs.items()
+            if is_sound(run(), wanted, within=bytes_ if "int8" in name else _FLOATS_WITHIN)
+        }
         trial = fastest({DENSE: lambda: dense(sample)} | sound, DENSE, threads=threads)
     return Choice(
         kernel=trial.winner,
@@ -112,12 +118,12 @@ def may_be_bytes(data: LayerData, sample: Tensor, dtype: Dtype) -> bool:
     return dtype == "int8" or _error(data, sample) <= _MOST_ERROR
 
 
-def is_sound(got: Tensor, wanted: Tensor) -> bool:
-    """Whether outputs are those of the layer, bytes allowed for: no engine is trusted unseen."""
+def is_sound(got: Tensor, wanted: Tensor, *, within: float) -> bool:
+    """Whether outputs are the layer's but for a share of their norm: no engine is trusted."""
     if got.shape != wanted.shape:
         return False
     error = float((got - wanted).nan_to_num(0.0).norm())
-    return error <= _GARBAGE * float(wanted.nan_to_num(0.0).norm()) + 1e-6
+    return error <= within * float(wanted.nan_to_num(0.0).norm()) + 1e-6
 
 
 def build(data: LayerData, choice: Choice, *, threads: int) -> nn.Module | None:
@@ -163,7 +169,7 @@ def _error(data: LayerData, sample: Tensor) -> float:
     """How far bytes move the layer's output: norm of the change over its norm."""
     if data.source is None:
         return float("inf")
-    flat = sample if data.geometry is None else data.geometry.columns(sample)[0].transpose(1, 2)
+    flat = sample if data.geometry is None else data.geometry.columns(sample).transpose(1, 2)
     x = flat.detach().reshape(-1, data.weight.shape[1]).numpy()
     weight, scales = data.quantised()
     rough = (data.source.quantise(x).astype(np.float32) - data.source.zero) * data.source.scale

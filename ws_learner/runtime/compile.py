@@ -26,6 +26,7 @@ from ws_learner.runtime.network import (
     Site,
     call,
     check_weights,
+    copied,
     find_sites,
     layer_data,
     observers,
@@ -33,7 +34,7 @@ from ws_learner.runtime.network import (
 )
 from ws_learner.runtime.quantisation import Calibration
 from ws_learner.runtime.team import openmp
-from ws_learner.runtime.whole import copied, settle, without_nesting
+from ws_learner.runtime.whole import settle, without_nesting
 
 __all__ = [
     "assemble",

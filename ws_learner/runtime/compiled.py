@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,8 @@ from ws_learner.runtime.choice import DENSE, Choice, Dtype
 from ws_learner.runtime.cpu import cpu_key
 from ws_learner.runtime.layers import LayerData
 from ws_learner.runtime.model_save import save_compiled
-from ws_learner.runtime.network import Inputs, call
+from ws_learner.runtime.network import Inputs, call, copied
+from ws_learner.runtime.sparse_kernel import NO_PICKLE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,6 +87,17 @@ class CompiledModel(nn.Module):
         held.update({f"{prefix}{name}": value for name, value in self.original_state.items()})
         return held
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModel:
+        """Kernels are shared, all else is copied."""
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
+
+    def __reduce__(self) -> str:
+        """Refuse; see `save`."""
+        raise UserError(NO_PICKLE)
+
     def stay_dense(self, original: nn.Module) -> None:
         """Run the network as it was."""
         self.whole, self.speedup = original, 1.0
@@ -121,6 +134,7 @@ class CompiledModel(nn.Module):
         metric: Callable[[Tensor, Tensor], Tensor],
     ) -> dict[str, float]:
         """Mean of `metric` (outputs, targets) -> (B,) for the original and for this model."""
+        original = original if not original.training else copied(original).eval()
         found: dict[str, list[Tensor]] = {"fp32": [], "compiled": []}
         for inputs, targets in data:
             for name, model in (("fp32", original), ("compiled", self)):

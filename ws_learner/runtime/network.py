@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,8 +19,8 @@ from ws_learner.runtime.quantisation import Calibration, Observer
 from ws_learner.runtime.spec import Activation
 
 __all__ = [
-    *("Inputs", "Site", "arguments", "call", "check_weights", "find_sites", "layer_data"),
-    *("is_watched", "observers", "watch"),
+    *("Inputs", "Site", "arguments", "call", "check_weights", "copied", "find_sites"),
+    *("is_watched", "layer_data", "observers", "watch"),
 ]
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
@@ -157,6 +158,22 @@ def call(model: nn.Module, inputs: Inputs) -> Any:
     places, words = arguments(inputs)
     with torch.no_grad():
         return model(*places, **words)
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy.
+
+    Raises:
+        UserError: A weight is computed anew at each call, as torch.nn.utils' masks and norms do.
+    """
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:
+        raise UserError(
+            f"compile_sparse: this model cannot be copied ({error}). Masks of torch.nn.utils.prune "
+            "are made permanent by torch.nn.utils.prune.remove(module, 'weight'), norms of "
+            "torch.nn.utils by their own remove function"
+        ) from error
 
 
 @contextmanager

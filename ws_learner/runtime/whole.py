@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 
 from torch import nn
@@ -11,10 +10,10 @@ from ws_learner.errors import UserError
 from ws_learner.progress import say
 from ws_learner.runtime.choice import DENSE
 from ws_learner.runtime.compiled import CompiledModel
-from ws_learner.runtime.network import Inputs, arguments, call
+from ws_learner.runtime.network import Inputs, arguments, call, copied
 from ws_learner.runtime.trial import fastest
 
-__all__ = ["copied", "settle", "without_nesting"]
+__all__ = ["settle", "without_nesting"]
 
 _MOST_ERROR = 1e-3  # of floats, relative; sums in another order differ by 1e-6
 
@@ -60,22 +59,6 @@ def _keep_if_faster(result: CompiledModel, original: nn.Module, inputs: Inputs) 
         say(f"compiled: {result.speedup:.2f} times as fast as dense: the model stays dense")
         result.stay_dense(copied(original))
         result.agreement = {}
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """A deep copy.
-
-    Raises:
-        UserError: A weight is computed anew at each call, as torch.nn.utils' masks and norms do.
-    """
-    try:
-        return copy.deepcopy(model)
-    except RuntimeError as error:
-        raise UserError(
-            f"compile_sparse: this model cannot be copied ({error}). Masks of torch.nn.utils.prune "
-            "are made permanent by torch.nn.utils.prune.remove(module, 'weight'), norms of "
-            "torch.nn.utils by their own remove function"
-        ) from error
 
 
 def without_nesting(model: nn.Module) -> nn.Module:
