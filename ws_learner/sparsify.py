@@ -23,12 +23,15 @@ from ws_learner.methods.movement import MovementConfig
 from ws_learner.methods.nm_methods import nm_method
 from ws_learner.methods.pattern_lock import PatternLockConfig
 from ws_learner.nm_flags import NM_METHODS
+from ws_learner.progress import say
 from ws_learner.recipe import Recipe
 from ws_learner.sparsifier import Sparsifier
 from ws_learner.sparsity.pattern import parse_pattern
 from ws_learner.training import Callback, Criterion, Trainer
 
 __all__ = ["Prune", "make_criterion", "reinitialised", "sparsify"]
+
+_STEPS_OF_SCORES = 2000  # by then they are a point behind, see experiments/results/movement
 
 
 class Prune(Callback):
@@ -94,7 +97,7 @@ def method_config(
 
 
 def check_steps(config: WeightSparseConfig, recipe: Recipe, *, examples: int) -> None:
-    """Refuse before the search what the training would refuse after it.
+    """Refuse before the search what the training would refuse after it; say what is too short.
 
     Raises:
         UserError: The batch or the ramp does not fit a training split of `examples`.
@@ -104,6 +107,12 @@ def check_steps(config: WeightSparseConfig, recipe: Recipe, *, examples: int) ->
     method = method_config(config, steps_per_epoch=per_epoch, total_steps=total)
     if isinstance(method, GradualConfig) and config.ws_prune_ratio:
         method.schedule(total, target=config.ws_prune_ratio)
+    learned = isinstance(method, MovementConfig) and method.steps == "optimizer"
+    if learned and total < _STEPS_OF_SCORES:
+        say(
+            f"movement: {total} steps are few for learned scores; --movement_steps weights, which "
+            "has none, ends higher in short trainings (docs/movement.md)"
+        )
 
 
 def make_criterion(
