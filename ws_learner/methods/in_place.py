@@ -39,10 +39,11 @@ class InPlaceMasks:
         self._active: list[tuple[nn.Parameter, Tensor]] = []
         self._active_retained: list[Tensor] = []
         self.moving = False
+        self._fresh = False  # whether retained values are those of the weights now
 
     def to_device(self) -> None:
         """Follow the weights to the device, precision and memory layout they have now."""
-        self._numbers = {}
+        self._numbers, self._fresh = {}, False
         for name, weight in self.weights.items():
             self.masks[name] = torch.empty_like(weight, dtype=torch.bool).copy_(self.masks[name])
             self._retained[name] = torch.empty_like(weight).copy_(self._retained[name])
@@ -68,6 +69,13 @@ class InPlaceMasks:
             torch._foreach_copy_(retained, [self.weights[name] for name in rest])
         return self._retained
 
+    def values_in_step(self) -> dict[str, Tensor]:
+        """`dense_values()` for the gradients of a step: right after `renew` they are at hand.
+
+        Whoever writes to the weights between that and the step is seen at the next `renew`.
+        """
+        return self._retained if self._fresh else self.dense_values()
+
     @torch.no_grad()
     def renew(self, masks: Mapping[str, Tensor]) -> None:
         """Put new masks on the values of the last `dense_values()`: some weights may come back."""
@@ -80,6 +88,7 @@ class InPlaceMasks:
                 torch.mul(self._retained[name], active[id(weight)], out=weight)
             elif name in masks:
                 weight.copy_(self._retained[name])
+        self._fresh = not self.moving
 
     def _retain(self) -> None:
         """Write the values of kept weights, and the moves of pruned ones, to the retained."""
@@ -94,7 +103,8 @@ class InPlaceMasks:
             torch._foreach_lerp_(self._active_retained, weights, keep)  # exact at 0 and 1
 
     def mask_gradients(self) -> None:
-        """Give pruned weights a gradient of zero, unless they are moving."""
+        """Give pruned weights a gradient of zero, unless they are moving; the step comes next."""
+        self._fresh = False
         if self.moving:
             return
         found = [(w.grad, keep) for w, keep in self._active if w.grad is not None]
@@ -150,6 +160,7 @@ class InPlaceMasks:
         wrong |= {key for key in set(mine) & set(state) if mine[key].shape != state[key].shape}
         if wrong:
             raise UserError(f"the saved masks are of another network or target: {min(wrong)}")
+        self._fresh = False
         for key, tensor in mine.items():
             tensor.copy_(state[key])
         self._list_active()

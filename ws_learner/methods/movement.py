@@ -107,7 +107,7 @@ class Movement(Gradual):
     def on_gradients(self) -> None:
         """See `Method`."""
         if not self._criterion.frozen:
-            self._criterion.learn(self._in_place.weights, self._in_place.dense_values())
+            self._criterion.learn(self._in_place.weights, self._in_place.values_in_step())
 
     def after_step(self, optimizer: Optimizer, step: int) -> None:
         """See `Method`."""

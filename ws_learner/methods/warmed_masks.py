@@ -93,7 +93,7 @@ class ThresholdMovement:
         """See `Method`: the scores' gradients, from step 0 on."""
         if not self.frozen:
             masked = self._clock.begun
-            values = self._in_place.dense_values() if masked else self._in_place.weights
+            values = self._in_place.values_in_step() if masked else self._in_place.weights
             self._scores.learn(self._in_place.weights, values, self._clock.factor)
 
     def before_step(self) -> None:
