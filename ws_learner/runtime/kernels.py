@@ -16,7 +16,7 @@ from ws_learner.runtime.driver import driver_source
 from ws_learner.runtime.emitter import I8, I64, PTR, Emitter
 from ws_learner.runtime.pair_kernel import pair_source
 from ws_learner.runtime.spec import SLOTS, Spec
-from ws_learner.runtime.tile_finish import finish_chunk
+from ws_learner.runtime.tile_finish import Chunk, finish_chunk
 from ws_learner.runtime.tile_multiply import configure_tiles, multiply_segment
 from ws_learner.runtime.tile_pack import pack, tile_at
 from ws_learner.runtime.vector_kernel import emit_vector
@@ -83,9 +83,8 @@ def _emit_tiles(
                         e, spec, table, segment=segment.get(), panel=panel, sums=place, fresh=fresh
                     )
                     segment.set(e.add(segment.get(), 1))
-            finish_chunk(
-                e, spec, table, sums=sums, y=y, rows=(row, last), first=first, end=tokens[1]
-            )
+            chunk = Chunk(sums=sums, y=y, rows=(row, last), first=first, end=tokens[1])
+            finish_chunk(e, spec, table, chunk)
     if spec.dot == "amx":
         e.call("llvm.x86.tilerelease", ir.VoidType())
 

@@ -6,6 +6,7 @@ next layer wants bytes, quantisation.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
@@ -15,58 +16,63 @@ from ws_learner.runtime.emitter import F32, I8, I32, Emitter
 from ws_learner.runtime.spec import Spec
 from ws_learner.runtime.tile_pack import interleave, tile_at
 
-__all__ = ["finish_chunk", "finished", "put"]
+__all__ = ["Chunk", "finish_chunk", "finished", "put"]
 
 _TOKENS = 8  # finished together
 
 
-def finish_chunk(
-    e: Emitter,
-    spec: Spec,
-    table: dict[str, Any],
-    *,
-    sums: Any,
-    y: Any,
-    rows: tuple[Any, Any],
-    first: Any,
-    end: Any,
-) -> None:
-    """Turn `sums` of output rows[0] up to rows[1] into values of `y`."""
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Sums that are finished together.
+
+    Attributes:
+        sums: Their address.
+        y: Address of the whole output.
+        rows: First output, and the first that is no more one of them.
+        first: First token.
+        end: The first token that is none.
+    """
+
+    sums: Any
+    y: Any
+    rows: tuple[Any, Any]
+    first: Any
+    end: Any
+
+
+def finish_chunk(e: Emitter, spec: Spec, table: dict[str, Any], chunk: Chunk) -> None:
+    """Turn sums into values of the output."""
     if spec.layout == "channels":
-        _to_channels(e, spec, table, sums=sums, y=y, rows=rows, first=first, end=end)
+        _to_channels(e, spec, table, chunk)
         return
     if spec.result == "tile":
-        _to_tile(e, spec, table, sums=sums, y=y, rows=rows, first=first)
+        _to_tile(e, spec, table, chunk)
         return
     lanes, width = e.lanes, spec.vectors * e.lanes * 4
     kind = ir.VectorType((e.floats if spec.dot == "fma" else e.ints).element, _TOKENS)
     # All outputs of 8 tokens before the next 8: few lines of memory that share a set of the first
     # cache are written at a time, which is what rows of a multiple of 4 KiB do.
-    with e.loop(0, spec.vectors * lanes, _TOKENS) as token, e.loop(rows[0], rows[1], lanes) as n:
-        block = e.at(sums, e.add(e.mul(e.sub(n, rows[0]), width), e.mul(token, 4)))
+    with (
+        e.loop(0, spec.vectors * lanes, _TOKENS) as token,
+        e.loop(chunk.rows[0], chunk.rows[1], lanes) as n,
+    ):
+        block = e.at(chunk.sums, e.add(e.mul(e.sub(n, chunk.rows[0]), width), e.mul(token, 4)))
         found = [e.load(kind, block, j * width) for j in range(lanes)]
         wide = [e.join(found[j::_TOKENS]) for j in range(_TOKENS)]
         terms = _across(e, spec, table, n)
         results = [finished(e, spec, table, v, terms) for v in e.transpose(wide)]
-        _put_tokens(e, spec, table, results, y=y, start=e.add(first, token), end=end, n=n)
+        _put_tokens(
+            e, spec, table, results, y=chunk.y, start=e.add(chunk.first, token), end=chunk.end, n=n
+        )
 
 
-def _to_tile(
-    e: Emitter,
-    spec: Spec,
-    table: dict[str, Any],
-    *,
-    sums: Any,
-    y: Any,
-    rows: tuple[Any, Any],
-    first: Any,
-) -> None:
+def _to_tile(e: Emitter, spec: Spec, table: dict[str, Any], chunk: Chunk) -> None:
     """Rows of outputs are rows of the next kernel's inputs: nothing changes places."""
     width = spec.vectors * e.lanes * 4
-    tile = tile_at(e, spec, y, first, table["target_bytes"])
+    tile = tile_at(e, spec, chunk.y, chunk.first, table["target_bytes"])
     kind = e.floats if spec.dot == "fma" else e.ints
-    with e.loop(rows[0], rows[1], spec.packed) as n:
-        block = e.at(sums, e.mul(e.sub(n, rows[0]), width))
+    with e.loop(chunk.rows[0], chunk.rows[1], spec.packed) as n:
+        block = e.at(chunk.sums, e.mul(e.sub(n, chunk.rows[0]), width))
         row = e.at(tile, e.mul(e.div(n, spec.packed), width))
         terms = [_down(e, spec, table, e.add(n, p)) for p in range(spec.packed)]
         for q in range(spec.vectors):
@@ -168,25 +174,15 @@ def put(
     e.store_masked(values, y, e.mul(at, size), e.below(room))
 
 
-def _to_channels(
-    e: Emitter,
-    spec: Spec,
-    table: dict[str, Any],
-    *,
-    sums: Any,
-    y: Any,
-    rows: tuple[Any, Any],
-    first: Any,
-    end: Any,
-) -> None:
+def _to_channels(e: Emitter, spec: Spec, table: dict[str, Any], chunk: Chunk) -> None:
     width = spec.vectors * e.lanes * 4
-    with e.loop(rows[0], e.least(rows[1], table["outputs"])) as n:
-        block = e.at(sums, e.mul(e.sub(n, rows[0]), width))
+    with e.loop(chunk.rows[0], e.least(chunk.rows[1], table["outputs"])) as n:
+        block = e.at(chunk.sums, e.mul(e.sub(n, chunk.rows[0]), width))
         terms = _down(e, spec, table, n)
         for q in range(spec.vectors):
             kind = e.floats if spec.dot == "fma" else e.ints
             values = e.load(kind, block, q * e.lanes * 4)
-            token = e.add(first, q * e.lanes)
+            token = e.add(chunk.first, q * e.lanes)
             result = finished(e, spec, table, values, terms)
             place = e.add(e.mul(n, table["stride"]), token)
-            put(e, spec, table, result, y=y, at=place, room=e.sub(end, token))
+            put(e, spec, table, result, y=chunk.y, at=place, room=e.sub(chunk.end, token))
