@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import nn
 
+from ws_learner.runtime.fused import is_watched
+
 __all__ = ["describe", "rebuild"]
 
 _SETTINGS: dict[type[nn.Module], tuple[str, ...]] = {
@@ -21,9 +23,19 @@ _SETTINGS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.BatchNorm1d: ("num_features", "eps", "momentum", "affine", "track_running_stats"),
     nn.BatchNorm2d: ("num_features", "eps", "momentum", "affine", "track_running_stats"),
     nn.LayerNorm: ("normalized_shape", "eps", "elementwise_affine"),
-    nn.Embedding: ("num_embeddings", "embedding_dim", "padding_idx"),
+    nn.Embedding: (
+        *("num_embeddings", "embedding_dim", "padding_idx", "max_norm", "norm_type"),
+        "scale_grad_by_freq",
+    ),
     nn.MaxPool2d: ("kernel_size", "stride", "padding", "dilation", "return_indices", "ceil_mode"),
-    nn.AvgPool2d: ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
+    nn.AvgPool2d: (
+        "kernel_size",
+        "stride",
+        "padding",
+        "ceil_mode",
+        "count_include_pad",
+        "divisor_override",
+    ),
     nn.AdaptiveAvgPool2d: ("output_size",),
     nn.Flatten: ("start_dim", "end_dim"),
     nn.Dropout: ("p",),
@@ -36,13 +48,21 @@ _SETTINGS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Identity: (),
 }
 _NAMES = {cls.__name__: cls for cls in _SETTINGS}
-_BIASED = (nn.Linear, nn.Conv2d)
+_BIASED = (nn.Linear, nn.Conv2d, nn.LayerNorm)
 
 
 def describe(module: nn.Module) -> dict[str, Any] | None:
-    """The structure, or None if the network is made of other things too."""
+    """The structure, or None if there is more to the network than a file can say."""
+    modules = [part for _, part in module.named_modules(remove_duplicate=False)]
+    alone = len({id(part) for part in modules}) == len(modules)  # none stands in two places
+    if not alone or any(is_watched(part) or "forward" in part.__dict__ for part in modules):
+        return None
+    return _describe(module)
+
+
+def _describe(module: nn.Module) -> dict[str, Any] | None:
     if type(module) is nn.Sequential:
-        parts = {name: describe(child) for name, child in module.named_children()}
+        parts = {name: _describe(child) for name, child in module.named_children()}
         return None if None in parts.values() else {"class": "Sequential", "parts": parts}
     settings = _SETTINGS.get(type(module))
     if settings is None:

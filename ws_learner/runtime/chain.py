@@ -15,10 +15,10 @@ from ws_learner.errors import UserError
 from ws_learner.runtime.candidates import candidates
 from ws_learner.runtime.choice import Choice, label
 from ws_learner.runtime.cpu import ISAS
-from ws_learner.runtime.fused import is_plain
+from ws_learner.runtime.fused import is_plain, is_watched
 from ws_learner.runtime.layers import LayerData, Replaced
 from ws_learner.runtime.memory import readable
-from ws_learner.runtime.network import Site, is_watched
+from ws_learner.runtime.network import Site
 from ws_learner.runtime.program import Program
 from ws_learner.runtime.sparse_kernel import NO_PICKLE, Tokens
 from ws_learner.runtime.spec import Spec

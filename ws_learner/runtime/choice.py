@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ws_learner.runtime.answers import distance
 from ws_learner.runtime.candidates import candidates, is_known, pattern_of
 from ws_learner.runtime.cpu import usable_isas
 from ws_learner.runtime.layers import LayerData, Replaced
@@ -120,10 +121,8 @@ def may_be_bytes(data: LayerData, sample: Tensor, dtype: Dtype) -> bool:
 
 def is_sound(got: Tensor, wanted: Tensor, *, within: float) -> bool:
     """Whether outputs are the layer's but for a share of their norm: no engine is trusted."""
-    if got.shape != wanted.shape:
-        return False
-    error = float((got - wanted).nan_to_num(0.0).norm())
-    return error <= within * float(wanted.nan_to_num(0.0).norm()) + 1e-6
+    error, norm = distance(got, wanted)
+    return error <= within * norm + 1e-6
 
 
 def build(data: LayerData, choice: Choice, *, threads: int) -> nn.Module | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, get_args
@@ -26,6 +26,7 @@ from ws_learner.runtime.network import (
     Site,
     call,
     check_weights,
+    checked,
     copied,
     find_sites,
     layer_data,
@@ -86,10 +87,12 @@ def compile_sparse(
         raise UserError(f"calibration_method {calibration_method}: {near}")
     check_threads(threads)
     say_limits(threads)
+    example_inputs = checked(example_inputs, "example_inputs")
     original = without_nesting(model)
     work = copied(original)
     # A root that is itself a layer needs a holder.
-    root = nn.Sequential(work) if not list(work.children()) else work
+    wrapped = not list(work.children())
+    root = nn.Sequential(work) if wrapped else work
     sites = find_sites(root)
     if not sites:
         raise UserError("compile_sparse: no nn.Linear or ungrouped nn.Conv2d in this model")
@@ -101,10 +104,15 @@ def compile_sparse(
         raise UserError("example_inputs: no layer is given anything by them; give a whole batch")
     datas = {s.name: layer_data(s, seen.get(s.name)) for s in sites if s.name in samples}
     with torch_threads(threads):
-        choices = hold_trials(sites, datas, samples, dtype=dtype, threads=threads)
-        result = CompiledModel(root, choices=choices, datas=datas, threads=threads, dtype=dtype)
+        allowed = {name: may_be_bytes(datas[name], samples[name], dtype) for name in datas}
+        choices = hold_trials(sites, datas, samples, allowed=allowed, threads=threads)
+        result = CompiledModel(
+            root, choices=choices, datas=datas, threads=threads, dtype=dtype, wrapped=wrapped
+        )
+        result.bytes_allowed = allowed
         assemble(sites, datas, choices, threads=threads)
         settle(result, original, example_inputs, batches)
+    result.restore(model)
     return result
 
 
@@ -113,10 +121,13 @@ def hold_trials(
     datas: dict[str, LayerData],
     samples: dict[str, Tensor],
     *,
-    dtype: Dtype,
+    allowed: Mapping[str, bool],
     threads: int,
 ) -> dict[str, Choice]:
-    """Choose for every layer; layers alike in shape, pattern and density share a trial."""
+    """Choose for every layer; layers alike in shape, pattern and density share a trial.
+
+    `allowed` says which may be multiplied in bytes, see `may_be_bytes`.
+    """
     known: dict[tuple[Any, ...], Choice] = {}
     choices = {}
     for site in sites:
@@ -124,7 +135,7 @@ def hold_trials(
             continue
         data, sample = datas[site.name], samples[site.name]
         live = round(float((data.weight != 0).mean()), 2)
-        int8 = may_be_bytes(data, sample, dtype)
+        int8 = allowed.get(site.name, False)
         like = (data.weight.shape, tuple(sample.shape), live, data.activation, data.geometry, int8)
         choice = known.get(like)
         # A shared kernel must fit this layer's own zeros as well.
@@ -169,7 +180,12 @@ def _batches(calibration: Iterable[Any] | None, example: Inputs) -> list[Inputs]
     if calibration is None:
         say("compile_sparse: no calibration data: ranges are those of the example inputs alone")
         return [example]
-    found = [_inputs_of(item, example) for item in itertools.islice(calibration, _BATCHES)]
+    if isinstance(calibration, Tensor | Mapping):
+        calibration = [calibration]
+    if not isinstance(calibration, Iterable):
+        raise UserError(f"calibration {calibration}: give batches of inputs, a DataLoader say")
+    taken = itertools.islice(calibration, _BATCHES)
+    found = [checked(_inputs_of(item, example), "calibration") for item in taken]
     if not found:
         raise UserError("calibration: holds no batch; give inputs like the example's")
     return found
@@ -179,7 +195,7 @@ def _inputs_of(item: Any, example: Inputs) -> Inputs:
     """Drop the targets of an (inputs, targets) pair."""
     if isinstance(item, (list, tuple)):
         alike = isinstance(example, (list, tuple)) and len(item) == len(example)
-        if not alike or not isinstance(item[0], Tensor):
+        if len(item) and (not alike or not isinstance(item[0], Tensor)):
             first: Inputs = item[0]
             return first
     inputs: Inputs = item

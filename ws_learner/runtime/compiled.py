@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.errors import UserError
+from ws_learner.runtime.answers import differences, first_tensor
 from ws_learner.runtime.architecture import describe
 from ws_learner.runtime.choice import DENSE, Choice, Dtype
 from ws_learner.runtime.cpu import cpu_key
@@ -46,17 +47,27 @@ class CompiledModel(nn.Module):
         datas: dict[str, LayerData],
         threads: int,
         dtype: Dtype,
+        wrapped: bool = False,
     ) -> None:
-        """Keep what `report` and `save` need; `model` still has its own layers now."""
+        """Keep what `report` and `save` need; `model` still has its own layers now.
+
+        `wrapped`: it is a Sequential of ours around the owner's one layer.
+        """
         super().__init__()
         self.architecture = describe(model)
-        self.original_state = {name: t.detach() for name, t in model.state_dict().items()}
+        buffers = dict(model.named_buffers())  # which running the network may change
+        self.original_state = {
+            name: t.detach().clone() if name in buffers else t.detach()
+            for name, t in model.state_dict().items()
+        }
+        self.wrapped = wrapped
+        self.bytes_allowed: dict[str, bool] = {}
         self.model, self.choices, self.datas = model.eval(), choices, datas
         self.threads, self.dtype = threads, dtype
         self.speedup = 1.0
         self.agreement: dict[str, float] = {}
         self.processor = cpu_key()
-        self.whole: nn.Module | None = None
+        self.dense = self.wrong = False
 
     @torch.no_grad()
     def forward(self, *places: Any, **words: Any) -> Any:
@@ -70,7 +81,7 @@ class CompiledModel(nn.Module):
                 "a compiled network cannot be traced or exported: trace the dense model, or save "
                 "this one with its save(path)"
             )
-        return (self.model if self.whole is None else self.whole)(*places, **words)
+        return self.model(*places, **words)
 
     def train(self, mode: bool = True) -> CompiledModel:
         """Stays in evaluation mode: there is nothing to train."""
@@ -84,7 +95,9 @@ class CompiledModel(nn.Module):
         held = given.get("destination")
         held = OrderedDict() if held is None else held
         prefix = given.get("prefix", "")
-        held.update({f"{prefix}{name}": value for name, value in self.original_state.items()})
+        alone = self.wrapped
+        for name, value in self.original_state.items():
+            held[f"{prefix}{name.removeprefix('0.') if alone else name}"] = value
         return held
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModel:
@@ -98,9 +111,30 @@ class CompiledModel(nn.Module):
         """Refuse; see `save`."""
         raise UserError(NO_PICKLE)
 
-    def stay_dense(self, original: nn.Module) -> None:
-        """Run the network as it was."""
-        self.whole, self.speedup = original, 1.0
+    def restore(self, model: nn.Module) -> None:
+        """Give buffers, which trials may have changed, the values they have in `model`."""
+        values = {name: value.detach() for name, value in model.named_buffers()}
+        with torch.no_grad():
+            for name, value in self.model.named_buffers():
+                if name in values:
+                    value.copy_(values[name])
+        kept = {name: value.clone() for name, value in values.items()}
+        self.original_state |= {n: v for n, v in kept.items() if n in self.original_state}
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse: kernels are made of the weights once.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(
+            "a compiled network takes no weights: load them into the dense model and call "
+            "compile_sparse again"
+        )
+
+    def stay_dense(self, original: nn.Module, *, wrong: bool = False) -> None:
+        """Run the network as it was: it is faster, or the compiled one's answers are `wrong`."""
+        self.model, self.dense, self.wrong, self.speedup = original, True, wrong, 1.0
 
     def report(self) -> pd.DataFrame:
         """One row per layer: shape (N x K), pattern, density, kernel, times faster than dense."""
@@ -109,23 +143,14 @@ class CompiledModel(nn.Module):
         rows = []
         for name, choice in self.choices.items():
             n, k = self.datas[name].weight.shape
-            dense = self.whole is not None
+            dense = self.dense
             kernel, gain = (DENSE, 1.0) if dense else (choice.kernel, choice.speedup)
             rows.append((name, f"{n}x{k}", choice.pattern, choice.density, kernel, gain))
         return pd.DataFrame(rows, columns=list(_COLUMNS))
 
     def compare_outputs(self, original: nn.Module, data: Iterable[Inputs]) -> dict[str, float]:
         """Norm of the difference over the norm of the outputs and, for classes, equal answers."""
-        moved = size = same = count = 0.0
-        for inputs in data:
-            wanted, got = _first(call(original, inputs)), _first(call(self, inputs))
-            moved += float((wanted - got).double().square().sum())
-            size += float(wanted.double().square().sum())
-            if wanted.dim() == 2 and wanted.shape[1] > 1:
-                same += float((wanted.argmax(1) == got.argmax(1)).sum())
-                count += len(wanted)
-        found = {"relative_error": (moved / max(size, 1e-30)) ** 0.5}
-        return found | ({"same_class": same / count} if count else {})
+        return differences((call(self, inputs), call(original, inputs)) for inputs in data)
 
     def compare(
         self,
@@ -138,7 +163,7 @@ class CompiledModel(nn.Module):
         found: dict[str, list[Tensor]] = {"fp32": [], "compiled": []}
         for inputs, targets in data:
             for name, model in (("fp32", original), ("compiled", self)):
-                scores = metric(_first(call(model, inputs)), targets)
+                scores = metric(first_tensor(call(model, inputs)), targets)
                 found[name].append(scores.float().reshape(-1))
         return {name: float(torch.cat(scores).mean()) for name, scores in found.items()}
 
@@ -153,7 +178,10 @@ class CompiledModel(nn.Module):
             "architecture": self.architecture,
             "cpu": self.processor,
             "dtype": self.dtype,
-            "dense": self.whole is not None,
+            "dense": self.dense,
+            "wrong": self.wrong,
+            "wrapped": self.wrapped,
+            "bytes": self.bytes_allowed,
             "speedup": self.speedup,
         }
         save_compiled(
@@ -164,18 +192,3 @@ class CompiledModel(nn.Module):
             facts=facts,
             values=values,
         )
-
-
-def _first(outputs: Any) -> Tensor:
-    """The first tensor that a model returns.
-
-    Raises:
-        UserError: There is none.
-    """
-    if isinstance(outputs, Tensor):
-        return outputs
-    if isinstance(outputs, Sequence) and len(outputs):
-        return _first(outputs[0])
-    if isinstance(outputs, Mapping) and outputs:
-        return _first(next(iter(outputs.values())))
-    raise UserError(f"the model's outputs hold no tensor to compare: {type(outputs).__name__}")

@@ -1,37 +1,45 @@
 """A Sequential that runs several of its parts as one, and still holds each of them.
 
-Whoever calls single parts, or walks over them, gets what they always did.
+Whoever calls single parts, or walks over them, gets what they always did; so does who changes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import MethodType
 from typing import Any, TypeGuard
 
 from torch import nn
 
-__all__ = ["fuse", "is_plain"]
-
-
-class _Fused:
-    """Put before a Sequential's class."""
-
-    fused_steps: tuple[Callable[[Any], Any], ...]
-
-    def forward(self, x: Any) -> Any:
-        """All parts, one after the other."""
-        for step in self.fused_steps:
-            x = step(x)
-        return x
+__all__ = ["fuse", "is_plain", "is_watched"]
 
 
 def fuse(parent: nn.Module, steps: Sequence[Callable[[Any], Any]]) -> None:
-    """Let `parent` do these `steps` when it is called as a whole."""
-    kind = type(parent)
-    parent.__class__ = type(kind.__name__, (_Fused, kind), {})
-    parent.fused_steps = tuple(steps)  # type: ignore[assignment]  # a tuple is no submodule
+    """Let `parent` do these `steps` when it is called as a whole, as long as its parts stay."""
+    held: dict[str, Any] = parent.__dict__  # not as submodules
+    held["fused_steps"], held["fused_from"] = tuple(steps), tuple(parent._modules.values())
+    held["forward"] = MethodType(_forward, parent)
+
+
+def _forward(self: Any, input: Any) -> Any:
+    parts = [id(part) for part in self._modules.values()]
+    alike = parts == [id(part) for part in self.fused_from]
+    if alike and not any(is_watched(part) for part in self.fused_from if part is not None):
+        for step in self.fused_steps:
+            input = step(input)
+        return input
+    return type(self).forward(self, input)
+
+
+def is_watched(module: nn.Module) -> bool:
+    """Whether somebody's hooks see, or change, what goes in and out."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def is_plain(module: nn.Module) -> TypeGuard[nn.Sequential]:
     """Whether it is a Sequential that calls its parts in turn and does nothing else."""
-    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+    if not isinstance(module, nn.Sequential) or "forward" in module.__dict__:
+        return False
+    kind = type(module)
+    same = (kind.forward, kind.__iter__) == (nn.Sequential.forward, nn.Sequential.__iter__)
+    return same and kind.__call__ is nn.Module.__call__

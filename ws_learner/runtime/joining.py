@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 from torch import nn
 
 from ws_learner.runtime.chain import Chain, passes
-from ws_learner.runtime.choice import Choice, build
+from ws_learner.runtime.choice import DENSE, Choice, build
 from ws_learner.runtime.fused import fuse, is_plain
 from ws_learner.runtime.layers import LayerData, Replaced
 from ws_learner.runtime.network import Site
+from ws_learner.runtime.rivals import Runner
 
 __all__ = ["join"]
 
@@ -74,4 +75,11 @@ def _together(
     if len(run) == 1:
         return build(own[0], choices[run[0].name], threads=threads)
     specs = [spec for site in run if (spec := choices[site.name].spec) is not None]
-    return Replaced(own[0], partial(Chain, own, specs), threads=threads)
+    make = partial(Chain, own, specs)
+    return Replaced(own[0], make, threads=threads, floats=partial(_one_by_one, own))
+
+
+def _one_by_one(datas: Sequence[LayerData]) -> Runner:
+    """The same by PyTorch's dense layers."""
+    runs = [run for data in datas if (run := data.rival(DENSE)) is not None]
+    return lambda x: reduce(lambda y, run: run(y), runs, x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,7 @@ class LayerData:
         activation: What follows and is done in the same pass.
         geometry: Of a convolution, or None.
         source: How inputs are quantised, if they can be.
+        innermost: Whether a convolution's weight lies with its channels innermost.
         bytes_: The weight as int8 and each output's scale, once asked for.
     """
 
@@ -103,6 +105,7 @@ class LayerData:
     activation: Activation = "none"
     geometry: Geometry | None = None
     source: InputScale | None = None
+    innermost: bool = False
     bytes_: tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]] | None = field(default=None)
 
     def quantised(self) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
@@ -160,14 +163,42 @@ def matrix_of(module: nn.Linear | nn.Conv2d) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(weight.reshape(len(weight), -1).numpy())
 
 
+def _dense(data: LayerData) -> Runner:
+    """PyTorch's layer, and the activation."""
+    run = data.rival("dense")
+    assert run is not None
+    return run
+
+
 class Replaced(nn.Module):
     """A linear layer or convolution that runs by a chosen kernel. For inference alone."""
 
     def __init__(
-        self, data: LayerData, make: Callable[[], Runner | Tokens], *, threads: int
+        self,
+        data: LayerData,
+        make: Callable[[], Runner | Tokens],
+        *,
+        threads: int,
+        floats: Callable[[], Runner] | None = None,
     ) -> None:
-        """Run the layer, or those that begin with it, by what `make` gives when it is needed."""
+        """Run the layer, or those that begin with it.
+
+        Args:
+            data: Of the first layer.
+            make: Gives what it runs by, when it is needed.
+            threads: That may be used.
+            floats: Gives the same by PyTorch's dense layers; by default that of `data`.
+        """
         super().__init__()
+        geometry = data.geometry
+        weight = torch.from_numpy(data.weight)
+        # Networks ask their layers for device and type; the memory is the kernels' source.
+        self.weight = nn.Parameter(
+            weight if geometry is None else _images(data.weight, geometry), requires_grad=False
+        )
+        bias = None if data.bias is None else torch.from_numpy(data.bias)
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+        self._floats, self.exact = floats or partial(_dense, data), False
         self.data, self.threads = data, threads
         self._make: Callable[[], Runner | Tokens] = make
         self._made: Runner | Tokens | None = None
@@ -175,28 +206,19 @@ class Replaced(nn.Module):
     @property
     def run(self) -> Runner | Tokens:
         """What it runs by."""
+        if self.exact:
+            return self._floats()
         if self._made is None:
             self._made = self._make()
         return self._made
 
-    @property
-    def weight(self) -> Tensor:
-        """As the layer had it; some networks look at its type."""
-        weight, geometry = torch.from_numpy(self.data.weight), self.data.geometry
-        return weight if geometry is None else _images(self.data.weight, geometry)
-
-    @property
-    def bias(self) -> Tensor | None:
-        """As the layer had it."""
-        return None if self.data.bias is None else torch.from_numpy(self.data.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(..., K) to (..., N), or images (B, C, H, W) or (C, H, W).
 
         Raises:
             RuntimeError: The input does not fit the layer, or is not float32.
         """
-        x = floats_of(x)
+        x = floats_of(input)
         if self.data.geometry is not None:
             return self._convolve(x, self.data.geometry)
         inputs = self.data.weight.shape[1]
@@ -221,11 +243,13 @@ class Replaced(nn.Module):
         run = self.run
         if isinstance(run, SparseKernel):
             y = run.channels(geometry.columns(images), threads=self.threads)
-            return y.view(*x.shape[:-3], y.shape[1], high, wide)
-        y = run(images)  # type: ignore[operator]
-        if images.is_contiguous():  # what comes after may take a view of it
-            y = y.contiguous()
-        return y.view(*x.shape[:-3], *y.shape[1:]) if x.dim() == 3 else y
+            y = y.view(len(images), y.shape[1], high, wide)
+        else:
+            y = run(images)  # type: ignore[operator]
+        # As PyTorch's layer leaves it: what comes after may take a view.
+        last = self.data.innermost or not images.is_contiguous()
+        y = y.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+        return y.squeeze(0) if x.dim() == 3 else y
 
     def extra_repr(self) -> str:
         """Shape and kernel."""

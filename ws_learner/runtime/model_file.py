@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -33,7 +35,10 @@ from ws_learner.weights_file import load_tensors
 
 __all__ = ["load_sparse"]
 
-_FACTS = ("architecture", "cpu", "dtype", "dense", "speedup", "choices", "sources")
+_FACTS = (
+    *("architecture", "cpu", "dtype", "dense", "wrong", "wrapped", "bytes", "speedup"),
+    *("choices", "sources"),
+)
 
 
 def load_sparse(
@@ -60,26 +65,41 @@ def load_sparse(
     if facts.get("kind") != "compiled":
         raise UserError(f"{path}: holds weights alone; load them and call compile_sparse")
     choices = _choices(path, facts)
-    work = _network(path, facts, model)
+    wrapped = bool(facts["wrapped"])
+    with _of_floats():
+        work = _network(path, facts, model)
     _fill(path, work, tensors)
     sites = find_sites(work)
     check_weights(sites)
     datas = _datas(path, sites, tensors, facts)
-    if facts["cpu"] != cpu_key():
+    same = facts["cpu"] == cpu_key()
+    if not same:
         say(f"{path}: was made on another processor; kernels are chosen anew")
-        samples = {name: torch.randn(choice.shape) for name, choice in choices.items()}
+        samples = {n: torch.randn(c.shape, dtype=torch.float32) for n, c in choices.items()}
+        allowed = facts["bytes"]
         with torch_threads(threads), torch.no_grad():
-            choices = hold_trials(sites, datas, samples, dtype=facts["dtype"], threads=threads)
+            choices = hold_trials(sites, datas, samples, allowed=allowed, threads=threads)
     result = CompiledModel(
-        work, choices=choices, datas=datas, threads=threads, dtype=facts["dtype"]
+        work, choices=choices, datas=datas, threads=threads, dtype=facts["dtype"], wrapped=wrapped
     )
-    if facts["dense"] and facts["cpu"] == cpu_key():
-        result.stay_dense(copy.deepcopy(work))
+    result.bytes_allowed = dict(facts["bytes"])
+    if facts["wrong"] or (facts["dense"] and same):
+        result.stay_dense(copy.deepcopy(work), wrong=bool(facts["wrong"]))
     else:
-        same = facts["cpu"] == cpu_key()
         result.speedup = facts["speedup"] if same else math.nan
         assemble(sites, datas, choices, threads=threads)
     return result
+
+
+@contextmanager
+def _of_floats() -> Iterator[None]:
+    """Networks are built in float32, whatever PyTorch's default is now."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _choices(path: Path, facts: dict[str, Any]) -> dict[str, Choice]:

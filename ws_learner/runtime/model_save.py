@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,12 @@ def save_compiled(
         values: `fp32` or `bf16`.
     """
     tensors: dict[str, Tensor] = {}
+    addresses = Counter(tensor.data_ptr() for tensor in state.values())
     for name, tensor in state.items():
         layer = name.removesuffix(".weight")
         choice = choices.get(layer) if name.endswith(".weight") else None
-        if choice is not None and _as_bytes(choice) and not facts["dense"]:
+        shared = addresses[tensor.data_ptr()] > 1  # others read its floats
+        if choice is not None and _as_bytes(choice) and not facts["dense"] and not shared:
             weight, scales = datas[layer].quantised()
             tensors[name] = _as_stored(torch.from_numpy(weight), tensor)
             tensors[name + SCALES] = torch.from_numpy(scales)

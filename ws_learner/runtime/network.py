@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.errors import UserError
-from ws_learner.runtime.fused import is_plain
+from ws_learner.runtime.fused import is_plain, is_watched
 from ws_learner.runtime.layers import Geometry, LayerData, matrix_of
 from ws_learner.runtime.quantisation import Calibration, Observer
 from ws_learner.runtime.spec import Activation
 
 __all__ = [
-    *("Inputs", "Site", "arguments", "call", "check_weights", "copied", "find_sites"),
-    *("is_watched", "layer_data", "observers", "watch"),
+    *("Inputs", "Site", "arguments", "call", "check_weights", "checked", "copied", "find_sites"),
+    *("layer_data", "observers", "watch"),
 ]
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
@@ -53,6 +53,9 @@ class Site:
 
     def put(self, module: nn.Module) -> None:
         """Set `module` in the layer's place, before the activation."""
+        for name, value in self.module.__dict__.items():  # in_features, and what its owner set
+            if not name.startswith("_"):
+                module.__dict__.setdefault(name, value)
         for parent, attribute in self.holders:
             setattr(parent, attribute, module)
             if isinstance(parent, nn.TransformerEncoderLayer):
@@ -94,13 +97,8 @@ def check_weights(sites: Iterable[Site]) -> None:
             )
 
 
-def is_watched(module: nn.Module) -> bool:
-    """Whether somebody's hooks see, or change, what goes in and out."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
-
-
 def _replaceable(module: nn.Module | None) -> bool:
-    if module is None or is_watched(module):
+    if module is None or is_watched(module) or "forward" in module.__dict__:
         return False
     # Subclasses may have their weight read from outside, as attention's output layer has.
     if type(module) is nn.Conv2d:
@@ -139,11 +137,42 @@ def layer_data(site: Site, observer: Observer | None) -> LayerData:
         activation=site.activation,
         geometry=geometry,
         source=None if observer is None else observer.settle(),
+        innermost=_is_innermost(module.weight.detach()),
     )
+
+
+def _is_innermost(weight: Tensor) -> bool:
+    """Whether outputs for plain images have their channels innermost; strides alone do not say."""
+    if weight.dim() != 4 or not weight.numel():
+        return False
+    images = weight.new_zeros(2, weight.shape[1], weight.shape[2] + 1, weight.shape[3] + 1)
+    return not torch.nn.functional.conv2d(images, weight).is_contiguous()
 
 
 def _pair(value: Any) -> tuple[int, int]:
     return (int(value[0]), int(value[1]))
+
+
+def checked(inputs: Any, what: str) -> Inputs:
+    """Copies of the tensors, so that whoever works in place does not change the owner's.
+
+    Raises:
+        UserError: It is no inputs of a model.
+    """
+    if isinstance(inputs, Tensor):
+        return inputs.detach().clone()
+    if isinstance(inputs, Mapping) and inputs:
+        return {name: _own(value) for name, value in inputs.items()}
+    if isinstance(inputs, list | tuple) and any(isinstance(part, Tensor) for part in inputs):
+        return tuple(_own(part) for part in inputs)
+    raise UserError(
+        f"{what}: {type(inputs).__name__} is no input of a model; give a tensor, several in a "
+        "sequence, or keywords in a dict"
+    )
+
+
+def _own(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, Tensor) else value
 
 
 def arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -181,11 +210,12 @@ def watch(sites: Iterable[Site], see: Callable[[Site, Tensor], None]) -> Iterato
     """Show `see` each input of the layers while the model runs."""
 
     def hook(site: Site) -> Callable[..., None]:
-        return lambda module, places: see(site, places[0])
+        return lambda module, places, words: see(site, places[0] if places else words["input"])
 
     with ExitStack() as hooks:
         for site in sites:
-            hooks.callback(site.module.register_forward_pre_hook(hook(site)).remove)
+            held = site.module.register_forward_pre_hook(hook(site), with_kwargs=True)
+            hooks.callback(held.remove)
         yield
 
 

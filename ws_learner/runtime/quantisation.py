@@ -66,6 +66,7 @@ class Observer:
     def see(self, values: Tensor) -> None:
         """Take note of a tensor."""
         flat = values.detach().reshape(-1).float()
+        flat = flat[flat.isfinite()]
         if not flat.numel():
             return
         self._low = min(self._low, float(flat.min()))
@@ -80,4 +81,6 @@ class Observer:
             return InputScale.of_range(self._low, self._high)
         sample = torch.cat(self._kept).numpy()
         low, high = np.quantile(sample, [1 - self._share, self._share])
+        if low == high:  # nearly all are one value, as of words that are ones among zeros
+            low, high = self._low, self._high
         return InputScale.of_range(float(low), float(high))

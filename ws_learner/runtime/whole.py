@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from torch import nn
 
@@ -10,6 +11,7 @@ from ws_learner.errors import UserError
 from ws_learner.progress import say
 from ws_learner.runtime.choice import DENSE
 from ws_learner.runtime.compiled import CompiledModel
+from ws_learner.runtime.layers import Replaced
 from ws_learner.runtime.network import Inputs, arguments, call, copied
 from ws_learner.runtime.trial import fastest
 
@@ -30,21 +32,37 @@ def settle(
         batches: Calibration data; none where floats alone were allowed.
     """
     try:
+        with _exactly(result):
+            error = result.compare_outputs(original, [inputs])["relative_error"]
+        if error > _MOST_ERROR:
+            say(
+                f"compiled: by dense layers outputs would differ from the model's by {error:.1g}: "
+                "something else than its layers' own forward decides; the model stays dense"
+            )
+            result.stay_dense(copied(original), wrong=True)
+            return
         result.agreement = result.compare_outputs(original, batches or [inputs])
     except UserError:
         say("compiled: outputs hold no tensor to compare with the dense model's")
-    error = result.agreement.get("relative_error", 0.0)
-    if not batches and error > _MOST_ERROR:
-        say(
-            f"compiled: outputs differ from the dense model's by {error:.1g}: something else than "
-            "its layers' own forward changes what they compute; the model stays dense"
-        )
-        result.stay_dense(copied(original))
-        result.agreement = {}
-        return
     if batches:
         say(f"compiled: outputs differ from FP32 by {result.agreement}")
     _keep_if_faster(result, original, inputs)
+
+
+@contextmanager
+def _exactly(result: CompiledModel) -> Iterator[None]:
+    """Let every replaced layer be computed by PyTorch's dense one: nothing is rounded."""
+    parts = [m for m in result.model.modules() if isinstance(m, Replaced)]
+    for module in result.model.modules():
+        steps = module.__dict__.get("fused_steps", ())
+        parts += [step for step in steps if isinstance(step, Replaced)]
+    for part in parts:
+        part.exact = True
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.exact = False
 
 
 def _keep_if_faster(result: CompiledModel, original: nn.Module, inputs: Inputs) -> None:
@@ -62,12 +80,9 @@ def _keep_if_faster(result: CompiledModel, original: nn.Module, inputs: Inputs) 
 
 
 def without_nesting(model: nn.Module) -> nn.Module:
-    """In evaluation mode, with PyTorch's encoders handing on plain tensors; a copy if need be."""
-    encoders = (nn.TransformerEncoder,)
-    modules = list(model.modules())
-    if any(m.training or isinstance(m, encoders) for m in modules):
-        model = copied(model).eval()
+    """A copy in evaluation mode, with PyTorch's encoders handing on plain tensors."""
+    model = copied(model).eval()
     for module in model.modules():
-        if isinstance(module, encoders):
+        if isinstance(module, nn.TransformerEncoder):
             module.use_nested_tensor = False
     return model
