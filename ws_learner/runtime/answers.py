@@ -14,6 +14,8 @@ from ws_learner.errors import UserError
 
 __all__ = ["differences", "distance", "first_tensor", "tensors_of"]
 
+_NOTHING = 1e-6  # values of this size and below count as zero
+
 
 def tensors_of(outputs: Any) -> Iterator[Tensor]:
     """All tensors of numbers with a fraction, in the order in which they are met."""
@@ -57,24 +59,30 @@ def differences(pairs: Iterable[tuple[Any, Any]]) -> dict[str, float]:
     """Compare outputs (got, wanted), batch by batch.
 
     Returns:
-        `relative_error`, the norm of all differences over that of what was wanted, and
+        `relative_error`, the norm of a tensor's differences over that of what was wanted, the
+        largest of all tensors', and
         `same_class`, the share of equal answers where the first tensor is (B, classes).
 
     Raises:
         UserError: There is nothing to compare.
     """
-    moved = size = same = count = 0.0
+    moved: list[float] = []
+    sizes: list[float] = []
+    same = count = 0.0
     for got, wanted in pairs:
         ours, theirs = list(tensors_of(got)), list(tensors_of(wanted))
         if not theirs:
             first_tensor(wanted)
         if len(ours) != len(theirs):
             return {"relative_error": math.inf}
-        for a, b in zip(ours, theirs, strict=True):
+        moved += [0.0] * (len(theirs) - len(moved))
+        sizes += [0.0] * (len(theirs) - len(sizes))
+        for place, (a, b) in enumerate(zip(ours, theirs, strict=True)):
             error, norm = distance(a, b)
-            moved, size = moved + error**2, size + norm**2
+            moved[place] += error**2
+            sizes[place] += norm**2 + b.numel() * _NOTHING**2
         if theirs[0].dim() == 2 and theirs[0].shape[1] > 1 and ours[0].shape == theirs[0].shape:
             same += float((theirs[0].argmax(1) == ours[0].argmax(1)).sum())
             count += len(theirs[0])
-    found = {"relative_error": math.sqrt(moved / max(size, 1e-30))}
-    return found | ({"same_class": same / count} if count else {})
+    worst = max((math.sqrt(a / b) for a, b in zip(moved, sizes, strict=True) if b), default=0.0)
+    return {"relative_error": worst} | ({"same_class": same / count} if count else {})

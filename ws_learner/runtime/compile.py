@@ -88,32 +88,35 @@ def compile_sparse(
     check_threads(threads)
     say_limits(threads)
     example_inputs = checked(example_inputs, "example_inputs")
-    original = without_nesting(model)
-    work = copied(original)
-    # A root that is itself a layer needs a holder.
-    wrapped = not list(work.children())
-    root = nn.Sequential(work) if wrapped else work
-    sites = find_sites(root)
+    dense = without_nesting(model)
+    wrapped = not list(dense.children())
+    work = _with_holder(copied(dense))  # trials run it
+    sites = find_sites(work)
     if not sites:
         raise UserError("compile_sparse: no nn.Linear or ungrouped nn.Conv2d in this model")
     check_weights(sites)
     batches = _batches(calibration, example_inputs) if dtype != "fp32" else []
-    seen = observers(root, sites, batches, calibration_method) if batches else {}
-    samples = _samples(root, sites, example_inputs)
+    seen = observers(work, sites, batches, calibration_method) if batches else {}
+    samples = _samples(work, sites, example_inputs)
     if not samples:
         raise UserError("example_inputs: no layer is given anything by them; give a whole batch")
     datas = {s.name: layer_data(s, seen.get(s.name)) for s in sites if s.name in samples}
     with torch_threads(threads):
         allowed = {name: may_be_bytes(datas[name], samples[name], dtype) for name in datas}
         choices = hold_trials(sites, datas, samples, allowed=allowed, threads=threads)
+        root = _with_holder(copied(dense))
         result = CompiledModel(
             root, choices=choices, datas=datas, threads=threads, dtype=dtype, wrapped=wrapped
         )
         result.bytes_allowed = allowed
-        assemble(sites, datas, choices, threads=threads)
-        settle(result, original, example_inputs, batches)
-    result.restore(model)
+        assemble(find_sites(root), datas, choices, threads=threads)
+        settle(result, dense, example_inputs, batches)
     return result
+
+
+def _with_holder(model: nn.Module) -> nn.Module:
+    """A root that is itself a layer needs something to hold it."""
+    return model if list(model.children()) else nn.Sequential(model)
 
 
 def hold_trials(
@@ -168,7 +171,7 @@ def _samples(model: nn.Module, sites: Sequence[Site], inputs: Inputs) -> dict[st
     found: dict[str, Tensor] = {}
 
     def see(site: Site, x: Tensor) -> None:
-        if x.numel():
+        if x.numel() and x.dtype == torch.float32:  # others, as under autocast, stay dense
             found.setdefault(site.name, x.detach().clone())
 
     with watch(sites, see):

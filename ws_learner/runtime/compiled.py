@@ -18,7 +18,7 @@ from ws_learner.runtime.choice import DENSE, Choice, Dtype
 from ws_learner.runtime.cpu import cpu_key
 from ws_learner.runtime.layers import LayerData
 from ws_learner.runtime.model_save import save_compiled
-from ws_learner.runtime.network import Inputs, call, copied
+from ws_learner.runtime.network import Inputs, call, copied, own
 from ws_learner.runtime.sparse_kernel import NO_PICKLE
 
 if TYPE_CHECKING:
@@ -55,11 +55,7 @@ class CompiledModel(nn.Module):
         """
         super().__init__()
         self.architecture = describe(model)
-        buffers = dict(model.named_buffers())  # which running the network may change
-        self.original_state = {
-            name: t.detach().clone() if name in buffers else t.detach()
-            for name, t in model.state_dict().items()
-        }
+        self.original_state = {name: t.detach() for name, t in model.state_dict().items()}
         self.wrapped = wrapped
         self.bytes_allowed: dict[str, bool] = {}
         self.model, self.choices, self.datas = model.eval(), choices, datas
@@ -111,16 +107,6 @@ class CompiledModel(nn.Module):
         """Refuse; see `save`."""
         raise UserError(NO_PICKLE)
 
-    def restore(self, model: nn.Module) -> None:
-        """Give buffers, which trials may have changed, the values they have in `model`."""
-        values = {name: value.detach() for name, value in model.named_buffers()}
-        with torch.no_grad():
-            for name, value in self.model.named_buffers():
-                if name in values:
-                    value.copy_(values[name])
-        kept = {name: value.clone() for name, value in values.items()}
-        self.original_state |= {n: v for n, v in kept.items() if n in self.original_state}
-
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse: kernels are made of the weights once.
 
@@ -150,7 +136,9 @@ class CompiledModel(nn.Module):
 
     def compare_outputs(self, original: nn.Module, data: Iterable[Inputs]) -> dict[str, float]:
         """Norm of the difference over the norm of the outputs and, for classes, equal answers."""
-        return differences((call(self, inputs), call(original, inputs)) for inputs in data)
+        return differences(
+            (call(self, own(inputs)), call(original, own(inputs))) for inputs in data
+        )
 
     def compare(
         self,

@@ -212,6 +212,10 @@ class Replaced(nn.Module):
             self._made = self._make()
         return self._made
 
+    def take_kernel(self, other: Replaced) -> None:
+        """Run by what a copy of this module has made already, if anything."""
+        self._made = other._made
+
     def forward(self, input: Tensor) -> Tensor:
         """(..., K) to (..., N), or images (B, C, H, W) or (C, H, W).
 
@@ -247,7 +251,9 @@ class Replaced(nn.Module):
         else:
             y = run(images)  # type: ignore[operator]
         # As PyTorch's layer leaves it: what comes after may take a view.
-        last = self.data.innermost or not images.is_contiguous()
+        last = self.data.innermost or (
+            images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
+        )
         y = y.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
         return y.squeeze(0) if x.dim() == 3 else y
 

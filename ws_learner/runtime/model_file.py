@@ -31,6 +31,7 @@ from ws_learner.runtime.model_save import SCALES
 from ws_learner.runtime.network import check_weights, find_sites, layer_data
 from ws_learner.runtime.quantisation import InputScale
 from ws_learner.runtime.sparse_file import read_wsr
+from ws_learner.runtime.whole import without_nesting
 from ws_learner.weights_file import load_tensors
 
 __all__ = ["load_sparse"]
@@ -124,7 +125,11 @@ def _choices(path: Path, facts: dict[str, Any]) -> dict[str, Choice]:
 
 def _network(path: Path, facts: dict[str, Any], model: nn.Module | None) -> nn.Module:
     if model is not None:
-        work = copy.deepcopy(model).eval()
+        work = without_nesting(model)
+        for module in work.modules():
+            for name, value in module._buffers.items():
+                if value is not None and 0 in value.stride():
+                    module._buffers[name] = value.clone()  # expanded: cannot be written to
         return work if list(work.children()) else nn.Sequential(work)
     if facts["architecture"] is None:
         raise UserError(

@@ -20,7 +20,7 @@ from ws_learner.runtime.spec import Activation
 
 __all__ = [
     *("Inputs", "Site", "arguments", "call", "check_weights", "checked", "copied", "find_sites"),
-    *("layer_data", "observers", "watch"),
+    *("layer_data", "observers", "own", "watch"),
 ]
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
@@ -100,6 +100,8 @@ def check_weights(sites: Iterable[Site]) -> None:
 def _replaceable(module: nn.Module | None) -> bool:
     if module is None or is_watched(module) or "forward" in module.__dict__:
         return False
+    if type(module) in (nn.Conv2d, nn.Linear) and _has_more(module):
+        return False
     # Subclasses may have their weight read from outside, as attention's output layer has.
     if type(module) is nn.Conv2d:
         return (
@@ -108,6 +110,12 @@ def _replaceable(module: nn.Module | None) -> bool:
             and (not isinstance(module.padding, str))
         )
     return type(module) is nn.Linear and module.weight.numel() > 0
+
+
+def _has_more(module: nn.Module) -> bool:
+    """Whether its owner keeps other things in a layer."""
+    more = module._parameters.keys() - {"weight", "bias"}
+    return bool(more or module._buffers or module._modules)
 
 
 def _join_followers(parent: nn.Sequential, sites: dict[int, Site]) -> None:
@@ -159,20 +167,32 @@ def checked(inputs: Any, what: str) -> Inputs:
     Raises:
         UserError: It is no inputs of a model.
     """
-    if isinstance(inputs, Tensor):
-        return inputs.detach().clone()
-    if isinstance(inputs, Mapping) and inputs:
-        return {name: _own(value) for name, value in inputs.items()}
-    if isinstance(inputs, list | tuple) and any(isinstance(part, Tensor) for part in inputs):
-        return tuple(_own(part) for part in inputs)
-    raise UserError(
-        f"{what}: {type(inputs).__name__} is no input of a model; give a tensor, several in a "
-        "sequence, or keywords in a dict"
-    )
+    if not isinstance(inputs, Tensor | Mapping | list | tuple) or not _holds_tensor(inputs):
+        raise UserError(
+            f"{what}: {type(inputs).__name__} is no input of a model; give a tensor, several in a "
+            "sequence, or keywords in a dict"
+        )
+    copies: Inputs = own(inputs)
+    return copies
 
 
-def _own(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, Tensor) else value
+def own(value: Any) -> Any:
+    """The same with tensors of its own, in lists, tuples and dicts too."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, Mapping):
+        return {name: own(part) for name, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(own(part) for part in value)
+    return value
+
+
+def _holds_tensor(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return any(_holds_tensor(part) for part in value)
+    return isinstance(value, Tensor)
 
 
 def arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -197,7 +217,7 @@ def copied(model: nn.Module) -> nn.Module:
     """
     try:
         return copy.deepcopy(model)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UserError(
             f"compile_sparse: this model cannot be copied ({error}). Masks of torch.nn.utils.prune "
             "are made permanent by torch.nn.utils.prune.remove(module, 'weight'), norms of "

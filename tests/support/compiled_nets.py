@@ -1,0 +1,64 @@
+"""Small networks to compile, and trials that no clock decides."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.support.sparse_layers import pruned
+from ws_learner.runtime import choice, whole
+from ws_learner.runtime.trial import Trial
+
+__all__ = ["Odd", "Walks", "let_sparse_win", "near", "parts"]
+
+
+def let_sparse_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No clock decides what is tested: a sparse kernel wins, and so does the whole."""
+
+    def sparse(runs: dict[str, object], base: str, **_: object) -> Trial:
+        names = [n for n in runs if n.startswith(("fp32", "int8"))] or [base]
+        return Trial(winner=names[-1], speedup=2.0, seconds=dict.fromkeys(runs, 1.0))
+
+    monkeypatch.setattr(choice, "fastest", sparse)
+    monkeypatch.setattr(
+        whole,
+        "fastest",
+        lambda runs, base, **_: Trial(winner="compiled", speedup=2, seconds=dict.fromkeys(runs, 1)),
+    )
+
+
+def parts(width: int = 32, *, more: tuple[nn.Module, ...] = ()) -> nn.Sequential:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(width, 48), nn.ReLU(), *more, nn.Linear(48, width))
+    return pruned(net, "4x1", 0.8)
+
+
+def near(a: Tensor, b: Tensor) -> bool:
+    return bool(torch.allclose(a, b, atol=1e-5, rtol=1e-4))
+
+
+class Walks(nn.Module):
+    """Keeps what each part gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = parts()
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = []
+        for part in self.net:
+            x = part(x)
+            found.append(x)
+        return torch.cat(found, 1)
+
+
+class Odd(nn.Module):
+    """Answers by its layer's kind, which compiling changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = parts()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x) * (1 if type(self.net[0]) is nn.Linear else 3)
