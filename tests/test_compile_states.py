@@ -125,7 +125,9 @@ def test_auto_keeps_its_word_on_another_processor(
 
 def test_percentiles_of_inputs_that_are_rarely_something() -> None:
     seen = Observer("percentile")
-    seen.see(torch.eye(30_522)[:3])
+    words = torch.zeros(3, 30_522)
+    words[range(3), range(3)] = 1.0
+    seen.see(words)
     assert seen.settle().scale == pytest.approx(1 / 255, rel=1e-5)
     seen = Observer()
     seen.see(torch.tensor([1.0, torch.nan, torch.inf]))

@@ -15,7 +15,7 @@ from tests.support.nm_oracle import mask_of
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = """
-import sys, torch
+import atexit, sys, torch
 from torch import nn
 from tests.support.tiny_experiment import Options, build
 from ws_learner.hardware import Arithmetic
@@ -30,6 +30,7 @@ rank, port, out = int(sys.argv[1]), *sys.argv[2:]
 torch.set_num_threads(1)
 torch.distributed.init_process_group(
     "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+atexit.register(torch.distributed.destroy_process_group)
 experiment = build(Options(width=4), seed=0)
 model, recipe = experiment.model, Recipe(nb_epochs=1, batch_size=29, lrn_rate=0.05)
 total = recipe.total_steps(len(experiment.data.train))

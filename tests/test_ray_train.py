@@ -131,13 +131,14 @@ def test_two_ranks_prune_exactly_and_leave_nothing_but_the_run(tmp_path: Path) -
 
 
 RANK = """
-import sys, cloudpickle, torch
+import atexit, sys, cloudpickle, torch
 from ws_learner.world import World
 
 torch.set_num_threads(1)
 rank, size, port = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 torch.distributed.init_process_group(
     "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
+atexit.register(torch.distributed.destroy_process_group)
 cloudpickle.load(open(sys.argv[4], "rb"))(World(rank, size))
 """
 

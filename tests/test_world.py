@@ -63,7 +63,7 @@ def test_more_ranks_than_rows_are_refused() -> None:
 
 
 SCRIPT = """
-import sys, torch
+import atexit, sys, torch
 from torch import nn
 from tests.support.tiny_experiment import Options, build
 from ws_learner.hardware import Arithmetic
@@ -76,6 +76,7 @@ torch.set_num_threads(1)
 if size > 1:
     torch.distributed.init_process_group(
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
+    atexit.register(torch.distributed.destroy_process_group)
 experiment = build(Options(width=4), seed=rank)  # ranks need not even start alike
 model = experiment.model
 if size == 1:
@@ -149,12 +150,13 @@ def test_running_statistics_are_those_of_the_whole_batch(tmp_path: Path) -> None
 
 
 WIDEST = """
-import sys, torch
+import atexit, sys, torch
 from ws_learner.world import World
 
 rank, size, port = map(int, sys.argv[1:])
 torch.distributed.init_process_group(
     "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
+atexit.register(torch.distributed.destroy_process_group)
 seen = torch.tensor([[-1.0, 5.0], [2.0, 3.0]]) + torch.tensor([-1.0, 1.0]) * rank
 seen[1] -= 4 * rank
 print(World(rank, size).widest(seen).tolist())
