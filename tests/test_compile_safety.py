@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.compiled_nets import Odd, Walks, let_sparse_win, near, parts
+from tests.support.compiled_nets import Odd, Walks, let_sparse_win, near, padded_encoder, parts
 from tests.support.joined import chains_of
 from tests.support.sparse_layers import pruned
 from ws_learner.errors import UserError
@@ -156,11 +156,7 @@ def test_weights_can_still_be_looked_at() -> None:
 
 
 def test_an_encoder_with_padding() -> None:
-    torch.manual_seed(0)
-    layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
-    model = pruned(nn.Sequential(nn.TransformerEncoder(layer, 2)), "4x1", 0.8)[0].eval()
-    x, mask = torch.randn(3, 10, 32), torch.zeros(3, 10, dtype=torch.bool)
-    mask[1, 6:] = True
+    model, x, mask = padded_encoder()
     fast = compile_sparse(model, {"src": x, "src_key_padding_mask": mask})
     assert any(isinstance(m, Replaced) for m in fast.model.modules())
     got = fast(src=x, src_key_padding_mask=mask)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.compiled_nets import Odd, Walks, let_sparse_win, near, parts
+from tests.support.compiled_nets import Odd, Walks, let_sparse_win, near, padded_encoder, parts
 from tests.support.sparse_layers import pruned
 from ws_learner.errors import UserError
 from ws_learner.runtime import choice, compile_sparse, load_sparse, model_file
@@ -400,11 +400,7 @@ def test_a_model_with_a_lock() -> None:
 
 
 def test_an_encoder_with_padding_from_a_file(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
-    model = pruned(nn.Sequential(nn.TransformerEncoder(layer, 2)), "4x1", 0.8)[0].eval()
-    x, mask = torch.randn(3, 10, 32), torch.zeros(3, 10, dtype=torch.bool)
-    mask[1, 6:] = True
+    model, x, mask = padded_encoder()
     fast = compile_sparse(model, {"src": x, "src_key_padding_mask": mask})
     fast.save(tmp_path / "m.wsr")
     again = load_sparse(tmp_path / "m.wsr", model)

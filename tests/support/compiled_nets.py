@@ -10,7 +10,7 @@ from tests.support.sparse_layers import pruned
 from ws_learner.runtime import choice, whole
 from ws_learner.runtime.trial import Trial
 
-__all__ = ["Odd", "Walks", "let_sparse_win", "near", "parts"]
+__all__ = ["Odd", "Walks", "let_sparse_win", "near", "padded_encoder", "parts"]
 
 
 def let_sparse_win(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,3 +62,13 @@ class Odd(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x) * (1 if type(self.net[0]) is nn.Linear else 3)
+
+
+def padded_encoder() -> tuple[nn.TransformerEncoder, Tensor, Tensor]:
+    """PyTorch's encoder, a batch (3, 10, 32), and which of its places are padding."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+    model = pruned(nn.Sequential(nn.TransformerEncoder(layer, 2)), "4x1", 0.8)[0].eval()
+    x, mask = torch.randn(3, 10, 32), torch.zeros(3, 10, dtype=torch.bool)
+    mask[1, 6:] = True
+    return model, x, mask

@@ -35,7 +35,7 @@ class Choice:
     Attributes:
         kernel: `dense` (the layer as it was), `dense onednn` (weight laid out beforehand),
             `dense channels_last` (convolutions), `dense int8`, `torch csr`, or a sparse kernel.
-        speedup: Times faster than the dense layer, measured.
+        speedup: Times faster than the dense layer, measured for the layer alone.
         pattern: Largest block shape that the zeros come in, outputs x inputs, or `dense`; the
             kernel's own may be smaller.
         density: Share of nonzero weights.
@@ -136,9 +136,7 @@ def build(data: LayerData, choice: Choice, *, threads: int) -> nn.Module | None:
 
 def _rival(data: LayerData, name: str) -> Runner:
     """That engine, or PyTorch's layer where this build of PyTorch lacks it."""
-    run = data.rival(name) or data.rival(DENSE)
-    assert run is not None
-    return run
+    return data.rival(name) or data.dense()
 
 
 def _specs(data: LayerData, sample: Tensor, *, int8: bool) -> dict[str, Spec]:

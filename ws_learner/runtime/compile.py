@@ -32,6 +32,7 @@ from ws_learner.runtime.network import (
     layer_data,
     observers,
     watch,
+    with_holder,
 )
 from ws_learner.runtime.quantisation import Calibration
 from ws_learner.runtime.team import openmp
@@ -90,7 +91,7 @@ def compile_sparse(
     example_inputs = checked(example_inputs, "example_inputs")
     dense = without_nesting(model)
     wrapped = not list(dense.children())
-    work = _with_holder(copied(dense))  # trials run it
+    work = with_holder(copied(dense))  # trials run it
     sites = find_sites(work)
     if not sites:
         raise UserError("compile_sparse: no nn.Linear or ungrouped nn.Conv2d in this model")
@@ -104,7 +105,7 @@ def compile_sparse(
     with torch_threads(threads):
         allowed = {name: may_be_bytes(datas[name], samples[name], dtype) for name in datas}
         choices = hold_trials(sites, datas, samples, allowed=allowed, threads=threads)
-        root = _with_holder(copied(dense))
+        root = with_holder(copied(dense))
         result = CompiledModel(
             root, choices=choices, datas=datas, threads=threads, dtype=dtype, wrapped=wrapped
         )
@@ -112,11 +113,6 @@ def compile_sparse(
         assemble(find_sites(root), datas, choices, threads=threads)
         settle(result, dense, example_inputs, batches)
     return result
-
-
-def _with_holder(model: nn.Module) -> nn.Module:
-    """A root that is itself a layer needs something to hold it."""
-    return model if list(model.children()) else nn.Sequential(model)
 
 
 def hold_trials(

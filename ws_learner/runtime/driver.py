@@ -12,19 +12,9 @@ from typing import Any
 from llvmlite import ir
 
 from ws_learner.runtime.emitter import I32, I64, PTR, VOID, Emitter
+from ws_learner.runtime.spec import JOB, STEP
 
-__all__ = ["JOB", "STEP", "driver_source"]
-
-JOB = (
-    *("count", "parts", "each", "block", "steps", "x", "y", "memory", "room"),
-    *("number", "team", "ask_number", "ask_team", "positions", "x_bytes", "y_bytes"),
-)
-"""Tokens; parts, tokens of each and of a block; kernels; addresses; memory of each part; which
-thread this is of how many, or the addresses of functions that know. If `positions` is not 0, images
-are counted instead of tokens, blocks are of one, and so many bytes apart."""
-
-STEP = ("function", "table", "offset", "unit", "bytes")
-"""Addresses; where in a part's memory its output lies, so many bytes for each unit of tokens."""
+__all__ = ["driver_source"]
 
 _KERNEL = ir.FunctionType(VOID, [PTR] * 4 + [I64] * 2)
 _ASK = ir.FunctionType(I32, [])

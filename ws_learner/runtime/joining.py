@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from ws_learner.runtime.chain import Chain, passes
-from ws_learner.runtime.choice import DENSE, Choice, build
+from ws_learner.runtime.choice import Choice, build
 from ws_learner.runtime.fused import fuse, is_plain
 from ws_learner.runtime.layers import LayerData, Replaced
 from ws_learner.runtime.network import Site
@@ -81,5 +81,5 @@ def _together(
 
 def _one_by_one(datas: Sequence[LayerData]) -> Runner:
     """The same by PyTorch's dense layers."""
-    runs = [run for data in datas if (run := data.rival(DENSE)) is not None]
+    runs = [data.dense() for data in datas]
     return lambda x: reduce(lambda y, run: run(y), runs, x)

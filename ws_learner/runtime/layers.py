@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -125,6 +124,12 @@ class LayerData:
         given = source or self.source
         return SparseKernel(spec, weight, self.bias, scales=scales, source=given, target=target)
 
+    def dense(self) -> Runner:
+        """PyTorch's own layer, and the activation."""
+        run = self.rival("dense")
+        assert run is not None  # it is in every build of PyTorch
+        return run
+
     def rival(self, name: str) -> Runner | None:
         """The dense or portable path called `name`: (T, K) to (T, N), or images to images."""
         bias = None if self.bias is None else torch.from_numpy(self.bias)
@@ -163,13 +168,6 @@ def matrix_of(module: nn.Linear | nn.Conv2d) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(weight.reshape(len(weight), -1).numpy())
 
 
-def _dense(data: LayerData) -> Runner:
-    """PyTorch's layer, and the activation."""
-    run = data.rival("dense")
-    assert run is not None
-    return run
-
-
 class Replaced(nn.Module):
     """A linear layer or convolution that runs by a chosen kernel. For inference alone."""
 
@@ -198,7 +196,7 @@ class Replaced(nn.Module):
         )
         bias = None if data.bias is None else torch.from_numpy(data.bias)
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
-        self._floats, self.exact = floats or partial(_dense, data), False
+        self._floats, self.exact = floats or data.dense, False
         self.data, self.threads = data, threads
         self._make: Callable[[], Runner | Tokens] = make
         self._made: Runner | Tokens | None = None

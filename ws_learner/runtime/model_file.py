@@ -28,7 +28,7 @@ from ws_learner.runtime.compiled import CompiledModel
 from ws_learner.runtime.cpu import cpu_key
 from ws_learner.runtime.layers import LayerData
 from ws_learner.runtime.model_save import SCALES
-from ws_learner.runtime.network import check_weights, find_sites, layer_data
+from ws_learner.runtime.network import check_weights, find_sites, layer_data, with_holder
 from ws_learner.runtime.quantisation import InputScale
 from ws_learner.runtime.sparse_file import read_wsr
 from ws_learner.runtime.whole import without_nesting
@@ -130,7 +130,7 @@ def _network(path: Path, facts: dict[str, Any], model: nn.Module | None) -> nn.M
             for name, value in module._buffers.items():
                 if value is not None and 0 in value.stride():
                     module._buffers[name] = value.clone()  # expanded: cannot be written to
-        return work if list(work.children()) else nn.Sequential(work)
+        return with_holder(work)
     if facts["architecture"] is None:
         raise UserError(
             f"{path}: the network has a forward of its own, which a file cannot hold; "

@@ -20,7 +20,7 @@ from ws_learner.runtime.spec import Activation
 
 __all__ = [
     *("Inputs", "Site", "arguments", "call", "check_weights", "checked", "copied", "find_sites"),
-    *("layer_data", "observers", "own", "watch"),
+    *("layer_data", "observers", "own", "watch", "with_holder"),
 ]
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
@@ -79,6 +79,11 @@ def find_sites(model: nn.Module) -> list[Site]:
         if is_plain(module):
             _join_followers(module, sites)
     return list(sites.values())
+
+
+def with_holder(model: nn.Module) -> nn.Module:
+    """A root that is itself a layer needs something to hold it."""
+    return model if list(model.children()) else nn.Sequential(model)
 
 
 def check_weights(sites: Iterable[Site]) -> None:

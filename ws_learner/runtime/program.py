@@ -9,11 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from ws_learner.runtime.parallel import run_parts, scratch
+from ws_learner.runtime.spec import JOB, STEP
 from ws_learner.runtime.team import openmp
 
 __all__ = ["Program", "Step", "address_of"]
 
 _BETWEEN = 512 * 1024  # bytes between the kernels of a block, at most: a part of the second cache
+
+
+_NUMBER, _TEAM = JOB.index("number"), JOB.index("team")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +44,7 @@ class Program:
 
     def __init__(self, steps: Sequence[Step]) -> None:
         """The steps' addresses must stay valid as long as the program is used."""
-        from ws_learner.runtime.driver import JOB, STEP  # needs llvmlite
-        from ws_learner.runtime.kernels import compiled_driver
+        from ws_learner.runtime.kernels import compiled_driver  # needs llvmlite
 
         self._run = compiled_driver()
         self._unit = max(step.unit for step in steps)
@@ -53,9 +56,8 @@ class Program:
             rows.append([step.function, step.table, room, step.unit, step.bytes])
             if step is not steps[-1]:
                 room += _rounded(-(-self._block // step.unit) * step.bytes)
-        self._room = room
+        self._steps, self._room = len(steps), room
         self._job = np.array([*[0] * len(JOB), *(n for row in rows for n in row)], np.int64)
-        self._job[JOB.index("steps")], self._job[JOB.index("room")] = len(steps), room
         assert len(rows[0]) == len(STEP)
 
     def run(
@@ -82,13 +84,17 @@ class Program:
         each = -(-count // (unit * threads)) * unit
         parts = -(-count // each)
         block = 1 if images else self._block or each
+        library = openmp() if parts > 1 else None
+        asked = (library.ask_number, library.ask_team) if library else (0, 0)
+        memory = scratch(self._room * parts), self._room
         job = self._job.copy()
-        job[:8] = count, parts, each, block, job[4], x, y, scratch(self._room * parts)
-        job[9:16] = 0, 1, 0, 0, *(images or (0, 0, 0))
+        job[: len(JOB)] = (  # in the order of JOB; the first part, of a team of one
+            *(count, parts, each, block, self._steps, x, y, *memory),
+            *(0, 1, *asked, *(images or (0, 0, 0))),
+        )
         if parts == 1:
             self._run(job.ctypes.data)
-        elif (library := openmp()) is not None:
-            job[11:13] = library.ask_number, library.ask_team
+        elif library is not None:
             library.run(address_of(self._run), job.ctypes.data, parts, 0)
         else:
             self._in_pool(job, parts)
@@ -96,7 +102,7 @@ class Program:
     def _in_pool(self, job: np.ndarray, parts: int) -> None:
         def part(number: int) -> None:
             own = job.copy()
-            own[9:11] = number, parts
+            own[_NUMBER], own[_TEAM] = number, parts
             self._run(own.ctypes.data)
 
         run_parts(part, parts)

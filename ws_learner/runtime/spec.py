@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["MOST_TILE_INPUTS", "SLOTS", "Activation", "Spec"]
+__all__ = ["JOB", "MOST_TILE_INPUTS", "SLOTS", "STEP", "Activation", "Spec"]
 
 Activation = Literal["none", "relu", "gelu"]
 
@@ -14,6 +14,17 @@ SLOTS = (
     *("outputs", "inputs", "chunk", "panel", "stride", "tile_bytes", "target_bytes"),
 )
 """The numbers (addresses among them) of the table that a kernel is called with, in order."""
+
+JOB = (
+    *("count", "parts", "each", "block", "steps", "x", "y", "memory", "room"),
+    *("number", "team", "ask_number", "ask_team", "positions", "x_bytes", "y_bytes"),
+)
+"""Tokens; parts, tokens of each and of a block; kernels; addresses; memory of each part; which
+thread this is of how many, or the addresses of functions that know. If `positions` is not 0, images
+are counted instead of tokens, blocks are of one, and so many bytes apart."""
+
+STEP = ("function", "table", "offset", "unit", "bytes")
+"""Addresses; where in a part's memory its output lies, so many bytes for each unit of tokens."""
 
 MOST_TILE_INPUTS = 4 * 65536
 """Inputs of a layer that AMX kernels take: they go through all of them in one panel."""
