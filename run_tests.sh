@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lint, types and all quick tests, several files at once; with arguments: pytest, such as
-# ./run_tests.sh -m slow tests/test_ray_faults.py
+# ./run_tests.sh -m slow tests/experiments/test_ray_faults.py
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 .ci/make_venv.sh dev

@@ -1,1 +1,5 @@
-"""What can be run: experiment files, networks, benchmarks and the command line."""
+"""What can be run: experiment files, networks, configurations and the command line."""
+
+from ws_learner.core.moved import install
+
+install()

@@ -28,10 +28,10 @@ class Options:
 def build(options: Options, *, seed: int) -> Experiment:
     """Assemble network, data and recipes."""
     from experiments.experiment import Experiment, classification, seeded
-    from experiments.nets.sentence_bert import bert_classifier
+    from experiments.models.sentence_bert import bert_classifier
     from experiments.sentences import DENSE, SPARSE
-    from ws_learner.data.glue import load_glue
-    from ws_learner.errors import UserError
+    from ws_learner.core.errors import UserError
+    from ws_learner.data.datasets.glue import load_glue
 
     if options.data_dir is None:
         raise UserError("--data_dir: needed; name the folder with the task's train.tsv and dev.tsv")

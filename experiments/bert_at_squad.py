@@ -32,11 +32,11 @@ def build(options: Options, *, seed: int) -> Experiment:
     from torch.nn import functional
 
     from experiments.experiment import Experiment, seeded
-    from experiments.nets.sentence_bert import bert_spans
+    from experiments.models.sentence_bert import bert_spans
     from experiments.sentences import DENSE, SPARSE
-    from ws_learner.data.squad import find_answers, load_squad
-    from ws_learner.data.squad_file import score_answers
-    from ws_learner.errors import UserError
+    from ws_learner.core.errors import UserError
+    from ws_learner.data.datasets.squad import find_answers, load_squad
+    from ws_learner.data.datasets.squad_file import score_answers
 
     if options.data_dir is None:
         raise UserError("--data_dir: needed; name the folder with SQuAD's two files, version 1.1")

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from experiments.find import find_config
-from experiments.flags import parse
-from experiments.one_line import in_one_line
-from ws_learner.cluster.config import ClusterConfig
-from ws_learner.cluster.environment import prepare
-from ws_learner.errors import UserError
-from ws_learner.progress import say
+from experiments.cli.discovery import find_config
+from experiments.cli.exit_codes import in_one_line
+from experiments.cli.flags import parse
+from ws_learner.config.cluster import ClusterConfig
+from ws_learner.core.errors import UserError
+from ws_learner.core.progress import say
+from ws_learner.training.ray.env_vars import prepare
 
 __all__ = ["main"]
 
@@ -100,7 +100,7 @@ def _run(own: argparse.Namespace, rest: Sequence[str]) -> int:
     runs = Path(own.storage).expanduser() if own.in_job else Path("runs")
     rest = _below(runs, rest) if own.in_job else rest
     if own.sweep is not None:
-        from experiments.sweep import run_sweep
+        from experiments.cli.ray.sweep import run_sweep
 
         return run_sweep(find_config(own.sweep), rest, cluster=cluster, runs=runs)
     from experiments import run
@@ -121,8 +121,8 @@ def _below(storage: Path, words: Sequence[str]) -> list[str]:
 
 
 def _send(own: argparse.Namespace, words: Sequence[str], rest: Sequence[str]) -> int:
-    from experiments.jobs import Jobs
-    from experiments.working_dir import staged
+    from experiments.cli.ray.jobs import Jobs
+    from experiments.cli.ray.working_dir import staged
 
     if own.n is None:
         raise UserError("-n=K: needed with RAY_ADDRESS; the number of workers on the cluster")
@@ -136,7 +136,7 @@ def _send(own: argparse.Namespace, words: Sequence[str], rest: Sequence[str]) ->
 
 def _manage(words: Sequence[str]) -> int:
     """`status | logs RUN | stop RUN | fetch RUN`."""
-    from experiments.jobs import Jobs
+    from experiments.cli.ray.jobs import Jobs
 
     what, names = words[0], list(words[1:])
     if what == "status" and names:
@@ -155,7 +155,7 @@ def _manage(words: Sequence[str]) -> int:
     if what == "stop":
         jobs.stop(run)
     else:
-        from experiments.fetch import fetch
+        from experiments.cli.ray.fetch import fetch
 
         fetch(jobs, run, Path("runs"))
     return 0

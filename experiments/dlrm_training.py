@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from experiments.experiment import Experiment
+from ws_learner.core.device import Arithmetic
 from ws_learner.data.splits import Split
-from ws_learner.hardware import Arithmetic
-from ws_learner.methods.group_lasso import GroupLassoConfig
-from ws_learner.runtime import compile_sparse
-from ws_learner.sparsifier import Sparsifier
-from ws_learner.sparsity.pattern import parse_pattern
+from ws_learner.deploy.runtime import compile_sparse
+from ws_learner.pruning.methods.group_lasso import GroupLassoConfig
+from ws_learner.pruning.patterns.pattern import parse_pattern
+from ws_learner.pruning.sparsifier import Sparsifier
 
 __all__ = ["area_under_curve", "auc", "one_seed"]
 

@@ -1,7 +1,7 @@
 """A finished run's network for other programs: `python -m experiments.export runs/<run> --to onnx`.
 
     safetensors   plain weights under the network's own names, zeros in place
-    wsr           the same without the zeros: `ws_learner.runtime.read_wsr`
+    wsr           the same without the zeros: `ws_learner.deploy.runtime.read_wsr`
     onnx          float32, run in ONNX Runtime and compared; heads, neurons and channels that are
                   zero are cut out first. With --int8, bytes around each product (chains of linear
                   layers or convolutions alone); in OpenVINO too where it is installed
@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ws_learner.errors import UserError
-from ws_learner.progress import say
-from ws_learner.run_dir import RunDir
+from ws_learner.core.errors import UserError
+from ws_learner.core.progress import say
+from ws_learner.core.run_dir import RunDir
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -72,13 +72,13 @@ def _check(given: argparse.Namespace) -> None:
 
 
 def _weights(run: RunDir, target: Path, *, kind: str, bf16: bool) -> None:
-    from ws_learner.weights_file import load_state, read_metadata, save_model
+    from ws_learner.core.weights import load_state, read_metadata, save_model
 
     state, metadata = load_state(run.model), read_metadata(run.model)
     if kind == "safetensors":
         save_model(target, state, metadata)
         return
-    from ws_learner.runtime import write_wsr
+    from ws_learner.deploy.runtime import write_wsr
 
     facts = {"kind": "weights", **metadata}
     write_wsr(target, state, metadata=facts, values="bf16" if bf16 else "fp32")
@@ -87,10 +87,10 @@ def _weights(run: RunDir, target: Path, *, kind: str, bf16: bool) -> None:
 def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool) -> None:
     import torch
 
-    from experiments.reopen import experiment_of
-    from ws_learner.export.onnx_engines import differences
-    from ws_learner.export.onnx_file import export_onnx
-    from ws_learner.export.onnx_qdq import export_qdq
+    from experiments.cli.evaluate_run import experiment_of
+    from ws_learner.deploy.onnx.export import export_onnx
+    from ws_learner.deploy.onnx.int8_qdq import export_qdq
+    from ws_learner.deploy.onnx.verify import differences
 
     experiment = experiment_of(run)
     inputs = _batch(experiment)
@@ -123,7 +123,7 @@ def _batch(experiment: Experiment) -> Tensor:
 
 def _shrunk(model: nn.Module, inputs: Tensor) -> nn.Module:
     """Without dead heads and neurons, found by name, or else dead channels, found by graph."""
-    from ws_learner.export.shrink import shrink
+    from ws_learner.deploy.shrinking.shrink import shrink
 
     if slim := _cropped(model, inputs):
         return slim
@@ -140,8 +140,8 @@ def _shrunk(model: nn.Module, inputs: Tensor) -> nn.Module:
 
 
 def _cropped(model: nn.Module, inputs: Tensor) -> nn.Module | None:
-    from ws_learner.export.crop import crop
-    from ws_learner.unit_groups import find_groups
+    from ws_learner.deploy.shrinking.crop import crop
+    from ws_learner.pruning.layers.unit_groups import find_groups
 
     groups = find_groups(model)
     try:

@@ -8,9 +8,9 @@ from pathlib import Path
 from torch import nn
 
 from experiments.experiment import Experiment, checkpoint_of, classification, seeded
-from ws_learner.data.image_folder import load_image_folder
-from ws_learner.errors import UserError
-from ws_learner.recipe import Recipe
+from ws_learner.config.recipe import Recipe
+from ws_learner.core.errors import UserError
+from ws_learner.data.datasets.image_folder import load_image_folder
 
 __all__ = ["folder_experiment"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ws_learner.recipe import Recipe
+from ws_learner.config.recipe import Recipe
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -54,8 +54,8 @@ class Options:
 def build(options: Options, *, seed: int) -> Experiment:
     """Assemble network, data and recipes."""
     from experiments.image_folder import folder_experiment
-    from experiments.nets.mobilenet_v1 import mobilenet_v1
-    from experiments.nets.mobilenet_v2 import mobilenet_v2
+    from experiments.models.mobilenet_v1 import mobilenet_v1
+    from experiments.models.mobilenet_v2 import mobilenet_v2
 
     network = mobilenet_v1 if options.mobilenet_version == 1 else mobilenet_v2
     return folder_experiment(

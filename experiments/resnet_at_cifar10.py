@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ws_learner.recipe import Recipe
+from ws_learner.config.recipe import Recipe
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -59,8 +59,8 @@ class Options:
 def build(options: Options, *, seed: int) -> Experiment:
     """Assemble network, data and recipes."""
     from experiments.experiment import Experiment, checkpoint_of, classification, seeded
-    from experiments.nets.resnet_cifar import resnet_cifar
-    from ws_learner.data.cifar10 import load_cifar10
+    from experiments.models.resnet_cifar import resnet_cifar
+    from ws_learner.data.datasets.cifar10 import load_cifar10
 
     name = f"resnet{options.resnet_size}_at_cifar10"
     dense = PUBLISHED if options.published_recipe else DENSE

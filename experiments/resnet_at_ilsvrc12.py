@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ws_learner.recipe import Recipe
+from ws_learner.config.recipe import Recipe
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -42,7 +42,7 @@ class Options:
 def build(options: Options, *, seed: int) -> Experiment:
     """Assemble network, data and recipes."""
     from experiments.image_folder import folder_experiment
-    from experiments.nets.resnet import resnet
+    from experiments.models.resnet import resnet
 
     return folder_experiment(
         f"resnet{options.resnet_size}_at_ilsvrc12",

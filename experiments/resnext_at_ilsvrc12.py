@@ -27,7 +27,7 @@ class Options:
 def build(options: Options, *, seed: int) -> Experiment:
     """Assemble network, data and recipes."""
     from experiments.image_folder import folder_experiment
-    from experiments.nets.resnext import resnext101
+    from experiments.models.resnext import resnext101
 
     return folder_experiment(
         "resnext101_at_ilsvrc12",

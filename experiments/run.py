@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.assemble import (
+from experiments.cli.adapt_training import fit_training
+from experiments.cli.build import (
     arithmetic_of,
     build,
     check_outputs,
@@ -20,18 +21,17 @@ from experiments.assemble import (
     recipe_of_command,
     say_fitted,
 )
-from experiments.command import Command
-from experiments.dense_run import dense_weights, full_prec
-from experiments.dialect_runs import lpot_run, nncf_run
-from experiments.fit_training import fit_training
-from experiments.flags import parse
-from experiments.identity import identity_of
-from experiments.once import run_once
-from experiments.one_line import in_one_line
-from experiments.preflight import check_layers, check_paths
-from ws_learner.cluster.config import ClusterConfig
-from ws_learner.errors import UserError
-from ws_learner.run_dir import RunDir
+from experiments.cli.command import Command
+from experiments.cli.config_file_runs import lpot_run, nncf_run
+from experiments.cli.dense_command import dense_weights, full_prec
+from experiments.cli.exit_codes import in_one_line
+from experiments.cli.flags import parse
+from experiments.cli.preflight import check_layers, check_paths
+from experiments.cli.run_identity import identity_of
+from experiments.cli.run_lifecycle import run_once
+from ws_learner.config.cluster import ClusterConfig
+from ws_learner.core.errors import UserError
+from ws_learner.core.run_dir import RunDir
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,7 +70,7 @@ def _main(words: Sequence[str], *, cluster: ClusterConfig | None, runs: Path) ->
 
 
 def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
-    from experiments.weights import digest_of, load_weights
+    from experiments.cli.dense_weights import digest_of, load_weights
 
     experiment = build(command)
     check_outputs(command, experiment)
@@ -137,7 +137,7 @@ def _evaluate(command: Command) -> int:
     """Open a finished run's weights again and measure them."""
     if command.run.run_dir is None:
         raise UserError("--exec_mode eval: name the run with --run_dir runs/<one>")
-    from experiments.reopen import evaluate_run
+    from experiments.cli.evaluate_run import evaluate_run
 
     return evaluate_run(RunDir(command.run.run_dir), arithmetic_of(command))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ws_learner.recipe import Recipe
+from ws_learner.config.recipe import Recipe
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -38,7 +38,7 @@ SPARSE = Recipe(
 def minilm_experiment(name: str, data: DataSplits, *, seed: int, layers: int) -> Experiment:
     """Assemble all-MiniLM-L6-v2 and classes of sentences; its encoder is what is pruned."""
     from experiments.experiment import Experiment, checkpoint_of, classification, seeded
-    from experiments.nets.sentence_bert import minilm
+    from experiments.models.sentence_bert import minilm
 
     loss, metric = classification(DENSE)
     return Experiment(

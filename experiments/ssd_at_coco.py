@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ws_learner.recipe import Recipe
+from ws_learner.config.recipe import Recipe
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -49,11 +49,11 @@ class Options:
 def build(options: Options, *, seed: int) -> Experiment:
     """Assemble network, data and recipes."""
     from experiments.experiment import Experiment, seeded
-    from experiments.nets.ssd_boxes import SIZE, multibox_loss, share_recognised
-    from experiments.nets.ssd_detect import precision_of
-    from experiments.nets.ssd_resnet34 import ssd_resnet34
-    from ws_learner.data.coco import load_coco
-    from ws_learner.errors import UserError
+    from experiments.models.ssd_boxes import SIZE, multibox_loss, share_recognised
+    from experiments.models.ssd_detect import precision_of
+    from experiments.models.ssd_resnet34 import ssd_resnet34
+    from ws_learner.core.errors import UserError
+    from ws_learner.data.datasets.coco import load_coco
 
     if options.data_dir is None:
         raise UserError(

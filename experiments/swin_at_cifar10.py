@@ -29,7 +29,7 @@ class Options(TransformerOptions):
 
 def build(options: Options, *, seed: int) -> Experiment:
     """Assemble network, data and recipes."""
-    from experiments.nets.swin import swin
+    from experiments.models.swin import swin
 
     def network() -> nn.Module:
         return swin(

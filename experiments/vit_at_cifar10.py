@@ -27,7 +27,7 @@ class Options(TransformerOptions):
 
 def build(options: Options, *, seed: int) -> Experiment:
     """Assemble network, data and recipes."""
-    from experiments.nets.vit import vit
+    from experiments.models.vit import vit
 
     def network() -> nn.Module:
         return vit(

@@ -30,8 +30,8 @@ def _one_thread() -> None:
 def local_ray() -> Iterator[None]:
     """One small Ray for all tests that need no Ray of their own."""
     from tests.support.processes import descendants, gone, is_pythons_own
-    from ws_learner.cluster.config import ClusterConfig
-    from ws_learner.cluster.session import ray_session
+    from ws_learner.config.cluster import ClusterConfig
+    from ws_learner.training.ray.session import ray_session
 
     before = set(descendants(os.getpid()))
     with ray_session(ClusterConfig(workers=4)):

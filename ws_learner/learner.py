@@ -14,28 +14,28 @@ from torch import nn
 
 from agents.ddpg_config import DDPGConfig
 from envs.problem import LayerRow
-from ws_learner import hardware
-from ws_learner.allocation.allocate import Allocation, Allocator
-from ws_learner.cluster.config import ClusterConfig
-from ws_learner.cluster.fit import run_phase
-from ws_learner.config import WeightSparseConfig
+from ws_learner.config.cluster import ClusterConfig
+from ws_learner.config.learner import WeightSparseConfig
+from ws_learner.config.recipe import Recipe
+from ws_learner.core import device as hardware
+from ws_learner.core.files import write_json, write_text
+from ws_learner.core.run_dir import RunDir
+from ws_learner.core.weights import load_into, load_state, save_model
 from ws_learner.data.splits import DataSplits
-from ws_learner.evaluation import Loss, Metric, evaluate
-from ws_learner.files import write_json, write_text
-from ws_learner.fit import Fit
-from ws_learner.layers import layer_table
-from ws_learner.location import at_location
-from ws_learner.outcome import headline, split_sizes, verified_table
-from ws_learner.patterning import fitting_rows, with_default_pattern
-from ws_learner.recipe import Recipe
+from ws_learner.pruning.layers.layer_plan import fitting_rows, with_default_pattern
+from ws_learner.pruning.layers.role_filter import at_location
+from ws_learner.pruning.layers.table import layer_table
+from ws_learner.pruning.patterns.pattern import ByRole, parse_pattern
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.report.table import to_csv
-from ws_learner.rollout.evaluator import RolloutEvaluator
-from ws_learner.rollout.pools import RolloutPool
-from ws_learner.run_dir import RunDir
-from ws_learner.sparsify import make_criterion, reinitialised, sparsify
-from ws_learner.sparsity.pattern import ByRole, parse_pattern
-from ws_learner.weights_file import load_into, load_state, save_model
+from ws_learner.search.allocator import Allocation, Allocator
+from ws_learner.search.rollout.evaluator import RolloutEvaluator
+from ws_learner.search.rollout.pool_protocol import RolloutPool
+from ws_learner.training.evaluation import Loss, Metric, evaluate
+from ws_learner.training.outcome import headline, split_sizes, verified_table
+from ws_learner.training.phase import Fit
+from ws_learner.training.ray.run_phase import run_phase
+from ws_learner.training.sparse import make_criterion, reinitialised, sparsify
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,7 +138,7 @@ class WeightSparseLearner:
     def _session(self) -> AbstractContextManager[None]:
         if self.cluster is None:
             return nullcontext()
-        from ws_learner.cluster.session import ray_session, store_for
+        from ws_learner.training.ray.session import ray_session, store_for
 
         return ray_session(self.cluster, store=store_for(self.data))
 
@@ -176,10 +176,10 @@ class WeightSparseLearner:
 
     def _pool(self, evaluator: RolloutEvaluator) -> RolloutPool:
         if self.cluster is not None:
-            from ws_learner.cluster.pool import RayPool
+            from ws_learner.search.rollout.ray_pool import RayPool
 
             return RayPool(evaluator, self.cluster)
-        from ws_learner.rollout.pool import LocalPool
+        from ws_learner.search.rollout.local_pool import LocalPool
 
         return LocalPool(evaluator, os.cpu_count() or 1 if self.workers is None else self.workers)
 
@@ -231,7 +231,7 @@ class WeightSparseLearner:
         if "dense_accuracy" not in summary:
             summary["dense_accuracy"] = self._test(copy.deepcopy(self.model), "dense")
         if "units" in self.config.pattern_spelling:
-            from ws_learner.report.structured import crop_run
+            from ws_learner.deploy.shrinking.crop_report import crop_run
 
             inputs, _ = next(self.data.test.batches(32))
             summary |= crop_run(model, inputs, self.run.path)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from experiments.experiment import Experiment, classification, seeded
 from tests.support.digits import digits_splits
 from tests.support.small_bert import Layer
-from ws_learner.recipe import Recipe
+from ws_learner.config.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.sparse_layers import pruned
-from ws_learner.runtime import choice, whole
-from ws_learner.runtime.trial import Trial
+from ws_learner.deploy.runtime import acceptance as whole
+from ws_learner.deploy.runtime import selection as choice
+from ws_learner.deploy.runtime.autotune import Trial
 
 __all__ = ["Odd", "Walks", "let_sparse_win", "near", "padded_encoder", "parts"]
 

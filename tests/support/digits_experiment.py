@@ -8,7 +8,7 @@ from torch import nn
 
 from experiments.experiment import Experiment, classification, seeded
 from tests.support.digits import digits_splits
-from ws_learner.recipe import Recipe
+from ws_learner.config.recipe import Recipe
 
 
 @dataclass(frozen=True)

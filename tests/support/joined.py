@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from ws_learner.runtime.chain import Chain
-from ws_learner.runtime.layers import Replaced
+from ws_learner.deploy.runtime.chain import Chain
+from ws_learner.deploy.runtime.modules import Replaced
 
 __all__ = ["chains_of"]
 

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from ws_learner.sparsity.pattern import NM, Block, Channel, Heads, Pattern, Unstructured
+from ws_learner.pruning.patterns.pattern import NM, Block, Channel, Heads, Pattern, Unstructured
 
 Unit = list[tuple[int, ...]]
 

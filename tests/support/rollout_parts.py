@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from envs.problem import IntArray, LayerRow
+from ws_learner.config.rollout import RolloutConfig
 from ws_learner.data.arrays import ArraySplit
 from ws_learner.data.splits import DataSplits
-from ws_learner.layers import layer_table
-from ws_learner.rollout.config import RolloutConfig
-from ws_learner.rollout.evaluator import RolloutEvaluator
+from ws_learner.pruning.layers.table import layer_table
+from ws_learner.search.rollout.evaluator import RolloutEvaluator
 
 CLASSES = 4
 SIDE = 8

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from experiments.experiment import Experiment, classification
 from tests.support.text import sentences, tiny_bert
+from ws_learner.config.recipe import Recipe
 from ws_learner.data.splits import DataSplits
-from ws_learner.recipe import Recipe
 
 
 @dataclass(frozen=True)

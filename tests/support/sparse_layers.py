@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from ws_learner.sparsity.pattern import parse_pattern
+from ws_learner.pruning.patterns.pattern import parse_pattern
 
 __all__ = ["block_matrix", "pruned"]
 

@@ -21,7 +21,7 @@ VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS)
 def tiny_bert(labels: int = 3, seed: int = 0, **changes: int) -> nn.Module:
     from transformers import BertConfig
 
-    from experiments.nets.sentence_bert import SentenceClassifier
+    from experiments.models.sentence_bert import SentenceClassifier
 
     sizes = {"vocab_size": 120, "hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 32}
     config = BertConfig(**sizes | changes, num_attention_heads=2, num_labels=labels)
@@ -54,7 +54,7 @@ def known(resource: Resource, data: bytes, folder: Path) -> Resource:
 
 def serve_vocabulary(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """Make `word_pieces` use the words above."""
-    from ws_learner.data import text, text_resources
+    from ws_learner.data.datasets import text, text_resources
 
     folder.mkdir(exist_ok=True)
     data = "\n".join(VOCABULARY).encode()

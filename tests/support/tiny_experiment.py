@@ -8,9 +8,9 @@ import numpy as np
 from torch import nn
 
 from experiments.experiment import Experiment, classification, seeded
+from ws_learner.config.recipe import Recipe
 from ws_learner.data.arrays import ArraySplit
 from ws_learner.data.splits import DataSplits
-from ws_learner.recipe import Recipe
 
 CLASSES, SIDE = 4, 8
 

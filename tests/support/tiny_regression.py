@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ws_learner.methods.gradual import GradualConfig
+from ws_learner.pruning.methods.gradual import GradualConfig
 
 STEPS, BATCH, INPUTS, OUTPUTS = 60, 5, 6, 4
 CONFIG = GradualConfig(iter_ratio_beg=0.1, iter_ratio_end=0.5, mask_update_step=4)

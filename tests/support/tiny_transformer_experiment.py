@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from experiments.experiment import Experiment, classification, seeded
 from tests.support.tiny_experiment import CLASSES, SIDE, part
 from tests.support.tiny_transformers import FusedBlock
+from ws_learner.config.recipe import Recipe
 from ws_learner.data.splits import DataSplits
-from ws_learner.recipe import Recipe
 
 
 @dataclass(frozen=True)

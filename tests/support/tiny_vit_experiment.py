@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from experiments.experiment import Experiment, classification, seeded
-from experiments.nets.vit import vit
+from experiments.models.vit import vit
 from tests.support.tiny_experiment import CLASSES, SIDE, part
+from ws_learner.config.recipe import Recipe
 from ws_learner.data.splits import DataSplits
-from ws_learner.recipe import Recipe
 
 
 @dataclass(frozen=True)

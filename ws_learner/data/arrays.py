@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ws_learner.data.pixels import normalise, normalise_table
+from ws_learner.data.normalization import normalise, normalise_table
 from ws_learner.data.splits import Batch
 
 __all__ = [

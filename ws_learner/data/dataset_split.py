@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from ws_learner.core.errors import UserError
+from ws_learner.core.process_group import part_of
 from ws_learner.data.arrays import reading_order
 from ws_learner.data.splits import Batch
-from ws_learner.errors import UserError
-from ws_learner.world import part_of
 
 __all__ = ["DatasetSplit", "Examples"]
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ws_learner.core.errors import UserError
+from ws_learner.core.files import write_bytes
+from ws_learner.core.progress import say
 from ws_learner.data.download import SourceError, download
-from ws_learner.errors import UserError
-from ws_learner.files import write_bytes
-from ws_learner.progress import say
 
 __all__ = ["Resource", "cache_folder", "content", "from_url"]
 

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ws_learner.core.errors import UserError
+from ws_learner.core.progress import track
 from ws_learner.data.arrays import reading_order
 from ws_learner.data.splits import Batch
-from ws_learner.errors import UserError
-from ws_learner.progress import track
 
 __all__ = ["TableSplit", "read_criteo"]
 

@@ -12,9 +12,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ws_learner.data.photographs import centre_window, open_photograph, random_window
-from ws_learner.data.pixels import normalise_table
-from ws_learner.errors import UserError
+from ws_learner.core.errors import UserError
+from ws_learner.data.image_decoding import centre_window, open_photograph, random_window
+from ws_learner.data.normalization import normalise_table
 
 __all__ = ["Named", "Transformed", "steady", "transform"]
 

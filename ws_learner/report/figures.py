@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from ws_learner.report.csv_io import read_rollouts
 from ws_learner.report.metrics import read_metrics
 from ws_learner.report.ratios_figure import ratios_figure
 from ws_learner.report.schedule_figure import schedule_figure
 from ws_learner.report.search_figure import search_figure
 from ws_learner.report.table import read_table
-from ws_learner.report.tidy import read_rollouts
 
 __all__ = ["draw_all", "ratios_figure", "schedule_figure", "search_figure"]
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from ws_learner.files import read_json, write_text
-from ws_learner.report.facts import (
+from ws_learner.core.files import read_json, write_text
+from ws_learner.report.csv_io import read_rollouts
+from ws_learner.report.headlines import (
     TABLE_ALIGN,
     TABLE_HEADS,
     layer_rows,
@@ -21,7 +22,6 @@ from ws_learner.report.facts import (
 )
 from ws_learner.report.metrics import SCALARS, read_metrics
 from ws_learner.report.table import read_table
-from ws_learner.report.tidy import read_rollouts
 
 __all__ = ["write_report"]
 

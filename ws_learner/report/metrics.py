@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ws_learner.errors import UserError, suggest
-from ws_learner.files import write_text
-from ws_learner.report.tidy import read_tidy
+from ws_learner.core.errors import UserError, suggest
+from ws_learner.core.files import write_text
+from ws_learner.report.csv_io import read_tidy
 
 __all__ = ["SCALARS", "MetricsLog", "read_metrics"]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from envs.problem import IntArray, LayerRow
-from ws_learner.report.given import read_ratios
-from ws_learner.report.tidy import read_tidy
+from ws_learner.report.csv_io import read_tidy
+from ws_learner.report.ratios_file import read_ratios
 
 if TYPE_CHECKING:
     from torch import Tensor

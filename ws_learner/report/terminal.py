@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ws_learner.report.facts import (
+from ws_learner.report.headlines import (
     TABLE_ALIGN,
     TABLE_HEADS,
     layer_rows,

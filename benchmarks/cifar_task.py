@@ -1,0 +1,83 @@
+"""ResNet-20 on CIFAR-10 with its committed dense weights, as the search benchmarks use it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from ws_learner.config.learner import WeightSparseConfig
+
+if TYPE_CHECKING:
+    from envs.problem import LayerRow
+    from experiments.experiment import Experiment
+    from ws_learner.search.context import AllocationContext
+    from ws_learner.search.rollout.evaluator import RolloutEvaluator
+
+__all__ = ["Task", "cores", "load_task"]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Network, data and layer table.
+
+    Attributes:
+        experiment: With the dense weights loaded.
+        layers: Its layer table.
+    """
+
+    experiment: Experiment
+    layers: tuple[LayerRow, ...]
+
+    def evaluator(self, config: WeightSparseConfig, *, seed: int = 0) -> RolloutEvaluator:
+        """What scores a roll-out under these settings."""
+        from ws_learner.search.allocator import database_dir
+        from ws_learner.search.problem import rollout_config
+        from ws_learner.search.rollout.evaluator import RolloutEvaluator
+
+        return RolloutEvaluator(
+            self.experiment.model,
+            self.experiment.data,
+            layers=self.layers,
+            loss=self.experiment.loss,
+            metric=self.experiment.metric,
+            config=rollout_config(config),
+            seed=seed,
+            cache_dir=database_dir(),
+        )
+
+    def context(self, config: WeightSparseConfig, evaluator: RolloutEvaluator) -> AllocationContext:
+        """What the cheap protocols look at."""
+        from ws_learner.search.context import allocation_context
+
+        return allocation_context(
+            self.experiment.model, self.layers, config, curves=evaluator.curves
+        )
+
+
+@cache
+def load_task() -> Task:
+    """Load data and weights; once per process."""
+    from experiments.cli.dense_weights import load_weights
+    from experiments.resnet_at_cifar10 import Options, build
+    from ws_learner.pruning.layers.table import layer_table
+
+    experiment = build(Options(), seed=0)
+    assert experiment.checkpoint is not None
+    load_weights(experiment.model, experiment.checkpoint)
+    example, _ = next(experiment.data.train.batches(2))
+    settings = WeightSparseConfig()
+    layers = layer_table(
+        experiment.model,
+        example,
+        include=settings.ws_include,
+        exclude=settings.ws_exclude,
+        exempt=settings.ws_exempt,
+    )
+    return Task(experiment, layers)
+
+
+def cores() -> int:
+    """Processes that fit this machine, one thread each."""
+    return os.cpu_count() or 1

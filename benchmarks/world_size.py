@@ -1,0 +1,135 @@
+"""Accuracy of the same gradual pruning on 1, 2 and 4 ranks, paired by seed.
+
+    python -m benchmarks.world_size [--seeds 0 1 2] [--sizes 1 2 4]
+
+ResNet-20 on CIFAR-10 from its committed dense weights, `heurist` profile, 75 %, one epoch. The
+ranks are processes of this machine, one thread each, that train as Ray's do (`World` over gloo).
+Rows that the table holds already are not computed again, so an interrupted call goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Options", "compared", "main", "train"]
+
+TARGET, NB_EPOCHS = 0.75, 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Accuracy at other world sizes.
+
+    Attributes:
+        sizes: Numbers of ranks; the first is what the others are compared with.
+        seeds: Each fixes order and augmentation of the images.
+        out: Folder of the table.
+    """
+
+    sizes: tuple[int, ...] = (1, 2, 4)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    out: Path = Path("runs/world_size")
+
+
+def main(options: Options) -> None:
+    """Train what the table does not hold yet; print means and paired differences."""
+    import pandas as pd
+
+    from ws_learner.core.files import write_text
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "runs.csv"
+    rows: list[Any] = pd.read_csv(path).to_dict("records") if path.exists() else []
+    for seed in options.seeds:
+        for size in options.sizes:
+            if not any(row["seed"] == seed and row["ranks"] == size for row in rows):
+                rows.append({"seed": seed, "ranks": size} | train(size=size, seed=seed))
+                write_text(path, pd.DataFrame(rows).to_csv(index=False))
+    print(compared(pd.DataFrame(rows), reference=options.sizes[0]))
+
+
+def train(*, size: int, seed: int) -> dict[str, float]:
+    """Prune on `size` ranks; return the test accuracy in [0, 1] and the seconds it took."""
+    from torch.multiprocessing.spawn import spawn
+
+    from ws_learner.core.files import read_json
+
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        spawn(_rank, (size, seed, Path(folder)), nprocs=size)  # type: ignore[no-untyped-call]
+        accuracy: float = read_json(Path(folder) / "accuracy.json")
+    return {"accuracy": accuracy, "seconds": round(time.monotonic() - begun, 1)}
+
+
+def _rank(rank: int, size: int, seed: int, folder: Path) -> None:
+    """One process of the training; rank 0 measures and writes."""
+    import torch
+    from torch import distributed
+
+    from benchmarks.cifar_task import load_task
+    from ws_learner import WeightSparseConfig
+    from ws_learner.core import device as hardware
+    from ws_learner.core import files
+    from ws_learner.core.process_group import World
+    from ws_learner.report.metrics import MetricsLog
+    from ws_learner.search.closed_form import heurist
+    from ws_learner.search.context import allocation_context
+    from ws_learner.training import sparse as sparsify
+    from ws_learner.training.evaluation import evaluate
+    from ws_learner.training.phase import Fit
+
+    torch.set_num_threads(1)
+    meeting = f"file://{folder}/meeting"
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size)
+    task, config = load_task(), WeightSparseConfig(ws_prune_ratio=TARGET)
+    model, data, metric = (getattr(task.experiment, n) for n in ("model", "data", "metric"))
+    layers = task.layers
+    curves: Any = None  # not looked at
+    counts = heurist(allocation_context(model, layers, config, curves=curves))
+    fit = Fit(
+        phase="sparse",
+        data=data,
+        criterion=sparsify.make_criterion(task.experiment.loss, teacher=None, config=config),
+        metric=metric,
+        recipe=replace(task.experiment.sparse_recipe, nb_epochs=NB_EPOCHS),
+        arithmetic=hardware.arithmetic(),
+        seed=seed,
+        log=MetricsLog(folder / "metrics.csv"),
+        checkpoint=folder / "sparse.pt",
+        world=World(rank, size),
+    )
+    zeros = {row.name: int(count) for row, count in zip(layers, counts, strict=True)}
+    sparse, _ = sparsify.sparsify(model, zeros, fit=fit, config=config)
+    if rank == 0:
+        accuracy = evaluate(sparse, data.test, metric, arithmetic=fit.arithmetic)
+        files.write_json(folder / "accuracy.json", accuracy)
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def compared(rows: pd.DataFrame, *, reference: int) -> str:
+    """Means over seeds and paired differences in points, as a Markdown table."""
+    from benchmarks.league_table import interval
+
+    wide = 100 * rows.pivot_table(index="seed", columns="ranks", values="accuracy").dropna()
+    lines = [f"| ranks | seeds | test accuracy, % | beside {reference} |", "|---|---:|---:|---:|"]
+    for ranks in wide:
+        ahead = (wide[ranks] - wide[reference]).to_numpy()
+        beside = "" if ranks == reference else f"{ahead.mean():+.2f} ± {interval(ahead):.2f}"
+        lines.append(f"| {ranks} | {len(wide)} | {wide[ranks].mean():.2f} | {beside} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    import tyro
+
+    main(tyro.cli(Options))

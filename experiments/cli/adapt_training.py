@@ -1,0 +1,104 @@
+"""Settings that nobody chose give way to the length of the training and the size of the data."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli.adapt_settings import change_line
+from experiments.cli.build import recipe_of_command
+from experiments.cli.command import Command
+from ws_learner.config.methods import NM_METHODS
+from ws_learner.pruning.schedules.polynomial import ramp_steps
+
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
+    from ws_learner.config.recipe import Recipe
+
+__all__ = ["fit_batch", "fit_training"]
+
+UPDATES = 10
+"""Mask updates along a ramp that is too short for the interval nobody chose."""
+
+
+def fit_batch(command: Command, recipe: Recipe, *, examples: int) -> Command:
+    """Let a batch size that nobody chose be no more than there are training examples."""
+    if "batch_size" in command.given or recipe.batch_size <= examples:
+        return command
+    why = f"the training split has {examples} examples"
+    return _changed(command, "run", "batch_size", recipe.batch_size, examples, why=why)
+
+
+def fit_training(command: Command, experiment: Experiment) -> Command:
+    """Fit batch, ramp, mask interval and phases to a pruning training of so many steps.
+
+    Raises:
+        UserError: What the user chose does not go together.
+    """
+    from ws_learner.training.sparse import check_steps
+
+    examples = len(experiment.data.train)
+    command = fit_batch(command, _recipe(command, experiment), examples=examples)
+    recipe = _recipe(command, experiment)
+    if command.ws.ws_method in NM_METHODS:
+        command = _fit_phases(command, recipe)
+    elif command.ws.ws_method != "pattern_lock":
+        command = _fit_ramp(command, recipe.total_steps(examples))
+    check_steps(command.ws, recipe, examples=examples)
+    return command
+
+
+def _recipe(command: Command, experiment: Experiment) -> Recipe:
+    return recipe_of_command(command, experiment.sparse_recipe)
+
+
+def _fit_ramp(command: Command, total: int) -> Command:
+    why = f"the training has {total} steps"
+    begin, end = _ramp(command, total)
+    if begin >= end:
+        command = _fit(command, "ws_iter_ratio_end", 1.0, why=why)
+        if begin >= total:
+            command = _fit(command, "ws_iter_ratio_beg", 0.0, why=why)
+        begin, end = _ramp(command, total)
+    ws = command.ws
+    counted = ws.ws_update_frequency is None and ws.ws_schedule != "oneshot"
+    if counted and ws.ws_mask_update_step > end - begin:
+        interval = max(1, (end - begin) // UPDATES)
+        why += f", {end - begin} of them on the way to the target"
+        command = _fit(command, "ws_mask_update_step", interval, why=why)
+    return command
+
+
+def _ramp(command: Command, total: int) -> tuple[int, int]:
+    return ramp_steps(total, command.ws.ws_iter_ratio_beg, command.ws.ws_iter_ratio_end)
+
+
+def _fit_phases(command: Command, recipe: Recipe) -> Command:
+    """Half of what one phase leaves goes to the other, where its usual share is too long."""
+    ws, epochs = command.ws, recipe.nb_epochs
+    shares = {"nm_dense_epochs": 0.05, "nm_fine_tune_epochs": 0.2}
+    if ws.ws_method == "srste":
+        shares["nm_fine_tune_epochs"] = 0.0
+    for name, other in (list(shares), list(shares)[::-1]):
+        chosen, usual = getattr(ws, name), shares[other] * epochs
+        if chosen is not None and getattr(ws, other) is None and chosen < epochs < chosen + usual:
+            half = (epochs - chosen) / 2
+            why = f"--{name} is {chosen:g} of {epochs:g} epochs"
+            command = _fit(command, other, half, why=why, before=usual)
+    return command
+
+
+def _fit(command: Command, name: str, value: Any, *, why: str, before: Any = None) -> Command:
+    before = getattr(command.ws, name) if before is None else before
+    if name in command.given or value == before:
+        return command
+    return _changed(command, "ws", name, before, value, why=why)
+
+
+def _changed(
+    command: Command, part: str, name: str, before: Any, after: Any, *, why: str
+) -> Command:
+    settings = dataclasses.replace(getattr(command, part), **{name: after})
+    line = change_line(name, before, after, why=why)
+    fitted: dict[str, Any] = {part: settings, "fitted": (*command.fitted, line)}
+    return dataclasses.replace(command, **fitted)

@@ -1,0 +1,164 @@
+"""What every kind of run is put together from: arithmetic, recipe, experiment, facts, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli.command import Command
+from ws_learner.config.learner import SEARCHED
+from ws_learner.config.unused import unused_lines
+from ws_learner.core.errors import UserError
+from ws_learner.core.progress import say
+from ws_learner.core.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
+    from ws_learner.config.recipe import Recipe
+    from ws_learner.core.device import Arithmetic
+
+__all__ = [
+    "OF_RECIPE",
+    "arithmetic_of",
+    "build",
+    "check_outputs",
+    "facts_of",
+    "recipe_of_command",
+    "say_fitted",
+    "show_report",
+]
+
+
+def arithmetic_of(command: Command) -> Arithmetic:
+    """Device and number format of a command.
+
+    Raises:
+        UserError: A GPU is here that Ray's workers would not see.
+    """
+    from ws_learner.core.device import arithmetic
+
+    chosen = arithmetic(command.run.precision)
+    if chosen.device == "cuda" and command.cluster and not command.cluster.gpus_per_worker:
+        raise UserError(
+            "--gpus_per_worker 0: this machine has a GPU, which workers would not see; give them "
+            "a share, such as --gpus_per_worker 0.5, or hide it with CUDA_VISIBLE_DEVICES="
+        )
+    return chosen
+
+
+OF_RECIPE = (
+    *("nb_epochs", "batch_size", "optimizer", "lrn_rate", "weight_decay", "momentum"),
+    *("lrn_schedule", "lrn_rate_min", "clip_norm", "label_smoothing", "mixup"),
+)
+
+
+def recipe_of_command(command: Command, recipe: Recipe) -> Recipe:
+    """The recipe with what the command line changes.
+
+    Raises:
+        UserError: The warm-up is as long as the training.
+    """
+    run = command.run
+    changes = {name: getattr(run, name) for name in OF_RECIPE}
+    changed = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+    if run.warmup_epochs is None:
+        return changed
+    if not 0 <= run.warmup_epochs < changed.nb_epochs:
+        raise UserError(
+            f"--warmup_epochs {run.warmup_epochs:g}: must be from 0 to below the "
+            f"{changed.nb_epochs:g} epochs of --nb_epochs"
+        )
+    return dataclasses.replace(changed, warmup=run.warmup_epochs / changed.nb_epochs)
+
+
+def say_fitted(command: Command) -> None:
+    """Tell which settings gave way to those that the user chose, and which were chosen in vain."""
+    for line in command.fitted:
+        say(f"fitted: {line}")
+    if command.run.learner == "weight-sparse":
+        for line in unused_lines(command.ws, command.given):
+            say(f"unused: {line}")
+
+
+def build(command: Command) -> Experiment:
+    """The experiment that a command line names.
+
+    Raises:
+        UserError: Flags do not go with it, or not with the config file.
+    """
+    from torch import nn
+
+    if command.nncf is not None:
+        from experiments.cli.nncf_flags import check_flags
+
+        check_flags(
+            command.nncf,
+            ws=command.ws,
+            agent=command.ddpg,
+            teacher=command.run.dst_checkpoint,
+            given=command.given,
+        )
+
+    experiment: Experiment = command.experiment.build(command.options, seed=command.run.seed)
+    smoothing = command.run.label_smoothing
+    if smoothing is None:
+        return experiment
+    if not isinstance(experiment.loss, nn.CrossEntropyLoss):
+        raise UserError(f"--label_smoothing {smoothing}: {experiment.name} has a loss of its own")
+    loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
+    return dataclasses.replace(experiment, loss=loss)
+
+
+def check_outputs(command: Command, experiment: Experiment, *, searches: bool = True) -> None:
+    """Refuse flags that compare outputs which are no predictions.
+
+    Args:
+        command: What was asked for.
+        experiment: Says what its outputs are.
+        searches: Whether profiles may be searched for.
+
+    Raises:
+        UserError: Distillation, or a search by divergence, that this experiment does not know.
+    """
+    ws, name = command.ws, experiment.name
+    if ws.enbl_dst and not experiment.distils:
+        raise UserError(f"--enbl_dst: the outputs of {name} are no distribution over classes")
+    searched = searches and ws.ws_prune_ratio_prtl in SEARCHED
+    if searched and ws.ws_reward_signal == "kl" and not experiment.searches:
+        raise UserError(
+            f"--ws_reward_signal kl: the outputs of {name} are no distribution over classes; "
+            "give --ws_reward_signal accuracy, or --ws_prune_ratio_prtl uniform"
+        )
+
+
+def facts_of(command: Command, experiment: Experiment, words: Sequence[str]) -> dict[str, Any]:
+    """Entries of the summary that tell where a run comes from; `words` is the command line."""
+    from ws_learner.core.device import describe_machine
+    from ws_learner.core.versions import versions
+
+    script = ["./run_local.sh"]
+    if command.cluster:
+        script = ["./run_distributed.sh", f"-n={command.cluster.workers}"]
+    return {
+        "experiment": experiment.name,
+        "command": shlex.join([*script, *words]),
+        "hardware": describe_machine(arithmetic_of(command)),
+        "versions": versions(),
+    }
+
+
+def show_report(run: RunDir) -> None:
+    """Write report and figures from the files of the run, and show the table."""
+    from ws_learner.report.figures import draw_all
+    from ws_learner.report.markdown import write_report
+    from ws_learner.report.table import read_table
+    from ws_learner.report.terminal import print_summary
+
+    summary = run.read_summary()
+    if not (run.path / "report.md").exists():
+        draw_all(run.path)
+        write_report(run.path)
+    print_summary(summary, read_table(run.ratios) if run.ratios.exists() else None)
+    say(f"report: {run.path / 'report.md'}")

@@ -1,0 +1,150 @@
+"""What a command line says, as frozen dataclasses. Free of torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from agents.ddpg_config import DDPGConfig
+from ws_learner.compat.lpot.schema import LpotConf
+from ws_learner.config.cluster import ClusterConfig
+from ws_learner.config.learner import WeightSparseConfig
+from ws_learner.config.recipe import LrnSchedule, OptimizerName
+from ws_learner.core.errors import complain
+
+if TYPE_CHECKING:
+    from ws_learner.compat.nncf.schema import NncfConf
+
+__all__ = ["Command", "RunFlags"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFlags:
+    """The run itself."""
+
+    learner: Literal["weight-sparse", "full-prec"] = "weight-sparse"
+    """weight-sparse prunes; full-prec trains the dense network."""
+    exec_mode: Literal["train", "eval"] = "train"
+    """eval opens the result in --run_dir again and reports its test accuracy."""
+    run_dir: Path | None = None
+    """Where the run lives; by default runs/<experiment>-<method>-<hash of the settings> in the
+    current folder."""
+    config: Path | None = None
+    """YAML file with any of these settings, such as another run's config.yaml; or a pruning
+    config of LPOT / Neural Compressor 1.x (docs/neural_compressor.md), NNCF's JSON with
+    movement_sparsity (docs/movement.md), or a timm config with N:M keys (docs/nm_sparsity.md)."""
+    preset: Literal["ours", "pocketflow"] = "ours"
+    """pocketflow: PocketFlow's own default settings."""
+    dense_checkpoint: Path | None = None
+    """Dense weights to start from (safetensors or a plain PyTorch state_dict); for pattern_lock
+    sparse ones."""
+    dst_checkpoint: Path | None = None
+    """Weights of the teacher under --enbl_dst, instead of those that training starts from."""
+    nb_epochs: float | None = None
+    """Passes over the training split in the training asked for (under weight-sparse the sparse
+    network's, not that of a dense network trained first), instead of the recipe's."""
+    batch_size: int | None = None
+    """Examples per step, instead of the recipe's."""
+    lrn_rate: float | None = None
+    """Peak learning rate, instead of the recipe's."""
+    optimizer: OptimizerName | None = None
+    """Update rule, instead of the recipe's."""
+    weight_decay: float | None = None
+    """Weight decay, instead of the recipe's."""
+    momentum: float | None = None
+    """Momentum of sgd and rmsprop, instead of the recipe's."""
+    lrn_schedule: LrnSchedule | None = None
+    """Shape of the learning rate, instead of the recipe's."""
+    lrn_rate_min: float | None = None
+    """Rate at the end of a cosine, instead of the recipe's."""
+    warmup_epochs: float | None = None
+    """Epochs over which the rate rises, instead of the recipe's."""
+    clip_norm: float | None = None
+    """Largest norm of all gradients together, instead of the recipe's."""
+    label_smoothing: float | None = None
+    """Of the cross-entropy, instead of the recipe's."""
+    mixup: float | None = None
+    """Alpha of mixup, instead of the recipe's; 0 mixes nothing."""
+    seed: int = 0
+    """Fixes everything random."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of training; auto chooses by the processor's features, and what it chose is part
+    of the run's settings and name."""
+    workers: int | None = None
+    """Processes that score roll-outs; by default one per core, 0 for none beside this one. The
+    result does not depend on it."""
+
+    def __post_init__(self) -> None:
+        complain(self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        if self.workers is not None and self.workers < 0:
+            yield f"--workers {self.workers}: must be 0 (no processes of their own) or more"
+        if not 0 <= self.seed < 2**63:
+            yield f"--seed {self.seed}: must be 0 or more, below 2^63"
+        for name in ("nb_epochs", "batch_size", "lrn_rate", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                yield f"--{name} {value}: must be a number above 0"
+        for name in ("weight_decay", "momentum", "lrn_rate_min", "warmup_epochs", "mixup"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                yield f"--{name} {value}: must be 0 or above"
+        if self.label_smoothing is not None and not 0 <= self.label_smoothing < 1:
+            yield f"--label_smoothing {self.label_smoothing}: must lie in [0, 1)"
+        warmup, epochs = self.warmup_epochs or 0.0, self.nb_epochs
+        if epochs is not None and warmup >= epochs > 0:
+            yield f"--warmup_epochs {warmup}: must be below --nb_epochs {epochs}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A parsed command line.
+
+    Attributes:
+        experiment: Module of the experiment file.
+        name: The experiment as the user named it, resolved.
+        run: Flags of the run.
+        ws: Settings of the weight-sparse learner.
+        ddpg: Settings of the agent.
+        options: The experiment's own `Options`.
+        lpot: What an LPOT file says, if `--config` names one.
+        nncf: What an NNCF file says, if `--config` names one.
+        cluster: Ray workers, if it runs on Ray; no setting, for the result is the same.
+        runs: Folder of the run directories.
+        given: Names of the settings that the user chose; the others may be fitted to them.
+        fitted: What was fitted so far, a line each.
+    """
+
+    experiment: ModuleType
+    name: str
+    run: RunFlags
+    ws: WeightSparseConfig
+    ddpg: DDPGConfig
+    options: Any
+    lpot: LpotConf | None = None
+    nncf: NncfConf | None = None
+    cluster: ClusterConfig | None = None
+    runs: Path = Path("runs")
+    given: frozenset[str] = frozenset()
+    fitted: tuple[str, ...] = ()
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting under its flag's name, as plain YAML values."""
+        flat: dict[str, Any] = {"experiment": self.name}
+        for part in (self.run, self.ws, self.ddpg, self.options):
+            for item in dataclasses.fields(part):
+                flat[item.name] = _plain(getattr(part, item.name))
+        del flat["config"]
+        return flat
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,105 @@
+"""What `--config` names: our own YAML, or a file of another tool's dialect."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli.discovery import find_config
+from ws_learner.compat.lpot.reader import is_lpot, parse_lpot
+from ws_learner.compat.lpot.schema import LpotConf
+from ws_learner.compat.nncf.reader import is_nncf, parse_nncf
+from ws_learner.compat.timm.reader import TimmNM, is_timm_nm, parse_timm_nm
+from ws_learner.core.errors import UserError
+from ws_learner.core.progress import say
+
+if TYPE_CHECKING:
+    from ws_learner.compat.nncf.schema import NncfConf
+
+__all__ = ["ConfigFile", "read_config_file"]
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A file's content in one of four forms.
+
+    Attributes:
+        settings: Flags by name, of our own files and timm's.
+        lpot: LPOT's, which brings its own training.
+        nncf: NNCF's, which does too.
+        timm: timm's with N:M keys; part of it depends on the experiment.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    lpot: LpotConf | None = None
+    nncf: NncfConf | None = None
+    timm: TimmNM | None = None
+
+    def settings_for(self, module: ModuleType, *, nb_epochs: float | None = None) -> dict[str, Any]:
+        """The flags the file sets for an experiment; what cannot be followed is listed.
+
+        Args:
+            module: The experiment.
+            nb_epochs: Length of the training on the command line, which goes before the file's.
+        """
+        if self.timm is None:
+            return dict(self.settings)
+        settings = dict(self.settings)
+        if nb_epochs is not None and 0 < nb_epochs < math.inf:
+            settings = self.timm.settings_at(nb_epochs)
+            _tell_warmup(self.settings, settings)
+        known = {item.name for item in dataclasses.fields(module.Options)}
+        ignored = list(self.timm.ignored)
+        ignored += [f"{n}: {module.__name__} has none" for n in self.timm.options if n not in known]
+        for line in ignored:
+            say(f"config: {line}")
+        options = {name: value for name, value in self.timm.options.items() if name in known}
+        return settings | options
+
+
+def _tell_warmup(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    was, now = before.get("warmup_epochs"), after.get("warmup_epochs")
+    if was is not None and was != now:
+        own, epochs = before["nb_epochs"], after["nb_epochs"]
+        say(f"config: warmup_epochs {was:g} of {own} -> {now:.4g} of {epochs:g}")
+
+
+def read_config_file(path: str | None) -> ConfigFile:
+    """Read the file that `--config` names, if it names one.
+
+    Raises:
+        UserError: It cannot be read, or says what its dialect does not allow.
+    """
+    if not path:
+        return ConfigFile()
+    file = find_config(path)
+    try:
+        content = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--config {path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"--config {path}: not YAML ({' '.join(str(error).split())})") from error
+    if is_lpot(content):
+        return ConfigFile(lpot=parse_lpot(content, path=file))
+    if is_nncf(content):
+        return ConfigFile(nncf=parse_nncf(content, path=file))
+    if is_timm_nm(content):
+        timm = parse_timm_nm(content, path=file)
+        return ConfigFile(settings=timm.settings, timm=timm)
+    return ConfigFile(settings=_own(content, path=path))
+
+
+def _own(content: str, *, path: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(content)
+    except yaml.YAMLError as error:
+        raise UserError(f"--config {path}: not YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(loaded, dict):
+        raise UserError(f"--config {path}: must be a table, such as ws_prune_ratio: 0.9")
+    return loaded

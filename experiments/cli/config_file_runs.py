@@ -1,0 +1,102 @@
+"""Runs as another tool's file says: LPOT's YAML, NNCF's JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from experiments.cli.build import (
+    arithmetic_of,
+    build,
+    check_outputs,
+    facts_of,
+    recipe_of_command,
+)
+from experiments.cli.command import Command
+from experiments.cli.dense_command import dense_weights
+from experiments.cli.run_identity import identity_of
+from experiments.cli.run_lifecycle import run_once
+from ws_learner.compat.lpot.schema import LpotConf
+from ws_learner.core.errors import UserError
+from ws_learner.core.progress import say
+
+if TYPE_CHECKING:
+    from ws_learner.compat.nncf.schema import NncfConf
+
+__all__ = ["lpot_run", "nncf_run"]
+
+
+def lpot_run(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
+    """Train and prune as an LPOT file says; the command line's recipe flags go before it."""
+    from experiments.cli.dense_weights import digest_of, load_weights
+    from experiments.cli.lpot_run import build_lpot, recipe_of, run_lpot
+    from experiments.cli.lpot_teacher import check_flags, teacher_loss
+
+    check_flags(command, conf)
+    experiment = build_lpot(command, conf)
+    check_outputs(command, experiment, searches=False)
+    weights = command.run.dense_checkpoint or experiment.checkpoint
+    if weights is None:
+        say("no --dense_checkpoint: training starts from fresh weights")
+    else:
+        load_weights(experiment.model, weights)
+    arithmetic = arithmetic_of(command)
+    distil = teacher_loss(command, experiment, conf, start=weights, arithmetic=arithmetic)
+    teacher = command.run.dst_checkpoint
+    recipe = recipe_of_command(command, recipe_of(conf, experiment.data, experiment.sparse_recipe))
+    pruners = [dataclasses.asdict(pruner) for pruner in conf.pruners]
+    identity = identity_of(
+        command,
+        experiment,
+        recipe,
+        lpot=dataclasses.asdict(dataclasses.replace(conf, path=None)) | {"pruners": pruners},
+        dense_checkpoint=digest_of(weights),
+        dst_checkpoint=digest_of(teacher),
+    )
+    work = partial(
+        run_lpot,
+        experiment,
+        conf,
+        recipe=recipe,
+        arithmetic=arithmetic,
+        seed=command.run.seed,
+        facts=facts_of(command, experiment, words),
+        distil=distil,
+        cluster=command.cluster,
+    )
+    run_once(command, experiment, identity, work, kind="lpot")
+
+
+def nncf_run(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
+    """Movement sparsity as an NNCF file says, on the fine-tuned network."""
+    from experiments.cli.dense_weights import digest_of, load_weights
+    from experiments.cli.nncf_run import run_nncf
+
+    if command.run.learner == "full-prec":
+        raise UserError(f"--config {conf.path}: is a pruning config; leave --learner full-prec out")
+    experiment = build(command)
+    weights = dense_weights(command, experiment)
+    if weights is not None:
+        load_weights(experiment.model, weights)
+    recipe = recipe_of_command(command, experiment.sparse_recipe)
+    identity = identity_of(
+        command,
+        experiment,
+        recipe,
+        nncf=conf.model_dump(mode="json"),
+        dense_checkpoint=digest_of(weights),
+    )
+    work = partial(
+        run_nncf,
+        experiment,
+        conf,
+        settings=command.ws,
+        recipe=recipe,
+        arithmetic=arithmetic_of(command),
+        seed=command.run.seed,
+        facts=facts_of(command, experiment, words),
+        cluster=command.cluster,
+    )
+    run_once(command, experiment, identity, work, kind="nncf")

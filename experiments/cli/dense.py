@@ -1,0 +1,52 @@
+"""Trains an experiment's dense network and keeps weights and test accuracy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from experiments.experiment import Experiment
+from ws_learner.config.cluster import ClusterConfig
+from ws_learner.config.recipe import Recipe
+from ws_learner.core.device import Arithmetic
+from ws_learner.core.files import write_json
+from ws_learner.core.run_dir import RunDir
+from ws_learner.core.weights import save_model
+from ws_learner.training.dense import train_dense
+from ws_learner.training.evaluation import evaluate
+
+__all__ = ["train"]
+
+
+def train(
+    experiment: Experiment,
+    run: RunDir,
+    *,
+    recipe: Recipe,
+    arithmetic: Arithmetic,
+    seed: int,
+    facts: dict[str, Any],
+    cluster: ClusterConfig | None = None,
+) -> None:
+    """Train to the end of the recipe; write `model.safetensors` and `summary.json`."""
+    model, data = experiment.model, experiment.data
+    seconds = train_dense(
+        model,
+        data,
+        loss=experiment.loss,
+        metric=experiment.metric,
+        recipe=recipe,
+        arithmetic=arithmetic,
+        seed=seed,
+        run=run,
+        cluster=cluster,
+    )
+    save_model(run.model, model.state_dict(), {"format": "pt", "experiment": experiment.name})
+    accuracy = evaluate(model, data.test, experiment.metric, arithmetic=arithmetic)
+    summary = {
+        "learner": "full-prec",
+        "dense_accuracy": accuracy,
+        "train_seconds": round(seconds, 1),
+        "seed": seed,
+        "nb_epochs": recipe.nb_epochs,
+    }
+    write_json(run.summary, summary | facts)

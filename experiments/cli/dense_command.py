@@ -1,0 +1,77 @@
+"""The run that trains a dense network: asked for, or needed before pruning."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli.adapt_training import fit_batch
+from experiments.cli.build import (
+    OF_RECIPE,
+    arithmetic_of,
+    build,
+    facts_of,
+    recipe_of_command,
+    say_fitted,
+)
+from experiments.cli.command import Command
+from experiments.cli.run_identity import identity_of
+from experiments.cli.run_lifecycle import run_once
+from ws_learner.config.learner import FROM_TABLE
+from ws_learner.config.methods import NM_METHODS
+from ws_learner.core.progress import say
+from ws_learner.core.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
+
+__all__ = ["dense_weights", "full_prec"]
+
+
+def full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
+    """Train the dense network, unless that is done already."""
+    from experiments.cli.dense import train
+
+    experiment = build(command)
+    recipe = recipe_of_command(command, experiment.dense_recipe)
+    command = fit_batch(command, recipe, examples=len(experiment.data.train))
+    recipe = recipe_of_command(command, experiment.dense_recipe)
+    say_fitted(command)
+    recipe.total_steps(len(experiment.data.train))  # a batch too large is refused at once
+    identity = identity_of(command, experiment, recipe)
+    work = partial(
+        train,
+        experiment,
+        recipe=recipe,
+        arithmetic=arithmetic_of(command),
+        seed=command.run.seed,
+        facts=facts_of(command, experiment, words),
+        cluster=command.cluster,
+    )
+    return run_once(command, experiment, identity, work, kind="dense")
+
+
+def dense_weights(command: Command, experiment: Experiment) -> Path | None:
+    """File of the dense weights; trains them first if there are none and they are needed."""
+    if command.run.dense_checkpoint is not None:
+        return command.run.dense_checkpoint
+    if experiment.checkpoint is not None:
+        return experiment.checkpoint
+    ws = command.ws
+    by_table = ws.ws_prune_ratio_prtl in FROM_TABLE
+    fresh = ws.ws_method in NM_METHODS
+    if (ws.ws_init == "scratch" or fresh) and by_table and not ws.enbl_dst:
+        if fresh:
+            say(f"{ws.ws_method} trains from fresh weights; --dense_checkpoint starts from others")
+        return None
+    say(f"{experiment.name} comes without dense weights: the dense network is trained first")
+    own: dict[str, Any] = dict.fromkeys((*OF_RECIPE, "warmup_epochs"))
+    flags = dataclasses.replace(command.run, learner="full-prec", run_dir=None, **own)
+    given = command.given - own.keys()
+    dense = dataclasses.replace(command, run=flags, given=given, fitted=())
+    weights = full_prec(dense, words=[command.name, "--learner", "full-prec"]).model
+    say("the dense network is ready; now it is pruned")
+    return weights

@@ -1,0 +1,85 @@
+"""`--exec_mode eval`: a finished run, opened again and measured from its saved bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import yaml
+
+from experiments.cli.discovery import find_experiment
+from experiments.cli.lpot_run import COPY, with_root
+from experiments.cli.task_metrics import measured
+from experiments.experiment import Experiment
+from ws_learner.compat.lpot.data import folder_of
+from ws_learner.compat.lpot.reader import read_lpot
+from ws_learner.compat.lpot.training_function import splits_of
+from ws_learner.core.device import Arithmetic
+from ws_learner.core.progress import say
+from ws_learner.core.run_dir import RunDir
+from ws_learner.core.weights import load_into, load_state
+from ws_learner.report.table import read_table
+from ws_learner.training.evaluation import evaluate
+
+__all__ = ["evaluate_run", "experiment_of"]
+
+
+def evaluate_run(run: RunDir, arithmetic: Arithmetic) -> int:
+    """Recompute sparsity and test accuracy; return 0 if both are what the summary says, else 1.
+
+    Raises:
+        UserError: The folder holds no finished run, or its files do not fit together.
+    """
+    summary = run.read_summary()
+    say(f"opening {run.model} again")
+    experiment = experiment_of(run)
+    arithmetic.place_model(experiment.model)
+    metric, test = experiment.metric, experiment.data.test
+    accuracy = evaluate(experiment.model, test, metric, arithmetic=arithmetic)
+    dense = summary["learner"] == "full-prec"
+    recorded = summary["dense_accuracy" if dense else "sparse_accuracy"]
+    measured(experiment, experiment.model, arithmetic)
+    say(f"test accuracy {accuracy:.4f} (recorded {recorded:.4f}), {len(test)} images")
+    agrees = abs(accuracy - recorded) < 5e-4
+    if not dense:
+        agrees = _same_zeros(run) and agrees
+    say("agrees with the run's summary" if agrees else "DOES NOT AGREE with the run's summary")
+    return 0 if agrees else 1
+
+
+def experiment_of(run: RunDir) -> Experiment:
+    """Build a finished run's experiment, with the weights that the run saved.
+
+    Raises:
+        UserError: The folder holds no finished run, or its files do not fit together.
+    """
+    run.read_summary()
+    settings = yaml.safe_load(run.config.read_text())
+    module = find_experiment(settings["experiment"])
+    names = {item.name for item in dataclasses.fields(module.Options)}
+    plain = {name: settings[name] for name in names if name in settings}
+    lpot = read_lpot(run.path / COPY) if (run.path / COPY).exists() else None
+    if lpot is not None and lpot.train is not None and settings.get("data_dir"):
+        lpot = with_root(lpot, Path(settings["data_dir"]))
+    if lpot is not None and lpot.train is not None and lpot.train.loader is not None:
+        plain["data_dir"] = folder_of(lpot.train.loader)
+    experiment: Experiment = module.build(_options(module.Options, plain), seed=settings["seed"])
+    if lpot is not None and lpot.train is not None:
+        experiment = dataclasses.replace(experiment, data=splits_of(lpot))
+    load_into(experiment.model, run.model)
+    return experiment
+
+
+def _options(kind: type, plain: dict[str, object]) -> object:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind).validate_python(plain)
+
+
+def _same_zeros(run: RunDir) -> bool:
+    table, state = read_table(run.ratios), load_state(run.model)
+    wanted = (table["achieved"] * table["weights"]).round().astype("int64")
+    counts = [int((state[name] == 0).sum()) for name in table["layer"]]
+    total = int(table["weights"].sum())
+    say(f"prune ratio {sum(counts) / total:.6f}: {sum(counts)} of {total} weights are zero")
+    return counts == wanted.tolist()

@@ -1,0 +1,41 @@
+"""How a command ends: bad input, Ctrl-C and SIGTERM are one line each. Free of torch and ray."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from ws_learner.core.errors import UserError
+from ws_learner.core.progress import say
+
+__all__ = ["in_one_line"]
+
+
+def in_one_line(work: Callable[[], int]) -> int:
+    """Run a command; return its exit code, or 2 after bad input, 130 (Ctrl-C), 143 (SIGTERM).
+
+    SIGTERM interrupts as Ctrl-C does, so that workers are ended and files left whole.
+    """
+    terminated = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal terminated
+        terminated = True
+        raise KeyboardInterrupt  # the one exception that Ray's waiting lets through
+
+    ours = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, interrupt) if ours else None
+    try:
+        code = work()
+    except UserError as error:
+        say(f"error: {error}")
+        code = 2
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from the last checkpoint, at most a minute back")
+        code = 130
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, before)
+    return 143 if terminated else code

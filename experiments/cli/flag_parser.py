@@ -1,0 +1,178 @@
+"""From words to typed values: argparse takes the line apart, pydantic reads each value."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn, get_args, get_origin
+
+from ws_learner.core.errors import UserError, complain, suggest
+
+__all__ = ["Flag", "flags_of", "read_value", "read_words", "value_of"]
+
+OF_RAY = ("n", "gpus_per_worker", "sweep", "storage", "dashboard", "no_follow")
+"""Flags of ./run_distributed.sh alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flag:
+    """One setting.
+
+    Attributes:
+        name: Of the field and of the flag.
+        owner: The dataclass it belongs to.
+        kind: Its type, without `None`.
+        optional: Whether it may be `None`.
+        default: What it is if nobody says otherwise.
+    """
+
+    name: str
+    owner: type
+    kind: Any
+    optional: bool
+    default: Any
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """All that is allowed, if it can be counted."""
+        return get_args(self.kind) if get_origin(self.kind) is Literal else ()
+
+    @property
+    def many(self) -> bool:
+        """Whether it takes several words."""
+        return get_origin(self.kind) is tuple
+
+    @property
+    def switch(self) -> bool:
+        """Whether it is on or off."""
+        return self.kind is bool
+
+
+def flags_of(owner: type) -> list[Flag]:
+    """The settings of a dataclass, in its order."""
+    hints, found = typing.get_type_hints(owner), []
+    for item in dataclasses.fields(owner):
+        hint = hints[item.name]
+        parts = get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+        kinds = [part for part in parts if part is not type(None)]
+        default = item.default
+        if item.default_factory is not dataclasses.MISSING:
+            default = item.default_factory()
+        found.append(
+            Flag(
+                name=item.name,
+                owner=owner,
+                kind=kinds[0] if len(kinds) == 1 else hint,
+                optional=len(kinds) < len(parts),
+                default=default,
+            )
+        )
+    return found
+
+
+class _Parser(argparse.ArgumentParser):
+    """Words its errors as the rest does."""
+
+    def error(self, message: str) -> NoReturn:
+        flag, _, reason = message.removeprefix("argument ").partition(": ")
+        lacking = reason.startswith("expected")
+        raise UserError(f"{flag}: needs a value" if lacking else f"{flag}: {reason}")
+
+
+def read_words(words: Sequence[str], flags: Mapping[str, Flag]) -> dict[str, Any]:
+    """The values of all flags on a command line.
+
+    Raises:
+        UserError: Flags that do not exist, values that cannot be read; all of them at once.
+    """
+    words = [_underscored(word) for word in words]
+    _refuse_unknown(words, flags)
+    parser = _Parser(allow_abbrev=False, add_help=False, argument_default=argparse.SUPPRESS)
+    for flag in flags.values():
+        many = "*" if flag.many else "?" if flag.switch else None
+        parser.add_argument(f"--{flag.name}", nargs=many, const="true" if flag.switch else None)
+        if flag.switch:
+            parser.add_argument(
+                f"--no_{flag.name}", dest=flag.name, action="store_const", const="false"
+            )
+    raw, extra = parser.parse_known_args(words)
+    if extra:
+        raise UserError(_stray(extra[0]))
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, text in vars(raw).items():
+        try:
+            values[name] = read_value(flags[name], text)
+        except UserError as error:
+            problems.append(str(error))
+    complain(problems)
+    return values
+
+
+def _underscored(word: str) -> str:
+    flag, sign, value = word.partition("=")
+    return flag.replace("-", "_").replace("__", "--", 1) + sign + value if _is_flag(word) else word
+
+
+def _is_flag(word: str) -> bool:
+    return word.startswith("--") and len(word) > 2
+
+
+def _stray(word: str) -> str:
+    name = word.lstrip("-").partition("=")[0]
+    if word.startswith("-") and name in OF_RAY:
+        return f"{word}: is a flag of ./run_distributed.sh"
+    if word.startswith("-"):
+        return f"{word}: no such flag; -h lists them"
+    return f"{word}: belongs to no flag; the experiment comes first, then flags with their values"
+
+
+def _refuse_unknown(words: Sequence[str], names: Mapping[str, Flag]) -> None:
+    allowed = set(names) | {f"no_{name}" for name, flag in names.items() if flag.switch}
+    problems = []
+    for word in words:
+        flag = word.removeprefix("--").partition("=")[0]
+        if _is_flag(word) and flag not in allowed and flag not in OF_RAY:
+            near = difflib.get_close_matches(flag, names, n=1)
+            hint = f"did you mean --{near[0]}?" if near else "--help_all lists them all"
+            problems.append(f"--{flag}: no such flag; {hint}")
+    complain(problems)
+
+
+def read_value(flag: Flag, value: Any, *, of: str = "--") -> Any:
+    """A word, or what YAML made of one, as the flag's type; `of` goes before its name in errors.
+
+    Raises:
+        UserError: It is none.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    if flag.optional and value in (None, "None"):
+        return None
+    if flag.choices:
+        named = {str(choice): choice for choice in flag.choices}
+        if str(value) not in named:
+            raise UserError(
+                f"{of}{flag.name} {value}: no such choice; {suggest(str(value), named)}"
+            )
+        return named[str(value)]
+    try:
+        return TypeAdapter(flag.kind).validate_python(value)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Input should be ")
+        shown = " ".join(map(str, value)) if isinstance(value, list) else value
+        raise UserError(f"{of}{flag.name} {shown}: must be {reason}") from None
+
+
+def value_of(words: Sequence[str], name: str) -> str | None:
+    """The value of `--name value` or `--name=value`, before it is known which flags there are."""
+    for index, word in enumerate(words):
+        flag, sign, value = word.partition("=")
+        if flag == f"--{name}":
+            return value if sign else (words[index + 1] if index + 1 < len(words) else "")
+    return None

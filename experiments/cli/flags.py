@@ -1,0 +1,131 @@
+"""The command line: flags, config files and presets become a `Command`. Free of torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+from agents.ddpg_config import DDPGConfig
+from experiments.cli.adapt_settings import fit_settings
+from experiments.cli.command import Command, RunFlags
+from experiments.cli.config_file import read_config_file
+from experiments.cli.discovery import experiment_names, find_experiment
+from experiments.cli.flag_parser import Flag, flags_of, read_value, read_words, value_of
+from ws_learner.config.learner import POCKETFLOW, WeightSparseConfig
+from ws_learner.config.methods import NM_METHODS
+from ws_learner.config.pattern_syntax import read_spelling
+from ws_learner.config.unused import given_problems
+from ws_learner.core.errors import UserError, complain, suggest
+
+__all__ = ["Command", "RunFlags", "parse"]
+
+DEFAULT_EXPERIMENT = "resnet_at_cifar10"
+HELP = {"-h": False, "--help": False, "--help_all": True, "--help-all": True}
+
+
+def parse(argv: Sequence[str]) -> Command:
+    """Read a command line: `[EXPERIMENT] [flags]`.
+
+    Raises:
+        UserError: Anything that cannot be understood or does not go together, one line each.
+        SystemExit: After `-h` and `--help_all`.
+    """
+    words = ["-h" if word == "help" else word for word in argv[:1]] + list(argv[1:])
+    named = words.pop(0) if words and not words[0].startswith("-") else None
+    file = read_config_file(value_of(words, "config"))
+    name = named or file.settings.get("experiment", DEFAULT_EXPERIMENT)
+    module = find_experiment(name)
+    kinds = {"run": RunFlags, "ws": WeightSparseConfig, "ddpg": DDPGConfig}
+    kinds["options"] = module.Options
+    flags = {flag.name: flag for kind in kinds.values() for flag in flags_of(kind)}
+    for word in words:
+        if word in HELP:
+            _help(module, flags, everything=HELP[word])
+    asked = read_words(words, flags)
+    settings = file.settings_for(module, nb_epochs=asked.get("nb_epochs"))
+    written = _typed(settings, flags)
+    preset = POCKETFLOW if (written | asked).get("preset") == "pocketflow" else {}
+    given = {n: v for n, v in written.items() if v != (preset | _defaults(flags))[n]} | asked
+    given |= _implied(written, asked)
+    values, fitted = fit_settings(_defaults(flags) | preset | written | given, given=given)
+    made = _made(kinds, values)
+    complain(given_problems(made["ws"], given.keys()))
+    return Command(
+        experiment=module,
+        name=name,
+        lpot=file.lpot,
+        nncf=file.nncf,
+        given=frozenset(given),
+        fitted=fitted,
+        **made,
+    )
+
+
+def _help(module: ModuleType, flags: Mapping[str, Flag], *, everything: bool) -> None:
+    from experiments.cli.help_page import help_page
+
+    print(help_page(module, flags, names=experiment_names(), everything=everything), end="")
+    sys.exit(0)
+
+
+def _defaults(flags: Mapping[str, Flag]) -> dict[str, Any]:
+    return {name: flag.default for name, flag in flags.items()}
+
+
+def _typed(settings: Mapping[str, Any], flags: Mapping[str, Flag]) -> dict[str, Any]:
+    """A config file's values, checked for names and types."""
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, value in settings.items():
+        if name == "experiment":
+            continue
+        if name not in flags:
+            problems.append(f"config file: unknown setting {name!r}; {suggest(name, flags)}")
+            continue
+        try:
+            values[name] = read_value(flags[name], value, of="config file: ")
+        except UserError as error:
+            problems.append(str(error))
+    complain(problems)
+    return values
+
+
+def _implied(written: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What follows from a file of ratios, or from a pattern or method that sets them by itself.
+
+    Args:
+        written: What the config file says.
+        asked: What the command line says, which goes before it.
+    """
+    both, implied = dict(written) | dict(asked), dict[str, Any]()
+    pattern = both.get("ws_pattern")
+    if not pattern and both.get("ws_method") in NM_METHODS:
+        pattern = implied["ws_pattern"] = "2:4"
+    spelling = read_spelling(pattern) if pattern else None
+    by_itself = spelling is not None and spelling.sets_ratios
+    locked = both.get("ws_method") == "pattern_lock"
+    if (by_itself or locked) and "ws_prune_ratio_prtl" not in both:
+        implied["ws_prune_ratio_prtl"] = "given"
+    if asked.get("ws_ratios") and "ws_prune_ratio_prtl" not in asked:
+        implied["ws_prune_ratio_prtl"] = "given"
+    fixed = spelling.fixed_ratio if spelling is not None and not both.get("ws_location") else None
+    if fixed is not None and not locked and "ws_prune_ratio" not in both:
+        implied["ws_prune_ratio"] = fixed
+    return implied
+
+
+def _made(kinds: Mapping[str, type], values: Mapping[str, Any]) -> dict[str, Any]:
+    """One instance of each; what all of them complain about is said at once."""
+    made: dict[str, Any] = {}
+    problems = [f"--{n}: needed" for n, value in values.items() if value is dataclasses.MISSING]
+    complain(problems)
+    for key, kind in kinds.items():
+        try:
+            made[key] = kind(**{flag.name: values[flag.name] for flag in flags_of(kind)})
+        except ValueError as error:
+            problems += [line for line in str(error).splitlines() if not line.endswith("change:")]
+    complain(problems)
+    return made

@@ -1,0 +1,161 @@
+"""What `-h` and `--help_all` print: the settings in groups, from their docstrings."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from experiments.cli.flag_parser import Flag
+
+__all__ = ["help_page"]
+
+ESSENTIALS = {
+    "learner": "prune, or train the dense network",
+    "ws_prune_ratio": "share of weights to become zero",
+    "ws_prune_ratio_prtl": "who sets each layer's ratio (docs/protocols.md)",
+    "ws_nb_rlouts": "roll-outs, if it is a search",
+    "ws_method": "how training takes the network there (docs/patterns.md)",
+    "ws_pattern": "what is pruned together: unstructured, 4x1, 2:4, n:4, mha, units, ...",
+    "nb_epochs": "length of the training, instead of the recipe's",
+    "batch_size": "examples per step, instead of the recipe's",
+    "lrn_rate": "peak learning rate, instead of the recipe's",
+    "enbl_dst": "distil from the dense network",
+    "dense_checkpoint": "dense weights to start from",
+    "config": "settings in YAML, or a file of LPOT, Neural Compressor, NNCF or timm",
+    "run_dir": "where the run lives, instead of runs/<experiment>-<method>-<hash>",
+    "exec_mode": "eval measures the result in --run_dir again",
+    "seed": "fixes everything random",
+    "workers": "processes that score roll-outs, instead of one per core; 0 for none",
+}
+"""The settings that `-h` shows, with its words for them."""
+
+EXPERIMENT, THE_REST = "This experiment", "Gradual pruning"
+GROUPS: dict[str, tuple[str, ...]] = {
+    "The run": ("preset", "precision", "dst_checkpoint", "ws_save_path"),
+    "Training": (
+        *("optimizer", "lrn_*", "weight_decay", "momentum", "warmup_epochs", "clip_norm"),
+        *("label_smoothing", "mixup", "loss_w_*", "tempr_dst", "dst_*"),
+    ),
+    "Search: who sets the ratios": (
+        *("ws_nb_rlouts*", "ws_rlouts*", "ws_reward*", "ws_score*", "ws_nb_rescore"),
+        *("ws_ratio*", "ws_rollouts", "ws_action_scale"),
+    ),
+    "A roll-out": ("ws_rg_*", "ws_lrn_rate_*", "ws_nb_*", "ws_batch_size_ft"),
+    THE_REST: ("ws_schedule", "ws_iter_ratio*", "ws_mask_update_step"),
+    "Patterns, criteria, layers": (
+        *("ws_criterion*", "ws_scope", "ws_remainder", "ws_location", "ws_qkv_pattern"),
+        *("ws_sparse_dim", "ws_include", "ws_exclude", "ws_exempt"),
+    ),
+    "Methods: group lasso, movement": ("group_lasso*", "movement*"),
+    "Methods: N:M training": ("nm_*", "srste_*", "mdgf_*", "sdgf_*"),
+    "The RL agent": ("ddpg_*",),
+}
+"""Which settings stand together; patterns of names, the first that fits."""
+
+EXAMPLES = """\
+Examples:
+  ./run_local.sh                                              # search, prune, report
+  ./run_local.sh --ws_prune_ratio 0.9 --ws_prune_ratio_prtl knapsack      # without a search
+  ./run_local.sh bert_at_trec --ws_pattern 2:4
+  ./run_local.sh my_experiment.py --nb_epochs 2 --ws_nb_rlouts 20         # a small run
+  ./run_local.sh --exec_mode eval --run_dir runs/<one>        # measure a result again
+
+The same command goes on where it stopped. What you do not set is fitted to what you do.
+"""
+CLUSTER = """\
+On Ray: ./run_distributed.sh takes the same flags and -n=K, --gpus_per_worker, --sweep, --storage,
+--dashboard, --no_follow; ./run_distributed.sh -h tells about them.
+"""
+
+
+def help_page(
+    module: ModuleType, flags: Mapping[str, Flag], *, names: Sequence[str], everything: bool
+) -> str:
+    """The page for an experiment.
+
+    Args:
+        module: Its file.
+        flags: All settings by name.
+        names: Experiments that come with the project.
+        everything: All flags with all that is said of them, or the essential ones in a line each.
+    """
+    width = min(shutil.get_terminal_size((100, 24)).columns, 100)
+    about = (module.__doc__ or "").strip().partition("\n")[0]
+    known = f"EXPERIMENT is a file of your own, or one of {', '.join(names)} (the default is "
+    known += "resnet_at_cifar10: about ten minutes on two cores)."
+    parts = ["usage: ./run_local.sh [EXPERIMENT] [flags]", textwrap.fill(about, width)]
+    parts += [textwrap.fill(known, width), EXAMPLES.strip()]
+    groups = _grouped(module, flags)
+    for title in groups if everything else list(groups)[:2]:
+        lines = [_entry(flag, width, whole=everything) for flag in groups[title]]
+        parts.append("\n".join([f"{title}:", *lines]))
+    parts.append(CLUSTER.strip())
+    hidden = sum(map(len, groups.values())) - sum(map(len, list(groups.values())[:2]))
+    if not everything:
+        titles = "; ".join(title.replace(": ", " - ") for title in list(groups)[2:])
+        more = f"--help_all lists {hidden} more flags, all with full descriptions: {titles}."
+        parts.append(textwrap.fill(more, width))
+    return "\n\n".join(parts) + "\n"
+
+
+def _grouped(module: ModuleType, flags: Mapping[str, Flag]) -> dict[str, list[Flag]]:
+    """Title -> flags; the essential ones and the experiment's own come first."""
+    groups: dict[str, list[Flag]] = {"Essential": [flags[name] for name in ESSENTIALS]}
+    groups |= {title: [] for title in (EXPERIMENT, *GROUPS)}
+    for name, flag in flags.items():
+        fitting = (t for t, allowed in GROUPS.items() if any(fnmatch(name, p) for p in allowed))
+        if flag.owner is module.Options:
+            groups[EXPERIMENT].append(flag)
+        elif name not in ESSENTIALS:
+            groups[next(fitting, THE_REST)].append(flag)
+    return groups
+
+
+def _entry(flag: Flag, width: int, *, whole: bool) -> str:
+    text = _documentation(flag.owner).get(flag.name, "")
+    if not whole:
+        text = ESSENTIALS.get(flag.name) or re.split(r"(?<=[.;])\s", text)[0].rstrip(".;")
+    shown = _default(flag.default)
+    text = f"{text} (default {shown})" if shown else text
+    head = f"  --{flag.name} {_metavar(flag)}".rstrip()
+    lines = textwrap.wrap(text, width, initial_indent=" " * 30, subsequent_indent=" " * 30)
+    if lines and len(head) <= 28:
+        lines[0] = head.ljust(30) + lines[0].strip()
+        return "\n".join(lines)
+    heads = textwrap.wrap(head.strip(), width, initial_indent="  ", subsequent_indent=" " * 8)
+    return "\n".join([*heads, *lines])
+
+
+def _metavar(flag: Flag) -> str:
+    if flag.switch:
+        return ""
+    if flag.choices:
+        return "{" + ", ".join(map(str, flag.choices)) + "}"
+    if flag.many:
+        return "... "
+    return {int: "N", float: "X", Path: "FILE", str: "TEXT"}.get(flag.kind, "VALUE")
+
+
+def _default(value: Any) -> str:
+    if value is None or value in ((), ""):
+        return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _documentation(owner: type) -> dict[str, str]:
+    """Field -> what its docstring says, in one paragraph; a subclass adds to its bases."""
+    from docstring_parser import parse_from_object
+
+    found: dict[str, str] = {}
+    for kind in reversed(owner.__mro__[:-1]):
+        for parameter in parse_from_object(kind).params:
+            found[parameter.arg_name] = " ".join((parameter.description or "").split())
+    return found

@@ -1,0 +1,1 @@
+"""The command line on a Ray cluster: jobs and sweeps."""

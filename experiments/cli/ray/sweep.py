@@ -1,0 +1,212 @@
+"""`--sweep FILE`: many settings tried with Ray Tune, the poor ones given up early (ASHA)."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli.command import Command
+from experiments.cli.flags import parse
+from experiments.cli.ray.sweep_plan import SCHEDULE, Plan, read_plan
+from experiments.cli.ray.sweep_trial import run_rungs, words_of
+from experiments.cli.run_identity import resolved_settings
+from ws_learner.config.cluster import ClusterConfig
+from ws_learner.core.errors import UserError, suggest
+from ws_learner.core.files import read_json, write_text
+from ws_learner.core.progress import say
+from ws_learner.core.run_dir import RunDir, identity_hash
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["run_sweep"]
+
+NOT_SWEPT = {"run_dir", "config", "workers", "learner", "exec_mode", "data_dir", "nb_epochs"}
+RETRIES = 2
+"""How often a trial whose process died is begun again."""
+
+
+def run_sweep(path: Path, words: Sequence[str], *, cluster: ClusterConfig, runs: Path) -> int:
+    """Run or resume the sweep of file `path` around a command line; write and print its table.
+
+    Every rung of a trial is a training of its own with the whole ramp, only shorter: half-way
+    through one training, whoever prunes late would look best (Li et al. 2020, ASHA, with
+    trainings begun anew).
+
+    Raises:
+        UserError: The file or the command line makes no sense.
+    """
+    plan, command = read_plan(path), parse(words)
+    _check_names(path, plan, command)
+    settings = resolved_settings(command)
+    identity = {"plan": plan.plain(), "settings": settings}
+    folder = command.run.run_dir or runs / f"sweep-{path.stem}-{identity_hash(identity)}"
+    run = RunDir(folder.resolve())
+    say(f"run directory: {run.path}")
+    with run.locked():
+        run.claim({"sweep": plan.plain()} | settings, identity)
+        words = [*words, "--precision", settings["precision"]]  # on whatever machine a trial runs
+        _tune(plan, command, words, cluster=cluster, folder=run.path)
+        table = _table(plan, run.path)
+        write_text(run.path / "sweep.csv", table.to_csv(index=False))
+    print(table.to_markdown(index=False))
+    say(f"table: {run.path / 'sweep.csv'}")
+    return 0
+
+
+def _check_names(path: Path, plan: Plan, command: Command) -> None:
+    known = {
+        item.name
+        for part in (command.run, command.ws, command.ddpg, command.options)
+        for item in dataclasses.fields(part)
+    } - NOT_SWEPT
+    for name in plan.space:
+        if name not in known:
+            raise UserError(f"--sweep {path}: {name}: no such setting; {suggest(name, known)}")
+
+
+def _tune(
+    plan: Plan, command: Command, words: list[str], *, cluster: ClusterConfig, folder: Path
+) -> None:
+    """Let Ray Tune run what is left of the trials."""
+    from ws_learner.training.ray.session import ray_session
+
+    with ray_session(cluster):
+        allocation = None
+        words = _with_dense_weights(command, words, cluster=cluster, folder=folder)
+        if set(plan.space) <= SCHEDULE:
+            allocation = _allocate_once(plan, words, cluster=cluster, folder=folder)
+        _fit(plan, words, cluster=cluster, folder=folder, allocation=allocation)
+
+
+def _with_dense_weights(
+    command: Command, words: list[str], *, cluster: ClusterConfig, folder: Path
+) -> list[str]:
+    """Train the dense network once, if there is none, rather than in every trial."""
+    from experiments.run import build, dense_weights
+
+    here = dataclasses.replace(command, cluster=cluster, runs=folder)
+    weights = dense_weights(here, build(here))
+    return words if weights is None else [*words, "--dense_checkpoint", str(weights.resolve())]
+
+
+def _allocate_once(
+    plan: Plan, words: list[str], *, cluster: ClusterConfig, folder: Path
+) -> Path | None:
+    from experiments.cli.dense_weights import load_weights
+    from experiments.run import build, make_learner
+
+    first = parse([*words, *words_of({})])
+    command = dataclasses.replace(first, cluster=cluster)
+    experiment = build(command)
+    if command.run.dense_checkpoint is not None:
+        load_weights(experiment.model, command.run.dense_checkpoint)
+    make_learner(command, experiment, run=folder / "search").allocate()
+    return folder / "search" / "state" / "allocation.json"
+
+
+def _fit(
+    plan: Plan, words: list[str], *, cluster: ClusterConfig, folder: Path, allocation: Path | None
+) -> None:
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+
+    trials = [{"number": number, "values": values} for number, values in enumerate(plan.trials())]
+    shared = {
+        "words": _absolute(words),
+        "folder": str(folder),
+        "budgets": plan.budgets(),
+        "allocation": str(allocation) if allocation else None,
+        "cwd": os.getcwd(),
+    }
+    resources = {"cpu": 1.0, "gpu": cluster.gpus_per_worker}
+    trainable = tune.with_resources(tune.with_parameters(run_trial, shared=shared), resources)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    storage = folder / "tune"
+    if tune.Tuner.can_restore(str(storage / "trials")):
+        tuner = tune.Tuner.restore(
+            str(storage / "trials"),
+            trainable=trainable,
+            resume_unfinished=True,
+            restart_errored=True,
+        )
+    else:
+        budgets = plan.budgets()
+        tuner = tune.Tuner(
+            trainable,
+            param_space={"trial": tune.grid_search(trials)},
+            tune_config=tune.TuneConfig(
+                scheduler=ASHAScheduler(
+                    time_attr="budget",
+                    metric="score",
+                    mode="max",
+                    max_t=budgets[-1],
+                    grace_period=1,
+                    reduction_factor=plan.factor,
+                ),
+                max_concurrent_trials=cluster.workers,
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=str(storage),
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                verbose=0,
+            ),
+        )
+    tuner.fit()
+
+
+def run_trial(config: dict[str, Any], shared: dict[str, Any]) -> None:
+    """What Ray Tune runs in a process of its own."""
+    import torch
+    from ray import tune
+
+    torch.set_num_threads(1)
+    os.chdir(shared["cwd"])
+    trial = config["trial"]
+    rungs = run_rungs(
+        shared["words"],
+        trial["values"],
+        budgets=shared["budgets"],
+        folder=Path(shared["folder"]) / f"trial{trial['number']:03}",
+        allocation=Path(shared["allocation"]) if shared["allocation"] else None,
+    )
+    for result in rungs:
+        tune.report({"score": result.get("select_accuracy", 0.0), "budget": result["budget"]})
+        if "failed" in result:
+            return
+
+
+def _absolute(words: Sequence[str]) -> list[str]:
+    """The words with every path that exists made absolute: trials may run elsewhere."""
+    return [
+        str(Path(word).resolve()) if os.sep in word and Path(word).exists() else word
+        for word in words
+    ]
+
+
+def _table(plan: Plan, folder: Path) -> pd.DataFrame:
+    """One row per trial, best first: how far it came, what it scored there, and with what."""
+    import pandas as pd
+
+    rows = []
+    for number, values in enumerate(plan.trials()):
+        files = sorted((folder / f"trial{number:03}").glob("rung*.json"))
+        last = read_json(files[-1]) if files else {"failed": "did not run"}
+        failed = last.get("failed", "")
+        state = "failed" if failed else "complete" if len(files) == plan.rungs else "stopped early"
+        rows.append(
+            {"trial": number}
+            | values
+            | {"rungs": len(files) - bool(failed and files), "state": state}
+            | {k: last.get(k) for k in ("epochs", "select_accuracy", "prune_ratio", "seconds")}
+            | {"reason": failed}
+        )
+    table = pd.DataFrame(rows)
+    return table.sort_values(
+        ["rungs", "select_accuracy", "trial"], ascending=[False, False, True], ignore_index=True
+    )

@@ -1,0 +1,72 @@
+"""Which run a command line means: all that changes the result, and the directory it names."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli.command import Command
+from ws_learner.core.files import read_json, sha256_of, write_text
+from ws_learner.core.progress import say
+from ws_learner.core.run_dir import RunDir, identity_hash
+
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
+    from ws_learner.config.recipe import Recipe
+
+__all__ = ["identity_of", "place", "resolved_settings"]
+
+NOT_IN_IDENTITY = {
+    *("run_dir", "data_dir", "data_workers", "workers", "exec_mode", "preset"),
+    *("dense_checkpoint", "dst_checkpoint", "ws_save_path", "ws_ratios", "ws_rollouts"),
+}
+"""Settings that do not change the result; files among them count by their content."""
+
+
+def resolved_settings(command: Command) -> dict[str, Any]:
+    """Every setting, with the precision that `auto` means on this machine."""
+    from ws_learner.core.device import arithmetic
+
+    bf16 = arithmetic(command.run.precision).bf16
+    return command.settings() | {"precision": "bf16" if bf16 else "fp32"}
+
+
+def identity_of(
+    command: Command, experiment: Experiment, recipe: Recipe, **more: Any
+) -> dict[str, Any]:
+    """Everything that changes the result; a user's own experiment file counts by its content."""
+    settings = resolved_settings(command)
+    source = command.experiment.__file__
+    own = source is not None and not command.experiment.__name__.startswith("experiments.")
+    more |= {"recipe": dataclasses.asdict(recipe)}
+    more |= {"file": sha256_of(Path(source))} if own and source else {}
+    if command.run.learner == "full-prec":
+        parts = (command.ws, command.ddpg)
+        pruning = {item.name for part in parts for item in dataclasses.fields(part)}
+        settings = {k: v for k, v in settings.items() if k not in pruning}
+    kept = {k: v for k, v in settings.items() if k not in NOT_IN_IDENTITY}
+    return kept | {"experiment": experiment.name, "data": experiment.data.digest} | more
+
+
+def place(command: Command, stem: str, identity: dict[str, Any]) -> RunDir:
+    """The run's directory: --run_dir, or `stem` and the identity's hash."""
+    run = RunDir(command.run.run_dir or command.runs / f"{stem}-{identity_hash(identity)}")
+    if command.run.precision == "auto":
+        run = _earlier(command, stem, identity, run)
+    say(f"run directory: {run.path}{' (finished)' if run.finished else ''}")
+    return run
+
+
+def _earlier(command: Command, stem: str, identity: dict[str, Any], run: RunDir) -> RunDir:
+    """A run begun when `auto` was still written down as such goes on where it is."""
+    before = identity | {"precision": "auto"}
+    older = RunDir(command.runs / f"{stem}-{identity_hash(before)}")
+    if command.run.run_dir is None and older.path.exists() and not run.path.exists():
+        run = older
+    record = run.path / "identity.json"
+    if record.exists() and (made := read_json(record)).get("precision") == "auto":
+        made["precision"] = identity["precision"]
+        write_text(record, json.dumps(made, indent=2, sort_keys=True) + "\n")
+    return run

@@ -1,0 +1,45 @@
+"""One run in its folder: placed, locked, claimed, worked at unless it is finished, reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli.build import arithmetic_of, show_report
+from experiments.cli.command import Command
+from experiments.cli.run_identity import place, resolved_settings
+from ws_learner.core.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
+
+__all__ = ["run_once"]
+
+
+def run_once(
+    command: Command,
+    experiment: Experiment,
+    identity: dict[str, Any],
+    work: Callable[[RunDir], object],
+    *,
+    kind: str,
+) -> RunDir:
+    """Do `work` in the run's folder, or find it done; measure, report.
+
+    Args:
+        command: The command line.
+        experiment: What is trained.
+        identity: What makes this run another than its neighbours, see `identity_of`.
+        work: Trains; given the folder, which it leaves finished, or to be gone on with.
+        kind: Second part of the folder's name, unless --run_dir names it.
+    """
+    from experiments.cli.task_metrics import add_measures
+
+    run = place(command, f"{experiment.name}-{kind}", identity)
+    with run.locked():
+        run.claim(resolved_settings(command), identity)
+        if not run.finished:
+            work(run)
+    add_measures(run, experiment, arithmetic_of(command))
+    show_report(run)
+    return run

@@ -1,0 +1,43 @@
+"""What a task is judged by in print, beside the mean score: F1, average precision, AUC."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+
+from experiments.experiment import Experiment
+from ws_learner.core.device import Arithmetic
+from ws_learner.core.files import write_json
+from ws_learner.core.progress import say
+from ws_learner.core.weights import load_into
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ws_learner.core.run_dir import RunDir
+
+__all__ = ["add_measures", "measured"]
+
+
+def measured(experiment: Experiment, model: nn.Module, arithmetic: Arithmetic) -> dict[str, float]:
+    """The experiment's measures of a network, printed; empty if it has none."""
+    if experiment.measure is None:
+        return {}
+    arithmetic.place_model(model.eval())
+    with torch.no_grad():
+        found = experiment.measure(model, arithmetic)
+    say("test: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+    return found
+
+
+def add_measures(run: RunDir, experiment: Experiment, arithmetic: Arithmetic) -> None:
+    """Measure the weights that a finished run saved; its summary keeps the result."""
+    summary = run.read_summary()
+    if experiment.measure is None or "measures" in summary:
+        return
+    model = copy.deepcopy(experiment.model)
+    load_into(model, run.model)
+    found = measured(experiment, model, arithmetic)
+    write_json(run.summary, summary | {"measures": found})

@@ -1,0 +1,133 @@
+"""Exports are run by another engine and compared with PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from experiments import export
+from experiments.run import main as run_main
+from tests.support.sparse_layers import pruned
+from ws_learner.core.errors import UserError
+from ws_learner.core.weights import load_state
+from ws_learner.deploy.onnx.export import export_onnx, relative_error
+from ws_learner.deploy.onnx.int8_qdq import export_qdq
+from ws_learner.deploy.runtime import read_wsr
+
+ROOT = Path(__file__).parents[2]
+DIGITS = str(ROOT / "tests" / "support" / "digits_experiment.py")
+pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    flags = ["--ws_prune_ratio_prtl", "uniform", "--ws_prune_ratio", "0.2", "--nb_epochs", "1"]
+    flags += ["--ws_pattern", "1xchannel", "--ws_exempt", "7", "--ws_mask_update_step", "4"]
+    assert run_main([DIGITS, *flags, "--run_dir", str(folder)], runs=folder.parent) == 0
+    return folder
+
+
+def test_weights_are_the_runs(run: Path, tmp_path: Path) -> None:
+    saved = load_state(run / "model.safetensors")
+    for kind in ("safetensors", "wsr"):
+        out = tmp_path / f"m.{kind}"
+        assert export.main([str(run), "--to", kind, "--out", str(out)]) == 0
+        found = load_state(out) if kind == "safetensors" else read_wsr(out)[0]
+        assert found.keys() == saved.keys()
+        assert all(torch.equal(found[name], saved[name]) for name in saved)
+    assert (tmp_path / "m.wsr").stat().st_size < (tmp_path / "m.safetensors").stat().st_size
+
+
+def test_onnx_of_a_run_is_cut_and_answers_alike(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch_pruning")
+    out, whole = tmp_path / "m.onnx", tmp_path / "whole.onnx"
+    assert export.main([str(run), "--to", "onnx", "--out", str(out)]) == 0
+    assert "dead channels are cut" in capsys.readouterr().err
+    assert export.main([str(run), "--to", "onnx", "--out", str(whole), "--no_shrink"]) == 0
+    assert out.stat().st_size < whole.stat().st_size
+
+
+def test_bad_flags(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export.main([str(run), "--to", "wsr", "--int8"]) == 2
+    assert "--int8 with --to wsr" in capsys.readouterr().err
+    assert export.main([str(tmp_path), "--to", "wsr"]) == 2
+    assert "holds no finished run" in capsys.readouterr().err
+
+
+def test_a_convolutional_run_is_written_in_bytes(run: Path, tmp_path: Path) -> None:
+    out, whole = tmp_path / "m.onnx", tmp_path / "whole.onnx"
+    assert export.main([str(run), "--to", "onnx", "--int8", "--out", str(out)]) == 0
+    assert export.main([str(run), "--to", "onnx", "--out", str(whole), "--no_shrink"]) == 0
+    kinds = {node.op_type for node in pytest.importorskip("onnx").load(out).graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    assert out.stat().st_size < whole.stat().st_size
+
+
+def mlp() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Linear(24, 32), nn.ReLU(), nn.Linear(32, 16, bias=False), nn.GELU()]
+    return pruned(nn.Sequential(*layers, nn.Linear(16, 3)), "4x4", 0.5)
+
+
+def test_float_network_of_any_batch(tmp_path: Path) -> None:
+    model, path = mlp(), tmp_path / "m.onnx"
+    export_onnx(model, torch.randn(4, 24), path)
+    for batch in (1, 9):
+        x = torch.randn(batch, 24)
+        with torch.no_grad():
+            assert relative_error(path, x, model(x)) < 1e-5
+
+
+def test_bytes_as_integers_would_have_it(tmp_path: Path) -> None:
+    import onnx
+
+    model, path = nn.Sequential(nn.Linear(24, 7)), tmp_path / "m.onnx"
+    x = torch.randn(64, 24)
+    export_qdq(model, x, path, calibration=[x])
+    kinds = [node.op_type for node in onnx.load(path).graph.node]
+    assert kinds.count("Gemm") == 1
+    assert "MatMul" not in kinds
+    weight, bias = (p.detach().double().numpy() for p in model[0].parameters())
+    low, high = float(x.min()), float(x.max())
+    step = np.float32((high - low) / 255)
+    zero = round(-low / float(step))
+    bytes_ = np.clip(np.rint(x.numpy() / step) + zero, 0, 255)
+    scale = np.abs(weight).max(1) / 127
+    whole = np.rint(weight / scale[:, None])
+    shift = np.rint(bias / (scale * step))
+    wanted = ((bytes_ - zero) @ whole.T + shift) * scale * step
+    assert relative_error(path, x, torch.from_numpy(wanted).float()) < 1e-4
+    with torch.no_grad():
+        assert relative_error(path, x, model(x)) < 0.03
+
+
+def test_bytes_refuse_what_they_cannot_say(tmp_path: Path) -> None:
+    x = torch.randn(2, 24)
+    with pytest.raises(UserError, match="Sigmoid is not supported"):
+        export_qdq(
+            nn.Sequential(nn.Linear(24, 2), nn.Sigmoid()), x, tmp_path / "m", calibration=[x]
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("int8", [False, True])
+def test_openvino_reads_the_files(tmp_path: Path, int8: bool) -> None:
+    openvino = pytest.importorskip("openvino")
+    model, path, x = mlp(), tmp_path / "m.onnx", torch.randn(16, 24)
+    if int8:
+        export_qdq(model, x, path, calibration=[x])
+    else:
+        export_onnx(model, x, path)
+    network = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    got = torch.from_numpy(np.asarray(network([x.numpy()])[0]))
+    with torch.no_grad():
+        wanted = model(x)
+    assert float((got - wanted).norm() / wanted.norm()) < (0.05 if int8 else 1e-5)

@@ -1,0 +1,223 @@
+"""Every searcher: exact budgets, bounds, exemptions, one answer per seed, interrupted or not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from agents.bayesian import BayesianSearch
+from agents.ddpg_config import DDPGConfig
+from agents.ddpg_search import DDPGSearch
+from agents.evolution import Evolution
+from agents.optimal import OptimalSearch
+from agents.proposer import SEED, Proposer, Trial, ranked, step_size
+from agents.random_search import RandomSearch
+from envs.budget import project
+from envs.problem import AllocationProblem, IntArray, Score
+from tests.support.synthetic_problem import Separable, synthetic_problem
+from ws_learner.search.history import Rollout
+from ws_learner.search.loop import Search
+
+RLOUTS, PER_ROUND = 17, 4
+TINY = DDPGConfig(ddpg_actor_width=8, ddpg_critic_width=8, ddpg_nb_updates=2, ddpg_batch_size=8)
+AGENT = {"config": TINY, "rlouts": RLOUTS, "rlouts_min": 7}
+MAKERS: dict[str, Callable[..., Proposer]] = {
+    "random": RandomSearch,
+    "evolution": Evolution,
+    "bayesian": partial(BayesianSearch, candidates=40),
+    "ddpg": partial(DDPGSearch, **AGENT),  # type: ignore[arg-type]
+    "optimal": partial(OptimalSearch, candidates=40, **AGENT),  # type: ignore[arg-type]
+}
+searchers = pytest.mark.parametrize("name", MAKERS)
+
+
+def small_problem(seed: int = 0) -> tuple[AllocationProblem, Separable]:
+    """Eight layers, the last one exempt, another with one possible count."""
+    problem, evaluator = synthetic_problem(seed=seed, target=0.9, every=3)
+    lower, upper = problem.lower.copy(), problem.upper.copy()
+    upper[-1] = 0
+    lower[1] = upper[1] = 1500
+    prior = project(
+        problem.weights * 0.9,
+        budget=problem.budget,
+        lower=lower,
+        upper=upper,
+        weights=problem.weights,
+    )
+    return dataclasses.replace(problem, lower=lower, upper=upper, prior=prior), evaluator
+
+
+def seeds_of(problem: AllocationProblem) -> dict[str, IntArray]:
+    rng = np.random.default_rng(0)
+    fit = partial(
+        project,
+        budget=problem.budget,
+        lower=problem.lower,
+        upper=problem.upper,
+        weights=problem.weights,
+    )
+    size = problem.weights
+    return {
+        "prior": problem.prior,
+        "same": problem.prior.copy(),
+        "other": fit(size * rng.uniform(0.8, 1, len(size))),
+        "third": fit(size * rng.uniform(0.6, 1, len(size))),
+    }
+
+
+def searched(
+    name: str, folder: Path, problem: AllocationProblem, *, seed: int = 0, rlouts: int = RLOUTS
+) -> list[Rollout]:
+    return Search(
+        problem=problem,
+        proposer=MAKERS[name](problem, seed=seed),
+        seeds=seeds_of(problem),
+        rlouts=rlouts,
+        per_round=PER_ROUND,
+        state=folder / "search.pt",
+        table=folder / "rollouts.csv",
+    ).run()
+
+
+def plain(history: Sequence[Trial]) -> list[tuple[str, list[int], float]]:
+    return [(trial.kind, trial.zeros.tolist(), trial.score.reward) for trial in history]
+
+
+@searchers
+def test_budget_bounds_and_exemptions_hold(name: str, tmp_path: Path) -> None:
+    problem, evaluator = small_problem()
+    history = searched(name, tmp_path, problem)
+    assert len(history) == evaluator.evaluations == RLOUTS
+    assert [rollout.kind for rollout in history[:4]].count(SEED) == 3  # equal seeds count once
+    for rollout in history:
+        assert rollout.zeros.dtype == np.int64
+        assert rollout.zeros.sum() == problem.budget
+        assert np.all((problem.lower <= rollout.zeros) & (rollout.zeros <= problem.upper))
+        assert rollout.zeros[-1] == 0
+    table = pd.read_csv(tmp_path / "rollouts.csv")
+    assert table["reward"].tolist() == [rollout.score.reward for rollout in history]
+
+
+@searchers
+def test_one_seed_one_answer(name: str, tmp_path: Path) -> None:
+    problem, _ = small_problem()
+    first = plain(searched(name, tmp_path / "a", problem))
+    assert first == plain(searched(name, tmp_path / "b", problem))
+    assert first != plain(searched(name, tmp_path / "c", problem, seed=1))
+
+
+@searchers
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_interrupted_and_resumed_is_undisturbed(name: str, tmp_path: Path, rounds: int) -> None:
+    problem, evaluator = small_problem()
+    whole = plain(searched(name, tmp_path / "whole", problem))
+    calls = 0
+
+    def break_off(candidates: Sequence[IntArray]) -> list[Score]:
+        nonlocal calls
+        calls += 1
+        if calls > rounds:
+            raise KeyboardInterrupt
+        return evaluator(candidates)
+
+    broken = dataclasses.replace(problem, evaluate=break_off)
+    with pytest.raises(KeyboardInterrupt):
+        searched(name, tmp_path / "broken", broken)
+    assert plain(searched(name, tmp_path / "broken", problem)) == whole
+
+
+@searchers
+def test_a_finished_search_scores_nothing_again(name: str, tmp_path: Path) -> None:
+    problem, evaluator = small_problem()
+    whole = plain(searched(name, tmp_path, problem))
+    before = evaluator.evaluations
+    assert plain(searched(name, tmp_path, problem)) == whole
+    assert evaluator.evaluations == before
+
+
+@searchers
+def test_fewer_rollouts_than_cheap_profiles(name: str, tmp_path: Path) -> None:
+    problem, _ = small_problem()
+    history = searched(name, tmp_path, problem, rlouts=2)
+    assert [rollout.kind for rollout in history] == [SEED, SEED]
+
+
+@searchers
+def test_failed_candidates_do_not_stop_or_win_the_search(name: str, tmp_path: Path) -> None:
+    problem, evaluator = small_problem()
+
+    def every_third_fails(candidates: Sequence[IntArray]) -> list[Score]:
+        scores = evaluator(candidates)
+        bad = Score(reward=1e9, accuracy=0, accuracy_before=0, divergence=0, failed="broken")
+        return [bad if int(z[3]) % 3 == 0 else s for z, s in zip(candidates, scores, strict=True)]
+
+    def all_fail(candidates: Sequence[IntArray]) -> list[Score]:
+        return [dataclasses.replace(score, failed="broken") for score in evaluator(candidates)]
+
+    for number, evaluate in enumerate((every_third_fails, all_fail)):
+        broken = dataclasses.replace(problem, evaluate=evaluate)
+        history = searched(name, tmp_path / str(number), broken)
+        assert len(history) == RLOUTS
+        assert all(rollout.zeros.sum() == problem.budget for rollout in history)
+
+
+@searchers
+def test_without_a_fixed_total_the_bounds_still_hold(name: str, tmp_path: Path) -> None:
+    problem, _ = small_problem()
+    free = dataclasses.replace(problem, exact=False)
+    history = searched(name, tmp_path, free)
+    for rollout in history:
+        assert np.all((problem.lower <= rollout.zeros) & (rollout.zeros <= problem.upper))
+    totals = {int(rollout.zeros.sum()) for rollout in history}
+    assert len(totals) > 1
+
+
+@searchers
+def test_a_single_layer_to_decide_is_no_trouble(name: str, tmp_path: Path) -> None:
+    problem, _ = small_problem()
+    lower, upper = problem.prior.copy(), problem.prior.copy()
+    lower[4], upper[4] = 0, problem.weights[4]
+    history = searched(name, tmp_path, dataclasses.replace(problem, lower=lower, upper=upper))
+    assert all(rollout.zeros.tolist() == problem.prior.tolist() for rollout in history[1:2])
+    assert len(history) == RLOUTS
+
+
+@pytest.mark.parametrize("name", ["random", "evolution", "bayesian"])
+def test_searching_pays(name: str, tmp_path: Path) -> None:
+    problem, evaluator = small_problem(seed=1)
+    history = searched(name, tmp_path, problem, rlouts=60)
+    start = max(r.score.reward for r in history if r.kind == SEED)
+    best = max(r.score.reward for r in history)
+    assert best - start > 0.1 * abs(start)
+    assert evaluator.evaluations == 60
+
+
+def rollout(kind: str, reward: float, zeros: int = 0, *, failed: str = "") -> Rollout:
+    score = Score(reward=reward, accuracy=0, accuracy_before=0, divergence=0, failed=failed)
+    return Rollout(kind=kind, zeros=np.array([zeros]), score=score)
+
+
+def test_ranking_leaves_out_failures_and_repetitions() -> None:
+    history = [rollout("a", 1, 1), rollout("b", 3, 2), rollout("c", 3, 3), rollout("d", 1, 1)]
+    history.append(rollout("e", 9, 4, failed="broken"))
+    assert [trial.kind for trial in ranked(history)] == ["b", "c", "a"]
+    assert [trial.kind for trial in ranked(history[4:])] == ["e"]
+
+
+def test_step_grows_with_success_and_shrinks_with_failure() -> None:
+    def sized(trials: list[Rollout]) -> float:
+        return step_size(trials, start=0.5, least=0.05, most=1.5)
+
+    history = [rollout(SEED, 0), rollout(SEED, 1)]
+    assert sized(history) == 0.5
+    assert sized([*history, rollout("x", 2)]) > 0.5 > sized([*history, rollout("x", 1)])
+    assert sized(history + [rollout("x", 0)] * 100) == 0.05
+    # One success in five leaves it where it is.
+    fifth = [rollout("x", 2), *[rollout("x", 0)] * 4]
+    assert sized([*history, *fifth]) == pytest.approx(0.5)

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ws_learner.core.errors import UserError
+from ws_learner.training.distillation import DistillationLoss
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def oracle(
+    student: np.ndarray, teacher: np.ndarray, targets: np.ndarray, weight: float, heat: float
+) -> float:
+    task = -np.log(softmax(student)[np.arange(len(targets)), targets]).mean()
+    soft = -(softmax(teacher / heat) * np.log(softmax(student / heat))).sum(axis=1).mean()
+    return float(task + weight * soft)
+
+
+@pytest.mark.parametrize(("weight", "heat"), [(4.0, 4.0), (1.0, 1.0), (0.0, 2.0), (2.5, 0.5)])
+def test_loss_and_gradient_match_float64_numpy(weight: float, heat: float) -> None:
+    generator = torch.Generator().manual_seed(3)
+    inputs = torch.randn(7, 6, generator=generator, dtype=torch.float64)
+    teacher = nn.Linear(6, 5, dtype=torch.float64)
+    student = torch.randn(7, 5, generator=generator, dtype=torch.float64).requires_grad_()
+    targets = torch.randint(5, (7,), generator=generator)
+    criterion = DistillationLoss(F.cross_entropy, teacher, weight=weight, temperature=heat)
+    loss = criterion(student, targets, inputs)
+    loss.backward()
+    z_s, z_t = student.detach().numpy(), teacher(inputs).detach().numpy()
+    assert loss.item() == pytest.approx(oracle(z_s, z_t, targets.numpy(), weight, heat), rel=1e-12)
+    # d CE(p, softmax(z / T)) / dz = (softmax(z / T) - p) / T, without any factor of T squared.
+    one_hot = np.eye(5)[targets.numpy()]
+    soft = weight * (softmax(z_s / heat) - softmax(z_t / heat)) / heat
+    assert student.grad is not None
+    expected = (softmax(z_s) - one_hot + soft) / 7
+    np.testing.assert_allclose(student.grad.numpy(), expected, rtol=1e-10, atol=1e-14)
+
+
+class Noisy(nn.Module):
+    """A teacher whose training mode would show."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(self.norm(x))
+
+
+def test_the_teacher_is_frozen() -> None:
+    teacher = Noisy()
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    criterion = DistillationLoss(F.cross_entropy, teacher)
+    teacher.train()  # somebody else's mistake
+    inputs = torch.randn(8, 4)
+    student = torch.randn(8, 4, requires_grad=True)
+    losses = [criterion(student, torch.zeros(8, dtype=torch.long), inputs) for _ in range(2)]
+    losses[0].backward()
+    assert torch.equal(*losses)
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+
+
+def test_another_architecture_may_teach_but_not_other_classes() -> None:
+    student, targets = torch.randn(3, 4), torch.zeros(3, dtype=torch.long)
+    deep = nn.Sequential(nn.Linear(2, 9), nn.ReLU(), nn.Linear(9, 4))
+    loss = DistillationLoss(F.cross_entropy, deep)(student, targets, torch.randn(3, 2))
+    assert loss.shape == ()
+    criterion = DistillationLoss(F.cross_entropy, nn.Linear(2, 5))
+    with pytest.raises(UserError, match=r"\(3, 5\).*\(3, 4\)"):
+        criterion(student, targets, torch.randn(3, 2))
+
+
+def test_half_precision_logits_are_compared_in_single() -> None:
+    student = torch.randn(4, 3).bfloat16()
+    teacher = nn.Linear(2, 3).bfloat16()
+    inputs, targets = torch.randn(4, 2).bfloat16(), torch.tensor([0, 1, 2, 0])
+    loss = DistillationLoss(F.cross_entropy, teacher, weight=1.0)(student, targets, inputs)
+    z_s, z_t = student.double().numpy(), teacher(inputs).detach().double().numpy()
+    soft = oracle(z_s, z_t, targets.numpy(), 1.0, 4.0) - oracle(z_s, z_t, targets.numpy(), 0.0, 4.0)
+    assert float(loss - F.cross_entropy(student, targets)) == pytest.approx(soft, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "flag"),
+    [
+        ({"weight": -1.0}, "--loss_w_dst -1.0"),
+        ({"weight": math.nan}, "--loss_w_dst nan"),
+        ({"temperature": 0.0}, "--tempr_dst 0.0"),
+        ({"temperature": math.inf}, "--tempr_dst inf"),
+    ],
+)
+def test_bad_settings_name_their_flag(setting: dict[str, float], flag: str) -> None:
+    with pytest.raises(UserError, match=flag):
+        DistillationLoss(F.cross_entropy, nn.Identity(), **setting)

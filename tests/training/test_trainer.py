@@ -1,0 +1,152 @@
+"""The training loop: pure schedules, exact resume, weight decay where it belongs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.support.digits import digits_splits
+from tests.support.digits_experiment import network
+from ws_learner.config.recipe import Recipe, learning_rate
+from ws_learner.core.device import Arithmetic
+from ws_learner.core.errors import UserError
+from ws_learner.report.metrics import MetricsLog
+from ws_learner.training.evaluation import evaluate, top_k_accuracy
+from ws_learner.training.phase import Fit
+from ws_learner.training.trainer import Callback, Trainer, make_optimizer
+
+PLAIN = Arithmetic(device="cpu", bf16=False, channels_last=False)
+
+
+def criterion(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(outputs, targets)
+
+
+def fit(folder: Path, recipe: Recipe) -> Fit:
+    return Fit(
+        phase="dense",
+        data=digits_splits(),
+        criterion=criterion,
+        metric=top_k_accuracy,
+        recipe=recipe,
+        arithmetic=PLAIN,
+        seed=7,
+        log=MetricsLog(folder / "metrics.csv"),
+        checkpoint=folder / "dense.pt",
+    )
+
+
+class Stop(Callback):
+    """Dies after a step, as a power cut would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
+        if trainer.step == self.step:
+            raise KeyboardInterrupt
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_to_the_last_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(nb_epochs=3, batch_size=50, lrn_rate=0.05, nesterov=True)
+    monkeypatch.setenv("WS_CHECKPOINT_SECONDS", "0")
+    torch.manual_seed(0)
+    start = network(4).state_dict()
+    nets = [network(4), network(4)]
+    for net in nets:
+        net.load_state_dict(start)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    fit(whole, recipe).run(nets[0])
+    # 20 steps an epoch: once inside an epoch, once at its end, once between two rows of the log.
+    for stop in (13, 20, 37):
+        torch.manual_seed(stop)  # whatever else the process draws must not matter
+        with pytest.raises(KeyboardInterrupt):
+            fit(cut, recipe).run(nets[1], before=[Stop(stop)])
+    fit(cut, recipe).run(nets[1])
+    for name, tensor in nets[0].state_dict().items():
+        assert torch.equal(tensor, nets[1].state_dict()[name]), name
+    assert (whole / "metrics.csv").read_text() == (cut / "metrics.csv").read_text()
+
+
+def test_learning_rates_against_their_definitions() -> None:
+    total = 200
+    step = Recipe(nb_epochs=10, lrn_rate=1.0, lrn_schedule="step", milestones=(0.5, 0.75))
+    got = [learning_rate(step, t, total_steps=total) for t in range(total)]
+    assert got == [1.0] * 100 + [0.1] * 50 + [pytest.approx(0.01)] * 50
+    cosine = Recipe(nb_epochs=10, lrn_rate=1.0, lrn_schedule="cosine")
+    oracle = 0.5 * (1 + np.cos(np.pi * np.arange(total) / total))
+    got = [learning_rate(cosine, t, total_steps=total) for t in range(total)]
+    np.testing.assert_allclose(got, oracle, rtol=1e-12)
+    cycle = Recipe(nb_epochs=10, lrn_rate=1.0, lrn_schedule="one-cycle", warmup=0.25)
+    got = [learning_rate(cycle, t, total_steps=total) for t in range(total)]
+    assert np.all(np.diff(got[:50]) > 0)
+    assert np.all(np.diff(got[50:]) < 0)
+    assert got[50] == 1.0 == max(got)
+    decay = Recipe(
+        nb_epochs=10, lrn_rate=1.0, lrn_schedule="exponential", lrn_decay=0.5, decay_every=2
+    )
+    got = [learning_rate(decay, t, total_steps=total) for t in range(total)]
+    np.testing.assert_allclose(got, 0.5 ** (np.arange(total) // 40))
+
+
+def test_weight_decay_spares_biases_and_norms() -> None:
+    model = network(4)
+    groups = make_optimizer(model, Recipe(nb_epochs=1, weight_decay=0.1)).param_groups
+    decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        assert (id(parameter) in decayed) == (parameter.dim() > 1), name
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+
+
+def test_evaluate_counts_every_example_once_in_evaluation_mode() -> None:
+    data, model = digits_splits(), network(4)
+    model.train()
+    got = evaluate(model, data.test, top_k_accuracy, arithmetic=PLAIN, batch_size=64)
+    assert model.training
+    model.eval()
+    right = count = 0
+    with torch.no_grad():
+        for inputs, targets in data.test.batches(1):
+            right += int(model(inputs).argmax() == targets[0])
+            count += 1
+    assert count == len(data.test)
+    assert got == pytest.approx(right / count)
+
+
+def test_top_k() -> None:
+    outputs = torch.tensor([[0.1, 0.5, 0.4], [0.9, 0.05, 0.05]])
+    targets = torch.tensor([2, 1])
+    assert top_k_accuracy(outputs, targets).tolist() == [0.0, 0.0]
+    assert top_k_accuracy(outputs, targets, k=2).tolist()[0] == 1.0
+
+
+def test_a_diverging_loss_is_an_error_that_names_the_rate(tmp_path: Path) -> None:
+    recipe = Recipe(nb_epochs=3, batch_size=50, lrn_rate=1e30)
+    with pytest.raises(UserError, match=r"loss is (nan|inf).*--lrn_rate"):
+        fit(tmp_path, recipe).run(network(4))
+
+
+@pytest.mark.parametrize(
+    ("values", "flag"),
+    [
+        ({"nb_epochs": 0}, "--nb_epochs"),
+        ({"nb_epochs": math.nan}, "--nb_epochs"),
+        ({"nb_epochs": 1, "lrn_rate": -1.0}, "--lrn_rate"),
+        ({"nb_epochs": 1, "warmup": 1.0}, "warmup"),
+    ],
+)
+def test_recipes_refuse_what_makes_no_sense(values: dict[str, float], flag: str) -> None:
+    with pytest.raises(UserError, match=flag):
+        Recipe(**values)  # type: ignore[arg-type]
+
+
+def test_a_batch_larger_than_the_split_is_refused() -> None:
+    with pytest.raises(UserError, match="--batch_size 128"):
+        Recipe(nb_epochs=1, batch_size=128).total_steps(100)

@@ -1,0 +1,1 @@
+"""LPOT's YAML files and its Python interface."""

@@ -1,0 +1,57 @@
+"""`common.Model`, as LPOT's programs know it: a network with a few methods more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from ws_learner.core.weights import save_model
+from ws_learner.pruning.tensor_report import tensor_table, tensor_totals
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Model"]
+
+
+class Model:
+    """Holds a network; calling it, and every attribute it lacks itself, is the network's.
+
+    Attributes:
+        model: The network, unchanged.
+    """
+
+    def __init__(self, model: nn.Module | Model) -> None:
+        """Wrap a network; wrapping twice is harmless."""
+        self.model: nn.Module = model.model if isinstance(model, Model) else model
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The network's own."""
+        return self.model(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "model":  # not set yet, as while unpickling
+            raise AttributeError(name)
+        return getattr(self.model, name)
+
+    def save(self, path: str | Path) -> None:
+        """Write the weights to `path`/model.safetensors, or to a file of that ending itself.
+
+        Raises:
+            UserError: It cannot be written.
+        """
+        target = Path(path)
+        file = target if target.suffix == ".safetensors" else target / "model.safetensors"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_model(file, self.model.state_dict(), {"format": "pt"})
+
+    def report_sparsity(self) -> tuple[pd.DataFrame, float]:
+        """The table of `ws_learner.pruning.tensor_report`, and the percentage of zeros.
+
+        The percentage is of all tensors with two axes and more, embeddings and layers that are
+        not pruned included.
+        """
+        frame = tensor_table(self.model.state_dict())
+        return frame, 100 * float(tensor_totals(frame)["matrix_sparsity"])

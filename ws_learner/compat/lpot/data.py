@@ -1,0 +1,100 @@
+"""The data sets and transforms that an LPOT file names, as splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ws_learner.compat.lpot.schema import Loader
+from ws_learner.core.errors import UserError
+from ws_learner.data.dataset_split import DatasetSplit, Examples
+from ws_learner.data.datasets.cifar10_source import cifar10_arrays
+from ws_learner.data.datasets.image_folder import load_image_folder
+from ws_learner.data.splits import DataSplits
+from ws_learner.data.stratify import stratified_parts
+from ws_learner.data.transforms import Transformed, steady
+
+__all__ = ["folder_of", "load_splits"]
+
+
+def folder_of(loader: Loader) -> Path | None:
+    """The folder to split: that above `root` where it is `train` and `val` lies beside it."""
+    root = loader.root
+    if root is not None and root.name == "train" and (root.parent / "val").is_dir():
+        return root.parent
+    return root
+
+
+def load_splits(loader: Loader, *, workers: int | None = None) -> DataSplits:
+    """Open the data; training images are transformed as the file says, others without chance.
+
+    LPOT trains on all of `root`; here search and select images are held back, and a fifth as a
+    test part unless there is a `val` folder beside `root`.
+
+    Raises:
+        UserError: Folders or images are missing, or the transforms leave images of many sizes.
+    """
+    _check_size(loader)
+    if loader.dataset == "CIFAR10":
+        return _cifar10(loader)
+
+    def prepare(files: Sequence[str], labels: npt.NDArray[np.int64], augment: bool) -> Examples:
+        steps = loader.transforms
+        return Transformed(files, labels, steps=steps if augment else steady(steps))
+
+    folder = folder_of(loader)
+    if folder is None or not folder.is_dir():
+        raise UserError(
+            f"ImageFolder: root {loader.root}: no such folder; name one with a sub-folder of "
+            "images per class"
+        )
+    return load_image_folder(
+        folder, image_size=_size(loader) or 1, workers=workers, prepare=prepare
+    )
+
+
+def _size(loader: Loader) -> int | None:
+    """Side of the last square that the transforms make."""
+    sizes = [settings["size"] for name, settings in loader.transforms if name.endswith("Crop")]
+    return int(sizes[-1]) if sizes else None
+
+
+def _check_size(loader: Loader) -> None:
+    if loader.dataset == "ImageFolder" and _size(loader) is None:
+        raise UserError(
+            "transform: images of a folder differ in size, so one of RandomResizedCrop, "
+            "RandomCrop and CenterCrop is needed to put them into a batch"
+        )
+
+
+def _cifar10(loader: Loader) -> DataSplits:
+    root = loader.root
+    arrays = cifar10_arrays(root if root is not None and root.is_dir() else None)
+    labels = arrays["train_labels"].astype(np.int64)
+    search, select, train = stratified_parts(labels, sizes=(2_000, 4_000), seed=0)
+    calm = steady(loader.transforms)
+
+    def part(images: npt.NDArray[np.uint8], of: npt.NDArray[np.int64]) -> DatasetSplit:
+        augmented = Transformed(images, of, steps=loader.transforms)
+        return DatasetSplit(Transformed(images, of, steps=calm), augmented=augmented)
+
+    def chosen(places: npt.NDArray[np.int64]) -> DatasetSplit:
+        kept = np.sort(places)
+        return part(arrays["train_images"][kept], labels[kept])
+
+    side = _size(loader) or 32
+    identity = f"cifar10 {loader.transforms}"
+    return DataSplits(
+        name="cifar10",
+        digest=hashlib.sha256(identity.encode()).hexdigest(),
+        num_classes=10,
+        input_shape=(3, side, side),
+        train=chosen(train),
+        search=chosen(search),
+        select=chosen(select),
+        test=part(arrays["test_images"], arrays["test_labels"].astype(np.int64)),
+    )

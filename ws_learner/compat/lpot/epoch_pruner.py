@@ -1,0 +1,223 @@
+"""Pruning that is driven by epochs and hooks, as LPOT's is; the training loop is anybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ws_learner.compat.lpot.epoch_plan import EpochPlan
+from ws_learner.core.errors import UserError
+from ws_learner.pruning.criteria import Criterion, Magnitude, Sensitivity, make_criterion
+from ws_learner.pruning.functional import add_group_lasso
+from ws_learner.pruning.layers.layer_plan import pattern_plan
+from ws_learner.pruning.methods.stored_masks import InPlaceMasks
+from ws_learner.pruning.patterns.model_plan import PatternPlan
+from ws_learner.pruning.patterns.pattern import Channel, Heads, Pattern, Unstructured
+
+__all__ = ["EpochPlan", "EpochPruner"]
+
+
+class EpochPruner:
+    """Carries plans out on a model whose training somebody else runs.
+
+    Parameters are changed in place and never replaced. A pruned weight keeps the value it had and
+    may come back at a later update; until then gradient, momentum and decay leave it alone.
+    """
+
+    def __init__(
+        self, model: nn.Module, plans: Sequence[EpochPlan], *, batches: int | None = None
+    ) -> None:
+        """Start dense, but for locked tensors, whose zeros are masked from now on.
+
+        Args:
+            model: On any device, in any precision; it may move between steps.
+            plans: Each parameter is in one of them at most.
+            batches: Batches in an epoch, which updates within an epoch need.
+
+        Raises:
+            UserError: Two plans name the same parameter, or `mha` something that is no head.
+        """
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        owners: dict[int, str] = {}
+        for name in (name for plan in plans for name in plan.names):
+            if (twin := owners.setdefault(id(parameters[name]), name)) != name or sum(
+                plan.names.count(name) for plan in plans
+            ) > 1:
+                raise UserError(f"pruners: {twin} and {name} are pruned twice; name each once")
+        self.plans, self._batches = tuple(plans), batches
+        weights = [{name: parameters[name] for name in plan.names} for plan in plans]
+        self._parts = [InPlaceMasks(part) for part in weights]
+        self._units = [pattern_plan(model, p.names, pattern=_pattern(p)) for p in plans]
+        self._criteria = [_criterion(p, u) for p, u in zip(plans, self._units, strict=True)]
+        self._updates = [0] * len(plans)
+        self._optimizers: list[Optimizer] = []
+        self._epoch = 0
+        self._collected = False
+        for plan, part in zip(self.plans, self._parts, strict=True):
+            if plan.kind == "lock":
+                part.renew({name: w.detach() != 0 for name, w in part.dense_values().items()})
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """Parameter name -> bool mask, True = kept."""
+        return {name: mask for part in self._parts for name, mask in part.masks.items()}
+
+    def zeros(self, epoch: int, batch: int = 0) -> dict[str, int]:
+        """Zeros planned for each parameter from this batch on; of locked ones those they have."""
+        planned: dict[str, int] = {}
+        for number, plan in enumerate(self.plans):
+            planned |= self._counts(number, plan.sparsity(epoch, batch, self._batches))
+        return planned
+
+    def epoch_begin(self, epoch: int) -> None:
+        """Renew the masks that are due."""
+        self._epoch = epoch
+        self.follow_weights()
+        self._renew_due(0)
+
+    def batch_begin(self, batch: int) -> None:
+        """Renew the masks that are due within an epoch, and zero what is pruned."""
+        self.follow_weights()
+        self._renew_due(batch)
+        self.mask_weights()
+
+    def follow(self, optimizer: Optimizer) -> None:
+        """Clear what `optimizer` remembers of a weight whenever that weight is pruned."""
+        if self.holds(optimizer) and all(known is not optimizer for known in self._optimizers):
+            self._optimizers.append(optimizer)
+
+    def before_step(self, optimizer: Optimizer | None = None) -> None:
+        """Collect importance, add the group lasso's gradient, spare pruned weights the rest.
+
+        Once for each step, right before it; an optimizer is followed.
+        """
+        if optimizer is not None:
+            self.follow(optimizer)
+        self.follow_weights()
+        parts = zip(self.plans, self._parts, self._units, self._criteria, strict=True)
+        for plan, part, units, criterion in parts:
+            criterion.observe(part.weights)
+            self._collected |= criterion.needs_gradients
+            for name, weight in part.weights.items():
+                add_group_lasso(weight, plan.alpha, pattern=units.patterns[name])
+            part.mask_gradients()
+
+    def after_step(self) -> None:
+        """Zero what is pruned, whatever the optimizer did."""
+        self.mask_weights()
+
+    def mask_weights(self) -> None:
+        """Set pruned weights to zero."""
+        for part in self._parts:
+            part.mask_weights()
+
+    def holds(self, optimizer: Optimizer) -> bool:
+        """Whether the optimizer has one of the parameters."""
+        mine = {id(w) for part in self._parts for w in part.weights.values()}
+        return any(id(p) in mine for group in optimizer.param_groups for p in group["params"])
+
+    def follow_weights(self) -> None:
+        """Move what is remembered to where the weights are now, if they have moved."""
+        for part in self._parts:
+            part.follow_weights()
+
+    def finish(self) -> None:
+        """Check that every target is reached.
+
+        Raises:
+            UserError: Training ended before the ramp did.
+        """
+        self.mask_weights()
+        for number, (plan, part) in enumerate(zip(self.plans, self._parts, strict=True)):
+            for name, wanted in self._counts(number, plan.target).items():
+                pruned = int((~part.masks[name]).sum())
+                if plan.kind != "lock" and pruned != wanted:
+                    raise UserError(
+                        f"{name}: {pruned} of {wanted} zeros when training ended, in epoch "
+                        f"{self._epoch}: its end_epoch is {plan.end_epoch}; train longer, lower "
+                        "it, or call on_epoch_begin(epoch) in the training function"
+                    )
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Tensors only: masks, retained values, importance, and where the run is."""
+        state: dict[str, Tensor] = {
+            "epoch": torch.tensor(self._epoch),
+            "collected": torch.tensor(self._collected),
+            "updates": torch.tensor(self._updates),
+        }
+        for number, parts in enumerate(self._stateful()):
+            for kind, part in parts.items():
+                state |= {f"{number}.{kind}.{name}": v for name, v in part.state_dict().items()}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict` of the same plans."""
+        self._epoch, self._collected = int(state["epoch"]), bool(state["collected"])
+        self._updates = [int(count) for count in state["updates"]]
+        for number, parts in enumerate(self._stateful()):
+            for kind, part in parts.items():
+                own = f"{number}.{kind}."
+                part.load_state_dict(
+                    {k.removeprefix(own): v for k, v in state.items() if k.startswith(own)}
+                )
+
+    def _stateful(self) -> list[dict[str, InPlaceMasks | Criterion]]:
+        """Masks and criterion of each plan."""
+        both = zip(self._parts, self._criteria, strict=True)
+        return [{"part": part, "score": criterion} for part, criterion in both]
+
+    def _counts(self, number: int, ratio: float) -> dict[str, int]:
+        plan, part, units = self.plans[number], self._parts[number], self._units[number]
+        if plan.kind == "lock":
+            return {name: int((~mask).sum()) for name, mask in part.masks.items()}
+        wanted = {name: round(ratio * weight.numel()) for name, weight in part.weights.items()}
+        counts = {
+            name: units.patterns[name].feasible(units.shapes[name], zeros)
+            for name, zeros in wanted.items()
+        }
+        for team in units.groups:  # the layers of an attention lose the same heads
+            counts |= units.snap({name: wanted[name] for name in team})
+        return counts
+
+    def _renew_due(self, batch: int) -> None:
+        for number, plan in enumerate(self.plans):
+            if plan.kind == "lock" or self._epoch < plan.start_epoch:
+                continue
+            due = plan.updates_done(self._epoch, batch, self._batches)
+            if due > self._updates[number]:
+                self._updates[number] = due
+                self._renew(number, plan.sparsity(self._epoch, batch, self._batches))
+
+    def _renew(self, number: int, ratio: float) -> None:
+        part = self._parts[number]
+        # Before the first gradient there is nothing to go by but the magnitude.
+        criterion = self._criteria[number] if self._collected else Magnitude()
+        scores = criterion.scores(part.dense_values())
+        try:
+            part.renew(self._units[number].masks(scores, self._counts(number, ratio)))
+        except ValueError as error:
+            raise UserError(f"pruning in epoch {self._epoch}: {error}") from error
+        for optimizer in self._optimizers:
+            part.mask_state(optimizer)
+
+
+def _criterion(plan: EpochPlan, units: PatternPlan) -> Criterion:
+    """What a plan's weights are worth; a locked plan never asks."""
+    if plan.kind == "lock":
+        return Magnitude()
+    if plan.kind != "sensitivity":
+        return make_criterion(plan.kind)
+    whole = {
+        name: pattern if isinstance(pattern, Channel | Heads) else Unstructured()
+        for name, pattern in units.patterns.items()
+    }
+    return Sensitivity(whole)
+
+
+def _pattern(plan: EpochPlan) -> Pattern:
+    """A locked plan has the pattern it finds."""
+    return Unstructured() if plan.kind == "lock" else plan.pattern

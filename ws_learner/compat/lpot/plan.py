@@ -1,0 +1,163 @@
+"""From what an LPOT file says to what happens to each parameter of a network."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+from torch import nn
+
+from ws_learner.compat.lpot.epoch_plan import EpochPlan, PlanKind
+from ws_learner.compat.lpot.pattern import spelled_pattern
+from ws_learner.compat.lpot.schema import LpotConf, Pruner, PruneType
+from ws_learner.core.errors import UserError
+from ws_learner.core.progress import say
+from ws_learner.pruning.layers.attention_heads import find_attention
+from ws_learner.pruning.patterns.pattern import Heads, Pattern, parse_pattern
+
+__all__ = ["make_plans", "pattern_of"]
+
+Value = TypeVar("Value")
+
+_KINDS: dict[PruneType, PlanKind] = {
+    "basic_magnitude": "magnitude",
+    "group_lasso": "magnitude",
+    "gradient_sensitivity": "sensitivity",
+    "pattern_lock": "lock",
+    "magnitude": "magnitude",
+    "gradient": "gradient",
+    "snip": "snip",
+    "snip_momentum": "snip_momentum",
+}
+
+
+def make_plans(conf: LpotConf, model: nn.Module) -> tuple[EpochPlan, ...]:
+    """Resolve names, patterns and the values that pruners leave to the global ones.
+
+    A local value counts if it is there at all, a local 0 too. Where a pattern does not divide a
+    tensor, the units at its edges are smaller; a warning names the tensor.
+
+    Raises:
+        UserError: A name matches no parameter, or a pattern is unknown or cannot prune so much.
+    """
+    return tuple(_plan(conf, pruner, model) for pruner in conf.pruners)
+
+
+def pattern_of(text: str) -> Pattern:
+    """A pattern in LPOT's spelling, where N:M counts the zeros: its `1:4` is our `3:4`.
+
+    Blocks are outputs x inputs, as from Neural Compressor 1.14 on. The table of validated models
+    writes DLRM's inputs first and sets the outputs bold, `4x***16***`; that is read as 16x4.
+
+    Example:
+        >>> str(pattern_of("1:4")), str(pattern_of("2in4")), str(pattern_of("tile_pattern_4x1"))
+        ('3:4', '2:4', '4x1')
+    """
+    return parse_pattern(spelled_pattern(text))
+
+
+def _plan(conf: LpotConf, pruner: Pruner, model: nn.Module) -> EpochPlan:
+    spelled = _own(pruner.pattern, pruner.parameters.get("pattern", "1x1"))
+    pattern = pattern_of(spelled)
+    names = _resolve(pruner, model)
+    if isinstance(pattern, Heads) and pruner.prune_type != "pattern_lock":
+        names, known = _heads(names, pruner, model)
+    target = _own(pruner.target_sparsity, conf.target_sparsity)
+    start, end = _own(pruner.start_epoch, conf.start_epoch), _own(pruner.end_epoch, conf.end_epoch)
+    initial = _own(pruner.initial_sparsity, conf.initial_sparsity)
+    where = f"pruner in line {pruner.line}" if pruner.line else "Pruner"
+    if start > end or initial > target:
+        raise UserError(
+            f"{where}: start_epoch {start} must not be above end_epoch {end}, nor "
+            f"initial_sparsity {initial} above target_sparsity {target}"
+        )
+    if pruner.prune_type == "group_lasso" and "alpha" not in pruner.parameters:
+        raise UserError(f"{where}: group_lasso needs parameters: {{alpha: 0.006}} or the like")
+    for name in names if pruner.prune_type != "pattern_lock" else ():
+        fitted = known[name] if isinstance(pattern, Heads) else pattern
+        weight = model.get_parameter(name)
+        _check_fit(name, weight, fitted, target=target, where=where)
+        if not fitted.divides(tuple(weight.shape)):
+            say(
+                f"warning: {where}: the pattern {pattern} does not divide {name} of shape "
+                f"{tuple(weight.shape)}: units at its edges are smaller"
+            )
+    return EpochPlan(
+        names=names,
+        kind=_KINDS[pruner.prune_type],
+        pattern=pattern,
+        start_epoch=start,
+        end_epoch=end,
+        initial=initial,
+        target=target,
+        frequency=_own(pruner.update_frequency, conf.frequency),
+        formula=_own(pruner.formula, conf.formula),
+        alpha=float(pruner.parameters.get("alpha", 0.0)) if _lasso(pruner) else 0.0,
+    )
+
+
+def _heads(
+    names: tuple[str, ...], pruner: Pruner, model: nn.Module
+) -> tuple[tuple[str, ...], dict[str, Heads]]:
+    """Those of the names that are projections of an attention, and the heads of each.
+
+    Raises:
+        UserError: None is.
+    """
+    found = find_attention(model)
+    known = {name: heads for attention in found for name, heads in attention.patterns.items()}
+    chosen = tuple(name for name in names if name in known)
+    if not chosen:
+        line = f" (line {pruner.line})" if pruner.line else ""
+        raise UserError(
+            f"pattern mha{line}: none of the {len(names)} parameters named is a projection of an "
+            f"attention; {len(found)} attentions were found in the network"
+        )
+    return chosen, known
+
+
+def _own(local: Value | None, shared: Value) -> Value:
+    return shared if local is None else local
+
+
+def _lasso(pruner: Pruner) -> bool:
+    return pruner.prune_type == "group_lasso"
+
+
+def _check_fit(
+    name: str, weight: nn.Parameter, pattern: Pattern, *, target: float, where: str
+) -> None:
+    """Refuse a target beyond what the pattern can prune, such as 0.9 by 2:4."""
+    wanted, unit = round(target * weight.numel()), int(pattern.sizes(tuple(weight.shape)).max())
+    most = pattern.feasible(tuple(weight.shape), wanted)
+    if abs(most - wanted) > unit:
+        raise UserError(
+            f"{where}: target_sparsity {target} of {name}: the pattern {pattern} allows at most "
+            f"{most / weight.numel():.4g}"
+        )
+
+
+def _resolve(pruner: Pruner, model: nn.Module) -> tuple[str, ...]:
+    """The parameters named, in the network's order; all weights if none is named."""
+    shapes = {name: p.dim() for name, p in model.named_parameters()}
+    weights = [name for name, axes in shapes.items() if axes > 1]
+    if not pruner.names:
+        return tuple(weights)
+    chosen: set[str] = set()
+    for wanted in pruner.names:
+        found = [n for n in shapes if fnmatchcase(n, wanted) or n == f"{wanted}.weight"]
+        found = [name for name in found if shapes[name] > 1] or found
+        if not found:
+            near = _nearest(wanted, weights)
+            line = f" (line {pruner.line})" if pruner.line else ""
+            raise UserError(
+                f"names{line}: {wanted!r} is no parameter of the network; did you mean {near}?"
+            )
+        chosen.update(found)
+    return tuple(name for name in shapes if name in chosen)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    return " or ".join(repr(n) for n in difflib.get_close_matches(name, known, n=2, cutoff=0.0))

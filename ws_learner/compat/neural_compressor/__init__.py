@@ -1,0 +1,1 @@
+"""Neural Compressor 2.x's Python interface."""

@@ -1,0 +1,1 @@
+"""NNCF's movement-sparsity JSON files."""

@@ -1,0 +1,1 @@
+"""timm's YAML files with N:M keys."""

@@ -1,0 +1,218 @@
+"""Settings of the weight-sparse learner, by PocketFlow's names. Free of torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ws_learner.config.methods import NM_METHODS, Method, NMFlags
+from ws_learner.config.pattern_syntax import read_spelling
+from ws_learner.config.search import RewardType, SearchFlags
+from ws_learner.core.errors import UserError, complain
+
+__all__ = [
+    "FROM_TABLE",
+    "NM_METHODS",
+    "POCKETFLOW",
+    "SEARCHED",
+    "Init",
+    "Method",
+    "Protocol",
+    "RewardType",
+    "WeightSparseConfig",
+]
+
+Protocol = Literal[
+    "uniform",
+    "heurist",
+    "erk",
+    "global",
+    "lamp",
+    "knapsack",
+    "random",
+    "evolution",
+    "bayesian",
+    "ddpg",
+    "optimal",
+    "given",
+]
+FROM_TABLE: tuple[Protocol, ...] = ("uniform", "heurist", "erk", "given")
+"""Protocols that look at no weight: they need no dense network."""
+SEARCHED: tuple[Protocol, ...] = ("random", "evolution", "bayesian", "ddpg", "optimal")
+"""Protocols that score roll-outs."""
+
+Init = Literal["dense", "rollout", "scratch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightSparseConfig(SearchFlags, NMFlags):
+    """What to prune, how the ratios are found, and how the network gets there."""
+
+    ws_save_path: Path | None = None
+    """Also write the sparse weights to this file (safetensors)."""
+    ws_prune_ratio: float = 0.75
+    """Overall target: share of zero weights over the layer table, in [0, 1]."""
+    ws_prune_ratio_prtl: Protocol = "optimal"
+    """Who sets the ratios. Without roll-outs: one for all layers (uniform), larger layers more
+    (heurist), by shape (erk), by magnitude (global, lamp), least error of the layers (knapsack).
+    By roll-outs: random, evolution, bayesian, the RL agent alone (ddpg), agent and model
+    together (optimal). Or a file (given, with --ws_ratios). See docs/protocols.md."""
+    ws_criterion: Literal["magnitude", "gradient", "snip", "snip_momentum"] = "magnitude"
+    """What makes a weight's score in sparse training; roll-outs go by magnitude."""
+    ws_criterion_pool: Literal["mean", "sum", "max"] = "mean"
+    """How the scores of a pattern's unit are pooled."""
+    ws_scope: Literal["local", "global"] = "local"
+    """local: each layer gets the ratio of the protocol. global: only their sum counts, and the
+    smallest scores of the whole network go, within [ws_ratio_min, ws_ratio_max] of a layer."""
+    ws_remainder: Literal["pad", "skip", "error"] = "pad"
+    """What becomes of a layer that the pattern does not divide: smaller units at its edges, dense
+    with a warning, or an error."""
+    ws_ratios: Path | None = None
+    """Table with columns layer, prune_ratio, such as another run's ratios.csv."""
+    ws_include: tuple[str, ...] = ("*",)
+    """Patterns of the tensors to prune, such as 'layer*' or '*.conv1.weight'."""
+    ws_exclude: tuple[str, ...] = ()
+    """Patterns of tensors to leave out of the layer table."""
+    ws_exempt: tuple[str, ...] = ()
+    """Patterns of tensors that stay dense but count in the total, under every protocol."""
+    group_lasso_alpha: float = 0.006
+    """Strength of group_lasso."""
+    movement_score_lr: float = 1e-3
+    """Learning rate of movement's scores, in an optimizer group of their own."""
+    movement_start: Literal["magnitude", "zero"] = "magnitude"
+    """Movement's scores before the first step: the weights' sizes, or zero as in the paper."""
+    movement_steps: Literal["optimizer", "relative", "weights"] = "optimizer"
+    """How movement's scores move: by the training's optimizer, as in the paper; by rate x
+    gradient over the layer's root mean square gradient; or with the weights, of which pruned ones
+    are trained on, too."""
+    ws_schedule: Literal[
+        "polynomial", "linear", "cube", "cos", "exp", "oneshot", "epoch-linear", "epoch-linear-old"
+    ] = "polynomial"
+    """Shape of the way to the target. epoch-linear and epoch-linear-old are LPOT's."""
+    ws_initial_ratio: float = 0.0
+    """Overall ratio at which the schedule begins."""
+    ws_prune_ratio_exp: float = 3.0
+    """Exponent of the polynomial schedule, s_t = s_f - s_f (1 - (t - t_b) / (t_e - t_b))^exp."""
+    ws_iter_ratio_beg: float = 0.1
+    """Share of all steps at which the sparsity begins to rise."""
+    ws_iter_ratio_end: float = 0.5
+    """Share of all steps at which the target is reached."""
+    ws_mask_update_step: int = 25
+    """Optimizer steps between mask updates."""
+    ws_update_frequency: float | None = None
+    """Epochs between mask updates, instead of ws_mask_update_step; below 1 a share of an epoch."""
+    ws_init: Init = "dense"
+    """Where sparse training starts: the dense network, the best roll-out's, or from scratch."""
+
+    enbl_dst: bool = False
+    """Distil from the dense network while the sparse one is trained."""
+    loss_w_dst: float = 4.0
+    """Weight of the distillation loss."""
+    tempr_dst: float = 4.0
+    """Temperature of the distillation loss."""
+    dst_layers: tuple[str, ...] = ()
+    """Under --enbl_dst also follow the teacher layer by layer: patterns of modules, such as
+    'bert.encoder.layer.?'."""
+    loss_w_layers: float = 10.0
+    """Weight of the mean relative squared error of the outputs of --dst_layers."""
+
+    def __post_init__(self) -> None:
+        own = (*self._wrong_shares(), *self._wrong_numbers(), *self._wrong_pairs())
+        complain([*own, *self.search_problems(), *self.nm_problems()])
+        self._check_method()
+
+    def _wrong_pairs(self) -> Iterator[str]:
+        if self.ws_iter_ratio_beg >= self.ws_iter_ratio_end:
+            yield (
+                f"--ws_iter_ratio_beg {self.ws_iter_ratio_beg}: must lie below "
+                f"--ws_iter_ratio_end ({self.ws_iter_ratio_end})"
+            )
+        if self.dst_layers and not self.enbl_dst:
+            yield f"--dst_layers {' '.join(self.dst_layers)}: needs --enbl_dst"
+
+    def _check_method(self) -> None:
+        spelling = read_spelling(self.pattern_spelling)
+        fixed = spelling.fixed_ratio
+        self.check_nm(spelling)
+        locked, given = self.ws_method == "pattern_lock", self.ws_prune_ratio_prtl == "given"
+        if locked and (not given or self.ws_ratios or self.ws_init != "dense"):
+            raise UserError(
+                "--ws_method pattern_lock keeps the zeros of the dense_checkpoint: it takes "
+                "--ws_prune_ratio_prtl given, no --ws_ratios and --ws_init dense"
+            )
+        by_itself = locked or spelling.sets_ratios
+        if (self.ws_ratios is None and given and not by_itself) or (self.ws_ratios and not given):
+            raise UserError("--ws_prune_ratio_prtl given and --ws_ratios FILE need each other")
+        if spelling.kind == "any:m" and self.ws_scope == "global":
+            raise UserError(f"--ws_pattern {spelling}: knows --ws_scope local only")
+        by_pattern = given and not locked and not self.ws_ratios
+        if by_pattern and fixed is not None and abs(self.ws_prune_ratio - fixed) > 1e-6:
+            raise UserError(
+                f"--ws_prune_ratio {self.ws_prune_ratio}: the pattern {self.ws_pattern} makes "
+                f"{fixed:g} of every layer zero; leave the ratio out, or name a protocol"
+            )
+        if self.ws_method == "movement" and self.ws_criterion != "magnitude":
+            raise UserError(
+                f"--ws_criterion {self.ws_criterion}: {self.ws_method} has a criterion of its "
+                "own; leave the flag out"
+            )
+
+    def _wrong_shares(self) -> Iterator[str]:
+        for name in (
+            "ws_prune_ratio",
+            "ws_iter_ratio_beg",
+            "ws_iter_ratio_end",
+            "ws_initial_ratio",
+        ):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                yield f"--{name} {value}: must be a share in [0, 1]"
+        if not (math.isfinite(self.ws_prune_ratio_exp) and self.ws_prune_ratio_exp > 0):
+            yield f"--ws_prune_ratio_exp {self.ws_prune_ratio_exp}: must be above 0"
+
+    def _wrong_numbers(self) -> Iterator[str]:
+        if self.ws_mask_update_step < 1:
+            yield f"--ws_mask_update_step {self.ws_mask_update_step}: must be at least 1"
+        for name in ("tempr_dst", "ws_update_frequency", "movement_score_lr"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                yield f"--{name} {value}: must be a number above 0"
+        for name in ("loss_w_dst", "loss_w_layers", "group_lasso_alpha"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                yield f"--{name} {value}: must be 0 or above"
+
+
+POCKETFLOW: dict[str, Any] = {
+    "ws_prune_ratio_prtl": "ddpg",
+    "ws_reward_signal": "accuracy",
+    "ws_score_power": 1.0,
+    "ws_ratio_bounds": "pocketflow",
+    "ws_action_scale": "linear",
+    "ws_rg_solver": "adam",
+    "ws_nb_smpls_bn": 0,
+    "ws_lrn_rate_ft": 3e-4,
+    "ws_nb_rlouts_min": 50,
+    "ws_nb_iters_ft": 400,
+    "ws_batch_size_ft": 128,
+    "ws_nb_iters_feval": 25,
+    "ws_rlouts_per_round": 1,
+    "ws_nb_rescore": 1,
+    "ws_mask_update_step": 500,
+    "ws_init": "scratch",
+    "ddpg_gamma": 0.9,
+    "ddpg_mixed_return": 0.0,
+    "ddpg_lrn_rate_actor": 1e-3,
+    "ddpg_lrn_rate_critic": 1e-3,
+    "ddpg_nb_updates": 23,
+    "ddpg_enbl_rtrn_norm": False,
+    "ddpg_noise_std_init": 1.0,
+    "ddpg_noise_std_finl": 1e-5,
+    "ddpg_noise_decy_rate": 0.944,
+}
+"""What `--preset pocketflow` changes: PocketFlow's learners/weight_sparsification/learner.py and
+rl_agents/ddpg. Its parameter noise becomes action noise of the same spread, and its 23 updates
+are one per layer of its ResNet-20."""

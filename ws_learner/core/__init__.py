@@ -1,0 +1,1 @@
+"""Foundations: errors, files, progress, devices, processes, run directories."""

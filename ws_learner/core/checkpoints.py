@@ -1,0 +1,42 @@
+"""Files of tensors and plain values that a resume needs: written whole, read without pickle."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ws_learner.core.errors import UserError
+from ws_learner.core.files import write_bytes
+
+__all__ = ["load_state_file", "save_state_file"]
+
+
+def save_state_file(path: Path, state: Mapping[str, Any]) -> None:
+    """Write tensors, numbers, text and nested dicts of them, whole or not at all.
+
+    Raises:
+        UserError: The disk is full or the folder cannot be written.
+    """
+    buffer = io.BytesIO()  # torch's own writer turns a full disk into a nameless RuntimeError
+    torch.save(dict(state), buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def load_state_file(path: Path) -> dict[str, Any]:
+    """Read what `save_state_file` wrote; tensors arrive on the CPU.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch raises many kinds
+        raise UserError(
+            f"{path}: damaged ({type(error).__name__}); delete it, and the same command "
+            "repeats that stage from its start"
+        ) from error
+    return state

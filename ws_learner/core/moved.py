@@ -1,0 +1,144 @@
+"""Old import paths keep working: a moved module is the same module under its former name."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.abc import InspectLoader, Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import CodeType, ModuleType
+from typing import cast
+
+__all__ = ["MOVED", "MovedModules", "install"]
+
+MOVED: dict[str, str] = {
+    "experiments.benchmarks": "benchmarks",
+    "experiments.inspect": "experiments.inspect_model",
+    "experiments.nets": "experiments.models",
+    "ws_learner.allocation.environment": "ws_learner.search.gym_env",
+    "ws_learner.attention": "ws_learner.pruning.layers.attention_heads",
+    "ws_learner.callbacks": "ws_learner.training.callbacks",
+    "ws_learner.cluster.config": "ws_learner.config.cluster",
+    "ws_learner.common": "ws_learner.compat.lpot.common",
+    "ws_learner.dialects.weight_pruning": "ws_learner.compat.neural_compressor.api",
+    "ws_learner.dialects.weight_pruning_conf": "ws_learner.compat.neural_compressor.config",
+    "ws_learner.distillation": "ws_learner.training.distillation",
+    "ws_learner.errors": "ws_learner.core.errors",
+    "ws_learner.evaluation": "ws_learner.training.evaluation",
+    "ws_learner.export.crop": "ws_learner.deploy.shrinking.crop",
+    "ws_learner.export.cropped_files": "ws_learner.deploy.shrinking.cropped_file",
+    "ws_learner.export.onnx_file": "ws_learner.deploy.onnx.export",
+    "ws_learner.export.onnx_qdq": "ws_learner.deploy.onnx.int8_qdq",
+    "ws_learner.export.permute_mlp": "ws_learner.deploy.shrinking.permute_mlp",
+    "ws_learner.export.semi_structured": "ws_learner.deploy.shrinking.semi_structured",
+    "ws_learner.export.shrink": "ws_learner.deploy.shrinking.shrink",
+    "ws_learner.export.shrunk_file": "ws_learner.deploy.shrinking.shrunk_file",
+    "ws_learner.files": "ws_learner.core.files",
+    "ws_learner.functional": "ws_learner.pruning.functional",
+    "ws_learner.hardware": "ws_learner.core.device",
+    "ws_learner.layers": "ws_learner.pruning.layers.table",
+    "ws_learner.methods": "ws_learner.pruning.methods",
+    "ws_learner.progress": "ws_learner.core.progress",
+    "ws_learner.recipe": "ws_learner.config.recipe",
+    "ws_learner.run_dir": "ws_learner.core.run_dir",
+    "ws_learner.runtime": "ws_learner.deploy.runtime",
+    "ws_learner.runtime.pairs": "ws_learner.deploy.runtime.codegen.pairs",
+    "ws_learner.sparsifier": "ws_learner.pruning.sparsifier",
+    "ws_learner.sparsity.nm": "ws_learner.pruning.patterns.nm",
+    "ws_learner.sparsity.pattern": "ws_learner.pruning.patterns.pattern",
+    "ws_learner.unit_groups": "ws_learner.pruning.layers.unit_groups",
+    "ws_learner.weights_file": "ws_learner.core.weights",
+}
+"""Former module or package -> today's; what lies inside a package goes with it."""
+
+_PARENTS = {name.rpartition(".")[0] for name in MOVED if name.count(".") > 1} - set(MOVED)
+"""Packages that are gone; former modules inside them still need a parent to be imported from."""
+
+
+class MovedModules(MetaPathFinder):
+    """Finds a former name, says once where it is now, and hands out today's module."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Answer for names in `MOVED`, and for their sub-modules."""
+        if fullname in _PARENTS:
+            return ModuleSpec(fullname, _EmptyPackage(), is_package=True)
+        today = today_of(fullname, MOVED)
+        found = None if today is None else find_spec(today)
+        if today is None or found is None:
+            return None
+        warnings.warn(
+            f"{fullname} is now {today}; the old name will go in version 1.0",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return ModuleSpec(
+            fullname, _Alias(today), origin=found.origin, is_package=_is_package(today)
+        )
+
+
+def today_of(name: str, moved: Mapping[str, str]) -> str | None:
+    """Today's name of a former module, by the longest entry that it lies in; None if unknown."""
+    head, tail = name, ""
+    while head:
+        if head in moved:
+            return moved[head] + tail
+        head, dot, last = head.rpartition(".")
+        tail = dot + last + tail
+    return None
+
+
+def _is_package(name: str) -> bool:
+    spec = find_spec(name)
+    return spec is not None and spec.submodule_search_locations is not None
+
+
+class _EmptyPackage(Loader):
+    """A package without content."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """There is nothing to run."""
+
+
+class _Alias(InspectLoader):
+    """Loads today's module in place of the former one; `python -m` runs its code."""
+
+    def __init__(self, today: str) -> None:
+        self._today = today
+        self._spec: ModuleSpec | None = None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Return the module of today: both names stand for one object."""
+        module = importlib.import_module(self._today)
+        self._spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """The module has run; give it back the spec that the import machinery replaced."""
+        module.__spec__ = self._spec
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        """The code, for `python -m`."""
+        spec = find_spec(self._today)
+        assert spec is not None
+        return cast(InspectLoader, spec.loader).get_code(self._today)
+
+    def get_source(self, fullname: str) -> str | None:
+        """The source, for tracebacks."""
+        spec = find_spec(self._today)
+        assert spec is not None
+        return cast(InspectLoader, spec.loader).get_source(self._today)
+
+    def is_package(self, fullname: str) -> bool:
+        """Whether it holds modules."""
+        return _is_package(self._today)
+
+
+def install() -> None:
+    """Answer for former names from now on; calling it again changes nothing."""
+    if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
+        sys.meta_path.insert(0, MovedModules())  # before a parent's path would give a second copy

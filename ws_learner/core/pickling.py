@@ -1,0 +1,66 @@
+"""Send objects to a process that cannot import all the modules this one has loaded."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+import cloudpickle
+from torch import nn
+
+from ws_learner.search.rollout.evaluator import RolloutEvaluator
+
+__all__ = ["importable", "importable_elsewhere"]
+
+
+@contextmanager
+def importable_elsewhere(evaluator: RolloutEvaluator) -> Iterator[None]:
+    """Inside, cloudpickle ships by value what a fresh interpreter could not import by name.
+
+    That is the code of an experiment file loaded from anywhere: its network, loss and metric.
+    """
+    with importable((evaluator.dense, evaluator.loss, evaluator.metric)):
+        yield
+
+
+@contextmanager
+def importable(parts: Iterable[object]) -> Iterator[None]:
+    """The same for any networks and functions."""
+    modules = [module for module in _modules(parts) if not _found_by_name(module)]
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _modules(owns: Iterable[object]) -> list[ModuleType]:
+    """The modules that define the parts of networks, losses and metrics."""
+    parts = [part for own in owns for part in (own, type(own))]
+    parts += [type(part) for own in parts if isinstance(own, nn.Module) for part in own.modules()]
+    names = {str(getattr(part, "__module__", "")) for part in parts} - {"__main__"}
+    return [sys.modules[name] for name in sorted(names) if name in sys.modules]
+
+
+def _found_by_name(module: ModuleType) -> bool:
+    """Whether importing the module's name afresh, package by package, leads to the same file."""
+    path: Sequence[str] | None = None
+    spec: ModuleSpec | None = None
+    parts = module.__name__.split(".")
+    for depth in range(1, len(parts) + 1):
+        spec = _find(".".join(parts[:depth]), path)
+        if spec is None:
+            return False
+        path = spec.submodule_search_locations
+    file = getattr(module, "__file__", None)
+    return file is None or (spec is not None and spec.origin == file)
+
+
+def _find(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
+    specs = (finder.find_spec(name, path) for finder in sys.meta_path)
+    return next((spec for spec in specs if spec is not None), None)

@@ -1,0 +1,157 @@
+"""The processes that train one network together; alone, every operation does nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from ws_learner.core.errors import UserError
+
+__all__ = ["World", "part_of"]
+
+_OF_RANKS = 2**31  # keeps the ranks' random streams apart from those of epochs
+
+
+def part_of(count: int, *, rank: int, size: int) -> slice:
+    """Rows of a batch of `count` that belong to `rank`: contiguous, sizes differ by at most 1."""
+    return slice(rank * count // size, (rank + 1) * count // size)
+
+
+@dataclass(frozen=True)
+class World:
+    """One process among those of a data-parallel training; `torch.distributed` is up if size > 1.
+
+    Every step takes one batch of the order that a process alone would read, each rank a part of
+    it, so the world's size changes neither the schedule nor which images a step sees. Gradients
+    are averages over the whole batch. Batch norm normalises each rank's part by itself (Goyal et
+    al. 2017, section 2.3); running statistics are averaged over ranks after every step, so that
+    all ranks hold the same network at any time.
+
+    Attributes:
+        rank: Number of this process, from 0; 0 writes files and reports.
+        size: Number of processes.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def check_batch(self, batch_size: int) -> None:
+        """Refuse a batch that leaves a rank without a row.
+
+        Raises:
+            UserError: There are more ranks than rows.
+        """
+        if batch_size < self.size:
+            raise UserError(
+                f"--batch_size {batch_size}: fewer examples than the {self.size} ranks that "
+                f"share a batch; ask for at most -n={batch_size}"
+            )
+
+    def seed(self, seed: int) -> None:
+        """Seed PyTorch; each rank draws a dropout of its own, rank 0 the one of a run alone."""
+        if self.rank:
+            words = np.random.SeedSequence([seed, _OF_RANKS + self.rank]).generate_state(1)
+            seed = int(words[0])
+        torch.manual_seed(seed)
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """What to call instead of `model`, so that its gradients are averages over the ranks."""
+        if self.size == 1:
+            return model
+        from torch.nn.parallel import DistributedDataParallel
+
+        known = inspect.signature(DistributedDataParallel).parameters
+        # Its name since torch 2.13; `settle` keeps the buffers alike.
+        name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        options: dict[str, Any] = {name: False}
+        return DistributedDataParallel(model, **options)
+
+    def share(self, rows: int, batch_size: int) -> float:
+        """Factor of this rank's mean loss whose average over the ranks is the batch's mean loss."""
+        return rows * self.size / batch_size
+
+    def settle(self, model: nn.Module, loss: Tensor) -> Tensor:
+        """After a step: average the running statistics; return the whole batch's mean loss.
+
+        Args:
+            model: Changed in place.
+            loss: Scalar, scaled by `share`.
+        """
+        if self.size == 1:
+            return loss
+        statistics = [
+            buffer
+            for module in model.modules()
+            if isinstance(module, _NormBase)
+            for buffer in (module.running_mean, module.running_var)
+            if buffer is not None
+        ]
+        flat = torch.cat([part.detach().float().flatten() for part in (loss, *statistics)])
+        torch.distributed.all_reduce(flat)
+        flat = flat / self.size
+        begin = 1
+        for buffer in statistics:
+            buffer.copy_(flat[begin : begin + buffer.numel()].view_as(buffer))
+            begin += buffer.numel()
+        return flat[0]
+
+    def widest(self, ranges: Tensor) -> Tensor:
+        """Ranges that hold those of all ranks: (N, 2), least and greatest value."""
+        if self.size == 1:
+            return ranges
+        flipped = ranges * ranges.new_tensor([-1.0, 1.0])
+        torch.distributed.all_reduce(flipped, op=torch.distributed.ReduceOp.MAX)
+        return flipped * ranges.new_tensor([-1.0, 1.0])
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all ranks, in their order."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+    def agree(self, opinion: bool) -> bool:
+        """Rank 0's opinion, on every rank."""
+        return bool(self.gather(opinion)[0])
+
+    def check_same(self, name: str, state: Mapping[str, Any]) -> None:
+        """Assert that all ranks hold the same tensors, to the last bit.
+
+        Raises:
+            RuntimeError: They do not; a defect of this program, or a network with state of its
+                own beside batch norm's.
+        """
+        if self.size == 1:
+            return
+        digests = self.gather({key: _digest(value) for key, value in state.items()})
+        for rank, other in enumerate(digests):
+            if different := [key for key, value in digests[0].items() if other[key] != value]:
+                raise RuntimeError(f"{name} {different[0]} differs between rank 0 and rank {rank}")
+
+
+def _digest(value: Any) -> str:
+    digest = hashlib.sha256()
+    for tensor in _tensors(value):
+        flat = tensor.detach().cpu().contiguous().flatten()
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """All tensors within nested dicts and lists, in order."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [tensor for part in value for tensor in _tensors(part)]
+    return []

@@ -1,0 +1,146 @@
+"""A run's directory: one address per configuration, so that the same command goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import reprlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ws_learner.core.errors import UserError
+from ws_learner.core.files import read_json, write_text
+
+__all__ = ["RunDir", "identity_hash"]
+
+
+def identity_hash(identity: Mapping[str, Any]) -> str:
+    """Eight hex digits of what changes the result."""
+    text = json.dumps(identity, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _changes(made: Any, asked: Any, name: str = "") -> Iterator[str]:
+    """A line per setting that differs, `recipe.lrn_rate 0.1 -> 0.2`; tables are gone into."""
+    if isinstance(made, list) and isinstance(asked, list) and len(made) == len(asked):
+        made, asked = (dict(enumerate(values)) for values in (made, asked))
+    if isinstance(made, dict) and isinstance(asked, dict):
+        for key in sorted(made.keys() | asked.keys()):
+            where = f"{name}.{key}" if name else key
+            yield from _changes(made.get(key), asked.get(key), where)
+    elif made != asked:
+        yield f"{name} {reprlib.repr(made)} -> {reprlib.repr(asked)}"
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Names of the files in one run's directory.
+
+    Attributes:
+        path: The directory.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Resolved settings; accepted back by `--config`."""
+        return self.path / "config.yaml"
+
+    @property
+    def rollouts(self) -> Path:
+        """One row per roll-out."""
+        return self.path / "rollouts.csv"
+
+    @property
+    def ratios(self) -> Path:
+        """One row per layer: chosen and achieved ratio."""
+        return self.path / "ratios.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """Losses, rates and accuracies over steps."""
+        return self.path / "metrics.csv"
+
+    @property
+    def summary(self) -> Path:
+        """Headline numbers; there once the run is finished."""
+        return self.path / "summary.json"
+
+    @property
+    def model(self) -> Path:
+        """The result's weights."""
+        return self.path / "model.safetensors"
+
+    @property
+    def state(self) -> Path:
+        """Folder of what a resume needs."""
+        return self.path / "state"
+
+    @property
+    def finished(self) -> bool:
+        """Whether an earlier run got to its end."""
+        return self.summary.exists()
+
+    def read_summary(self) -> dict[str, Any]:
+        """The headline numbers.
+
+        Raises:
+            UserError: The run is not finished, or the folder holds no run.
+        """
+        if not self.finished:
+            raise UserError(
+                f"--run_dir {self.path}: holds no finished run (no summary.json); "
+                "name a folder under runs/, or finish the run by giving its command again"
+            )
+        summary: dict[str, Any] = read_json(self.summary)
+        return summary
+
+    def claim(self, settings: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+        """Write the settings, or check that the directory was made with the same ones.
+
+        Raises:
+            UserError: The directory belongs to a run with other settings, or to no run at all.
+        """
+        record = self.path / "identity.json"
+        asked = json.loads(json.dumps(identity, default=str))
+        if record.exists():
+            changes = list(_changes(read_json(record), asked))
+            if changes:
+                raise UserError(
+                    f"--run_dir {self.path}: was made with other settings; choose another folder "
+                    "or give these as they were:\n  " + "\n  ".join(changes)
+                )
+        elif self.path.exists() and any(p.name != ".lock" for p in self.path.iterdir()):
+            raise UserError(
+                f"--run_dir {self.path}: holds files but no run; choose an empty or new folder"
+            )
+        else:
+            write_text(record, json.dumps(asked, indent=2, sort_keys=True) + "\n")
+        if not self.finished:
+            write_text(self.config, yaml.safe_dump(dict(settings), sort_keys=False))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second process out; the lock goes with the process, however it ends."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise UserError(
+                f"--run_dir {self.path}: cannot be written ({error.strerror})"
+            ) from error
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"--run_dir {self.path}: another process is at work there; wait for it"
+                ) from error
+            yield

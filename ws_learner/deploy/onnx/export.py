@@ -1,0 +1,240 @@
+"""ONNX files that run in onnxruntime: dense, masked or cropped networks, in FP32 or INT8."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ws_learner.core.errors import UserError
+from ws_learner.core.files import write_with
+from ws_learner.deploy.shrinking.crop import run
+from ws_learner.training.quantization_aware import FakeQuantizer, whole_weights
+
+__all__ = [
+    *("Example", "check_onnx", "export_int8", "export_onnx", "need", "relative_error", "run_onnx"),
+    "values_of",
+]
+
+Example = Mapping[str, Tensor] | Sequence[Tensor] | Tensor
+
+
+class _Plain(nn.Module):
+    """Takes positional arguments, returns a tuple of tensors."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str] | None) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Run the model."""
+        example: Example = inputs
+        if self.names is not None:
+            example = dict(zip(self.names, inputs, strict=True))
+        result: Any = (
+            self.model(**example) if isinstance(example, Mapping) else self.model(*example)
+        )
+        if isinstance(result, Tensor):
+            return (result,)
+        values = result.values() if isinstance(result, Mapping) else result
+        return tuple(v for v in values if isinstance(v, Tensor) and v.is_floating_point())
+
+
+def export_onnx(model: nn.Module, example: Example, path: Path | str) -> None:
+    """Write the network; the number of examples in a batch stays open where that is possible.
+
+    Args:
+        model: In any mode; evaluation mode is exported.
+        example: One or more arguments of a forward pass, at least two examples.
+        path: The file.
+
+    Raises:
+        UserError: The packages for ONNX are missing, or an operation cannot be exported.
+    """
+    need("onnx", "onnxscript")
+    names = list(example) if isinstance(example, Mapping) else None
+    inputs = tuple(values_of(example))
+    labels = names or [f"input_{number}" for number in range(len(inputs))]
+    training = model.training
+    plain = _Plain(model.eval(), names)
+    open_ = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
+    try:
+        program = _export(plain, inputs, labels, shapes=(open_,))
+    except Exception:  # torch.export raises its own errors and whatever a model does
+        try:
+            program = _export(plain, inputs, labels, shapes=None)
+        except Exception as error:
+            first = next((line for line in str(error).splitlines() if line.strip()), "")
+            raise UserError(
+                f"ONNX export of {type(model).__name__} failed: {type(error).__name__} ({first}); "
+                'with a transformers model, try attn_implementation="eager"'
+            ) from error
+    finally:
+        model.train(training)
+    write_with(Path(path), lambda temporary: program.save(str(temporary)))
+
+
+def _export(plain: nn.Module, inputs: tuple[Tensor, ...], labels: list[str], shapes: Any) -> Any:
+    with _quietly():
+        return torch.onnx.export(
+            plain,
+            inputs,
+            input_names=labels,
+            dynamo=True,
+            dynamic_shapes=shapes,
+            verbose=False,
+        )
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """The exporter warns of what is no concern of the user's."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def export_int8(quantizer: FakeQuantizer, example: Example, path: Path) -> None:
+    """Write a quantised network: INT8 weights, QuantizeLinear and DequantizeLinear around them.
+
+    Each layer is a Gemm of rows with an INT32 bias, as engines fuse it (see `onnx_qdq`).
+
+    Raises:
+        UserError: See `export_onnx`.
+    """
+    own = {name: vars(layer)["forward"] for name, layer in quantizer.layers.items()}
+    constants: dict[str, dict[str, Tensor]] = {}
+    for name, layer in quantizer.layers.items():
+        constants[name] = _constants(quantizer, name, layer)
+        for key, value in constants[name].items():
+            layer.register_buffer(f"int8_{key}", value.cpu(), persistent=False)
+        layer.forward = _QuantisedLinear(layer)  # type: ignore[assignment,method-assign]
+    try:
+        export_onnx(quantizer.model, example, path)
+    finally:
+        for name, layer in quantizer.layers.items():
+            layer.forward = own[name]  # type: ignore[method-assign]
+            for key in constants[name]:
+                delattr(layer, f"int8_{key}")
+
+
+def _constants(quantizer: FakeQuantizer, name: str, layer: nn.Linear) -> dict[str, Tensor]:
+    """Whole numbers and scales of a layer; of the bias the scale is that of the products."""
+    scale, zero, least, _ = quantizer.activation(name)
+    kind = torch.int8 if least < 0 else torch.uint8
+    whole, scales = whole_weights(quantizer, name)
+    bias = torch.zeros(len(scales)) if layer.bias is None else layer.bias.detach().cpu()
+    # A row of zeros, or of next to nothing, has a scale in which its bias would not fit 32 bits.
+    fitting = torch.maximum(scales.cpu(), bias.abs() / (scale * 2.0**30))
+    whole = (whole.cpu() * (scales.cpu() / fitting)[:, None]).round().to(torch.int8)
+    joint = fitting * scale
+    return {
+        "scale": torch.tensor(scale),
+        "zero": torch.tensor(zero, dtype=kind),
+        "weight": whole,
+        "scales": fitting,
+        "zeros": torch.zeros(len(scales), dtype=torch.int8),
+        "bias": (bias.double() / joint).round().to(torch.int32),
+        "joint": joint,
+        "nothing": torch.zeros(len(scales), dtype=torch.int32),
+    }
+
+
+class _QuantisedLinear:
+    """The forward pass of a Linear layer in ONNX's quantised operators."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        self._layer = layer
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        layer: Any = self._layer
+        rows = inputs.reshape(-1, layer.in_features)
+        near = _onnx("QuantizeLinear", rows, layer.int8_scale, layer.int8_zero)
+        near = _onnx("DequantizeLinear", near, layer.int8_scale, layer.int8_zero)
+        weight = _onnx(
+            "DequantizeLinear", layer.int8_weight, layer.int8_scales, layer.int8_zeros, axis=0
+        )
+        bias = _onnx(
+            "DequantizeLinear", layer.int8_bias, layer.int8_joint, layer.int8_nothing, axis=0
+        )
+        made: Tensor = torch.onnx.ops.symbolic(
+            "Gemm",
+            (near, weight, bias),
+            attrs={"transB": 1},
+            dtype=torch.float32,
+            shape=(rows.shape[0], layer.out_features),
+            version=18,
+        )
+        return made.reshape(*inputs.shape[:-1], layer.out_features)
+
+
+def _onnx(name: str, values: Tensor, scale: Tensor, zero: Tensor, **attributes: int) -> Tensor:
+    kind = zero.dtype if name == "QuantizeLinear" else torch.float32
+    attrs: dict[str, Any] = dict(attributes)
+    made: Tensor = torch.onnx.ops.symbolic(
+        name, (values, scale, zero), attrs=attrs, dtype=kind, shape=values.shape, version=18
+    )
+    return made
+
+
+def run_onnx(path: Path | str, example: Example) -> list[Tensor]:
+    """Run a file on the CPU.
+
+    Raises:
+        UserError: onnxruntime is missing.
+    """
+    runtime = need("onnxruntime")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    values = values_of(example)
+    names = [entry.name for entry in session.get_inputs()]
+    feed = {name: value.numpy() for name, value in zip(names, values, strict=True)}
+    return [torch.from_numpy(output) for output in session.run(None, feed)]
+
+
+def check_onnx(model: nn.Module, example: Example, path: Path | str) -> float:
+    """Largest difference between the file's outputs and the network's."""
+    given = example if isinstance(example, Mapping) else values_of(example)
+    pairs = zip(run(model, given), run_onnx(path, given), strict=True)
+    return max(float((mine - other).abs().max()) for mine, other in pairs)
+
+
+def relative_error(path: Path | str, example: Example, wanted: Tensor) -> float:
+    """Norm of the difference between the file's first output and `wanted`, over its norm."""
+    got = run_onnx(path, example)[0]
+    return float((got - wanted).norm() / wanted.norm().clamp_min(1e-30))
+
+
+def values_of(example: Example) -> list[Tensor]:
+    """The arguments of a forward pass, in order."""
+    if isinstance(example, Tensor):
+        return [example]
+    return list(example.values()) if isinstance(example, Mapping) else list(example)
+
+
+def need(*packages: str) -> Any:
+    """Import packages of the extra `onnx`; return the first.
+
+    Raises:
+        UserError: One is missing.
+    """
+    try:
+        modules = [importlib.import_module(package) for package in packages]
+    except ImportError as error:
+        raise UserError(f"ONNX needs {' and '.join(packages)}: pip install -e '.[onnx]'") from error
+    return modules[0]

@@ -1,0 +1,104 @@
+"""The compiled network as a whole: are its answers the dense one's, and is it faster?"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import nn
+
+from ws_learner.core.errors import UserError
+from ws_learner.core.progress import say
+from ws_learner.deploy.runtime.autotune import fastest
+from ws_learner.deploy.runtime.compiled import CompiledModel
+from ws_learner.deploy.runtime.graph import Inputs, arguments, call, copied
+from ws_learner.deploy.runtime.modules import Replaced
+from ws_learner.deploy.runtime.selection import DENSE
+
+__all__ = ["settle", "without_nesting"]
+
+_MOST_ERROR = 1e-3  # of floats, relative; sums in another order differ by 1e-6
+
+
+def settle(
+    result: CompiledModel, dense: nn.Module, inputs: Inputs, batches: Sequence[Inputs]
+) -> None:
+    """Compare outputs and times; go back to the dense network where it is better.
+
+    What runs here are copies: running a network may change its buffers, and more.
+
+    Args:
+        result: Compiled, and never run.
+        dense: The original in evaluation mode, never run; `result` may keep it.
+        inputs: The example.
+        batches: Calibration data; none where floats alone were allowed.
+    """
+    twin, original = copy.deepcopy(result), copied(dense)
+    try:
+        with _exactly(twin):
+            error = twin.compare_outputs(original, [inputs])["relative_error"]
+        if error > _MOST_ERROR:
+            say(
+                f"compiled: by dense layers outputs would differ from the model's by {error:.1g}: "
+                "something else than its layers' own forward decides; the model stays dense"
+            )
+            result.stay_dense(dense, wrong=True)
+            return
+        result.agreement = twin.compare_outputs(original, batches or [inputs])
+    except UserError:
+        say("compiled: outputs hold no tensor to compare with the dense model's")
+    if batches:
+        say(f"compiled: outputs differ from FP32 by {result.agreement}")
+    if not _is_faster(result, twin, original, inputs):
+        result.stay_dense(dense)
+        result.agreement = {}
+        return
+    for own, tried in zip(_replaced(result), _replaced(twin), strict=True):
+        own.take_kernel(tried)
+
+
+def _replaced(compiled: CompiledModel) -> list[Replaced]:
+    parts = [m for m in compiled.model.modules() if isinstance(m, Replaced)]
+    for module in compiled.model.modules():
+        steps = module.__dict__.get("fused_steps", ())
+        parts += [step for step in steps if isinstance(step, Replaced)]
+    return parts
+
+
+@contextmanager
+def _exactly(compiled: CompiledModel) -> Iterator[None]:
+    """Let every replaced layer be computed by PyTorch's dense one: nothing is rounded."""
+    parts = _replaced(compiled)
+    for part in parts:
+        part.exact = True
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.exact = False
+
+
+def _is_faster(
+    result: CompiledModel, twin: CompiledModel, original: nn.Module, inputs: Inputs
+) -> bool:
+    places, words = arguments(inputs)
+    runs: dict[str, Callable[[], object]] = {
+        DENSE: lambda: call(original, inputs),
+        "compiled": lambda: twin(*places, **words),
+    }
+    trial = fastest(runs, DENSE, threads=result.threads)
+    result.speedup = trial.seconds[DENSE] / trial.seconds["compiled"]
+    if trial.seconds["compiled"] <= trial.seconds[DENSE]:
+        return True
+    say(f"compiled: {result.speedup:.2f} times as fast as dense: the model stays dense")
+    return False
+
+
+def without_nesting(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode, with PyTorch's encoders handing on plain tensors."""
+    model = copied(model).eval()
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
+    return model

@@ -1,0 +1,1 @@
+"""Generates and compiles the sparse kernels."""

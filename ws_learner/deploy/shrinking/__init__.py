@@ -1,0 +1,1 @@
+"""Smaller dense networks: channels, heads and neurons that are zero are removed."""

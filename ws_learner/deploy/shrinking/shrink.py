@@ -1,0 +1,138 @@
+"""Structured shrink: channels, neurons and heads that are zero leave the network for good."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ws_learner.deploy.shrinking.attention_attributes import HEADS, WIDTHS
+from ws_learner.deploy.shrinking.channel_sets import Coupled, coupled_channels
+from ws_learner.deploy.shrinking.constant_folding import fold, merge
+from ws_learner.deploy.shrinking.fused_heads import shrink_fused_heads
+from ws_learner.deploy.shrinking.report import Cut
+from ws_learner.deploy.shrinking.split_attention import split_attention
+
+__all__ = ["Cut", "Shrunk", "shrink"]
+
+_MOST_PASSES = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Shrunk:
+    """A smaller network.
+
+    Attributes:
+        model: Of the same class and module names, in evaluation mode; tensors are smaller, and a
+            layer may have gained a bias.
+        cuts: One entry for each set of channels that could be told apart.
+        original: Shapes of the tensors before, by name.
+    """
+
+    model: nn.Module
+    cuts: tuple[Cut, ...]
+    original: Mapping[str, tuple[int, ...]]
+
+
+def shrink(model: nn.Module, example: Tensor | Sequence[Any] | Mapping[str, Any]) -> Shrunk:
+    """Remove what never reaches the output; the outputs in evaluation mode stay the same.
+
+    A channel goes if nobody reads it (all readers' weights for it are zero), or if all that makes
+    it is zero. In the second case it may still carry a constant: the layer's bias, or what batch
+    norm and activation make of zero. The constant is read off a forward pass and folded into its
+    readers' biases. Where a reader pads with zeros a bias cannot stand for it; then all constant
+    channels of the set are merged into one. An attention head goes as a whole. The order of what
+    remains is kept, and no random number is drawn.
+
+    Couplings (residual sums, flattening, concatenation, depthwise convolutions) are found by
+    Torch-Pruning's dependency graph (Fang et al., CVPR 2023). Sets that pass through a layer norm,
+    a grouped convolution or the output stay whole. `nn.MultiheadAttention` keeps q, k and v in one
+    square tensor, which cannot lose a head; it is replaced by a `SplitAttention`.
+
+    Args:
+        model: Not changed. Its modules must not depend on channel counts beyond their own tensors
+            and an attention module's number of heads.
+        example: One input, several in a sequence, or keyword arguments; values are irrelevant.
+
+    Returns:
+        The smaller network and what was removed.
+
+    Raises:
+        UserError: The package torch-pruning is not installed.
+    """
+    slim = copy.deepcopy(model).eval()
+    split_attention(slim)
+    for parameter in slim.parameters():
+        parameter.requires_grad_(True)
+    arguments = _arguments(example)
+    last = {cut.layer: cut for cut in shrink_fused_heads(slim, arguments)}
+    fused = {name: cut.before for name, cut in last.items()}
+    first = dict(fused)
+    for _ in range(_MOST_PASSES):
+        removed = 0
+        for channels in coupled_channels(slim, arguments):
+            before = first.setdefault(channels.name, channels.count)
+            gone, note = _cut(channels)
+            removed += gone
+            if channels.name in fused:
+                continue
+            last[channels.name] = Cut(
+                layer=channels.name, before=before, after=channels.count - gone, note=note
+            )
+        if not removed:
+            break
+    original = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    return Shrunk(slim, tuple(last[name] for name in first), original)
+
+
+def _arguments(example: Tensor | Sequence[Any] | Mapping[str, Any]) -> Any:
+    if isinstance(example, Mapping):
+        return dict(example)
+    return (example,) if isinstance(example, Tensor) else tuple(example)
+
+
+@torch.no_grad()
+def _cut(channels: Coupled) -> tuple[int, str]:
+    """Remove the dead ones of a set; return how many, and why others stay."""
+    if channels.obstacle:
+        dead = bool(channels.dead().any())
+        return 0, f"dead channels stay: {channels.obstacle}" if dead else ""
+    removable = channels.removable()
+    mergeable = channels.mergeable() & ~removable
+    note = "one carries a constant past zero padding" if bool(mergeable.any()) else ""
+    if int(mergeable.sum()) > 1:
+        keeper = merge(channels, mergeable)
+        removable |= mergeable
+        removable[keeper] = False
+    removable = _whole(removable, channels.unit)
+    if bool(removable.all()):
+        removable[: channels.unit] = False
+    if not bool(removable.any()):
+        return 0, note
+    fold(channels, removable)
+    gone = torch.nonzero(removable).flatten().tolist()
+    channels.prune(gone)
+    _tell_parent(channels, len(gone))
+    return len(gone), note
+
+
+def _whole(flags: Tensor, unit: int) -> Tensor:
+    """Only units (heads) all of whose channels are flagged."""
+    return flags.reshape(-1, unit).all(1).repeat_interleave(unit)
+
+
+def _tell_parent(channels: Coupled, gone: int) -> None:
+    """Let an attention module know how many heads it has now."""
+    parent = channels.attention
+    if parent is None:
+        return
+    for name in HEADS:
+        if isinstance(getattr(parent, name, None), int):
+            setattr(parent, name, getattr(parent, name) - gone // channels.unit)
+    for name in WIDTHS:
+        if getattr(parent, name, None) == channels.count:
+            setattr(parent, name, channels.count - gone)

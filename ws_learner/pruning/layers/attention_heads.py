@@ -1,0 +1,94 @@
+"""Finds the attention heads of a network by the names its projections commonly have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from ws_learner.core.errors import UserError
+from ws_learner.pruning.patterns.blocks import Heads
+
+__all__ = ["COUNTS", "Attention", "find_attention"]
+
+_QUERIES = ("query", "q_proj", "q_lin", "to_q", "wq", "q")
+_KEYS = ("key", "k_proj", "k_lin", "to_k", "wk", "k")
+_VALUES = ("value", "v_proj", "v_lin", "to_v", "wv", "v")
+_FUSED = ("qkv", "qkv_proj", "in_proj", "c_attn")
+_BESIDE = ("out_proj", "o_proj", "out_lin", "to_out", "to_out.0", "wo", "o", "proj", "dense")
+_OUTPUTS = (*_BESIDE, "output")
+_AROUND = ("output.dense", *_BESIDE)
+COUNTS = ("num_attention_heads", "num_heads", "n_heads", "nhead", "heads", "n_head")
+"""Names under which modules state their number of heads."""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One attention: the weights that share its heads.
+
+    Attributes:
+        name: Of the module.
+        patterns: Pattern of each weight, by parameter name: q, k, v (or one for all), then o.
+    """
+
+    name: str
+    patterns: dict[str, Heads]
+
+
+def find_attention(model: nn.Module) -> tuple[Attention, ...]:
+    """List the attentions whose projections are Linear modules of their own, in order.
+
+    An attention is a module with a number of heads and projections q, k, v, apart or as one; its
+    output projection is one of its own or lies beside it (BERT's `attention.output.dense`).
+
+    Raises:
+        UserError: Keys and values have fewer heads than queries (grouped queries).
+    """
+    found = []
+    for name, module in model.named_modules():
+        heads = next((getattr(module, c) for c in COUNTS if hasattr(module, c)), None)
+        if not isinstance(heads, int) or heads < 1:
+            continue
+        inputs = [_linear(module, names) for names in (_QUERIES, _KEYS, _VALUES)]
+        fused = _linear(module, _FUSED)
+        output = _output(model, name, module)
+        if output is None or (None in inputs and fused is None):
+            continue
+        patterns = {}
+        if fused is not None:
+            patterns[_weight(name, fused)] = Heads(heads, "outputs", parts=3)
+        else:
+            rows = {model.get_parameter(_weight(name, i)).shape[0] for i in inputs if i}
+            if len(rows) > 1:
+                raise UserError(
+                    f"--ws_pattern mha: {name} shares keys and values between heads, which is not "
+                    "supported; leave its projections out with --ws_exclude"
+                )
+            patterns = {_weight(name, i): Heads(heads, "outputs") for i in inputs if i}
+        patterns[f"{output}.weight"] = Heads(heads, "inputs")
+        found.append(Attention(name, patterns))
+    return tuple(found)
+
+
+def _linear(module: nn.Module, names: tuple[str, ...]) -> str | None:
+    """The first of the names that is a Linear inside the module."""
+    inside = dict(module.named_modules())
+    return next((n for n in names if n and isinstance(inside.get(n), nn.Linear)), None)
+
+
+def _output(model: nn.Module, name: str, module: nn.Module) -> str | None:
+    """Full name of the output projection: inside the attention, else inside its parent."""
+    own = _linear(module, _OUTPUTS)
+    if own is not None:
+        return _join(name, own)
+    parent = name.rpartition(".")[0]
+    beside = _linear(model.get_submodule(parent), _AROUND) if name else None
+    return None if beside is None else _join(parent, beside)
+
+
+def _join(parent: str, child: str) -> str:
+    return f"{parent}.{child}" if parent else child
+
+
+def _weight(parent: str, child: str) -> str:
+    return f"{_join(parent, child)}.weight"

@@ -1,0 +1,230 @@
+"""From a network and a pattern to a plan, and what becomes of layers the pattern does not fit."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from torch import nn
+
+from envs.problem import IntArray, LayerRow
+from ws_learner.config.learner import WeightSparseConfig
+from ws_learner.core.errors import UserError
+from ws_learner.core.progress import say
+from ws_learner.pruning.layers.attention_heads import find_attention
+from ws_learner.pruning.layers.roles import weight_roles
+from ws_learner.pruning.layers.table import parameter_of
+from ws_learner.pruning.layers.unit_groups import find_groups, unit_patterns
+from ws_learner.pruning.layers.unresolved_groups import refuse_unresolved
+from ws_learner.pruning.patterns.group_base import Pool
+from ws_learner.pruning.patterns.model_plan import PatternPlan
+from ws_learner.pruning.patterns.nm import NM
+from ws_learner.pruning.patterns.pattern import ByRole, Heads, Pattern, Units
+from ws_learner.pruning.patterns.per_layer_nm import AnyNM
+from ws_learner.pruning.patterns.slices import Slices
+
+__all__ = [
+    "Remainder",
+    "by_role",
+    "fitting_rows",
+    "left_out",
+    "pattern_plan",
+    "snap_profile",
+    "with_default_pattern",
+]
+
+Remainder = Literal["pad", "skip", "error"]
+_HEADS, _NEURONS = {"q", "k", "v", "o"}, {"ff"}
+
+
+def with_default_pattern(config: WeightSparseConfig, model: nn.Module) -> WeightSparseConfig:
+    """The settings with `units` where movement prunes heads and neurons and no pattern was given.
+
+    Otherwise nothing of a transformer could be cropped, which is what this is mostly done for.
+    """
+    whole = set(config.roles) in (_HEADS, _NEURONS, _HEADS | _NEURONS)
+    given = config.ws_pattern or config.ws_qkv_pattern
+    if given or config.ws_method != "movement" or not whole or not find_groups(model):
+        return config
+    say("--ws_pattern units: whole heads and neurons go; --ws_pattern unstructured: single weights")
+    return replace(config, ws_pattern="units")
+
+
+def pattern_plan(
+    model: nn.Module, names: Iterable[str], *, pattern: Pattern, pool: Pool = "mean"
+) -> PatternPlan:
+    """The pattern of each named weight; under `mha` the projections of an attention go together.
+
+    Raises:
+        UserError: Under `mha`, a weight that is no projection of an attention.
+    """
+    shapes = {name: tuple(parameter_of(model, name).shape) for name in names}
+    if isinstance(pattern, Units):
+        known, groups = unit_patterns(model, shapes)
+        return PatternPlan(patterns=known, shapes=shapes, groups=groups, pool=pool)
+    if isinstance(pattern, ByRole):
+        own = by_role(model, pattern)
+        for name in shapes:
+            if name not in own:
+                raise UserError(
+                    f"--ws_pattern {pattern}: {name} has none of these roles; leave it out with "
+                    "--ws_exempt, or see `ws_learner.pruning.layers.roles`"
+                )
+        patterns = {name: own[name] for name in shapes}
+        shared = [name for name in shapes if isinstance(own[name], Units)]
+        units, groups = unit_patterns(model, shared) if shared else ({}, ())
+        return PatternPlan(patterns=patterns | units, shapes=shapes, groups=groups, pool=pool)
+    if not isinstance(pattern, Heads):
+        return PatternPlan(patterns=dict.fromkeys(shapes, pattern), shapes=shapes, pool=pool)
+    attentions = find_attention(model)
+    known = {name: heads for found in attentions for name, heads in found.patterns.items()}
+    strangers = [name for name in shapes if name not in known]
+    if strangers:
+        raise UserError(
+            f"--ws_pattern mha: {strangers[0]} is no projection of an attention that was found "
+            f"({len(attentions)} attentions); leave it out with --ws_exclude"
+        )
+    groups = tuple(tuple(n for n in found.patterns if n in shapes) for found in attentions)
+    return PatternPlan(
+        patterns={name: known[name] for name in shapes},
+        shapes=shapes,
+        groups=tuple(group for group in groups if group),
+        pool=pool,
+    )
+
+
+def by_role(model: nn.Module, pattern: ByRole) -> dict[str, Pattern]:
+    """Pattern of each weight that has a role of the pattern, by parameter name.
+
+    In a weight that stacks q, k and v the slices named are pruned, each by itself.
+
+    Raises:
+        UserError: The network has no weight of a role named, or a stacked weight's slices would
+            need patterns that cannot be told apart.
+    """
+    wanted, roles = dict(pattern.parts), weight_roles(model)
+    known = {role for each in roles.values() for role in each}
+    if lacking := [role for role in wanted if role not in known]:
+        raise UserError(
+            f"--ws_location {lacking[0]}: no weight of this network has that role; there are "
+            f"{', '.join(sorted(known))}"
+        )
+    found = {}
+    for name, own in roles.items():
+        if any(role in wanted for role in own):
+            found[name] = _stacked(name, [wanted.get(role) for role in own])
+    return found
+
+
+def _stacked(name: str, parts: Sequence[Pattern | None]) -> Pattern:
+    """One pattern for equal slices of a weight; None is dense."""
+    first = next(part for part in parts if part is not None)
+    if len(parts) == 1:
+        return first
+    if all(part is None or isinstance(part, NM) for part in parts):
+        return Slices(tuple(part for part in parts if part is None or isinstance(part, NM)))
+    if isinstance(first, AnyNM) and all(part in (None, first) for part in parts):
+        return replace(first, chosen=tuple(part is not None for part in parts))
+    if all(part == first for part in parts):
+        return first
+    raise UserError(
+        f"--ws_location: {name} holds q, k and v in one weight, of which only N:M patterns can "
+        "prune a part; name all three, or an N:M pattern"
+    )
+
+
+def snap_profile(zeros: IntArray, layers: Sequence[LayerRow], plan: PatternPlan) -> IntArray:
+    """(L,) the feasible profile next to `zeros` (L,), see `PatternPlan.snap`.
+
+    Raises:
+        ValueError: Zeros for a layer that is not in the plan.
+    """
+    counts = {row.name: int(count) for row, count in zip(layers, zeros, strict=True)}
+    strangers = [name for name, count in counts.items() if count and name not in plan.patterns]
+    if strangers:
+        raise ValueError(f"{strangers[0]}: {counts[strangers[0]]} zeros, but it stays dense")
+    counts |= plan.snap({name: count for name, count in counts.items() if name in plan.patterns})
+    return np.array([counts[row.name] for row in layers], dtype=np.int64)
+
+
+def left_out(
+    model: nn.Module, names: Iterable[str], *, pattern: Pattern, remainder: Remainder
+) -> tuple[str, ...]:
+    """Names of the weights that stay dense because the pattern does not fit them.
+
+    `pad` leaves none out but those that `mha` has no heads for; `skip` warns and names the layer.
+
+    Raises:
+        UserError: `error`, and a pattern does not divide a layer; or `units`, and heads or neurons
+            could not be found.
+    """
+    names = list(names)
+    if isinstance(pattern, Units):
+        groups = find_groups(model)
+        refuse_unresolved(model, groups, names)
+        inside = {member.weight for group in groups for member in group.members}
+        return tuple(name for name in names if name not in inside)
+    if isinstance(pattern, Heads):
+        known = {name for found in find_attention(model) for name in found.patterns}
+        return tuple(name for name in names if name not in known)
+    own = by_role(model, pattern) if isinstance(pattern, ByRole) else dict.fromkeys(names, pattern)
+    out = [name for name in names if name not in own]
+    for name in names if remainder != "pad" else ():
+        shape = tuple(parameter_of(model, name).shape)
+        if name in out or isinstance(own[name], Units) or own[name].divides(shape):
+            continue
+        text = f"the pattern {pattern} does not divide {name} of shape {shape}"
+        if remainder == "error":
+            raise UserError(
+                f"--ws_remainder error: {text}; pad or skip it, or leave it out with --ws_exclude"
+            )
+        warnings.warn(f"{text}: it stays dense (--ws_remainder skip)", stacklevel=2)
+        out.append(name)
+    return tuple(out)
+
+
+def fitting_rows(
+    model: nn.Module, layers: Sequence[LayerRow], *, pattern: Pattern, remainder: Remainder
+) -> tuple[LayerRow, ...]:
+    """The layer table with layers exempt that the pattern does not fit; they count as dense.
+
+    Raises:
+        UserError: See `left_out`; or nothing is left to prune.
+    """
+    open_ = [row.name for row in layers if not row.exempt]
+    out = set(left_out(model, open_, pattern=pattern, remainder=remainder))
+    if open_ and len(out) == len(open_):
+        raise UserError(f"--ws_pattern {pattern}: it fits none of the {len(open_)} layers")
+    plan = pattern_plan(model, [name for name in open_ if name not in out], pattern=pattern)
+    if isinstance(pattern, ByRole):
+        _tell(layers, plan, pattern=pattern)
+    return tuple(
+        replace(
+            row,
+            exempt=row.exempt or row.name in out,
+            most=_most(row, plan),
+        )
+        for row in layers
+    )
+
+
+def _most(row: LayerRow, plan: PatternPlan) -> int | None:
+    """What bounds the layer's zeros, if anything does."""
+    most = plan.most(row.name) if row.name in plan.patterns else row.weights
+    return None if most == row.weights else most
+
+
+def _tell(layers: Sequence[LayerRow], plan: PatternPlan, *, pattern: Pattern) -> None:
+    """List what a pattern by role leaves dense."""
+    dense = [f"{row.name} ({row.role})" for row in layers if row.name not in plan.patterns]
+    partly = [
+        f"{name} ({kind})"
+        for name, kind in plan.patterns.items()
+        if isinstance(kind, Slices) and None in kind.parts
+    ]
+    say(f"pattern {pattern}: {len(plan.patterns)} weights pruned; dense: {', '.join(dense) or '-'}")
+    if partly:
+        say(f"in slices of equal size: {', '.join(partly)}")

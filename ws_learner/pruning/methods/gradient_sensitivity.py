@@ -1,0 +1,48 @@
+"""Gradient sensitivity: heads, channels or weights go whose scaling would change the loss least."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ws_learner.pruning.criteria import Criterion, CriterionName, Sensitivity
+from ws_learner.pruning.methods.gradual import GradualConfig
+from ws_learner.pruning.patterns.model_plan import PatternPlan
+from ws_learner.pruning.schedules.registry import RampName
+
+__all__ = ["GradientSensitivityConfig"]
+
+_MEMORY: dict[CriterionName, float] = {
+    "magnitude": 1.0,
+    "gradient": 0.0,
+    "snip": 0.0,
+    "snip_momentum": 0.9,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientSensitivityConfig(GradualConfig):
+    """Gradual pruning by importances that are added up over the steps, see `Sensitivity`.
+
+    With the pattern `mha` heads go, with `1xchannel` and `channelx1` neurons, with blocks blocks;
+    unstructured and N:M score single weights, LPOT's element-wise mode. By default everything goes
+    at once, at the end of the ramp. The order of what is left never changes.
+
+    Attributes:
+        criterion: How a unit's |sum of w g| is remembered: `magnitude`, the default of all methods,
+            stands for the sum over all steps; `snip` knows the last step alone, `snip_momentum`
+            lets earlier ones fade by 0.9 a step, `gradient` leaves w out.
+        normalize: Divide the importances of each layer by their norm, so that layers compare
+            under the global scope.
+    """
+
+    ramp: RampName = "oneshot"
+    normalize: bool = True
+
+    def make_criterion(self, plan: PatternPlan) -> Criterion:
+        """The importance of units."""
+        return Sensitivity(
+            plan.patterns,
+            normalize=self.normalize,
+            of="gradient" if self.criterion == "gradient" else "product",
+            memory=_MEMORY[self.criterion],
+        )

@@ -1,0 +1,162 @@
+"""Gradual pruning: sparsity rises along a schedule while the network trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from ws_learner.core.errors import UserError
+from ws_learner.pruning.criteria import Criterion, CriterionName, make_criterion
+from ws_learner.pruning.layers.layer_plan import Remainder, left_out, pattern_plan
+from ws_learner.pruning.methods.scheduled_masks import Gradual
+from ws_learner.pruning.patterns.model_plan import PatternPlan
+from ws_learner.pruning.patterns.pattern import Pattern, Pool, Unstructured
+from ws_learner.pruning.patterns.scope import Scope
+from ws_learner.pruning.schedules.epoch_schedule import frequency_in_steps
+from ws_learner.pruning.schedules.polynomial import PolynomialSchedule, Schedule, check_ratios
+from ws_learner.pruning.schedules.registry import RampName, make_schedule
+
+__all__ = ["Gradual", "GradualConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradualConfig:
+    """Settings of gradual pruning; the names are the flags without `ws_`.
+
+    Attributes:
+        prune_ratio_exp: Exponent of the polynomial ramp, above 0.
+        iter_ratio_beg: Share of all optimizer steps at which the ramp begins, in [0, 1).
+        iter_ratio_end: Share at which it ends, in (iter_ratio_beg, 1].
+        mask_update_step: Optimizer steps between two mask updates, from 1 to the ramp's length.
+        pattern: Which weights are pruned together.
+        criterion: What makes a weight's score.
+        pool: How scores are pooled over a unit of the pattern.
+        ramp: Shape of the schedule.
+        initial_ratio: Overall sparsity at the beginning of the ramp, up to the target.
+        scope: `local` gives each layer its own count; `global` takes only their sum, and the
+            smallest scores of the whole network go.
+        ratio_min: Least ratio of a layer under `global`.
+        ratio_max: Largest ratio of a layer under `global`.
+        remainder: What becomes of a layer that the pattern does not divide.
+        update_frequency: Epochs between updates, instead of `mask_update_step`; below 1 a share
+            of an epoch, at least a step. Needs `steps_per_epoch`.
+        steps_per_epoch: Optimizer steps of an epoch.
+        fixed_schedule: Takes the place of all settings of the schedule but the update interval.
+
+    Raises:
+        UserError: A value is outside its range; the line names the flag.
+    """
+
+    prune_ratio_exp: float = 3.0
+    iter_ratio_beg: float = 0.1
+    iter_ratio_end: float = 0.5
+    mask_update_step: int = 25
+    pattern: Pattern = field(default_factory=Unstructured)
+    criterion: CriterionName = "magnitude"
+    pool: Pool = "mean"
+    ramp: RampName = "polynomial"
+    initial_ratio: float = 0.0
+    scope: Scope = "local"
+    ratio_min: float = 0.0
+    ratio_max: float = 1.0
+    remainder: Remainder = "pad"
+    update_frequency: float | None = None
+    steps_per_epoch: int | None = None
+    fixed_schedule: Schedule | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.prune_ratio_exp < math.inf:
+            raise UserError(f"--ws_prune_ratio_exp {self.prune_ratio_exp}: must be above 0")
+        check_ratios(self.iter_ratio_beg, self.iter_ratio_end)
+        if self.mask_update_step < 1:
+            raise UserError(
+                f"--ws_mask_update_step {self.mask_update_step}: allowed are whole numbers from 1"
+            )
+        if not 0 <= self.ratio_min <= self.ratio_max <= 1:
+            raise UserError(
+                f"--ws_ratio_min {self.ratio_min} and --ws_ratio_max {self.ratio_max}: allowed "
+                "are 0 <= least <= largest <= 1"
+            )
+        if self.update_frequency is not None and self.steps_per_epoch is None:
+            raise UserError("an update frequency in epochs needs the number of steps in an epoch")
+
+    def every(self) -> int:
+        """Optimizer steps between two updates."""
+        if self.update_frequency is None or self.steps_per_epoch is None:
+            return self.mask_update_step
+        return frequency_in_steps(self.update_frequency, self.steps_per_epoch)
+
+    def schedule(self, total_steps: int, *, target: float = 0.9) -> Schedule:
+        """Lay the ramp over a training of `total_steps` optimizer steps.
+
+        Args:
+            total_steps: Optimizer steps of the whole training.
+            target: Overall sparsity at the end; matters for `exp` and an initial ratio only.
+
+        Raises:
+            UserError: The ramp does not fit, or is shorter than one mask update interval.
+        """
+        if self.fixed_schedule is not None:
+            return self.fixed_schedule
+        ramp = PolynomialSchedule.from_ratios(
+            total_steps, self.iter_ratio_beg, self.iter_ratio_end, self.prune_ratio_exp
+        )
+        length, every = ramp.end_step - ramp.begin_step, self.every()
+        if every > length and self.ramp != "oneshot":
+            flag = f"--ws_mask_update_step {every}"
+            if self.update_frequency is not None:
+                flag = f"--ws_update_frequency {self.update_frequency:g} ({every} steps)"
+            raise UserError(
+                f"{flag} is longer than the ramp of {length} steps, so all weights would go at "
+                f"once: lower it to at most {length} steps, or raise --nb_epochs"
+            )
+        return make_schedule(
+            self.ramp,
+            begin=ramp.begin_step,
+            end=ramp.end_step,
+            target=target,
+            initial=self.initial_ratio,
+            exponent=self.prune_ratio_exp,
+            steps_per_epoch=self.steps_per_epoch,
+            update_frequency=self.update_frequency or 1.0,
+        )
+
+    def feasible(self, model: nn.Module, zeros: Mapping[str, int]) -> dict[str, int]:
+        """See `MethodConfig.feasible`."""
+        asked = [name for name, count in zeros.items() if count]
+        out = left_out(model, asked, pattern=self.pattern, remainder=self.remainder)
+        wanted = {name: zeros[name] for name in asked if name not in out}
+        return dict.fromkeys(zeros, 0) | self._plan(model, wanted).snap(wanted)
+
+    def build(self, model: nn.Module, *, zeros: Mapping[str, int], total_steps: int) -> Gradual:
+        """Set the method up; see `MethodConfig.build`."""
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        weights = {name: parameters[name] for name in zeros}
+        size = sum(weight.numel() for weight in weights.values())
+        target = sum(zeros.values()) / size if size else 0.0
+        return self._method(
+            weights,
+            zeros=zeros,
+            schedule=self.schedule(total_steps, target=target),
+            plan=self._plan(model, zeros),
+        )
+
+    def _plan(self, model: nn.Module, names: Mapping[str, int]) -> PatternPlan:
+        return pattern_plan(model, names, pattern=self.pattern, pool=self.pool)
+
+    def _method(
+        self,
+        weights: Mapping[str, nn.Parameter],
+        *,
+        zeros: Mapping[str, int],
+        schedule: Schedule,
+        plan: PatternPlan,
+    ) -> Gradual:
+        return Gradual(self, weights, zeros=zeros, schedule=schedule, plan=plan)
+
+    def make_criterion(self, plan: PatternPlan) -> Criterion:
+        """The criterion that the settings name."""
+        return make_criterion(self.criterion)

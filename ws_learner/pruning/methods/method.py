@@ -1,0 +1,86 @@
+"""What every sparse-training method offers; `ws_learner.pruning.sparsifier.Sparsifier` calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+__all__ = ["CountsEpochs", "HasReadings", "Method", "MethodConfig"]
+
+
+class Method(Protocol):
+    """A method at work on one model. Steps are optimizer steps; 0 = none done yet."""
+
+    @property
+    def masks(self) -> Mapping[str, Tensor]:
+        """Parameter name -> bool mask of the weight's shape, True = kept."""
+
+    def attach(self, optimizer: Optimizer, step: int) -> None:
+        """Get ready to follow `optimizer` from `step` on; buffers move to the weights' device."""
+
+    def on_gradients(self) -> None:
+        """Look at the gradients and add to them; once per step, before `before_step`."""
+
+    def before_step(self) -> None:
+        """Edit the gradients; doing it twice must be harmless."""
+
+    def after_step(self, optimizer: Optimizer, step: int) -> None:
+        """Edit weights and optimizer state once `step` optimizer steps are done."""
+
+    def planned_zeros(self, step: int) -> Mapping[str, int]:
+        """Zeros that each layer should have after `step` steps."""
+
+    def penalty(self) -> Tensor:
+        """Scalar to add to the loss."""
+
+    def finish(self, step: int) -> None:
+        """Leave plain sparse weights in the model, with the exact number of zeros asked for."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that is needed to go on, beyond the model's and the optimizer's state."""
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state_dict` gave."""
+
+
+class MethodConfig(Protocol):
+    """The settings of a method: a frozen dataclass of its own."""
+
+    def feasible(self, model: nn.Module, zeros: Mapping[str, int]) -> dict[str, int]:
+        """Return the counts nearest to `zeros` that the method can make; fewer where it cannot.
+
+        Args:
+            model: Has the parameters.
+            zeros: Parameter name -> number of zeros wanted.
+
+        Raises:
+            UserError: A layer does not fit, and the settings do not say what to do then.
+        """
+
+    def build(self, model: nn.Module, *, zeros: Mapping[str, int], total_steps: int) -> Method:
+        """Set the method up.
+
+        Args:
+            model: Its parameters are changed in place, never replaced.
+            zeros: Parameter name -> final number of zeros, all above 0.
+            total_steps: Optimizer steps of the whole training.
+        """
+
+
+@runtime_checkable
+class CountsEpochs(Protocol):
+    """A method that wants to know where epochs begin."""
+
+    def epoch_begin(self, step: int) -> None:
+        """An epoch begins after `step` optimizer steps."""
+
+
+@runtime_checkable
+class HasReadings(Protocol):
+    """A method with numbers of its own to log."""
+
+    def readings(self) -> dict[str, float]:
+        """Name -> value now."""

@@ -1,0 +1,116 @@
+"""Settings that SR-STE, MdGf and SdGf share, and how they are laid over a network."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import nn
+
+from ws_learner.core.errors import UserError
+from ws_learner.pruning.layers.layer_plan import Remainder, by_role, left_out, pattern_plan
+from ws_learner.pruning.methods.latent_masks import LiveMasks, Piece
+from ws_learner.pruning.methods.method import Method
+from ws_learner.pruning.patterns.nm import NM
+from ws_learner.pruning.patterns.pattern import ByRole, Pattern
+from ws_learner.pruning.patterns.per_layer_nm import AnyNM
+from ws_learner.pruning.patterns.slices import Slices
+from ws_learner.pruning.schedules.nm_phases import Phases
+
+__all__ = ["FineTuneMask", "NMConfig"]
+
+FineTuneMask = Literal["dynamic", "frozen"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NMConfig(ABC):
+    """Settings of every method that trains under N:M masks.
+
+    Attributes:
+        pattern: `NM`; `AnyNM`, with an N for each layer by its number of zeros; or either by role.
+        dense: Share of all steps trained densely at the start, in [0, 1].
+        fine_tune: Share of all steps at the end under the exact pattern, in [0, 1].
+        phases: Takes the place of both.
+        fine_tune_mask: `frozen` fixes the masks when fine-tuning begins; `dynamic` lets them
+            follow the weights to the end.
+        remainder: What becomes of a layer whose rows M does not divide.
+    """
+
+    pattern: Pattern = field(default_factory=lambda: NM(2, 4))
+    dense: float = 0.05
+    fine_tune: float = 0.2
+    phases: Phases | None = None
+    fine_tune_mask: FineTuneMask = "dynamic"
+    remainder: Remainder = "pad"
+
+    def targets(self, model: nn.Module) -> dict[str, int]:
+        """Zeros of each weight that the pattern alone prescribes, by parameter name.
+
+        Raises:
+            UserError: The pattern leaves N open, or names no roles.
+        """
+        if not isinstance(self.pattern, ByRole):
+            raise UserError(
+                f"the pattern {self.pattern} says nothing of where: name zeros or ratios for "
+                f"each layer, or roles, such as {self.pattern}@ff"
+            )
+        found = by_role(model, self.pattern)
+        if any(isinstance(pattern, AnyNM) for pattern in found.values()):
+            raise UserError(f"the pattern {self.pattern} leaves N open: name zeros or ratios")
+        out = left_out(model, found, pattern=self.pattern, remainder=self.remainder)
+        return self.feasible(
+            model, {n: model.get_parameter(n).numel() for n in found if n not in out}
+        )
+
+    def feasible(self, model: nn.Module, zeros: Mapping[str, int]) -> dict[str, int]:
+        """See `MethodConfig.feasible`: all groups of a layer, or none."""
+        asked = [name for name, count in zeros.items() if count]
+        out = left_out(model, asked, pattern=self.pattern, remainder=self.remainder)
+        names = [name for name in asked if name not in out]
+        plan = pattern_plan(model, names, pattern=self.pattern)
+        fitted = dict.fromkeys(zeros, 0)
+        for name, pattern in plan.patterns.items():
+            shape = plan.shapes[name]
+            if isinstance(pattern, AnyNM):
+                fitted[name] = pattern.feasible(shape, zeros[name])
+            else:
+                fitted[name] = plan.most(name)
+        return fitted
+
+    def build(self, model: nn.Module, *, zeros: Mapping[str, int], total_steps: int) -> Method:
+        """Set the method up; see `MethodConfig.build`."""
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        plan = pattern_plan(model, zeros, pattern=self.pattern)
+        pieces: list[Piece] = []
+        for name, count in zeros.items():
+            shape = plan.shapes[name]
+            pieces += _pieces(name, _fixed(plan.patterns[name], shape, count), shape)
+        phases = self.phases or Phases.of_shares(
+            total_steps, dense=self.dense, fine_tune=self.fine_tune
+        )
+        masks = LiveMasks({name: parameters[name] for name in zeros}, pieces)
+        return self._method(masks, zeros=zeros, phases=phases)
+
+    @abstractmethod
+    def _method(self, masks: LiveMasks, *, zeros: Mapping[str, int], phases: Phases) -> Method: ...
+
+
+def _fixed(pattern: Pattern, shape: tuple[int, ...], zeros: int) -> NM | Slices:
+    if isinstance(pattern, AnyNM):
+        return pattern.at(pattern.n_of(shape, zeros))
+    if isinstance(pattern, NM | Slices):
+        return pattern
+    raise UserError(f"--ws_pattern {pattern}: this method trains N:M patterns, such as 2:4")
+
+
+def _pieces(name: str, pattern: NM | Slices, shape: tuple[int, ...]) -> list[Piece]:
+    if isinstance(pattern, NM):
+        return [Piece(name, slice(0, shape[0]), pattern)]
+    rows = pattern.rows(shape[0])
+    return [
+        Piece(name, where, part)
+        for part, where in zip(pattern.parts, rows, strict=True)
+        if part is not None
+    ]

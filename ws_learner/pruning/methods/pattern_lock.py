@@ -1,0 +1,107 @@
+"""Pattern lock: the zeros a network has are kept while it is fine-tuned or distilled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ws_learner.core.errors import UserError
+from ws_learner.pruning.methods.stored_masks import InPlaceMasks
+from ws_learner.pruning.patterns.mask import count_zeros
+
+__all__ = ["PatternLock", "PatternLockConfig", "found_zeros"]
+
+
+def found_zeros(model: nn.Module, names: Iterable[str] | None = None) -> dict[str, int]:
+    """Zeros of each parameter, by name.
+
+    Args:
+        model: The sparse network.
+        names: Which parameters; by default all of two or more dimensions that have a zero.
+    """
+    if names is not None:
+        return {name: count_zeros(model.get_parameter(name)) for name in names}
+    counts = {n: count_zeros(p) for n, p in model.named_parameters() if p.ndim > 1}
+    return {name: count for name, count in counts.items() if count}
+
+
+@dataclass(frozen=True)
+class PatternLockConfig:
+    """Pattern lock has no settings: the pattern is what is found, and there is no schedule."""
+
+    def feasible(self, model: nn.Module, zeros: Mapping[str, int]) -> dict[str, int]:
+        """See `MethodConfig.feasible`: the zeros there are.
+
+        Raises:
+            UserError: Others were asked for.
+        """
+        found = found_zeros(model, zeros)
+        for name, count in zeros.items():
+            if count != found[name]:
+                raise UserError(
+                    f"pattern_lock keeps the zeros a network has: {name} has {found[name]}, not "
+                    f"{count}; start from a sparse checkpoint and give `found_zeros(model)`"
+                )
+        return found
+
+    def build(self, model: nn.Module, *, zeros: Mapping[str, int], total_steps: int) -> PatternLock:
+        """Set the method up; see `MethodConfig.build`."""
+        self.feasible(model, zeros)
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        return PatternLock({name: parameters[name] for name in zeros})
+
+
+class PatternLock:
+    """Weights that are zero at the beginning stay zero."""
+
+    def __init__(self, weights: Mapping[str, nn.Parameter]) -> None:
+        """Take the masks from the weights as they are now."""
+        self._in_place = InPlaceMasks(weights)
+        self._zeros = {name: count_zeros(weight) for name, weight in weights.items()}
+        self._in_place.renew({name: weight.detach() != 0 for name, weight in weights.items()})
+
+    @property
+    def masks(self) -> Mapping[str, Tensor]:
+        """See `Method`."""
+        return self._in_place.masks
+
+    def planned_zeros(self, step: int) -> dict[str, int]:
+        """See `Method`: always the same."""
+        return dict(self._zeros)
+
+    def attach(self, optimizer: Optimizer, step: int) -> None:
+        """See `Method`: momentum that an optimizer brings along for a pruned weight goes too."""
+        self._in_place.to_device()
+        self._in_place.mask_state(optimizer)
+
+    def on_gradients(self) -> None:
+        """See `Method`: nothing to do."""
+
+    def before_step(self) -> None:
+        """See `Method`."""
+        self._in_place.mask_gradients()
+
+    def after_step(self, optimizer: Optimizer, step: int) -> None:
+        """See `Method`."""
+        self._in_place.mask_weights()
+
+    def penalty(self) -> Tensor:
+        """See `Method`: zero."""
+        weights = self._in_place.weights.values()
+        return torch.zeros((), device=next((w.device for w in weights), None))
+
+    def finish(self, step: int) -> None:
+        """See `Method`."""
+        self._in_place.make_zeros(stacklevel=3)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """See `Method`."""
+        return self._in_place.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """See `Method`."""
+        self._in_place.load_state_dict(state)

@@ -1,0 +1,168 @@
+"""Gradual pruning at work: masks that a schedule renews on the stored weights."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ws_learner.core.errors import UserError
+from ws_learner.pruning.criteria import Criterion
+from ws_learner.pruning.methods.stored_masks import InPlaceMasks
+from ws_learner.pruning.patterns.mask import count_zeros
+from ws_learner.pruning.patterns.model_plan import PatternPlan
+from ws_learner.pruning.patterns.scope import Scope
+from ws_learner.pruning.schedules.polynomial import Schedule
+
+__all__ = ["Gradual"]
+
+
+class MaskSettings(Protocol):
+    """What `Gradual` asks its settings, a `GradualConfig`."""
+
+    @property
+    def scope(self) -> Scope:
+        """Whether each layer has its own count."""
+
+    @property
+    def ratio_min(self) -> float:
+        """Least ratio of a layer under a global scope."""
+
+    @property
+    def ratio_max(self) -> float:
+        """Largest ratio of a layer under a global scope."""
+
+    def every(self) -> int:
+        """Steps between mask updates."""
+
+    def make_criterion(self, plan: PatternPlan) -> Criterion:
+        """What a weight is worth."""
+
+
+class Gradual:
+    """Zhu & Gupta 2017, section 3, with the retained weights of PocketFlow.
+
+    A layer with z final zeros has round(share(t) z) of them after the mask update at step t, moved
+    to whole units of the pattern, and exactly z from t_e on, when masks are frozen. Masks are
+    computed from the values that pruned weights had when they were last alive, so such a weight
+    may come back with its old value.
+    """
+
+    _moving = False  # whether the optimizer moves pruned weights
+
+    def __init__(
+        self,
+        config: MaskSettings,
+        weights: Mapping[str, nn.Parameter],
+        *,
+        zeros: Mapping[str, int],
+        schedule: Schedule,
+        plan: PatternPlan,
+    ) -> None:
+        """Start dense; `zeros` holds the final number of zeros of each of the `weights`."""
+        self._in_place = InPlaceMasks(weights)
+        self._in_place.moving = self._moving
+        self._config, self._plan, self._schedule = config, plan, schedule
+        self._zeros, self._every = dict(zeros), config.every()
+        self._criterion = config.make_criterion(plan)
+
+    @property
+    def masks(self) -> Mapping[str, Tensor]:
+        """See `Method`."""
+        return self._in_place.masks
+
+    def planned_zeros(self, step: int) -> dict[str, int]:
+        """See `Method`; under the global scope only the sum is a plan."""
+        share = self._schedule.share(step)
+        return self._plan.snap({name: round(share * zeros) for name, zeros in self._zeros.items()})
+
+    def attach(self, optimizer: Optimizer, step: int) -> None:
+        """See `Method`: a schedule may begin with an update before the first step."""
+        self._in_place.to_device()
+        first = step == 0 and self._schedule.is_update(0, self._every)
+        if first and self._schedule.share(0) > 0 and not self._criterion.needs_gradients:
+            self._renew(0)
+
+    def on_gradients(self) -> None:
+        """See `Method`."""
+        self._criterion.observe(self._in_place.weights)
+
+    def before_step(self) -> None:
+        """See `Method`."""
+        self._in_place.mask_gradients()
+
+    def after_step(self, optimizer: Optimizer, step: int) -> None:
+        """See `Method`."""
+        late = step == 1 and self._criterion.needs_gradients  # at step 0 nothing was known
+        if self._is_update(step) or (late and self._is_update(0)):
+            self._renew(step)
+            self._in_place.mask_state(optimizer)
+        else:
+            self._in_place.mask_weights()
+
+    def _is_update(self, step: int) -> bool:
+        return self._schedule.is_update(step, self._every)
+
+    def _renew(self, step: int) -> None:
+        planned, values = self.planned_zeros(step), self._in_place.dense_values()
+        masks: dict[str, Tensor] = {}
+        try:
+            if self._config.scope == "global":
+                planned = self._plan.spread_globally(
+                    self._criterion.scores(values),
+                    sum(planned.values()),
+                    least=self._config.ratio_min,
+                    most=self._config.ratio_max,
+                )
+            for team in self._plan.teams:  # one after the other: few scores at a time
+                scores = self._criterion.scores({name: values[name] for name in team})
+                masks |= self._plan.masks(scores, {name: planned[name] for name in team})
+        except ValueError as error:
+            raise UserError(f"pruning at step {step}: {error}") from error
+        self._in_place.renew(masks)
+
+    def penalty(self) -> Tensor:
+        """See `Method`: zero."""
+        weights = self._in_place.weights.values()
+        return torch.zeros((), device=next((w.device for w in weights), None))
+
+    def finish(self, step: int) -> None:
+        """See `Method`.
+
+        Raises:
+            UserError: The ramp has not ended, so there are too few zeros.
+            RuntimeError: The number of pruned weights is wrong; a defect of this program.
+        """
+        if step < self._schedule.end_step:
+            raise UserError(
+                f"training ended at step {step}, before the ramp's last step "
+                f"{self._schedule.end_step}: train longer or lower --ws_iter_ratio_end"
+            )
+        pruned = {name: count_zeros(mask) for name, mask in self.masks.items()}
+        wrong = {name: n for name, n in pruned.items() if n != self._zeros[name]}
+        if wrong and self._config.scope == "local":
+            name = next(iter(wrong))
+            raise RuntimeError(f"{name}: {wrong[name]} pruned, not {self._zeros[name]}")
+        done, wanted = sum(pruned.values()), sum(self._zeros.values())
+        if done != wanted:  # units of unequal size within bounds on the layers
+            warnings.warn(f"{done} weights pruned, {wanted} planned", stacklevel=2)
+        self._in_place.make_zeros(stacklevel=3)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """See `Method`."""
+        seen = {f"criterion.{name}": value for name, value in self._criterion.state_dict().items()}
+        return self._in_place.state_dict() | seen
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """See `Method`."""
+        own = {k: v for k, v in state.items() if not k.startswith("criterion.")}
+        seen = {k.removeprefix("criterion."): v for k, v in state.items() if k not in own}
+        strangers = set(seen) - set(self._zeros)
+        if strangers:
+            raise UserError(f"the saved state is of another network or target: {min(strangers)}")
+        self._in_place.load_state_dict(own)
+        self._criterion.load_state_dict(seen)

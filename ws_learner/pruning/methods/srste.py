@@ -1,0 +1,70 @@
+"""SR-STE: binary masks from the first sparse step on, and a pull of pruned weights to zero."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ws_learner.core.errors import UserError
+from ws_learner.pruning.methods.latent_masks import LiveMasks
+from ws_learner.pruning.methods.nm_base import NMTraining
+from ws_learner.pruning.methods.nm_config import NMConfig
+from ws_learner.pruning.schedules.nm_phases import Phases
+
+__all__ = ["SrSte", "SrSteConfig", "Term"]
+
+Term = Literal["gradient", "decoupled"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SrSteConfig(NMConfig):
+    """Settings of SR-STE (Zhou et al., ICLR 2021, equation 8).
+
+    Attributes:
+        weight: lambda, 0 or above; 0 is the plain straight-through estimator.
+        term: `gradient` adds lambda (1 - mask) w to the gradient, so that Adam rescales it;
+            `decoupled` takes lr lambda (1 - mask) w off the weight, as AdamW does its decay.
+    """
+
+    fine_tune: float = 0.0
+    weight: float = 2e-4
+    term: Term = "gradient"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < math.inf:
+            raise UserError(f"--srste_lambda {self.weight}: must be 0 or above")
+
+    def _method(self, masks: LiveMasks, *, zeros: Mapping[str, int], phases: Phases) -> SrSte:
+        return SrSte(self, masks, zeros=zeros, phases=phases)
+
+
+class SrSte(NMTraining):
+    """Forward mask x w; gradient g + lambda (1 - mask) w for all weights."""
+
+    def __init__(
+        self, config: SrSteConfig, masks: LiveMasks, *, zeros: Mapping[str, int], phases: Phases
+    ) -> None:
+        """See `NMTraining`."""
+        super().__init__(config, masks, zeros=zeros, phases=phases)
+        self._weight, self._term = config.weight, config.term
+
+    def _edit(self, grads: Mapping[str, Tensor]) -> None:
+        if self._term == "gradient" and self._weight:
+            latent = [self._live.latent[name] for name in grads]
+            keep = [self._live.keep[name] for name in grads]
+            torch._foreach_add_(list(grads.values()), latent, alpha=self._weight)
+            torch._foreach_addcmul_(list(grads.values()), latent, keep, value=-self._weight)
+
+    def _before_update(self, optimizer: Optimizer) -> None:
+        if self._term == "gradient" or not self._weight or self._frozen(self._now):
+            return
+        rates = {id(p): float(g["lr"]) for g in optimizer.param_groups for p in g["params"]}
+        weights = self._live.weights
+        factors = {name: 1 - rates[id(w)] * self._weight for name, w in weights.items()}
+        self._live.scale_pruned({n: w.data for n, w in weights.items()}, factors)

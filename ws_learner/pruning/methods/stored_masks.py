@@ -1,0 +1,186 @@
+"""Masks that act on the stored weights themselves, for methods whose forward pass is ordinary."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ws_learner.core.errors import UserError
+from ws_learner.pruning.patterns.mask import count_zeros
+
+__all__ = ["InPlaceMasks"]
+
+
+class InPlaceMasks:
+    """Weights, their masks, and the value each pruned weight had when it was last alive.
+
+    Costs a byte and two numbers per weight: mask, retained value, and the mask as a number (a
+    multiplication by it is much faster than any operation on bools). Layers without a pruned
+    weight take no time.
+
+    Attributes:
+        moving: What the optimizer does to the zero of a pruned weight is added to its retained
+            value: it goes on moving, by the gradient of the masked weight.
+    """
+
+    def __init__(self, weights: Mapping[str, nn.Parameter]) -> None:
+        """Start with every weight kept."""
+        self.weights = dict(weights)
+        self.masks = {
+            name: torch.ones_like(w, dtype=torch.bool, requires_grad=False)
+            for name, w in self.weights.items()
+        }
+        self._retained = {name: w.detach().clone() for name, w in self.weights.items()}
+        self._numbers: dict[str, Tensor] = {}  # fresh memory would cost more than the copy
+        self._active: list[tuple[nn.Parameter, Tensor]] = []
+        self._active_retained: list[Tensor] = []
+        self.moving = False
+        self._fresh = False  # whether retained values are those of the weights now
+
+    def to_device(self) -> None:
+        """Follow the weights to the device, precision and memory layout they have now."""
+        self._numbers, self._fresh = {}, False
+        for name, weight in self.weights.items():
+            self.masks[name] = torch.empty_like(weight, dtype=torch.bool).copy_(self.masks[name])
+            self._retained[name] = torch.empty_like(weight).copy_(self._retained[name])
+        self._list_active()
+
+    def follow_weights(self) -> None:
+        """`to_device`, if a weight has moved since."""
+        if any(
+            (w.dtype, w.device, w.stride())
+            != ((kept := self._retained[name]).dtype, kept.device, kept.stride())
+            for name, w in self.weights.items()
+        ):
+            self.to_device()
+
+    @torch.no_grad()
+    def dense_values(self) -> dict[str, Tensor]:
+        """Value of each weight now, or when it was last alive; not to be written to."""
+        active = {id(weight) for weight, _ in self._active}
+        rest = [name for name, weight in self.weights.items() if id(weight) not in active]
+        self._retain()
+        if rest:
+            retained = [self._retained[name] for name in rest]
+            torch._foreach_copy_(retained, [self.weights[name] for name in rest])
+        return self._retained
+
+    def values_in_step(self) -> dict[str, Tensor]:
+        """`dense_values()` for the gradients of a step: right after `renew` they are at hand.
+
+        Whoever writes to the weights between that and the step is seen at the next `renew`.
+        """
+        return self._retained if self._fresh else self.dense_values()
+
+    @torch.no_grad()
+    def renew(self, masks: Mapping[str, Tensor]) -> None:
+        """Put new masks on the values of the last `dense_values()`: some weights may come back."""
+        for name, mask in masks.items():
+            self.masks[name].copy_(mask)  # a copy keeps the weight's memory layout
+        self._list_active()
+        active = {id(weight): keep for weight, keep in self._active}
+        for name, weight in self.weights.items():
+            if id(weight) in active:
+                torch.mul(self._retained[name], active[id(weight)], out=weight)
+            elif name in masks:
+                weight.copy_(self._retained[name])
+        self._fresh = not self.moving
+
+    def _retain(self) -> None:
+        """Write the values of kept weights, and the moves of pruned ones, to the retained."""
+        if not self._active:
+            return
+        weights: list[Tensor] = [weight for weight, _ in self._active]
+        keep = [number for _, number in self._active]
+        if self.moving:
+            torch._foreach_addcmul_(self._active_retained, self._active_retained, keep, value=-1.0)
+            torch._foreach_add_(self._active_retained, weights)
+        else:
+            torch._foreach_lerp_(self._active_retained, weights, keep)  # exact at 0 and 1
+
+    def mask_gradients(self) -> None:
+        """Give pruned weights a gradient of zero, unless they are moving; the step comes next."""
+        self._fresh = False
+        if self.moving:
+            return
+        found = [(w.grad, keep) for w, keep in self._active if w.grad is not None]
+        if found:
+            torch._foreach_mul_([grad for grad, _ in found], [keep for _, keep in found])
+
+    @torch.no_grad()
+    def mask_weights(self) -> None:
+        """Set pruned weights to zero, whatever an optimizer did to them."""
+        if self.moving:
+            self._retain()
+        if self._active:
+            torch._foreach_mul_([w for w, _ in self._active], [keep for _, keep in self._active])
+
+    @torch.no_grad()
+    def mask_state(self, optimizer: Optimizer) -> None:
+        """Forget momentum, second moments and the like of pruned weights, unless they move."""
+        if self.moving:
+            return
+        for weight, keep in self._active:
+            for value in optimizer.state.get(weight, {}).values():
+                if isinstance(value, Tensor) and value.shape == weight.shape:
+                    value.mul_(keep)
+
+    @torch.no_grad()
+    def make_zeros(self, *, stacklevel: int) -> None:
+        """Pruned weights become plain zeros; kept ones that are zero too are reported."""
+        for name, weight in self.weights.items():
+            pruned = ~self.masks[name]
+            weight.masked_fill_(pruned, 0)
+            if more := count_zeros(weight) - int(pruned.sum()):
+                text = f"{name}: {more} kept weights happen to be 0 as well"
+                warnings.warn(text, stacklevel=stacklevel)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Copies of masks and retained values, under `mask.NAME` and `retained.NAME`."""
+        parts = {"mask": self.masks, "retained": self._retained}
+        return {
+            f"{part}.{name}": tensor.clone()
+            for part, tensors in parts.items()
+            for name, tensor in tensors.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the tensors of `state_dict`.
+
+        Raises:
+            UserError: Names or shapes are not those of these weights; nothing is changed.
+        """
+        mine = {f"mask.{name}": tensor for name, tensor in self.masks.items()}
+        mine |= {f"retained.{name}": tensor for name, tensor in self._retained.items()}
+        wrong = set(mine) ^ set(state)
+        wrong |= {key for key in set(mine) & set(state) if mine[key].shape != state[key].shape}
+        if wrong:
+            raise UserError(f"the saved masks are of another network or target: {min(wrong)}")
+        self._fresh = False
+        for key, tensor in mine.items():
+            tensor.copy_(state[key])
+        self._list_active()
+
+    def _list_active(self) -> None:
+        self._active, self._active_retained = [], []
+        dense = _keep_all([self.masks[name] for name in self.weights])
+        for (name, weight), every in zip(self.weights.items(), dense, strict=True):
+            if every:
+                continue
+            number = self._numbers.get(name)
+            if number is None or (number.dtype, number.device) != (weight.dtype, weight.device):
+                number = self._numbers[name] = torch.empty_like(weight, requires_grad=False)
+            self._active.append((weight, number.copy_(self.masks[name])))
+            self._active_retained.append(self._retained[name])
+
+
+def _keep_all(masks: Sequence[Tensor]) -> list[bool]:
+    """Which masks prune nothing; a GPU is waited for once."""
+    if not all(mask.device.type == "cpu" for mask in masks):
+        found: list[bool] = torch.stack([mask.all() for mask in masks]).tolist()
+        return found
+    return [bool(mask.numpy().all()) for mask in masks]  # stops at the first that is pruned

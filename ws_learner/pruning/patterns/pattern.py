@@ -1,0 +1,179 @@
+"""Patterns: which weights live or die together.
+
+A pattern cuts a tensor into units. Scores are pooled over each unit, and the units of the smallest
+scores are pruned. A weight (O, I, *kernel) is looked at as a matrix (O, taps x I): a row per
+output, and along it, for one kernel tap after the other, all inputs. Units never reach from one
+row, or from one end of the matrix, into another; where a pattern does not divide a tensor, the
+units at its edges are smaller ("padded").
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ws_learner.config.pattern_syntax import Spelling, read_spelling
+from ws_learner.pruning.patterns.blocks import Block, Channel, Heads, Units
+from ws_learner.pruning.patterns.group_base import Pool
+from ws_learner.pruning.patterns.mask import keep_largest
+from ws_learner.pruning.patterns.nm import NM
+from ws_learner.pruning.patterns.per_layer_nm import AnyNM
+from ws_learner.pruning.patterns.unit_counts import Classes, Side
+
+__all__ = [
+    "NM",
+    "AnyNM",
+    "Block",
+    "ByRole",
+    "Channel",
+    "Heads",
+    "Pattern",
+    "Pool",
+    "Units",
+    "Unstructured",
+    "parse_pattern",
+]
+
+
+class Pattern(Protocol):
+    """Turns the scores of single weights into a mask. Shapes are those of weights, outputs first.
+
+    Frozen and hashable; `str` gives the canonical spelling.
+    """
+
+    def mask(self, score: Tensor, zeros: int, *, pool: Pool = "mean") -> Tensor:
+        """Return a bool mask of the score's shape, True = kept, with `zeros` entries False.
+
+        Among units of equal score the first in the order of `pooled` goes first.
+
+        Raises:
+            ValueError: No whole units make `zeros`, see `feasible`; or a score is NaN.
+        """
+
+    def feasible(self, shape: tuple[int, ...], zeros: int, *, side: Side = "nearest") -> int:
+        """Return the number of zeros nearest to `zeros` that whole units can make.
+
+        Args:
+            shape: Of the weight.
+            zeros: 0 or more.
+            side: `down` allows no more than `zeros`, `up` no fewer unless there are no more units.
+        """
+
+    def classes(self, shape: tuple[int, ...]) -> Classes:
+        """Return (size, count) of the units that prune anything, one pair for each size."""
+
+    def sizes(self, shape: tuple[int, ...]) -> Tensor:
+        """Return how many weights each of the U units prunes, (U,) int64."""
+
+    def divides(self, shape: tuple[int, ...]) -> bool:
+        """Return whether all units of a weight of this shape are whole."""
+
+    def pooled(self, score: Tensor, pool: Pool = "mean") -> Tensor:
+        """Return one score for each unit, (U,): mean, sum or max over the weights it prunes."""
+
+    def expand(self, keep: Tensor, score: Tensor) -> Tensor:
+        """Return the mask, of the score's shape, that keeps the units that `keep` (U,) keeps."""
+
+    def spread(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Return a tensor of `shape` with each unit's value of `units` (U,) at all its places."""
+
+    def norms(self, weight: Tensor) -> Tensor:
+        """Return the Euclidean norm of each weight's unit, at the weight's place and shape."""
+
+
+@dataclass(frozen=True)
+class Unstructured:
+    """Every weight stands alone."""
+
+    def __str__(self) -> str:
+        return "unstructured"
+
+    def mask(self, score: Tensor, zeros: int, *, pool: Pool = "mean") -> Tensor:
+        """Keep the largest scores; see `keep_largest`."""
+        return keep_largest(score, zeros)
+
+    def feasible(self, shape: tuple[int, ...], zeros: int, *, side: Side = "nearest") -> int:
+        """See `Pattern`: any number."""
+        return min(max(zeros, 0), math.prod(shape))
+
+    def classes(self, shape: tuple[int, ...]) -> Classes:
+        """See `Pattern`: all alike."""
+        return ((1, math.prod(shape)),)
+
+    def sizes(self, shape: tuple[int, ...]) -> Tensor:
+        """See `Pattern`: ones."""
+        return torch.ones(math.prod(shape), dtype=torch.int64)
+
+    def divides(self, shape: tuple[int, ...]) -> bool:
+        """See `Pattern`: always."""
+        return True
+
+    def pooled(self, score: Tensor, pool: Pool = "mean") -> Tensor:
+        """See `Pattern`: the scores themselves, flat."""
+        return score.detach().reshape(-1)
+
+    def expand(self, keep: Tensor, score: Tensor) -> Tensor:
+        """See `Pattern`."""
+        return keep.reshape(score.shape)
+
+    def spread(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """See `Pattern`."""
+        return units.reshape(shape)
+
+    def norms(self, weight: Tensor) -> Tensor:
+        """See `Pattern`: absolute values."""
+        return weight.detach().abs()
+
+
+@dataclass(frozen=True)
+class ByRole(Unstructured):
+    """A pattern for each role; `pruning/layers/layer_plan.py` looks the roles up in a network.
+
+    Until then only `str` means anything.
+
+    Attributes:
+        parts: (role, pattern) pairs; weights of other roles stay dense.
+        spelled: The canonical spelling.
+    """
+
+    parts: tuple[tuple[str, Pattern], ...]
+    spelled: str
+
+    def __str__(self) -> str:
+        return self.spelled
+
+
+def parse_pattern(text: str) -> Pattern:
+    """The pattern of a name, see `read_spelling`. `mha` still lacks the number of heads.
+
+    Example:
+        >>> str(parse_pattern("tile_pattern_4x1")), parse_pattern("2in4")
+        ('4x1', NM(n=2, m=4))
+
+    Raises:
+        UserError: It is no pattern.
+    """
+    return _made(read_spelling(text))
+
+
+def _made(spelling: Spelling) -> Pattern:
+    if spelling.kind == "block":
+        return Block(spelling.first, spelling.second)
+    if spelling.kind == "n:m":
+        return NM(spelling.first, spelling.second, columns=spelling.columns)
+    if spelling.kind == "any:m":
+        return AnyNM(spelling.second, columns=spelling.columns)
+    if spelling.kind == "roles":
+        parts = ((role, _made(part)) for roles, part in spelling.parts for role in roles)
+        return ByRole(tuple(parts), str(spelling))
+    if spelling.kind == "channelx1":
+        return Channel("inputs")
+    if spelling.kind == "1xchannel":
+        return Channel("outputs")
+    if spelling.kind == "units":
+        return Units()
+    return Heads() if spelling.kind == "mha" else Unstructured()

@@ -1,0 +1,1 @@
+"""Schedules: the sparsity after each optimizer step."""

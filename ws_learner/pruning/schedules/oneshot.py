@@ -1,0 +1,116 @@
+"""Schedules that are no curves: all at once, and a start of its own for any other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ws_learner.pruning.schedules.polynomial import Schedule
+
+__all__ = ["FromInitial", "HeldFromStart", "OneShotSchedule"]
+
+
+@dataclass(frozen=True)
+class OneShotSchedule:
+    """Everything at one step.
+
+    Attributes:
+        step: At least 0; 0 is before the first optimizer step.
+    """
+
+    step: int
+
+    @property
+    def begin_step(self) -> int:
+        """See `Schedule`."""
+        return self.step
+
+    @property
+    def end_step(self) -> int:
+        """See `Schedule`."""
+        return self.step
+
+    def share(self, step: int) -> float:
+        """See `Schedule`."""
+        return float(step >= self.step)
+
+    def update_steps(self, every: int) -> tuple[int, ...]:
+        """See `Schedule`."""
+        return (self.step,)
+
+    def is_update(self, step: int, every: int) -> bool:
+        """See `Schedule`."""
+        return step == self.step
+
+
+@dataclass(frozen=True)
+class FromInitial:
+    """A schedule that starts at a share of its own: initial + (1 - initial) x share.
+
+    Attributes:
+        schedule: What follows.
+        initial: Initial sparsity over final sparsity, in [0, 1]; planned from `begin_step` on.
+    """
+
+    schedule: Schedule
+    initial: float
+
+    @property
+    def begin_step(self) -> int:
+        """See `Schedule`."""
+        return self.schedule.begin_step
+
+    @property
+    def end_step(self) -> int:
+        """See `Schedule`."""
+        return self.schedule.end_step
+
+    def share(self, step: int) -> float:
+        """See `Schedule`."""
+        if step < self.begin_step:
+            return 0.0
+        if step >= self.end_step:
+            return 1.0
+        return self.initial + (1 - self.initial) * self.schedule.share(step)
+
+    def update_steps(self, every: int) -> tuple[int, ...]:
+        """See `Schedule`."""
+        return self.schedule.update_steps(every)
+
+    def is_update(self, step: int, every: int) -> bool:
+        """See `Schedule`."""
+        return self.schedule.is_update(step, every)
+
+
+@dataclass(frozen=True)
+class HeldFromStart:
+    """A schedule for what is sparse already: never below a share, from step 0 on.
+
+    Attributes:
+        schedule: What follows; begins at `share_held` or below.
+        share_held: Sparsity that is there over final sparsity, in [0, 1].
+    """
+
+    schedule: Schedule
+    share_held: float
+
+    @property
+    def begin_step(self) -> int:
+        """See `Schedule`."""
+        return 0
+
+    @property
+    def end_step(self) -> int:
+        """See `Schedule`."""
+        return self.schedule.end_step
+
+    def share(self, step: int) -> float:
+        """See `Schedule`."""
+        return max(self.share_held, self.schedule.share(step))
+
+    def update_steps(self, every: int) -> tuple[int, ...]:
+        """See `Schedule`."""
+        return tuple(sorted({0, *self.schedule.update_steps(every)}))
+
+    def is_update(self, step: int, every: int) -> bool:
+        """See `Schedule`."""
+        return step == 0 or self.schedule.is_update(step, every)

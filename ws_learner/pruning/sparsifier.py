@@ -1,0 +1,263 @@
+"""Attach a sparse-training method to any model, any optimizer and any training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, cast
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from ws_learner.core.errors import UserError
+from ws_learner.core.progress import say
+from ws_learner.pruning.layers.zero_counts import checked_zeros, sizes_of, split_ratios
+from ws_learner.pruning.methods.method import CountsEpochs, HasReadings, MethodConfig
+
+__all__ = ["Sparsifier"]
+
+Hook = TypeVar("Hook", bound=Callable[..., Any])
+_ATTACHED: WeakSet[Sparsifier] = WeakSet()
+
+
+class Sparsifier:
+    """Makes a model sparse while somebody else trains it.
+
+    The optimizer's step hooks do the work, so the training loop stays as it is. Parameters are
+    changed in place and never replaced; the model keeps its class, names and state_dict keys.
+    A step is one call of `optimizer.step()`, so gradient accumulation needs no care, and a step
+    that a gradient scaler leaves out does not count.
+
+    Example:
+        >>> from ws_learner.pruning.methods.gradual import GradualConfig
+        >>> model = nn.Linear(4, 4)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> config = GradualConfig(mask_update_step=1)
+        >>> sparsifier = Sparsifier(model, config, ratios={"weight": 0.75}, total_steps=10)
+        >>> sparsifier.attach(optimizer)
+        >>> for _ in range(10):
+        ...     loss = model(torch.randn(8, 4)).square().mean() + sparsifier.penalty()
+        ...     optimizer.zero_grad()
+        ...     loss.backward()
+        ...     optimizer.step()
+        >>> int((sparsifier.finalize().weight == 0).sum())
+        12
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        method_config: MethodConfig,
+        *,
+        zeros: Mapping[str, int] | None = None,
+        ratios: Mapping[str, float] | None = None,
+        layers: Iterable[str] | None = None,
+        total_steps: int,
+    ) -> None:
+        """Plan the pruning; nothing happens before `attach`.
+
+        Args:
+            model: On any device; it may move until `attach`.
+            method_config: E.g. a `GradualConfig`.
+            zeros: Parameter name -> final number of zeros; 0 leaves a layer alone, at no cost.
+            ratios: Instead of `zeros`: parameter name -> share of zeros in [0, 1]. All layers
+                together get round(sum of ratio x weights) zeros, split by largest remainder, or
+                the nearest number that whole units of the method's pattern make, printed.
+            layers: Instead of both, for a method whose sparsity is an outcome: parameter names.
+            total_steps: Optimizer steps of the whole training.
+
+        Raises:
+            UserError: A name, count or share does not fit the model, or the method's schedule
+                does not fit the steps.
+        """
+        if sum(given is not None for given in (zeros, ratios, layers)) != 1:
+            raise ValueError("give either zeros or ratios, or layers alone")
+        if layers is not None:
+            if not getattr(method_config, "sets_own_ratios", False):
+                raise UserError("layers alone: this method needs a number of zeros; give ratios")
+            zeros = dict.fromkeys(layers, 0)
+        self._sizes = sizes_of(model, zeros if ratios is None else ratios)
+        if ratios is None:
+            targets = checked_zeros(zeros or {}, self._sizes)
+        else:
+            targets = split_ratios(ratios, self._sizes)
+        targets = self._fitted(model, method_config, targets, exact=ratios is None)
+        self.model, self._step = model, 0
+        self._pruned = {name: n for name, n in targets.items() if n or layers is not None}
+        self._method = method_config.build(model, zeros=self._pruned, total_steps=total_steps)
+        self._handles: list[RemovableHandle] = []
+        self._optimizer: Optimizer | None = None
+
+    @staticmethod
+    def _fitted(
+        model: nn.Module, config: MethodConfig, targets: dict[str, int], *, exact: bool
+    ) -> dict[str, int]:
+        """The targets in whole units of the method's pattern."""
+        fitted = config.feasible(model, targets)
+        changed = [name for name, count in targets.items() if fitted[name] != count]
+        if changed and exact:
+            name = changed[0]
+            raise UserError(
+                f"{targets[name]} zeros for {name}: whole units of the pattern make "
+                f"{fitted[name]}; give that count, or ratios, which are moved by themselves"
+            )
+        if changed:
+            say(f"{sum(targets.values())} zeros asked for, {sum(fitted.values())} in whole units")
+        return fitted
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done under this sparsifier."""
+        return self._step
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """Parameter name -> bool mask, True = kept, of every layer whose target is not 0."""
+        return dict(self._method.masks)
+
+    def planned_ratio(self, step: int | None = None) -> float:
+        """Share of zeros planned at `step` (default: now), over all weights of all layers given."""
+        planned = self._method.planned_zeros(self._step if step is None else step)
+        return sum(planned.values()) / sum(self._sizes.values())
+
+    def attach(self, optimizer: Optimizer) -> None:
+        """Follow `optimizer` from now on; a second time changes nothing.
+
+        Raises:
+            ValueError: Attached to another optimizer, or the optimizer lacks a parameter that is
+                to be pruned.
+            UserError: Another sparsifier is attached that prunes one of the parameters.
+        """
+        if self._handles and optimizer is self._optimizer:
+            return
+        if self._handles:
+            raise ValueError("this sparsifier is attached to an optimizer already; detach() first")
+        known = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
+        lacking = [name for name in self._pruned if id(parameters[name]) not in known]
+        if lacking:
+            raise ValueError(
+                f"the optimizer lacks {len(lacking)} of the parameters to prune, first "
+                f"{lacking[0]}: build it from this very model's parameters, then attach"
+            )
+        for _, name in self._rivals():  # two at once would prune more than either was told to
+            raise UserError(
+                f"{name} is pruned by another Sparsifier that is attached already; call its "
+                "finalize() or detach() first"
+            )
+        self._method.attach(optimizer, self._step)
+        self._optimizer = optimizer
+        _ATTACHED.add(self)
+        # The hooks run as they are where a whole step is compiled: traced, a mask value that
+        # changes at every step would mean to compile at every step.
+        self._handles = [
+            optimizer.register_step_pre_hook(_untraced(self._before_step)),
+            optimizer.register_step_post_hook(_untraced(self._after_step)),
+        ]
+
+    def detach(self) -> None:
+        """Let the optimizer go; what is pruned stays zero only until its next step."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        _ATTACHED.discard(self)
+
+    @property
+    def attached(self) -> bool:
+        """Whether an optimizer is followed now."""
+        return bool(self._handles)
+
+    def take_over(self, optimizer: Optimizer) -> None:
+        """`attach`, and detach whoever has pruned one of these parameters until now."""
+        for other, _ in self._rivals():
+            other.detach()
+        self.attach(optimizer)
+
+    def _rivals(self) -> list[tuple[Sparsifier, str]]:
+        """Others that are attached and prune a parameter of this one's, and its name."""
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
+        mine = {id(parameters[name]): name for name in self._pruned}
+        found = []
+        for other in _ATTACHED - {self}:
+            theirs = dict(other.model.named_parameters(remove_duplicate=False))
+            both = [mine[id(theirs[name])] for name in other._pruned if id(theirs[name]) in mine]
+            found += [(other, name) for name in both[:1]]
+        return found
+
+    def epoch_begin(self) -> None:
+        """Say that an epoch begins; needed only where a method counts the steps of an epoch."""
+        if isinstance(self._method, CountsEpochs):
+            self._method.epoch_begin(self._step)
+
+    def readings(self) -> dict[str, float]:
+        """What the method's schedule has moved to now, by name; empty if there is nothing."""
+        return self._method.readings() if isinstance(self._method, HasReadings) else {}
+
+    def mask_gradients(self) -> None:
+        """Edit the gradients now rather than when the optimizer steps; for gradient clipping."""
+        self._method.before_step()
+
+    def penalty(self) -> Tensor:
+        """Scalar to add to the loss; zero where the method has none."""
+        return self._method.penalty()
+
+    def finalize(self) -> nn.Module:
+        """Detach, check the exact number of zeros and return the model, an ordinary one again.
+
+        Raises:
+            UserError: Training ended before the method was through.
+        """
+        self._method.finish(self._step)
+        self.detach()
+        return self.model
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Tensors only: the step and what the method remembers.
+
+        With the model's and the optimizer's own state, training goes on as if never interrupted.
+        """
+        return {"step": torch.tensor(self._step), **self._method.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over a `state_dict` of the same model, targets and method.
+
+        Raises:
+            UserError: The state is of another network, or not of a sparsifier.
+        """
+        rest = dict(state)
+        if "step" not in rest:
+            raise UserError("this is no state of a Sparsifier: `step` is missing")
+        step = int(rest.pop("step"))
+        self._method.load_state_dict(rest)
+        self._step = step
+
+    def _before_step(
+        self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
+        if closure is None:
+            self._method.on_gradients()
+            self._method.before_step()
+            return None
+        calls = 0
+
+        def masked_closure() -> Any:  # it makes new gradients, after this hook
+            nonlocal calls
+            loss = closure()
+            if not calls:
+                self._method.on_gradients()
+            calls += 1
+            self._method.before_step()
+            return loss
+
+        return args[:1], {**kwargs, "closure": masked_closure}
+
+    def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
+        self._step += 1
+        self._method.after_step(optimizer, self._step)
+
+
+def _untraced(hook: Hook) -> Hook:
+    return cast(Hook, torch.compiler.disable(hook))  # type: ignore[no-untyped-call]

@@ -1,0 +1,108 @@
+"""Read the ratios a user hands in (`--ws_ratios FILE`): another run's table or a short own one."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from envs.problem import IntArray, LayerRow
+from ws_learner.core.errors import UserError, suggest
+
+__all__ = ["read_ratios"]
+
+_NEEDED = ("layer", "prune_ratio")
+_SHOWN = 3
+
+
+def read_ratios(path: Path, layers: Sequence[LayerRow]) -> IntArray:
+    """Read the ratios planned for a network from a CSV file.
+
+    Only the columns `layer` and `prune_ratio` are looked at, in any order, so that a `ratios.csv`
+    of another run and a file written by hand both do. Every layer must be there once.
+
+    Args:
+        path: The file.
+        layers: The layer table, L rows.
+
+    Returns:
+        (L,) zeros of each layer, round(prune_ratio x weights), in the order of `layers`.
+
+    Raises:
+        UserError: The file cannot be read, or a column, layer or ratio is missing or wrong.
+    """
+    rows = {layer.name: layer for layer in layers}
+    zeros: dict[str, int] = {}
+    for line, name, text in _records(path):
+        where = f"--ws_ratios {path}, line {line}"
+        if name not in rows:
+            raise UserError(f"{where}: this network has no layer {name!r}; {suggest(name, rows)}")
+        if name in zeros:
+            raise UserError(f"{where}: layer {name} is there a second time; keep one of the lines")
+        ratio = _ratio(text, where=where, layer=name)
+        zeros[name] = round(ratio * rows[name].weights)
+        if rows[name].exempt and zeros[name]:
+            raise UserError(
+                f"{where}: layer {name} is exempt and stays dense, so its prune_ratio must be 0, "
+                f"not {text}; mend the line or lift the exemption"
+            )
+    missing = [name for name in rows if name not in zeros]
+    if missing:
+        more = ", ..." if len(missing) > _SHOWN else ""
+        raise UserError(
+            f"--ws_ratios {path}: no line for {len(missing)} of {len(rows)} layers "
+            f"({', '.join(missing[:_SHOWN])}{more}); add them, prune_ratio 0 keeps a layer dense"
+        )
+    return np.array([zeros[layer.name] for layer in layers], dtype=np.int64)
+
+
+def _ratio(text: str, *, where: str, layer: str) -> float:
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = math.nan
+    if not 0.0 <= ratio <= 1.0:
+        raise UserError(
+            f"{where}: prune_ratio of {layer} is {text!r}; it must be a number from 0 to 1"
+        )
+    return ratio
+
+
+def _records(path: Path) -> list[tuple[int, str, str]]:
+    """Line number, layer and ratio text of every line that is not blank."""
+    try:
+        # utf-8-sig: spreadsheets like to put a byte order mark first.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True, skipinitialspace=True)
+            columns = [name.strip() for name in reader.fieldnames or ()]
+            _check_columns(path, columns)
+            reader.fieldnames = columns
+            return [
+                (reader.line_num, (row["layer"] or "").strip(), (row["prune_ratio"] or "").strip())
+                for row in reader
+            ]
+    except OSError as error:
+        raise UserError(
+            f"--ws_ratios {path}: cannot read it: {error.strerror}; "
+            "give a CSV file, such as another run's ratios.csv"
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            f"--ws_ratios {path}: not a CSV text file ({error}); "
+            "give a CSV file, such as another run's ratios.csv"
+        ) from error
+
+
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
+    for needed in _NEEDED:
+        if needed not in columns:
+            found = ", ".join(columns) or "none"
+            raise UserError(
+                f"--ws_ratios {path}, line 1: no column {needed}; needed are "
+                f"{' and '.join(_NEEDED)}, found {found}"
+            )
+        if columns.count(needed) > 1:
+            raise UserError(f"--ws_ratios {path}, line 1: column {needed} is there twice; keep one")

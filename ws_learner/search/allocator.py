@@ -1,0 +1,222 @@
+"""From layer table, target and protocol to a profile; the answer is kept for a resume."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from agents.ddpg_config import DDPGConfig
+from envs.problem import IntArray, LayerRow
+from ws_learner.config.learner import WeightSparseConfig
+from ws_learner.core.errors import UserError
+from ws_learner.core.files import read_json, write_json, write_text
+from ws_learner.core.progress import say
+from ws_learner.core.run_dir import RunDir
+from ws_learner.data.splits import DataSplits
+from ws_learner.pruning.layers.layer_plan import pattern_plan, snap_profile
+from ws_learner.pruning.methods.pattern_lock import found_zeros
+from ws_learner.pruning.patterns.model_plan import PatternPlan
+from ws_learner.pruning.patterns.pattern import parse_pattern
+from ws_learner.report.ratios_file import read_ratios
+from ws_learner.search.closed_form import CHEAP
+from ws_learner.search.context import AllocationContext, allocation_context
+from ws_learner.search.history import Rollout, best, distinct_best, frame
+from ws_learner.search.loop import Search
+from ws_learner.search.problem import pruning_problem, rollout_config
+from ws_learner.search.registry import make_proposer
+from ws_learner.search.rollout.evaluator import RolloutEvaluator
+from ws_learner.search.rollout.pool_protocol import PoolFactory
+from ws_learner.search.warm_start import earlier_profiles
+from ws_learner.training.evaluation import Loss, Metric
+
+__all__ = ["Allocation", "Allocator"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Allocation:
+    """What a protocol decided.
+
+    Attributes:
+        zeros: (L,) zero counts.
+        rollouts: Roll-outs it took.
+        seconds: Wall time it took.
+        network: Builds the network as the roll-out left it: pruned, regressed, fine-tuned.
+    """
+
+    zeros: IntArray
+    rollouts: int
+    seconds: float
+    network: Callable[[], nn.Module]
+
+
+@dataclass(kw_only=True)
+class Allocator:
+    """Runs the protocol that the settings name.
+
+    Attributes:
+        model: The dense network.
+        data: Its splits.
+        layers: Its layer table.
+        loss: Task loss.
+        metric: Score of each example.
+        config: Settings of the learner.
+        agent: Settings of the agent.
+        seed: Fixes everything random.
+        pool: Makes what scores roll-outs, here or on a cluster.
+        run: Where state and tables are kept.
+    """
+
+    model: nn.Module
+    data: DataSplits
+    layers: tuple[LayerRow, ...]
+    loss: Loss
+    metric: Metric
+    config: WeightSparseConfig
+    agent: DDPGConfig
+    seed: int
+    pool: PoolFactory
+    run: RunDir
+    _evaluator: RolloutEvaluator | None = field(default=None, init=False)
+
+    def run_protocol(self) -> Allocation:
+        """Decide, or recall what an earlier call decided.
+
+        Raises:
+            UserError: The target cannot be met, or the given ratios do not fit.
+        """
+        answer = self.run.state / "allocation.json"
+        if not answer.exists():
+            begun = time.monotonic()
+            zeros, rollouts = self._decide()
+            zeros = self._in_whole_units(zeros)
+            seconds = round(time.monotonic() - begun, 1)
+            plain = {"zeros": zeros.tolist(), "rollouts": rollouts, "seconds": seconds}
+            write_json(answer, plain)
+        kept = read_json(answer)
+        zeros = np.array(kept["zeros"], dtype=np.int64)
+        return Allocation(
+            zeros=zeros,
+            rollouts=kept["rollouts"],
+            seconds=kept["seconds"],
+            network=lambda: self.evaluator().network(zeros),
+        )
+
+    def _decide(self) -> tuple[IntArray, int]:
+        config = self.config
+        if config.ws_ratios is not None:
+            zeros = read_ratios(config.ws_ratios, self.layers)
+            share = int(zeros.sum()) / sum(row.weights for row in self.layers)
+            say(f"ratios of {config.ws_ratios}: {share:.4f} overall (--ws_prune_ratio is not used)")
+            return zeros, 0
+        if config.ws_method == "pattern_lock":
+            return self._locked(), 0
+        if config.ws_prune_ratio_prtl == "given":  # N:M: as many zeros as the pattern makes
+            plan = self._plan()
+            most = [0 if row.exempt else plan.most(row.name) for row in self.layers]
+            share = sum(most) / sum(row.weights for row in self.layers)
+            say(f"pattern {config.pattern_spelling}: {share:.4f} of all weights become zero")
+            return np.array(most, dtype=np.int64), 0
+        context, name = self._context(), config.ws_prune_ratio_prtl
+        if not (context.lower < context.upper).any():
+            return context.lower.copy(), 0  # nothing to decide
+        if name in CHEAP:
+            return CHEAP[name](context), 0
+        return self._search(context)
+
+    def _locked(self) -> IntArray:
+        found = found_zeros(self.model, [row.name for row in self.layers])
+        zeros = np.array(list(found.values()), dtype=np.int64)
+        share = int(zeros.sum()) / sum(row.weights for row in self.layers)
+        if not zeros.any():
+            raise UserError(
+                "--ws_method pattern_lock: the network has no zeros to keep; name sparse weights "
+                "with --dense_checkpoint"
+            )
+        say(f"pattern_lock: {share:.4f} of the weights are zero (--ws_prune_ratio is not used)")
+        return zeros
+
+    def _plan(self) -> PatternPlan:
+        open_ = [row.name for row in self.layers if not row.exempt]
+        pattern = parse_pattern(self.config.pattern_spelling)
+        pool = self.config.ws_criterion_pool
+        return pattern_plan(self.model, open_, pattern=pattern, pool=pool)
+
+    def _in_whole_units(self, zeros: IntArray) -> IntArray:
+        """The nearest profile that the pattern can make; the roll-outs scored the same one."""
+        if self.config.ws_method == "pattern_lock":
+            return zeros
+        plan = self._plan()
+        snapped = snap_profile(zeros, self.layers, plan)
+        if int(snapped.sum()) != int(zeros.sum()):
+            weights = sum(row.weights for row in self.layers)
+            say(
+                f"pattern {self.config.pattern_spelling}: {int(snapped.sum())} zeros in whole "
+                f"units, {int(zeros.sum())} were asked for "
+                f"({int(snapped.sum()) / weights:.6f} overall)"
+            )
+        return snapped
+
+    def _context(self) -> AllocationContext:
+        return allocation_context(
+            self.model, self.layers, self.config, curves=lambda: self.evaluator().curves()
+        )
+
+    def evaluator(self) -> RolloutEvaluator:
+        """What scores a candidate; made when first needed, for it reads calibration images."""
+        if self._evaluator is None:
+            self._evaluator = RolloutEvaluator(
+                self.model,
+                self.data,
+                layers=self.layers,
+                loss=self.loss,
+                metric=self.metric,
+                config=rollout_config(self.config),
+                seed=self.seed,
+                cache_dir=database_dir(),
+            )
+        return self._evaluator
+
+    def _search(self, context: AllocationContext) -> tuple[IntArray, int]:
+        evaluator, config = self.evaluator(), self.config
+        seeds = {name: CHEAP[name](context) for name in reversed(CHEAP)}
+        if config.ws_rollouts is not None:
+            again = earlier_profiles(config.ws_rollouts, context, count=config.ws_nb_rescore)
+            seeds |= {f"earlier {place}": zeros for place, zeros in enumerate(again)}
+        with self.pool(evaluator) as pool:
+            problem = pruning_problem(evaluator, config, evaluate=pool.evaluate)
+            history = Search(
+                problem=problem,
+                proposer=make_proposer(problem, config, agent=self.agent, seed=self.seed),
+                seeds=seeds,
+                rlouts=config.ws_nb_rlouts,
+                per_round=config.ws_rlouts_per_round,
+                state=self.run.state / "search.pt",
+                table=self.run.rollouts,
+            ).run()
+        return self._choose(history), len(history)
+
+    def _choose(self, history: Sequence[Rollout]) -> IntArray:
+        """Score the best few again, on images the search has not seen: against winner's curse."""
+        finalists = distinct_best(history, self.config.ws_nb_rescore)
+        if len(finalists) <= 1:
+            return best(history).zeros
+        with self.pool(self.evaluator().on(self.data.select)) as pool:
+            scores = pool.evaluate([rollout.zeros for rollout in finalists])
+        again = [
+            Rollout(kind="select", zeros=rollout.zeros, score=score)
+            for rollout, score in zip(finalists, scores, strict=True)
+        ]
+        table = frame([*history, *again], self.layers)
+        write_text(self.run.rollouts, table.to_csv(index=False))
+        return best(again).zeros
+
+
+def database_dir() -> Path:
+    """Folder of the layer databases, shared by all runs: WS_DATA_DIR or the user's cache."""
+    return Path(os.environ.get("WS_DATA_DIR") or Path.home() / ".cache" / "ws_learner") / "layers"

@@ -1,0 +1,100 @@
+"""What a cheap protocol may look at: the layer table, the budget and, if it asks, the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from envs.problem import FloatArray, IntArray, LayerRow
+from ws_learner.config.learner import WeightSparseConfig
+from ws_learner.pruning.layers.layer_plan import pattern_plan
+from ws_learner.pruning.layers.table import parameter_of
+from ws_learner.pruning.patterns.pattern import AnyNM, ByRole, parse_pattern
+from ws_learner.search.bounds import layer_bounds
+
+__all__ = ["AllocationContext", "Curves", "allocation_context", "magnitudes_of"]
+
+Curves = tuple[FloatArray, FloatArray]
+"""(K,) ascending ratios, and (L, K) relative squared errors of each layer's output at them."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AllocationContext:
+    """One target for one network. L is the number of layers.
+
+    Attributes:
+        layers: The layer table, in forward order.
+        budget: Zeros the whole network must have.
+        lower: (L,) least zeros of each layer.
+        upper: (L,) most zeros of each layer.
+        magnitudes: Reads the L layers' absolute weights, each flat.
+        curves: Measures the error curves; needs calibration images, so it is called only by
+            protocols that use them.
+        choices: L ascending arrays of the counts that a layer's pattern can make, where there
+            are so few that a protocol should choose among them; None: any count.
+    """
+
+    layers: tuple[LayerRow, ...]
+    budget: int
+    lower: IntArray
+    upper: IntArray
+    magnitudes: Callable[[], Sequence[FloatArray]]
+    curves: Callable[[], Curves]
+    choices: tuple[IntArray, ...] | None = None
+
+    @property
+    def weights(self) -> IntArray:
+        """(L,) number of weights of each layer."""
+        return np.array([row.weights for row in self.layers], dtype=np.int64)
+
+
+def allocation_context(
+    model: nn.Module,
+    layers: tuple[LayerRow, ...],
+    config: WeightSparseConfig,
+    *,
+    curves: Callable[[], Curves],
+) -> AllocationContext:
+    """The context of a network under the learner's settings.
+
+    Raises:
+        UserError: The bounds do not allow the target.
+    """
+    lower, upper = layer_bounds(layers, config)
+    return AllocationContext(
+        layers=layers,
+        budget=round(config.ws_prune_ratio * sum(row.weights for row in layers)),
+        lower=lower,
+        upper=upper,
+        magnitudes=lambda: magnitudes_of(model, layers),
+        curves=curves,
+        choices=_choices(model, layers, config, upper=upper),
+    )
+
+
+def _choices(
+    model: nn.Module, layers: Sequence[LayerRow], config: WeightSparseConfig, *, upper: IntArray
+) -> tuple[IntArray, ...] | None:
+    """The counts of N = M, M - 1, ..., 1 of each layer, up to its bound."""
+    pattern = parse_pattern(config.pattern_spelling)
+    names = [row.name for row, most in zip(layers, upper, strict=True) if most and not row.exempt]
+    if not isinstance(pattern, AnyNM | ByRole):
+        return None
+    plan = pattern_plan(model, names, pattern=pattern)
+    if not all(isinstance(own, AnyNM) for own in plan.patterns.values()):
+        return None
+    found = []
+    for row, most in zip(layers, upper, strict=True):
+        own = plan.patterns.get(row.name)
+        counts = own.counts(row.shape) if isinstance(own, AnyNM) else (0,)
+        found.append(np.array(sorted({c for c in counts if c <= most}), dtype=np.int64))
+    return tuple(found)
+
+
+def magnitudes_of(model: nn.Module, layers: Sequence[LayerRow]) -> list[FloatArray]:
+    """Absolute weights of each layer, flat."""
+    tensors = (parameter_of(model, row.name).detach() for row in layers)
+    return [tensor.abs().double().flatten().cpu().numpy() for tensor in tensors]

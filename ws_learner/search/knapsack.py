@@ -1,0 +1,166 @@
+"""The allocation that minimises the sum of the layers' errors, by dynamic programming."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from envs.budget import project
+from envs.curves import error_at
+from envs.problem import FloatArray, IntArray
+from ws_learner.search.context import AllocationContext
+from ws_learner.search.knapsack_solver import choose
+
+__all__ = ["Frontier", "frontier", "knapsack"]
+
+
+def knapsack(context: AllocationContext) -> IntArray:
+    """(L,) zeros of least summed relative error of the layers' outputs.
+
+    As in RD_PRUNE (Xu et al., ICCV 2023) and SPDY (Frantar & Alistarh, ICML 2022): the error of
+    each layer alone is measured once, the sum is minimised exactly under the budget. Where a
+    layer has few counts to choose among (an N of M), the profile has at least the zeros asked for.
+    """
+    ratios, curves = context.curves()
+    if context.choices is not None:
+        prices = [
+            error_at(counts, weights=int(size), ratios=ratios, errors=curve)
+            for counts, size, curve in zip(context.choices, context.weights, curves, strict=True)
+        ]
+        return choose(context.choices, prices, budget=context.budget)
+    table = frontier(
+        ratios,
+        curves,
+        weights=context.weights,
+        lower=context.lower,
+        upper=context.upper,
+        budget=context.budget,
+    )
+    return table.zeros(context.budget)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frontier:
+    """The best profiles for a whole range of budgets, out of one table.
+
+    Attributes:
+        weights: (L,) number of weights of each layer.
+        lower: (L,) least zeros of each layer.
+        upper: (L,) most zeros of each layer.
+        unit: Weights that one cell of the budget axis stands for.
+        errors: (J + 1,) least summed error when up to j units are kept beyond the least.
+        costs: For each layer, the units each of its levels keeps beyond its least.
+        choices: (L, J + 1) the level chosen, given j units for this layer and those before.
+    """
+
+    weights: IntArray
+    lower: IntArray
+    upper: IntArray
+    unit: int
+    errors: FloatArray
+    costs: Sequence[IntArray]
+    choices: IntArray
+
+    def zeros(self, budget: int) -> IntArray:
+        """(L,) zeros of the best profile with exactly `budget` zeros.
+
+        What the units leave over is handed out by `project`, which lets no layer lose a weight.
+
+        Raises:
+            ValueError: The table does not reach that far.
+        """
+        left = (int(self.upper.sum()) - budget) // self.unit
+        if not 0 <= left < len(self.errors):
+            raise ValueError(f"{budget} zeros: the frontier was not made for so few or so many")
+        units = np.zeros(len(self.weights), np.int64)
+        for layer in reversed(range(len(units))):
+            units[layer] = self.costs[layer][self.choices[layer, left]]
+            left -= int(units[layer])
+        return project(
+            np.maximum(self.upper - units * self.unit, self.lower),
+            budget=budget,
+            lower=self.lower,
+            upper=self.upper,
+            weights=self.weights,
+        )
+
+
+def frontier(
+    ratios: FloatArray,
+    curves: FloatArray,
+    *,
+    weights: IntArray,
+    lower: IntArray,
+    upper: IntArray,
+    budget: int,
+    cells: int = 4096,
+    levels: int = 96,
+) -> Frontier:
+    """Minimise the sum of the layers' errors for every budget from `budget` zeros up.
+
+    What the layers keep beyond their least is counted in units, `cells` of them at most. A layer
+    may keep any of up to `levels` whole numbers of units, about evenly spaced in the logarithm of
+    its density; `error_at` gives the error there. The table is exact for these choices. So the
+    summed error is above that of the best exact profile by at most what the curves rise, in sum,
+    when each layer of that profile falls to the next level with a unit less to keep; with few
+    weights (all counts are levels, the unit is 1) by nothing.
+
+    Args:
+        ratios: (K,) ascending ratios in [0, 1] at which errors were measured.
+        curves: (L, K) relative squared errors.
+        weights: (L,) number of weights of each layer.
+        lower: (L,) least zeros of each layer.
+        upper: (L,) most zeros of each layer.
+        budget: Fewest zeros the table is to answer for.
+        cells: Size of the budget axis.
+        levels: Choices per layer.
+    """
+    spare = int(upper.sum()) - budget
+    unit = max(1, -(-spare // cells))
+    errors = np.zeros(spare // unit + 1)
+    costs, choices = [], []
+    for layer, curve in enumerate(curves):
+        size, most = int(weights[layer]), int(upper[layer])
+        cost = _levels(size - most, most - int(lower[layer]), unit, levels)
+        zeros = np.maximum(most - cost * unit, lower[layer])
+        prices = error_at(zeros, weights=size, ratios=ratios, errors=curve)
+        errors, choice = _add_layer(errors, cost, prices)
+        costs.append(cost)
+        choices.append(choice)
+    return Frontier(
+        weights=weights,
+        lower=lower,
+        upper=upper,
+        unit=unit,
+        errors=errors,
+        costs=costs,
+        choices=np.stack(choices),
+    )
+
+
+def _levels(least: int, room: int, unit: int, count: int) -> IntArray:
+    """Ascending numbers of units a layer may keep beyond `least` weights, the last one all."""
+    top = -(-room // unit)
+    if top < count:
+        return np.arange(top + 1)
+    kept = np.geomspace(max(least, unit), least + room, count)
+    return np.unique(np.append(np.rint((kept - least) / unit), [0, top]).clip(0, top)).astype(int)
+
+
+def _add_layer(
+    errors: FloatArray, cost: IntArray, prices: FloatArray
+) -> tuple[FloatArray, IntArray]:
+    """Let one more layer have its share of j units, for all j at once."""
+    best = errors + prices[0]  # the level of no units at all is always open
+    choice = np.zeros(len(errors), np.int64)
+    for level in range(1, len(cost)):
+        start = int(cost[level])
+        if start >= len(errors):
+            break
+        tried = errors[: len(errors) - start] + prices[level]
+        better = tried < best[start:]
+        best[start:][better] = tried[better]
+        choice[start:][better] = level
+    return best, choice

@@ -1,0 +1,45 @@
+"""Which proposer a protocol stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from agents.bayesian import BayesianSearch
+from agents.ddpg_config import DDPGConfig
+from agents.ddpg_search import DDPGSearch
+from agents.evolution import Evolution
+from agents.optimal import OptimalSearch
+from agents.proposer import Proposer
+from agents.random_search import RandomSearch
+from envs.problem import AllocationProblem
+from ws_learner.config.learner import WeightSparseConfig
+
+__all__ = ["SEARCHERS", "make_proposer"]
+
+_ALONE: dict[str, Callable[..., Proposer]] = {
+    "random": RandomSearch,
+    "evolution": Evolution,
+    "bayesian": BayesianSearch,
+}
+_WITH_AGENT: dict[str, Callable[..., Proposer]] = {"ddpg": DDPGSearch, "optimal": OptimalSearch}
+
+SEARCHERS = (*_ALONE, *_WITH_AGENT)
+"""Protocols that score profiles by roll-outs."""
+
+
+def make_proposer(
+    problem: AllocationProblem, config: WeightSparseConfig, *, agent: DDPGConfig, seed: int
+) -> Proposer:
+    """Make the proposer of the protocol that the settings name, one of `SEARCHERS`."""
+    name = config.ws_prune_ratio_prtl
+    if name in _ALONE:
+        return _ALONE[name](problem, seed=seed)
+    options: dict[str, Any] = {
+        "config": agent,
+        "seed": seed,
+        "rlouts": config.ws_nb_rlouts,
+        "rlouts_min": config.ws_nb_rlouts_min,
+        "scale": config.ws_action_scale,
+    }
+    return _WITH_AGENT[name](problem, **options)

@@ -1,0 +1,88 @@
+"""PocketFlow's layer-wise regression: Adam steps, layer after layer, on the raw outputs.
+
+Source: learners/weight_sparsification/pr_optimizer.py of PocketFlow. The target of a layer is its
+output in the dense network, its input is that of the pruned network, whose earlier layers are
+already regressed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from envs.problem import LayerRow
+from ws_learner.pruning.layers.table import modules_by_weight, parameter_of
+
+__all__ = ["layer_output", "regress_by_adam"]
+
+
+class _Reached(Exception):  # noqa: N818  (a signal, not an error)
+    """The layer was reached; what lies behind it need not run."""
+
+
+def regress_by_adam(
+    pruned: nn.Module,
+    dense: nn.Module,
+    *,
+    layers: Sequence[LayerRow],
+    masks: Sequence[Tensor],
+    batches: Sequence[Tensor],
+    lrn_rate: float,
+) -> None:
+    """Fit each layer of `pruned` to `dense`, one Adam step per batch and layer, in place.
+
+    The loss is half the sum of squared differences over batch and positions, before bias, batch
+    norm and activation (a bias is the same in both and cancels). Both networks are in evaluation
+    mode afterwards. A layer that runs several times is fitted at its first run.
+
+    Args:
+        pruned: The network with pruned weights already zero.
+        dense: The same network before pruning.
+        layers: The layers in forward order.
+        masks: Bool tensor per layer, True = kept.
+        batches: Training inputs, a fresh one for every step.
+        lrn_rate: Adam's learning rate, the same for every layer.
+    """
+    pruned.eval()
+    dense.eval()
+    ours, theirs = modules_by_weight(pruned, layers), modules_by_weight(dense, layers)
+    for row, mask in zip(layers, masks, strict=True):
+        if bool(mask.all()):
+            continue
+        weight = parameter_of(pruned, row.name)
+        optimizer = torch.optim.Adam([weight], lr=lrn_rate)
+        for inputs in batches:
+            target = layer_output(dense, theirs[row.name], inputs)
+            output = layer_output(pruned, ours[row.name], inputs)
+            if output is None or target is None:  # the forward pass does not use this layer
+                break
+            loss = 0.5 * (output - target.detach()).square().sum()
+            (gradient,) = torch.autograd.grad(loss, [weight])
+            weight.grad = gradient * mask
+            optimizer.step()
+        weight.grad = None
+
+
+def layer_output(model: nn.Module, layer: nn.Module, inputs: Tensor) -> Tensor | None:
+    """Run the model without gradients as far as the layer, and the layer itself with them."""
+    seen: list[tuple[Any, ...]] = []
+
+    def stop(module: nn.Module, args: tuple[Any, ...]) -> None:
+        seen.append(args)
+        raise _Reached
+
+    handle = layer.register_forward_pre_hook(stop)
+    try:
+        with torch.no_grad():
+            model(inputs)
+    except _Reached:
+        pass
+    finally:
+        handle.remove()
+    if not seen:
+        return None
+    output: Tensor = layer(*seen[0])
+    return output

@@ -1,0 +1,57 @@
+"""The fixed images of a search: drawn once by a seed and held in memory."""
+
+from __future__ import annotations
+
+from itertools import count, cycle, islice
+
+from torch import Tensor
+
+from ws_learner.core.device import Arithmetic
+from ws_learner.data.splits import Batch, Split
+from ws_learner.data.tokens import stacked
+from ws_learner.training.trainer import epoch_seed
+
+__all__ = ["draw_batches", "draw_inputs", "place_batch"]
+
+_HELD_BYTES = 256 << 20
+
+
+def draw_batches(
+    split: Split, number: int, *, size: int, seed: int, arithmetic: Arithmetic
+) -> list[Batch]:
+    """The first `number` batches of a shuffled split, over as many passes as it takes.
+
+    Once `_HELD_BYTES` are reached, those there are come again: PocketFlow's 400 fine-tuning steps
+    on ImageNet would not fit in memory.
+    """
+    seeds = (epoch_seed(seed, epoch) if epoch else seed for epoch in count())
+    passes = (split.batches(size, seed=order) for order in seeds)
+    held: list[Batch] = []
+    room = _HELD_BYTES
+    for batch in islice((batch for epoch in passes for batch in epoch), number):
+        held.append(place_batch(batch, arithmetic))
+        room -= batch[0].nbytes
+        if room <= 0:
+            break
+    return list(islice(cycle(held), number))
+
+
+def draw_inputs(
+    split: Split, images: int, *, size: int, seed: int, arithmetic: Arithmetic
+) -> list[Tensor]:
+    """Inputs of `images` examples, in batches of about equal size, at most `size`."""
+    if not images:
+        return []
+    number = -(-images // size)
+    batches = draw_batches(split, number, size=size, seed=seed, arithmetic=arithmetic)
+    while sum(len(inputs) for inputs, _ in batches) < images:  # a small split has small batches
+        number += 1
+        batches = draw_batches(split, number, size=size, seed=seed, arithmetic=arithmetic)
+    inputs = stacked([inputs for inputs, _ in batches])[:images]
+    return [arithmetic.place(part) for part in inputs.chunk(-(-images // size))]
+
+
+def place_batch(batch: Batch, arithmetic: Arithmetic) -> Batch:
+    """Move both parts of a batch to the device, the inputs into the memory layout."""
+    inputs = arithmetic.place(batch[0])
+    return inputs, batch[1].to(inputs.device)

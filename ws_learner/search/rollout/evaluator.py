@@ -1,0 +1,243 @@
+"""One roll-out: prune, regress, recalibrate, fine-tune, evaluate."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from itertools import islice
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from envs.problem import FloatArray, IntArray, LayerRow, Score
+from ws_learner.config.rollout import RolloutConfig
+from ws_learner.core.determinism import one_thread
+from ws_learner.core.device import Arithmetic, arithmetic
+from ws_learner.data.splits import DataSplits, Split
+from ws_learner.data.tokens import by_length
+from ws_learner.pruning.layers.layer_plan import left_out, pattern_plan, snap_profile
+from ws_learner.pruning.layers.table import parameter_of
+from ws_learner.pruning.patterns.pattern import AnyNM, parse_pattern
+from ws_learner.search.rollout.adam_regression import regress_by_adam
+from ws_learner.search.rollout.batchnorm import recalibrate
+from ws_learner.search.rollout.calibration import draw_batches, draw_inputs, place_batch
+from ws_learner.search.rollout.finetune import fine_tune
+from ws_learner.search.rollout.layer_database import LayerDatabase
+from ws_learner.search.rollout.scoring import Examination, as_scored, failed_score, reward_of
+from ws_learner.training.evaluation import Loss, Metric
+from ws_learner.training.trainer import epoch_seed
+
+__all__ = ["RolloutEvaluator"]
+
+_CALIBRATION, _NORMS, _FINE_TUNING, _REGRESSION, _SEARCH = range(5)
+
+
+class _Source(TypedDict):
+    seed: int
+    arithmetic: Arithmetic
+
+
+class RolloutEvaluator:
+    """Scores candidates, each an array (L,) of zero counts over the layer table.
+
+    All images are drawn, and the dense network's answers computed, once. A score is a function of
+    the candidate alone: not of what was scored before, nor of the process. Arithmetic is float32
+    in the memory layout that suits the machine, on one CPU thread. An evaluator can be pickled
+    (with cloudpickle if loss, metric or model are defined in a script).
+
+    Args:
+        model: The dense network; copied.
+        data: `train` calibrates and fine-tunes, `search` scores.
+        layers: The L layers of its table.
+        loss: Task loss of fine-tuning.
+        metric: Score of each example.
+        config: How a candidate is treated.
+        seed: Fixes which images are used.
+        cache_dir: Where the layer database is kept; None for memory only.
+        device: `cpu` or `cuda`; None takes a GPU if there is one.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: DataSplits,
+        *,
+        layers: Sequence[LayerRow],
+        loss: Loss,
+        metric: Metric,
+        config: RolloutConfig,
+        seed: int,
+        cache_dir: Path | None,
+        device: str | None = None,
+    ) -> None:
+        self.layers, self.config = tuple(layers), config
+        self.loss, self.metric, self._seed = loss, metric, seed
+        self._arithmetic = arithmetic("fp32", device)
+        self.dense = self._arithmetic.place_model(copy.deepcopy(model)).eval()
+        for row in layers:
+            parameter_of(self.dense, row.name).requires_grad_(True)
+        pattern = parse_pattern(config.pattern)
+        every = [row.name for row in layers]
+        dense_ones = set(left_out(self.dense, every, pattern=pattern, remainder="pad"))
+        open_ = [name for name in every if name not in dense_ones]
+        self._planned = self.layers  # the names that the plan knows
+        self.plan = pattern_plan(self.dense, open_, pattern=pattern, pool=config.pool)
+        self._sizes = np.array([row.weights for row in layers], dtype=np.int64)
+        train, size = data.train, config.batch_size
+        by_adam = config.nb_iters_rg if config.rg_solver == "adam" else 0
+        with one_thread():
+            self._norm_images = draw_inputs(
+                train, config.nb_smpls_bn, size=size, **self._source(_NORMS)
+            )
+            self._tuning = draw_batches(
+                train, config.nb_iters_ft, size=config.batch_size_ft, **self._source(_FINE_TUNING)
+            )
+            fitting = draw_batches(train, by_adam, size=size, **self._source(_REGRESSION))
+            self._fitting = [inputs for inputs, _ in fitting]
+            self._exam = self._examination(data.search, config.nb_iters_feval)
+            self.database = LayerDatabase.open(
+                self.dense,
+                lambda: draw_inputs(
+                    train, config.nb_smpls_rg, size=size, **self._source(_CALIBRATION)
+                ),
+                layers=self.layers,
+                levels=self._levels(),
+                seed=seed,
+                facts={"data": data.digest, "images": config.nb_smpls_rg, "batch": size}
+                | asdict(self._arithmetic),
+                cache_dir=cache_dir,
+                plan=self.plan,
+            )
+
+    def on(self, split: Split) -> RolloutEvaluator:
+        """An evaluator like this one that scores on all images of another split."""
+        other = copy.copy(self)
+        with one_thread():
+            other._exam = self._examination(split, 0)
+        return other
+
+    def curves(self) -> tuple[FloatArray, FloatArray]:
+        """(K,) ratios and (L, K) relative errors of every layer, closed-form regression."""
+        with one_thread():
+            return self.database.curves()
+
+    def score(self, zeros: IntArray) -> Score:
+        """Run one candidate; if it fails twice, the worst score and the reason.
+
+        Raises:
+            ValueError: The candidate does not fit the layer table.
+        """
+        zeros = self.checked(zeros)
+        start, reason = time.perf_counter(), ""
+        for _attempt in range(2):
+            try:
+                with one_thread():
+                    score = self._score(zeros)
+                return replace(score, seconds=time.perf_counter() - start)
+            except Exception as error:  # a candidate must never end the search
+                reason = f"{type(error).__name__}: {error}"
+        return replace(failed_score(reason), seconds=time.perf_counter() - start)
+
+    def network(self, zeros: IntArray) -> nn.Module:
+        """The candidate's network as it is scored: pruned, repaired, fine-tuned, in eval mode.
+
+        Raises:
+            ValueError: The candidate does not fit the layer table.
+        """
+        zeros = self.checked(zeros)
+        with one_thread():
+            network, masks = self._prune(zeros)
+            self._fine_tune(network, masks)
+        return network
+
+    def _score(self, zeros: IntArray) -> Score:
+        milder = as_scored(zeros, self._sizes, power=self.config.score_power)
+        network, masks = self._prune(snap_profile(milder, self._planned, self.plan))
+        before, divergence = self._exam.mark(network)
+        accuracy = before
+        if self._tuning:
+            self._fine_tune(network, masks)
+            accuracy, divergence = self._exam.mark(network)
+        return Score(
+            reward=reward_of(accuracy, divergence, zeros, layers=self.layers, config=self.config),
+            accuracy=accuracy,
+            accuracy_before=before,
+            divergence=divergence,
+        )
+
+    def _prune(self, zeros: IntArray) -> tuple[nn.Module, list[Tensor]]:
+        """The pruned, regressed and recalibrated network, and its masks."""
+        network = copy.deepcopy(self.dense)
+        masks = []
+        solver = self.config.rg_solver
+        for layer, (row, count_) in enumerate(zip(self.layers, zeros.tolist(), strict=True)):
+            weight = parameter_of(network, row.name)
+            masks.append(self.database.mask(layer, count_))
+            with torch.no_grad():
+                if solver == "closed-form":
+                    weight.copy_(self.database.weights(layer, count_))
+                else:
+                    weight.mul_(masks[-1])
+        if solver == "adam":
+            regress_by_adam(
+                network,
+                self.dense,
+                layers=self.layers,
+                masks=masks,
+                batches=self._fitting,
+                lrn_rate=self.config.lrn_rate_rg,
+            )
+        recalibrate(network, self._norm_images)
+        return network, masks
+
+    def _fine_tune(self, network: nn.Module, masks: Sequence[Tensor]) -> None:
+        fine_tune(
+            network,
+            self._tuning,
+            loss=self.loss,
+            lrn_rate=self.config.lrn_rate_ft,
+            parameters=[parameter_of(network, row.name) for row in self.layers],
+            masks=masks,
+        )
+
+    def checked(self, zeros: IntArray) -> IntArray:
+        """The candidate as int64, moved to whole units of the pattern.
+
+        Raises:
+            ValueError: It does not fit the layer table.
+        """
+        zeros = np.asarray(zeros)
+        if zeros.shape != self._sizes.shape or not np.issubdtype(zeros.dtype, np.integer):
+            raise ValueError(
+                f"candidate of shape {zeros.shape} and type {zeros.dtype}: must be "
+                f"{len(self._sizes)} whole numbers, one per layer"
+            )
+        for row, value in zip(self.layers, zeros.tolist(), strict=True):
+            if not 0 <= value <= row.weights:
+                raise ValueError(f"{row.name}: {value} zeros is outside [0, {row.weights}]")
+        return snap_profile(zeros.astype(np.int64), self._planned, self.plan)
+
+    def _levels(self) -> tuple[float, ...]:
+        """Ratios of the error curves: with a choice of N in N:M exactly those there are."""
+        ratios = {
+            count / row.weights
+            for row in self.layers
+            if isinstance(own := self.plan.patterns.get(row.name), AnyNM)
+            for count in own.counts(row.shape)
+        }
+        return tuple(sorted(ratios)) or self.config.levels
+
+    def _examination(self, split: Split, batches: int) -> Examination:
+        reader = split.batches(self.config.batch_size_eval, seed=epoch_seed(self._seed, _SEARCH))
+        chosen = by_length(list(islice(reader, batches if batches > 0 else None)))
+        placed = [place_batch(batch, self._arithmetic) for batch in chosen]
+        return Examination(self.dense, placed, metric=self.metric)
+
+    def _source(self, purpose: int) -> _Source:
+        """Every purpose draws its images in an order of its own."""
+        return {"seed": epoch_seed(self._seed, purpose), "arithmetic": self._arithmetic}

@@ -1,0 +1,49 @@
+"""Global fine-tuning: a few steps of Adam on the task loss, zeros stay zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ws_learner.data.splits import Batch
+from ws_learner.training.evaluation import Loss
+
+__all__ = ["fine_tune"]
+
+
+def fine_tune(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    loss: Loss,
+    lrn_rate: float,
+    parameters: Sequence[nn.Parameter],
+    masks: Sequence[Tensor],
+) -> None:
+    """Take one Adam step on each batch, in place. The model is in evaluation mode afterwards.
+
+    Batch norm normalises by its running statistics, as in PocketFlow: they have just been
+    recalibrated, a few small steps hardly move them, and what is trained is then the very
+    function that is scored. Its scale and shift are trained, as are the biases.
+
+    Args:
+        model: The pruned network.
+        batches: (inputs, targets) on the model's device.
+        loss: Task loss.
+        lrn_rate: Adam's learning rate.
+        parameters: The pruned tensors.
+        masks: Bool tensor of each one's shape, True = kept.
+    """
+    model.eval()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=lrn_rate)
+    for inputs, targets in batches:
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss(model(inputs), targets))
+        for parameter, mask in zip(parameters, masks, strict=True):
+            if parameter.grad is not None:  # without a gradient, Adam leaves a zero at zero
+                parameter.grad.mul_(mask)
+        optimizer.step()
+    model.zero_grad(set_to_none=True)

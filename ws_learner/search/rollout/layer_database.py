@@ -1,0 +1,250 @@
+"""What every (layer, ratio) costs, and the weights that make it cost least.
+
+Built once per dense network and calibration set, kept on disk, and used for every target.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from envs.problem import FloatArray, LayerRow
+from ws_learner.core.files import write_with
+from ws_learner.core.progress import say, track
+from ws_learner.pruning.layers.table import parameter_of
+from ws_learner.pruning.patterns.mask import keep_largest
+from ws_learner.pruning.patterns.model_plan import PatternPlan
+from ws_learner.search.rollout.gram import collect_grams
+from ws_learner.search.rollout.regression import RIDGE, LayerRegression, relative_error
+
+__all__ = ["LayerDatabase", "state_digest"]
+
+_FORMAT = 1
+
+
+def state_digest(model: nn.Module) -> str:
+    """Hex SHA-256 of names, types and values of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, Tensor):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+            digest.update(_bytes(tensor))
+    return digest.hexdigest()
+
+
+class LayerDatabase:
+    """Regressed weights of every layer at any number of zeros.
+
+    A count that was asked for before comes from memory, one on the grid of levels from the file,
+    any other is solved on the spot, to the same values. The file holds the Gram matrices, 4 G D^2
+    bytes per layer (ResNet-20: 9 MB, ResNet-50: 0.5 GB), and the solved weights that fit in
+    `memory` bytes. A process that solves holds up to three times the Gram matrices.
+
+    Args:
+        weights: L dense weights.
+        grams: L Gram matrices, (G, D, D).
+        levels: (K,) ascending ratios of the error curves.
+        ridge: See `regression.RIDGE`.
+        memory: Bytes of solved weights to keep; the one asked for longest ago goes first.
+        plan: Pattern of each layer, in the order of `weights`; layers it lacks have none, and
+            without a plan no layer has.
+        names: L names under which the plan knows the layers.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        grams: Sequence[Tensor],
+        *,
+        levels: Sequence[float],
+        ridge: float = RIDGE,
+        memory: int = 256 << 20,
+        plan: PatternPlan | None = None,
+        names: Sequence[str] = (),
+    ) -> None:
+        self.grams = tuple(grams)
+        self._weights = tuple(weight.detach().clone() for weight in weights)
+        self._levels = np.asarray(levels, dtype=np.float64)
+        self._ridge, self._memory = ridge, memory
+        self._plan, self._names = plan, tuple(names)
+        self.held = 0  # bytes of solved weights
+        self._solvers: dict[int, LayerRegression] = {}
+        self._solved: OrderedDict[tuple[int, int], Tensor] = OrderedDict()
+        self._errors: FloatArray | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy in another process starts with the Gram matrices and solves again."""
+        return self.__dict__ | {"_solvers": {}, "_solved": OrderedDict(), "held": 0}
+
+    def mask(self, layer: int, zeros: int) -> Tensor:
+        """Which weights are kept at `zeros` zeros, or the nearest number the pattern can make."""
+        weight, name = self._weights[layer], self._names[layer] if self._names else ""
+        if self._plan is None or name not in self._plan.patterns:
+            return keep_largest(weight.abs(), zeros)
+        group = next((group for group in self._plan.groups if name in group), (name,))
+        scores = {member: self._weights[self._names.index(member)].abs() for member in group}
+        return self._plan.masks(scores, {name: self._fitted(layer, zeros)})[name]
+
+    def _fitted(self, layer: int, zeros: int) -> int:
+        name = self._names[layer] if self._names else ""
+        if self._plan is None or name not in self._plan.patterns:
+            return int(zeros)
+        return self._plan.patterns[name].feasible(self._plan.shapes[name], int(zeros))
+
+    def weights(self, layer: int, zeros: int) -> Tensor:
+        """The layer's weight with its `zeros` smallest pruned and the rest regressed.
+
+        A count that the layer's pattern cannot make stands for the nearest one. Not to be changed
+        in place.
+        """
+        key = (layer, self._fitted(layer, zeros))
+        if key not in self._solved:
+            self._keep(key, self._solve(*key))
+        self._solved.move_to_end(key)
+        return self._solved[key]
+
+    def error(self, layer: int, zeros: int) -> float:
+        """Squared error of the layer's outputs at `zeros` zeros, relative to their energy."""
+        return relative_error(self._weights[layer], self.weights(layer, zeros), self.grams[layer])
+
+    def curves(self) -> tuple[FloatArray, FloatArray]:
+        """The error curves, measured at the first call.
+
+        Returns:
+            (K,) ascending ratios and (L, K) relative squared errors.
+        """
+        if self._errors is None:
+            self._errors = np.zeros((len(self._weights), len(self._levels)))
+            with track("layer database", total=len(self._weights)) as progress:
+                for layer, weight in enumerate(self._weights):
+                    self._errors[layer] = [
+                        self.error(layer, round(level * weight.numel())) for level in self._levels
+                    ]
+                    progress.advance()
+        return self._levels.copy(), self._errors.copy()
+
+    def _solve(self, layer: int, zeros: int) -> Tensor:
+        dense = self._weights[layer]
+        if zeros == 0:
+            return dense
+        if layer not in self._solvers:
+            gram = self.grams[layer]
+            self._solvers[layer] = LayerRegression(dense, gram, ridge=self._ridge)
+        return self._solvers[layer].solve(self.mask(layer, zeros))
+
+    def _keep(self, key: tuple[int, int], weight: Tensor) -> None:
+        self._solved[key] = weight
+        self.held += weight.nbytes
+        while self.held > self._memory and len(self._solved) > 1:
+            self.held -= self._solved.popitem(last=False)[1].nbytes
+
+    @classmethod
+    def open(
+        cls,
+        model: nn.Module,
+        batches: Callable[[], Iterable[Tensor]],
+        *,
+        layers: Sequence[LayerRow],
+        levels: Sequence[float],
+        seed: int,
+        facts: dict[str, Any],
+        cache_dir: Path | None,
+        plan: PatternPlan | None = None,
+    ) -> LayerDatabase:
+        """Read the database of this network and these images, or build and save it.
+
+        Args:
+            model: The dense network.
+            batches: Reads the calibration inputs; called only if there is no usable file.
+            layers: The L layers.
+            levels: (K,) ratios of the error curves.
+            seed: Fixes the positions that are sampled.
+            facts: JSON values that tell calibration sets and settings apart.
+            cache_dir: Folder of the file; None keeps everything in memory.
+            plan: Pattern of each layer; None for no pattern.
+        """
+        about = {"format": _FORMAT, "ridge": RIDGE, "torch": torch.__version__, "seed": seed}
+        about |= {"network": state_digest(model), "levels": list(levels), **facts}
+        about["layers"] = [[row.name, *row.shape] for row in layers]
+        names = [row.name for row in layers]
+        kinds = {str(kind) for kind in plan.patterns.values()} if plan else set()
+        if plan and kinds != {"unstructured"}:  # a file without a pattern says nothing of one
+            about["pattern"] = [*sorted(kinds), plan.pool]
+        key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+        weights = [parameter_of(model, row.name) for row in layers]
+        path = cache_dir / f"layers-{key[:16]}.safetensors" if cache_dir else None
+        if path and path.exists():
+            stored = _read(path, key)
+            if stored is not None:
+                stored_grams = _take(stored, "gram", len(weights))
+                database = cls(weights, stored_grams, levels=levels, plan=plan, names=names)
+                database._restore(stored)
+                return database
+        grams = collect_grams(model, batches(), layers=layers, seed=seed)
+        database = cls(weights, grams, levels=levels, plan=plan, names=names)
+        database.curves()
+        if path:
+            database._save(path, key)
+        return database
+
+    def _save(self, path: Path, key: str) -> None:
+        tensors = {f"gram.{layer}": gram for layer, gram in enumerate(self.grams)}
+        tensors |= {f"weight.{layer}.{zeros}": w for (layer, zeros), w in self._solved.items()}
+        tensors["errors"] = torch.from_numpy(self.curves()[1])
+        tensors = {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
+        metadata = {"key": key, "sha256": _content_digest(tensors)}
+        write_with(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+
+    def _restore(self, stored: dict[str, Tensor]) -> None:
+        self._errors = stored["errors"].numpy().copy()
+        for name, tensor in stored.items():
+            kind, _, rest = name.partition(".")
+            if kind == "weight":
+                layer, zeros = map(int, rest.split("."))
+                self._keep((layer, zeros), tensor.to(self._weights[layer].device))
+        device = self._weights[0].device
+        self.grams = tuple(gram.to(device) for gram in self.grams)
+
+
+def _read(path: Path, key: str) -> dict[str, Tensor] | None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError) as error:
+        say(f"layer database {path}: cannot be read ({error}); it is built again")
+        return None
+    if metadata.get("key") != key:
+        say(f"layer database {path}: belongs to another network or setting; it is built again")
+    elif metadata.get("sha256") != _content_digest(tensors):
+        say(f"layer database {path}: is damaged; it is built again")
+    else:
+        return tensors
+    return None
+
+
+def _take(stored: dict[str, Tensor], kind: str, count: int) -> list[Tensor]:
+    return [stored[f"{kind}.{index}"] for index in range(count)]
+
+
+def _content_digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(_bytes(tensors[name]))
+    return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> Any:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data

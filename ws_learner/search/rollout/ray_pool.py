@@ -1,0 +1,216 @@
+"""Roll-outs in Ray actors: same answers as on this machine alone, dead workers replaced."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import cloudpickle
+import numpy as np
+
+from envs.problem import IntArray, Score
+from ws_learner.config.cluster import ClusterConfig
+from ws_learner.core.errors import UserError
+from ws_learner.core.pickling import importable_elsewhere
+from ws_learner.core.progress import say
+from ws_learner.search.rollout.evaluator import RolloutEvaluator
+from ws_learner.search.rollout.scoring import failed_score
+from ws_learner.search.rollout.worker_failures import Death, is_candidates_fault, why_given_up
+
+__all__ = ["RayPool"]
+
+IN_FLIGHT = 2
+"""Requests a worker may have: one at work, one waiting, so that it need not wait for the driver."""
+PATIENCE = 300.0
+"""Seconds without any worker after which the pool gives up."""
+
+
+@dataclass(kw_only=True, eq=False)
+class _Worker:
+    """An actor, the answer that says it is up, and its requests (reference -> candidate)."""
+
+    actor: Any
+    starting: Any
+    pid: int | None = None
+    node: str = ""
+    tasks: dict[Any, int] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class _Round:
+    """The candidates of one `evaluate` and what has become of them."""
+
+    candidates: Sequence[IntArray]
+    waiting: deque[int]
+    deaths: dict[int, list[Death]] = field(default_factory=dict)
+    scores: dict[int, Score] = field(default_factory=dict)
+
+
+class RayPool:
+    """A context manager whose `evaluate` scores candidates, the same on any number of workers.
+
+    The evaluator goes to each machine once. A worker that dies is replaced, on another machine if
+    need be, and its candidate tried again. A candidate that kills two workers is recorded as
+    failed; what a lost machine took along is not held against it, see `deaths`.
+
+    Args:
+        evaluator: What scores a candidate.
+        config: Number of workers and their resources. Ray must be connected by the time the pool
+            is entered, see `ray_session`.
+
+    Example:
+        >>> with ray_session(config), RayPool(evaluator, config) as pool:  # doctest: +SKIP
+        ...     scores = pool.evaluate(candidates)
+    """
+
+    def __init__(self, evaluator: RolloutEvaluator, config: ClusterConfig) -> None:
+        self._evaluator, self._config = evaluator, config
+        self._workers: list[_Worker] = []
+        self._pickled: Any = None
+        self._bad_starts = 0
+
+    def __enter__(self) -> RayPool:
+        import ray
+
+        with importable_elsewhere(self._evaluator):
+            pickled = cloudpickle.dumps(self._evaluator)
+        self._pickled = ray.put(np.frombuffer(pickled, dtype=np.uint8))
+        self._workers = [self._start() for _ in range(self._config.workers)]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for worker in self._workers:
+            _stop(worker)
+        self._workers, self._pickled = [], None
+
+    @property
+    def pids(self) -> list[int]:
+        """Process numbers of the workers that are up."""
+        return [worker.pid for worker in self._workers if worker.pid is not None]
+
+    def evaluate(self, candidates: Sequence[IntArray]) -> list[Score]:
+        """Score candidates, each an array (L,) of zero counts; results in the order given.
+
+        Raises:
+            ValueError: A candidate does not fit the layer table.
+            RuntimeError: The pool has been left, or was never entered, or no worker starts.
+            UserError: No worker was to be had for a long time.
+        """
+        candidates = [self._evaluator.checked(np.asarray(zeros)) for zeros in candidates]
+        if not self._workers:
+            raise RuntimeError("the pool is closed; use it inside its `with` block")
+        count = len(candidates)
+        work = _Round(candidates=candidates, waiting=deque(range(count)))
+        while len(work.scores) < count:
+            self._hand_out(work)
+            for worker in self._wait():
+                self._collect(worker, work)
+        return [work.scores[index] for index in range(count)]
+
+    def _hand_out(self, work: _Round) -> None:
+        """One request for each idle worker; a second while there is one for everybody."""
+        ready = [worker for worker in self._workers if worker.pid is not None]
+        for depth in range(IN_FLIGHT):
+            for worker in ready:
+                enough = len(work.waiting) >= (len(ready) if depth else 1)
+                if len(worker.tasks) == depth and enough:
+                    task = work.waiting.popleft()
+                    worker.tasks[worker.actor.score.remote(work.candidates[task])] = task
+
+    def _wait(self) -> list[_Worker]:
+        """Workers of which something was heard."""
+        import ray
+
+        owners = {ref: worker for worker in self._workers for ref in worker.tasks}
+        owners |= {worker.starting: worker for worker in self._workers if worker.pid is None}
+        heard, _ = ray.wait(list(owners), timeout=PATIENCE)
+        if heard:  # whatever else is there by now
+            heard, _ = ray.wait(list(owners), num_returns=len(owners), timeout=0)
+        if not heard and not any(worker.tasks for worker in self._workers):
+            raise UserError(
+                f"-n={self._config.workers}: no roll-out worker could be started within "
+                f"{PATIENCE:.0f} s; others may be using the cluster: wait, or ask for fewer"
+            )
+        return list({id(owners[ref]): owners[ref] for ref in heard}.values())
+
+    def _collect(self, worker: _Worker, work: _Round) -> None:
+        import ray
+
+        tasks = [*worker.tasks]
+        heard, _ = ray.wait(tasks, num_returns=len(tasks), timeout=0) if tasks else ([], [])
+        try:
+            if worker.pid is None:
+                worker.pid, worker.node = ray.get(worker.starting)
+                self._bad_starts = 0
+            for ref in heard:
+                work.scores[worker.tasks[ref]] = ray.get(ref)
+                del worker.tasks[ref]
+        except ray.exceptions.RayError as error:
+            self._mourn(worker, work, error)
+
+    def _mourn(self, worker: _Worker, work: _Round, error: Exception) -> None:
+        """Replace a dead worker; queue its candidates again, or give one up."""
+        import ray
+
+        lost = []
+        for ref, task in worker.tasks.items():
+            try:
+                work.scores[task] = ray.get(ref, timeout=0)
+            except (ray.exceptions.RayError, TimeoutError):
+                lost.append(task)
+        _stop(worker)
+        self._count_start(worker, error)
+        self._workers[self._workers.index(worker)] = self._start()
+        work.waiting.extendleft(reversed(lost[1:]))  # these had not begun
+        for task in lost[:1]:
+            self._judge(worker, task, work, error)
+
+    def _judge(self, worker: _Worker, task: int, work: _Round, error: Exception) -> None:
+        """Try the candidate that a dead worker was scoring again, or give it up."""
+        import ray
+
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        alive = {node["NodeID"] for node in nodes if node["Alive"]}
+        death = Death(node=worker.node, error=error)
+        work.deaths.setdefault(task, []).append(death)
+        reason = why_given_up(work.deaths[task], alive=alive)
+        happened = "died" if is_candidates_fault(death, alive=alive) else "was lost"
+        say(
+            f"a roll-out worker {happened} (process {worker.pid}) and is replaced; its candidate "
+            + ("is tried again" if reason is None else "is recorded as failed")
+        )
+        if reason is None:
+            work.waiting.appendleft(task)
+        else:
+            work.scores[task] = failed_score(reason)
+
+    def _count_start(self, worker: _Worker, error: Exception) -> None:
+        """Give up if workers die before they are up, over and over."""
+        self._bad_starts += worker.pid is None
+        if self._bad_starts > 3 * self._config.workers:
+            raise RuntimeError(f"roll-out workers cannot be started: {error}") from error
+
+    def _start(self) -> _Worker:
+        import ray
+
+        from ws_learner.search.rollout.ray_actor import RolloutActor
+
+        remote = ray.remote(num_cpus=1, num_gpus=self._config.gpus_per_worker, max_restarts=0)
+        actor: Any = remote(RolloutActor).remote(self._pickled)
+        return _Worker(actor=actor, starting=actor.place.remote())
+
+
+def _stop(worker: _Worker) -> None:
+    import ray
+
+    with suppress(Exception):  # gone already, or Ray is
+        ray.kill(worker.actor)

@@ -1,0 +1,46 @@
+"""A worker process of the roll-out pool: `python -m ws_learner.search.rollout.worker PIPE DATA`.
+
+PIPE is the number of an inherited socket that brings candidates, DATA that of an inherited file
+with the pickled evaluator. Standard input is a lifeline: it ends when the parent process does.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import sys
+import threading
+from multiprocessing.connection import Connection
+
+__all__ = ["main"]
+
+
+def main(pipe: int, data: int) -> None:
+    """Score candidates from the pipe until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+    import cloudpickle
+    import torch
+
+    torch.set_num_threads(1)
+    with mmap.mmap(data, 0, access=mmap.ACCESS_READ) as pickled:
+        evaluator = cloudpickle.loads(pickled)
+    with Connection(pipe) as connection:
+        while True:
+            try:
+                zeros = connection.recv()
+            except EOFError:
+                return
+            connection.send(evaluator.score(zeros))
+
+
+def _die_with_parent() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

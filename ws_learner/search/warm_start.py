@@ -1,0 +1,68 @@
+"""Profiles of an earlier search, whatever its target was, as a start for this one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from envs.budget import project
+from envs.problem import IntArray, LayerRow
+from ws_learner.core.errors import UserError
+from ws_learner.report.csv_io import read_rollouts
+from ws_learner.search.context import AllocationContext
+
+__all__ = ["earlier_profiles"]
+
+
+def earlier_profiles(path: Path, context: AllocationContext, *, count: int) -> list[IntArray]:
+    """Best profiles of another run's `rollouts.csv`, brought to this target.
+
+    Every density of a profile is multiplied by one factor, and clipped to the bounds.
+
+    Args:
+        path: The file (`--ws_rollouts`).
+        context: Layer table, budget and bounds of this search.
+        count: How many different ones, at most.
+
+    Returns:
+        Profiles (L,), best first.
+
+    Raises:
+        UserError: The file cannot be read or is of another network.
+    """
+    try:
+        table = read_rollouts(path)
+        table = table[(table["kind"] != "select") & (table["failed"] == "")]
+        table = table.sort_values("reward", ascending=False, kind="stable")
+        zeros = table[[f"zeros/{row.name}" for row in context.layers]].to_numpy(np.int64)
+    except (OSError, UnicodeDecodeError, ValueError, KeyError) as error:
+        raise UserError(
+            f"--ws_rollouts {path}: {error}; give the rollouts.csv of a search on this network"
+        ) from error
+    _check(zeros, context.layers, path)
+    best: dict[bytes, IntArray] = {}
+    for profile in zeros:
+        here = project(
+            profile,
+            budget=context.budget,
+            lower=context.lower,
+            upper=context.upper,
+            weights=context.weights,
+        )
+        best.setdefault(here.tobytes(), here)
+        if len(best) == count:
+            break
+    return list(best.values())
+
+
+def _check(zeros: IntArray, layers: Sequence[LayerRow], path: Path) -> None:
+    sizes = np.array([row.weights for row in layers])
+    wrong = np.flatnonzero(((zeros < 0) | (zeros > sizes)).any(0))
+    if wrong.size:
+        row = layers[int(wrong[0])]
+        raise UserError(
+            f"--ws_rollouts {path}: more zeros for {row.name} than its {row.weights} weights; "
+            "give the rollouts.csv of a search on this network"
+        )

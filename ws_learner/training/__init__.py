@@ -1,0 +1,1 @@
+"""The training loop, dense and sparse training, distillation, evaluation."""

@@ -1,0 +1,53 @@
+"""The dense network: trained by its own recipe (`--learner full-prec`)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from ws_learner.config.cluster import ClusterConfig
+from ws_learner.config.recipe import Recipe
+from ws_learner.core.device import Arithmetic
+from ws_learner.core.run_dir import RunDir
+from ws_learner.data.splits import DataSplits
+from ws_learner.report.metrics import MetricsLog
+from ws_learner.training.evaluation import Loss, Metric
+from ws_learner.training.phase import Fit
+from ws_learner.training.ray.run_phase import run_phase
+
+__all__ = ["train_dense"]
+
+
+def train_dense(
+    model: nn.Module,
+    data: DataSplits,
+    *,
+    loss: Loss,
+    metric: Metric,
+    recipe: Recipe,
+    arithmetic: Arithmetic,
+    seed: int,
+    run: RunDir,
+    cluster: ClusterConfig | None = None,
+) -> float:
+    """Train `model` in place on the training split; return the seconds it took.
+
+    Goes on where an earlier call stopped; with a `cluster`, on Ray.
+    """
+
+    def criterion(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
+        return loss(outputs, targets)
+
+    fit = Fit(
+        phase="dense",
+        data=data,
+        criterion=criterion,
+        metric=metric,
+        recipe=recipe,
+        arithmetic=arithmetic,
+        seed=seed,
+        log=MetricsLog(run.metrics),
+        checkpoint=run.state / "dense.pt",
+    )
+    return run_phase(partial(Fit.run, model=model), fit, model=model, cluster=cluster)

@@ -1,0 +1,55 @@
+"""Accuracy of a network on a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from ws_learner.core.device import Arithmetic
+from ws_learner.core.progress import track
+from ws_learner.data.device_arrays import on_device
+from ws_learner.data.splits import Split
+
+__all__ = ["Loss", "Metric", "evaluate", "top_k_accuracy"]
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(outputs, targets) -> scalar."""
+Metric = Callable[[Tensor, Tensor], Tensor]
+"""(outputs, targets) -> (B,) score of each example, in [0, 1]."""
+
+
+def top_k_accuracy(outputs: Tensor, targets: Tensor, *, k: int = 1) -> Tensor:
+    """(B,) 1 where the target is among the k largest of (B, C) outputs, else 0."""
+    best = outputs.topk(k, dim=1).indices
+    return (best == targets[:, None]).any(dim=1).float()
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    metric: Metric,
+    *,
+    arithmetic: Arithmetic,
+    batch_size: int = 250,
+    title: str | None = None,
+) -> float:
+    """Mean of `metric` over the whole split, in evaluation mode and full precision.
+
+    With a `title` progress is shown under it.
+    """
+    training = model.training
+    model.eval()
+    total, count = torch.zeros((), dtype=torch.float64, device=arithmetic.device), 0
+    with track(title, total=len(split)) if title else nullcontext() as progress:
+        for inputs, targets in on_device(split, arithmetic.device).batches(batch_size):
+            outputs = model(arithmetic.place(inputs)).float()
+            total += metric(outputs, targets.to(outputs.device, non_blocking=True)).sum()
+            count += len(targets)
+            if progress:
+                progress.advance(len(targets))
+    model.train(training)
+    return float(total) / count

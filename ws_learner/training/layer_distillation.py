@@ -1,0 +1,95 @@
+"""Distillation layer by layer: what a network's layers give out follows the teacher's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ws_learner.core.errors import UserError
+from ws_learner.data.tokens import words_in
+from ws_learner.training.trainer import Criterion
+
+__all__ = ["LayerDistillation", "relative_error"]
+
+
+def relative_error(outputs: Tensor, wanted: Tensor, *, words: Tensor | None) -> Tensor:
+    """||outputs - wanted||^2 / ||wanted||^2, over all but padding.
+
+    Args:
+        outputs: (B, ...).
+        wanted: The same shape.
+        words: (B, T) False at padding, for (B, T, W) outputs; None counts everything.
+    """
+    difference, whole = (outputs.float() - wanted.float()).square(), wanted.float().square()
+    if words is not None and difference.dim() == 3 and difference.shape[:2] == words.shape:
+        difference, whole = difference * words[..., None], whole * words[..., None]
+    return difference.sum() / whole.sum().clamp_min(torch.finfo(torch.float32).tiny)
+
+
+class LayerDistillation:
+    """A criterion + weight x mean over layers of the relative error of their outputs.
+
+    Layer to layer, without projections: teacher and student are one architecture (TinyBERT's
+    second term, Jiao et al. 2020, section 3.1, made free of scale).
+    """
+
+    def __init__(
+        self,
+        criterion: Criterion,
+        student: nn.Module,
+        *,
+        teacher: nn.Module,
+        layers: Sequence[str],
+        weight: float,
+    ) -> None:
+        """Watch both networks from now on.
+
+        Args:
+            criterion: (outputs, targets, inputs) -> scalar; calls the teacher on the inputs.
+            student: The network that is trained. Where training runs in other processes, both
+                are pickled together.
+            teacher: Has modules of the same names.
+            layers: Modules, as shell patterns such as `bert.encoder.layer.?`.
+            weight: Of the mean error, at least 0.
+
+        Raises:
+            UserError: A pattern matches no module, or not the same ones in both networks.
+        """
+        self._criterion, self._weight = criterion, weight
+        self._seen: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
+        for network, seen in zip((student, teacher), self._seen, strict=True):
+            for name in _matching(network, layers):
+                network.get_submodule(name).register_forward_hook(_keeper(seen, name))
+        if _matching(student, layers) != _matching(teacher, layers):
+            raise UserError(
+                f"--dst_layers {' '.join(layers)}: the teacher has other layers of these names"
+            )
+
+    def __call__(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
+        """Return the scalar loss of a batch whose forward pass was the student's last."""
+        loss = self._criterion(outputs, targets, inputs)
+        student, teacher = self._seen
+        words = words_in(inputs)
+        errors = [relative_error(student[name], teacher[name], words=words) for name in student]
+        for seen in self._seen:  # a graph must not outlive its step
+            seen.clear()
+        return loss + self._weight * torch.stack(errors).mean()
+
+
+def _matching(network: nn.Module, layers: Sequence[str]) -> list[str]:
+    names = [name for name, _ in network.named_modules() if name]
+    for pattern in layers:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise UserError(f"--dst_layers {pattern}: no module has such a name; e.g. {names[-1]}")
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in layers)]
+
+
+def _keeper(seen: dict[str, Tensor], name: str) -> Any:
+    def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+        seen[name] = output[0] if isinstance(output, tuple) else output
+
+    return keep

@@ -1,0 +1,93 @@
+"""What a pruning run came to, read off the saved weights: the table, and the headline numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.problem import IntArray, LayerRow
+from ws_learner.config.learner import NM_METHODS, WeightSparseConfig
+from ws_learner.config.pattern_syntax import read_spelling
+from ws_learner.config.unused import METHOD_SETTINGS
+from ws_learner.data.splits import DataSplits
+from ws_learner.pruning.patterns.mask import count_zeros
+from ws_learner.pruning.patterns.pattern import parse_pattern
+from ws_learner.report.table import ratio_table, totals
+from ws_learner.search.allocator import Allocation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["headline", "split_sizes", "verified_table"]
+
+
+def verified_table(
+    layers: Sequence[LayerRow],
+    planned: IntArray,  # (L,)
+    *,
+    state: Mapping[str, Tensor],
+    config: WeightSparseConfig,
+) -> pd.DataFrame:
+    """The layer table with the zeros counted in `state`, none fewer than were planned.
+
+    Raises:
+        RuntimeError: There are fewer.
+    """
+    if config.ws_scope == "global" and config.ws_method != "pattern_lock":
+        counts = [count_zeros(state[row.name]) for row in layers]
+        if sum(counts) < int(planned.sum()):
+            raise RuntimeError("fewer zeros saved than were planned")
+        planned = np.array(counts)  # the protocol's sum, where the scores put it
+    frame = ratio_table(layers, planned, state)
+    short = frame[frame["achieved"] < frame["prune_ratio"]]
+    if len(short):
+        raise RuntimeError(f"{short['layer'].iloc[0]}: fewer zeros saved than were planned")
+    return frame
+
+
+def headline(
+    frame: pd.DataFrame, allocation: Allocation, *, config: WeightSparseConfig
+) -> dict[str, Any]:
+    """What `summary.json` says of the settings, the search and the zeros."""
+    sums = totals(frame)
+    locked = config.ws_method == "pattern_lock"
+    given = config.ws_prune_ratio_prtl == "given" and config.ws_ratios is None
+    fixed = read_spelling(config.pattern_spelling).fixed_ratio
+    itself = locked or (given and fixed is None)
+    scoped = "ws_scope" in METHOD_SETTINGS[config.ws_method]
+    return {
+        "learner": "weight-sparse",
+        "protocol": config.ws_prune_ratio_prtl,
+        "method": config.ws_method,
+        "pattern": "as found" if locked else str(parse_pattern(config.pattern_spelling)),
+        "criterion": _criterion(config),
+        "scope": config.ws_scope if scoped else "local",
+        "target_prune_ratio": sums["achieved_prune_ratio"] if itself else config.ws_prune_ratio,
+        "achieved_prune_ratio": sums["achieved_prune_ratio"],
+        "dense_macs": sums["dense_macs"],
+        "kept_macs": sums["kept_macs"],
+        "rollouts": allocation.rollouts,
+        "search_seconds": allocation.seconds,
+        "train_seconds": 0.0,
+        "init": config.ws_init,
+        "distilled": config.enbl_dst,
+        "versions": {"torch": torch.__version__},
+    }
+
+
+def _criterion(config: WeightSparseConfig) -> str:
+    """What scored the weights; N:M training goes by magnitude whatever the flag says."""
+    own = {"pattern_lock": "none", "movement": "movement"}
+    own |= dict.fromkeys(NM_METHODS, "magnitude")
+    if config.ws_criterion == "magnitude":  # there the default stands for its own sum
+        own["gradient_sensitivity"] = "gradient_sensitivity"
+    return own.get(config.ws_method, config.ws_criterion)
+
+
+def split_sizes(data: DataSplits) -> dict[str, int]:
+    """Examples of each part."""
+    return {name: len(getattr(data, name)) for name in ("train", "search", "select", "test")}

@@ -1,0 +1,117 @@
+"""Trains a network to the end of a recipe: resumable, logged, with a progress bar."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+from torch.optim import Optimizer
+
+from ws_learner.config.recipe import Recipe
+from ws_learner.core.device import Arithmetic
+from ws_learner.core.process_group import World
+from ws_learner.core.progress import track
+from ws_learner.data.splits import DataSplits
+from ws_learner.report.metrics import MetricsLog
+from ws_learner.training.callbacks import Checkpoint, Metrics, ShowProgress, Stateful
+from ws_learner.training.evaluation import Metric
+from ws_learner.training.trainer import Callback, Criterion, Trainer, make_optimizer
+
+__all__ = ["Fit"]
+
+
+_EVERY = 50  # steps between two rows of metrics.csv
+_ROWS = 20  # of a short run, at least
+
+
+def _seconds() -> float:
+    return float(os.environ.get("WS_CHECKPOINT_SECONDS", "60"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """One training phase of a run.
+
+    Attributes:
+        phase: Name in the metrics and on the progress bar, e.g. `dense`.
+        data: Trains on `train`, reports on `select`.
+        criterion: What is minimised.
+        metric: Score of each example.
+        recipe: Optimizer, schedule, length.
+        arithmetic: Device, number format, memory layout.
+        seed: Fixes order, augmentation, dropout.
+        log: Where metrics go.
+        checkpoint: File from which the phase goes on after an interruption.
+        optimizer_of: Makes the optimizer; by default the recipe's.
+        world: The processes that train together; rank 0 reports and writes.
+        checkpoint_seconds: Time between checkpoints; by default WS_CHECKPOINT_SECONDS or 60.
+    """
+
+    phase: str
+    data: DataSplits
+    criterion: Criterion
+    metric: Metric
+    recipe: Recipe
+    arithmetic: Arithmetic
+    seed: int
+    log: MetricsLog
+    checkpoint: Path
+    optimizer_of: Callable[[nn.Module, Recipe], Optimizer] = make_optimizer
+    world: World = field(default_factory=World)
+    checkpoint_seconds: float = field(default_factory=_seconds)
+
+    def run(
+        self,
+        model: nn.Module,
+        *,
+        before: Sequence[Callback] = (),
+        also: Mapping[str, Stateful] | None = None,
+        metrics: Metrics | None = None,
+    ) -> float:
+        """Train `model` in place; return the seconds it took, earlier attempts included.
+
+        Args:
+            model: The network.
+            before: Callbacks that come before checkpointing, such as a sparsifier's.
+            also: More state for the checkpoint.
+            metrics: Replaces the usual metrics callback.
+        """
+        metrics = metrics or self.metrics()
+        total = self.recipe.total_steps(len(self.data.train))
+        with track(f"{self.phase} training", total=total) as progress:
+            trainer = Trainer(
+                model=model,
+                split=self.data.train,
+                recipe=self.recipe,
+                criterion=self.criterion,
+                arithmetic=self.arithmetic,
+                seed=self.seed,
+                optimizer_of=self.optimizer_of,
+                callbacks=[
+                    *before,
+                    metrics,
+                    Checkpoint(
+                        self.checkpoint,
+                        seconds=self.checkpoint_seconds,
+                        also={"metrics": metrics, **(also or {})},
+                    ),
+                    *([ShowProgress(progress)] if self.world.rank == 0 else []),
+                ],
+                world=self.world,
+            )
+            trainer.run()
+        return trainer.seconds
+
+    def metrics(self) -> Metrics:
+        """The usual metrics callback: held-out accuracy every epoch, loss there and in between.
+
+        In between is every 50 steps, or so often that a shorter run has 20 rows.
+        """
+        total = self.recipe.total_steps(len(self.data.train))
+        every = min(_EVERY, max(1, total // _ROWS))
+        return Metrics(
+            self.log, phase=self.phase, metric=self.metric, every=every, split=self.data.select
+        )

@@ -1,0 +1,166 @@
+"""A connection to Ray: a small one of one's own, ended with everything in it, or a cluster."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ws_learner.config.cluster import ClusterConfig
+from ws_learner.core.errors import UserError
+from ws_learner.core.progress import say
+from ws_learner.data.splits import DataSplits
+from ws_learner.training.ray.env_vars import (
+    one_thread_each,
+    patient_start,
+    prepare,
+    signals_wait,
+)
+
+__all__ = ["MIN_STORE", "ray_session", "store_for"]
+
+MIN_STORE = 100 * 2**20
+"""Smallest object store of a Ray of one's own, in bytes; Ray itself refuses less than 75 MiB."""
+
+
+def store_for(data: DataSplits) -> int:
+    """Bytes of object store for a search on `data`: an evaluator with the whole select split.
+
+    That is float32 images, as many again for calibration, and a margin for network and database.
+    """
+    images = 2 * max(len(data.select), len(data.search))
+    return MIN_STORE + 4 * images * math.prod(data.input_shape)
+
+
+@contextmanager
+def ray_session(config: ClusterConfig, *, store: int = MIN_STORE) -> Iterator[None]:
+    """Inside, Ray is there. A session within a session uses the outer one.
+
+    Args:
+        config: Workers and where they come from.
+        store: Bytes that one's own Ray should be able to share in memory; more goes to disk.
+
+    Raises:
+        UserError: The cluster cannot be reached, runs another Ray, or is too small.
+    """
+    prepare(local=config.address is None)
+    import ray
+
+    if ray.is_initialized():
+        _check_size(config)
+        yield
+        return
+    folder = None if config.address else _short_folder()
+    try:
+        if folder is None:
+            _join(config)
+        else:
+            _start(config, folder, store)
+        _check_size(config)
+        yield
+    finally:
+        ray.shutdown()
+        if folder is not None:
+            _remove(folder)
+
+
+def _short_folder() -> Path:
+    """A folder of our own: the name of a socket below it may have only 107 characters.
+
+    Those of processes that were killed are removed.
+    """
+    place = Path(os.environ.get("RAY_TMPDIR", "/tmp"))
+    for old in place.glob("ws-ray-*-*"):
+        pid = old.name.split("-")[2]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"ws-ray-{os.getpid()}-", dir=place))
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder in which the last of Ray's processes may still be writing a line."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.1)
+        if not folder.exists():
+            return
+
+
+def _start(config: ClusterConfig, folder: Path, store: int) -> None:
+    """Start Ray on this machine; `local` never joins one that is there already."""
+    import ray
+
+    cores = len(os.sched_getaffinity(0))
+    if config.workers > cores:
+        say(
+            f"-n={config.workers}: more workers than this machine has cores ({cores}); "
+            "it works, but no faster"
+        )
+    say("starting Ray")
+    try:
+        with one_thread_each(), signals_wait(), patient_start():
+            context = ray.init(
+                address="local",
+                num_cpus=config.workers,
+                include_dashboard=config.dashboard,
+                object_store_memory=max(store, MIN_STORE),
+                logging_level=logging.ERROR,
+                logging_config=ray.LoggingConfig(log_level="ERROR"),
+                log_to_driver=True,
+                _temp_dir=str(folder),
+            )
+    except Exception as error:
+        if "timed out" not in str(error):
+            raise
+        raise UserError(
+            "Ray did not start in time: this machine is busy; give the same command again when "
+            f"it is less so ({error})"
+        ) from error
+    if config.dashboard:
+        say(f"Ray's dashboard: http://{context.dashboard_url}")
+
+
+def _join(config: ClusterConfig) -> None:
+    import ray
+
+    try:
+        with signals_wait():
+            ray.init(address=config.address, logging_level=logging.ERROR, log_to_driver=True)
+    except ConnectionError as error:
+        raise UserError(
+            f"RAY_ADDRESS {config.address}: no Ray cluster answers there "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+    except RuntimeError as error:
+        if "ersion mismatch" not in str(error):
+            raise
+        lines = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+        raise UserError(
+            f"RAY_ADDRESS {config.address}: {lines}; install the same versions on both sides"
+        ) from error
+
+
+def _check_size(config: ClusterConfig) -> None:
+    """Refuse at once what could only wait forever."""
+    import ray
+
+    there: dict[str, Any] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    wanted = {"CPU": float(config.workers), "GPU": config.workers * config.gpus_per_worker}
+    for kind, amount in wanted.items():
+        found = float(there.get(kind, 0.0))
+        if amount <= found:
+            continue
+        each = 1.0 if kind == "CPU" else config.gpus_per_worker
+        fits = int(found // each)
+        remedy = f"ask for at most -n={fits}" if fits else "ask for none with --gpus_per_worker 0"
+        raise UserError(
+            f"-n={config.workers}: needs {amount:g} {kind}s, the Ray there has {found:g}; "
+            f"{remedy}, or add machines"
+        )

@@ -1,0 +1,169 @@
+"""Training on Ray Train: the local training function, run by data-parallel ranks."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ws_learner.config.cluster import ClusterConfig
+from ws_learner.core.errors import UserError
+from ws_learner.core.files import read_json, write_bytes, write_json
+from ws_learner.core.pickling import importable
+from ws_learner.core.process_group import World
+from ws_learner.core.progress import say
+
+__all__ = ["Job", "few_examples", "train_on_ray"]
+
+Job = Callable[[World], object]
+"""Trains as one rank of a world; keeps its state in a checkpoint file and goes on from there."""
+
+FEW = 8
+"""Examples of a rank below which batch norm's statistics mean little."""
+RESTARTS = 3
+"""How often the ranks are started again after one of them died."""
+
+
+def train_on_ray(
+    job: Job, config: ClusterConfig, *, folder: Path, batch_size: int, parts: Iterable[object]
+) -> None:
+    """Run `job` on every rank, to its end; a rank that dies makes all go on from the checkpoint.
+
+    Ray must be connected, see `ray_session`.
+
+    Args:
+        job: What to run; leaves its result in its checkpoint.
+        config: Number of ranks and their resources.
+        folder: Where the job is handed over; on storage that all machines share, as the job's
+            own files are.
+        batch_size: Examples per step, which bounds the number of ranks.
+        parts: Objects within the job whose code may come from a file of the user's own.
+
+    Raises:
+        UserError: The job met bad input, or the ranks could not be started.
+        RuntimeError: The job failed for another reason, again and again.
+    """
+    import ray.train
+    from ray.train import FailureConfig
+
+    from ws_learner.training.ray.network_interface import RankConfig
+    from ws_learner.training.ray.ray_trainer import Trainer
+
+    parts = list(parts)
+    shutil.rmtree(folder, ignore_errors=True)
+    with importable(parts):
+        write_bytes(folder / "job.pkl", cloudpickle.dumps(job))
+    ranks = min(config.ranks, batch_size)
+    say(f"training on {ranks} rank{'s' if ranks > 1 else ''}")
+    if warning := few_examples(batch_size, ranks=ranks, parts=parts):
+        say(warning)
+    quiet = ray.train.LoggingConfig(log_level="CRITICAL")  # the ranks say what went wrong
+    resources = {"CPU": 1.0} | ({"GPU": _whole(config)} if config.gpus_per_worker else {})
+    trainer = Trainer(
+        run_rank,
+        train_loop_config={"folder": str(folder.resolve())},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=ranks,
+            use_gpu=config.gpus_per_worker > 0,
+            resources_per_worker=resources,
+        ),
+        torch_config=RankConfig(backend="nccl" if config.gpus_per_worker else "gloo"),
+        run_config=ray.train.RunConfig(
+            name="ranks",
+            storage_path=str(folder.resolve()),
+            logging_config=quiet,
+            failure_config=FailureConfig(
+                max_failures=RESTARTS,
+                controller_failure_limit=1,  # type: ignore[call-arg]  # typed as the old class
+            ),
+        ),
+    )
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    try:
+        trainer.fit()
+    except ray.train.ControllerError as error:
+        raise UserError(
+            f"-n={config.workers}: {ranks} training ranks could not be started "
+            f"({str(error).splitlines()[-1]}); if others use the cluster, wait or ask for fewer"
+        ) from error
+    except ray.train.TrainingFailedError as error:
+        for failure in getattr(error, "worker_failures", {}).values():
+            if isinstance(failure, UserError):
+                raise UserError(str(failure)) from error
+        raise RuntimeError(f"training failed {RESTARTS + 1} times: {error}") from error
+    if (folder / "refused.json").exists():
+        raise UserError(read_json(folder / "refused.json"))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def few_examples(batch_size: int, *, ranks: int, parts: Iterable[object]) -> str | None:
+    """What to say where ranks have too few examples for batch norm; None if all is well.
+
+    Args:
+        batch_size: Examples per step.
+        ranks: Processes that share them.
+        parts: Networks among them are looked at.
+    """
+    networks = [part for part in parts if isinstance(part, nn.Module)]
+    normed = any(isinstance(m, _BatchNorm) for network in networks for m in network.modules())
+    if ranks == 1 or batch_size >= FEW * ranks or not normed:
+        return None
+    fits = batch_size // FEW
+    remedy = f"give --batch_size {FEW * ranks}" + (f", or -n={fits}" if fits else "")
+    return (
+        f"--batch_size {batch_size}: batch norm sees {batch_size // ranks} of them on each of "
+        f"{ranks} ranks, and below {FEW} training may diverge; {remedy}"
+    )
+
+
+def _whole(config: ClusterConfig) -> float:
+    return max(1.0, config.gpus_per_worker)
+
+
+def _count_start(record: Path) -> None:
+    starts = read_json(record) if record.exists() else 0
+    if starts:
+        say(f"a rank died: all go on from the last checkpoint (restart {starts} of {RESTARTS})")
+    write_json(record, starts + 1)
+
+
+def run_rank(settings: dict[str, Any]) -> None:
+    """What Ray Train calls in each rank's process.
+
+    Bad input is written down and raised, so that Ray ends the other ranks; the restart that
+    follows finds the note and ends at once.
+    """
+    import ray.train
+
+    context = ray.train.get_context()
+    world = World(rank=context.get_world_rank(), size=context.get_world_size())
+    folder = Path(settings["folder"])
+    torch.set_num_threads(1)
+    if (folder / "refused.json").exists():
+        return
+    if not (folder / "job.pkl").exists():
+        raise UserError(
+            f"{socket.gethostname()} does not see {folder}: the run directory must be on storage "
+            "that all machines share (--storage)"
+        )
+    address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    say(f"rank {world.rank} of {world.size} on {address}")
+    if world.rank == 0:
+        _count_start(folder / "starts.json")
+    job: Job = cloudpickle.loads((folder / "job.pkl").read_bytes())
+    try:
+        job(world)
+    except UserError as error:
+        write_json(folder / "refused.json", str(error))
+        raise
+    except Exception as error:
+        say(f"rank {world.rank} failed: {type(error).__name__}: {error}")
+        raise

@@ -1,0 +1,186 @@
+"""From a profile to a sparse network: training with a method attached."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ws_learner.config.learner import WeightSparseConfig
+from ws_learner.config.methods import NM_METHODS
+from ws_learner.config.recipe import Recipe
+from ws_learner.core.progress import say
+from ws_learner.pruning.methods.gradient_sensitivity import GradientSensitivityConfig
+from ws_learner.pruning.methods.gradual import GradualConfig
+from ws_learner.pruning.methods.group_lasso import GroupLassoConfig
+from ws_learner.pruning.methods.method import MethodConfig
+from ws_learner.pruning.methods.movement import MovementConfig
+from ws_learner.pruning.methods.nm_registry import nm_method
+from ws_learner.pruning.methods.pattern_lock import PatternLockConfig
+from ws_learner.pruning.patterns.pattern import parse_pattern
+from ws_learner.pruning.sparsifier import Sparsifier
+from ws_learner.training.callbacks import Metrics
+from ws_learner.training.distillation import DistillationLoss
+from ws_learner.training.evaluation import Loss
+from ws_learner.training.layer_distillation import LayerDistillation
+from ws_learner.training.phase import Fit
+from ws_learner.training.trainer import Callback, Criterion, Trainer
+
+__all__ = ["Prune", "make_criterion", "reinitialised", "sparsify"]
+
+_STEPS_OF_SCORES = 2000  # by then they are a point behind, see experiments/results/movement
+
+
+class Prune(Callback):
+    """Attaches a sparsifier to the run and reports the sparsity it reaches."""
+
+    def __init__(self, sparsifier: Sparsifier, metrics: Metrics) -> None:
+        self._sparsifier, self._metrics = sparsifier, metrics
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Before anything is restored: the hooks belong to this optimizer."""
+        self._sparsifier.attach(trainer.optimizer)
+
+    def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
+        """Tell the log how sparse the network is now, when it is about to ask."""
+        if not self._metrics.logs_loss(trainer):
+            return
+        self._metrics.ratio = self._sparsifier.planned_ratio()
+        self._metrics.more = self._sparsifier.readings()
+
+    def on_end(self, trainer: Trainer) -> None:
+        """All ranks pruned the same weights, to the last one."""
+        trainer.world.check_same("mask of", self._sparsifier.masks)
+
+
+def method_config(
+    config: WeightSparseConfig, *, steps_per_epoch: int, total_steps: int
+) -> MethodConfig:
+    """The method's own settings."""
+    if config.ws_method == "pattern_lock":
+        return PatternLockConfig()
+    if config.ws_method in NM_METHODS:
+        return nm_method(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+    settings = GradualConfig(
+        prune_ratio_exp=config.ws_prune_ratio_exp,
+        iter_ratio_beg=config.ws_iter_ratio_beg,
+        iter_ratio_end=config.ws_iter_ratio_end,
+        mask_update_step=config.ws_mask_update_step,
+        pattern=parse_pattern(config.pattern_spelling),
+        criterion=config.ws_criterion,
+        pool=config.ws_criterion_pool,
+        ramp=config.ws_schedule,
+        initial_ratio=config.ws_initial_ratio,
+        scope=config.ws_scope,
+        ratio_min=config.ws_ratio_min,
+        ratio_max=config.ws_ratio_max,
+        remainder=config.ws_remainder,
+        update_frequency=config.ws_update_frequency,
+        steps_per_epoch=steps_per_epoch,
+    )
+    own = {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings)}
+    if config.ws_method == "group_lasso":
+        return GroupLassoConfig(**own, alpha=config.group_lasso_alpha)
+    if config.ws_method == "gradient_sensitivity":
+        return GradientSensitivityConfig(**own)
+    if config.ws_method == "movement":
+        return MovementConfig(
+            **own,
+            score_lr=config.movement_score_lr,
+            start=config.movement_start,
+            steps=config.movement_steps,
+        )
+    return settings
+
+
+def check_steps(config: WeightSparseConfig, recipe: Recipe, *, examples: int) -> None:
+    """Refuse before the search what the training would refuse after it; say what is too short.
+
+    Raises:
+        UserError: The batch or the ramp does not fit a training split of `examples`.
+    """
+    total = recipe.total_steps(examples)
+    per_epoch = recipe.steps_per_epoch(examples)
+    method = method_config(config, steps_per_epoch=per_epoch, total_steps=total)
+    if isinstance(method, GradualConfig) and config.ws_prune_ratio:
+        method.schedule(total, target=config.ws_prune_ratio)
+    learned = isinstance(method, MovementConfig) and method.steps == "optimizer"
+    if learned and total < _STEPS_OF_SCORES:
+        say(
+            f"movement: {total} steps are few for learned scores; --movement_steps weights, which "
+            "has none, ends higher in short trainings (docs/movement.md)"
+        )
+
+
+def make_criterion(
+    loss: Loss,
+    *,
+    teacher: nn.Module | None,
+    config: WeightSparseConfig,
+    student: nn.Module | None = None,
+) -> Criterion:
+    """The task loss, with the distillation terms if asked for; `dst_layers` need the student."""
+    if config.enbl_dst and teacher is not None:
+        distilled = DistillationLoss(
+            loss, teacher, weight=config.loss_w_dst, temperature=config.tempr_dst
+        )
+        if not config.dst_layers or student is None:
+            return distilled
+        return LayerDistillation(
+            distilled,
+            student,
+            teacher=teacher,
+            layers=config.dst_layers,
+            weight=config.loss_w_layers,
+        )
+
+    def criterion(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
+        return loss(outputs, targets)
+
+    return criterion
+
+
+def reinitialised(model: nn.Module, *, seed: int) -> nn.Module:
+    """A copy with fresh weights: every module's own `reset_parameters`, under `seed`."""
+    fresh = copy.deepcopy(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in fresh.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    return fresh
+
+
+def sparsify(
+    model: nn.Module, zeros: Mapping[str, int], fit: Fit, *, config: WeightSparseConfig
+) -> tuple[nn.Module, float]:
+    """Train `model` in place until each tensor in `zeros` has exactly so many zeros.
+
+    Args:
+        model: Where training starts.
+        zeros: Zero count of each prunable tensor, by parameter name.
+        fit: The training run.
+        config: Schedule of the pruning.
+
+    Returns:
+        The same network, with plain sparse weights, and the seconds that training took.
+
+    Raises:
+        UserError: The ramp does not fit the number of steps.
+    """
+    total = fit.recipe.total_steps(len(fit.data.train))
+    steps_per_epoch = fit.recipe.steps_per_epoch(len(fit.data.train))
+    method = method_config(config, steps_per_epoch=steps_per_epoch, total_steps=total)
+    sparsifier = Sparsifier(model, method, zeros=zeros, total_steps=total)
+    metrics = fit.metrics()
+    seconds = fit.run(
+        model,
+        before=[Prune(sparsifier, metrics)],
+        also={"sparsifier": sparsifier},
+        metrics=metrics,
+    )
+    return sparsifier.finalize(), seconds
