@@ -1,4 +1,4 @@
-"""Bayesian optimisation with a trust region: a model screens hundreds of proposals a roll-out."""
+"""Bayesian optimisation with a trust region: a model screens hundreds of proposals a rollout."""
 
 from __future__ import annotations
 

@@ -25,10 +25,10 @@ class DDPG(stable_baselines3.DDPG):
     """Deep deterministic policy gradient (Lillicrap et al., ICLR 2016, arXiv:1509.02971).
 
     Learns on any gymnasium environment with a Box action space by the stock `learn()`: one
-    roll-out, then `ddpg_nb_updates` updates. It differs from stable-baselines3's class in:
+    rollout, then `ddpg_nb_updates` updates. It differs from stable-baselines3's class in:
 
     - exploration: a truncated normal around the actor's output (He et al., ECCV 2018, section
-      3.3), its spread a function of the number of finished roll-outs; uniform during the first
+      3.3), its spread a function of the number of finished rollouts; uniform during the first
       `ddpg_nb_rlouts_rand`, with nothing added. Drawn from a generator of its own;
     - one learning rate for the actor, another for the critics;
     - `ReturnBuffer`: baseline and scale of returns, mixed targets;
@@ -102,11 +102,11 @@ class DDPG(stable_baselines3.DDPG):
                 group["lr"] = rate
 
     def explore(self, mean: NDArray[Any], *, rollout: int) -> NDArray[np.float32]:
-        """Draw actions in [-1, 1] for roll-out number `rollout`.
+        """Draw actions in [-1, 1] for rollout number `rollout`.
 
         Args:
             mean: The actor's output, (..., A).
-            rollout: Finished roll-outs so far.
+            rollout: Finished rollouts so far.
 
         Returns:
             Actions of the shape of `mean`.

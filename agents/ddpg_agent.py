@@ -26,7 +26,7 @@ Observation = NDArray[np.float32]
 
 
 class Transition(NamedTuple):
-    """One step of a roll-out.
+    """One step of a rollout.
 
     `action` is the one executed, in [-1, 1]; `done` marks the last step.
     """
@@ -62,7 +62,7 @@ def transitions(
 
 
 class _Spaces(gymnasium.Env[Observation, NDArray[np.float32]]):
-    """Tells stable-baselines3 the spaces; roll-outs happen elsewhere."""
+    """Tells stable-baselines3 the spaces; rollouts happen elsewhere."""
 
     def __init__(self, observation_size: int) -> None:
         self.observation_space = spaces.Box(-1.0, 1.0, (observation_size,), np.float32)
@@ -70,7 +70,7 @@ class _Spaces(gymnasium.Env[Observation, NDArray[np.float32]]):
 
 
 class DDPGAgent:
-    """Decides one number in [-1, 1] per observation and learns from whole roll-outs.
+    """Decides one number in [-1, 1] per observation and learns from whole rollouts.
 
     It owns its random numbers: the same calls give the same answers whatever else in the process
     draws some, and `state_bytes` / `restore` continue to the last bit.
@@ -115,19 +115,19 @@ class DDPGAgent:
         return float(self._model.explore(greedy, rollout=self.rollouts)[0, 0])
 
     def observe(self, trajectory: Sequence[Transition], *, demonstration: bool = False) -> None:
-        """Remember a whole roll-out.
+        """Remember a whole rollout.
 
         Args:
             trajectory: Its transitions, in order, the last one done.
-            demonstration: True for a roll-out somebody else chose: it teaches as any other, but
+            demonstration: True for a rollout somebody else chose: it teaches as any other, but
                 the schedule of exploration does not move on.
 
         Raises:
-            ValueError: The roll-out is not whole, or a reward is not finite.
+            ValueError: The rollout is not whole, or a reward is not finite.
         """
         last = len(trajectory) - 1
         if last < 0 or any(t.done != (i == last) for i, t in enumerate(trajectory)):
-            raise ValueError("a trajectory must be one whole roll-out, done at its last step only")
+            raise ValueError("a trajectory must be one whole rollout, done at its last step only")
         rewards = [t.reward for t in trajectory]
         if not np.isfinite(rewards).all():
             raise ValueError(f"rewards {rewards}: allowed are finite numbers")
@@ -152,7 +152,7 @@ class DDPGAgent:
         self._model.policy.set_training_mode(False)
 
     def state_bytes(self) -> bytes:
-        """Return everything the agent is, between two roll-outs; write it to a file as it is."""
+        """Return everything the agent is, between two rollouts; write it to a file as it is."""
         file = io.BytesIO()
         torch.save(
             {

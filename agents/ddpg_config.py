@@ -31,14 +31,14 @@ class DDPGConfig:
         ddpg_lrn_rate_critic: Adam's learning rate of the critics.
         ddpg_batch_size: Transitions per update.
         ddpg_buffer_size: Transitions kept; the oldest go first.
-        ddpg_nb_updates: Updates after each roll-out.
+        ddpg_nb_updates: Updates after each rollout.
         ddpg_enbl_bsln_func: Subtract a moving average of returns from the final reward.
         ddpg_bsln_decy_rate: Share of the old value in that moving average, in [0, 1).
         ddpg_enbl_rtrn_norm: Divide rewards by a moving standard deviation of returns.
-        ddpg_nb_rlouts_rand: Roll-outs of uniformly random actions before the actor is asked.
+        ddpg_nb_rlouts_rand: Rollouts of uniformly random actions before the actor is asked.
         ddpg_noise_std_init: Spread of exploration at the start, in units of [-1, 1].
         ddpg_noise_std_finl: Its floor.
-        ddpg_noise_decy_rate: Its factor per roll-out, in (0, 1].
+        ddpg_noise_decy_rate: Its factor per rollout, in (0, 1].
     """
 
     ddpg_actor_depth: int = 2
@@ -84,7 +84,7 @@ class DDPGConfig:
 
     @property
     def noise(self) -> NoiseSchedule:
-        """The spread of exploration as a function of the roll-out."""
+        """The spread of exploration as a function of the rollout."""
         return NoiseSchedule(
             std_init=self.ddpg_noise_std_init,
             std_final=self.ddpg_noise_std_finl,

@@ -1,4 +1,4 @@
-"""The plain agent as a searcher: it walks through the layers once per roll-out."""
+"""The plain agent as a searcher: it walks through the layers once per rollout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agents.ddpg_config import DDPGConfig
 from agents.proposer import SEED, Proposal, Trial, ranked
 from envs.action_map import ActionMap, Scale
 from envs.budget import project
-from envs.episode import Walk, replay, walk
+from envs.episode import Trajectory, replay_episode, run_episode
 from envs.features import FEATURES
 from envs.problem import AllocationProblem, IntArray
 
@@ -22,15 +22,15 @@ class DDPGSearch:
     """DDPG over the layers, as in PocketFlow and AMC (He et al., ECCV 2018), in rounds.
 
     All profiles of a round come from the same actor. Action 0 stands for the best of the seeds,
-    and all seeds are in the replay buffer as demonstrations. The last roll-out is the actor's
+    and all seeds are in the replay buffer as demonstrations. The last rollout is the actor's
     own, without exploration.
 
     Args:
         problem: What is searched.
         config: The agent's settings.
         seed: Of the agent.
-        rlouts: Trials in all.
-        rlouts_min: Trials of exploration before the agent is trained.
+        rollouts: Trials in all.
+        rollouts_min: Trials of exploration before the agent is trained.
         scale: How actions map to ratios.
     """
 
@@ -40,22 +40,22 @@ class DDPGSearch:
         *,
         config: DDPGConfig,
         seed: int,
-        rlouts: int,
-        rlouts_min: int,
+        rollouts: int,
+        rollouts_min: int,
         scale: Scale = "log-density",
     ) -> None:
         self._problem, self._config, self._scale = problem, config, scale
-        self._rlouts, self._rlouts_min = rlouts, rlouts_min
+        self._rollouts, self._rollouts_min = rollouts, rollouts_min
         self._agent = DDPGAgent(len(FEATURES), config=config, seed=seed)
         self._known = 0  # trials the agent has learned from
 
     def propose(self, history: Sequence[Trial], count: int) -> list[Proposal]:
         """Learn from the newest trials, then walk."""
         self._learn(history)
-        left = self._rlouts - len(history)
+        left = self._rollouts - len(history)
         if left <= 1:
             return [Proposal("final", self._walk(explore=False))]
-        kind = "agent" if len(history) >= self._rlouts_min else "warm-up"
+        kind = "agent" if len(history) >= self._rollouts_min else "warm-up"
         walks = (self._walk(explore=True) for _ in range(min(count, left - 1)))
         return [Proposal(kind, zeros) for zeros in walks]
 
@@ -81,11 +81,11 @@ class DDPGSearch:
                     demonstration=trial.kind == SEED,
                 )
         self._known = len(history)
-        if len(history) >= self._rlouts_min:
+        if len(history) >= self._rollouts_min:
             self._agent.learn(self._config.ddpg_nb_updates * len(new))
 
-    def _path(self, zeros: IntArray) -> Walk:
-        return replay(self._centred, self._map, zeros=zeros)
+    def _path(self, zeros: IntArray) -> Trajectory:
+        return replay_episode(self._centred, self._map, zeros=zeros)
 
     def _walk(self, *, explore: bool) -> IntArray:
         """One profile of the agent's, brought to the budget as a whole.
@@ -94,7 +94,9 @@ class DDPGSearch:
         ones, at whatever cost; projection spreads it over all.
         """
         free = dataclasses.replace(self._centred, exact=False)
-        path = walk(free, self._map, choose=lambda seen: self._agent.act(seen, explore=explore))
+        path = run_episode(
+            free, self._map, choose=lambda seen: self._agent.act(seen, explore=explore)
+        )
         if not self._problem.exact:
             return path.zeros
         return project(

@@ -39,17 +39,17 @@ def truncated_normal(
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseSchedule:
-    """Standard deviation of exploration, in units of the action range [-1, 1], per roll-out.
+    """Standard deviation of exploration, in units of the action range [-1, 1], per rollout.
 
-    The first `warm_up` roll-outs have `std_init`, then it decays geometrically to the floor
+    The first `warm_up` rollouts have `std_init`, then it decays geometrically to the floor
     `std_final`. AMC's schedule (0.5 x 0.95^k in units of [0, 1]) falls under 0.01 after 77
-    roll-outs and repeats itself from there on; a floor keeps every roll-out a new candidate.
+    rollouts and repeats itself from there on; a floor keeps every rollout a new candidate.
 
     Attributes:
         std_init: Spread at the start, > 0.
         std_final: Floor, in [0, `std_init`].
-        decay: Factor per roll-out after the warm-up, in (0, 1].
-        warm_up: Roll-outs before the decay starts.
+        decay: Factor per rollout after the warm-up, in (0, 1].
+        warm_up: Rollouts before the decay starts.
     """
 
     std_init: float
@@ -58,5 +58,5 @@ class NoiseSchedule:
     warm_up: int = 0
 
     def std(self, rollout: int) -> float:
-        """Return the spread of roll-out number `rollout`, counted from 0."""
+        """Return the spread of rollout number `rollout`, counted from 0."""
         return max(self.std_final, self.std_init * self.decay ** max(0, rollout - self.warm_up))

@@ -26,8 +26,8 @@ class OptimalSearch(DDPGSearch):
     - the model, a Gaussian process that compares profiles by their logit-densities and by what
       the layers' error curves say of them, chooses those of greatest expected improvement.
 
-    What they score teaches both. Before `rlouts_min` trials the agent is neither trained nor
-    asked. The last roll-out is the candidate that the model expects most of, without any bonus
+    What they score teaches both. Before `rollouts_min` trials the agent is neither trained nor
+    asked. The last rollout is the candidate that the model expects most of, without any bonus
     for uncertainty. After Dyna (Sutton, 1991), evolution that an agent takes part in (Khadka &
     Tumer, NeurIPS 2018) and TuRBO (Eriksson et al., NeurIPS 2019).
 
@@ -58,8 +58,8 @@ class OptimalSearch(DDPGSearch):
         """Learn from the newest trials, imagine many profiles, return the most promising."""
         if self._walks:
             self._learn(history)
-        left = self._rlouts - len(history)
-        asked = self._walks and len(history) >= self._rlouts_min
+        left = self._rollouts - len(history)
+        asked = self._walks and len(history) >= self._rollouts_min
         model = Surrogate(self._space, history, by_errors=True)
         own = self._own() if asked else np.empty((0, self._space.size))
         pool = self._imagine(history, model, own)

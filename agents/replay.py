@@ -123,7 +123,7 @@ class ReturnBuffer(ReplayBuffer):
             ValueError: An episode is running.
         """
         if self._open:
-            raise ValueError("an episode is running: save between roll-outs")
+            raise ValueError("an episode is running: save between rollouts")
         filled = self.buffer_size if self.full else self.pos
         # Cloned: a view would drag the whole empty buffer into the file.
         arrays = {name: torch.from_numpy(getattr(self, name)[:filled].copy()) for name in _ARRAYS}

@@ -1,4 +1,4 @@
-"""Screens many proposals with a model before one of them is paid for with a roll-out."""
+"""Screens many proposals with a model before one of them is paid for with a rollout."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class ControlTask:
 
     Attributes:
         make: Makes the environment; episodes have 200 steps.
-        episodes: Training roll-outs.
+        episodes: Training rollouts.
         config: The agent's settings.
         least: What the mean over evaluation episodes must reach, by measure. `return` is the sum
             of rewards, other names are entries of the info: `waste` summed, `-distance` the last.
@@ -100,7 +100,9 @@ TASKS = {
 }
 
 
-def evaluate(agent: DDPG, task: ControlTask, *, episodes: int, seed: int) -> list[dict[str, float]]:
+def evaluate_policy(
+    agent: DDPG, task: ControlTask, *, episodes: int, seed: int
+) -> list[dict[str, float]]:
     """Run noise-free episodes from start states of their own; returns their measures."""
     env = task.make()
     measures = []
@@ -127,7 +129,7 @@ def run(
     Args:
         name: A key of `TASKS`.
         seed: Seed of networks, exploration and training starts.
-        episodes: Training roll-outs, if not the task's own number.
+        episodes: Training rollouts, if not the task's own number.
         evaluations: Noise-free episodes, before and after.
     """
     import numpy as np
@@ -141,11 +143,11 @@ def run(
     torch.set_num_threads(1)
     watched = Monitor(task.make())
     agent = DDPG(env=watched, config=task.config, seed=seed)
-    before = evaluate(agent, task, episodes=evaluations, seed=10_000)
+    before = evaluate_policy(agent, task, episodes=evaluations, seed=10_000)
     start = time.process_time()
     agent.learn(200 * count)
     seconds = time.process_time() - start
-    after = evaluate(agent, task, episodes=evaluations, seed=10_000)
+    after = evaluate_policy(agent, task, episodes=evaluations, seed=10_000)
     means = {key: float(np.mean([m[key] for m in after])) for key in after[0]}
     return {
         "task": name,
@@ -167,7 +169,7 @@ def run(
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Draw the learning curve: return of every training roll-out and of the evaluation."""
+    """Draw the learning curve: return of every training rollout and of the evaluation."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -175,7 +177,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
     returns = result["training_returns"]
-    axes.plot(range(1, len(returns) + 1), returns, lw=1, label="training roll-out, with noise")
+    axes.plot(range(1, len(returns) + 1), returns, lw=1, label="training rollout, with noise")
     axes.axhline(
         result["mean"]["return"], color="tab:green", label="mean of 100 noise-free episodes, after"
     )
@@ -184,7 +186,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     )
     if "return" in result["threshold"]:
         axes.axhline(result["threshold"]["return"], color="tab:red", ls="--", label="solved")
-    axes.set(xlabel="roll-out", ylabel="return", title=f"{result['task']}, seed {result['seed']}")
+    axes.set(xlabel="rollout", ylabel="return", title=f"{result['task']}, seed {result['seed']}")
     axes.legend(fontsize="small")
     with mpl.rc_context({"svg.hashsalt": "agent_control"}):
         write_with(path, lambda temporary: figure.savefig(temporary, metadata={"Date": None}))

@@ -31,9 +31,9 @@ class Task:
     layers: tuple[LayerRow, ...]
 
     def evaluator(self, config: WeightSparseConfig, *, seed: int = 0) -> RolloutEvaluator:
-        """What scores a roll-out under these settings."""
+        """What scores a rollout under these settings."""
         from ws_learner.search.allocator import database_dir
-        from ws_learner.search.problem import rollout_config
+        from ws_learner.search.problem import build_rollout_config
         from ws_learner.search.rollout.evaluator import RolloutEvaluator
 
         return RolloutEvaluator(
@@ -42,7 +42,7 @@ class Task:
             layers=self.layers,
             loss=self.experiment.loss,
             metric=self.experiment.metric,
-            config=rollout_config(config),
+            config=build_rollout_config(config),
             seed=seed,
             cache_dir=database_dir(),
         )

@@ -4,7 +4,7 @@
     python -m benchmarks.cluster_model               simulates with given costs
 
 The driver does one thing at a time: it proposes a round, hands out one candidate per worker, and
-takes in results as they come. Workers take a random time for a roll-out. A round ends when its
+takes in results as they come. Workers take a random time for a rollout. A round ends when its
 last result is in (that is what makes the search a function of its seed), so a round should be as
 large as the cluster. The network's bytes go from node to node as a binary tree.
 """
@@ -32,8 +32,8 @@ class Costs:
     """What things take; seconds, unless said otherwise.
 
     Attributes:
-        rollout: Mean of a roll-out on one core.
-        spread: Standard deviation of a roll-out, as a share of its mean.
+        rollout: Mean of a rollout on one core.
+        spread: Standard deviation of a rollout, as a share of its mean.
         hand_out: Driver's time to send one candidate.
         take_in: Driver's time to receive one result.
         wait_each: Driver's time per worker it waits for, each time it waits.
@@ -77,7 +77,7 @@ class Outcome:
     """What a simulation found.
 
     Attributes:
-        per_minute: Roll-outs a minute.
+        per_minute: Rollouts a minute.
         driver: Share of the time the driver was at work, in [0, 1].
         workers: The same of the mean worker.
         spread_out: Seconds until every machine had the network.
@@ -106,7 +106,7 @@ def simulate(
         per_round: Candidates of a round.
         rounds: Rounds.
         batched: The driver waits once and takes in all that has arrived.
-        seed: Of the roll-outs' lengths.
+        seed: Of the rollouts' lengths.
     """
     rng = random.Random(seed)
     now = driver = busy = 0.0
@@ -114,7 +114,7 @@ def simulate(
         driver += costs.propose * per_round
         now += costs.propose * per_round
         left = per_round
-        flying: list[float] = []  # when each roll-out at work will be done
+        flying: list[float] = []  # when each rollout at work will be done
         idle = min(workers, per_round)
         while left or flying:
             while left and idle:  # hand out
@@ -140,17 +140,17 @@ def simulate(
 
 
 def measured(costs: Costs) -> Costs:
-    """Costs of this machine: two workers, the default roll-out of ResNet-20."""
+    """Costs of this machine: two workers, the default rollout of ResNet-20."""
     import cloudpickle
     import numpy as np
     import ray
 
-    from benchmarks.scaling import candidates, noise_evaluator
+    from benchmarks.scaling import noise_evaluator, random_profiles
     from ws_learner.config.cluster import ClusterConfig
     from ws_learner.training.ray.session import ray_session
 
     evaluator = noise_evaluator()
-    scores = [evaluator.score(zeros) for zeros in candidates(evaluator, 6, seed=0)]
+    scores = [evaluator.score(zeros) for zeros in random_profiles(evaluator, 6, seed=0)]
     times = [score.seconds for score in scores[1:]]
 
     @ray.remote(num_cpus=1)
@@ -161,7 +161,7 @@ def measured(costs: Costs) -> Costs:
         def sleep(self, seconds: float) -> None:
             time.sleep(seconds)
 
-    zeros = candidates(evaluator, 1, seed=1)[0]
+    zeros = random_profiles(evaluator, 1, seed=1)[0]
     with ray_session(ClusterConfig(workers=2)):
         worker = Idle.remote()  # type: ignore[attr-defined]
         ray.get(worker.score.remote(zeros))
@@ -199,26 +199,26 @@ def _proposing(evaluator: RolloutEvaluator, score: Score) -> float:
 
     from agents.ddpg_config import DDPGConfig
     from ws_learner.config.learner import WeightSparseConfig
-    from ws_learner.search.closed_form import CHEAP
+    from ws_learner.search.closed_form import CLOSED_FORM
     from ws_learner.search.context import allocation_context
     from ws_learner.search.loop import Search
-    from ws_learner.search.problem import pruning_problem
-    from ws_learner.search.registry import make_proposer
+    from ws_learner.search.problem import build_pruning_problem
+    from ws_learner.search.registry import build_proposer
 
     config = WeightSparseConfig()
 
     def invented(candidates: Sequence[IntArray]) -> list[Score]:
         return [replace(score, reward=random.Random(z.tobytes()).random()) for z in candidates]
 
-    problem = pruning_problem(evaluator, config, evaluate=invented)
+    problem = build_pruning_problem(evaluator, config, evaluate=invented)
     context = allocation_context(evaluator.dense, evaluator.layers, config, curves=evaluator.curves)
     count = 100
     with tempfile.TemporaryDirectory() as folder:
         search = Search(
             problem=problem,
-            proposer=make_proposer(problem, config, agent=DDPGConfig(), seed=0),
-            seeds={name: CHEAP[name](context) for name in CHEAP},
-            rlouts=count,
+            proposer=build_proposer(problem, config, agent=DDPGConfig(), seed=0),
+            seeds={name: CLOSED_FORM[name](context) for name in CLOSED_FORM},
+            rollouts=count,
             per_round=config.ws_rlouts_per_round,
             state=Path(folder) / "search.pt",
             table=Path(folder) / "rollouts.csv",
@@ -254,7 +254,7 @@ def main(options: Options) -> None:
     names = [
         "workers",
         "search",
-        "roll-outs/min",
+        "rollouts/min",
         "workers busy",
         "driver busy",
         "network there, s",

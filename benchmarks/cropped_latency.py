@@ -27,14 +27,14 @@ def measure(ratio: float, folder: Path) -> dict[str, Any]:
 
     from experiments.bert_at_trec import Options, build
     from ws_learner.deploy.shrinking.crop_report import crop_run
-    from ws_learner.pruning.layers.layer_plan import pattern_plan
+    from ws_learner.pruning.layers.layer_plan import build_pattern_plan
     from ws_learner.pruning.layers.unit_groups import find_groups
     from ws_learner.pruning.patterns.pattern import parse_pattern
 
     experiment = build(Options(), seed=0)
     model = experiment.model
     names = [member.weight for group in find_groups(model) for member in group.members]
-    plan = pattern_plan(model, names, pattern=parse_pattern("units"))
+    plan = build_pattern_plan(model, names, pattern=parse_pattern("units"))
     weights = {name: model.get_parameter(name) for name in names}
     zeros = plan.snap({name: round(ratio * weight.numel()) for name, weight in weights.items()})
     masks = plan.masks({name: w.detach().abs() for name, w in weights.items()}, zeros)

@@ -67,9 +67,9 @@ def _resnet20(work: Work) -> tuple[nn.Module, Tensor, Optimizer, list[str]]:
 def _minilm(work: Work) -> tuple[nn.Module, Tensor, Optimizer, list[str]]:
     import torch
 
-    from experiments.models.sentence_bert import classifier_of
+    from experiments.models.sentence_bert import build_classifier
 
-    model = classifier_of((6, 384, 12, 1536), labels=10)
+    model = build_classifier((6, 384, 12, 1536), labels=10)
     model.bert.embeddings.requires_grad_(False)
     trained = [p for p in model.parameters() if p.requires_grad]
     names = [n for n, p in model.named_parameters() if "encoder" in n and p.ndim > 1]

@@ -35,7 +35,7 @@ def training_step(kind: str, *, batch: int, bf16: bool) -> Callable[[], None]:
     import torch
     import transformers
 
-    from ws_learner.pruning.patterns.pattern import Block, Channel
+    from ws_learner.pruning.patterns.pattern import BlockPattern, ChannelPattern
     from ws_learner.pruning.sparsifier import Sparsifier
 
     torch.manual_seed(0)
@@ -50,7 +50,7 @@ def training_step(kind: str, *, batch: int, bf16: bool) -> Callable[[], None]:
     encoder = model.bert.encoder.named_modules(prefix="bert.encoder")
     names = [f"{name}.weight" for name, m in encoder if isinstance(m, torch.nn.Linear)]
     if kind != "dense":
-        settings, layers = _settings(kind, names, Block(32, 32), Channel)
+        settings, layers = _settings(kind, names, BlockPattern(32, 32), ChannelPattern)
         sparsifier = Sparsifier(model, settings, total_steps=1_000, **layers)
         sparsifier.attach(optimizer)
 
@@ -92,9 +92,9 @@ def _settings(kind: str, names: list[str], block: Any, channel: Any) -> tuple[An
 
 def measure(*, rounds: int, batch: int) -> dict[str, object]:
     """Measure the three ratios; see the module."""
-    from ws_learner.core.device import arithmetic
+    from ws_learner.core.device import choose_device
 
-    chosen = arithmetic()
+    chosen = choose_device()
     found: dict[str, object] = {"batch": batch, "rounds": rounds, "bf16": chosen.bf16}
     for kind in ("fine", "structured", "top-v"):
         sparse = training_step(kind, batch=batch, bf16=chosen.bf16)

@@ -141,15 +141,15 @@ def _validation(experiment: str, seed: int, weights: Path) -> dict[str, Any]:
     """Accuracy on the sentences that are neither trained on nor tested."""
     from experiments.cli.dense_weights import load_weights
     from experiments.cli.discovery import find_experiment
-    from ws_learner.core.device import arithmetic
+    from ws_learner.core.device import choose_device
     from ws_learner.training.evaluation import evaluate
 
     module = find_experiment(experiment)
-    built, here = module.build(module.Options(), seed=seed), arithmetic()
+    built, here = module.build(module.Options(), seed=seed), choose_device()
     load_weights(built.model, weights)
     here.place_model(built.model)
     splits = (built.data.search, built.data.select)
-    parts = [evaluate(built.model, split, built.metric, arithmetic=here) for split in splits]
+    parts = [evaluate(built.model, split, built.metric, compute=here) for split in splits]
     sizes = [len(split) for split in splits]
     mean = sum(a * n for a, n in zip(parts, sizes, strict=True)) / sum(sizes)
     return {"validation": mean, "search": parts[0], "select": parts[1]}

@@ -96,9 +96,9 @@ def measure(
     """Measure the ratio; see the module."""
     import torch
 
-    from ws_learner.core.device import arithmetic
+    from ws_learner.core.device import choose_device
 
-    place, bf16 = torch.device(device), arithmetic("auto", device).bf16
+    place, bf16 = torch.device(device), choose_device("auto", device).bf16
     sync = torch.cuda.synchronize if device == "cuda" else None
     options: dict[str, Any] = {"depth": depth, "batch": batch, "bf16": bf16}
     sparse = _several(training_step(_config(method, pattern), place, **options), STEPS[device])

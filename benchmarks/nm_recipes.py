@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train_missing(runs: Sequence[Run], options: argparse.Namespace, *, state: Path) -> int:
-    from benchmarks.nm_report import add_run, read_runs, write_report
+    from benchmarks.nm_report import add_run, read_runs, write_nm_report
 
     fields = [item.name for item in dataclasses.fields(Run)]
     known = [{name: row[name] for name in fields} for row in read_runs(options.out)]
@@ -101,7 +101,7 @@ def _train_missing(runs: Sequence[Run], options: argparse.Namespace, *, state: P
                 continue
             add_run(options.out, row)
             progress.advance(note=f"{run.name}: {row['test']:.2%} in {row['seconds']:.0f} s")
-    write_report(options.out)
+    write_nm_report(options.out)
     return int(failed > 0)
 
 
@@ -130,6 +130,6 @@ def _timing(runs: Sequence[Run], options: argparse.Namespace, *, state: Path) ->
 
 
 if __name__ == "__main__":
-    from experiments.cli.exit_codes import in_one_line
+    from experiments.cli.exit_codes import run_with_exit_code
 
-    raise SystemExit(in_one_line(main))
+    raise SystemExit(run_with_exit_code(main))

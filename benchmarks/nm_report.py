@@ -12,7 +12,7 @@ import numpy as np
 
 from ws_learner.core.files import write_text
 
-__all__ = ["add_run", "interval", "read_runs", "write_report"]
+__all__ = ["add_run", "interval", "read_runs", "write_nm_report"]
 
 Row = dict[str, Any]
 CURVES = ("step", "gradient variance", "second-moment variance", "mask change", "loss")
@@ -53,7 +53,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return mean, float(t.ppf(0.975, count - 1)) * spread
 
 
-def write_report(folder: Path) -> None:
+def write_nm_report(folder: Path) -> None:
     """Write `table.md`, and `accuracy-*.svg` and `curves-*.svg` of each network."""
     runs = read_runs(folder)
     if not runs:

@@ -92,15 +92,15 @@ def train(run: Run, *, state: Path) -> dict[str, Any]:
     """Train and measure; goes on from the checkpoint in `state`, if there is one."""
     from benchmarks.nm_probe import Probe
     from ws_learner.config.learner import WeightSparseConfig
-    from ws_learner.core.device import arithmetic
+    from ws_learner.core.device import choose_device
     from ws_learner.pruning.sparsifier import Sparsifier
     from ws_learner.report.metrics import MetricsLog
-    from ws_learner.training.callbacks import Metrics
+    from ws_learner.training.callbacks import MetricsCallback
     from ws_learner.training.evaluation import evaluate
-    from ws_learner.training.phase import Fit
-    from ws_learner.training.sparse import make_criterion
+    from ws_learner.training.phase import TrainingPhase
+    from ws_learner.training.sparse import build_training_loss
 
-    experiment, chosen, method = _experiment(run), arithmetic(), method_of(run)
+    experiment, chosen, method = _experiment(run), choose_device(), method_of(run)
     recipe = dataclasses.replace(
         experiment.sparse_recipe, nb_epochs=run.epochs, batch_size=run.batch
     )
@@ -112,20 +112,20 @@ def train(run: Run, *, state: Path) -> dict[str, Any]:
         sparsifier = Sparsifier(model, method, zeros=zeros, total_steps=total)
     probe = Probe(sparsifier, watched=_ff(model) if sparsifier is None else sparsifier.masks)
     log = MetricsLog(state / f"{run.name}.csv")
-    fit = Fit(
+    phase = TrainingPhase(
         phase=run.name,
         data=data,
-        criterion=make_criterion(experiment.loss, teacher=None, config=WeightSparseConfig()),
+        criterion=build_training_loss(experiment.loss, teacher=None, config=WeightSparseConfig()),
         metric=experiment.metric,
         recipe=recipe,
-        arithmetic=chosen,
+        compute=chosen,
         seed=run.seed,
         log=log,
         checkpoint=state / f"{run.name}.pt",
     )
     also = {"probe": probe} | ({"sparsifier": sparsifier} if sparsifier else {})
-    metrics = Metrics(log, phase=run.name, metric=experiment.metric)
-    seconds = fit.run(model, before=[probe], also=also, metrics=metrics)
+    metrics = MetricsCallback(log, phase=run.name, metric=experiment.metric)
+    seconds = phase.run(model, before=[probe], also=also, metrics=metrics)
     if sparsifier is not None:
         sparsifier.finalize()
     found = {name: int((model.get_parameter(name) == 0).sum()) for name in probe.watched}
@@ -135,7 +135,7 @@ def train(run: Run, *, state: Path) -> dict[str, Any]:
         "steps": total,
         "seconds": round(seconds, 1),
         "epoch_seconds": [round(value, 3) for value in probe.seconds],
-        "test": evaluate(model, data.test, experiment.metric, arithmetic=chosen),
+        "test": evaluate(model, data.test, experiment.metric, compute=chosen),
         "device": chosen.device,
         "bf16": chosen.bf16,
         "curves": [[float(f"{value:.4g}") for value in row] for row in probe.rows()],

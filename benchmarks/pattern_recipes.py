@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.league_table import interval
+from benchmarks.paired_differences import interval
 from benchmarks.pattern_training import (
     FACTORS,
     RATIOS,
-    Trial,
+    TrainingSpec,
     make_dense,
     make_sparse,
 )
@@ -99,7 +99,7 @@ def effects(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _trials(options: argparse.Namespace) -> list[Trial]:
+def _trials(options: argparse.Namespace) -> list[TrainingSpec]:
     recipes = GRID if options.grid else (options.recipe,)
     unknown = set(options.recipe.split("+")) - set(FACTORS) - {"base"}
     if unknown:
@@ -115,7 +115,7 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
                 epochs = length / 2 if pattern == "2:4" else length
                 for recipe in recipes:
                     one = {"task": task, "pattern": pattern, "recipe": recipe, "seed": seed}
-                    trials.append(Trial(**one, epochs=epochs))
+                    trials.append(TrainingSpec(**one, epochs=epochs))
     return trials
 
 
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _train(trials: Sequence[Trial], options: argparse.Namespace, *, state: Path) -> None:
+def _train(trials: Sequence[TrainingSpec], options: argparse.Namespace, *, state: Path) -> None:
     """First the dense networks that missing results need, then the sparse ones."""
     missing = [one for one in trials if not (options.out / f"{one.name}.json").exists()]
     dense = {

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from experiments.experiment import Experiment
     from ws_learner.config.recipe import Recipe
-    from ws_learner.core.device import Arithmetic
+    from ws_learner.core.device import ComputeDevice
 
-__all__ = ["BASE", "FACTORS", "RATIOS", "Trial", "make_dense", "make_sparse"]
+__all__ = ["BASE", "FACTORS", "RATIOS", "TrainingSpec", "make_dense", "make_sparse"]
 
 RATIOS = {"4x1": 0.9, "2:4": 0.5, "2x1": 0.75}
 
@@ -42,7 +42,7 @@ FACTORS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class TrainingSpec:
     """One sparse training.
 
     Attributes:
@@ -79,20 +79,20 @@ def make_dense(task: str, seed: int, state: Path, precision: Any) -> dict[str, A
     if not file.exists():
         experiment = _experiment(task, seed)
         model = experiment.model
-        _fit(model, experiment, experiment.dense_recipe, seed=seed, precision=precision)
+        _phase(model, experiment, experiment.dense_recipe, seed=seed, precision=precision)
         save_model(file, model.state_dict(), {"format": "pt"})
     return {"task": task, "seed": seed}
 
 
-def make_sparse(trial: Trial, state: Path, precision: Any) -> dict[str, Any]:
+def make_sparse(trial: TrainingSpec, state: Path, precision: Any) -> dict[str, Any]:
     """Prune and train from the dense network in `state`; measure both."""
     import copy
 
     from experiments.cli.dense_weights import load_weights
     from ws_learner.config.learner import WeightSparseConfig
-    from ws_learner.core.device import arithmetic
+    from ws_learner.core.device import choose_device
 
-    experiment, chosen = _experiment(trial.task, trial.seed), arithmetic(precision)
+    experiment, chosen = _experiment(trial.task, trial.seed), choose_device(precision)
     load_weights(experiment.model, _dense_file(trial.task, trial.seed, state))
     settings = BASE | {"ws_pattern": trial.pattern, "ws_prune_ratio": RATIOS[trial.pattern]}
     for factor in trial.factors:
@@ -125,9 +125,9 @@ def make_sparse(trial: Trial, state: Path, precision: Any) -> dict[str, Any]:
 
 
 def _dense_file(task: str, seed: int, state: Path) -> Path:
-    from experiments.experiment import checkpoint_of
+    from experiments.experiment import committed_checkpoint
 
-    committed = checkpoint_of("resnet20_at_cifar10") if task == "resnet20" else None
+    committed = committed_checkpoint("resnet20_at_cifar10") if task == "resnet20" else None
     return committed or state / f"{task}-{seed}.safetensors"
 
 
@@ -151,7 +151,7 @@ def _prune(
     precision: Any,
 ) -> tuple[float, float]:
     """Train `model` in place to the config's ratio; return seconds and the share of zeros."""
-    from ws_learner.training.sparse import method_config
+    from ws_learner.training.sparse import build_method_config
 
     encoder = "bert." in next(iter(dict(model.named_parameters())))
     weights = {
@@ -161,15 +161,17 @@ def _prune(
     }
     examples = len(experiment.data.train)
     per_epoch, total = recipe.steps_per_epoch(examples), recipe.total_steps(examples)
-    method = method_config(config, steps_per_epoch=per_epoch, total_steps=total)
+    method = build_method_config(config, steps_per_epoch=per_epoch, total_steps=total)
     wanted = {name: round(config.ws_prune_ratio * w.numel()) for name, w in weights.items()}
     zeros = method.feasible(model, wanted)
-    seconds = _fit(model, experiment, recipe, seed=seed, precision=precision, prune=(zeros, config))
+    seconds = _phase(
+        model, experiment, recipe, seed=seed, precision=precision, prune=(zeros, config)
+    )
     found = sum(int((w == 0).sum()) for w in weights.values())
     return seconds, found / sum(w.numel() for w in weights.values())
 
 
-def _fit(
+def _phase(
     model: nn.Module,
     experiment: Experiment,
     recipe: Recipe,
@@ -180,47 +182,47 @@ def _fit(
 ) -> float:
     """Train `model` in place; return the seconds it took."""
     from ws_learner.config.learner import WeightSparseConfig
-    from ws_learner.core.device import arithmetic
+    from ws_learner.core.device import choose_device
     from ws_learner.report.metrics import MetricsLog
-    from ws_learner.training.phase import Fit
-    from ws_learner.training.sparse import make_criterion, sparsify
+    from ws_learner.training.phase import TrainingPhase
+    from ws_learner.training.sparse import build_training_loss, train_sparse
 
     config = prune[1] if prune else WeightSparseConfig()
-    chosen = arithmetic(precision)
+    chosen = choose_device(precision)
     teacher = chosen.place_model(experiment.model) if prune else None
     with tempfile.TemporaryDirectory() as folder:
-        fit = Fit(
+        phase = TrainingPhase(
             phase="sparse" if prune else "dense",
             data=experiment.data,
-            criterion=make_criterion(
+            criterion=build_training_loss(
                 experiment.loss, teacher=teacher, config=config, student=model
             ),
             metric=experiment.metric,
             recipe=recipe,
-            arithmetic=chosen,
+            compute=chosen,
             seed=seed,
             log=MetricsLog(Path(folder) / "metrics.csv"),
             checkpoint=Path(folder) / "state.pt",
             checkpoint_seconds=1e9,
         )
         if prune is None:
-            return fit.run(model)
-        return sparsify(model, prune[0], fit, config=config)[1]
+            return phase.run(model)
+        return train_sparse(model, prune[0], phase, config=config)[1]
 
 
 def _measure(
-    model: nn.Module, experiment: Experiment, arithmetic: Arithmetic
+    model: nn.Module, experiment: Experiment, compute: ComputeDevice
 ) -> dict[str, np.typing.NDArray[np.float64]]:
     """Per example right or not, and the log-loss: (2, N) of the test and of held-out examples."""
     import torch
 
-    arithmetic.place_model(model.eval())
+    compute.place_model(model.eval())
     data, found = experiment.data, {}
     with torch.no_grad():
         for part, splits in (("held", (data.search, data.select)), ("test", (data.test,))):
             rows = []
             for inputs, targets in (batch for split in splits for batch in split.batches(250)):
-                outputs = model(arithmetic.place(inputs)).float().cpu()
+                outputs = model(compute.place(inputs)).float().cpu()
                 losses = torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
                 rows.append(torch.stack([experiment.metric(outputs, targets), losses]))
             found[part] = torch.cat(rows, 1).double().numpy()

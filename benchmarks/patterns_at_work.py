@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.league_table import interval
+from benchmarks.paired_differences import interval
 from ws_learner.core.errors import UserError
 from ws_learner.core.progress import say
 from ws_learner.core.run_dir import RunDir
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from experiments.experiment import Experiment
-    from ws_learner.core.device import Arithmetic
+    from ws_learner.core.device import ComputeDevice
 
 __all__ = ["compare", "main", "paired_difference"]
 
@@ -54,12 +54,12 @@ def compare(path: Path, *, dense_file: Path | None = None) -> dict[str, Any]:
     from experiments.cli.dense_weights import load_weights
     from experiments.cli.flags import parse
     from experiments.run import build, dense_weights
-    from ws_learner.core.device import arithmetic
+    from ws_learner.core.device import choose_device
 
     run = RunDir(path)
     summary = run.read_summary()
     command = dataclasses.replace(parse(["--config", str(run.config)]), runs=path.parent)
-    experiment, chosen = build(command), arithmetic(command.run.precision)
+    experiment, chosen = build(command), choose_device(command.run.precision)
     weights = dense_file or dense_weights(command, experiment)
     if weights is None:
         raise UserError(f"{path}: started from fresh weights, so there is nothing to compare with")
@@ -87,16 +87,16 @@ def compare(path: Path, *, dense_file: Path | None = None) -> dict[str, Any]:
 
 
 def _scores(
-    model: nn.Module, experiment: Experiment, arithmetic: Arithmetic
+    model: nn.Module, experiment: Experiment, compute: ComputeDevice
 ) -> np.typing.NDArray[np.float64]:
     """(N,) metric of every test example."""
     import torch
 
-    arithmetic.place_model(model.eval())
+    compute.place_model(model.eval())
     parts = []
     with torch.no_grad():
         for inputs, targets in experiment.data.test.batches(250):
-            outputs = model(arithmetic.place(inputs)).float()
+            outputs = model(compute.place(inputs)).float()
             parts.append(experiment.metric(outputs, targets.to(outputs.device)).double().cpu())
     return torch.cat(parts).numpy()
 

@@ -1,4 +1,4 @@
-"""One roll-out as PocketFlow's weight-sparsification learner runs it, step by step.
+"""One rollout as PocketFlow's weight-sparsification learner runs it, step by step.
 
 Source: learners/weight_sparsification/pr_optimizer.py of PocketFlow. Each layer takes 20 Adam
 steps on its own outputs, then the whole network 400 on the task loss; both normalise by running
@@ -79,7 +79,7 @@ class PocketFlowRollout:
         return float(torch.stack(right).mean())
 
     def run(self, train: Iterator[Batch], validation: Iterator[Batch]) -> tuple[float, float]:
-        """The whole roll-out; accuracy before and after fine-tuning."""
+        """The whole rollout; accuracy before and after fine-tuning."""
         for layer in range(len(self.layers)):
             for _ in range(REGRESSION_STEPS):
                 self.regression_step(layer, next(train)[0])

@@ -1,4 +1,4 @@
-"""Does the score of a roll-out order profiles as training does? ResNet-20 on CIFAR-10.
+"""Does the score of a rollout order profiles as training does? ResNet-20 on CIFAR-10.
 
     python -m benchmarks.reward_quality [--target 0.95] [--profiles 32]
 
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.cifar_task import cores, load_task
-from benchmarks.short_training import Job, train_all
+from benchmarks.short_training import TrainingJob, train_all
 from ws_learner.config.learner import WeightSparseConfig
 from ws_learner.core.files import write_text
 from ws_learner.core.progress import say, track
@@ -44,7 +44,7 @@ SCORES: dict[str, dict[str, Any]] = {
     "milder: + regression (default)": {},
     "milder: + 2 steps of fine-tuning": {"ws_nb_iters_ft": 2},
 }
-"""What a roll-out does before it is scored: settings that differ from the default.
+"""What a rollout does before it is scored: settings that differ from the default.
 
 `milder`: all densities are scaled by one factor first, see `--ws_score_power`.
 """
@@ -78,7 +78,7 @@ def main(options: Options) -> None:
     names, profiles = draw_profiles(options)
     scores = _scores(options, names, profiles, workers=workers)
     jobs = [
-        Job(
+        TrainingJob(
             name=name,
             zeros=tuple(zeros.tolist()),
             target=options.target,
@@ -104,15 +104,15 @@ def main(options: Options) -> None:
 def draw_profiles(options: Options) -> tuple[list[str], list[IntArray]]:
     """Names and zero counts; see the module."""
     from agents.logits import LogitSpace
-    from ws_learner.search.closed_form import CHEAP
-    from ws_learner.search.problem import pruning_problem
+    from ws_learner.search.closed_form import CLOSED_FORM
+    from ws_learner.search.problem import build_pruning_problem
 
     task = load_task()
     config = WeightSparseConfig(ws_prune_ratio=options.target)
     evaluator = task.evaluator(config)
     context = task.context(config, evaluator)
-    cheap = {name: protocol(context) for name, protocol in CHEAP.items()}
-    space = LogitSpace(pruning_problem(evaluator, config, evaluate=lambda _: []))
+    cheap = {name: protocol(context) for name, protocol in CLOSED_FORM.items()}
+    space = LogitSpace(build_pruning_problem(evaluator, config, evaluate=lambda _: []))
     points = space.encode(np.stack(list(cheap.values())))
     rng = np.random.default_rng(options.seed)
     profiles = dict(list(cheap.items())[: options.profiles])
@@ -159,7 +159,7 @@ def correlations(scores: pd.DataFrame, trained: Any) -> pd.DataFrame:
 
     Returns:
         Columns score, signal, all, `top half` (the half of the profiles that trained best), and
-        the median seconds of a roll-out.
+        the median seconds of a rollout.
     """
     from scipy.stats import spearmanr
 

@@ -1,4 +1,4 @@
-"""What a roll-out costs, in dense training steps and beside PocketFlow's.
+"""What a rollout costs, in dense training steps and beside PocketFlow's.
 
     python -m benchmarks.rollout_cost [--full]
 
@@ -31,12 +31,12 @@ _BATCH = 128
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Cost of a roll-out in dense training steps, and beside PocketFlow's.
+    """Cost of a rollout in dense training steps, and beside PocketFlow's.
 
     Attributes:
         rounds: Pairs timed for each of our costs.
         prune_ratio: Overall ratio of the candidates.
-        full: Run one whole roll-out of PocketFlow (minutes) instead of samples of its steps.
+        full: Run one whole rollout of PocketFlow (minutes) instead of samples of its steps.
     """
 
     rounds: int = 5
@@ -59,13 +59,13 @@ def _measure(bench: _Bench, *, full: bool) -> None:
     ours = {steps: bench.ours(steps) for steps in (0, bench.default_steps)}
     for steps, cost in ours.items():
         most = _MOST_STEPS_ROLLOUT if steps == 0 else None
-        _print(f"our roll-out, {steps} fine-tuning steps / dense step", cost, most=most)
+        _print(f"our rollout, {steps} fine-tuning steps / dense step", cost, most=most)
     theirs = bench.theirs_in_full() if full else bench.theirs_from_samples()
-    _print("PocketFlow's roll-out / dense step", theirs)
+    _print("PocketFlow's rollout / dense step", theirs)
     for steps, cost in ours.items():
         met = "met" if theirs / cost >= _LEAST_RATIO else "MISSED"
         print(
-            f"PocketFlow's / our roll-out with {steps} fine-tuning steps: {theirs / cost:.0f}x"
+            f"PocketFlow's / our rollout with {steps} fine-tuning steps: {theirs / cost:.0f}x"
             f"  (at least {_LEAST_RATIO:.0f}x: {met})"
         )
 
@@ -99,7 +99,7 @@ class _Bench:
         self._step = self._dense_step()
 
     def ours(self, steps: int) -> float:
-        """Our roll-out with `steps` fine-tuning steps, a new candidate every time."""
+        """Our rollout with `steps` fine-tuning steps, a new candidate every time."""
         import numpy as np
 
         evaluator = self._evaluator
@@ -121,7 +121,7 @@ class _Bench:
         return self._cost(self._make_evaluator, rounds=2, warmup=0)
 
     def theirs_from_samples(self) -> float:
-        """PocketFlow's roll-out, put together from its kinds of step."""
+        """PocketFlow's rollout, put together from its kinds of step."""
         from benchmarks import pocketflow_rollout as pocketflow
 
         rollout, batches = self._pocketflow(), cycle(self._batches)
@@ -134,7 +134,7 @@ class _Bench:
         tuning = self._cost(lambda: rollout.fine_tuning_step(*next(batches)), rounds=10)
         examination = self._cost(lambda: rollout.evaluate([next(batches)]), rounds=10)
         print(
-            "PocketFlow's roll-out is extrapolated from samples of its steps (--full runs it): "
+            "PocketFlow's rollout is extrapolated from samples of its steps (--full runs it): "
             f"{pocketflow.REGRESSION_STEPS} regression steps of all {len(self._layers)} layers at "
             f"{regression:.2f} dense steps, {pocketflow.FINE_TUNING_STEPS} fine-tuning steps at "
             f"{tuning:.2f}, 2 x {pocketflow.EVALUATION_BATCHES} evaluation batches at "
@@ -147,7 +147,7 @@ class _Bench:
         )
 
     def theirs_in_full(self) -> float:
-        """PocketFlow's roll-out, every step of it, with fresh augmented batches."""
+        """PocketFlow's rollout, every step of it, with fresh augmented batches."""
         rollout = self._pocketflow()
         train, validation = self._placed(_BATCH, augment=True), self._placed(_BATCH, augment=True)
         return self._once(lambda: rollout.run(train, validation))
@@ -215,9 +215,9 @@ class _Bench:
 
     def _placed(self, size: int, *, augment: bool) -> Iterator[Batch]:
         """Batches of the training split, in the evaluator's memory layout; endless if augmented."""
-        from ws_learner.core.device import arithmetic
+        from ws_learner.core.device import choose_device
 
-        chosen, epoch = arithmetic("fp32", "cpu"), 0
+        chosen, epoch = choose_device("fp32", "cpu"), 0
         while epoch == 0 or augment:
             reader = self._data.train.batches(size, seed=epoch, augment=augment, drop_last=True)
             for inputs, targets in reader:

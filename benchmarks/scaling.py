@@ -1,8 +1,8 @@
-"""Roll-outs per minute on one and two Ray workers and in the default local run, side by side.
+"""Rollouts per minute on one and two Ray workers and in the default local run, side by side.
 
-    python -m benchmarks.scaling [--rlouts 24] [--rounds 5]
+    python -m benchmarks.scaling [--rollouts 24] [--rounds 5]
 
-ResNet-20 with its first weights on noise of CIFAR-10's shape, the default roll-out; what is timed
+ResNet-20 with its first weights on noise of CIFAR-10's shape, the default rollout; what is timed
 depends on no value. All pools are up before the clock starts. In every round each pool scores the
 same candidates, in an order that changes from round to round, so a drifting machine cancels in
 the ratios. Run it on free cores: it says how busy they were.
@@ -32,17 +32,17 @@ LEAST = 1.7
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Scaling of roll-outs.
+    """Scaling of rollouts.
 
     Attributes:
-        rlouts: Roll-outs of each pool in each round; they are scored eight at a time, as the
+        rollouts: Rollouts of each pool in each round; they are scored eight at a time, as the
             default search asks for them.
         rounds: Rounds measured; one more runs before and is not counted.
         workers: Of the larger Ray pool and of the local one.
         out: Also write the numbers to this JSON file.
     """
 
-    rlouts: int = 24
+    rollouts: int = 24
     rounds: int = 5
     workers: int = 2
     out: Path | None = None
@@ -69,7 +69,7 @@ def main(options: Options) -> None:
 
 
 def noise_evaluator() -> RolloutEvaluator:
-    """The default roll-out of ResNet-20, on one thread, without a file."""
+    """The default rollout of ResNet-20, on one thread, without a file."""
     import torch
 
     from benchmarks.noise import noise_data
@@ -78,7 +78,7 @@ def noise_evaluator() -> RolloutEvaluator:
     from experiments.resnet_at_cifar10 import SPARSE
     from ws_learner.config.learner import WeightSparseConfig
     from ws_learner.pruning.layers.table import layer_table
-    from ws_learner.search.problem import rollout_config
+    from ws_learner.search.problem import build_rollout_config
     from ws_learner.search.rollout.evaluator import RolloutEvaluator
 
     torch.manual_seed(0)
@@ -91,13 +91,13 @@ def noise_evaluator() -> RolloutEvaluator:
             layers=layer_table(model, torch.zeros(1, 3, 32, 32)),
             loss=loss,
             metric=metric,
-            config=rollout_config(WeightSparseConfig()),
+            config=build_rollout_config(WeightSparseConfig()),
             seed=0,
             cache_dir=Path(cache),
         )
 
 
-def candidates(evaluator: RolloutEvaluator, count: int, *, seed: int) -> list[IntArray]:
+def random_profiles(evaluator: RolloutEvaluator, count: int, *, seed: int) -> list[IntArray]:
     """Profiles around 75 %, all different."""
     import numpy as np
 
@@ -110,12 +110,12 @@ def candidates(evaluator: RolloutEvaluator, count: int, *, seed: int) -> list[In
 def _measure(
     pools: dict[str, RolloutPool], evaluator: RolloutEvaluator, options: Options
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Seconds of each round, and the share of them in which a worker was at a roll-out."""
+    """Seconds of each round, and the share of them in which a worker was at a rollout."""
     seconds: dict[str, list[float]] = {name: [] for name in pools}
     busy: dict[str, list[float]] = {name: [] for name in pools}
     names = list(pools)
     for number in range(options.rounds + 1):
-        work = candidates(evaluator, options.rlouts, seed=number)
+        work = random_profiles(evaluator, options.rollouts, seed=number)
         scores = []
         for name in names[number % len(names) :] + names[: number % len(names)]:
             begun = time.perf_counter()
@@ -134,13 +134,13 @@ def _report(
     seconds: dict[str, list[float]], busy: dict[str, list[float]], options: Options
 ) -> None:
     one, many, local = seconds
-    pace = {n: 60 * options.rlouts / statistics.median(s) for n, s in seconds.items()}
+    pace = {n: 60 * options.rollouts / statistics.median(s) for n, s in seconds.items()}
     speedup = _ratios(seconds[one], seconds[many])
     lost = [1 - ratio for ratio in _ratios(seconds[local], seconds[many])]
     load = os.getloadavg()[0]
     for name, value in pace.items():
         share = statistics.median(busy[name])
-        print(f"{name} worker(s): {value:.0f} roll-outs a minute, at work {share:.1%} of the time")
+        print(f"{name} worker(s): {value:.0f} rollouts a minute, at work {share:.1%} of the time")
     met = "met" if statistics.median(speedup) >= LEAST else "MISSED"
     print(f"{many} over {one}: {_spread(speedup)}  (at least {LEAST}: {met})")
     print(f"share lost to Ray, {many} beside {local}: {_spread(lost)}")
@@ -155,7 +155,7 @@ def _report(
             "speedup": speedup,
             "lost_to_ray": lost,
             "load": load,
-            "rlouts": options.rlouts,
+            "rlouts": options.rollouts,
         }
         write_json(options.out, json.loads(json.dumps(found)))
 

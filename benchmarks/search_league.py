@@ -1,9 +1,9 @@
-"""Which search finds the best profile at the same number of roll-outs? ResNet-20 on CIFAR-10.
+"""Which search finds the best profile at the same number of rollouts? ResNet-20 on CIFAR-10.
 
     python -m benchmarks.search_league [--targets 0.9 0.95] [--seeds 3]
 
 Every entrant gets the same problem, the same cheap profiles to start from and the same number of
-roll-outs. First part: the best profile of each search is scored on the 4,000 select images, which
+rollouts. First part: the best profile of each search is scored on the 4,000 select images, which
 no search has seen. Second part: what the product would choose (the best eight re-scored on the
 select images) and the cheap allocations are really pruned, by equal short gradual pruning, and
 measured on the test images. Entrants are compared with `optimal` seed by seed. The same command
@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from benchmarks.cifar_task import cores, load_task
-from benchmarks.league_table import paired_differences
-from benchmarks.short_training import Job, train_all
+from benchmarks.paired_differences import paired_differences
+from benchmarks.short_training import TrainingJob, train_all
 from ws_learner.config.learner import WeightSparseConfig
 from ws_learner.core.files import write_text
 from ws_learner.core.progress import say, track
@@ -54,7 +54,7 @@ class Options:
         targets: Overall prune ratios.
         seeds: Searches of each kind; every seed has search images of its own.
         ablation_seeds: The same for `optimal` without its agent and the agent alone.
-        rlouts: Roll-outs of a search, the cheap profiles among them.
+        rollouts: Rollouts of a search, the cheap profiles among them.
         train_seeds: How many of the seeds are pruned and trained; 0 leaves that part out.
         nb_epochs: Epochs of gradual pruning.
         workers: Processes, one thread each; 0 for one a core.
@@ -64,7 +64,7 @@ class Options:
     targets: tuple[float, ...] = (0.9, 0.95)
     seeds: int = 3
     ablation_seeds: int = 1
-    rlouts: int = 100
+    rollouts: int = 100
     train_seeds: int = 2
     nb_epochs: float = 1.0
     workers: int = 0
@@ -78,7 +78,7 @@ class Entry:
     name: str
     target: float
     seed: int
-    rlouts: int
+    rollouts: int
     rescored: int
     out: Path
 
@@ -116,7 +116,7 @@ def _search_all(options: Options, workers: int) -> pd.DataFrame:
             name=name,
             target=target,
             seed=seed,
-            rlouts=options.rlouts,
+            rollouts=options.rollouts,
             rescored=8 if name in TRAINED and seed < options.train_seeds else 1,
             out=options.out,
         )
@@ -157,15 +157,15 @@ def _evaluators(seed: int) -> tuple[RolloutEvaluator, RolloutEvaluator]:
 
 def _search(entry: Entry) -> list[dict[str, Any]]:
     """Run one search; the `optimal` entry also reports on the cheap profiles."""
-    from ws_learner.search.closed_form import CHEAP
+    from ws_learner.search.closed_form import CLOSED_FORM
     from ws_learner.search.history import best, distinct_best
     from ws_learner.search.loop import Search
-    from ws_learner.search.problem import pruning_problem
+    from ws_learner.search.problem import build_pruning_problem
 
     config = WeightSparseConfig(
         ws_prune_ratio=entry.target,
-        ws_nb_rlouts=entry.rlouts,
-        ws_nb_rlouts_min=min(WeightSparseConfig.ws_nb_rlouts_min, entry.rlouts),
+        ws_nb_rlouts=entry.rollouts,
+        ws_nb_rlouts_min=min(WeightSparseConfig.ws_nb_rlouts_min, entry.rollouts),
     )
     evaluator, select = _evaluators(entry.seed)
     context = load_task().context(config, evaluator)
@@ -174,14 +174,14 @@ def _search(entry: Entry) -> list[dict[str, Any]]:
     def evaluate(candidates: Sequence[IntArray]) -> list[Score]:
         return [evaluator.score(zeros) for zeros in candidates]
 
-    problem = pruning_problem(evaluator, config, evaluate=evaluate)
+    problem = build_pruning_problem(evaluator, config, evaluate=evaluate)
     entry.folder.mkdir(parents=True, exist_ok=True)
     with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         history = Search(
             problem=problem,
             proposer=_proposer(entry, problem, config),
-            seeds={name: CHEAP[name](context) for name in reversed(CHEAP)},
-            rlouts=entry.rlouts,
+            seeds={name: CLOSED_FORM[name](context) for name in reversed(CLOSED_FORM)},
+            rollouts=entry.rollouts,
             per_round=config.ws_rlouts_per_round,
             state=entry.folder / "search.pt",
             table=entry.folder / "rollouts.csv",
@@ -203,10 +203,10 @@ def _search(entry: Entry) -> list[dict[str, Any]]:
 def _cheap_rows(
     entry: Entry, context: AllocationContext, select: RolloutEvaluator
 ) -> list[dict[str, Any]]:
-    from ws_learner.search.closed_form import CHEAP
+    from ws_learner.search.closed_form import CLOSED_FORM
 
     rows = []
-    for name, protocol in CHEAP.items():
+    for name, protocol in CLOSED_FORM.items():
         zeros = protocol(context)
         row = _row(dataclasses.replace(entry, name=name), zeros, select.score(zeros))
         rows.append(row | {"kind": "cheap", "seconds": 0.0, "chosen": row["zeros"]})
@@ -227,20 +227,22 @@ def _row(entry: Entry, zeros: IntArray, score: Score) -> dict[str, Any]:
 def _proposer(entry: Entry, problem: AllocationProblem, config: WeightSparseConfig) -> Proposer:
     from agents.ddpg_config import DDPGConfig
     from agents.optimal import OptimalSearch
-    from ws_learner.search.registry import make_proposer
+    from ws_learner.search.registry import build_proposer
 
     if entry.name != "optimal without agent":
         name: Any = entry.name
         named = dataclasses.replace(config, ws_prune_ratio_prtl=name)
-        return make_proposer(problem, named, agent=DDPGConfig(), seed=entry.seed)
+        return build_proposer(problem, named, agent=DDPGConfig(), seed=entry.seed)
     make: Callable[..., Proposer] = partial(OptimalSearch, config=DDPGConfig(), walks=0)
-    return make(problem, seed=entry.seed, rlouts=entry.rlouts, rlouts_min=config.ws_nb_rlouts_min)
+    return make(
+        problem, seed=entry.seed, rollouts=entry.rollouts, rollouts_min=config.ws_nb_rlouts_min
+    )
 
 
 def _train_all(options: Options, searched: pd.DataFrame, workers: int) -> pd.DataFrame:
     wanted = searched[searched["name"].isin(TRAINED) & (searched["seed"] < options.train_seeds)]
     jobs = [
-        Job(
+        TrainingJob(
             name=str(row["name"]),
             zeros=tuple(map(int, str(row["chosen"]).split())),
             target=float(row["target"]),

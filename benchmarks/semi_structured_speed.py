@@ -101,6 +101,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from experiments.cli.exit_codes import in_one_line
+    from experiments.cli.exit_codes import run_with_exit_code
 
-    raise SystemExit(in_one_line(main))
+    raise SystemExit(run_with_exit_code(main))

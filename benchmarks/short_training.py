@@ -17,13 +17,13 @@ import pandas as pd
 from ws_learner.core.files import write_text
 from ws_learner.core.progress import track
 
-__all__ = ["Job", "train_all"]
+__all__ = ["TrainingJob", "train_all"]
 
 _KEYS = ["name", "target", "seed", "nb_epochs", "split"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class TrainingJob:
     """One profile to train to.
 
     Attributes:
@@ -43,7 +43,7 @@ class Job:
     split: Literal["select", "test"]
 
 
-def train_all(jobs: Sequence[Job], *, workers: int, table: Path) -> pd.DataFrame:
+def train_all(jobs: Sequence[TrainingJob], *, workers: int, table: Path) -> pd.DataFrame:
     """Train every job that the table does not hold yet, and return the whole table.
 
     Args:
@@ -79,19 +79,19 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _train(job: Job) -> float:
+def _train(job: TrainingJob) -> float:
     """Prune and train in a folder of its own; return the accuracy."""
     import copy
 
     from benchmarks.cifar_task import load_task
     from ws_learner.config.learner import WeightSparseConfig
-    from ws_learner.core.device import arithmetic
+    from ws_learner.core.device import choose_device
     from ws_learner.report.metrics import MetricsLog
     from ws_learner.training.evaluation import evaluate
-    from ws_learner.training.phase import Fit
-    from ws_learner.training.sparse import make_criterion, sparsify
+    from ws_learner.training.phase import TrainingPhase
+    from ws_learner.training.sparse import build_training_loss, train_sparse
 
-    task, chosen = load_task(), arithmetic()
+    task, chosen = load_task(), choose_device()
     experiment = task.experiment
     config = WeightSparseConfig(ws_prune_ratio=job.target)
     zeros = {row.name: count for row, count in zip(task.layers, job.zeros, strict=True)}
@@ -100,17 +100,19 @@ def _train(job: Job) -> float:
         open(os.devnull, "w") as nowhere,
         redirect_stderr(nowhere),
     ):
-        fit = Fit(
+        phase = TrainingPhase(
             phase="sparse",
             data=experiment.data,
-            criterion=make_criterion(experiment.loss, teacher=None, config=config),
+            criterion=build_training_loss(experiment.loss, teacher=None, config=config),
             metric=experiment.metric,
             recipe=replace(experiment.sparse_recipe, nb_epochs=job.nb_epochs),
-            arithmetic=chosen,
+            compute=chosen,
             seed=job.seed,
             log=MetricsLog(Path(folder) / "metrics.csv"),
             checkpoint=Path(folder) / "sparse.pt",
         )
-        network, _ = sparsify(copy.deepcopy(experiment.model), zeros, fit=fit, config=config)
+        network, _ = train_sparse(
+            copy.deepcopy(experiment.model), zeros, phase=phase, config=config
+        )
     split = experiment.data.select if job.split == "select" else experiment.data.test
-    return evaluate(network, split, experiment.metric, arithmetic=chosen)
+    return evaluate(network, split, experiment.metric, compute=chosen)

@@ -18,12 +18,12 @@ from ws_learner.core.progress import track
 __all__ = ["run_missing", "side_by_side"]
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
+ProcessResult = TypeVar("ProcessResult")
 
 
 def side_by_side(
-    work: Callable[[Item], Result], items: Sequence[Item], *, jobs: int
-) -> Iterator[tuple[Item, Result | Exception]]:
+    work: Callable[[Item], ProcessResult], items: Sequence[Item], *, jobs: int
+) -> Iterator[tuple[Item, ProcessResult | Exception]]:
     """Do `work` on each item, `jobs` at a time; what is done comes at once, in any order.
 
     An item that fails hands over its exception, and the others go on.
@@ -84,11 +84,11 @@ def _path(out: Path, name: str) -> Path:
     return out / f"{name}.json"
 
 
-def _call(work: Callable[..., Result], piece: tuple[str, Sequence[Any]]) -> Result:
+def _call(work: Callable[..., ProcessResult], piece: tuple[str, Sequence[Any]]) -> ProcessResult:
     return work(*piece[1])
 
 
-def _tried(work: Callable[[Item], Result], item: Item) -> Result | Exception:
+def _tried(work: Callable[[Item], ProcessResult], item: Item) -> ProcessResult | Exception:
     try:
         return work(item)
     except Exception as error:

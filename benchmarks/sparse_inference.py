@@ -106,11 +106,11 @@ def _measure(given: argparse.Namespace) -> int:
 def _one(row: Row, given: argparse.Namespace) -> dict[str, object]:
     import torch
 
-    from benchmarks.sparse_measure import Measure
+    from benchmarks.sparse_measure import Timing
     from benchmarks.sparse_subjects import subject
 
     torch.set_num_threads(row.threads)
-    measure = Measure(rounds=given.rounds, threads=row.threads)
+    measure = Timing(rounds=given.rounds, threads=row.threads)
     with torch.no_grad():
         return measure.subject(subject(row, minilm=given.minilm))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.paired import PairedResult
 
-__all__ = ["Measure", "Run", "Subject"]
+__all__ = ["Run", "Subject", "Timing"]
 
 Run = Callable[[], object]
 _CALLS = 400
@@ -34,7 +34,7 @@ class Subject:
     latency: str = ""
 
 
-class Measure:
+class Timing:
     """Pairs of timings with this run's settings."""
 
     def __init__(self, *, rounds: int, threads: int) -> None:

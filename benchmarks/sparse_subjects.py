@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.sparse_baselines import encoder_baselines, fp32_baselines, int8_baselines
 from benchmarks.sparse_measure import Run, Subject
-from benchmarks.sparse_rivals import encoder_rivals, fp32_rivals, int8_rivals
 from benchmarks.sparse_rows import CONVOLUTIONS, TRAINED, Row
 from ws_learner.deploy.runtime import CompiledModel, compile_sparse
-from ws_learner.deploy.runtime.candidates import pattern_of
+from ws_learner.deploy.runtime.candidates import largest_block
 from ws_learner.pruning.patterns.pattern import parse_pattern
 
 __all__ = ["prune", "subject", "trained_zeros"]
@@ -43,13 +43,13 @@ def trained_zeros(minilm: Path) -> tuple[str, float]:
     """Pattern and share of the zeros in the encoder's matrices of a trained MiniLM."""
     weights = [w for n, w in _trained(minilm).items() if "encoder" in n and w.dim() == 2]
     zeros = sum(int((w == 0).sum()) for w in weights)
-    return pattern_of(weights[0].numpy()), zeros / sum(w.numel() for w in weights)
+    return largest_block(weights[0].numpy()), zeros / sum(w.numel() for w in weights)
 
 
 def _trained(minilm: Path) -> dict[str, Tensor]:
-    from experiments.cli.dense_weights import load_state_of
+    from experiments.cli.dense_weights import load_dense_state
 
-    return load_state_of(minilm, flag="--minilm ")
+    return load_dense_state(minilm, flag="--minilm ")
 
 
 def subject(row: Row, *, minilm: Path | None = None) -> Subject:
@@ -97,7 +97,7 @@ def _linear(case: str) -> tuple[nn.Module, Tensor, dict[str, dict[str, Run]]]:
     width = next(dense.parameters()).shape[1]
     x = torch.randn(tokens, width, generator=generator)
     plain = prune(dense, "1x1", 0.0)
-    return dense, x, {"fp32": fp32_rivals(plain, x), "int8": int8_rivals(plain, x)}
+    return dense, x, {"fp32": fp32_baselines(plain, x), "int8": int8_baselines(plain, x)}
 
 
 def _conv(row: Row) -> Subject:
@@ -109,16 +109,16 @@ def _conv(row: Row) -> Subject:
     y = x.contiguous(memory_format=torch.channels_last)
     rivals: dict[str, Run] = {"torch": lambda: dense(x), "nhwc": lambda: wide(y)}
     fast = _compiled(prune(dense, row.pattern, row.sparsity), x, row)
-    return _of(fast, x, {"fp32": rivals | fp32_rivals(dense, x, engines_only=True)})
+    return _of(fast, x, {"fp32": rivals | fp32_baselines(dense, x, engines_only=True)})
 
 
 @functools.lru_cache(maxsize=1)
 def _dense_encoder(case: str, minilm: Path | None) -> tuple[nn.Module, Tensor, Any]:
     generator = torch.Generator().manual_seed(0)
     if case.startswith("MiniLM"):
-        from experiments.models.sentence_bert import classifier_of
+        from experiments.models.sentence_bert import build_classifier
 
-        model = classifier_of((6, 384, 12, 1536), 6).eval()
+        model = build_classifier((6, 384, 12, 1536), 6).eval()
         if minilm is not None:
             model.load_state_dict(_trained(minilm))
         words = torch.randint(1000, 30522, (1, 32), generator=generator)
@@ -127,7 +127,7 @@ def _dense_encoder(case: str, minilm: Path | None) -> tuple[nn.Module, Tensor, A
 
         model = Bert((int(case.split()[1]), 768, 12, 3072)).eval()
         words = torch.randint(1000, 30522, (1, 128), generator=generator)
-    return model, words, encoder_rivals(model if minilm else prune(model, "1x1", 0.0), words)
+    return model, words, encoder_baselines(model if minilm else prune(model, "1x1", 0.0), words)
 
 
 def _encoder(row: Row, minilm: Path | None) -> Subject:

@@ -84,9 +84,9 @@ def train(term: str, weight: float, *, seed: int, steps: int) -> Outcome:
         if step >= steps // 2:
             changes.append(np.mean([float((now[n] != before[n]).float().mean()) for n in now]))
         before = now
-    latent, masks = sparsifier.state_dict(), sparsifier.masks
+    shadow, masks = sparsifier.state_dict(), sparsifier.masks
     ratios = [
-        float(latent[f"latent.{n}"][~m].abs().mean() / latent[f"latent.{n}"][m].abs().mean())
+        float(shadow[f"latent.{n}"][~m].abs().mean() / shadow[f"latent.{n}"][m].abs().mean())
         for n, m in masks.items()
     ]
     sparsifier.finalize().eval()

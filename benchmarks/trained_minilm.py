@@ -97,13 +97,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _network(given: argparse.Namespace) -> nn.Module:
-    from experiments.cli.dense_weights import load_state_of
+    from experiments.cli.dense_weights import load_dense_state
     from experiments.models.sentence_bert import minilm
 
     torch.manual_seed(0)  # of the classifier, which is not pretrained
     model = minilm(labels=_CLASSES)
     if given.weights is not None:
-        model.load_state_dict(load_state_of(given.weights, flag="--weights "))
+        model.load_state_dict(load_dense_state(given.weights, flag="--weights "))
     else:
         prune_encoder(model, given.pattern, given.ratio)
     return model

@@ -59,7 +59,7 @@ def block_sparsity(name: str, *, seed: int = 0) -> pd.DataFrame:
     import pandas as pd
     import torch
 
-    from ws_learner.compat.lpot.plan import make_plans
+    from ws_learner.compat.lpot.plan import build_plans
     from ws_learner.compat.lpot.reader import read_lpot
     from ws_learner.pruning.criteria import magnitude
     from ws_learner.pruning.tensor_report import tensor_table
@@ -68,7 +68,7 @@ def block_sparsity(name: str, *, seed: int = 0) -> pd.DataFrame:
     if name not in names:
         raise UserError(f"config {name}: not found; {suggest(name, names)}")
     model = network_of(name)
-    (plan,) = make_plans(read_lpot(CONFIGS / f"{name}.yaml"), model)
+    (plan,) = build_plans(read_lpot(CONFIGS / f"{name}.yaml"), model)
     generator, frames = torch.Generator().manual_seed(seed), []
     with track(name, total=len(plan.names)) as progress:
         for tensor in plan.names:

@@ -3,7 +3,7 @@
     python -m benchmarks.world_size [--seeds 0 1 2] [--sizes 1 2 4]
 
 ResNet-20 on CIFAR-10 from its committed dense weights, `heurist` profile, 75 %, one epoch. The
-ranks are processes of this machine, one thread each, that train as Ray's do (`World` over gloo).
+ranks are processes of this machine, one thread each, that train as Ray's do (over gloo).
 Rows that the table holds already are not computed again, so an interrupted call goes on.
 """
 
@@ -79,13 +79,13 @@ def _rank(rank: int, size: int, seed: int, folder: Path) -> None:
     from ws_learner import WeightSparseConfig
     from ws_learner.core import device as hardware
     from ws_learner.core import files
-    from ws_learner.core.process_group import World
+    from ws_learner.core.process_group import ProcessGroup
     from ws_learner.report.metrics import MetricsLog
     from ws_learner.search.closed_form import heurist
     from ws_learner.search.context import allocation_context
     from ws_learner.training import sparse as sparsify
     from ws_learner.training.evaluation import evaluate
-    from ws_learner.training.phase import Fit
+    from ws_learner.training.phase import TrainingPhase
 
     torch.set_num_threads(1)
     meeting = f"file://{folder}/meeting"
@@ -95,22 +95,22 @@ def _rank(rank: int, size: int, seed: int, folder: Path) -> None:
     layers = task.layers
     curves: Any = None  # not looked at
     counts = heurist(allocation_context(model, layers, config, curves=curves))
-    fit = Fit(
+    phase = TrainingPhase(
         phase="sparse",
         data=data,
-        criterion=sparsify.make_criterion(task.experiment.loss, teacher=None, config=config),
+        criterion=sparsify.build_training_loss(task.experiment.loss, teacher=None, config=config),
         metric=metric,
         recipe=replace(task.experiment.sparse_recipe, nb_epochs=NB_EPOCHS),
-        arithmetic=hardware.arithmetic(),
+        compute=hardware.choose_device(),
         seed=seed,
         log=MetricsLog(folder / "metrics.csv"),
         checkpoint=folder / "sparse.pt",
-        world=World(rank, size),
+        process_group=ProcessGroup(rank, size),
     )
     zeros = {row.name: int(count) for row, count in zip(layers, counts, strict=True)}
-    sparse, _ = sparsify.sparsify(model, zeros, fit=fit, config=config)
+    sparse, _ = sparsify.train_sparse(model, zeros, phase=phase, config=config)
     if rank == 0:
-        accuracy = evaluate(sparse, data.test, metric, arithmetic=fit.arithmetic)
+        accuracy = evaluate(sparse, data.test, metric, compute=phase.compute)
         files.write_json(folder / "accuracy.json", accuracy)
     distributed.barrier()
     distributed.destroy_process_group()
@@ -118,7 +118,7 @@ def _rank(rank: int, size: int, seed: int, folder: Path) -> None:
 
 def compared(rows: pd.DataFrame, *, reference: int) -> str:
     """Means over seeds and paired differences in points, as a Markdown table."""
-    from benchmarks.league_table import interval
+    from benchmarks.paired_differences import interval
 
     wide = 100 * rows.pivot_table(index="seed", columns="ranks", values="accuracy").dropna()
     lines = [f"| ranks | seeds | test accuracy, % | beside {reference} |", "|---|---:|---:|---:|"]

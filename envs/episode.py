@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from envs.action_map import ActionMap
 from envs.budget import check_feasible, feasible_interval
-from envs.features import FEATURES, Observer
+from envs.features import FEATURES, ObservationBuilder
 from envs.problem import AllocationProblem, IntArray
 
-__all__ = ["Episode", "Walk", "replay", "walk"]
+__all__ = ["Episode", "Trajectory", "replay_episode", "run_episode"]
 
 Observation = NDArray[np.float32]
 
@@ -36,7 +36,7 @@ class Episode:
                 problem.budget, lower=problem.lower, upper=problem.upper, weights=problem.weights
             )
         self._problem, self._map = problem, action_map
-        self._observer = Observer(problem, action_map)
+        self._observer = ObservationBuilder(problem, action_map)
         self._weights = problem.weights
         self._free: list[int] = np.flatnonzero(problem.lower < problem.upper).tolist()
         self.restart()
@@ -69,7 +69,7 @@ class Episode:
 
     @property
     def observation(self) -> Observation:
-        """(len(FEATURES),) what the agent sees, see `Observer`; zeros when done."""
+        """(len(FEATURES),) what the agent sees, see `ObservationBuilder`; zeros when done."""
         if self.done:
             return np.zeros(len(FEATURES), np.float32)
         return self._observer(
@@ -107,7 +107,7 @@ class Episode:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Walk:
+class Trajectory:
     """A finished episode of T steps.
 
     Attributes:
@@ -121,15 +121,17 @@ class Walk:
     actions: NDArray[np.float64]
 
 
-def walk(
+def run_episode(
     problem: AllocationProblem, action_map: ActionMap, *, choose: Callable[[Observation], float]
-) -> Walk:
+) -> Trajectory:
     """Walk through all layers, `choose` turning each observation into an action."""
     episode = Episode(problem, action_map)
     return _walk(episode, lambda observation: choose(observation))
 
 
-def replay(problem: AllocationProblem, action_map: ActionMap, *, zeros: IntArray) -> Walk:
+def replay_episode(
+    problem: AllocationProblem, action_map: ActionMap, *, zeros: IntArray
+) -> Trajectory:
     """Walk along a given profile, as if its actions had been taken: a demonstration.
 
     Args:
@@ -143,12 +145,12 @@ def replay(problem: AllocationProblem, action_map: ActionMap, *, zeros: IntArray
     return _walk(episode, lambda _: action_map.action(float(ratios[episode.layer]), episode.layer))
 
 
-def _walk(episode: Episode, choose: Callable[[Observation], float]) -> Walk:
+def _walk(episode: Episode, choose: Callable[[Observation], float]) -> Trajectory:
     observations, actions = [episode.observation], []
     while not episode.done:
         actions.append(episode.step(choose(observations[-1])))
         observations.append(episode.observation)
-    return Walk(
+    return Trajectory(
         zeros=episode.zeros,
         observations=np.stack(observations),
         actions=np.array(actions, np.float64),

@@ -9,7 +9,7 @@ from envs.action_map import ActionMap
 from envs.curves import error_at
 from envs.problem import AllocationProblem, FloatArray, IntArray, LayerRow
 
-__all__ = ["CURVE_POINTS", "FEATURES", "Observer"]
+__all__ = ["CURVE_POINTS", "FEATURES", "ObservationBuilder"]
 
 CURVE_POINTS = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99)
 """Prune ratios at which the observation shows a layer's error."""
@@ -26,7 +26,7 @@ _DECADES = 4.0  # errors below 1e-4 of the output's energy all look alike
 _DENSITY_DECADES = 3.0
 
 
-class Observer:
+class ObservationBuilder:
     """Turns the state of an episode into a float32 vector, entries in [-1, 1].
 
     Sizes come from logarithms and shares, never from a one-hot, so that an agent trained on one

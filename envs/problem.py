@@ -42,7 +42,7 @@ class LayerRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """What one roll-out found.
+    """What one rollout found.
 
     Attributes:
         reward: What the search maximises.

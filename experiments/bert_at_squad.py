@@ -59,7 +59,7 @@ def build(options: Options, *, seed: int) -> Experiment:
         sparse_recipe=SPARSE,
         location="ff,attention",
         searches=False,
-        measure=lambda model, arithmetic: score_answers(
-            test.questions, find_answers(test, lambda inputs: model(arithmetic.place(inputs)))
+        measure=lambda model, compute: score_answers(
+            test.questions, find_answers(test, lambda inputs: model(compute.place(inputs)))
         ),
     )

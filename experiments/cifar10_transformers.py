@@ -47,7 +47,7 @@ def transformer_experiment(
     name: str, network: Callable[[], nn.Module], *, options: TransformerOptions, seed: int
 ) -> Experiment:
     """Assemble network, data and recipes."""
-    from experiments.experiment import Experiment, checkpoint_of, classification, seeded
+    from experiments.experiment import Experiment, classification, committed_checkpoint, seeded
     from ws_learner.data.datasets.cifar10 import load_cifar10
 
     loss, metric = classification(RECIPE)
@@ -59,5 +59,5 @@ def transformer_experiment(
         metric=metric,
         dense_recipe=RECIPE,
         sparse_recipe=RECIPE,
-        checkpoint=checkpoint_of(name),
+        checkpoint=committed_checkpoint(name),
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from experiments.cli.discovery import find_config
-from experiments.cli.exit_codes import in_one_line
+from experiments.cli.exit_codes import run_with_exit_code
 from experiments.cli.flags import parse
 from ws_learner.config.cluster import ClusterConfig
 from ws_learner.core.errors import UserError
@@ -38,7 +38,7 @@ def _parser() -> _Parser:
         prog="./run_distributed.sh",
         usage="%(prog)s -n=K [EXPERIMENT] [flags]\n"
         "       %(prog)s status | logs RUN | stop RUN | fetch RUN   (with RAY_ADDRESS)",
-        description="Roll-outs and training on Ray. All other flags are those of "
+        description="Rollouts and training on Ray. All other flags are those of "
         "./run_local.sh, listed below.",
         allow_abbrev=False,
         add_help=False,
@@ -51,7 +51,7 @@ def _parser() -> _Parser:
         type=float,
         default=0.0,
         metavar="G",
-        help="GPUs of each worker; 0.5 lets two roll-out workers share one (default 0)",
+        help="GPUs of each worker; 0.5 lets two rollout workers share one (default 0)",
     )
     add("--sweep", type=Path, metavar="FILE", help="try many settings with Ray Tune; see docs")
     add(
@@ -68,9 +68,9 @@ def _parser() -> _Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; return the exit code: 1 after a failed job, else see `in_one_line`."""
+    """Run a command line; return the exit code (1 after a failed job)."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return in_one_line(lambda: _main(words))
+    return run_with_exit_code(lambda: _main(words))
 
 
 def _main(words: Sequence[str]) -> int:

@@ -62,7 +62,5 @@ def build(options: Options, *, seed: int) -> Experiment:
         sparse_recipe=SPARSE,
         distils=False,
         searches=False,
-        measure=lambda model, arithmetic: {
-            "AUC": area_under_curve(model, data.test, arithmetic=arithmetic)
-        },
+        measure=lambda model, compute: {"AUC": area_under_curve(model, data.test, compute=compute)},
     )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.experiment import Experiment
-from ws_learner.core.device import Arithmetic
+from ws_learner.core.device import ComputeDevice
 from ws_learner.data.splits import Split
 from ws_learner.deploy.runtime import compile_sparse
 from ws_learner.pruning.methods.group_lasso import GroupLassoConfig
@@ -89,10 +89,10 @@ def _train(
 
 @torch.no_grad()
 def area_under_curve(
-    model: nn.Module, split: Split, *, arithmetic: Arithmetic | None = None
+    model: nn.Module, split: Split, *, compute: ComputeDevice | None = None
 ) -> float:
     """`auc` of a network's logits on a split, in evaluation mode; on the CPU by default."""
-    place = arithmetic.place if arithmetic else lambda x: x
+    place = compute.place if compute else lambda x: x
     pairs = [(model.eval()(place(x)).float().cpu(), y) for x, y in split.batches(2048)]
     scores, labels = (torch.cat(list(parts)) for parts in zip(*pairs, strict=True))
     return auc(scores, labels)

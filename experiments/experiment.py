@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.config.recipe import Recipe
-from ws_learner.core.device import Arithmetic
+from ws_learner.core.device import ComputeDevice
 from ws_learner.data.splits import DataSplits
 from ws_learner.training.evaluation import Loss, Metric, top_k_accuracy
 
-__all__ = ["CHECKPOINTS", "Experiment", "Measure", "binary", "classification"]
+__all__ = ["CHECKPOINTS", "Experiment", "TaskMetric", "binary", "classification"]
 
-Measure = Callable[[nn.Module, Arithmetic], dict[str, float]]
+TaskMetric = Callable[[nn.Module, ComputeDevice], dict[str, float]]
 """(network on its device, arithmetic) -> name of a measure -> its value."""
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
@@ -47,7 +47,7 @@ class Experiment:
             all of them if empty.
         distils: Whether a softmax along axis 1 of the outputs is a prediction, which `--enbl_dst`
             compares with the teacher's.
-        searches: Whether one along the last axis is, which roll-outs compare with the dense one's.
+        searches: Whether one along the last axis is, which rollouts compare with the dense one's.
         measure: What the task is judged by in print, on the test split, by name: for what is no
             mean over examples.
     """
@@ -63,7 +63,7 @@ class Experiment:
     location: str = ""
     distils: bool = True
     searches: bool = True
-    measure: Measure | None = None
+    measure: TaskMetric | None = None
 
 
 def classification(recipe: Recipe) -> tuple[Callable[[Tensor, Tensor], Tensor], Metric]:
@@ -84,7 +84,7 @@ def binary() -> tuple[Loss, Metric]:
     return loss, metric
 
 
-def checkpoint_of(name: str) -> Path | None:
+def committed_checkpoint(name: str) -> Path | None:
     """The committed dense weights of an experiment, or None."""
     path = CHECKPOINTS / f"{name}.safetensors"
     return path if path.exists() else None

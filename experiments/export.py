@@ -87,12 +87,12 @@ def _weights(run: RunDir, target: Path, *, kind: str, bf16: bool) -> None:
 def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool) -> None:
     import torch
 
-    from experiments.cli.evaluate_run import experiment_of
+    from experiments.cli.evaluate_run import load_experiment
     from ws_learner.deploy.onnx.export import export_onnx
     from ws_learner.deploy.onnx.int8_qdq import export_qdq
-    from ws_learner.deploy.onnx.verify import differences
+    from ws_learner.deploy.onnx.verify import engine_differences
 
-    experiment = experiment_of(run)
+    experiment = load_experiment(run)
     inputs = _batch(experiment)
     model = experiment.model.eval()
     with torch.no_grad():
@@ -105,7 +105,7 @@ def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool) -> None:
         export_qdq(model, inputs, target, calibration=data)
     else:
         export_onnx(model, inputs, target)
-    found = differences(target, inputs, wanted)
+    found = engine_differences(target, inputs, wanted)
     for engine, difference in found.items():
         say(f"{engine}: outputs differ from PyTorch's by {difference:.2g} of their size")
     if "OpenVINO" not in found:

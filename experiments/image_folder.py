@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from experiments.experiment import Experiment, checkpoint_of, classification, seeded
+from experiments.experiment import Experiment, classification, committed_checkpoint, seeded
 from ws_learner.config.recipe import Recipe
 from ws_learner.core.errors import UserError
 from ws_learner.data.datasets.image_folder import load_image_folder
@@ -56,5 +56,5 @@ def folder_experiment(
         metric=metric,
         dense_recipe=dense_recipe,
         sparse_recipe=sparse_recipe,
-        checkpoint=checkpoint_of(name),
+        checkpoint=committed_checkpoint(name),
     )

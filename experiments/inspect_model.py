@@ -72,11 +72,11 @@ def _verdict(frame: pd.DataFrame, pattern: str) -> str:
 def _inspect(
     file: Path, pattern: str | None, *, only: Sequence[str] | None
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    from experiments.cli.dense_weights import load_state_of
+    from experiments.cli.dense_weights import load_dense_state
     from ws_learner.pruning.tensor_report import tensor_table, tensor_totals
 
     units = None if pattern is None else _units(pattern)
-    state = load_state_of(file)
+    state = load_dense_state(file)
     if only is not None:
         found = [name for name in state if any(fnmatchcase(name, wanted) for wanted in only)]
         if not found:
@@ -87,18 +87,18 @@ def _inspect(
 
 
 def _units(text: str) -> Pattern:
-    from ws_learner.pruning.patterns.pattern import AnyNM, ByRole, Heads, parse_pattern
+    from ws_learner.pruning.patterns.pattern import ByRole, HeadPattern, PerLayerNM, parse_pattern
 
     try:
         pattern = parse_pattern(text)
     except UserError as error:
         raise UserError(str(error).replace("--ws_pattern", "--pattern")) from error
-    if isinstance(pattern, Heads):
+    if isinstance(pattern, HeadPattern):
         raise UserError(
             "--pattern mha: a file of weights does not tell how many heads there are; count with "
             "a block as high as a head is wide, such as --pattern 64x768"
         )
-    if isinstance(pattern, ByRole | AnyNM):
+    if isinstance(pattern, ByRole | PerLayerNM):
         raise UserError(
             f"--pattern {text}: a file knows no roles and no N; name one pattern and its tensors, "
             "as in --pattern 2:4 --only '*.fc1.weight' '*.fc2.weight'"

@@ -58,7 +58,7 @@ class Options:
 
 def build(options: Options, *, seed: int) -> Experiment:
     """Assemble network, data and recipes."""
-    from experiments.experiment import Experiment, checkpoint_of, classification, seeded
+    from experiments.experiment import Experiment, classification, committed_checkpoint, seeded
     from experiments.models.resnet_cifar import resnet_cifar
     from ws_learner.data.datasets.cifar10 import load_cifar10
 
@@ -74,5 +74,5 @@ def build(options: Options, *, seed: int) -> Experiment:
         metric=metric,
         dense_recipe=dense,
         sparse_recipe=sparse,
-        checkpoint=checkpoint_of(name),
+        checkpoint=committed_checkpoint(name),
     )

@@ -12,23 +12,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.adapt_training import fit_training
+from experiments.cli.adjust_training import adjust_training
 from experiments.cli.build import (
-    arithmetic_of,
     build,
     check_outputs,
-    facts_of,
-    recipe_of_command,
-    say_fitted,
+    device_for_command,
+    recipe_for_command,
+    run_facts,
+    say_adjusted,
 )
 from experiments.cli.command import Command
 from experiments.cli.config_file_runs import lpot_run, nncf_run
 from experiments.cli.dense_command import dense_weights, full_prec
-from experiments.cli.exit_codes import in_one_line
+from experiments.cli.exit_codes import run_with_exit_code
 from experiments.cli.flags import parse
 from experiments.cli.preflight import check_layers, check_paths
-from experiments.cli.run_identity import identity_of
-from experiments.cli.run_lifecycle import run_once
+from experiments.cli.run_identity import build_identity
+from experiments.cli.run_lifecycle import run_or_reuse
 from ws_learner.config.cluster import ClusterConfig
 from ws_learner.core.errors import UserError
 from ws_learner.core.run_dir import RunDir
@@ -48,9 +48,9 @@ def main(
     cluster: ClusterConfig | None = None,
     runs: Path = Path("runs"),
 ) -> int:
-    """Run a command line, on Ray if a cluster is given; return the exit code, see `in_one_line`."""
+    """Run a command line, on Ray if a cluster is given; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return in_one_line(lambda: _main(words, cluster=cluster, runs=runs))
+    return run_with_exit_code(lambda: _main(words, cluster=cluster, runs=runs))
 
 
 def _main(words: Sequence[str], *, cluster: ClusterConfig | None, runs: Path) -> int:
@@ -70,15 +70,15 @@ def _main(words: Sequence[str], *, cluster: ClusterConfig | None, runs: Path) ->
 
 
 def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
-    from experiments.cli.dense_weights import digest_of, load_weights
+    from experiments.cli.dense_weights import load_weights, weights_digest
 
     experiment = build(command)
     check_outputs(command, experiment)
-    command = fit_training(command, experiment)
-    say_fitted(command)
+    command = adjust_training(command, experiment)
+    say_adjusted(command)
     if command.run.dense_checkpoint is None and experiment.checkpoint is None:
         check_layers(make_learner(command, experiment, run=command.runs))  # before it is trained
-    recipe = recipe_of_command(command, experiment.sparse_recipe)
+    recipe = recipe_for_command(command, experiment.sparse_recipe)
     weights = dense_weights(command, experiment)
     if weights is not None:
         load_weights(experiment.model, weights)
@@ -89,17 +89,17 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     contents = {"dense_checkpoint": weights, "ws_ratios": command.ws.ws_ratios}
     contents |= {"ws_rollouts": command.ws.ws_rollouts}
     contents |= {"dst_checkpoint": command.run.dst_checkpoint}
-    digests = {name: digest_of(path) for name, path in contents.items()}
-    identity = identity_of(command, experiment, recipe, **digests)
+    digests = {name: weights_digest(path) for name, path in contents.items()}
+    identity = build_identity(command, experiment, recipe, **digests)
 
     def prune(run: RunDir) -> None:
-        facts = facts_of(command, experiment, words)
+        facts = run_facts(command, experiment, words)
         if weights is None:
             facts["dense_accuracy"] = None  # there is no dense network
         learner = make_learner(command, experiment, run=run.path, teacher=teacher, facts=facts)
         learner.fit()
 
-    run_once(command, experiment, identity, prune, kind=command.ws.ws_method)
+    run_or_reuse(command, experiment, identity, prune, kind=command.ws.ws_method)
 
 
 def make_learner(
@@ -118,14 +118,14 @@ def make_learner(
         experiment.data,
         loss=experiment.loss,
         metric=experiment.metric,
-        recipe=recipe_of_command(command, experiment.sparse_recipe),
+        recipe=recipe_for_command(command, experiment.sparse_recipe),
         teacher=teacher,
         run_dir=run,
         config=dataclasses.replace(
             command.ws, ws_location=command.ws.ws_location or experiment.location
         ),
         agent=command.ddpg,
-        arithmetic=arithmetic_of(command),
+        compute=device_for_command(command),
         seed=command.run.seed,
         workers=command.run.workers,
         cluster=command.cluster,
@@ -139,7 +139,7 @@ def _evaluate(command: Command) -> int:
         raise UserError("--exec_mode eval: name the run with --run_dir runs/<one>")
     from experiments.cli.evaluate_run import evaluate_run
 
-    return evaluate_run(RunDir(command.run.run_dir), arithmetic_of(command))
+    return evaluate_run(RunDir(command.run.run_dir), device_for_command(command))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ SPARSE = Recipe(
 
 def minilm_experiment(name: str, data: DataSplits, *, seed: int, layers: int) -> Experiment:
     """Assemble all-MiniLM-L6-v2 and classes of sentences; its encoder is what is pruned."""
-    from experiments.experiment import Experiment, checkpoint_of, classification, seeded
+    from experiments.experiment import Experiment, classification, committed_checkpoint, seeded
     from experiments.models.sentence_bert import minilm
 
     loss, metric = classification(DENSE)
@@ -49,6 +49,6 @@ def minilm_experiment(name: str, data: DataSplits, *, seed: int, layers: int) ->
         metric=metric,
         dense_recipe=DENSE,
         sparse_recipe=SPARSE,
-        checkpoint=checkpoint_of(name),
+        checkpoint=committed_checkpoint(name),
         location="ff,attention",
     )

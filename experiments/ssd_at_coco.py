@@ -73,5 +73,5 @@ def build(options: Options, *, seed: int) -> Experiment:
         sparse_recipe=SPARSE,
         distils=False,
         searches=False,
-        measure=lambda model, arithmetic: precision_of(model, data.test, test, arithmetic),
+        measure=lambda model, compute: precision_of(model, data.test, test, compute),
     )

@@ -23,7 +23,7 @@ from ws_learner.core.run_dir import RunDir
 from ws_learner.core.weights import load_into, load_state, save_model
 from ws_learner.data.splits import DataSplits
 from ws_learner.pruning.layers.layer_plan import fitting_rows, with_default_pattern
-from ws_learner.pruning.layers.role_filter import at_location
+from ws_learner.pruning.layers.role_filter import filter_by_role
 from ws_learner.pruning.layers.table import layer_table
 from ws_learner.pruning.patterns.pattern import ByRole, parse_pattern
 from ws_learner.report.metrics import MetricsLog
@@ -32,10 +32,10 @@ from ws_learner.search.allocator import Allocation, Allocator
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import RolloutPool
 from ws_learner.training.evaluation import Loss, Metric, evaluate
-from ws_learner.training.outcome import headline, split_sizes, verified_table
-from ws_learner.training.phase import Fit
+from ws_learner.training.outcome import build_summary, split_sizes, verified_table
+from ws_learner.training.phase import TrainingPhase
 from ws_learner.training.ray.run_phase import run_phase
-from ws_learner.training.sparse import make_criterion, reinitialised, sparsify
+from ws_learner.training.sparse import build_training_loss, reinitialised, train_sparse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,7 @@ class WeightSparseLearner:
         run_dir: Path | None = None,
         config: WeightSparseConfig | None = None,
         agent: DDPGConfig | None = None,
-        arithmetic: hardware.Arithmetic | None = None,
+        compute: hardware.ComputeDevice | None = None,
         seed: int = 0,
         workers: int | None = None,
         cluster: ClusterConfig | None = None,
@@ -100,17 +100,17 @@ class WeightSparseLearner:
             run_dir: Where the run lives; by default runs/<network>-gradual.
             config: What to prune and how.
             agent: Settings of the agent.
-            arithmetic: Device, number format, memory layout; by default this machine's.
+            compute: Device, number format, memory layout; by default this machine's.
             seed: Fixes everything random.
-            workers: Processes that score roll-outs; by default one per core.
-            cluster: Score roll-outs and train on Ray instead, with these workers.
+            workers: Processes that score rollouts; by default one per core.
+            cluster: Score rollouts and train on Ray instead, with these workers.
             facts: More entries for the summary, such as the experiment's name.
         """
         self.model, self.data, self.loss, self.metric = model, data, loss, metric
         self.recipe, self.teacher = recipe, teacher
         self.config = with_default_pattern(config or WeightSparseConfig(), model)
         self.agent = agent or DDPGConfig()
-        self.arithmetic = arithmetic or hardware.arithmetic()
+        self.compute = compute or hardware.choose_device()
         self.seed, self.workers, self.facts = seed, workers, dict(facts or {})
         self.cluster = cluster
         self.run = RunDir(run_dir or Path("runs") / f"{type(model).__name__.lower()}-gradual")
@@ -157,7 +157,7 @@ class WeightSparseLearner:
             return layers
         pattern = parse_pattern(config.pattern_spelling)
         if not isinstance(pattern, ByRole):  # which leaves parts of a layer dense
-            layers = at_location(layers, config.roles)
+            layers = filter_by_role(layers, config.roles)
         return fitting_rows(self.model, layers, pattern=pattern, remainder=config.ws_remainder)
 
     def _allocate(self, layers: tuple[LayerRow, ...]) -> Allocation:
@@ -193,22 +193,24 @@ class WeightSparseLearner:
         }[self.config.ws_init]()
         teacher = copy.deepcopy(self.teacher or self.model) if self.config.enbl_dst else None
         if teacher is not None:
-            self.arithmetic.place_model(teacher)
-        fit = Fit(
+            self.compute.place_model(teacher)
+        phase = TrainingPhase(
             phase="sparse",
             data=self.data,
-            criterion=make_criterion(self.loss, teacher=teacher, config=self.config, student=start),
+            criterion=build_training_loss(
+                self.loss, teacher=teacher, config=self.config, student=start
+            ),
             metric=self.metric,
             recipe=self.recipe,
-            arithmetic=self.arithmetic,
+            compute=self.compute,
             seed=self.seed,
             log=MetricsLog(self.run.metrics),
             checkpoint=self.run.state / "sparse.pt",
         )
         counts = allocation.zeros.tolist()
         zeros = {row.name: count for row, count in zip(layers, counts, strict=True)}
-        train = partial(sparsify, start, zeros, config=self.config)
-        sparse, seconds = run_phase(train, fit, model=start, cluster=self.cluster)
+        train = partial(train_sparse, start, zeros, config=self.config)
+        sparse, seconds = run_phase(train, phase, model=start, cluster=self.cluster)
         self.facts.setdefault("train_seconds", round(seconds, 1))
         return sparse
 
@@ -225,7 +227,7 @@ class WeightSparseLearner:
         model = copy.deepcopy(self.model)
         load_into(model, self.run.model)
         write_text(self.run.ratios, to_csv(frame))
-        summary = headline(frame, allocation, config=self.config)
+        summary = build_summary(frame, allocation, config=self.config)
         summary |= {"seed": self.seed, "split_sizes": split_sizes(self.data)} | self.facts
         summary["sparse_accuracy"] = self._test(model, "sparse")
         if "dense_accuracy" not in summary:
@@ -239,11 +241,11 @@ class WeightSparseLearner:
         return Result(model=model, ratios=frame, summary=summary)
 
     def _test(self, model: nn.Module, which: str) -> float:
-        self.arithmetic.place_model(model)
+        self.compute.place_model(model)
         return evaluate(
             model,
             self.data.test,
             self.metric,
-            arithmetic=self.arithmetic,
+            compute=self.compute,
             title=f"test of the {which} network",
         )

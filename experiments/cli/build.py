@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.command import Command
 from ws_learner.config.learner import SEARCHED
-from ws_learner.config.unused import unused_lines
+from ws_learner.config.unused import unused_settings
 from ws_learner.core.errors import UserError
 from ws_learner.core.progress import say
 from ws_learner.core.run_dir import RunDir
@@ -17,29 +17,29 @@ from ws_learner.core.run_dir import RunDir
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
     from ws_learner.config.recipe import Recipe
-    from ws_learner.core.device import Arithmetic
+    from ws_learner.core.device import ComputeDevice
 
 __all__ = [
     "OF_RECIPE",
-    "arithmetic_of",
     "build",
     "check_outputs",
-    "facts_of",
-    "recipe_of_command",
-    "say_fitted",
+    "device_for_command",
+    "recipe_for_command",
+    "run_facts",
+    "say_adjusted",
     "show_report",
 ]
 
 
-def arithmetic_of(command: Command) -> Arithmetic:
+def device_for_command(command: Command) -> ComputeDevice:
     """Device and number format of a command.
 
     Raises:
         UserError: A GPU is here that Ray's workers would not see.
     """
-    from ws_learner.core.device import arithmetic
+    from ws_learner.core.device import choose_device
 
-    chosen = arithmetic(command.run.precision)
+    chosen = choose_device(command.run.precision)
     if chosen.device == "cuda" and command.cluster and not command.cluster.gpus_per_worker:
         raise UserError(
             "--gpus_per_worker 0: this machine has a GPU, which workers would not see; give them "
@@ -54,7 +54,7 @@ OF_RECIPE = (
 )
 
 
-def recipe_of_command(command: Command, recipe: Recipe) -> Recipe:
+def recipe_for_command(command: Command, recipe: Recipe) -> Recipe:
     """The recipe with what the command line changes.
 
     Raises:
@@ -73,12 +73,12 @@ def recipe_of_command(command: Command, recipe: Recipe) -> Recipe:
     return dataclasses.replace(changed, warmup=run.warmup_epochs / changed.nb_epochs)
 
 
-def say_fitted(command: Command) -> None:
+def say_adjusted(command: Command) -> None:
     """Tell which settings gave way to those that the user chose, and which were chosen in vain."""
-    for line in command.fitted:
+    for line in command.adjusted:
         say(f"fitted: {line}")
     if command.run.learner == "weight-sparse":
-        for line in unused_lines(command.ws, command.given):
+        for line in unused_settings(command.ws, command.given):
             say(f"unused: {line}")
 
 
@@ -91,9 +91,9 @@ def build(command: Command) -> Experiment:
     from torch import nn
 
     if command.nncf is not None:
-        from experiments.cli.nncf_flags import check_flags
+        from experiments.cli.nncf_flags import check_nncf_flags
 
-        check_flags(
+        check_nncf_flags(
             command.nncf,
             ws=command.ws,
             agent=command.ddpg,
@@ -133,7 +133,7 @@ def check_outputs(command: Command, experiment: Experiment, *, searches: bool = 
         )
 
 
-def facts_of(command: Command, experiment: Experiment, words: Sequence[str]) -> dict[str, Any]:
+def run_facts(command: Command, experiment: Experiment, words: Sequence[str]) -> dict[str, Any]:
     """Entries of the summary that tell where a run comes from; `words` is the command line."""
     from ws_learner.core.device import describe_machine
     from ws_learner.core.versions import versions
@@ -144,7 +144,7 @@ def facts_of(command: Command, experiment: Experiment, words: Sequence[str]) -> 
     return {
         "experiment": experiment.name,
         "command": shlex.join([*script, *words]),
-        "hardware": describe_machine(arithmetic_of(command)),
+        "hardware": describe_machine(device_for_command(command)),
         "versions": versions(),
     }
 

@@ -76,7 +76,7 @@ class RunFlags:
     """Arithmetic of training; auto chooses by the processor's features, and what it chose is part
     of the run's settings and name."""
     workers: int | None = None
-    """Processes that score roll-outs; by default one per core, 0 for none beside this one. The
+    """Processes that score rollouts; by default one per core, 0 for none beside this one. The
     result does not depend on it."""
 
     def __post_init__(self) -> None:
@@ -132,7 +132,7 @@ class Command:
     cluster: ClusterConfig | None = None
     runs: Path = Path("runs")
     given: frozenset[str] = frozenset()
-    fitted: tuple[str, ...] = ()
+    adjusted: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """Every setting under its flag's name, as plain YAML values."""

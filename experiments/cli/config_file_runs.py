@@ -8,16 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from experiments.cli.build import (
-    arithmetic_of,
     build,
     check_outputs,
-    facts_of,
-    recipe_of_command,
+    device_for_command,
+    recipe_for_command,
+    run_facts,
 )
 from experiments.cli.command import Command
 from experiments.cli.dense_command import dense_weights
-from experiments.cli.run_identity import identity_of
-from experiments.cli.run_lifecycle import run_once
+from experiments.cli.run_identity import build_identity
+from experiments.cli.run_lifecycle import run_or_reuse
 from ws_learner.compat.lpot.schema import LpotConf
 from ws_learner.core.errors import UserError
 from ws_learner.core.progress import say
@@ -30,11 +30,11 @@ __all__ = ["lpot_run", "nncf_run"]
 
 def lpot_run(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
     """Train and prune as an LPOT file says; the command line's recipe flags go before it."""
-    from experiments.cli.dense_weights import digest_of, load_weights
+    from experiments.cli.dense_weights import load_weights, weights_digest
     from experiments.cli.lpot_run import build_lpot, recipe_of, run_lpot
-    from experiments.cli.lpot_teacher import check_flags, teacher_loss
+    from experiments.cli.lpot_teacher import check_lpot_flags, teacher_loss
 
-    check_flags(command, conf)
+    check_lpot_flags(command, conf)
     experiment = build_lpot(command, conf)
     check_outputs(command, experiment, searches=False)
     weights = command.run.dense_checkpoint or experiment.checkpoint
@@ -42,36 +42,36 @@ def lpot_run(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
         say("no --dense_checkpoint: training starts from fresh weights")
     else:
         load_weights(experiment.model, weights)
-    arithmetic = arithmetic_of(command)
-    distil = teacher_loss(command, experiment, conf, start=weights, arithmetic=arithmetic)
+    compute = device_for_command(command)
+    distil = teacher_loss(command, experiment, conf, start=weights, compute=compute)
     teacher = command.run.dst_checkpoint
-    recipe = recipe_of_command(command, recipe_of(conf, experiment.data, experiment.sparse_recipe))
+    recipe = recipe_for_command(command, recipe_of(conf, experiment.data, experiment.sparse_recipe))
     pruners = [dataclasses.asdict(pruner) for pruner in conf.pruners]
-    identity = identity_of(
+    identity = build_identity(
         command,
         experiment,
         recipe,
         lpot=dataclasses.asdict(dataclasses.replace(conf, path=None)) | {"pruners": pruners},
-        dense_checkpoint=digest_of(weights),
-        dst_checkpoint=digest_of(teacher),
+        dense_checkpoint=weights_digest(weights),
+        dst_checkpoint=weights_digest(teacher),
     )
     work = partial(
         run_lpot,
         experiment,
         conf,
         recipe=recipe,
-        arithmetic=arithmetic,
+        compute=compute,
         seed=command.run.seed,
-        facts=facts_of(command, experiment, words),
+        facts=run_facts(command, experiment, words),
         distil=distil,
         cluster=command.cluster,
     )
-    run_once(command, experiment, identity, work, kind="lpot")
+    run_or_reuse(command, experiment, identity, work, kind="lpot")
 
 
 def nncf_run(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
     """Movement sparsity as an NNCF file says, on the fine-tuned network."""
-    from experiments.cli.dense_weights import digest_of, load_weights
+    from experiments.cli.dense_weights import load_weights, weights_digest
     from experiments.cli.nncf_run import run_nncf
 
     if command.run.learner == "full-prec":
@@ -80,13 +80,13 @@ def nncf_run(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
     weights = dense_weights(command, experiment)
     if weights is not None:
         load_weights(experiment.model, weights)
-    recipe = recipe_of_command(command, experiment.sparse_recipe)
-    identity = identity_of(
+    recipe = recipe_for_command(command, experiment.sparse_recipe)
+    identity = build_identity(
         command,
         experiment,
         recipe,
         nncf=conf.model_dump(mode="json"),
-        dense_checkpoint=digest_of(weights),
+        dense_checkpoint=weights_digest(weights),
     )
     work = partial(
         run_nncf,
@@ -94,9 +94,9 @@ def nncf_run(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
         conf,
         settings=command.ws,
         recipe=recipe,
-        arithmetic=arithmetic_of(command),
+        compute=device_for_command(command),
         seed=command.run.seed,
-        facts=facts_of(command, experiment, words),
+        facts=run_facts(command, experiment, words),
         cluster=command.cluster,
     )
-    run_once(command, experiment, identity, work, kind="nncf")
+    run_or_reuse(command, experiment, identity, work, kind="nncf")

@@ -7,7 +7,7 @@ from typing import Any
 from experiments.experiment import Experiment
 from ws_learner.config.cluster import ClusterConfig
 from ws_learner.config.recipe import Recipe
-from ws_learner.core.device import Arithmetic
+from ws_learner.core.device import ComputeDevice
 from ws_learner.core.files import write_json
 from ws_learner.core.run_dir import RunDir
 from ws_learner.core.weights import save_model
@@ -22,7 +22,7 @@ def train(
     run: RunDir,
     *,
     recipe: Recipe,
-    arithmetic: Arithmetic,
+    compute: ComputeDevice,
     seed: int,
     facts: dict[str, Any],
     cluster: ClusterConfig | None = None,
@@ -35,13 +35,13 @@ def train(
         loss=experiment.loss,
         metric=experiment.metric,
         recipe=recipe,
-        arithmetic=arithmetic,
+        compute=compute,
         seed=seed,
         run=run,
         cluster=cluster,
     )
     save_model(run.model, model.state_dict(), {"format": "pt", "experiment": experiment.name})
-    accuracy = evaluate(model, data.test, experiment.metric, arithmetic=arithmetic)
+    accuracy = evaluate(model, data.test, experiment.metric, compute=compute)
     summary = {
         "learner": "full-prec",
         "dense_accuracy": accuracy,

@@ -8,18 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.adapt_training import fit_batch
+from experiments.cli.adjust_training import adjust_batch
 from experiments.cli.build import (
     OF_RECIPE,
-    arithmetic_of,
     build,
-    facts_of,
-    recipe_of_command,
-    say_fitted,
+    device_for_command,
+    recipe_for_command,
+    run_facts,
+    say_adjusted,
 )
 from experiments.cli.command import Command
-from experiments.cli.run_identity import identity_of
-from experiments.cli.run_lifecycle import run_once
+from experiments.cli.run_identity import build_identity
+from experiments.cli.run_lifecycle import run_or_reuse
 from ws_learner.config.learner import FROM_TABLE
 from ws_learner.config.methods import NM_METHODS
 from ws_learner.core.progress import say
@@ -36,22 +36,22 @@ def full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
     from experiments.cli.dense import train
 
     experiment = build(command)
-    recipe = recipe_of_command(command, experiment.dense_recipe)
-    command = fit_batch(command, recipe, examples=len(experiment.data.train))
-    recipe = recipe_of_command(command, experiment.dense_recipe)
-    say_fitted(command)
+    recipe = recipe_for_command(command, experiment.dense_recipe)
+    command = adjust_batch(command, recipe, examples=len(experiment.data.train))
+    recipe = recipe_for_command(command, experiment.dense_recipe)
+    say_adjusted(command)
     recipe.total_steps(len(experiment.data.train))  # a batch too large is refused at once
-    identity = identity_of(command, experiment, recipe)
+    identity = build_identity(command, experiment, recipe)
     work = partial(
         train,
         experiment,
         recipe=recipe,
-        arithmetic=arithmetic_of(command),
+        compute=device_for_command(command),
         seed=command.run.seed,
-        facts=facts_of(command, experiment, words),
+        facts=run_facts(command, experiment, words),
         cluster=command.cluster,
     )
-    return run_once(command, experiment, identity, work, kind="dense")
+    return run_or_reuse(command, experiment, identity, work, kind="dense")
 
 
 def dense_weights(command: Command, experiment: Experiment) -> Path | None:
@@ -71,7 +71,7 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
     own: dict[str, Any] = dict.fromkeys((*OF_RECIPE, "warmup_epochs"))
     flags = dataclasses.replace(command.run, learner="full-prec", run_dir=None, **own)
     given = command.given - own.keys()
-    dense = dataclasses.replace(command, run=flags, given=given, fitted=())
+    dense = dataclasses.replace(command, run=flags, given=given, adjusted=())
     weights = full_prec(dense, words=[command.name, "--learner", "full-prec"]).model
     say("the dense network is ready; now it is pruned")
     return weights

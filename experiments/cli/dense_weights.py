@@ -13,7 +13,7 @@ from ws_learner.core.errors import UserError
 from ws_learner.core.files import sha256_of
 from ws_learner.core.weights import load_state, load_tensors
 
-__all__ = ["digest_of", "load_state_of", "load_weights"]
+__all__ = ["load_dense_state", "load_weights", "weights_digest"]
 
 _NESTED = ("state_dict", "model", "model_state_dict")
 
@@ -24,17 +24,17 @@ def load_weights(model: nn.Module, path: Path, *, flag: str = "--dense_checkpoin
     Raises:
         UserError: The file cannot be read or belongs to another network.
     """
-    load_tensors(model, load_state_of(path, flag=flag), path)
+    load_tensors(model, load_dense_state(path, flag=flag), path)
 
 
-def digest_of(path: Path | None) -> str | None:
+def weights_digest(path: Path | None) -> str | None:
     """SHA-256 of such a file; None if there is none."""
     if path is not None and path.is_dir():
         path = path / "model.safetensors"
     return sha256_of(path) if path is not None and path.is_file() else None
 
 
-def load_state_of(path: Path, *, flag: str = "") -> dict[str, Tensor]:
+def load_dense_state(path: Path, *, flag: str = "") -> dict[str, Tensor]:
     """Read the tensors of such a file; `flag` is put before the path in messages.
 
     A checkpoint that holds the state_dict under `state_dict`, `model` or `model_state_dict` is

@@ -9,22 +9,22 @@ import yaml
 
 from experiments.cli.discovery import find_experiment
 from experiments.cli.lpot_run import COPY, with_root
-from experiments.cli.task_metrics import measured
+from experiments.cli.task_metrics import task_metric_lines
 from experiments.experiment import Experiment
-from ws_learner.compat.lpot.data import folder_of
+from ws_learner.compat.lpot.data import find_data_folder
 from ws_learner.compat.lpot.reader import read_lpot
-from ws_learner.compat.lpot.training_function import splits_of
-from ws_learner.core.device import Arithmetic
+from ws_learner.compat.lpot.training_function import load_conf_splits
+from ws_learner.core.device import ComputeDevice
 from ws_learner.core.progress import say
 from ws_learner.core.run_dir import RunDir
 from ws_learner.core.weights import load_into, load_state
 from ws_learner.report.table import read_table
 from ws_learner.training.evaluation import evaluate
 
-__all__ = ["evaluate_run", "experiment_of"]
+__all__ = ["evaluate_run", "load_experiment"]
 
 
-def evaluate_run(run: RunDir, arithmetic: Arithmetic) -> int:
+def evaluate_run(run: RunDir, compute: ComputeDevice) -> int:
     """Recompute sparsity and test accuracy; return 0 if both are what the summary says, else 1.
 
     Raises:
@@ -32,13 +32,13 @@ def evaluate_run(run: RunDir, arithmetic: Arithmetic) -> int:
     """
     summary = run.read_summary()
     say(f"opening {run.model} again")
-    experiment = experiment_of(run)
-    arithmetic.place_model(experiment.model)
+    experiment = load_experiment(run)
+    compute.place_model(experiment.model)
     metric, test = experiment.metric, experiment.data.test
-    accuracy = evaluate(experiment.model, test, metric, arithmetic=arithmetic)
+    accuracy = evaluate(experiment.model, test, metric, compute=compute)
     dense = summary["learner"] == "full-prec"
     recorded = summary["dense_accuracy" if dense else "sparse_accuracy"]
-    measured(experiment, experiment.model, arithmetic)
+    task_metric_lines(experiment, experiment.model, compute)
     say(f"test accuracy {accuracy:.4f} (recorded {recorded:.4f}), {len(test)} images")
     agrees = abs(accuracy - recorded) < 5e-4
     if not dense:
@@ -47,7 +47,7 @@ def evaluate_run(run: RunDir, arithmetic: Arithmetic) -> int:
     return 0 if agrees else 1
 
 
-def experiment_of(run: RunDir) -> Experiment:
+def load_experiment(run: RunDir) -> Experiment:
     """Build a finished run's experiment, with the weights that the run saved.
 
     Raises:
@@ -62,10 +62,10 @@ def experiment_of(run: RunDir) -> Experiment:
     if lpot is not None and lpot.train is not None and settings.get("data_dir"):
         lpot = with_root(lpot, Path(settings["data_dir"]))
     if lpot is not None and lpot.train is not None and lpot.train.loader is not None:
-        plain["data_dir"] = folder_of(lpot.train.loader)
+        plain["data_dir"] = find_data_folder(lpot.train.loader)
     experiment: Experiment = module.build(_options(module.Options, plain), seed=settings["seed"])
     if lpot is not None and lpot.train is not None:
-        experiment = dataclasses.replace(experiment, data=splits_of(lpot))
+        experiment = dataclasses.replace(experiment, data=load_conf_splits(lpot))
     load_into(experiment.model, run.model)
     return experiment
 

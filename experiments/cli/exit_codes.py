@@ -10,10 +10,10 @@ from types import FrameType
 from ws_learner.core.errors import UserError
 from ws_learner.core.progress import say
 
-__all__ = ["in_one_line"]
+__all__ = ["run_with_exit_code"]
 
 
-def in_one_line(work: Callable[[], int]) -> int:
+def run_with_exit_code(work: Callable[[], int]) -> int:
     """Run a command; return its exit code, or 2 after bad input, 130 (Ctrl-C), 143 (SIGTERM).
 
     SIGTERM interrupts as Ctrl-C does, so that workers are ended and files left whole.

@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from ws_learner.core.errors import UserError, complain, suggest
 
-__all__ = ["Flag", "flags_of", "read_value", "read_words", "value_of"]
+__all__ = ["Flag", "dataclass_flags", "parse_arguments", "peek_flag", "read_value"]
 
 OF_RAY = ("n", "gpus_per_worker", "sweep", "storage", "dashboard", "no_follow")
 """Flags of ./run_distributed.sh alone."""
@@ -53,7 +53,7 @@ class Flag:
         return self.kind is bool
 
 
-def flags_of(owner: type) -> list[Flag]:
+def dataclass_flags(owner: type) -> list[Flag]:
     """The settings of a dataclass, in its order."""
     hints, found = typing.get_type_hints(owner), []
     for item in dataclasses.fields(owner):
@@ -84,7 +84,7 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{flag}: needs a value" if lacking else f"{flag}: {reason}")
 
 
-def read_words(words: Sequence[str], flags: Mapping[str, Flag]) -> dict[str, Any]:
+def parse_arguments(words: Sequence[str], flags: Mapping[str, Flag]) -> dict[str, Any]:
     """The values of all flags on a command line.
 
     Raises:
@@ -169,7 +169,7 @@ def read_value(flag: Flag, value: Any, *, of: str = "--") -> Any:
         raise UserError(f"{of}{flag.name} {shown}: must be {reason}") from None
 
 
-def value_of(words: Sequence[str], name: str) -> str | None:
+def peek_flag(words: Sequence[str], name: str) -> str | None:
     """The value of `--name value` or `--name=value`, before it is known which flags there are."""
     for index, word in enumerate(words):
         flag, sign, value = word.partition("=")

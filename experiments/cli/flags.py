@@ -9,15 +9,21 @@ from types import ModuleType
 from typing import Any
 
 from agents.ddpg_config import DDPGConfig
-from experiments.cli.adapt_settings import fit_settings
+from experiments.cli.adjust_settings import adjust_settings
 from experiments.cli.command import Command, RunFlags
 from experiments.cli.config_file import read_config_file
 from experiments.cli.discovery import experiment_names, find_experiment
-from experiments.cli.flag_parser import Flag, flags_of, read_value, read_words, value_of
+from experiments.cli.flag_parser import (
+    Flag,
+    dataclass_flags,
+    parse_arguments,
+    peek_flag,
+    read_value,
+)
 from ws_learner.config.learner import POCKETFLOW, WeightSparseConfig
 from ws_learner.config.methods import NM_METHODS
-from ws_learner.config.pattern_syntax import read_spelling
-from ws_learner.config.unused import given_problems
+from ws_learner.config.pattern_syntax import parse_pattern_spec
+from ws_learner.config.unused import conflicting_settings
 from ws_learner.core.errors import UserError, complain, suggest
 
 __all__ = ["Command", "RunFlags", "parse"]
@@ -35,31 +41,31 @@ def parse(argv: Sequence[str]) -> Command:
     """
     words = ["-h" if word == "help" else word for word in argv[:1]] + list(argv[1:])
     named = words.pop(0) if words and not words[0].startswith("-") else None
-    file = read_config_file(value_of(words, "config"))
+    file = read_config_file(peek_flag(words, "config"))
     name = named or file.settings.get("experiment", DEFAULT_EXPERIMENT)
     module = find_experiment(name)
     kinds = {"run": RunFlags, "ws": WeightSparseConfig, "ddpg": DDPGConfig}
     kinds["options"] = module.Options
-    flags = {flag.name: flag for kind in kinds.values() for flag in flags_of(kind)}
+    flags = {flag.name: flag for kind in kinds.values() for flag in dataclass_flags(kind)}
     for word in words:
         if word in HELP:
             _help(module, flags, everything=HELP[word])
-    asked = read_words(words, flags)
+    asked = parse_arguments(words, flags)
     settings = file.settings_for(module, nb_epochs=asked.get("nb_epochs"))
     written = _typed(settings, flags)
     preset = POCKETFLOW if (written | asked).get("preset") == "pocketflow" else {}
     given = {n: v for n, v in written.items() if v != (preset | _defaults(flags))[n]} | asked
     given |= _implied(written, asked)
-    values, fitted = fit_settings(_defaults(flags) | preset | written | given, given=given)
+    values, adjusted = adjust_settings(_defaults(flags) | preset | written | given, given=given)
     made = _made(kinds, values)
-    complain(given_problems(made["ws"], given.keys()))
+    complain(conflicting_settings(made["ws"], given.keys()))
     return Command(
         experiment=module,
         name=name,
         lpot=file.lpot,
         nncf=file.nncf,
         given=frozenset(given),
-        fitted=fitted,
+        adjusted=adjusted,
         **made,
     )
 
@@ -104,7 +110,7 @@ def _implied(written: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, 
     pattern = both.get("ws_pattern")
     if not pattern and both.get("ws_method") in NM_METHODS:
         pattern = implied["ws_pattern"] = "2:4"
-    spelling = read_spelling(pattern) if pattern else None
+    spelling = parse_pattern_spec(pattern) if pattern else None
     by_itself = spelling is not None and spelling.sets_ratios
     locked = both.get("ws_method") == "pattern_lock"
     if (by_itself or locked) and "ws_prune_ratio_prtl" not in both:
@@ -124,7 +130,7 @@ def _made(kinds: Mapping[str, type], values: Mapping[str, Any]) -> dict[str, Any
     complain(problems)
     for key, kind in kinds.items():
         try:
-            made[key] = kind(**{flag.name: values[flag.name] for flag in flags_of(kind)})
+            made[key] = kind(**{flag.name: values[flag.name] for flag in dataclass_flags(kind)})
         except ValueError as error:
             problems += [line for line in str(error).splitlines() if not line.endswith("change:")]
     complain(problems)

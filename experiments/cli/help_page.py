@@ -19,7 +19,7 @@ ESSENTIALS = {
     "learner": "prune, or train the dense network",
     "ws_prune_ratio": "share of weights to become zero",
     "ws_prune_ratio_prtl": "who sets each layer's ratio (docs/protocols.md)",
-    "ws_nb_rlouts": "roll-outs, if it is a search",
+    "ws_nb_rlouts": "rollouts, if it is a search",
     "ws_method": "how training takes the network there (docs/patterns.md)",
     "ws_pattern": "what is pruned together: unstructured, 4x1, 2:4, n:4, mha, units, ...",
     "nb_epochs": "length of the training, instead of the recipe's",
@@ -31,7 +31,7 @@ ESSENTIALS = {
     "run_dir": "where the run lives, instead of runs/<experiment>-<method>-<hash>",
     "exec_mode": "eval measures the result in --run_dir again",
     "seed": "fixes everything random",
-    "workers": "processes that score roll-outs, instead of one per core; 0 for none",
+    "workers": "processes that score rollouts, instead of one per core; 0 for none",
 }
 """The settings that `-h` shows, with its words for them."""
 
@@ -46,7 +46,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("ws_nb_rlouts*", "ws_rlouts*", "ws_reward*", "ws_score*", "ws_nb_rescore"),
         *("ws_ratio*", "ws_rollouts", "ws_action_scale"),
     ),
-    "A roll-out": ("ws_rg_*", "ws_lrn_rate_*", "ws_nb_*", "ws_batch_size_ft"),
+    "A rollout": ("ws_rg_*", "ws_lrn_rate_*", "ws_nb_*", "ws_batch_size_ft"),
     THE_REST: ("ws_schedule", "ws_iter_ratio*", "ws_mask_update_step"),
     "Patterns, criteria, layers": (
         *("ws_criterion*", "ws_scope", "ws_remainder", "ws_location", "ws_qkv_pattern"),

@@ -16,14 +16,18 @@ from torch.optim import Optimizer
 from experiments.cli.flags import Command
 from experiments.cli.lpot_training import train_epochs
 from experiments.experiment import Experiment
-from ws_learner.compat.lpot.data import folder_of
-from ws_learner.compat.lpot.limited_split import Limited
-from ws_learner.compat.lpot.plan import make_plans
-from ws_learner.compat.lpot.schema import LpotConf, Train
-from ws_learner.compat.lpot.training_function import make_loss, make_lpot_optimizer, splits_of
+from ws_learner.compat.lpot.data import find_data_folder
+from ws_learner.compat.lpot.limited_split import LimitedSplit
+from ws_learner.compat.lpot.plan import build_plans
+from ws_learner.compat.lpot.schema import LpotConf, TrainSection
+from ws_learner.compat.lpot.training_function import (
+    build_loss,
+    build_lpot_optimizer,
+    load_conf_splits,
+)
 from ws_learner.config.cluster import ClusterConfig
 from ws_learner.config.recipe import Recipe
-from ws_learner.core.device import Arithmetic
+from ws_learner.core.device import ComputeDevice
 from ws_learner.core.errors import UserError
 from ws_learner.core.files import write_json, write_text
 from ws_learner.core.progress import say
@@ -33,10 +37,10 @@ from ws_learner.pruning.layers.table import layer_table
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.report.table import ratio_table, to_csv, totals
 from ws_learner.training.evaluation import evaluate
-from ws_learner.training.phase import Fit
+from ws_learner.training.phase import TrainingPhase
 from ws_learner.training.ray.run_phase import run_phase
-from ws_learner.training.trainer import Criterion as Loss
-from ws_learner.training.trainer import make_optimizer
+from ws_learner.training.trainer import TrainingLoss as Loss
+from ws_learner.training.trainer import build_optimizer
 
 __all__ = ["COPY", "build_lpot", "recipe_of", "run_lpot", "with_root"]
 
@@ -64,12 +68,14 @@ def build_lpot(command: Command, conf: LpotConf) -> Experiment:
         conf = with_root(conf, folder)
     train = _train_of(conf)
     if train.loader is not None and train.loader.dataset == "ImageFolder":
-        options = dataclasses.replace(options, data_dir=folder_of(train.loader))
+        options = dataclasses.replace(options, data_dir=find_data_folder(train.loader))
     workers = getattr(options, "data_workers", None)
-    data = splits_of(conf, workers=workers)
+    data = load_conf_splits(conf, workers=workers)
     experiment: Experiment = command.experiment.build(options, seed=command.run.seed)
-    data = dataclasses.replace(data, train=Limited(data.train, train.iteration, _size(conf, data)))
-    return dataclasses.replace(experiment, data=data, loss=make_loss(train.criterion))
+    data = dataclasses.replace(
+        data, train=LimitedSplit(data.train, train.iteration, _size(conf, data))
+    )
+    return dataclasses.replace(experiment, data=data, loss=build_loss(train.criterion))
 
 
 def with_root(conf: LpotConf, folder: Path) -> LpotConf:
@@ -83,7 +89,7 @@ def with_root(conf: LpotConf, folder: Path) -> LpotConf:
     return dataclasses.replace(conf, train=dataclasses.replace(train, loader=loader))
 
 
-def _train_of(conf: LpotConf) -> Train:
+def _train_of(conf: LpotConf) -> TrainSection:
     if conf.train is None:
         raise UserError(
             f"--config {conf.path}: has no `train:`, so nothing trains the network; add it, or "
@@ -119,9 +125,9 @@ def recipe_of(conf: LpotConf, data: Any, own: Recipe) -> Recipe:
     )
 
 
-def _optimizer_of(train: Train, recipe: Recipe) -> Callable[[nn.Module, Recipe], Optimizer]:
+def _optimizer_of(train: TrainSection, recipe: Recipe) -> Callable[[nn.Module, Recipe], Optimizer]:
     settings = dataclasses.replace(train.optimizer, learning_rate=recipe.lrn_rate)
-    return lambda network, _: make_lpot_optimizer(network, settings)
+    return lambda network, _: build_lpot_optimizer(network, settings)
 
 
 def run_lpot(
@@ -130,7 +136,7 @@ def run_lpot(
     run: RunDir,
     *,
     recipe: Recipe,
-    arithmetic: Arithmetic,
+    compute: ComputeDevice,
     seed: int,
     facts: Mapping[str, Any],
     distil: Loss | None = None,
@@ -142,7 +148,7 @@ def run_lpot(
         experiment: Network, data, loss.
         conf: What the file says.
         recipe: Length, batch, rate.
-        arithmetic: Device and number format.
+        compute: Device and number format.
         seed: Fixes everything random.
         run: Where results go.
         facts: More entries for the summary.
@@ -154,7 +160,7 @@ def run_lpot(
     """
     train, data = conf.train, experiment.data
     first = 0 if train is None else train.start_epoch
-    plans = make_plans(conf, experiment.model)
+    plans = build_plans(conf, experiment.model)
     ends = first + recipe.nb_epochs
     for plan in plans:
         if plan.kind != "lock" and plan.end_epoch >= ends:
@@ -166,21 +172,21 @@ def run_lpot(
     write_text(run.path / COPY, conf.path.read_text() if conf.path else "")
     layers = layer_table(experiment.model, next(data.train.batches(2))[0])
     model = copy.deepcopy(experiment.model)
-    fit = Fit(
+    phase = TrainingPhase(
         phase="sparse",
         data=data,
         criterion=distil or (lambda outputs, targets, _: experiment.loss(outputs, targets)),
         metric=experiment.metric,
         recipe=recipe,
-        arithmetic=arithmetic,
+        compute=compute,
         seed=seed,
         log=MetricsLog(run.metrics),
         checkpoint=run.state / "sparse.pt",
-        optimizer_of=make_optimizer if train is None else _optimizer_of(train, recipe),
+        optimizer_of=build_optimizer if train is None else _optimizer_of(train, recipe),
     )
     total = sum(row.weights for row in layers)
     work = partial(train_epochs, model, plans=plans, first_epoch=first, total=total)
-    pruner, seconds = run_phase(work, fit, model=model, cluster=cluster)
+    pruner, seconds = run_phase(work, phase, model=model, cluster=cluster)
     save_model(run.model, model.state_dict(), {"format": "pt"})
     planned = {name: int((~mask).sum()) for name, mask in pruner.masks.items()}
     zeros = np.array([planned.get(row.name, 0) for row in layers], dtype=np.int64)
@@ -188,8 +194,8 @@ def run_lpot(
     write_text(run.ratios, to_csv(frame))
 
     def test(network: nn.Module) -> float:
-        arithmetic.place_model(network)
-        return evaluate(network, data.test, experiment.metric, arithmetic=arithmetic)
+        compute.place_model(network)
+        return evaluate(network, data.test, experiment.metric, compute=compute)
 
     load_into(model, run.model)
     sums = totals(frame)

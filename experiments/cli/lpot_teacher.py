@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from experiments.cli.flags import Command
     from experiments.experiment import Experiment
     from ws_learner.compat.lpot.schema import LpotConf
-    from ws_learner.core.device import Arithmetic
-    from ws_learner.training.trainer import Criterion
+    from ws_learner.core.device import ComputeDevice
+    from ws_learner.training.trainer import TrainingLoss
 
-__all__ = ["check_flags", "teacher_loss"]
+__all__ = ["check_lpot_flags", "teacher_loss"]
 
 _OURS = ("enbl_dst", "loss_w_dst", "tempr_dst")
 
 
-def check_flags(command: Command, conf: LpotConf) -> None:
+def check_lpot_flags(command: Command, conf: LpotConf) -> None:
     """Refuse flags that an LPOT file would leave without effect.
 
     Raises:
@@ -57,8 +57,8 @@ def teacher_loss(
     conf: LpotConf,
     *,
     start: Path | None,
-    arithmetic: Arithmetic,
-) -> Criterion | None:
+    compute: ComputeDevice,
+) -> TrainingLoss | None:
     """(outputs, targets, inputs) -> loss with the teacher's part; None without distillation.
 
     The teacher is --dst_checkpoint's, or else the network that training starts from, `start`.
@@ -70,18 +70,18 @@ def teacher_loss(
     if not _distils(command, conf):
         return None
     from experiments.cli.dense_weights import load_weights
-    from ws_learner.compat.lpot.distillation import distilled, teacher_outputs
-    from ws_learner.training.sparse import make_criterion
+    from ws_learner.compat.lpot.distillation import build_distillation_loss, teacher_outputs
+    from ws_learner.training.sparse import build_training_loss
 
     teacher, weights = copy.deepcopy(experiment.model), command.run.dst_checkpoint or start
     if weights is None:
         raise UserError("distillation needs a trained teacher: give --dst_checkpoint FILE")
     load_weights(teacher, weights)
-    arithmetic.place_model(teacher)
+    compute.place_model(teacher)
     settings = conf.train.criterion.distillation if conf.train is not None else None
     if settings is None:
-        return make_criterion(experiment.loss, teacher=teacher, config=command.ws)
-    return lambda outputs, targets, inputs: distilled(
+        return build_training_loss(experiment.loss, teacher=teacher, config=command.ws)
+    return lambda outputs, targets, inputs: build_distillation_loss(
         outputs,
         teacher_outputs(teacher, inputs),
         loss=experiment.loss(outputs, targets),

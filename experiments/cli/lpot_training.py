@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ws_learner.compat.lpot.epoch_pruner import EpochPlan, EpochPruner
-from ws_learner.training.callbacks import Metrics
-from ws_learner.training.phase import Fit
+from ws_learner.training.callbacks import MetricsCallback
+from ws_learner.training.phase import TrainingPhase
 from ws_learner.training.trainer import Callback, Trainer
 
 __all__ = ["train_epochs"]
@@ -20,7 +20,7 @@ class _Prune(Callback):
     """Calls the pruner where LPOT's training function calls its hooks."""
 
     pruner: EpochPruner
-    metrics: Metrics
+    metrics: MetricsCallback
     first_epoch: int
     total: int
 
@@ -48,13 +48,18 @@ class _Prune(Callback):
 
 
 def train_epochs(
-    model: nn.Module, fit: Fit, *, plans: Sequence[EpochPlan], first_epoch: int, total: int
+    model: nn.Module,
+    phase: TrainingPhase,
+    *,
+    plans: Sequence[EpochPlan],
+    first_epoch: int,
+    total: int,
 ) -> tuple[EpochPruner, float]:
     """Train `model` in place; return what pruned it, and the seconds it took.
 
     Args:
         model: The network.
-        fit: The training.
+        phase: The training.
         plans: Which tensors are pruned, when and how far.
         first_epoch: Number of the first epoch, as the plans count them.
         total: Weights of which the metrics tell the pruned share.
@@ -62,9 +67,9 @@ def train_epochs(
     Raises:
         UserError: The training is too short for the plans.
     """
-    steps = fit.recipe.steps_per_epoch(len(fit.data.train))
-    pruner, metrics = EpochPruner(model, plans, batches=steps), fit.metrics()
+    steps = phase.recipe.steps_per_epoch(len(phase.data.train))
+    pruner, metrics = EpochPruner(model, plans, batches=steps), phase.metrics()
     follow = _Prune(pruner=pruner, metrics=metrics, first_epoch=first_epoch, total=total)
-    seconds = fit.run(model, before=[follow], also={"pruner": pruner}, metrics=metrics)
+    seconds = phase.run(model, before=[follow], also={"pruner": pruner}, metrics=metrics)
     pruner.finish()
     return pruner, seconds

@@ -15,12 +15,12 @@ from ws_learner.core.progress import say
 if TYPE_CHECKING:
     from ws_learner.compat.nncf.schema import NncfConf
 
-__all__ = ["check_flags"]
+__all__ = ["check_nncf_flags"]
 
 _DISTILLATION = ("enbl_dst", "loss_w_dst", "tempr_dst", "dst_layers", "loss_w_layers")
 
 
-def check_flags(
+def check_nncf_flags(
     conf: NncfConf,
     *,
     ws: WeightSparseConfig,

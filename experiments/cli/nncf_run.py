@@ -11,13 +11,17 @@ import numpy as np
 from torch import Tensor, nn
 
 from experiments.experiment import Experiment
-from ws_learner.compat.nncf.plan import criterion_of, movement_of, quantization_of
+from ws_learner.compat.nncf.plan import (
+    build_distillation_loss,
+    build_movement_config,
+    build_quant_config,
+)
 from ws_learner.compat.nncf.schema import NncfConf
 from ws_learner.compat.nncf.scopes import quantized_layers
 from ws_learner.config.cluster import ClusterConfig
 from ws_learner.config.learner import WeightSparseConfig
 from ws_learner.config.recipe import Recipe
-from ws_learner.core.device import Arithmetic
+from ws_learner.core.device import ComputeDevice
 from ws_learner.core.files import write_json, write_text
 from ws_learner.core.progress import say
 from ws_learner.core.run_dir import RunDir
@@ -32,10 +36,10 @@ from ws_learner.report.metrics import MetricsLog
 from ws_learner.report.table import ratio_table, to_csv, totals
 from ws_learner.training.callbacks import Stateful
 from ws_learner.training.evaluation import evaluate
-from ws_learner.training.phase import Fit
+from ws_learner.training.phase import TrainingPhase
 from ws_learner.training.quantization_aware import FakeQuantizer, calibration
 from ws_learner.training.ray.run_phase import run_phase
-from ws_learner.training.sparse import Prune, make_criterion
+from ws_learner.training.sparse import PruningCallback, build_training_loss
 from ws_learner.training.trainer import Callback, Trainer
 
 __all__ = ["COPY", "run_nncf"]
@@ -55,11 +59,11 @@ class _Ranges(Callback):
         """See `Callback`."""
         batches = trainer.split.batches(trainer.recipe.batch_size, seed=trainer.seed)
         chosen = calibration(batches, self._samples)
-        self._quantizer.calibrate(trainer.arithmetic.place(inputs) for inputs in chosen)
+        self._quantizer.calibrate(trainer.compute.place(inputs) for inputs in chosen)
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
         """What the ranks have seen together."""
-        self._quantizer.settle(trainer.world)
+        self._quantizer.settle(trainer.process_group)
 
 
 def run_nncf(
@@ -69,7 +73,7 @@ def run_nncf(
     *,
     settings: WeightSparseConfig,
     recipe: Recipe,
-    arithmetic: Arithmetic,
+    compute: ComputeDevice,
     seed: int,
     facts: Mapping[str, Any],
     cluster: ClusterConfig | None = None,
@@ -84,30 +88,34 @@ def run_nncf(
     data, model = experiment.data, copy.deepcopy(experiment.model)
     write_text(run.path / COPY, conf.path.read_text() if conf.path else conf.model_dump_json())
     steps = recipe.steps_per_epoch(len(data.train))
-    config, names = movement_of(conf, model, steps_per_epoch=steps, lrn_rate=recipe.lrn_rate)
-    teacher = arithmetic.place_model(copy.deepcopy(experiment.model))
+    config, names = build_movement_config(
+        conf, model, steps_per_epoch=steps, lrn_rate=recipe.lrn_rate
+    )
+    teacher = compute.place_model(copy.deepcopy(experiment.model))
     distilled = settings.enbl_dst or conf.distillation is not None
-    criterion = criterion_of(experiment.loss, teacher, conf.distillation)
+    criterion = build_distillation_loss(experiment.loss, teacher, conf.distillation)
     if conf.distillation is None:
-        criterion = make_criterion(experiment.loss, teacher=teacher, config=settings, student=model)
-    fit = Fit(
+        criterion = build_training_loss(
+            experiment.loss, teacher=teacher, config=settings, student=model
+        )
+    phase = TrainingPhase(
         phase="sparse",
         data=data,
         criterion=criterion,
         metric=experiment.metric,
         recipe=recipe,
-        arithmetic=arithmetic,
+        compute=compute,
         seed=seed,
         log=MetricsLog(run.metrics),
         checkpoint=run.state / "sparse.pt",
     )
     train = partial(_train, model, config=config, names=names, conf=conf)
-    quantizer, seconds = run_phase(train, fit, model=model, cluster=cluster)
+    quantizer, seconds = run_phase(train, phase, model=model, cluster=cluster)
     save_model(run.model, model.state_dict(), {"format": "pt"})
 
     def test(network: nn.Module) -> float:
-        arithmetic.place_model(network)
-        return evaluate(network, data.test, experiment.metric, arithmetic=arithmetic)
+        compute.place_model(network)
+        return evaluate(network, data.test, experiment.metric, compute=compute)
 
     summary: dict[str, Any] = {"train_seconds": round(seconds, 1), "distilled": distilled}
     inputs, _ = next(data.test.batches(32))
@@ -129,24 +137,24 @@ def run_nncf(
 
 def _train(
     model: nn.Module,
-    fit: Fit,
+    phase: TrainingPhase,
     *,
     config: ThresholdMovementConfig,
     names: tuple[str, ...],
     conf: NncfConf,
 ) -> tuple[FakeQuantizer | None, float]:
     """Train `model` in place; return what quantises it, if anything, and the seconds it took."""
-    total = fit.recipe.total_steps(len(fit.data.train))
+    total = phase.recipe.total_steps(len(phase.data.train))
     sparsifier = Sparsifier(model, config, layers=names, total_steps=total)
-    metrics = fit.metrics()
-    before: list[Callback] = [Prune(sparsifier, metrics)]
+    metrics = phase.metrics()
+    before: list[Callback] = [PruningCallback(sparsifier, metrics)]
     also: dict[str, Stateful] = {"sparsifier": sparsifier}
     quantizer = _quantizer(conf, model)
     if quantizer is not None and conf.quantization is not None:
         samples = conf.quantization.initializer.range.num_init_samples
         before.insert(0, _Ranges(quantizer, samples))
         also["quantizer"] = quantizer
-    seconds = fit.run(model, before=before, also=also, metrics=metrics)
+    seconds = phase.run(model, before=before, also=also, metrics=metrics)
     sparsifier.finalize()
     return quantizer, seconds
 
@@ -155,7 +163,7 @@ def _quantizer(conf: NncfConf, model: nn.Module) -> FakeQuantizer | None:
     part = conf.quantization
     if part is None:
         return None
-    return FakeQuantizer(model, quantized_layers(model, conf, part), quantization_of(part))
+    return FakeQuantizer(model, quantized_layers(model, conf, part), build_quant_config(part))
 
 
 def _export(quantizer: FakeQuantizer, inputs: Tensor, run: RunDir) -> None:

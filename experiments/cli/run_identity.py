@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from experiments.experiment import Experiment
     from ws_learner.config.recipe import Recipe
 
-__all__ = ["identity_of", "place", "resolved_settings"]
+__all__ = ["build_identity", "locate_run", "resolved_settings"]
 
 NOT_IN_IDENTITY = {
     *("run_dir", "data_dir", "data_workers", "workers", "exec_mode", "preset"),
@@ -27,13 +27,13 @@ NOT_IN_IDENTITY = {
 
 def resolved_settings(command: Command) -> dict[str, Any]:
     """Every setting, with the precision that `auto` means on this machine."""
-    from ws_learner.core.device import arithmetic
+    from ws_learner.core.device import choose_device
 
-    bf16 = arithmetic(command.run.precision).bf16
+    bf16 = choose_device(command.run.precision).bf16
     return command.settings() | {"precision": "bf16" if bf16 else "fp32"}
 
 
-def identity_of(
+def build_identity(
     command: Command, experiment: Experiment, recipe: Recipe, **more: Any
 ) -> dict[str, Any]:
     """Everything that changes the result; a user's own experiment file counts by its content."""
@@ -50,7 +50,7 @@ def identity_of(
     return kept | {"experiment": experiment.name, "data": experiment.data.digest} | more
 
 
-def place(command: Command, stem: str, identity: dict[str, Any]) -> RunDir:
+def locate_run(command: Command, stem: str, identity: dict[str, Any]) -> RunDir:
     """The run's directory: --run_dir, or `stem` and the identity's hash."""
     run = RunDir(command.run.run_dir or command.runs / f"{stem}-{identity_hash(identity)}")
     if command.run.precision == "auto":

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.build import arithmetic_of, show_report
+from experiments.cli.build import device_for_command, show_report
 from experiments.cli.command import Command
-from experiments.cli.run_identity import place, resolved_settings
+from experiments.cli.run_identity import locate_run, resolved_settings
 from ws_learner.core.run_dir import RunDir
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
 
-__all__ = ["run_once"]
+__all__ = ["run_or_reuse"]
 
 
-def run_once(
+def run_or_reuse(
     command: Command,
     experiment: Experiment,
     identity: dict[str, Any],
@@ -35,11 +35,11 @@ def run_once(
     """
     from experiments.cli.task_metrics import add_measures
 
-    run = place(command, f"{experiment.name}-{kind}", identity)
+    run = locate_run(command, f"{experiment.name}-{kind}", identity)
     with run.locked():
         run.claim(resolved_settings(command), identity)
         if not run.finished:
             work(run)
-    add_measures(run, experiment, arithmetic_of(command))
+    add_measures(run, experiment, device_for_command(command))
     show_report(run)
     return run

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from experiments.experiment import Experiment
-from ws_learner.core.device import Arithmetic
+from ws_learner.core.device import ComputeDevice
 from ws_learner.core.files import write_json
 from ws_learner.core.progress import say
 from ws_learner.core.weights import load_into
@@ -18,26 +18,28 @@ if TYPE_CHECKING:
 
     from ws_learner.core.run_dir import RunDir
 
-__all__ = ["add_measures", "measured"]
+__all__ = ["add_measures", "task_metric_lines"]
 
 
-def measured(experiment: Experiment, model: nn.Module, arithmetic: Arithmetic) -> dict[str, float]:
+def task_metric_lines(
+    experiment: Experiment, model: nn.Module, compute: ComputeDevice
+) -> dict[str, float]:
     """The experiment's measures of a network, printed; empty if it has none."""
     if experiment.measure is None:
         return {}
-    arithmetic.place_model(model.eval())
+    compute.place_model(model.eval())
     with torch.no_grad():
-        found = experiment.measure(model, arithmetic)
+        found = experiment.measure(model, compute)
     say("test: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
     return found
 
 
-def add_measures(run: RunDir, experiment: Experiment, arithmetic: Arithmetic) -> None:
+def add_measures(run: RunDir, experiment: Experiment, compute: ComputeDevice) -> None:
     """Measure the weights that a finished run saved; its summary keeps the result."""
     summary = run.read_summary()
     if experiment.measure is None or "measures" in summary:
         return
     model = copy.deepcopy(experiment.model)
     load_into(model, run.model)
-    found = measured(experiment, model, arithmetic)
+    found = task_metric_lines(experiment, model, compute)
     write_json(run.summary, summary | {"measures": found})

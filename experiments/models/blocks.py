@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ws_learner.core.errors import UserError
 
-__all__ = ["BasicBlock", "Bottleneck", "initialize", "make_stage", "scale_channels"]
+__all__ = ["BasicBlock", "Bottleneck", "initialize_resnet", "make_stage", "scale_channels"]
 
 
 class BasicBlock(nn.Module):
@@ -94,7 +94,7 @@ def scale_channels(channels: int, width: float) -> int:
     return rounded if rounded >= 0.9 * wanted else rounded + 8
 
 
-def initialize(model: nn.Module) -> None:
+def initialize_resnet(model: nn.Module) -> None:
     """Draw all convolutions from Kaiming's normal distribution (fan out), in module order.
 
     Source: He et al. 2015, "Delving Deep into Rectifiers", section 2.2. Batch-norm and linear

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from experiments.models.blocks import initialize, scale_channels
+from experiments.models.blocks import initialize_resnet, scale_channels
 
 __all__ = ["MobileNetV1", "mobilenet_v1"]
 
@@ -52,7 +52,7 @@ class MobileNetV1(nn.Module):
             channels = outputs
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(channels, num_classes)
-        initialize(self)
+        initialize_resnet(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, 3, H, W), usually 224 x 224, to logits (B, num_classes)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from experiments.models.blocks import initialize, scale_channels
+from experiments.models.blocks import initialize_resnet, scale_channels
 
 __all__ = ["MobileNetV2", "mobilenet_v2"]
 
@@ -76,7 +76,7 @@ class MobileNetV2(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         output = nn.Linear(last, num_classes)
         self.classifier = nn.Sequential(nn.Dropout(0.2), output)
-        initialize(self)
+        initialize_resnet(self)
         nn.init.normal_(output.weight, std=0.01)
         nn.init.zeros_(output.bias)
 

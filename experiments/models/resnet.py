@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from experiments.models.blocks import BasicBlock, Bottleneck, initialize, make_stage
+from experiments.models.blocks import BasicBlock, Bottleneck, initialize_resnet, make_stage
 from ws_learner.core.errors import UserError
 
 __all__ = ["ResNet", "resnet"]
@@ -41,7 +41,7 @@ class ResNet(nn.Module):
         self.layer4 = make_stage(block, 256 * wide, width=512, blocks=four, stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(512 * wide, num_classes)
-        initialize(self)
+        initialize_resnet(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, 3, H, W), usually 224 x 224, to logits (B, num_classes)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from experiments.models.blocks import BasicBlock, initialize, make_stage
+from experiments.models.blocks import BasicBlock, initialize_resnet, make_stage
 from ws_learner.core.errors import UserError
 
 __all__ = ["ResNetCifar", "resnet_cifar"]
@@ -30,7 +30,7 @@ class ResNetCifar(nn.Module):
         self.layer3 = make_stage(BasicBlock, middle, width=large, blocks=blocks, stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(large, num_classes)
-        initialize(self)
+        initialize_resnet(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, 3, 32, 32) to logits (B, num_classes)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from experiments.models.blocks import initialize
+from experiments.models.blocks import initialize_resnet
 
 __all__ = ["ResNeXt", "resnext101"]
 
@@ -53,7 +53,7 @@ class ResNeXt(nn.Module):
                 inputs = width * _EXPANSION
             self.add_module(f"layer{index + 1}", nn.Sequential(*stages))
         self.avgpool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(inputs, num_classes)
-        initialize(self)
+        initialize_resnet(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, 3, H, W) to logits (B, num_classes)."""

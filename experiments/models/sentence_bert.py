@@ -11,7 +11,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 from transformers import BertConfig, BertForQuestionAnswering, BertForSequenceClassification
 
-from experiments.cli.dense_weights import load_state_of
+from experiments.cli.dense_weights import load_dense_state
 from experiments.models.bert import SIZES
 from ws_learner.core.errors import UserError
 from ws_learner.data.datasets.text_resources import MINILM
@@ -23,7 +23,7 @@ __all__ = [
     "SpanFinder",
     "bert_classifier",
     "bert_spans",
-    "classifier_of",
+    "build_classifier",
     "minilm",
 ]
 
@@ -73,7 +73,7 @@ def minilm(*, labels: int, layers: int = 6) -> nn.Module:
     """
     if not 1 <= layers <= _LAYERS:
         raise UserError(f"--layers {layers}: MiniLM has {_LAYERS}; allowed are 1 to {_LAYERS}")
-    network = classifier_of((_LAYERS, 384, 12, 1536), labels)
+    network = build_classifier((_LAYERS, 384, 12, 1536), labels)
     _fill(network, load(content(MINILM)), "all-MiniLM-L6-v2")
     network.bert.encoder.layer = network.bert.encoder.layer[:layers]
     network.config.num_hidden_layers = layers
@@ -93,7 +93,7 @@ def bert_classifier(size: str, *, labels: int, pretrained: Path | None = None) -
     Raises:
         UserError: The file cannot be read or is of another network.
     """
-    return _started(classifier_of(SIZES[size], labels), pretrained)
+    return _started(build_classifier(SIZES[size], labels), pretrained)
 
 
 def bert_spans(size: str, *, pretrained: Path | None = None) -> nn.Module:
@@ -104,13 +104,15 @@ def bert_spans(size: str, *, pretrained: Path | None = None) -> nn.Module:
 def _started(network: Any, pretrained: Path | None) -> nn.Module:
     if pretrained is not None:
         _fill(
-            network, load_state_of(pretrained, flag="--pretrained "), f"--pretrained {pretrained}"
+            network,
+            load_dense_state(pretrained, flag="--pretrained "),
+            f"--pretrained {pretrained}",
         )
     model: nn.Module = network
     return model
 
 
-def classifier_of(size: tuple[int, int, int, int], labels: int) -> Any:
+def build_classifier(size: tuple[int, int, int, int], labels: int) -> Any:
     """A classifier with fresh weights; `size` is layers, width, heads and inner width."""
     config = _config(size)
     config.num_labels = labels

@@ -12,9 +12,9 @@ from torch.nn import functional
 
 __all__ = [
     "SIZE",
-    "decode",
+    "decode_boxes",
     "default_boxes",
-    "encode",
+    "encode_boxes",
     "iou",
     "match",
     "multibox_loss",
@@ -66,14 +66,14 @@ def iou(one: Tensor, other: Tensor) -> Tensor:
     return shared / whole.clamp_min(torch.finfo(whole.dtype).tiny)
 
 
-def encode(boxes: Tensor, defaults: Tensor) -> Tensor:
+def encode_boxes(boxes: Tensor, defaults: Tensor) -> Tensor:
     """(N, 4) corners as offsets from (N, 4) default boxes; section 2.2, equation 2."""
     centre, side = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
     moved = (centre - defaults[:, :2]) / defaults[:, 2:] / _CENTRE
     return torch.cat([moved, (side.clamp_min(1e-6) / defaults[:, 2:]).log() / _SIDE], 1)
 
 
-def decode(offsets: Tensor, defaults: Tensor) -> Tensor:
+def decode_boxes(offsets: Tensor, defaults: Tensor) -> Tensor:
     """(..., N, 4) offsets back to corners."""
     centre = offsets[..., :2] * _CENTRE * defaults[:, 2:] + defaults[:, :2]
     side = (offsets[..., 2:] * _SIDE).exp() * defaults[:, 2:]
@@ -118,7 +118,7 @@ def multibox_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     classes, boxes = (torch.stack(list(part)) for part in zip(*pairs, strict=True))
     outputs = outputs.float()
     positive = classes > 0
-    wanted = torch.stack([encode(one, defaults) for one in boxes])
+    wanted = torch.stack([encode_boxes(one, defaults) for one in boxes])
     near = functional.smooth_l1_loss(
         outputs[:, :4].transpose(1, 2)[positive], wanted[positive], reduction="sum"
     )

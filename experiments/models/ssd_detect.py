@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from experiments.models.ssd_boxes import decode, default_boxes, iou
+from experiments.models.ssd_boxes import decode_boxes, default_boxes, iou
 from ws_learner.core.progress import track
 from ws_learner.data.datasets.coco_file import Annotated, average_precision
 
 if TYPE_CHECKING:
-    from ws_learner.core.device import Arithmetic
+    from ws_learner.core.device import ComputeDevice
     from ws_learner.data.splits import Split
 
 __all__ = ["detect", "nms", "precision_of"]
@@ -47,7 +47,7 @@ def detect(
         (K, 4) corners within [0, 1], (K,) classes from 1, (K,) probabilities, best first.
     """
     output = output.float().cpu()
-    boxes = decode(output[:4].T, default_boxes()).clamp(0, 1)
+    boxes = decode_boxes(output[:4].T, default_boxes()).clamp(0, 1)
     found = []
     for number, scores in enumerate(output[4:].softmax(0)[1:], 1):
         best = (scores > least).nonzero()[:, 0]
@@ -60,11 +60,11 @@ def detect(
 
 
 def precision_of(
-    model: nn.Module, split: Split, truth: Annotated, arithmetic: Arithmetic
+    model: nn.Module, split: Split, truth: Annotated, compute: ComputeDevice
 ) -> dict[str, float]:
     """Average precision of a network on the images of `truth`, which `split` reads in order."""
     found: list[dict[str, Any]] = []
-    outputs = (row for x, _ in split.batches(32) for row in model(arithmetic.place(x)))
+    outputs = (row for x, _ in split.batches(32) for row in model(compute.place(x)))
     images = zip(truth.keys, truth.sizes, outputs, strict=True)
     with track("detecting", total=len(truth.keys)) as progress:
         for key, size, output in images:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from experiments.cli.dense_weights import load_state_of
+from experiments.cli.dense_weights import load_dense_state
 from experiments.models.resnet import resnet
 from ws_learner.core.errors import UserError
 
@@ -85,7 +85,7 @@ def ssd_resnet34(*, num_classes: int = 81, pretrained: Path | None = None) -> nn
     """
     model = SSDResNet34(num_classes=num_classes)
     if pretrained is not None:
-        state = load_state_of(pretrained, flag="--pretrained ")
+        state = load_dense_state(pretrained, flag="--pretrained ")
         own = {name: t for name, t in model.state_dict().items() if name.startswith(_TRUNK)}
         for name, tensor in own.items():
             if name not in state or state[name].shape != tensor.shape:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from experiments.models.transformer import DropPath, Mlp, PatchEmbed, initialize
+from experiments.models.transformer import DropPath, Mlp, PatchEmbed, initialize_transformer
 from ws_learner.core.errors import UserError
 
 __all__ = ["Swin", "swin"]
@@ -188,7 +188,7 @@ class Swin(nn.Module):
         self.layers = nn.Sequential(*stages)
         self.norm = nn.LayerNorm(width // 2)
         self.head = Head(width // 2, num_classes)
-        initialize(self)
+        initialize_transformer(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, 3, image, image) to logits (B, num_classes)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["DropPath", "Mlp", "PatchEmbed", "initialize"]
+__all__ = ["DropPath", "Mlp", "PatchEmbed", "initialize_transformer"]
 
 
 class DropPath(nn.Module):
@@ -54,7 +54,7 @@ class PatchEmbed(nn.Module):
         return result
 
 
-def initialize(model: nn.Module) -> None:
+def initialize_transformer(model: nn.Module) -> None:
     """Truncated normals of width 0.02 for linear weights, zeros for biases, as timm has it."""
     for module in model.modules():
         if isinstance(module, nn.Linear):

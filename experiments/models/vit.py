@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from experiments.models.transformer import DropPath, Mlp, PatchEmbed, initialize
+from experiments.models.transformer import DropPath, Mlp, PatchEmbed, initialize_transformer
 from ws_learner.core.errors import UserError
 
 __all__ = ["Vit", "vit"]
@@ -80,7 +80,7 @@ class Vit(nn.Module):
         )
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, num_classes)
-        initialize(self)
+        initialize_transformer(self)
         nn.init.normal_(self.cls_token, std=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from agents.ddpg_agent import DDPGAgent, Transition, transitions
 from agents.ddpg_config import DDPGConfig
 from agents.exploration import truncated_normal
 from envs.action_map import ActionMap
-from envs.episode import walk
+from envs.episode import run_episode
 from envs.features import FEATURES
 from envs.problem import AllocationProblem
 from tests.support.synthetic_problem import synthetic_problem
@@ -32,7 +32,7 @@ STEPS, SEEN = 4, 3
 
 
 def rollout(agent: DDPGAgent, number: int, *, explore: bool = True) -> list[float]:
-    """Four steps of a toy whose observation is fixed by roll-out, step and last action."""
+    """Four steps of a toy whose observation is fixed by rollout, step and last action."""
     actions, seen = [], [np.full(SEEN, number / 40, np.float32)]
     for step in range(STEPS):
         actions.append(agent.act(seen[-1], explore=explore))
@@ -149,7 +149,7 @@ def test_learning_from_nothing_does_nothing() -> None:
 def test_unusable_rollouts_and_states_are_refused() -> None:
     agent = DDPGAgent(SEEN, config=SMALL, seed=0)
     see = np.zeros(SEEN, np.float32)
-    with pytest.raises(ValueError, match="one whole roll-out"):
+    with pytest.raises(ValueError, match="one whole rollout"):
         agent.observe([Transition(see, 0.0, 0.0, see, False)])
     with pytest.raises(ValueError, match="finite"):
         agent.observe([Transition(see, 0.0, float("nan"), see, True)])
@@ -180,10 +180,10 @@ def best_of(
     choose: Callable[[NDArray[np.float32]], float],
     agent: DDPGAgent | None,
 ) -> float:
-    """Best reward of 50 roll-outs, an agent learning from each."""
+    """Best reward of 50 rollouts, an agent learning from each."""
     rewards = []
     for _ in range(50):
-        end = walk(problem, ActionMap.of(problem), choose=choose)
+        end = run_episode(problem, ActionMap.of(problem), choose=choose)
         rewards.append(problem.evaluate([end.zeros])[0].reward)
         if agent:
             agent.observe(transitions(end.observations, end.actions, reward=rewards[-1]))

@@ -98,7 +98,7 @@ def test_the_oldest_go_first_and_returns_stay_with_their_transitions() -> None:
 def test_state_is_taken_between_episodes_only() -> None:
     buffer = filled(PLAIN)
     buffer.add(np.zeros((1, 1)), np.zeros((1, 1)), np.zeros((1, 1)), np.zeros(1), np.zeros(1), [{}])
-    with pytest.raises(ValueError, match="between roll-outs"):
+    with pytest.raises(ValueError, match="between rollouts"):
         buffer.state()
 
 

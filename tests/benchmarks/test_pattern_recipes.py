@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import pattern_training
 from benchmarks.pattern_recipes import GRID, effects, main, table
-from benchmarks.pattern_training import FACTORS, Trial, make_dense, make_sparse
+from benchmarks.pattern_training import FACTORS, TrainingSpec, make_dense, make_sparse
 from benchmarks.side_by_side import run_missing
 from experiments.cli.dense_weights import load_weights
 from tests.support import sentence_experiment
@@ -58,7 +58,7 @@ def test_a_training(
     )
     monkeypatch.setitem(pattern_training.BASE, "ws_mask_update_step", 2)
     make_dense("trec", 1, tmp_path, "fp32")
-    trial = Trial(task="trec", pattern=pattern, recipe=recipe, seed=1, epochs=3.0)
+    trial = TrainingSpec(task="trec", pattern=pattern, recipe=recipe, seed=1, epochs=3.0)
     found = json.loads(json.dumps(make_sparse(trial, tmp_path, "fp32")))
     assert found["zeros"] == pytest.approx(pattern_training.RATIOS[pattern], abs=2e-3)
     assert found["steps"] == 30

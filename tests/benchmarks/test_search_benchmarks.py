@@ -11,9 +11,9 @@ import pytest
 from scipy import stats
 
 from benchmarks import short_training
-from benchmarks.league_table import interval, paired_differences
+from benchmarks.paired_differences import interval, paired_differences
 from benchmarks.reward_quality import SCORES, correlations
-from benchmarks.short_training import Job, train_all
+from benchmarks.short_training import TrainingJob, train_all
 from ws_learner.config.learner import WeightSparseConfig
 
 
@@ -67,7 +67,7 @@ def test_training_goes_on_where_the_table_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = [
-        Job(name=name, zeros=(1, 2), target=0.9, seed=0, nb_epochs=1.0, split="select")
+        TrainingJob(name=name, zeros=(1, 2), target=0.9, seed=0, nb_epochs=1.0, split="select")
         for name in ("first", "second")
     ]
     table = tmp_path / "trained.csv"
@@ -81,5 +81,5 @@ def test_training_goes_on_where_the_table_ends(
     assert kept["accuracy"].tolist() == [0.25]
 
 
-def _fails(job: Job) -> float:
+def _fails(job: TrainingJob) -> float:
     raise ZeroDivisionError(job.name)

@@ -13,7 +13,7 @@ from experiments.cli.flags import parse
 from experiments.models.bert import bert
 from experiments.models.dlrm import dlrm
 from experiments.models.ssd_resnet34 import ssd_resnet34
-from ws_learner.compat.lpot.plan import make_plans
+from ws_learner.compat.lpot.plan import build_plans
 from ws_learner.compat.lpot.reader import is_lpot, read_lpot
 from ws_learner.pruning.criteria import magnitude
 
@@ -42,7 +42,7 @@ def test_there_is_a_config_for_every_row_and_no_other() -> None:
 @pytest.mark.parametrize(("name", "pattern", "target"), ROWS)
 def test_a_row_resolves_on_its_architecture(name: str, pattern: str, target: float) -> None:
     model = network_of(name)
-    (plan,) = make_plans(read_lpot(CONFIGS / f"{name}.yaml"), model)
+    (plan,) = build_plans(read_lpot(CONFIGS / f"{name}.yaml"), model)
     assert (str(plan.pattern), plan.target) == (pattern, target)
     assert all(plan.pattern.divides(tuple(model.get_parameter(n).shape)) for n in plan.names)
     total = sum(model.get_parameter(n).numel() for n in plan.names)
@@ -86,7 +86,7 @@ def test_random_weights_have_exactly_that_many_zero_blocks(name: str) -> None:
     assert (frame["zeros"] == frame["wanted"]).all()
     # Again by hand, for the first tensor.
     first = frame.iloc[0]
-    (plan,) = make_plans(read_lpot(CONFIGS / f"{name}.yaml"), network_of(name))
+    (plan,) = build_plans(read_lpot(CONFIGS / f"{name}.yaml"), network_of(name))
     shape = tuple(int(side) for side in first["shape"].split("x"))
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     mask = plan.pattern.mask(magnitude(weight), int(first["wanted"])).numpy()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.support.lpot import SEED_YAML
-from ws_learner.compat.lpot.plan import make_plans, pattern_of
+from ws_learner.compat.lpot.plan import build_plans, parse_lpot_pattern
 from ws_learner.compat.lpot.reader import is_lpot, parse_lpot
 from ws_learner.compat.lpot.schema import LpotConf, Pruner
 from ws_learner.core.errors import UserError
@@ -177,7 +177,7 @@ def test_a_pattern_that_does_not_divide_names_the_tensor(
 ) -> None:
     model = nn.Sequential(nn.Linear(8, 8), nn.Linear(10, 10))
     conf = LpotConf(target_sparsity=0.5, pruners=(Pruner(names=["?.weight"], pattern="4x4"),))
-    make_plans(conf, model)
+    build_plans(conf, model)
     (line,) = capsys.readouterr().err.splitlines()
     assert "the pattern 4x4 does not divide 1.weight of shape (10, 10)" in line
 
@@ -213,7 +213,7 @@ def test_a_local_value_wins_by_being_there() -> None:
             Pruner(names=["1.weight"]),
         ),
     )
-    local, shared = make_plans(conf, model)
+    local, shared = build_plans(conf, model)
     assert (local.start_epoch, local.initial, local.target) == (0, 0.0, 0.0)
     assert (shared.start_epoch, shared.initial, shared.target) == (2, 0.1, 0.5)
 
@@ -221,12 +221,12 @@ def test_a_local_value_wins_by_being_there() -> None:
 def test_no_names_are_all_weights_and_patterns_and_modules_resolve() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
     every = LpotConf(pruners=(Pruner(names=[]),))
-    assert make_plans(every, model)[0].names == ("0.weight", "3.weight")
+    assert build_plans(every, model)[0].names == ("0.weight", "3.weight")
     for spelling in (["3.weight", "0"], ["?.weight"]):
         some = LpotConf(pruners=(Pruner(names=spelling),))
-        assert set(make_plans(some, model)[0].names) == {"0.weight", "3.weight"}
+        assert set(build_plans(some, model)[0].names) == {"0.weight", "3.weight"}
     with pytest.raises(UserError, match=r"'3.wieght' is no parameter.*did you mean '3.weight'"):
-        make_plans(LpotConf(pruners=(Pruner(names=["3.wieght"]),)), model)
+        build_plans(LpotConf(pruners=(Pruner(names=["3.wieght"]),)), model)
 
 
 @pytest.mark.parametrize(
@@ -244,15 +244,15 @@ def test_no_names_are_all_weights_and_patterns_and_modules_resolve() -> None:
     ],
 )
 def test_pattern_spellings(theirs: str, ours: str) -> None:
-    assert str(pattern_of(theirs)) == ours
+    assert str(parse_lpot_pattern(theirs)) == ours
 
 
 def test_a_target_beyond_the_pattern_is_an_error() -> None:
     text = pruners("- !Pruner\n    pattern: '2:4'\n    target_sparsity: 0.9\n    names: ['weight']")
     with pytest.raises(UserError, match=r"line 5.*2:4 allows at most 0\.5"):
-        make_plans(parse_lpot(text), nn.Linear(16, 16))
+        build_plans(parse_lpot(text), nn.Linear(16, 16))
     fine = pruners("- !Pruner\n    pattern: '1:4'\n    target_sparsity: 0.25")
-    assert make_plans(parse_lpot(fine), nn.Linear(16, 16))[0].target == 0.25
+    assert build_plans(parse_lpot(fine), nn.Linear(16, 16))[0].target == 0.25
 
 
 def test_group_lasso_needs_alpha() -> None:
@@ -263,7 +263,7 @@ def test_group_lasso_needs_alpha() -> None:
             "- !Pruner\n    prune_type: grouplasso\n    parameters: {alpha: 6e-3, pattern: 2x1}"
         )
     )
-    (plan,) = make_plans(conf, nn.Linear(4, 4))
+    (plan,) = build_plans(conf, nn.Linear(4, 4))
     assert (plan.alpha, str(plan.pattern)) == (0.006, "2x1")
 
 
@@ -287,7 +287,7 @@ def test_both_historical_formulas_from_the_file(
         f"            initial_sparsity: {low / 100}\n            target_sparsity: {high / 100}\n"
         f"            update_frequency: {every}\n"
     )
-    (plan,) = make_plans(conf, nn.Linear(3, 3))
+    (plan,) = build_plans(conf, nn.Linear(3, 3))
     late = int(formula == "new")
     i, t = np.float64(low / 100), np.float64(high / 100)
     for epoch in range(start + length + 3):

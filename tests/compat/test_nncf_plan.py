@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from tests.support.nncf import SEED_JSON, movement, text
 from tests.support.tiny_transformers import SIZES
-from ws_learner.compat.nncf.plan import criterion_of, movement_of
+from ws_learner.compat.nncf.plan import build_distillation_loss, build_movement_config
 from ws_learner.compat.nncf.reader import parse_nncf
-from ws_learner.compat.nncf.schema import Distillation
+from ws_learner.compat.nncf.schema import DistillationSection
 from ws_learner.pruning.sparsifier import Sparsifier
 
 
@@ -42,10 +42,10 @@ def test_distillation_has_the_published_gradient(kind: str) -> None:
         divergence = (p * (log_softmax(wanted / heat) - log_softmax(x / heat))).sum(1).mean()
         return float(task + scale * heat**2 * divergence)
 
-    part = Distillation.model_validate(
+    part = DistillationSection.model_validate(
         {"algorithm": "knowledge_distillation", "type": kind, "scale": scale, "temperature": heat}
     )
-    criterion = criterion_of(functional.cross_entropy, teacher, part)
+    criterion = build_distillation_loss(functional.cross_entropy, teacher, part)
     outputs = torch.tensor(student, requires_grad=True)
     loss = criterion(outputs, torch.from_numpy(targets), torch.from_numpy(inputs))
     (grad,) = torch.autograd.grad(loss, outputs)
@@ -66,7 +66,7 @@ def test_scores_learn_at_a_multiple_of_the_weights_rate(
 ) -> None:
     conf = parse_nncf(text(movement(compression_lr_multiplier=own), compression_lr_multiplier=top))
     model = nn.Sequential(nn.Linear(4, 4))
-    config, names = movement_of(conf, model, steps_per_epoch=3, lrn_rate=0.2)
+    config, names = build_movement_config(conf, model, steps_per_epoch=3, lrn_rate=0.2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.2)
     Sparsifier(model, config, layers=names, total_steps=12).attach(optimizer)
     assert [group["lr"] for group in optimizer.param_groups] == [0.2, pytest.approx(0.2 * factor)]
@@ -87,7 +87,7 @@ def test_the_manuals_example_trains_a_small_bert() -> None:
     )
     conf = parse_nncf(SEED_JSON)
     assert json.loads(SEED_JSON.replace("},\n  ]", "}\n  ]"))["compression"]  # as it stands there
-    config, names = movement_of(conf, model, steps_per_epoch=2, lrn_rate=1e-3)
+    config, names = build_movement_config(conf, model, steps_per_epoch=2, lrn_rate=1e-3)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     sparsifier = Sparsifier(model, config, layers=names, total_steps=14)
     sparsifier.attach(optimizer)

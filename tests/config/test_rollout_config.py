@@ -1,4 +1,4 @@
-"""Roll-out settings: what is refused, and that torch is not needed for them."""
+"""Rollout settings: what is refused, and that torch is not needed for them."""
 
 from __future__ import annotations
 

@@ -6,10 +6,10 @@ from typing import get_args
 
 import pytest
 
-from experiments.cli.build import say_fitted
+from experiments.cli.build import say_adjusted
 from experiments.cli.flags import parse
 from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.config.methods import Method
+from ws_learner.config.methods import MethodName
 from ws_learner.config.unused import METHOD_SETTINGS
 from ws_learner.core.errors import UserError
 
@@ -44,7 +44,7 @@ SRSTE = "--ws_method srste --ws_pattern 2:4 --ws_location ff"
     ],
 )
 def test_a_line_for_each(words: str, idle: str, capsys: pytest.CaptureFixture[str]) -> None:
-    say_fitted(parse(words.split()))
+    say_adjusted(parse(words.split()))
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("unused: ")]
     assert {line.split()[1].removeprefix("--") for line in lines} == set(idle.split())
     assert len(lines) == len(idle.split())
@@ -72,6 +72,6 @@ def test_a_protocol_may_share_out_another_ratio() -> None:
 
 
 def test_the_table_has_every_method_and_only_settings() -> None:
-    assert set(METHOD_SETTINGS) == set(get_args(Method))
+    assert set(METHOD_SETTINGS) == set(get_args(MethodName))
     fields = set(WeightSparseConfig.__dataclass_fields__)
     assert all(set(names) <= fields for names in METHOD_SETTINGS.values())

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from tests.support.digits import digits_splits
 from tests.support.tiny_experiment import Options, build
 from ws_learner.core.errors import UserError
-from ws_learner.core.process_group import World, part_of
+from ws_learner.core.process_group import ProcessGroup, rank_slice
 from ws_learner.data.dataset_split import DatasetSplit
-from ws_learner.data.rank_batches import read_part
+from ws_learner.data.rank_batches import read_rank_batches
 from ws_learner.training.ray.network_interface import card_of
 from ws_learner.training.trainer import epoch_seed
 
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 @given(count=st.integers(0, 300), size=st.integers(1, 40))
 def test_parts_tile_the_batch_and_differ_by_at_most_one_row(count: int, size: int) -> None:
-    parts = [list(range(count))[part_of(count, rank=r, size=size)] for r in range(size)]
+    parts = [list(range(count))[rank_slice(count, rank=r, size=size)] for r in range(size)]
     assert [row for part in parts for row in part] == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
@@ -49,7 +49,8 @@ class Noisy:
 def test_ranks_read_the_very_rows_of_a_process_alone(split: DatasetSplit, size: int) -> None:
     whole = list(split.batches(10, seed=5, augment=True, skip=2, drop_last=True))
     parts = [
-        list(read_part(split, 10, world=World(rank, size), seed=5, skip=2)) for rank in range(size)
+        list(read_rank_batches(split, 10, process_group=ProcessGroup(rank, size), seed=5, skip=2))
+        for rank in range(size)
     ]
     for number, (inputs, targets) in enumerate(whole):
         assert torch.equal(torch.cat([p[number][0] for p in parts]), inputs)
@@ -59,17 +60,17 @@ def test_ranks_read_the_very_rows_of_a_process_alone(split: DatasetSplit, size: 
 
 def test_more_ranks_than_rows_are_refused() -> None:
     with pytest.raises(UserError, match=r"--batch_size 3.*-n=3"):
-        World(0, 4).check_batch(3)
+        ProcessGroup(0, 4).check_batch(3)
 
 
 SCRIPT = """
 import atexit, sys, torch
 from torch import nn
 from tests.support.tiny_experiment import Options, build
-from ws_learner.core.device import Arithmetic
+from ws_learner.core.device import ComputeDevice
 from ws_learner.config.recipe import Recipe
 from ws_learner.training.trainer import Callback, Trainer
-from ws_learner.core.process_group import World
+from ws_learner.core.process_group import ProcessGroup
 
 rank, size, port, norm, batch, epochs, out = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
 torch.set_num_threads(1)
@@ -89,19 +90,19 @@ class Keep(Callback):
     def on_step_end(self, trainer, loss):
         losses.append(float(loss))
 
-class Double(Arithmetic):
+class Double(ComputeDevice):
     def place(self, inputs):
         return inputs.double()
 
-world = World(rank, size)
+world = ProcessGroup(rank, size)
 Trainer(
     model=model.double(), split=experiment.data.train,
     recipe=Recipe(nb_epochs=float(epochs), batch_size=int(batch), lrn_rate=0.02),
     criterion=lambda outputs, targets, inputs: nn.functional.cross_entropy(outputs, targets),
-    arithmetic=Double(device="cpu", bf16=False, channels_last=False),
-    seed=3, callbacks=[Keep()], world=world,
+    compute=Double(device="cpu", bf16=False, channels_last=False),
+    seed=3, callbacks=[Keep()], process_group=world,
 ).run()
-world.check_same("state of", model.state_dict())
+world.assert_equal_across_ranks("state of", model.state_dict())
 if rank == 0:
     torch.save({"model": model.state_dict(), "losses": losses}, out)
 """
@@ -151,7 +152,7 @@ def test_running_statistics_are_those_of_the_whole_batch(tmp_path: Path) -> None
 
 WIDEST = """
 import atexit, sys, torch
-from ws_learner.core.process_group import World
+from ws_learner.core.process_group import ProcessGroup
 
 rank, size, port = map(int, sys.argv[1:])
 torch.distributed.init_process_group(
@@ -159,7 +160,7 @@ torch.distributed.init_process_group(
 atexit.register(torch.distributed.destroy_process_group)
 seen = torch.tensor([[-1.0, 5.0], [2.0, 3.0]]) + torch.tensor([-1.0, 1.0]) * rank
 seen[1] -= 4 * rank
-print(World(rank, size).widest(seen).tolist())
+print(ProcessGroup(rank, size).all_reduce_minmax(seen).tolist())
 """
 
 
@@ -184,7 +185,7 @@ def test_widest_ranges_hold_what_every_rank_has_seen() -> None:
 
 def test_a_process_alone_has_seen_everything() -> None:
     ranges = torch.tensor([[-1.0, 5.0], [2.0, 3.0]])
-    assert torch.equal(World().widest(ranges), ranges)
+    assert torch.equal(ProcessGroup().all_reduce_minmax(ranges), ranges)
 
 
 def test_the_card_of_an_address() -> None:

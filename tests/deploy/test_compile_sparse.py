@@ -32,21 +32,23 @@ def sparse_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the last candidate win every trial, so that no clock decides what is tested."""
 
     def last(runs: dict[str, object], base: str, **_: object) -> object:
-        from ws_learner.deploy.runtime.autotune import Trial
+        from ws_learner.deploy.runtime.autotune import TimedTrial
 
         names = [n for n in runs if n.startswith(("int8", "compiled"))] or list(runs)
         if not any(n.startswith(("int8", "compiled")) for n in runs):
             names = [n for n in runs if n.startswith("fp32")] or names
-        return Trial(winner=names[-1], speedup=2.0, seconds={n: float(n == base) for n in runs})
+        return TimedTrial(
+            winner=names[-1], speedup=2.0, seconds={n: float(n == base) for n in runs}
+        )
 
     monkeypatch.setattr(choice, "fastest", last)
     monkeypatch.setattr("ws_learner.deploy.runtime.acceptance.fastest", _compiled_wins)
 
 
 def _compiled_wins(runs: dict[str, object], base: str, **_: object) -> object:
-    from ws_learner.deploy.runtime.autotune import Trial
+    from ws_learner.deploy.runtime.autotune import TimedTrial
 
-    return Trial(winner="compiled", speedup=2.0, seconds={n: 1.0 + (n == base) for n in runs})
+    return TimedTrial(winner="compiled", speedup=2.0, seconds={n: 1.0 + (n == base) for n in runs})
 
 
 def mlp() -> nn.Module:
@@ -155,9 +157,9 @@ def test_a_slower_whole_stays_dense(
     sparse_wins: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def dense_wins(runs: dict[str, object], base: str, **_: object) -> object:
-        from ws_learner.deploy.runtime.autotune import Trial
+        from ws_learner.deploy.runtime.autotune import TimedTrial
 
-        return Trial(winner=base, speedup=1.0, seconds={n: 1.0 + (n != base) for n in runs})
+        return TimedTrial(winner=base, speedup=1.0, seconds={n: 1.0 + (n != base) for n in runs})
 
     monkeypatch.setattr("ws_learner.deploy.runtime.acceptance.fastest", dense_wins)
     model, x = mlp(), torch.randn(8, 40)

@@ -16,7 +16,7 @@ from tests.support.sparse_layers import block_matrix, pruned
 from ws_learner.core.errors import UserError
 from ws_learner.deploy.runtime import compile_sparse
 from ws_learner.deploy.runtime import selection as choice
-from ws_learner.deploy.runtime.autotune import Trial
+from ws_learner.deploy.runtime.autotune import TimedTrial
 from ws_learner.deploy.runtime.codegen.cpu import usable_isas
 from ws_learner.deploy.runtime.codegen.pairs import PairProducts
 from ws_learner.deploy.runtime.codegen.sparse_kernel import SparseKernel
@@ -33,10 +33,10 @@ pytestmark = pytest.mark.skipif(not usable_isas(), reason="no generated kernels 
 def sparse_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last kernel wins every trial, so that no clock decides what is tested."""
 
-    def last(runs: dict[str, object], base: str, **_: object) -> Trial:
+    def last(runs: dict[str, object], base: str, **_: object) -> TimedTrial:
         wanted = [n for n in runs if n.startswith(("fp32", "int8", "compiled"))]
         seconds = {n: 1.0 + (n == base) for n in runs}
-        return Trial(winner=wanted[-1], speedup=2.0, seconds=seconds)
+        return TimedTrial(winner=wanted[-1], speedup=2.0, seconds=seconds)
 
     monkeypatch.setattr(choice, "fastest", last)
     monkeypatch.setattr("ws_learner.deploy.runtime.acceptance.fastest", last)
@@ -296,9 +296,11 @@ def test_dense_rivals_of_convolutions_compute_the_layer(name: str, activation: n
 def test_convolutions_are_tried_against_every_dense_rival(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[set[str]] = []
 
-    def second_best(runs: dict[str, object], base: str, **_: object) -> Trial:
+    def second_best(runs: dict[str, object], base: str, **_: object) -> TimedTrial:
         tried.append(set(runs))
-        return Trial(winner="dense channels_last", speedup=2.0, seconds=dict.fromkeys(runs, 1.0))
+        return TimedTrial(
+            winner="dense channels_last", speedup=2.0, seconds=dict.fromkeys(runs, 1.0)
+        )
 
     monkeypatch.setattr(choice, "fastest", second_best)
     model, x = (

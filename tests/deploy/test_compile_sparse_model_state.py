@@ -18,7 +18,7 @@ from ws_learner.deploy.runtime import compile_sparse, load_sparse
 from ws_learner.deploy.runtime import load as model_file
 from ws_learner.deploy.runtime import selection as choice
 from ws_learner.deploy.runtime.codegen.cpu import usable_isas
-from ws_learner.deploy.runtime.quantisation import Observer
+from ws_learner.deploy.runtime.quantisation import RangeObserver
 
 if not usable_isas():
     pytest.skip("no generated kernels here", allow_module_level=True)
@@ -126,12 +126,12 @@ def test_auto_keeps_its_word_on_another_processor(
 
 
 def test_percentiles_of_inputs_that_are_rarely_something() -> None:
-    seen = Observer("percentile")
+    seen = RangeObserver("percentile")
     words = torch.zeros(3, 30_522)
     words[range(3), range(3)] = 1.0
     seen.see(words)
     assert seen.settle().scale == pytest.approx(1 / 255, rel=1e-5)
-    seen = Observer()
+    seen = RangeObserver()
     seen.see(torch.tensor([1.0, torch.nan, torch.inf]))
     assert seen.settle().scale == pytest.approx(1 / 255, rel=1e-5)
 

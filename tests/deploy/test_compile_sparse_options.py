@@ -14,11 +14,11 @@ from tests.support.sparse_layers import pruned
 from ws_learner.core.errors import UserError
 from ws_learner.deploy.runtime import compile_sparse, load_sparse, read_wsr, write_wsr
 from ws_learner.deploy.runtime import selection as choice
-from ws_learner.deploy.runtime.autotune import Trial
-from ws_learner.deploy.runtime.candidates import candidates, is_known, pattern_of
+from ws_learner.deploy.runtime.autotune import TimedTrial
+from ws_learner.deploy.runtime.candidates import candidates, is_known, largest_block
 from ws_learner.deploy.runtime.codegen.cpu import ISAS, usable_isas
-from ws_learner.deploy.runtime.quantisation import Observer
-from ws_learner.deploy.runtime.selection import Choice
+from ws_learner.deploy.runtime.quantisation import RangeObserver
+from ws_learner.deploy.runtime.selection import KernelChoice
 
 
 def small(pattern: str = "4x1") -> nn.Module:
@@ -90,7 +90,7 @@ def test_every_kernel_that_is_tried_is_known_and_no_other() -> None:
                 for name, value in (("group", 64), ("rows", 3), ("vectors", 64), ("isa", "x")):
                     plain = {**vars(spec), name: value}
                     with pytest.raises((KeyError, TypeError, ValueError)):
-                        Choice.read({"kernel": "k", "shape": [1], "spec": plain})
+                        KernelChoice.read({"kernel": "k", "shape": [1], "spec": plain})
 
 
 @pytest.mark.parametrize("shape", [(64, 128), (61, 130)])
@@ -100,8 +100,8 @@ def test_the_pattern_named_is_the_coarsest_there_is(pattern: str, shape: tuple[i
     rows, inputs = (1, 1) if pattern == "unstructured" else map(int, pattern.split("x"))
     live = rng.random((-(-shape[0] // rows), -(-shape[1] // inputs))) < 0.15
     weight = np.kron(live, np.ones((rows, inputs)))[: shape[0], : shape[1]]
-    assert pattern_of(weight) == pattern
-    assert pattern_of(np.ones(shape)) == "dense"
+    assert largest_block(weight) == pattern
+    assert largest_block(np.ones(shape)) == "dense"
 
 
 def test_the_report_of_dense_and_of_blocked_layers() -> None:
@@ -116,7 +116,7 @@ def test_percentiles_are_those_of_the_data() -> None:
     torch.manual_seed(0)
     values = torch.rand(10_000) * 2 - 0.5
     values[17] = 1e4  # one in 10,000 beyond all others
-    least, inner = Observer("minmax"), Observer("percentile", percentile=99.9)
+    least, inner = RangeObserver("minmax"), RangeObserver("percentile", percentile=99.9)
     for observer in (least, inner):
         observer.see(values)
     low, high = np.quantile(values.numpy().astype(np.float64), [0.001, 0.999])
@@ -143,9 +143,9 @@ def test_percentile_calibration_of_a_network_is_worth_it(monkeypatch: pytest.Mon
     assert errors["percentile"] < 0.05 < 0.2 < errors["minmax"]
 
 
-def bytes_win(runs: dict[str, object], base: str, **_: object) -> Trial:
+def bytes_win(runs: dict[str, object], base: str, **_: object) -> TimedTrial:
     wanted = [n for n in runs if n.startswith(("int8", "compiled"))] or [base]
-    return Trial(winner=wanted[-1], speedup=2.0, seconds={n: 1.0 + (n == base) for n in runs})
+    return TimedTrial(winner=wanted[-1], speedup=2.0, seconds={n: 1.0 + (n == base) for n in runs})
 
 
 @pytest.mark.skipif(not usable_isas(), reason="no generated kernels here")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tests.support.tiny_transformers import FAMILIES, FusedBlock, bert
 from ws_learner.core.errors import UserError
-from ws_learner.deploy.shrinking.crop import crop, run
+from ws_learner.deploy.shrinking.crop import crop, float_outputs
 from ws_learner.deploy.shrinking.cropped_file import SIDE_FILE, load_cropped, save_cropped
 from ws_learner.pruning.layers.unit_groups import find_groups
 from ws_learner.pruning.patterns.structured import Member, UnitGroup, resolve
@@ -51,7 +51,7 @@ def test_outputs_are_those_of_the_masked_network(family: str, attention: str) ->
     others = {
         k: torch.randn_like(v) if v.is_floating_point() else v.flip(0) for k, v in others.items()
     }
-    assert close(run(model, others), run(cropped.model, others))
+    assert close(float_outputs(model, others), float_outputs(cropped.model, others))
     before = sum(p.numel() for p in model.parameters())
     assert sum(p.numel() for p in cropped.model.parameters()) < before
     assert all(p.numel() for p in cropped.model.parameters())
@@ -66,7 +66,7 @@ def test_a_fused_projection_loses_three_slices(seed: int) -> None:
     heads = len(cropped.kept[0].units)
     assert cropped.model.get_parameter("attn.qkv.weight").shape == (3 * heads * 6, 24)
     inputs = torch.randn(3, 7, 24)
-    assert close(run(model, [inputs]), run(cropped.model, [inputs]))
+    assert close(float_outputs(model, [inputs]), float_outputs(cropped.model, [inputs]))
 
 
 def test_nothing_to_remove_removes_nothing_and_one_unit_always_stays() -> None:
@@ -78,7 +78,7 @@ def test_nothing_to_remove_removes_nothing_and_one_unit_always_stays() -> None:
                 parameter.zero_()
     cropped = crop(model, inputs)
     assert [len(kept.units) for kept in cropped.kept] == [1] * 4
-    assert close(run(model, inputs), run(cropped.model, inputs))
+    assert close(float_outputs(model, inputs), float_outputs(cropped.model, inputs))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -91,9 +91,9 @@ def test_the_side_file_rebuilds_the_shapes(family: str, tmp_path: Path) -> None:
     assert type(again) is type(model)
     for name, tensor in cropped.model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor)
-    assert close(run(model, inputs), run(again, inputs))
+    assert close(float_outputs(model, inputs), float_outputs(again, inputs))
     fresh, _ = FAMILIES[family]()
-    assert close(run(model, inputs), run(load_cropped(tmp_path, fresh), inputs))
+    assert close(float_outputs(model, inputs), float_outputs(load_cropped(tmp_path, fresh), inputs))
 
 
 def test_cropping_again_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_cropping_again_goes_on_where_it_stopped(tmp_path: Path) -> None:
         first.get_parameter(group.members[1].weight)[:, -1] = 0
     second = crop(first, inputs)
     assert second.removed == 1
-    assert close(run(first, inputs), run(second.model, inputs))
+    assert close(float_outputs(first, inputs), float_outputs(second.model, inputs))
 
 
 def test_broken_folders_are_refused(tmp_path: Path) -> None:
@@ -160,4 +160,4 @@ def test_groups_of_the_users_own_are_cropped() -> None:
     assert [kept.units for kept in cropped.kept] == [(0, 2, 3)]
     assert cropped.model.get_parameter("0.weight").shape == (6, 6)
     inputs = torch.randn(4, 6)
-    assert close(run(model, [inputs]), run(cropped.model, [inputs]))
+    assert close(float_outputs(model, [inputs]), float_outputs(cropped.model, [inputs]))

@@ -20,7 +20,7 @@ from tests.support.sparse_layers import block_matrix, pruned
 from ws_learner.deploy.runtime import chain as chains
 from ws_learner.deploy.runtime import compile as compile_module
 from ws_learner.deploy.runtime import compile_sparse
-from ws_learner.deploy.runtime.autotune import Trial
+from ws_learner.deploy.runtime.autotune import TimedTrial
 from ws_learner.deploy.runtime.chain import Chain, sequences
 from ws_learner.deploy.runtime.codegen import native_program as program
 from ws_learner.deploy.runtime.codegen.cpu import ISAS, usable_isas
@@ -29,7 +29,7 @@ from ws_learner.deploy.runtime.codegen.spec import Spec
 from ws_learner.deploy.runtime.graph import find_sites
 from ws_learner.deploy.runtime.modules import LayerData
 from ws_learner.deploy.runtime.quantisation import InputScale
-from ws_learner.deploy.runtime.selection import Choice
+from ws_learner.deploy.runtime.selection import KernelChoice
 
 pytest.importorskip("llvmlite")
 if not usable_isas():
@@ -166,10 +166,10 @@ def test_fewer_threads_than_parts() -> None:
     assert found.stdout.strip() == "equal", found.stderr
 
 
-def choices_of(model: nn.Module) -> dict[str, Choice]:
+def choices_of(model: nn.Module) -> dict[str, KernelChoice]:
     spec = spec_of(usable_isas()[-1].name, "fp32", 1)
     return {
-        site.name: Choice(
+        site.name: KernelChoice(
             kernel="a", speedup=2, pattern="4x1", density=0.2, shape=(64, 40), spec=spec
         )
         for site in find_sites(model)
@@ -213,16 +213,16 @@ def test_the_faster_common_width_is_taken(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def _named(name: str) -> object:
-    def fastest(runs: dict[str, object], base: str, **_: object) -> Trial:
-        return Trial(winner=base, speedup=1, seconds={n: float(n != name) for n in runs})
+    def fastest(runs: dict[str, object], base: str, **_: object) -> TimedTrial:
+        return TimedTrial(winner=base, speedup=1, seconds={n: float(n != name) for n in runs})
 
     return fastest
 
 
-def _widest_first(runs: dict[str, object], base: str, **_: object) -> Trial:
+def _widest_first(runs: dict[str, object], base: str, **_: object) -> TimedTrial:
     winner = next(name for name in runs if name.startswith("fp32 4x1"))
-    return Trial(winner=winner, speedup=2, seconds=dict.fromkeys(runs, 1.0))
+    return TimedTrial(winner=winner, speedup=2, seconds=dict.fromkeys(runs, 1.0))
 
 
-def _compiled(runs: dict[str, object], base: str, **_: object) -> Trial:
-    return Trial(winner="compiled", speedup=2, seconds={n: 1.0 + (n == base) for n in runs})
+def _compiled(runs: dict[str, object], base: str, **_: object) -> TimedTrial:
+    return TimedTrial(winner="compiled", speedup=2, seconds={n: 1.0 + (n == base) for n in runs})

@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.support.tiny_transformers import FAMILIES, FusedBlock, bert
 from ws_learner.deploy.onnx.export import check_onnx, export_int8, export_onnx, run_onnx
-from ws_learner.deploy.shrinking.crop import crop, run
+from ws_learner.deploy.shrinking.crop import crop, float_outputs
 from ws_learner.training.quantization_aware import FakeQuantizer, QuantConfig, whole_weights
 
 
@@ -59,7 +59,7 @@ def test_int8_is_what_was_trained(symmetric: bool, tmp_path: Path) -> None:
     quantizer.calibrate([torch.randn(16, 5, 24) for _ in range(3)])
     path = tmp_path / "int8.onnx"
     export_int8(quantizer, inputs, path)
-    (wanted,), (found,) = run(model, inputs), run_onnx(path, inputs)
+    (wanted,), (found,) = float_outputs(model, inputs), run_onnx(path, inputs)
     size = float(wanted.abs().max())
     assert float((wanted - found).abs().max()) < 0.02 * size
     kinds = [node.op_type for node in onnx.load(path).graph.node]
@@ -71,7 +71,7 @@ def test_int8_is_what_was_trained(symmetric: bool, tmp_path: Path) -> None:
     shapes = {tuple(entry.dims) for entry in stored}
     assert (72, 24) in shapes
     quantizer.detach()
-    (plain,) = run(model, inputs)
+    (plain,) = float_outputs(model, inputs)
     assert 0 < float((plain - wanted).abs().max()) < 0.1 * size
 
 

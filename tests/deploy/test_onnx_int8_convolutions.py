@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from ws_learner.core.errors import UserError
-from ws_learner.deploy.onnx.export import relative_error, run_onnx
+from ws_learner.deploy.onnx.export import relative_output_difference, run_onnx
 from ws_learner.deploy.onnx.int8_qdq import export_qdq
-from ws_learner.deploy.onnx.verify import differences
+from ws_learner.deploy.onnx.verify import engine_differences
 
 runtime = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
@@ -51,8 +51,8 @@ def test_convolutions_run_in_bytes(tmp_path: Path) -> None:
     assert kinds.count("QLinearConv") == 3
     assert not {"Conv", "FusedConv", "Relu", "BatchNormalization"} & set(kinds)
     with torch.no_grad():
-        assert relative_error(path, x, model(x)) < 0.05
-        assert relative_error(path, x[:1], model(x[:1])) < 0.05  # the batch is open
+        assert relative_output_difference(path, x, model(x)) < 0.05
+        assert relative_output_difference(path, x[:1], model(x[:1])) < 0.05  # the batch is open
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     stored = {i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(path).graph.initializer}
     norm: Any = model[1]
@@ -89,7 +89,7 @@ def test_every_engine_that_is_there_looks_at_the_file(
     export_qdq(model, x, path, calibration=[x])
     wanted = model(x).detach()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    alone = differences(path, x, wanted)
+    alone = engine_differences(path, x, wanted)
     assert list(alone) == ["ONNX Runtime"]
     assert alone["ONNX Runtime"] < 0.05
 
@@ -104,6 +104,6 @@ def test_every_engine_that_is_there_looks_at_the_file(
     stand_in.Core = lambda: core
     monkeypatch.setitem(sys.modules, "openvino", stand_in)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
-    both = differences(path, x, wanted)
+    both = engine_differences(path, x, wanted)
     assert both["ONNX Runtime"] == alone["ONNX Runtime"]
     assert both["OpenVINO"] == pytest.approx(0.5, rel=0.1)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.sparse_layers import block_matrix
 from ws_learner.core.errors import UserError
-from ws_learner.deploy.runtime.sparse_coding import decode, encode
+from ws_learner.deploy.runtime.sparse_coding import decode_sparse, encode_sparse
 from ws_learner.deploy.runtime.wsr_file import read_wsr, write_wsr
 
 
@@ -32,8 +32,8 @@ def test_matrices_come_back(
         matrix = wanted = (matrix * 40).clip(-127, 127).astype(np.int8)
     if values == "bf16":
         wanted = torch.from_numpy(matrix).bfloat16().float().numpy()
-    head, parts = encode(matrix, values)
-    np.testing.assert_array_equal(decode(head, np.concatenate(parts)), wanted)
+    head, parts = encode_sparse(matrix, values)
+    np.testing.assert_array_equal(decode_sparse(head, np.concatenate(parts)), wanted)
 
 
 @pytest.mark.parametrize(("values", "bytes_each", "limit"), [("fp32", 4, 1.15), ("int8", 1, 1.35)])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from envs.action_map import ActionMap
 from envs.budget import project
-from envs.episode import Episode, replay, walk
+from envs.episode import Episode, replay_episode, run_episode
 from envs.features import FEATURES
 from envs.problem import AllocationProblem, LayerRow
 from tests.support.synthetic_problem import CURVE_RATIOS, synthetic_problem
@@ -74,7 +74,7 @@ def test_any_actions_end_exactly_on_the_budget(
     problem: AllocationProblem, scale: str, data: st.DataObject
 ) -> None:
     action_map = ActionMap.of(problem, scale=scale)  # type: ignore[arg-type]
-    end = walk(problem, action_map, choose=lambda _: data.draw(ACTION))
+    end = run_episode(problem, action_map, choose=lambda _: data.draw(ACTION))
     assert end.zeros.sum() == problem.budget
     assert np.all((problem.lower <= end.zeros) & (end.zeros <= problem.upper))
     assert len(end.actions) == np.count_nonzero(problem.lower < problem.upper)
@@ -85,9 +85,9 @@ def test_executed_actions_lead_to_the_same_profile(
     problem: AllocationProblem, data: st.DataObject
 ) -> None:
     action_map = ActionMap.of(problem)
-    first = walk(problem, action_map, choose=lambda _: data.draw(ACTION))
+    first = run_episode(problem, action_map, choose=lambda _: data.draw(ACTION))
     executed = iter(first.actions)
-    again = walk(problem, action_map, choose=lambda _: float(next(executed)))
+    again = run_episode(problem, action_map, choose=lambda _: float(next(executed)))
     assert np.array_equal(first.zeros, again.zeros)
     np.testing.assert_array_equal(first.observations, again.observations)
     assert np.all(np.abs(first.actions) <= 1)
@@ -97,15 +97,15 @@ def test_executed_actions_lead_to_the_same_profile(
 def test_without_a_budget_only_the_bounds_hold(
     problem: AllocationProblem, data: st.DataObject
 ) -> None:
-    end = walk(problem, ActionMap.of(problem), choose=lambda _: data.draw(ACTION))
+    end = run_episode(problem, ActionMap.of(problem), choose=lambda _: data.draw(ACTION))
     assert np.all((problem.lower <= end.zeros) & (end.zeros <= problem.upper))
-    up = walk(problem, ActionMap.of(problem), choose=lambda _: 1.0)
+    up = run_episode(problem, ActionMap.of(problem), choose=lambda _: 1.0)
     assert np.array_equal(up.zeros, problem.upper)
 
 
 @given(problems(), st.data())
 def test_observations_are_bounded_numbers(problem: AllocationProblem, data: st.DataObject) -> None:
-    end = walk(problem, ActionMap.of(problem), choose=lambda _: data.draw(ACTION))
+    end = run_episode(problem, ActionMap.of(problem), choose=lambda _: data.draw(ACTION))
     assert end.observations.shape == (len(end.actions) + 1, len(FEATURES))
     assert end.observations.dtype == np.float32
     assert np.all(np.abs(end.observations) <= 1)
@@ -115,7 +115,7 @@ def test_observations_are_bounded_numbers(problem: AllocationProblem, data: st.D
 @pytest.mark.parametrize("target", [0.0, 1.0])
 def test_the_extreme_targets_leave_no_choice(target: float) -> None:
     problem, _ = synthetic_problem(upper=1.0, target=target)
-    end = walk(problem, ActionMap.of(problem), choose=lambda _: 0.3)
+    end = run_episode(problem, ActionMap.of(problem), choose=lambda _: 0.3)
     assert np.array_equal(end.zeros, target * problem.weights)
 
 
@@ -129,12 +129,12 @@ def test_a_demonstration_is_followed_exactly() -> None:
         upper=problem.upper,
         weights=problem.weights,
     )
-    assert np.array_equal(replay(problem, ActionMap.of(problem), zeros=wish).zeros, wish)
+    assert np.array_equal(replay_episode(problem, ActionMap.of(problem), zeros=wish).zeros, wish)
 
 
 def test_action_zero_is_the_prior() -> None:
     problem, _ = synthetic_problem(target=0.9)
-    end = walk(problem, ActionMap.of(problem), choose=lambda _: 0.0)
+    end = run_episode(problem, ActionMap.of(problem), choose=lambda _: 0.0)
     assert np.array_equal(end.zeros, problem.prior)
     np.testing.assert_array_equal(end.actions, 0.0)
 

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.cli.adapt_training import fit_training
+from experiments.cli.adjust_training import adjust_training
 from experiments.cli.build import build
 from experiments.cli.flags import parse
 from experiments.experiment import Experiment
@@ -39,14 +39,14 @@ DIGITS = str(Path(__file__).parents[2] / "tests" / "support" / "digits_experimen
     ],
 )
 def test_what_was_not_chosen_gives_way(words: str, changed: dict[str, float]) -> None:
-    fitted, plain = parse(words.split()), parse([]).settings()
+    adjusted, plain = parse(words.split()), parse([]).settings()
     if "pocketflow" in words:
         plain = parse(["--preset", "pocketflow"]).settings()
     asked = {word.removeprefix("--") for word in words.split() if word.startswith("--")}
-    now = fitted.settings()
+    now = adjusted.settings()
     assert {name for name in now if now[name] != plain[name]} <= asked | set(changed)
     assert {name: now[name] for name in changed} == changed
-    assert [line.split()[0] for line in fitted.fitted] == [f"--{name}" for name in changed]
+    assert [line.split()[0] for line in adjusted.adjusted] == [f"--{name}" for name in changed]
 
 
 @pytest.mark.parametrize(
@@ -86,28 +86,28 @@ def test_every_length_of_training_has_a_fitting_ramp(
     words = [DIGITS, "--nb_epochs", repr(epochs), "--batch_size", str(batch)]
     command = parse([*words, "--ws_method", method])
     experiment = digits()
-    fitted = fit_training(command, experiment)  # which ends with the training's own check
+    adjusted = adjust_training(command, experiment)  # which ends with the training's own check
     total = max(1, round(epochs * (len(experiment.data.train) // batch)))
     begin, end = (int(total * share + 1e-9) for share in (0.1, 0.5))
-    changes = {line.split()[0].removeprefix("--") for line in fitted.fitted}
+    changes = {line.split()[0].removeprefix("--") for line in adjusted.adjusted}
     ramp = end - begin
     if method in ("srste", "mdgf", "sdgf") or ramp >= 25:
         assert not changes
     elif ramp >= 1:
         assert changes == {"ws_mask_update_step"}
-        assert fitted.ws.ws_mask_update_step == max(1, ramp // 10)
+        assert adjusted.ws.ws_mask_update_step == max(1, ramp // 10)
     else:
-        assert fitted.ws.ws_iter_ratio_end == 1.0
+        assert adjusted.ws.ws_iter_ratio_end == 1.0
 
 
 def test_a_phase_gives_way_to_the_other() -> None:
     words = [DIGITS, "--ws_method", "mdgf", "--nb_epochs", "4", "--nm_dense_epochs", "3.5"]
     command = parse(words)
-    fitted = fit_training(command, build(command))
-    assert fitted.ws.nm_fine_tune_epochs == 0.25
+    adjusted = adjust_training(command, build(command))
+    assert adjusted.ws.nm_fine_tune_epochs == 0.25
     command = parse([*words, "--nm_fine_tune_epochs", "1"])
     with pytest.raises(UserError, match="--nm_dense_epochs"):
-        fit_training(command, build(command))
+        adjust_training(command, build(command))
 
 
 def test_a_small_run_needs_no_second_try(

@@ -14,7 +14,7 @@ from experiments.run import main as run_main
 from tests.support.sparse_layers import pruned
 from ws_learner.core.errors import UserError
 from ws_learner.core.weights import load_state
-from ws_learner.deploy.onnx.export import export_onnx, relative_error
+from ws_learner.deploy.onnx.export import export_onnx, relative_output_difference
 from ws_learner.deploy.onnx.int8_qdq import export_qdq
 from ws_learner.deploy.runtime import read_wsr
 
@@ -83,7 +83,7 @@ def test_float_network_of_any_batch(tmp_path: Path) -> None:
     for batch in (1, 9):
         x = torch.randn(batch, 24)
         with torch.no_grad():
-            assert relative_error(path, x, model(x)) < 1e-5
+            assert relative_output_difference(path, x, model(x)) < 1e-5
 
 
 def test_bytes_as_integers_would_have_it(tmp_path: Path) -> None:
@@ -104,9 +104,9 @@ def test_bytes_as_integers_would_have_it(tmp_path: Path) -> None:
     whole = np.rint(weight / scale[:, None])
     shift = np.rint(bias / (scale * step))
     wanted = ((bytes_ - zero) @ whole.T + shift) * scale * step
-    assert relative_error(path, x, torch.from_numpy(wanted).float()) < 1e-4
+    assert relative_output_difference(path, x, torch.from_numpy(wanted).float()) < 1e-4
     with torch.no_grad():
-        assert relative_error(path, x, model(x)) < 0.03
+        assert relative_output_difference(path, x, model(x)) < 0.03
 
 
 def test_bytes_refuse_what_they_cannot_say(tmp_path: Path) -> None:

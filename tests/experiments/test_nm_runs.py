@@ -21,7 +21,7 @@ from tests.support.nm_oracle import mask_of
 from tests.support.tiny_vit_experiment import Options, build
 from ws_learner.config.cluster import ClusterConfig
 from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.core.device import Arithmetic
+from ws_learner.core.device import ComputeDevice
 from ws_learner.learner import WeightSparseLearner
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +80,7 @@ def prune(folder: Path, *, ranks: int | None) -> dict[str, Tensor]:
         recipe=replace(experiment.sparse_recipe, nb_epochs=2),
         run_dir=folder,
         config=WeightSparseConfig(ws_method="mdgf", ws_pattern="1:4", **options),
-        arithmetic=Arithmetic(device="cpu", bf16=False, channels_last=False),
+        compute=ComputeDevice(device="cpu", bf16=False, channels_last=False),
         cluster=ClusterConfig(workers=ranks) if ranks else None,
     ).fit()
     return load_file(folder / "model.safetensors")

@@ -139,4 +139,4 @@ def test_a_node_taken_away_costs_no_score(tmp_path: Path) -> None:
     )
     assert "removed\n" in done.stdout, done.stderr
     assert "the same scores\n" in done.stdout, done.stderr
-    assert "a roll-out worker was lost" in done.stderr
+    assert "a rollout worker was lost" in done.stderr

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from experiments.cli.ray.fetch import unpack
 from experiments.cli.ray.jobs import Jobs
-from experiments.cli.ray.pack_run import pack
+from experiments.cli.ray.pack_run import pack_folder
 from experiments.cli.ray.working_dir import staged
 from experiments.distributed import main
 from tests.support.ray_hosts import ROOT, distributed, free_ports, head
@@ -194,12 +194,12 @@ def test_what_is_packed_there_is_unpacked_here(tmp_path: Path, finished: bool) -
     if finished:
         (there / "summary.json").touch()
     noise = "(raylet) a line of somebody else\n"
-    unpack(noise + pack(there) + "\n" + noise, here)
+    unpack(noise + pack_folder(there) + "\n" + noise, here)
     assert (here / "identity.json").read_text() == "a"
     assert (here / "state").exists() != finished
-    unpack(pack(there), here)  # once more, over itself
+    unpack(pack_folder(there), here)  # once more, over itself
     other = make_run(tmp_path / "other", "b")
     with pytest.raises(UserError, match="not this run"):
-        unpack(pack(other), here)
+        unpack(pack_folder(other), here)
     with pytest.raises(UserError, match="damaged"):
-        unpack(pack(other).replace("BEGIN 0", "BEGIN 1").replace("A", "B"), tmp_path / "new")
+        unpack(pack_folder(other).replace("BEGIN 0", "BEGIN 1").replace("A", "B"), tmp_path / "new")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from experiments.cli.flags import parse
-from experiments.cli.run_identity import identity_of
+from experiments.cli.run_identity import build_identity
 from experiments.run import build, main
 from tests.support.ray_hosts import ROOT
 from ws_learner.core import device as hardware
@@ -40,7 +40,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # type: ignore[no
 def name_of(*words: str) -> str:
     command = parse([*WORDS, *words])
     experiment = build(command)
-    return identity_hash(identity_of(command, experiment, experiment.sparse_recipe))
+    return identity_hash(build_identity(command, experiment, experiment.sparse_recipe))
 
 
 def test_auto_has_the_name_of_what_it_means_here(machine) -> None:  # type: ignore[no-untyped-def]

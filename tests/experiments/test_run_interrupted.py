@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli.exit_codes import in_one_line
+from experiments.cli.exit_codes import run_with_exit_code
 from tests.support.processes import descendants, gone
 from tests.support.ray_hosts import ROOT
 from ws_learner.core.errors import UserError
@@ -107,10 +107,10 @@ def test_exit_codes_and_the_handler_that_was_there(capsys: pytest.CaptureFixture
             return 130
 
     before = signal.getsignal(signal.SIGTERM)
-    assert in_one_line(lambda: 7) == 7
-    assert in_one_line(refuse) == 2
-    assert in_one_line(end) == 143
-    assert in_one_line(end_what_watches) == 143
-    assert in_one_line(lambda: in_one_line(end)) == 143
+    assert run_with_exit_code(lambda: 7) == 7
+    assert run_with_exit_code(refuse) == 2
+    assert run_with_exit_code(end) == 143
+    assert run_with_exit_code(end_what_watches) == 143
+    assert run_with_exit_code(lambda: run_with_exit_code(end)) == 143
     assert signal.getsignal(signal.SIGTERM) is before
     assert capsys.readouterr().err.splitlines() == ["error: --flag 3: must be 4", LINE, LINE]

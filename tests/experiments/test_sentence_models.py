@@ -12,7 +12,7 @@ from ws_learner.config.learner import WeightSparseConfig
 from ws_learner.config.recipe import Recipe, learning_rate
 from ws_learner.core.errors import UserError
 from ws_learner.data.tokens import stacked
-from ws_learner.pruning.layers.role_filter import at_location
+from ws_learner.pruning.layers.role_filter import filter_by_role
 from ws_learner.pruning.layers.table import layer_table
 from ws_learner.search.rollout.gram import collect_grams
 
@@ -81,7 +81,7 @@ def test_roles_of_an_attention_that_computes_all_three_at_once() -> None:
 )
 def test_only_roles_at_the_location_are_pruned(location: str, open_: str) -> None:
     table = layer_table(tiny_bert(num_hidden_layers=1), ROWS)
-    rows = at_location(table, WeightSparseConfig(ws_location=location).roles)
+    rows = filter_by_role(table, WeightSparseConfig(ws_location=location).roles)
     assert [row.role for row in rows if not row.exempt] == open_.split()
     assert [(row.name, row.weights) for row in rows] == [(row.name, row.weights) for row in table]
 
@@ -89,7 +89,7 @@ def test_only_roles_at_the_location_are_pruned(location: str, open_: str) -> Non
 def test_a_role_that_is_not_there_is_named_with_those_that_are() -> None:
     rows = layer_table(nn.Sequential(nn.Conv2d(3, 4, 3)), torch.randn(1, 3, 6, 6))
     with pytest.raises(UserError, match=r"--ws_location q: no layer .* here are conv"):
-        at_location(rows, ("conv", "q"))
+        filter_by_role(rows, ("conv", "q"))
 
 
 def test_padding_does_not_enter_the_gram_matrices() -> None:
@@ -110,19 +110,19 @@ def test_the_linear_rate_rises_over_the_warmup_and_falls_to_zero() -> None:
 
 
 def test_the_loop_trains_on_sentences() -> None:
-    from ws_learner.core.device import Arithmetic
+    from ws_learner.core.device import ComputeDevice
     from ws_learner.training.evaluation import evaluate, top_k_accuracy
     from ws_learner.training.trainer import Trainer
 
     network = tiny_bert()
-    plain = Arithmetic(device="cpu", bf16=False, channels_last=False)
+    plain = ComputeDevice(device="cpu", bf16=False, channels_last=False)
     Trainer(
         model=network,
         split=sentences(640),
         recipe=Recipe(nb_epochs=8, batch_size=32, optimizer="adamw", lrn_rate=5e-3, warmup=0.1),
         criterion=lambda outputs, targets, inputs: nn.functional.cross_entropy(outputs, targets),
-        arithmetic=plain,
+        compute=plain,
         seed=0,
     ).run()
-    right = evaluate(network, sentences(200, seed=1), top_k_accuracy, arithmetic=plain)
+    right = evaluate(network, sentences(200, seed=1), top_k_accuracy, compute=plain)
     assert right > 0.5  # by chance a third of 200, give or take 7

@@ -18,9 +18,9 @@ from experiments import ssd_at_coco
 from experiments.experiment import Experiment
 from experiments.models.resnet import resnet
 from experiments.models.ssd_boxes import (
-    decode,
+    decode_boxes,
     default_boxes,
-    encode,
+    encode_boxes,
     iou,
     match,
     multibox_loss,
@@ -116,7 +116,9 @@ def test_overlaps_and_suppression_are_those_of_a_plain_loop(seed: int) -> None:
 def test_offsets_come_back(seed: int) -> None:
     rng = np.random.default_rng(seed)
     boxes, defaults = some_boxes(rng, 9), default_boxes()[rng.integers(0, 8732, 9)]
-    np.testing.assert_allclose(decode(encode(boxes, defaults), defaults), boxes, atol=1e-5)
+    np.testing.assert_allclose(
+        decode_boxes(encode_boxes(boxes, defaults), defaults), boxes, atol=1e-5
+    )
 
 
 def test_every_object_has_a_default_box_and_good_overlaps_have_one_too() -> None:
@@ -142,7 +144,7 @@ def test_the_loss_counts_three_hard_negatives_for_each_match() -> None:
     scores = outputs[0, 4:].double().numpy()
     losses = np.log(np.exp(scores).sum(0)) - scores[classes.numpy(), np.arange(8732)]
     hard = np.sort(losses[~positive])[-3 * positive.sum() :]
-    wanted = encode(boxes, default_boxes()).double().numpy()[positive]
+    wanted = encode_boxes(boxes, default_boxes()).double().numpy()[positive]
     gap = np.abs(outputs[0, :4].double().numpy().T[positive] - wanted)
     near = np.where(gap < 1, gap**2 / 2, gap - 0.5).sum()
     total = (near + losses[positive].sum() + hard.sum()) / positive.sum()
@@ -153,7 +155,7 @@ def perfect(objects: torch.Tensor, classes: int) -> torch.Tensor:
     """Outputs of a network that knows."""
     numbers, boxes = match(objects, default_boxes())
     scores = 20.0 * torch.nn.functional.one_hot(numbers, classes).T
-    return torch.cat([encode(boxes, default_boxes()).T, scores])
+    return torch.cat([encode_boxes(boxes, default_boxes()).T, scores])
 
 
 def test_perfect_outputs_are_found_and_score_one(tmp_path: Path) -> None:

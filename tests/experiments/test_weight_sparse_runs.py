@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from experiments.run import main
-from ws_learner.config.learner import Protocol
+from ws_learner.config.learner import ProtocolName
 from ws_learner.search.registry import SEARCHERS
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +127,7 @@ def test_protocols_and_starting_points(
     assert zeros_saved(run) == WEIGHTS // 2
 
 
-@pytest.mark.parametrize("protocol", sorted(set(get_args(Protocol)) - {"given"}))
+@pytest.mark.parametrize("protocol", sorted(set(get_args(ProtocolName)) - {"given"}))
 def test_every_protocol_meets_target_and_exemption(
     launch: Callable[..., Path], protocol: str
 ) -> None:

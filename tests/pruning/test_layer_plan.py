@@ -12,10 +12,16 @@ from torch import nn
 from tests.support.patterns import PATTERNS, SHAPES
 from ws_learner.core.errors import UserError
 from ws_learner.pruning.layers.attention_heads import find_attention
-from ws_learner.pruning.layers.layer_plan import fitting_rows, left_out, pattern_plan
+from ws_learner.pruning.layers.layer_plan import build_pattern_plan, drop_unfitting, fitting_rows
 from ws_learner.pruning.layers.table import layer_table
 from ws_learner.pruning.patterns.model_plan import PatternPlan
-from ws_learner.pruning.patterns.pattern import NM, Block, Heads, Pattern, parse_pattern
+from ws_learner.pruning.patterns.pattern import (
+    NM,
+    BlockPattern,
+    HeadPattern,
+    Pattern,
+    parse_pattern,
+)
 
 LAYERS = {f"l{index}": shape for index, shape in enumerate(SHAPES)}
 
@@ -60,7 +66,7 @@ def test_blocks_that_divide_meet_the_nearest_multiple(
         name: data.draw(st.integers(4, 24 * h)) for name, h in zip(shapes, heights, strict=True)
     }
     total = sum(zeros.values())
-    snapped = plan_of(Block(4, 1), shapes).snap(zeros)
+    snapped = plan_of(BlockPattern(4, 1), shapes).snap(zeros)
     assert abs(sum(snapped.values()) - total) <= 2
     assert all(abs(snapped[name] - zeros[name]) <= 4 for name in zeros)
 
@@ -130,7 +136,7 @@ class Fused(nn.Module):
 
 def test_heads_are_found_by_common_names() -> None:
     (bert,) = find_attention(Bert())
-    rows, columns = Heads(3, "outputs"), Heads(3, "inputs")
+    rows, columns = HeadPattern(3, "outputs"), HeadPattern(3, "inputs")
     assert bert.patterns == {
         "attention.self.query.weight": rows,
         "attention.self.key.weight": rows,
@@ -139,7 +145,7 @@ def test_heads_are_found_by_common_names() -> None:
     }
     (fused,) = find_attention(nn.Sequential(Fused()))
     assert fused.patterns == {
-        "0.qkv.weight": Heads(3, "outputs", parts=3),
+        "0.qkv.weight": HeadPattern(3, "outputs", parts=3),
         "0.proj.weight": columns,
     }
     assert find_attention(nn.Sequential(nn.Linear(3, 3))) == ()
@@ -154,7 +160,7 @@ def test_heads_are_found_by_common_names() -> None:
 @pytest.mark.parametrize("heads", [0, 1, 2, 3])
 def test_an_attention_loses_the_same_heads_everywhere(model: nn.Module, heads: int) -> None:
     names = [name for found in find_attention(model) for name in found.patterns]
-    plan = pattern_plan(model, names, pattern=parse_pattern("mha"))
+    plan = build_pattern_plan(model, names, pattern=parse_pattern("mha"))
     scores = {name: model.get_parameter(name).detach().abs() for name in names}
     total = sum(model.get_parameter(name).numel() for name in names)
     zeros = plan.snap({name: model.get_parameter(name).numel() * heads // 3 for name in names})
@@ -177,25 +183,25 @@ def test_an_attention_loses_the_same_heads_everywhere(model: nn.Module, heads: i
 def test_mha_leaves_out_what_is_no_attention() -> None:
     model, names = Bert(), ["intermediate.weight", "attention.self.key.weight"]
     mha = parse_pattern("mha")
-    assert left_out(model, names, pattern=mha, remainder="pad") == ("intermediate.weight",)
+    assert drop_unfitting(model, names, pattern=mha, remainder="pad") == ("intermediate.weight",)
     with pytest.raises(UserError, match=r"intermediate\.weight is no projection"):
-        pattern_plan(model, names, pattern=mha)
+        build_pattern_plan(model, names, pattern=mha)
 
 
 def test_remainders_are_padded_skipped_or_refused() -> None:
     model = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 10))
     rows = layer_table(model, torch.ones(1, 6))
-    four = Block(4, 1)
+    four = BlockPattern(4, 1)
     assert fitting_rows(model, rows, pattern=four, remainder="pad") == rows
     with pytest.warns(UserWarning, match=r"4x1 does not divide 1\.weight of shape \(10, 8\)"):
         skipped = fitting_rows(model, rows, pattern=four, remainder="skip")
     assert [row.exempt for row in skipped] == [False, True]
     with pytest.raises(UserError, match=r"--ws_remainder error: .*1\.weight"):
         fitting_rows(model, rows, pattern=four, remainder="error")
-    nothing = Block(7, 7)
+    nothing = BlockPattern(7, 7)
     with (
         pytest.warns(UserWarning, match="does not divide"),
         pytest.raises(UserError, match="fits none of the 2 layers"),
     ):
         fitting_rows(model, rows, pattern=nothing, remainder="skip")
-    assert left_out(model, ["0.weight"], pattern=NM(2, 4), remainder="pad") == ()
+    assert drop_unfitting(model, ["0.weight"], pattern=NM(2, 4), remainder="pad") == ()

@@ -12,18 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.core.errors import UserError
-from ws_learner.pruning.criteria import CriterionName, Sensitivity, make_criterion
+from ws_learner.pruning.criteria import CriterionName, Sensitivity, build_criterion
 from ws_learner.pruning.functional import (
     group_lasso_regularize,
     prune_gradient_with_magnitude,
     prune_weights_with_magnitude,
 )
-from ws_learner.pruning.layers.layer_plan import pattern_plan
+from ws_learner.pruning.layers.layer_plan import build_pattern_plan
 from ws_learner.pruning.methods.gradient_sensitivity import GradientSensitivityConfig
 from ws_learner.pruning.methods.gradual import GradualConfig
 from ws_learner.pruning.methods.group_lasso import GroupLassoConfig
 from ws_learner.pruning.methods.pattern_lock import PatternLockConfig, found_zeros
-from ws_learner.pruning.patterns.pattern import Block, Channel, Heads, parse_pattern
+from ws_learner.pruning.patterns.pattern import (
+    BlockPattern,
+    ChannelPattern,
+    HeadPattern,
+    parse_pattern,
+)
 from ws_learner.pruning.schedules.epoch_schedule import EpochLinearSchedule
 from ws_learner.pruning.sparsifier import Sparsifier
 from ws_learner.training.distillation import DistillationLoss
@@ -163,7 +168,7 @@ def test_a_schedule_may_begin_before_the_first_step(criterion: str) -> None:
 @pytest.mark.parametrize("method", ["gradual", "group_lasso", "gradient_sensitivity"])
 def test_a_resumed_run_is_bit_equal(method: str) -> None:
     criterion = "magnitude" if method == "gradient_sensitivity" else "snip_momentum"
-    pattern = Block(4, 1)
+    pattern = BlockPattern(4, 1)
     config = KINDS[method](**settings(pattern=pattern, criterion=criterion))  # type: ignore[arg-type]
 
     def begin() -> tuple[Net, torch.optim.Optimizer, Sparsifier]:
@@ -260,7 +265,7 @@ def test_gradients_of_the_smallest_blocks_are_zeroed() -> None:
 def test_criteria_against_numpy() -> None:
     rng = np.random.default_rng(0)
     weight = nn.Parameter(torch.from_numpy(rng.normal(size=(3, 4))))
-    criteria = {name: make_criterion(name) for name in CRITERIA}  # type: ignore[arg-type]
+    criteria = {name: build_criterion(name) for name in CRITERIA}  # type: ignore[arg-type]
     memory = np.zeros((3, 4))
     for _ in range(5):
         g = rng.normal(size=(3, 4))
@@ -279,7 +284,7 @@ def test_criteria_against_numpy() -> None:
             found = criterion.scores({"w": weight.detach()})["w"].numpy()
             np.testing.assert_allclose(found, expected[name], rtol=1e-13)
         weight.data += 0.1
-    fresh = make_criterion("snip").scores({"w": weight.detach()})["w"]
+    fresh = build_criterion("snip").scores({"w": weight.detach()})["w"]
     assert not fresh.any()
 
 
@@ -288,7 +293,7 @@ def test_head_sensitivity_is_the_gradient_of_a_head_mask() -> None:
     torch.manual_seed(0)
     output = nn.Linear(12, 5, bias=False).double()
     expected = torch.zeros(3, dtype=torch.float64)
-    criterion = Sensitivity({"o": Heads(3, "inputs")}, normalize=False)
+    criterion = Sensitivity({"o": HeadPattern(3, "inputs")}, normalize=False)
     for _ in range(4):
         context = torch.randn(6, 12, dtype=torch.float64)
         factor = torch.ones(3, dtype=torch.float64, requires_grad=True)
@@ -309,7 +314,7 @@ def test_gradient_sensitivity_removes_the_idle_neurons_in_place() -> None:
     model[0].weight.data[[1, 4]] *= 50  # although their own weights are the largest
     before = model[0].weight.detach().clone()
     config = GradientSensitivityConfig(
-        pattern=Channel("outputs"), iter_ratio_beg=0.0, iter_ratio_end=1.0
+        pattern=ChannelPattern("outputs"), iter_ratio_beg=0.0, iter_ratio_end=1.0
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     sparsifier = Sparsifier(model, config, zeros={"0.weight": 8}, total_steps=6)
@@ -338,7 +343,7 @@ def test_a_criterion_says_how_sensitivity_is_remembered(
     )
     model = nn.Module()
     model.weight = weight
-    made = config.make_criterion(pattern_plan(model, ["weight"], pattern=config.pattern))
+    made = config.make_criterion(build_pattern_plan(model, ["weight"], pattern=config.pattern))
     wanted = np.zeros(6)
     for _ in range(3):
         weight.grad = torch.randn_like(weight)
@@ -399,7 +404,7 @@ def test_pattern_lock_keeps_what_is_there_and_nothing_else() -> None:
 
 
 def test_counts_that_a_pattern_cannot_make(capsys: pytest.CaptureFixture[str]) -> None:
-    config = GradualConfig(**settings(pattern=Block(4, 1)))
+    config = GradualConfig(**settings(pattern=BlockPattern(4, 1)))
     with pytest.raises(UserError, match=r"30 zeros for stem\.weight: .*make 28"):
         Sparsifier(Net(), config, zeros={"stem.weight": 30}, total_steps=STEPS)
     sparsifier = Sparsifier(Net(), config, ratios={"stem.weight": 0.14}, total_steps=STEPS)
@@ -409,10 +414,10 @@ def test_counts_that_a_pattern_cannot_make(capsys: pytest.CaptureFixture[str]) -
 
 def test_a_layer_that_does_not_divide(capsys: pytest.CaptureFixture[str]) -> None:
     ratios = {"head.weight": 0.5, "stem.weight": 0.5}
-    skip = GradualConfig(**settings(pattern=Block(4, 1), remainder="skip"))
+    skip = GradualConfig(**settings(pattern=BlockPattern(4, 1), remainder="skip"))
     with pytest.warns(UserWarning, match=r"4x1 does not divide head\.weight"):
         sparsifier = Sparsifier(Net(), skip, ratios=ratios, total_steps=STEPS)
     assert list(sparsifier.masks) == ["stem.weight"]
-    refuse = GradualConfig(**settings(pattern=Block(4, 1), remainder="error"))
+    refuse = GradualConfig(**settings(pattern=BlockPattern(4, 1), remainder="error"))
     with pytest.raises(UserError, match=r"head\.weight of shape \(10, 8\)"):
         Sparsifier(Net(), refuse, ratios=ratios, total_steps=STEPS)

@@ -15,7 +15,7 @@ from torch.nn import functional
 from ws_learner.core.errors import UserError
 from ws_learner.pruning.methods.movement import MovementConfig
 from ws_learner.pruning.methods.threshold_movement import ThresholdMovementConfig
-from ws_learner.pruning.patterns.pattern import Block, Channel, Pattern, Unstructured
+from ws_learner.pruning.patterns.pattern import BlockPattern, ChannelPattern, Pattern, Unstructured
 from ws_learner.pruning.patterns.structured import Member, UnitGroup
 from ws_learner.pruning.sparsifier import Sparsifier
 
@@ -131,7 +131,11 @@ def oracle(steps: int, *, factor: float, last: float, pattern: Pattern) -> dict[
 @pytest.mark.filterwarnings("ignore:movement. nothing is left")  # of the few rows there are
 @pytest.mark.parametrize(
     ("pattern", "factor", "last"),
-    [(Unstructured(), 0.5, 0.0), (Block(2, 4), 0.01, 0.0), (Channel("outputs"), 0.01, -0.003)],
+    [
+        (Unstructured(), 0.5, 0.0),
+        (BlockPattern(2, 4), 0.01, 0.0),
+        (ChannelPattern("outputs"), 0.01, -0.003),
+    ],
     ids=str,
 )
 def test_training_is_that_of_the_published_algorithm(
@@ -357,7 +361,9 @@ def test_refilled_weights_have_the_values_with_which_they_went() -> None:
 
 
 @pytest.mark.parametrize("scope", ["local", "global"])
-@pytest.mark.parametrize("pattern", [Unstructured(), Block(2, 4), Channel("outputs")], ids=str)
+@pytest.mark.parametrize(
+    "pattern", [Unstructured(), BlockPattern(2, 4), ChannelPattern("outputs")], ids=str
+)
 def test_top_v_ends_on_the_exact_count(scope: str, pattern: Pattern) -> None:
     model = net()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
@@ -378,13 +384,13 @@ def test_top_v_ends_on_the_exact_count(scope: str, pattern: Pattern) -> None:
     assert scope == "global" or counts == zeros
 
 
-@pytest.mark.parametrize("pattern", [Unstructured(), Block(2, 4)], ids=str)
+@pytest.mark.parametrize("pattern", [Unstructured(), BlockPattern(2, 4)], ids=str)
 def test_scores_may_start_at_relative_magnitudes(pattern: Pattern) -> None:
     model = net()
     config = MovementConfig(pattern=pattern, mask_update_step=2)
     method = config.build(model, zeros={"0.weight": 48}, total_steps=100)
     sizes = np.abs(model.get_parameter("0.weight").detach().double().numpy())
-    high, wide = (2, 4) if isinstance(pattern, Block) else (1, 1)
+    high, wide = (2, 4) if isinstance(pattern, BlockPattern) else (1, 1)
     rows, columns = sizes.shape[0] // high, sizes.shape[1] // wide
     blocks = sizes.reshape(rows, high, columns, wide).mean(axis=(1, 3)) / sizes.mean()
     assert method.state_dict()["criterion.0.weight"].numpy() == pytest.approx(blocks)
@@ -465,24 +471,24 @@ MOVING: dict[str, object] = {
 
 def moved_weights(steps: int, *, end: int, zeros: dict[str, int]) -> dict[str, Tensor]:
     """Plain SGD on latent weights, gradients by the masked ones, masks by latent magnitude."""
-    latent = {n: p.detach().clone() for n, p in net().named_parameters()}
-    masks = {n: torch.ones_like(p) for n, p in latent.items()}
+    shadow = {n: p.detach().clone() for n, p in net().named_parameters()}
+    masks = {n: torch.ones_like(p) for n, p in shadow.items()}
     for step in range(steps):
-        used = {n: (latent[n] * masks[n]).requires_grad_() for n in latent}
+        used = {n: (shadow[n] * masks[n]).requires_grad_() for n in shadow}
         inputs, targets = batch(step)
         hidden = torch.tanh(functional.linear(inputs, used["0.weight"], used["0.bias"]))
         outputs = functional.linear(hidden, used["2.weight"], used["2.bias"])
         loss = functional.cross_entropy(outputs, targets)
         grads = torch.autograd.grad(loss, list(used.values()))
-        for (n, value), grad in zip(latent.items(), grads, strict=True):
+        for (n, value), grad in zip(shadow.items(), grads, strict=True):
             value -= 0.1 * (grad if step < end else grad * masks[n])
         if step < end:
             share = 1 - (1 - (step + 1) / end) ** 3
             for n, count in zeros.items():
-                order = latent[n].abs().flatten().argsort(stable=True)
-                masks[n] = torch.ones_like(latent[n])
+                order = shadow[n].abs().flatten().argsort(stable=True)
+                masks[n] = torch.ones_like(shadow[n])
                 masks[n].view(-1)[order[: round(share * count)]] = 0
-    return {n: latent[n] * masks[n] for n in latent}
+    return {n: shadow[n] * masks[n] for n in shadow}
 
 
 @pytest.mark.parametrize("steps", [4, 15, 20])

@@ -18,13 +18,13 @@ SCRIPT = """
 import atexit, sys, torch
 from torch import nn
 from tests.support.tiny_experiment import Options, build
-from ws_learner.core.device import Arithmetic
+from ws_learner.core.device import ComputeDevice
 from ws_learner.pruning.methods.mdgf import MdgfConfig
 from ws_learner.config.recipe import Recipe
 from ws_learner.pruning.sparsifier import Sparsifier
 from ws_learner.pruning.patterns.nm import NM
 from ws_learner.training.trainer import Callback, Trainer
-from ws_learner.core.process_group import World
+from ws_learner.core.process_group import ProcessGroup
 
 rank, port, out = int(sys.argv[1]), *sys.argv[2:]
 torch.set_num_threads(1)
@@ -50,8 +50,8 @@ class Watch(Callback):
 Trainer(
     model=model, split=experiment.data.train, recipe=recipe,
     criterion=lambda outputs, targets, inputs: nn.functional.cross_entropy(outputs, targets),
-    arithmetic=Arithmetic(device="cpu", bf16=False, channels_last=False),
-    seed=3, callbacks=[Watch()], world=World(rank, 2),
+    compute=ComputeDevice(device="cpu", bf16=False, channels_last=False),
+    seed=3, callbacks=[Watch()], process_group=ProcessGroup(rank, 2),
 ).run()
 """
 

@@ -11,16 +11,16 @@ from torch import nn
 
 from tests.support.nm_oracle import mask_of
 from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.config.pattern_syntax import read_spelling
+from ws_learner.config.pattern_syntax import parse_pattern_spec
 from ws_learner.core.errors import UserError
-from ws_learner.pruning.layers.layer_plan import by_role, fitting_rows, pattern_plan
+from ws_learner.pruning.layers.layer_plan import build_pattern_plan, by_role, fitting_rows
 from ws_learner.pruning.layers.roles import weight_roles
 from ws_learner.pruning.layers.table import layer_table
 from ws_learner.pruning.methods.srste import SrSteConfig
 from ws_learner.pruning.patterns.nm import NM
 from ws_learner.pruning.patterns.nm_selection import keep_of_groups
 from ws_learner.pruning.patterns.pattern import parse_pattern
-from ws_learner.pruning.patterns.per_layer_nm import AnyNM
+from ws_learner.pruning.patterns.per_layer_nm import PerLayerNM
 from ws_learner.pruning.patterns.slices import Slices
 from ws_learner.pruning.schedules.nm_phases import MaskDecay, Phases, stage_of, stage_patterns
 from ws_learner.pruning.sparsifier import Sparsifier
@@ -62,7 +62,7 @@ def test_slices_and_columns_are_masks_of_their_parts(data: st.DataObject) -> Non
     m=st.integers(2, 9), outputs=st.integers(1, 4), inputs=st.integers(1, 20), asked=st.floats(0, 1)
 )
 def test_any_n_of_m_has_a_count_for_each_n(m: int, outputs: int, inputs: int, asked: float) -> None:
-    pattern, shape = AnyNM(m), (3 * outputs, inputs)
+    pattern, shape = PerLayerNM(m), (3 * outputs, inputs)
     counts = [
         sum(max(len(range(start, min(start + m, inputs))) - n, 0) for start in range(0, inputs, m))
         * 3
@@ -81,13 +81,13 @@ def test_any_n_of_m_has_a_count_for_each_n(m: int, outputs: int, inputs: int, as
 def test_spellings() -> None:
     assert str(parse_pattern("1:8 @ ff + 1:4@K Q")) == "1:8@ff+1:4@q,k"
     assert str(parse_pattern("2:4COL")) == "2:4col"
-    assert parse_pattern("n:8") == AnyNM(8)
-    assert read_spelling("1:8@attention").parts[0][0] == ("q", "k", "v", "o")
-    assert read_spelling("1:8@ff").sets_ratios
-    assert not read_spelling("n:8@ff").sets_ratios
+    assert parse_pattern("n:8") == PerLayerNM(8)
+    assert parse_pattern_spec("1:8@attention").parts[0][0] == ("q", "k", "v", "o")
+    assert parse_pattern_spec("1:8@ff").sets_ratios
+    assert not parse_pattern_spec("n:8@ff").sets_ratios
     for wrong in ("1:8@", "1:8@x", "1:8@ff+1:4@ff", "8:8@ff", "0:4", "n:1"):
         with pytest.raises(UserError):
-            read_spelling(wrong)
+            parse_pattern_spec(wrong)
 
 
 def test_flags_make_one_spelling() -> None:
@@ -161,9 +161,9 @@ def test_roles_patterns_and_what_stays_dense(capsys: pytest.CaptureFixture[str])
     by_name = {row.name: row for row in rows}
     assert by_name["attn.qkv.weight"].macs == 4 * 8 * 24  # called by nobody, and counted
     assert by_name["attn.qkv.weight"].role == "qkv"
-    fitted = fitting_rows(model, rows, pattern=pattern, remainder="pad")
-    assert {row.name for row in fitted if not row.exempt} == set(found)
-    assert {row.name: row.most for row in fitted if not row.exempt} == {
+    adjusted = fitting_rows(model, rows, pattern=pattern, remainder="pad")
+    assert {row.name for row in adjusted if not row.exempt} == set(found)
+    assert {row.name: row.most for row in adjusted if not row.exempt} == {
         "attn.qkv.weight": 2 * 8 * 6,
         "mlp.0.weight": 16 * 7,
         "mlp.1.weight": 8 * 14,
@@ -174,7 +174,7 @@ def test_roles_patterns_and_what_stays_dense(capsys: pytest.CaptureFixture[str])
     with pytest.raises(UserError, match="no weight of this network has that role"):
         by_role(nn.Linear(4, 4), parse_pattern("1:4@q"))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="has none of these roles"):
-        pattern_plan(model, ["head.weight"], pattern=pattern)
+        build_pattern_plan(model, ["head.weight"], pattern=pattern)
 
 
 @pytest.mark.parametrize("dense", [0.0, 0.1])

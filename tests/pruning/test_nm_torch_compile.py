@@ -63,8 +63,8 @@ def train(*, whole: bool) -> tuple[nn.Module, list[float], list[int]]:
 def soft_value(model: nn.Module, sparsifier: Sparsifier) -> float:
     """D, read off the weights: what pruned ones are multiplied by."""
     name = next(iter(sparsifier.masks))
-    latent = sparsifier.state_dict()[f"latent.{name}"]
-    ratio = model.get_parameter(name).detach() / latent
+    shadow = sparsifier.state_dict()[f"latent.{name}"]
+    ratio = model.get_parameter(name).detach() / shadow
     pruned = ~sparsifier.masks[name]
     return float(ratio[pruned].median())
 

@@ -12,10 +12,10 @@ from torch import nn
 
 from tests.support.nm_oracle import Layer, mask_of, soft_value
 from ws_learner.core.errors import UserError
-from ws_learner.pruning.methods.latent_masks import LiveMasks, Piece
 from ws_learner.pruning.methods.mdgf import MdgfConfig
 from ws_learner.pruning.methods.nm_config import NMConfig
 from ws_learner.pruning.methods.sdgf import SdgfConfig
+from ws_learner.pruning.methods.shadow_masks import Piece, ShadowMasks
 from ws_learner.pruning.methods.srste import SrSteConfig
 from ws_learner.pruning.patterns.nm import NM
 from ws_learner.pruning.patterns.pattern import parse_pattern
@@ -353,13 +353,13 @@ def test_masks_of_all_layers_at_once_are_those_of_each(apart: bool) -> None:
         Piece("qkv", slice(4, 8), NM(2, 4, columns=True)),
         *([Piece("conv", slice(0, 4), NM(1, 8))] if apart else []),
     ]
-    live = LiveMasks(weights, pieces)
+    live = ShadowMasks(weights, pieces)
     assert all(bool(mask.all()) for mask in live.masks.values())
     with torch.no_grad():
         for weight in weights.values():
             weight.copy_(torch.randn_like(weight))
     live.remember()
-    live.renew([piece.target for piece in pieces])
+    live.update_masks([piece.target for piece in pieces])
     for piece in pieces:
         weight = weights[piece.name].detach()[piece.rows].flatten(1).double().numpy()
         turned = weight.T if piece.target.columns else weight
@@ -369,10 +369,10 @@ def test_masks_of_all_layers_at_once_are_those_of_each(apart: bool) -> None:
         np.testing.assert_array_equal(found.numpy(), expected)
         assert torch.equal(live.keep[piece.name][piece.rows].flatten(1), found.float())
     assert bool(live.masks["qkv"][8:].all())
-    latent = {name: weight.detach().clone() for name, weight in weights.items()}
+    shadow = {name: weight.detach().clone() for name, weight in weights.items()}
     live.apply(0.25)
     for name, weight in weights.items():
-        expected = torch.where(live.masks[name], latent[name], 0.25 * latent[name])
+        expected = torch.where(live.masks[name], shadow[name], 0.25 * shadow[name])
         torch.testing.assert_close(weight.detach(), expected)
     live.restore()
-    assert all(torch.equal(weights[name].detach(), latent[name]) for name in weights)
+    assert all(torch.equal(weights[name].detach(), shadow[name]) for name in weights)

@@ -13,7 +13,13 @@ from hypothesis.extra import numpy as hnp
 
 from tests.support.patterns import HEADS, PATTERNS, SHAPES, prunable, units
 from ws_learner.core.errors import UserError
-from ws_learner.pruning.patterns.pattern import NM, Block, Heads, Pattern, parse_pattern
+from ws_learner.pruning.patterns.pattern import (
+    NM,
+    BlockPattern,
+    HeadPattern,
+    Pattern,
+    parse_pattern,
+)
 
 TIED = st.sampled_from([0.0, 0.5, 1.0, 2.0])
 FREE = st.floats(0.0, 100.0, width=32)
@@ -104,7 +110,7 @@ def test_sizes_and_norms_belong_to_the_units(pattern: Pattern, shape: tuple[int,
     expected = whole
     if isinstance(pattern, NM):
         expected = all(len(unit) == pattern.m for unit in cut)
-    if isinstance(pattern, Block):
+    if isinstance(pattern, BlockPattern):
         expected = len(cut[0]) == len(cut[-1]) == pattern.outputs * pattern.inputs
     assert pattern.divides(shape) is bool(expected)
 
@@ -123,14 +129,14 @@ def test_feasible_on_either_side(pattern: Pattern, shape: tuple[int, ...], side:
 
 def test_a_block_of_four_outputs_shares_one_input() -> None:
     weight = torch.tensor([[1.0, 5.0], [1.0, 5.0], [1.0, 5.0], [9.0, 0.0]])
-    assert (Block(4, 1).mask(weight, 4) == torch.tensor([False, True])).all()
-    assert Block(1, 2).mask(weight, 2).tolist() == [[False, False]] + [[True, True]] * 3
+    assert (BlockPattern(4, 1).mask(weight, 4) == torch.tensor([False, True])).all()
+    assert BlockPattern(1, 2).mask(weight, 2).tolist() == [[False, False]] + [[True, True]] * 3
 
 
 def test_a_convolution_is_cut_tap_by_tap() -> None:
     weight = torch.ones(4, 2, 1, 2)  # columns: tap 0 inputs 0, 1; tap 1 inputs 0, 1
     weight[:, 1, 0, 0] = 0.1
-    mask = Block(4, 1).mask(weight, 4)
+    mask = BlockPattern(4, 1).mask(weight, 4)
     assert not mask[:, 1, 0, 0].any()
     assert int(mask.sum()) == 12
     assert NM(2, 4).feasible((4, 2, 1, 2), 16) == 0  # two inputs never fill half a group of four
@@ -155,7 +161,7 @@ def test_memory_layout_does_not_matter() -> None:
 @pytest.mark.parametrize("zeros", [1, 31, 33, -1])
 def test_counts_that_do_not_fit_are_refused(zeros: int) -> None:
     with pytest.raises(ValueError, match=rf"{zeros} zeros do not fit the pattern 4x1.*nearest"):
-        Block(4, 1).mask(torch.ones(8, 4), zeros)
+        BlockPattern(4, 1).mask(torch.ones(8, 4), zeros)
 
 
 @pytest.mark.parametrize("zeros", [0, 4, 8])
@@ -168,7 +174,7 @@ def test_nan_is_refused_at_any_count(name: str, zeros: int) -> None:
 
 
 def test_heads_must_be_known_and_divide() -> None:
-    for pattern in (parse_pattern("mha"), Heads(5)):
+    for pattern in (parse_pattern("mha"), HeadPattern(5)):
         with pytest.raises(UserError, match=r"mha: .*heads.*12 outputs"):
             pattern.mask(torch.ones(12, 12), 0)
 
@@ -206,9 +212,9 @@ def test_what_is_no_pattern(text: str) -> None:
 
 
 def test_the_inverse_spelling() -> None:
-    assert Block(4, 16).transposed() == Block(16, 4)
+    assert BlockPattern(4, 16).transposed() == BlockPattern(16, 4)
     for bad in ((0, 4), (4, 0)):
         with pytest.raises(ValueError, match="no weights"):
-            Block(*bad)
+            BlockPattern(*bad)
     with pytest.raises(ValueError, match="fewer than all"):
         NM(4, 4)

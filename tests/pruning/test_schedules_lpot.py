@@ -18,7 +18,7 @@ from ws_learner.pruning.schedules.polynomial import (
     LinearSchedule,
     Schedule,
 )
-from ws_learner.pruning.schedules.registry import make_schedule
+from ws_learner.pruning.schedules.registry import build_schedule
 
 NAMES = ["polynomial", "linear", "cube", "cos", "exp", "oneshot", "epoch-linear"]
 
@@ -55,7 +55,7 @@ def at_quarters(schedule: Schedule, target: float) -> list[float]:
     ],
 )
 def test_worked_examples(name: str, initial: float, published: list[float]) -> None:
-    schedule = make_schedule(name, begin=0, end=40, target=0.8, initial=initial)  # type: ignore[arg-type]
+    schedule = build_schedule(name, begin=0, end=40, target=0.8, initial=initial)  # type: ignore[arg-type]
     assert at_quarters(schedule, 0.8) == pytest.approx(published, abs=6e-5)
 
 
@@ -162,7 +162,7 @@ def test_one_shot_and_initial() -> None:
 def test_every_schedule_reaches_the_target_at_any_frequency(
     name: str, begin: int, length: int, epoch: int, every: int
 ) -> None:
-    schedule = make_schedule(
+    schedule = build_schedule(
         name,  # type: ignore[arg-type]
         begin=begin,
         end=begin + length,
@@ -180,11 +180,11 @@ def test_every_schedule_reaches_the_target_at_any_frequency(
 
 def test_what_schedules_refuse() -> None:
     with pytest.raises(UserError, match="exp cannot reach"):
-        make_schedule("exp", begin=0, end=9, target=1.0)
+        build_schedule("exp", begin=0, end=9, target=1.0)
     with pytest.raises(UserError, match=r"--ws_initial_ratio 0\.8"):
-        make_schedule("linear", begin=0, end=9, target=0.5, initial=0.8)
+        build_schedule("linear", begin=0, end=9, target=0.5, initial=0.8)
     with pytest.raises(UserError, match="steps an epoch"):
-        make_schedule("epoch-linear", begin=0, end=9, target=0.5)
+        build_schedule("epoch-linear", begin=0, end=9, target=0.5)
     with pytest.raises(UserError, match="number of steps in an epoch"):
         GradualConfig(update_frequency=0.5)
     with pytest.raises(ValueError, match="start <= end"):

@@ -6,15 +6,15 @@ import torch
 from torch import nn
 
 from ws_learner.pruning.methods.learned_scores import LearnedScores
-from ws_learner.pruning.methods.stored_masks import InPlaceMasks
+from ws_learner.pruning.methods.stored_masks import StoredMasks
 from ws_learner.pruning.patterns.score_grid import ScoreGrid
 
 
-def masks_of(weight: nn.Parameter) -> InPlaceMasks:
-    masks = InPlaceMasks({"w": weight})
+def masks_of(weight: nn.Parameter) -> StoredMasks:
+    masks = StoredMasks({"w": weight})
     masks.to_device()
     masks.dense_values()
-    masks.renew({"w": torch.arange(6).reshape(2, 3) % 2 == 0})
+    masks.update_masks({"w": torch.arange(6).reshape(2, 3) % 2 == 0})
     return masks
 
 
@@ -44,7 +44,7 @@ def test_weights_loaded_between_are_never_overwritten() -> None:
         weight.copy_(torch.full((2, 3), 9.0))
     masks.values_in_step()
     masks.dense_values()
-    masks.renew({"w": torch.ones(2, 3, dtype=torch.bool)})
+    masks.update_masks({"w": torch.ones(2, 3, dtype=torch.bool)})
     assert float(weight.detach()[0, 0]) == 9.0  # kept: the loaded value
     assert float(weight.detach()[0, 1]) == 2.0  # pruned: what it was when it was last alive
 

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from tests.support.nncf import PARAMS, movement, text
 from tests.support.tiny_transformers import FAMILIES, SIZES, FusedBlock, bert
-from ws_learner.compat.nncf.plan import movement_of
+from ws_learner.compat.nncf.plan import build_movement_config
 from ws_learner.compat.nncf.reader import parse_nncf
 from ws_learner.config.learner import WeightSparseConfig
 from ws_learner.core.errors import UserError
 from ws_learner.pruning.layers.layer_plan import with_default_pattern
 from ws_learner.pruning.layers.unit_groups import check_groups, find_groups, pattern_conflict
-from ws_learner.pruning.layers.unresolved_groups import unresolved
+from ws_learner.pruning.layers.unresolved_groups import find_unresolved
 from ws_learner.pruning.methods.gradual import GradualConfig
 from ws_learner.pruning.methods.movement import MovementConfig
 from ws_learner.pruning.patterns.pattern import parse_pattern
@@ -196,7 +196,7 @@ def test_heads_or_neurons_that_are_not_found_are_an_error_that_names_them(
 def test_of_known_families_nothing_is_unresolved(family: str) -> None:
     model, _ = FAMILIES[family]()
     linear = (f"{n}.weight" for n, m in model.named_modules() if isinstance(m, nn.Linear))
-    assert not unresolved(model, find_groups(model), linear)
+    assert not find_unresolved(model, find_groups(model), linear)
 
 
 def test_groups_of_the_users_own_take_the_place_of_those_that_are_not_found() -> None:
@@ -211,8 +211,10 @@ def test_groups_of_the_users_own_take_the_place_of_those_that_are_not_found() ->
     params = PARAMS | {"enable_structured_masking": True}
     conf = parse_nncf(text(movement(params=params, ignored_scopes=["{re}pooler|classifier"])))
     with pytest.raises(UserError, match="groups of your own"):
-        movement_of(conf, model, steps_per_epoch=5, lrn_rate=0.1)
-    config, names = movement_of(conf, model, steps_per_epoch=5, lrn_rate=0.1, groups=tuple(own))
+        build_movement_config(conf, model, steps_per_epoch=5, lrn_rate=0.1)
+    config, names = build_movement_config(
+        conf, model, steps_per_epoch=5, lrn_rate=0.1, groups=tuple(own)
+    )
     assert set(config.groups) == set(own)
     assert len(names) == 12
 

@@ -93,7 +93,7 @@ def test_the_report_holds_the_numbers_of_the_files(run_dir: Path):
     assert results["change"] == f"{100 * (0.9145 - 0.9192):+.2f} points"
     assert results["search time"] == "11 min 41 s"
     assert results["training time"] == "1 h 02 min"
-    assert results["roll-outs"] == "3"
+    assert results["rollouts"] == "3"
     for part in (SUMMARY["command"], "ws_prune_ratio: 0.5", "2.13.0", "seed is 7", "2 cores"):
         assert str(part) in text
 
@@ -125,7 +125,7 @@ def test_the_report_shows_search_splits_and_figures(run_dir: Path):
     text = write_report(run_dir).read_text()
     assert ["agent", "3", "0.7050", "0.8100"] in [row for t in _tables(text) for row in t]
     assert "1 could not be scored" in text
-    assert "Chosen: roll-out 2 (`agent`), reward 0.8100 on the search images, 0.5500 on" in text
+    assert "Chosen: rollout 2 (`agent`), reward 0.8100 on the search images, 0.5500 on" in text
     assert "scored again on the select images" in text
     for name in ("ratios", "schedule", "search"):
         assert f"](figures/{name}.svg)" in text
@@ -155,7 +155,7 @@ def test_a_dense_run_has_a_report_too(tmp_path: Path):
     assert text.startswith("# resnet_at_cifar10: dense training\n")
     assert "92.00 %" in text
     assert "## Layers" not in text
-    assert "roll-out" not in text
+    assert "rollout" not in text
     (tmp_path / "summary.json").write_text("{}")
     assert write_report(tmp_path).read_text().startswith("# network\n")
 

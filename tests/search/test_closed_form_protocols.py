@@ -1,4 +1,4 @@
-"""Allocations without roll-outs, each against its definition written down a second time."""
+"""Allocations without rollouts, each against its definition written down a second time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from envs.curves import error_at
 from envs.problem import FloatArray, IntArray, LayerRow
-from ws_learner.search.closed_form import CHEAP
+from ws_learner.search.closed_form import CLOSED_FORM
 from ws_learner.search.context import AllocationContext
 from ws_learner.search.global_threshold import lamp_scores
 from ws_learner.search.knapsack import frontier
@@ -66,11 +66,11 @@ def contexts(draw: st.DrawFn) -> AllocationContext:
     return context_of(weights, budget=budget, lower=lower, upper=upper, curves=curves)
 
 
-@pytest.mark.parametrize("name", CHEAP)
+@pytest.mark.parametrize("name", CLOSED_FORM)
 @FEW
 @given(context=contexts())
 def test_the_budget_is_exact_and_bounds_hold(name: str, context: AllocationContext) -> None:
-    zeros = CHEAP[name](context)
+    zeros = CLOSED_FORM[name](context)
     assert zeros.dtype == np.int64
     assert zeros.sum() == context.budget
     assert np.all((context.lower <= zeros) & (zeros <= context.upper))
@@ -79,7 +79,7 @@ def test_the_budget_is_exact_and_bounds_hold(name: str, context: AllocationConte
 def test_erk_is_the_sum_of_dimensions_over_their_product() -> None:
     weights = [np.zeros(shape) for shape in [(64, 32, 3, 3), (64, 64, 3, 3), (10, 64)]]
     kept = 2000
-    zeros = CHEAP["erk"](context_of(weights, budget=sum(w.size for w in weights) - kept))
+    zeros = CLOSED_FORM["erk"](context_of(weights, budget=sum(w.size for w in weights) - kept))
     raw = np.array([sum(w.shape) / w.size for w in weights])
     scale = kept / sum(r * w.size for r, w in zip(raw, weights, strict=True))
     densities = 1 - zeros / [w.size for w in weights]
@@ -100,7 +100,7 @@ def test_erk_keeps_whole_layers_that_would_be_more_than_dense() -> None:
             break
         dense |= over
     assert dense.tolist() == [True, False, False, True]
-    zeros = CHEAP["erk"](context_of(weights, budget=int(sizes.sum()) - kept))
+    zeros = CLOSED_FORM["erk"](context_of(weights, budget=int(sizes.sum()) - kept))
     expected = np.where(dense, 0, sizes * (1 - scale * raw))
     np.testing.assert_allclose(zeros, expected, atol=1)
 
@@ -110,7 +110,7 @@ def test_erk_keeps_whole_layers_that_would_be_more_than_dense() -> None:
 def test_global_prunes_the_smallest_weights_of_all(seed: int, share: float) -> None:
     weights = random_weights([40, 7, 90], seed)
     budget = round(share * 137)
-    zeros = CHEAP["global"](context_of(weights, budget=budget))
+    zeros = CLOSED_FORM["global"](context_of(weights, budget=budget))
     layer = np.repeat([0, 1, 2], [40, 7, 90])
     order = np.argsort(np.abs(np.concatenate([w.ravel() for w in weights])))
     assert zeros.tolist() == np.bincount(layer[order[:budget]], minlength=3).tolist()
@@ -125,7 +125,7 @@ def test_lamp_prunes_the_smallest_scores_of_all(seed: int, share: float) -> None
         squares = weight.ravel() ** 2
         scores += [(s / squares[squares >= s].sum(), layer) for s in squares]
     budget = round(share * 44)  # never all but the largest of each layer: those tie at 1
-    zeros = CHEAP["lamp"](context_of(weights, budget=budget))
+    zeros = CLOSED_FORM["lamp"](context_of(weights, budget=budget))
     chosen = [layer for _, layer in sorted(scores)[:budget]]
     assert zeros.tolist() == np.bincount(chosen, minlength=3).tolist()
 
@@ -133,7 +133,7 @@ def test_lamp_prunes_the_smallest_scores_of_all(seed: int, share: float) -> None
 def test_lamp_empties_no_layer_before_all_are_down_to_one_weight() -> None:
     weights = random_weights([50, 3, 200], 0)
     weights[1] *= 1e-6
-    zeros = CHEAP["lamp"](context_of(weights, budget=250))
+    zeros = CLOSED_FORM["lamp"](context_of(weights, budget=250))
     assert zeros.tolist() == [49, 2, 199]
 
 
@@ -143,7 +143,7 @@ def test_lamp_scores_of_an_all_zero_layer_are_zero() -> None:
 
 def test_a_tie_at_the_threshold_is_dealt_in_forward_order() -> None:
     weights = [np.ones((4, 1)), np.ones((4, 1)), np.full((4, 1), 0.5)]
-    assert CHEAP["global"](context_of(weights, budget=9)).tolist() == [4, 1, 4]
+    assert CLOSED_FORM["global"](context_of(weights, budget=9)).tolist() == [4, 1, 4]
 
 
 def total_error(zeros: Sequence[int], curves: FloatArray, sizes: IntArray) -> float:
@@ -222,7 +222,7 @@ def test_only_protocols_that_need_the_network_look_at_it() -> None:
     context = context_of(random_weights([30, 40], 0), budget=35)
     object.__setattr__(context, "curves", forbidden)
     for name in ("global", "lamp"):
-        assert CHEAP[name](context).sum() == 35
+        assert CLOSED_FORM[name](context).sum() == 35
     object.__setattr__(context, "magnitudes", forbidden)
     for name in ("uniform", "heurist", "erk"):
-        assert CHEAP[name](context).sum() == 35
+        assert CLOSED_FORM[name](context).sum() == 35

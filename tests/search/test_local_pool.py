@@ -1,4 +1,4 @@
-"""Roll-outs on 0, 1 and 2 workers: same answers, dead workers replaced, none left behind."""
+"""Rollouts on 0, 1 and 2 workers: same answers, dead workers replaced, none left behind."""
 
 from __future__ import annotations
 

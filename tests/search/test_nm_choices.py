@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from experiments.run import main
-from ws_learner.search.knapsack_solver import choose
+from ws_learner.search.knapsack_solver import solve_knapsack
 
 TINY = str(Path(__file__).parents[1] / "support" / "tiny_vit_experiment.py")
 SEARCH = [
@@ -32,7 +32,7 @@ def test_the_choice_is_the_best_of_all(data: st.DataObject) -> None:
     prices = [np.sort([data.draw(price) for _ in counts]) for counts in choices]
     most = sum(int(counts[-1]) for counts in choices)
     budget = data.draw(st.integers(0, most))
-    found = choose(choices, prices, budget=budget)
+    found = solve_knapsack(choices, prices, budget=budget)
     assert found.sum() >= budget
     cost = {
         tuple(int(c) for c in combination): sum(
@@ -43,10 +43,10 @@ def test_the_choice_is_the_best_of_all(data: st.DataObject) -> None:
         if sum(combination) >= budget
     }
     assert cost[tuple(found.tolist())] == pytest.approx(min(cost.values()))
-    coarse = choose(choices, prices, budget=budget, cells=3)
+    coarse = solve_knapsack(choices, prices, budget=budget, cells=3)
     assert tuple(coarse.tolist()) in cost
     with pytest.raises(ValueError, match="at most"):
-        choose(choices, prices, budget=most + 1)
+        solve_knapsack(choices, prices, budget=most + 1)
 
 
 @pytest.mark.parametrize("protocol", ["knapsack", "optimal"])

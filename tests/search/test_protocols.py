@@ -12,7 +12,7 @@ from envs.problem import FloatArray, IntArray, LayerRow
 from ws_learner.config.learner import WeightSparseConfig
 from ws_learner.core.errors import UserError
 from ws_learner.search.bounds import layer_bounds
-from ws_learner.search.closed_form import CHEAP
+from ws_learner.search.closed_form import CLOSED_FORM
 from ws_learner.search.context import allocation_context
 
 SIZES = st.lists(st.integers(1, 5000), min_size=1, max_size=30)
@@ -45,7 +45,7 @@ def cheap_profile(
     def curves() -> tuple[FloatArray, FloatArray]:
         raise AssertionError("this protocol should not measure anything")
 
-    return CHEAP[name](allocation_context(nn.Identity(), layers, settings, curves=curves))
+    return CLOSED_FORM[name](allocation_context(nn.Identity(), layers, settings, curves=curves))
 
 
 def test_heurist_is_pocketflows_formula_where_no_bound_binds() -> None:

@@ -1,4 +1,4 @@
-"""Roll-outs in Ray actors: the local pool's scores, dead workers replaced, none left behind."""
+"""Rollouts in Ray actors: the local pool's scores, dead workers replaced, none left behind."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from envs.problem import IntArray
 from tests.support.rollout_parts import accuracy, counts, tiny_data, tiny_evaluator
-from ws_learner.core.device import arithmetic
+from ws_learner.core.device import choose_device
 from ws_learner.pruning.layers.table import layer_table, parameter_of
 from ws_learner.pruning.patterns.mask import count_zeros
 from ws_learner.search.rollout.calibration import draw_inputs
@@ -219,7 +219,7 @@ def test_batches_beyond_the_memory_limit_come_again(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(("images", "sizes"), [(0, []), (50, [25, 25]), (70, [24, 24, 22])])
 def test_inputs_come_in_batches_of_about_equal_size(images: int, sizes: list[int]) -> None:
     drawn = draw_inputs(
-        tiny_data().train, images, size=32, seed=3, arithmetic=arithmetic("fp32", "cpu")
+        tiny_data().train, images, size=32, seed=3, compute=choose_device("fp32", "cpu")
     )
     assert [len(part) for part in drawn] == sizes
     if images:
@@ -228,7 +228,7 @@ def test_inputs_come_in_batches_of_about_equal_size(images: int, sizes: list[int
 
 def test_a_split_smaller_than_the_images_asked_for_is_read_again() -> None:
     drawn = draw_inputs(
-        tiny_data().test, 100, size=64, seed=3, arithmetic=arithmetic("fp32", "cpu")
+        tiny_data().test, 100, size=64, seed=3, compute=choose_device("fp32", "cpu")
     )
     every = torch.cat(drawn).flatten(1)
     assert len(every) == 100

@@ -26,7 +26,7 @@ from ws_learner.search.loop import Search
 
 RLOUTS, PER_ROUND = 17, 4
 TINY = DDPGConfig(ddpg_actor_width=8, ddpg_critic_width=8, ddpg_nb_updates=2, ddpg_batch_size=8)
-AGENT = {"config": TINY, "rlouts": RLOUTS, "rlouts_min": 7}
+AGENT = {"config": TINY, "rollouts": RLOUTS, "rollouts_min": 7}
 MAKERS: dict[str, Callable[..., Proposer]] = {
     "random": RandomSearch,
     "evolution": Evolution,
@@ -72,13 +72,13 @@ def seeds_of(problem: AllocationProblem) -> dict[str, IntArray]:
 
 
 def searched(
-    name: str, folder: Path, problem: AllocationProblem, *, seed: int = 0, rlouts: int = RLOUTS
+    name: str, folder: Path, problem: AllocationProblem, *, seed: int = 0, rollouts: int = RLOUTS
 ) -> list[Rollout]:
     return Search(
         problem=problem,
         proposer=MAKERS[name](problem, seed=seed),
         seeds=seeds_of(problem),
-        rlouts=rlouts,
+        rollouts=rollouts,
         per_round=PER_ROUND,
         state=folder / "search.pt",
         table=folder / "rollouts.csv",
@@ -144,7 +144,7 @@ def test_a_finished_search_scores_nothing_again(name: str, tmp_path: Path) -> No
 @searchers
 def test_fewer_rollouts_than_cheap_profiles(name: str, tmp_path: Path) -> None:
     problem, _ = small_problem()
-    history = searched(name, tmp_path, problem, rlouts=2)
+    history = searched(name, tmp_path, problem, rollouts=2)
     assert [rollout.kind for rollout in history] == [SEED, SEED]
 
 
@@ -191,7 +191,7 @@ def test_a_single_layer_to_decide_is_no_trouble(name: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["random", "evolution", "bayesian"])
 def test_searching_pays(name: str, tmp_path: Path) -> None:
     problem, evaluator = small_problem(seed=1)
-    history = searched(name, tmp_path, problem, rlouts=60)
+    history = searched(name, tmp_path, problem, rollouts=60)
     start = max(r.score.reward for r in history if r.kind == SEED)
     best = max(r.score.reward for r in history)
     assert best - start > 0.1 * abs(start)

@@ -13,7 +13,7 @@ from tests.search.test_protocols import table
 from ws_learner.core.errors import UserError
 from ws_learner.search.context import AllocationContext
 from ws_learner.search.history import Rollout, frame
-from ws_learner.search.warm_start import earlier_profiles
+from ws_learner.search.warm_start import load_earlier_profiles
 
 SIZES = [1000, 4000, 2000]
 
@@ -61,13 +61,13 @@ def test_the_best_ones_keep_their_proportions_under_another_budget(tmp_path: Pat
         ],
     )
     here = context(layers, 0.95)
-    first, second = earlier_profiles(path, here, count=5)
+    first, second = load_earlier_profiles(path, here, count=5)
     for profile, before in ((first, better), (second, good)):
         assert profile.sum() == here.budget
         kept, kept_before = np.array(SIZES) - profile, np.array(SIZES) - before
         # 10 % of the weights were kept, 5 % are: every layer keeps half as many.
         np.testing.assert_allclose(kept, kept_before / 2, atol=1)
-    (only,) = earlier_profiles(path, here, count=1)
+    (only,) = load_earlier_profiles(path, here, count=1)
     assert only.tolist() == first.tolist()
 
 
@@ -81,4 +81,4 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, fault: str) -> None
     elif fault == "no table":
         path.write_text("nothing of the kind")
     with pytest.raises(UserError, match=r"--ws_rollouts .*a search on this network"):
-        earlier_profiles(path, context(layers, 0.9), count=3)
+        load_earlier_profiles(path, context(layers, 0.9), count=3)

@@ -9,9 +9,9 @@ from ray.core.generated.common_pb2 import ActorDiedErrorContext, NodeDeathInfo
 from ws_learner.search.rollout.worker_failures import (
     LIMIT,
     TRIES,
-    Death,
-    is_candidates_fault,
-    why_given_up,
+    WorkerFailure,
+    failure_reason,
+    is_candidate_fault,
 )
 
 HERE, GONE = "a machine that goes on", "a machine that was taken away"
@@ -41,34 +41,34 @@ def named(error: Exception) -> str:
 
 @pytest.mark.parametrize("error", BY_THE_CANDIDATE, ids=named)
 def test_a_process_that_ends_on_a_machine_that_goes_on_counts(error: Exception) -> None:
-    assert is_candidates_fault(Death(node=HERE, error=error), alive=[HERE])
+    assert is_candidate_fault(WorkerFailure(node=HERE, error=error), alive=[HERE])
 
 
 @pytest.mark.parametrize("error", BY_THE_MACHINE, ids=named)
 def test_what_the_machine_did_does_not_count(error: Exception) -> None:
-    assert not is_candidates_fault(Death(node=HERE, error=error), alive=[HERE])
+    assert not is_candidate_fault(WorkerFailure(node=HERE, error=error), alive=[HERE])
 
 
 @pytest.mark.parametrize("error", BY_THE_CANDIDATE + BY_THE_MACHINE, ids=named)
 def test_on_a_machine_that_is_gone_nothing_counts(error: Exception) -> None:
-    assert not is_candidates_fault(Death(node=GONE, error=error), alive=[HERE])
+    assert not is_candidate_fault(WorkerFailure(node=GONE, error=error), alive=[HERE])
 
 
 def test_a_candidate_that_kills_every_worker_has_a_fixed_number_of_tries() -> None:
-    deaths = [Death(node=HERE, error=CRASH)] * TRIES
-    assert why_given_up(deaths[:-1], alive=[HERE]) is None
-    assert f"died {TRIES} times" in str(why_given_up(deaths, alive=[HERE]))
+    deaths = [WorkerFailure(node=HERE, error=CRASH)] * TRIES
+    assert failure_reason(deaths[:-1], alive=[HERE]) is None
+    assert f"died {TRIES} times" in str(failure_reason(deaths, alive=[HERE]))
 
 
 def test_a_death_is_judged_again_when_more_is_known() -> None:
     """The worker ended before its machine did: at first it looks like the candidate's fault."""
-    first = Death(node=GONE, error=CRASH)
-    assert is_candidates_fault(first, alive=[HERE, GONE])
-    assert why_given_up([first, Death(node=HERE, error=CRASH)], alive=[HERE]) is None
+    first = WorkerFailure(node=GONE, error=CRASH)
+    assert is_candidate_fault(first, alive=[HERE, GONE])
+    assert failure_reason([first, WorkerFailure(node=HERE, error=CRASH)], alive=[HERE]) is None
 
 
 @pytest.mark.parametrize("error", BY_THE_MACHINE, ids=named)
 def test_nothing_is_tried_for_ever(error: Exception) -> None:
-    deaths = [Death(node=GONE, error=error)] * LIMIT
-    assert why_given_up(deaths[:-1], alive=[HERE]) is None
-    assert f"{LIMIT} workers were lost" in str(why_given_up(deaths, alive=[HERE]))
+    deaths = [WorkerFailure(node=GONE, error=error)] * LIMIT
+    assert failure_reason(deaths[:-1], alive=[HERE]) is None
+    assert f"{LIMIT} workers were lost" in str(failure_reason(deaths, alive=[HERE]))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tests.support.sparse_layers import pruned
 from ws_learner.deploy.runtime import acceptance as whole
 from ws_learner.deploy.runtime import selection as choice
-from ws_learner.deploy.runtime.autotune import Trial
+from ws_learner.deploy.runtime.autotune import TimedTrial
 
 __all__ = ["Odd", "Walks", "let_sparse_win", "near", "padded_encoder", "parts"]
 
@@ -17,15 +17,17 @@ __all__ = ["Odd", "Walks", "let_sparse_win", "near", "padded_encoder", "parts"]
 def let_sparse_win(monkeypatch: pytest.MonkeyPatch) -> None:
     """No clock decides what is tested: a sparse kernel wins, and so does the whole."""
 
-    def sparse(runs: dict[str, object], base: str, **_: object) -> Trial:
+    def sparse(runs: dict[str, object], base: str, **_: object) -> TimedTrial:
         names = [n for n in runs if n.startswith(("fp32", "int8"))] or [base]
-        return Trial(winner=names[-1], speedup=2.0, seconds=dict.fromkeys(runs, 1.0))
+        return TimedTrial(winner=names[-1], speedup=2.0, seconds=dict.fromkeys(runs, 1.0))
 
     monkeypatch.setattr(choice, "fastest", sparse)
     monkeypatch.setattr(
         whole,
         "fastest",
-        lambda runs, base, **_: Trial(winner="compiled", speedup=2, seconds=dict.fromkeys(runs, 1)),
+        lambda runs, base, **_: TimedTrial(
+            winner="compiled", speedup=2, seconds=dict.fromkeys(runs, 1)
+        ),
     )
 
 

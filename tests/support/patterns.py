@@ -6,26 +6,33 @@ from itertools import product
 
 import numpy as np
 
-from ws_learner.pruning.patterns.pattern import NM, Block, Channel, Heads, Pattern, Unstructured
+from ws_learner.pruning.patterns.pattern import (
+    NM,
+    BlockPattern,
+    ChannelPattern,
+    HeadPattern,
+    Pattern,
+    Unstructured,
+)
 
 Unit = list[tuple[int, ...]]
 
 PATTERNS: dict[str, Pattern] = {
     "unstructured": Unstructured(),
-    "4x1": Block(4, 1),
-    "1x4": Block(1, 4),
-    "2x3": Block(2, 3),
-    "16x4": Block(16, 4),
+    "4x1": BlockPattern(4, 1),
+    "1x4": BlockPattern(1, 4),
+    "2x3": BlockPattern(2, 3),
+    "16x4": BlockPattern(16, 4),
     "2:4": NM(2, 4),
     "1:3": NM(1, 3),
     "5:9": NM(5, 9),
-    "channelx1": Channel("inputs"),
-    "1xchannel": Channel("outputs"),
+    "channelx1": ChannelPattern("inputs"),
+    "1xchannel": ChannelPattern("outputs"),
 }
 HEADS: dict[str, Pattern] = {
-    "rows": Heads(2, "outputs"),
-    "columns": Heads(2, "inputs"),
-    "fused": Heads(2, "outputs", parts=3),
+    "rows": HeadPattern(2, "outputs"),
+    "columns": HeadPattern(2, "inputs"),
+    "fused": HeadPattern(2, "outputs", parts=3),
 }
 SHAPES = [
     (7, 10),  # ragged for nearly all
@@ -63,13 +70,13 @@ def units(pattern: Pattern, shape: tuple[int, ...]) -> list[Unit]:
             for start in range(0, len(row), inputs)
             for group in range(0, inputs, pattern.m)
         ]
-    if isinstance(pattern, Channel) and pattern.axis == "inputs":
+    if isinstance(pattern, ChannelPattern) and pattern.axis == "inputs":
         inputs = shape[1] if len(shape) > 1 else 1
         every = [place for row in rows for place in row]
         return [[p for p in every if len(p) == 1 or p[1] == i] for i in range(inputs)]
-    if isinstance(pattern, Heads):
+    if isinstance(pattern, HeadPattern):
         return heads(pattern, shape)
-    if isinstance(pattern, Block):
+    if isinstance(pattern, BlockPattern):
         high, wide = pattern.outputs, pattern.inputs
     else:
         high, wide = 1, len(rows[0])
@@ -80,7 +87,7 @@ def units(pattern: Pattern, shape: tuple[int, ...]) -> list[Unit]:
     ]
 
 
-def heads(pattern: Heads, shape: tuple[int, ...]) -> list[Unit]:
+def heads(pattern: HeadPattern, shape: tuple[int, ...]) -> list[Unit]:
     every = [place for row in places(shape) for place in row]
     if pattern.axis == "inputs":
         size = shape[1] // pattern.heads

@@ -1,4 +1,4 @@
-"""A small network, data and evaluator for the roll-out tests."""
+"""A small network, data and evaluator for the rollout tests."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from tests.support.text import tiny_bert
 from ws_learner.config.learner import WeightSparseConfig
 from ws_learner.core.errors import UserError
 from ws_learner.training.distillation import DistillationLoss
-from ws_learner.training.layer_distillation import LayerDistillation, relative_error
-from ws_learner.training.sparse import make_criterion
+from ws_learner.training.layer_distillation import LayerDistillation, relative_output_error
+from ws_learner.training.sparse import build_training_loss
 
 LAYERS = ("bert.encoder.layer.?",)
 
@@ -26,9 +26,9 @@ def test_relative_error_counts_words_only() -> None:
     words = np.array([[True, True, False], [True, False, False]])
     wanted = ((ours - theirs)[words] ** 2).sum() / (theirs[words] ** 2).sum()
     tensors = [torch.tensor(x) for x in (ours, theirs)]
-    found = relative_error(*tensors, words=torch.tensor(words))
+    found = relative_output_error(*tensors, words=torch.tensor(words))
     assert float(found) == pytest.approx(wanted, rel=1e-6)
-    assert float(relative_error(*tensors, words=None)) == pytest.approx(
+    assert float(relative_output_error(*tensors, words=None)) == pytest.approx(
         ((ours - theirs) ** 2).sum() / (theirs**2).sum(), rel=1e-6
     )
 
@@ -48,7 +48,7 @@ def test_the_loss_has_a_term_for_each_layer_and_its_gradient_reaches_the_first()
             for net in (student, teacher)
         ]
         errors = [
-            relative_error(ours, theirs, words=inputs != 0)
+            relative_output_error(ours, theirs, words=inputs != 0)
             for ours, theirs in zip(*(h.hidden_states[1:] for h in hidden), strict=True)
         ]
         base = plain(student(inputs), targets, inputs)
@@ -67,7 +67,7 @@ def test_a_copy_has_no_error() -> None:
     teacher = tiny_bert().eval()
     student = copy.deepcopy(teacher)
     config = WeightSparseConfig(enbl_dst=True, dst_layers=LAYERS, loss_w_dst=0.0)
-    criterion = make_criterion(
+    criterion = build_training_loss(
         functional.cross_entropy, teacher=teacher, config=config, student=student
     )
     inputs, targets = torch.tensor([[101, 20, 102]]), torch.tensor([1])

@@ -24,14 +24,14 @@ from tests.support.ray_hosts import ROOT, free_ports
 from tests.support.tiny_experiment import Options, build
 from ws_learner.config.cluster import ClusterConfig
 from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.core.device import Arithmetic
+from ws_learner.core.device import ComputeDevice
 from ws_learner.core.errors import UserError
 from ws_learner.learner import WeightSparseLearner
 from ws_learner.training.ray.train_loop import Job
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
-PLAIN = Arithmetic(device="cpu", bf16=False, channels_last=False)
+PLAIN = ComputeDevice(device="cpu", bf16=False, channels_last=False)
 CONFIG = WeightSparseConfig(
     ws_prune_ratio=0.8, ws_prune_ratio_prtl="uniform", ws_mask_update_step=2
 )
@@ -48,7 +48,7 @@ def prune(folder: Path, *, ranks: int | None, **changes: Any) -> dict[str, Tenso
         recipe=replace(experiment.sparse_recipe, **changes.get("recipe", {})),
         run_dir=folder,
         config=changes.get("config", CONFIG),
-        arithmetic=PLAIN,
+        compute=PLAIN,
         cluster=ClusterConfig(workers=ranks) if ranks else None,
     ).fit()
     return load_file(folder / "model.safetensors")
@@ -132,14 +132,14 @@ def test_two_ranks_prune_exactly_and_leave_nothing_but_the_run(tmp_path: Path) -
 
 RANK = """
 import atexit, sys, cloudpickle, torch
-from ws_learner.core.process_group import World
+from ws_learner.core.process_group import ProcessGroup
 
 torch.set_num_threads(1)
 rank, size, port = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 torch.distributed.init_process_group(
     "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
 atexit.register(torch.distributed.destroy_process_group)
-cloudpickle.load(open(sys.argv[4], "rb"))(World(rank, size))
+cloudpickle.load(open(sys.argv[4], "rb"))(ProcessGroup(rank, size))
 """
 
 

@@ -13,28 +13,28 @@ from torch import Tensor, nn
 from tests.support.digits import digits_splits
 from tests.support.digits_experiment import network
 from ws_learner.config.recipe import Recipe, learning_rate
-from ws_learner.core.device import Arithmetic
+from ws_learner.core.device import ComputeDevice
 from ws_learner.core.errors import UserError
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.training.evaluation import evaluate, top_k_accuracy
-from ws_learner.training.phase import Fit
-from ws_learner.training.trainer import Callback, Trainer, make_optimizer
+from ws_learner.training.phase import TrainingPhase
+from ws_learner.training.trainer import Callback, Trainer, build_optimizer
 
-PLAIN = Arithmetic(device="cpu", bf16=False, channels_last=False)
+PLAIN = ComputeDevice(device="cpu", bf16=False, channels_last=False)
 
 
 def criterion(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
     return nn.functional.cross_entropy(outputs, targets)
 
 
-def fit(folder: Path, recipe: Recipe) -> Fit:
-    return Fit(
+def fit(folder: Path, recipe: Recipe) -> TrainingPhase:
+    return TrainingPhase(
         phase="dense",
         data=digits_splits(),
         criterion=criterion,
         metric=top_k_accuracy,
         recipe=recipe,
-        arithmetic=PLAIN,
+        compute=PLAIN,
         seed=7,
         log=MetricsLog(folder / "metrics.csv"),
         checkpoint=folder / "dense.pt",
@@ -98,7 +98,7 @@ def test_learning_rates_against_their_definitions() -> None:
 
 def test_weight_decay_spares_biases_and_norms() -> None:
     model = network(4)
-    groups = make_optimizer(model, Recipe(nb_epochs=1, weight_decay=0.1)).param_groups
+    groups = build_optimizer(model, Recipe(nb_epochs=1, weight_decay=0.1)).param_groups
     decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
     for name, parameter in model.named_parameters():
         assert (id(parameter) in decayed) == (parameter.dim() > 1), name
@@ -108,7 +108,7 @@ def test_weight_decay_spares_biases_and_norms() -> None:
 def test_evaluate_counts_every_example_once_in_evaluation_mode() -> None:
     data, model = digits_splits(), network(4)
     model.train()
-    got = evaluate(model, data.test, top_k_accuracy, arithmetic=PLAIN, batch_size=64)
+    got = evaluate(model, data.test, top_k_accuracy, compute=PLAIN, batch_size=64)
     assert model.training
     model.eval()
     right = count = 0

@@ -15,11 +15,11 @@ class ClusterConfig:
     """Workers and where they come from. None of it changes what a search finds.
 
     Attributes:
-        workers: Roll-out workers, of one CPU each; as many ranks train, if each has a whole GPU
+        workers: Rollout workers, of one CPU each; as many ranks train, if each has a whole GPU
             or none.
         address: A running cluster this process is part of (`auto`, or host:port of its head);
             None starts a Ray of one's own on this machine, and ends it.
-        gpus_per_worker: GPUs of each worker; a share such as 0.5 lets two roll-out workers use
+        gpus_per_worker: GPUs of each worker; a share such as 0.5 lets two rollout workers use
             one GPU. 0 computes on the CPU.
         dashboard: Show Ray's dashboard; only for a Ray of one's own.
 

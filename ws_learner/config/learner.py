@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ws_learner.config.methods import NM_METHODS, Method, NMFlags
-from ws_learner.config.pattern_syntax import read_spelling
-from ws_learner.config.search import RewardType, SearchFlags
+from ws_learner.config.methods import NM_METHODS, MethodName, MethodSettings
+from ws_learner.config.pattern_syntax import parse_pattern_spec
+from ws_learner.config.search import RewardType, SearchSettings
 from ws_learner.core.errors import UserError, complain
 
 __all__ = [
@@ -18,14 +18,14 @@ __all__ = [
     "NM_METHODS",
     "POCKETFLOW",
     "SEARCHED",
-    "Init",
-    "Method",
-    "Protocol",
+    "InitName",
+    "MethodName",
+    "ProtocolName",
     "RewardType",
     "WeightSparseConfig",
 ]
 
-Protocol = Literal[
+ProtocolName = Literal[
     "uniform",
     "heurist",
     "erk",
@@ -39,29 +39,29 @@ Protocol = Literal[
     "optimal",
     "given",
 ]
-FROM_TABLE: tuple[Protocol, ...] = ("uniform", "heurist", "erk", "given")
+FROM_TABLE: tuple[ProtocolName, ...] = ("uniform", "heurist", "erk", "given")
 """Protocols that look at no weight: they need no dense network."""
-SEARCHED: tuple[Protocol, ...] = ("random", "evolution", "bayesian", "ddpg", "optimal")
-"""Protocols that score roll-outs."""
+SEARCHED: tuple[ProtocolName, ...] = ("random", "evolution", "bayesian", "ddpg", "optimal")
+"""Protocols that score rollouts."""
 
-Init = Literal["dense", "rollout", "scratch"]
+InitName = Literal["dense", "rollout", "scratch"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightSparseConfig(SearchFlags, NMFlags):
+class WeightSparseConfig(SearchSettings, MethodSettings):
     """What to prune, how the ratios are found, and how the network gets there."""
 
     ws_save_path: Path | None = None
     """Also write the sparse weights to this file (safetensors)."""
     ws_prune_ratio: float = 0.75
     """Overall target: share of zero weights over the layer table, in [0, 1]."""
-    ws_prune_ratio_prtl: Protocol = "optimal"
-    """Who sets the ratios. Without roll-outs: one for all layers (uniform), larger layers more
+    ws_prune_ratio_prtl: ProtocolName = "optimal"
+    """Who sets the ratios. Without rollouts: one for all layers (uniform), larger layers more
     (heurist), by shape (erk), by magnitude (global, lamp), least error of the layers (knapsack).
-    By roll-outs: random, evolution, bayesian, the RL agent alone (ddpg), agent and model
+    By rollouts: random, evolution, bayesian, the RL agent alone (ddpg), agent and model
     together (optimal). Or a file (given, with --ws_ratios). See docs/protocols.md."""
     ws_criterion: Literal["magnitude", "gradient", "snip", "snip_momentum"] = "magnitude"
-    """What makes a weight's score in sparse training; roll-outs go by magnitude."""
+    """What makes a weight's score in sparse training; rollouts go by magnitude."""
     ws_criterion_pool: Literal["mean", "sum", "max"] = "mean"
     """How the scores of a pattern's unit are pooled."""
     ws_scope: Literal["local", "global"] = "local"
@@ -104,8 +104,8 @@ class WeightSparseConfig(SearchFlags, NMFlags):
     """Optimizer steps between mask updates."""
     ws_update_frequency: float | None = None
     """Epochs between mask updates, instead of ws_mask_update_step; below 1 a share of an epoch."""
-    ws_init: Init = "dense"
-    """Where sparse training starts: the dense network, the best roll-out's, or from scratch."""
+    ws_init: InitName = "dense"
+    """Where sparse training starts: the dense network, the best rollout's, or from scratch."""
 
     enbl_dst: bool = False
     """Distil from the dense network while the sparse one is trained."""
@@ -134,7 +134,7 @@ class WeightSparseConfig(SearchFlags, NMFlags):
             yield f"--dst_layers {' '.join(self.dst_layers)}: needs --enbl_dst"
 
     def _check_method(self) -> None:
-        spelling = read_spelling(self.pattern_spelling)
+        spelling = parse_pattern_spec(self.pattern_spelling)
         fixed = spelling.fixed_ratio
         self.check_nm(spelling)
         locked, given = self.ws_method == "pattern_lock", self.ws_prune_ratio_prtl == "given"

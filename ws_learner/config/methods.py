@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ws_learner.config.pattern_syntax import Spelling, read_roles, read_spelling
+from ws_learner.config.pattern_syntax import PatternSpec, parse_pattern_spec, parse_roles
 from ws_learner.core.errors import UserError
 
-__all__ = ["NM_METHODS", "Method", "NMFlags"]
+__all__ = ["NM_METHODS", "MethodName", "MethodSettings"]
 
-Method = Literal[
+MethodName = Literal[
     "gradual",
     "group_lasso",
     "pattern_lock",
@@ -22,15 +22,15 @@ Method = Literal[
     "mdgf",
     "sdgf",
 ]
-NM_METHODS: tuple[Method, ...] = ("srste", "mdgf", "sdgf")
+NM_METHODS: tuple[MethodName, ...] = ("srste", "mdgf", "sdgf")
 """Methods that train under N:M masks from the first epochs on; they need no dense network."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class NMFlags:
+class MethodSettings:
     """Which weights go together, and how N:M masks come about in training."""
 
-    ws_method: Method = "gradual"
+    ws_method: MethodName = "gradual"
     """gradual: sparsity rises along the schedule. group_lasso: the same, and a force drives whole
     units of the pattern to zero. pattern_lock: keep the zeros of the dense_checkpoint.
     gradient_sensitivity: what matters least to the loss goes. See docs/patterns.md.
@@ -77,7 +77,7 @@ class NMFlags:
 
     @property
     def pattern_spelling(self) -> str:
-        """Pattern and direction in one spelling (`read_spelling`); N:M patterns with their roles.
+        """Pattern and direction in one spelling; N:M patterns with their roles.
 
         Raises:
             UserError: They do not go together.
@@ -116,10 +116,10 @@ class NMFlags:
         Raises:
             UserError: There is no such role.
         """
-        return read_roles(self.ws_location) if self.ws_location else ()
+        return parse_roles(self.ws_location) if self.ws_location else ()
 
-    def _directed(self, text: str) -> Spelling:
-        pattern = read_spelling(text)
+    def _directed(self, text: str) -> PatternSpec:
+        pattern = parse_pattern_spec(text)
         if self.ws_sparse_dim == "row":
             return pattern
         if pattern.kind not in ("n:m", "any:m"):
@@ -139,7 +139,7 @@ class NMFlags:
         if self.sdgf_stages is not None and self.sdgf_stages < 1:
             yield f"--sdgf_stages {self.sdgf_stages}: must be at least 1"
 
-    def check_nm(self, spelling: Spelling) -> None:
+    def check_nm(self, spelling: PatternSpec) -> None:
         """Refuse what the N:M methods cannot do.
 
         Raises:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ws_learner.core.errors import UserError
 
-__all__ = ["Spelling", "read_roles", "read_spelling"]
+__all__ = ["PatternSpec", "parse_pattern_spec", "parse_roles"]
 
 Kind = Literal[
     "unstructured", "block", "n:m", "any:m", "channelx1", "1xchannel", "mha", "units", "roles"
@@ -26,7 +26,7 @@ _ORDER = ("ff", "q", "k", "v", "o", "conv", "head")
 
 
 @dataclass(frozen=True)
-class Spelling:
+class PatternSpec:
     """A pattern's kind and its two numbers, where it has any.
 
     Attributes:
@@ -41,7 +41,7 @@ class Spelling:
     first: int = 1
     second: int = 1
     columns: bool = False
-    parts: tuple[tuple[tuple[str, ...], Spelling], ...] = ()
+    parts: tuple[tuple[tuple[str, ...], PatternSpec], ...] = ()
 
     def __str__(self) -> str:
         """The canonical spelling."""
@@ -66,7 +66,7 @@ class Spelling:
         return (self.second - self.first) / self.second if self.kind == "n:m" else None
 
 
-def read_spelling(text: str) -> Spelling:
+def parse_pattern_spec(text: str) -> PatternSpec:
     """Understand a pattern's name; case and blanks do not matter.
 
     A prefix up to the last underscore is left out (`tile_pattern_4x1` is `4x1`). A number between
@@ -81,27 +81,27 @@ def read_spelling(text: str) -> Spelling:
         return _by_role(text)
     name = re.sub(r"\s", "", text).lower().rpartition("_")[2]
     if name in _WORDS:
-        return Spelling(kind=name)
+        return PatternSpec(kind=name)
     if match := re.fullmatch(r"(\**\d+|n)(?::|in)\**(\d+)\**(col)?", name):
         group, columns = int(match[2]), bool(match[3])
         if match[1] == "n" and group > 1:
-            return Spelling("any:m", 1, group, columns)
+            return PatternSpec("any:m", 1, group, columns)
         kept = int(match[1].strip("*")) if match[1] != "n" else 0
         if not 0 < kept < group:
             raise UserError(f"--ws_pattern {text}: N:M keeps N of M, so it needs 0 < N < M")
-        return Spelling("n:m", kept, group, columns)
+        return PatternSpec("n:m", kept, group, columns)
     if match := re.fullmatch(r"(\**)(\d+)\**x(\**)(\d+)\**", name):
         outputs, inputs = int(match[2]), int(match[4])
         if match[3] and not match[1]:
             outputs, inputs = inputs, outputs
         if outputs == inputs == 1:
-            return Spelling("unstructured")
+            return PatternSpec("unstructured")
         if outputs and inputs:
-            return Spelling("block", outputs, inputs)
+            return PatternSpec("block", outputs, inputs)
     raise UserError(f"--ws_pattern {text}: no such pattern; {_ALLOWED}")
 
 
-def read_roles(text: str, *, flag: str = "ws_location") -> tuple[str, ...]:
+def parse_roles(text: str, *, flag: str = "ws_location") -> tuple[str, ...]:
     """Roles in a fixed order, from `ff,q,k`, `FFQK`, `KQFF`, `c` or `attention`.
 
     `attention` is q, k, v and o. Case and order do not matter; commas and blanks may be left out.
@@ -120,15 +120,15 @@ def read_roles(text: str, *, flag: str = "ws_location") -> tuple[str, ...]:
     return tuple(role for role in _ORDER if role in named)
 
 
-def _by_role(text: str) -> Spelling:
-    parts: list[tuple[tuple[str, ...], Spelling]] = []
+def _by_role(text: str) -> PatternSpec:
+    parts: list[tuple[tuple[str, ...], PatternSpec]] = []
     for part in text.split("+"):
         pattern, _, roles = part.partition("@")
         if not roles or "@" in roles:
             raise UserError(f"--ws_pattern {text}: write PATTERN@ROLES+PATTERN@ROLES")
-        parts.append((read_roles(roles, flag="ws_pattern"), read_spelling(pattern)))
+        parts.append((parse_roles(roles, flag="ws_pattern"), parse_pattern_spec(pattern)))
     named = [role for roles, _ in parts for role in roles]
     twice = [role for role in named if named.count(role) > 1]
     if twice:
         raise UserError(f"--ws_pattern {text}: {twice[0]} has two patterns")
-    return Spelling("roles", parts=tuple(parts))
+    return PatternSpec("roles", parts=tuple(parts))

@@ -1,4 +1,4 @@
-"""Settings of a roll-out. Free of torch."""
+"""Settings of a rollout. Free of torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of the search for ratios and of a roll-out; part of `WeightSparseConfig`. No torch."""
+"""Settings of the search for ratios and of a rollout; part of `WeightSparseConfig`. No torch."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["RewardType", "SearchFlags"]
+__all__ = ["RewardType", "SearchSettings"]
 
 RewardType = Literal["single-obj", "multi-obj"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchFlags:
+class SearchSettings:
     """How profiles are proposed and scored."""
 
     ws_rollouts: Path | None = None
     """rollouts.csv of an earlier search on this network, for any target: its best profiles,
     brought to this target, are scored first, beside those that need no search."""
     ws_nb_rlouts: int = 200
-    """Roll-outs of the search: choose a profile, prune, regress, fine-tune, evaluate."""
+    """Rollouts of the search: choose a profile, prune, regress, fine-tune, evaluate."""
     ws_nb_rlouts_min: int = 20
-    """Roll-outs around the prior, with noise, before the agent is trained."""
+    """Rollouts around the prior, with noise, before the agent is trained."""
     ws_rlouts_per_round: int = 8
-    """Roll-outs proposed before any of them is scored; they run in parallel."""
+    """Rollouts proposed before any of them is scored; they run in parallel."""
     ws_reward_type: RewardType = "single-obj"
-    """single-obj: every roll-out spends the budget exactly, the reward is its quality (see
+    """single-obj: every rollout spends the budget exactly, the reward is its quality (see
     ws_reward_signal). multi-obj: the total is free within the bounds, the reward is quality x
     ln(1 + ratio)."""
     ws_reward_signal: Literal["accuracy", "kl"] = "kl"
@@ -38,7 +38,7 @@ class SearchFlags:
     (its density)^power of its weights: 95 % sparse is scored at 89 %. Pruned further at once, a
     network is too far gone to tell what training would make of it. 1: scored as it is."""
     ws_nb_rescore: int = 8
-    """Best roll-outs that are scored again on the select split before one is chosen."""
+    """Best rollouts that are scored again on the select split before one is chosen."""
     ws_ratio_bounds: Literal["wide", "pocketflow"] = "wide"
     """wide: every layer within [ws_ratio_min, ws_ratio_max].
     pocketflow: within [1 - 3 (1 - p), 1 - (1 - p) / 3] for the target p."""
@@ -58,11 +58,11 @@ class SearchFlags:
     ws_nb_smpls_rg: int = 512
     """Training images for the Gram matrices of closed-form regression."""
     ws_nb_smpls_bn: int = 256
-    """Training images on which batch norm is recalibrated in a roll-out."""
+    """Training images on which batch norm is recalibrated in a rollout."""
     ws_lrn_rate_ft: float = 3e-4
     """Learning rate of global fine-tuning (Adam)."""
     ws_nb_iters_ft: int = 0
-    """Steps of global fine-tuning in a roll-out; they cost more than they tell."""
+    """Steps of global fine-tuning in a rollout; they cost more than they tell."""
     ws_batch_size_ft: int = 64
     """Images per step of global fine-tuning."""
     ws_nb_iters_feval: int = 5

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.config.methods import Method
-from ws_learner.config.pattern_syntax import read_spelling
+from ws_learner.config.methods import MethodName
+from ws_learner.config.pattern_syntax import parse_pattern_spec
 
-__all__ = ["METHOD_SETTINGS", "given_problems", "unused_lines"]
+__all__ = ["METHOD_SETTINGS", "conflicting_settings", "unused_settings"]
 
 _WHERE = ("ws_pattern", "ws_location", "ws_qkv_pattern", "ws_sparse_dim", "ws_remainder")
 _RAMP = (
@@ -22,7 +22,7 @@ _NM = (
 )
 _DECAY = ("mdgf_beta", "mdgf_zero_at", "mdgf_gradient")
 
-METHOD_SETTINGS: dict[Method, tuple[str, ...]] = {
+METHOD_SETTINGS: dict[MethodName, tuple[str, ...]] = {
     "gradual": _SCORED,
     "group_lasso": (*_SCORED, "group_lasso_alpha"),
     "gradient_sensitivity": _SCORED,
@@ -36,7 +36,7 @@ METHOD_SETTINGS: dict[Method, tuple[str, ...]] = {
 _OF_METHODS = {name for names in METHOD_SETTINGS.values() for name in names}
 
 
-def unused_lines(config: WeightSparseConfig, given: Collection[str]) -> tuple[str, ...]:
+def unused_settings(config: WeightSparseConfig, given: Collection[str]) -> tuple[str, ...]:
     """A line for each setting that was given and has no effect.
 
     Args:
@@ -63,7 +63,7 @@ def _overruled(config: WeightSparseConfig) -> Iterator[tuple[str, str]]:
             yield name, "--ws_schedule oneshot updates masks once"
     elif config.ws_update_frequency is not None:
         yield "ws_mask_update_step", "--ws_update_frequency takes its place"
-    if read_spelling(config.pattern_spelling).kind == "unstructured":
+    if parse_pattern_spec(config.pattern_spelling).kind == "unstructured":
         yield "ws_criterion_pool", "single weights are not pooled"
         yield "ws_remainder", "single weights fit every layer"
     if config.ws_method == "mdgf" and config.mdgf_decay == "step":
@@ -74,11 +74,11 @@ def _overruled(config: WeightSparseConfig) -> Iterator[tuple[str, str]]:
             yield name, "--sdgf_mask_decay step has no curve"
 
 
-def given_problems(config: WeightSparseConfig, given: Collection[str]) -> Iterator[str]:
+def conflicting_settings(config: WeightSparseConfig, given: Collection[str]) -> Iterator[str]:
     """A line for each pair of settings that were both given and exclude each other."""
     if {"mdgf_beta", "mdgf_zero_at"} <= set(given):
         yield "--mdgf_beta and --mdgf_zero_at both say how fast D falls: leave one out"
-    spelling = read_spelling(config.pattern_spelling)
+    spelling = parse_pattern_spec(config.pattern_spelling)
     by_itself = config.ws_prune_ratio_prtl == "given" and not config.ws_ratios
     if by_itself and spelling.parts and spelling.sets_ratios and "ws_prune_ratio" in given:
         shares = {part.fixed_ratio or 0.0 for _, part in spelling.parts}

@@ -9,13 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Arithmetic", "Precision", "arithmetic", "describe_machine"]
+__all__ = ["ComputeDevice", "Precision", "choose_device", "describe_machine"]
 
 Precision = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arithmetic:
+class ComputeDevice:
     """Device, number format and memory layout of a training run.
 
     Attributes:
@@ -66,7 +66,7 @@ def _cpu_flags() -> frozenset[str]:
     return frozenset(lines[0].split()) if lines else frozenset()
 
 
-def arithmetic(precision: Precision = "auto", device: str | None = None) -> Arithmetic:
+def choose_device(precision: Precision = "auto", device: str | None = None) -> ComputeDevice:
     """Choose for this machine.
 
     Measured per step of ResNet-20 at batch 128: with AVX-512 but in fp32, NHWC is twice as slow
@@ -78,10 +78,10 @@ def arithmetic(precision: Precision = "auto", device: str | None = None) -> Arit
     able = device == "cuda" or "avx512_bf16" in flags
     bf16 = precision == "bf16" or (precision == "auto" and able)
     channels_last = device == "cuda" or bf16 or "avx512f" not in flags
-    return Arithmetic(device=device, bf16=bf16, channels_last=channels_last)
+    return ComputeDevice(device=device, bf16=bf16, channels_last=channels_last)
 
 
-def describe_machine(chosen: Arithmetic) -> dict[str, str | int | bool]:
+def describe_machine(chosen: ComputeDevice) -> dict[str, str | int | bool]:
     """Facts to record beside a result."""
     model = platform.processor() or platform.machine()
     try:

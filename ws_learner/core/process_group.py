@@ -15,18 +15,18 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from ws_learner.core.errors import UserError
 
-__all__ = ["World", "part_of"]
+__all__ = ["ProcessGroup", "rank_slice"]
 
 _OF_RANKS = 2**31  # keeps the ranks' random streams apart from those of epochs
 
 
-def part_of(count: int, *, rank: int, size: int) -> slice:
+def rank_slice(count: int, *, rank: int, size: int) -> slice:
     """Rows of a batch of `count` that belong to `rank`: contiguous, sizes differ by at most 1."""
     return slice(rank * count // size, (rank + 1) * count // size)
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """One process among those of a data-parallel training; `torch.distributed` is up if size > 1.
 
     Every step takes one batch of the order that a process alone would read, each rank a part of
@@ -69,21 +69,21 @@ class World:
         from torch.nn.parallel import DistributedDataParallel
 
         known = inspect.signature(DistributedDataParallel).parameters
-        # Its name since torch 2.13; `settle` keeps the buffers alike.
+        # Its name since torch 2.13; `average_batchnorm_stats` keeps the buffers alike.
         name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
         options: dict[str, Any] = {name: False}
         return DistributedDataParallel(model, **options)
 
-    def share(self, rows: int, batch_size: int) -> float:
+    def loss_scale(self, rows: int, batch_size: int) -> float:
         """Factor of this rank's mean loss whose average over the ranks is the batch's mean loss."""
         return rows * self.size / batch_size
 
-    def settle(self, model: nn.Module, loss: Tensor) -> Tensor:
+    def average_batchnorm_stats(self, model: nn.Module, loss: Tensor) -> Tensor:
         """After a step: average the running statistics; return the whole batch's mean loss.
 
         Args:
             model: Changed in place.
-            loss: Scalar, scaled by `share`.
+            loss: Scalar, scaled by `loss_scale`.
         """
         if self.size == 1:
             return loss
@@ -103,7 +103,7 @@ class World:
             begin += buffer.numel()
         return flat[0]
 
-    def widest(self, ranges: Tensor) -> Tensor:
+    def all_reduce_minmax(self, ranges: Tensor) -> Tensor:
         """Ranges that hold those of all ranks: (N, 2), least and greatest value."""
         if self.size == 1:
             return ranges
@@ -119,11 +119,11 @@ class World:
         torch.distributed.all_gather_object(values, value)
         return values
 
-    def agree(self, opinion: bool) -> bool:
+    def broadcast_decision(self, opinion: bool) -> bool:
         """Rank 0's opinion, on every rank."""
         return bool(self.gather(opinion)[0])
 
-    def check_same(self, name: str, state: Mapping[str, Any]) -> None:
+    def assert_equal_across_ranks(self, name: str, state: Mapping[str, Any]) -> None:
         """Assert that all ranks hold the same tensors, to the last bit.
 
         Raises:

@@ -55,7 +55,7 @@ class RunDir:
 
     @property
     def rollouts(self) -> Path:
-        """One row per roll-out."""
+        """One row per rollout."""
         return self.path / "rollouts.csv"
 
     @property

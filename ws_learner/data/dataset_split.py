@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ws_learner.core.errors import UserError
-from ws_learner.core.process_group import part_of
+from ws_learner.core.process_group import rank_slice
 from ws_learner.data.arrays import reading_order
 from ws_learner.data.splits import Batch
 
@@ -150,7 +150,7 @@ class _Batches(Dataset[Batch | UserError]):
         start = number * self._batch_size
         places = range(start, min(start + self._batch_size, len(self._order)))
         rank, size = self._part
-        places = places[part_of(len(places), rank=rank, size=size)]
+        places = places[rank_slice(len(places), rank=rank, size=size)]
         try:
             with _own_randomness():
                 return _stack([self._example(place) for place in places])

@@ -26,10 +26,10 @@ _SCALE = (0.08, 1.0)  # share of the picture's area that is kept
 _RATIO = (3 / 4, 4 / 3)  # width / height of the window
 _TRIES = 10
 
-Window = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
+CropBox = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 
 
-def random_window(width: int, height: int) -> Window:
+def random_window(width: int, height: int) -> CropBox:
     """Draw a window of 8 to 100 % of the area and a side ratio of 3/4 to 4/3.
 
     As in Szegedy et al. 2015, section 6. Draws from Python's global generator. A picture too long
@@ -48,12 +48,12 @@ def random_window(width: int, height: int) -> Window:
     return _centred(width, height, across, down)
 
 
-def centre_window(width: int, height: int, *, size: int) -> Window:
+def centre_window(width: int, height: int, *, size: int) -> CropBox:
     """Window of `size` x `size` in the middle."""
     return _centred(width, height, size, size)
 
 
-def _centred(width: int, height: int, across: int, down: int) -> Window:
+def _centred(width: int, height: int, across: int, down: int) -> CropBox:
     left, top = (width - across) // 2, (height - down) // 2
     return left, top, left + across, top + down
 

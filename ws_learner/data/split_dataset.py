@@ -31,7 +31,7 @@ def split_dataset(
         dataset: (input, target) pairs, inputs float32 (C, H, W), targets whole numbers.
         num_classes: Number of classes.
         name: Of the data, for reports.
-        search: Share that scores roll-outs, in (0, 1).
+        search: Share that scores rollouts, in (0, 1).
         select: Share that scores the best few again.
         test: Share that is read once, at the end.
         seed: Of the split.

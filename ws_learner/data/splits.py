@@ -53,7 +53,7 @@ class DataSplits:
         num_classes: Number of classes.
         input_shape: Shape of one input, (C, H, W), or (T,) of the longest sentence.
         train: Training, calibration and batch-norm images.
-        search: Scores roll-outs; without augmentation.
+        search: Scores rollouts; without augmentation.
         select: Re-scores the best few; without augmentation.
         test: Read once, at the end.
     """

@@ -20,7 +20,7 @@ __all__ = ["Named", "Transformed", "steady", "transform"]
 
 Named = Sequence[tuple[str, Mapping[str, Any]]]
 """(name, settings) in order, such as ("Resize", {"size": 256})."""
-Step = Callable[[Image.Image], Image.Image]
+ImageTransform = Callable[[Image.Image], Image.Image]
 
 _AS_TENSOR = ("ToTensor", "Normalize")
 
@@ -112,7 +112,7 @@ class Transformed:
         self._apply = transform(self._steps)
 
 
-def _step(name: str, settings: Mapping[str, Any]) -> Step:
+def _step(name: str, settings: Mapping[str, Any]) -> ImageTransform:
     size = int(settings.get("size", 0))
     if name == "Resize":
         return lambda picture: _resize(picture, size)

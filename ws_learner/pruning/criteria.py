@@ -23,8 +23,8 @@ __all__ = [
     "Sensitivity",
     "Snip",
     "SnipMomentum",
+    "build_criterion",
     "magnitude",
-    "make_criterion",
 ]
 
 CriterionName = Literal["magnitude", "gradient", "snip", "snip_momentum"]
@@ -187,7 +187,7 @@ class Sensitivity(_Observed):
         return self._patterns[name].spread(seen, tuple(value.shape))
 
 
-def make_criterion(name: CriterionName) -> Criterion:
+def build_criterion(name: CriterionName) -> Criterion:
     """The criterion of a name.
 
     Raises:

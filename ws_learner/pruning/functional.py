@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ws_learner.core.errors import UserError
 from ws_learner.pruning.criteria import magnitude
-from ws_learner.pruning.patterns.pattern import Pattern, Pool, parse_pattern
+from ws_learner.pruning.patterns.pattern import Pattern, PoolName, parse_pattern
 
 __all__ = [
     "add_group_lasso",
@@ -36,7 +36,7 @@ def prune_gradient_with_magnitude(
     *,
     ratio: float,
     pattern: Pattern | str = "4x1",
-    pool: Pool = "mean",
+    pool: PoolName = "mean",
 ) -> None:
     """Set the gradients of the units of smallest magnitude to zero, between backward and step.
 
@@ -85,7 +85,7 @@ def prune_weights_with_magnitude(
     *,
     ratio: float,
     pattern: Pattern | str = "4x1",
-    pool: Pool = "mean",
+    pool: PoolName = "mean",
 ) -> None:
     """Set the units of smallest magnitude to zero, in place, after the step.
 
@@ -102,7 +102,7 @@ def prune_weights_with_magnitude(
         weight.masked_fill_(~_mask(weight, ratio, pattern, pool), 0)
 
 
-def _mask(weight: Tensor, ratio: float, pattern: Pattern | str, pool: Pool) -> Tensor:
+def _mask(weight: Tensor, ratio: float, pattern: Pattern | str, pool: PoolName) -> Tensor:
     if not 0 <= ratio <= 1:
         raise UserError(f"prune ratio {ratio}: allowed are 0 to 1")
     units = parse_pattern(pattern) if isinstance(pattern, str) else pattern

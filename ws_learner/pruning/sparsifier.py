@@ -95,17 +95,17 @@ class Sparsifier:
         model: nn.Module, config: MethodConfig, targets: dict[str, int], *, exact: bool
     ) -> dict[str, int]:
         """The targets in whole units of the method's pattern."""
-        fitted = config.feasible(model, targets)
-        changed = [name for name, count in targets.items() if fitted[name] != count]
+        adjusted = config.feasible(model, targets)
+        changed = [name for name, count in targets.items() if adjusted[name] != count]
         if changed and exact:
             name = changed[0]
             raise UserError(
                 f"{targets[name]} zeros for {name}: whole units of the pattern make "
-                f"{fitted[name]}; give that count, or ratios, which are moved by themselves"
+                f"{adjusted[name]}; give that count, or ratios, which are moved by themselves"
             )
         if changed:
-            say(f"{sum(targets.values())} zeros asked for, {sum(fitted.values())} in whole units")
-        return fitted
+            say(f"{sum(targets.values())} zeros asked for, {sum(adjusted.values())} in whole units")
+        return adjusted
 
     @property
     def step(self) -> int:

@@ -58,7 +58,7 @@ def result_rows(
         ("zero weights", _zeros(frame)),
         ("MACs, dense", _count(summary.get("dense_macs"))),
         ("MACs, kept", _macs_kept(summary)),
-        ("roll-outs", _count(summary.get("rollouts"))),
+        ("rollouts", _count(summary.get("rollouts"))),
         ("search time", _duration(summary.get("search_seconds"))),
         ("training time", _duration(summary.get("train_seconds"))),
     ]

@@ -28,7 +28,7 @@ __all__ = ["write_report"]
 _CAPTIONS = {
     "ratios": "Prune ratio of each layer; the dashed line is what a uniform allocation would give.",
     "schedule": "Overall sparsity and accuracy over the optimizer steps.",
-    "search": "Reward of each roll-out and the best so far.",
+    "search": "Reward of each rollout and the best so far.",
 }
 
 _PICTURES = {".svg", ".png"}
@@ -150,7 +150,7 @@ def _search(run_dir: Path) -> str:
         (str(kind), f"{group.size:,}", f"{group.mean():.4f}", f"{group.max():.4f}")
         for kind, group in rewards.groupby(rollouts["kind"], sort=False)
     ]
-    heads = ("kind", "roll-outs", "mean reward", "best reward")
+    heads = ("kind", "rollouts", "mean reward", "best reward")
     table = _table([heads, *rows], ("left", "right", "right", "right"))
     failed = int(rollouts["failed"].ne("").sum())
     note = f"\n\n{_chosen(rollouts)}"
@@ -161,17 +161,17 @@ def _search(run_dir: Path) -> str:
 
 
 def _chosen(rollouts: pd.DataFrame) -> str:
-    """Which roll-out won, and on what images."""
+    """Which rollout won, and on what images."""
     good = rollouts[rollouts["failed"].eq("")]
     if good.empty:
-        return "No roll-out could be scored."
+        return "No rollout could be scored."
     again = good[good["kind"].eq("select")]
     among = good if again.empty else again
     winner = among.iloc[[int(among["reward"].to_numpy().argmax())]]
     profiles = good.filter(regex="^zeros/").to_numpy()
     alike = (profiles == winner.filter(regex="^zeros/").to_numpy()).all(axis=1)
     same, reward = good[alike].iloc[0], float(winner["reward"].iloc[0])
-    text = f"Chosen: roll-out {same['rollout']} (`{same['kind']}`), reward {same['reward']:.4f}"
+    text = f"Chosen: rollout {same['rollout']} (`{same['kind']}`), reward {same['reward']:.4f}"
     if again.empty:
         return f"{text}."
     return f"{text} on the search images, {reward:.4f} on the select images."
@@ -181,9 +181,9 @@ def _splits(summary: Mapping[str, Any]) -> str:
     searched, sparse = bool(summary.get("rollouts")), "sparse_accuracy" in summary
     uses = {
         "train": "training" + (", calibration images, batch-norm statistics" if sparse else ""),
-        "search": "the reward of each roll-out; never trained on" if searched else "",
+        "search": "the reward of each rollout; never trained on" if searched else "",
         "select": "accuracy while training"
-        + (", re-scoring of the best few roll-outs" if searched else "")
+        + (", re-scoring of the best few rollouts" if searched else "")
         + "; never trained on",
         "test": "the accuracies at the top; read once, at the end",
     }

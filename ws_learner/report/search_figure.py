@@ -1,4 +1,4 @@
-"""The figure of a search: what each roll-out earned."""
+"""The figure of a search: what each rollout earned."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _RESCORED = "select"
 
 
 def search_figure(rollouts: pd.DataFrame, path: Path, *, chosen: int | None = None) -> None:
-    """Draw the reward of each roll-out, the best so far and the one that was chosen.
+    """Draw the reward of each rollout, the best so far and the one that was chosen.
 
-    Failed roll-outs, and those far below the rest, stand on the lower edge. Rows of kind `select`
+    Failed rollouts, and those far below the rest, stand on the lower edge. Rows of kind `select`
     were measured on other images: they choose, but are not drawn.
 
     Args:
         rollouts: The rows of `rollouts.csv`.
         path: The `.svg` or `.png` to write.
-        chosen: Number of the chosen roll-out; by default the one whose profile did best when
+        chosen: Number of the chosen rollout; by default the one whose profile did best when
             scored again or, without re-scoring, the one with the highest reward.
     """
     failed = rollouts["reward"].isna() | rollouts["failed"].fillna("").ne("")
@@ -52,7 +52,7 @@ def search_figure(rollouts: pd.DataFrame, path: Path, *, chosen: int | None = No
         mark = shown[shown["rollout"] == chosen]
         ring = {"ms": 11, "mfc": "none", "mec": INK, "mew": 1.4, "ls": "none", "clip_on": False}
         axes.plot(mark["rollout"], mark["reward"], "o", label="chosen", **ring)  # type: ignore[arg-type]
-        axes.set_xlabel("roll-out")
+        axes.set_xlabel("rollout")
         axes.set_ylabel("reward")
         quiet(axes, grid="y")
         axes.margins(x=0.02)
@@ -61,7 +61,7 @@ def search_figure(rollouts: pd.DataFrame, path: Path, *, chosen: int | None = No
 
 
 def _chosen(shown: pd.DataFrame, again: pd.DataFrame) -> int | None:
-    """Number of the first roll-out with the profile that did best; None if all failed."""
+    """Number of the first rollout with the profile that did best; None if all failed."""
     ranked = again if len(again) else shown
     if ranked.empty or shown.empty:
         return None

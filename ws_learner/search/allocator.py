@@ -19,20 +19,20 @@ from ws_learner.core.files import read_json, write_json, write_text
 from ws_learner.core.progress import say
 from ws_learner.core.run_dir import RunDir
 from ws_learner.data.splits import DataSplits
-from ws_learner.pruning.layers.layer_plan import pattern_plan, snap_profile
+from ws_learner.pruning.layers.layer_plan import build_pattern_plan, snap_profile
 from ws_learner.pruning.methods.pattern_lock import found_zeros
 from ws_learner.pruning.patterns.model_plan import PatternPlan
 from ws_learner.pruning.patterns.pattern import parse_pattern
 from ws_learner.report.ratios_file import read_ratios
-from ws_learner.search.closed_form import CHEAP
+from ws_learner.search.closed_form import CLOSED_FORM
 from ws_learner.search.context import AllocationContext, allocation_context
 from ws_learner.search.history import Rollout, best, distinct_best, frame
 from ws_learner.search.loop import Search
-from ws_learner.search.problem import pruning_problem, rollout_config
-from ws_learner.search.registry import make_proposer
+from ws_learner.search.problem import build_pruning_problem, build_rollout_config
+from ws_learner.search.registry import build_proposer
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import PoolFactory
-from ws_learner.search.warm_start import earlier_profiles
+from ws_learner.search.warm_start import load_earlier_profiles
 from ws_learner.training.evaluation import Loss, Metric
 
 __all__ = ["Allocation", "Allocator"]
@@ -44,9 +44,9 @@ class Allocation:
 
     Attributes:
         zeros: (L,) zero counts.
-        rollouts: Roll-outs it took.
+        rollouts: Rollouts it took.
         seconds: Wall time it took.
-        network: Builds the network as the roll-out left it: pruned, regressed, fine-tuned.
+        network: Builds the network as the rollout left it: pruned, regressed, fine-tuned.
     """
 
     zeros: IntArray
@@ -68,7 +68,7 @@ class Allocator:
         config: Settings of the learner.
         agent: Settings of the agent.
         seed: Fixes everything random.
-        pool: Makes what scores roll-outs, here or on a cluster.
+        pool: Makes what scores rollouts, here or on a cluster.
         run: Where state and tables are kept.
     """
 
@@ -125,8 +125,8 @@ class Allocator:
         context, name = self._context(), config.ws_prune_ratio_prtl
         if not (context.lower < context.upper).any():
             return context.lower.copy(), 0  # nothing to decide
-        if name in CHEAP:
-            return CHEAP[name](context), 0
+        if name in CLOSED_FORM:
+            return CLOSED_FORM[name](context), 0
         return self._search(context)
 
     def _locked(self) -> IntArray:
@@ -145,10 +145,10 @@ class Allocator:
         open_ = [row.name for row in self.layers if not row.exempt]
         pattern = parse_pattern(self.config.pattern_spelling)
         pool = self.config.ws_criterion_pool
-        return pattern_plan(self.model, open_, pattern=pattern, pool=pool)
+        return build_pattern_plan(self.model, open_, pattern=pattern, pool=pool)
 
     def _in_whole_units(self, zeros: IntArray) -> IntArray:
-        """The nearest profile that the pattern can make; the roll-outs scored the same one."""
+        """The nearest profile that the pattern can make; the rollouts scored the same one."""
         if self.config.ws_method == "pattern_lock":
             return zeros
         plan = self._plan()
@@ -176,7 +176,7 @@ class Allocator:
                 layers=self.layers,
                 loss=self.loss,
                 metric=self.metric,
-                config=rollout_config(self.config),
+                config=build_rollout_config(self.config),
                 seed=self.seed,
                 cache_dir=database_dir(),
             )
@@ -184,17 +184,17 @@ class Allocator:
 
     def _search(self, context: AllocationContext) -> tuple[IntArray, int]:
         evaluator, config = self.evaluator(), self.config
-        seeds = {name: CHEAP[name](context) for name in reversed(CHEAP)}
+        seeds = {name: CLOSED_FORM[name](context) for name in reversed(CLOSED_FORM)}
         if config.ws_rollouts is not None:
-            again = earlier_profiles(config.ws_rollouts, context, count=config.ws_nb_rescore)
+            again = load_earlier_profiles(config.ws_rollouts, context, count=config.ws_nb_rescore)
             seeds |= {f"earlier {place}": zeros for place, zeros in enumerate(again)}
         with self.pool(evaluator) as pool:
-            problem = pruning_problem(evaluator, config, evaluate=pool.evaluate)
+            problem = build_pruning_problem(evaluator, config, evaluate=pool.evaluate)
             history = Search(
                 problem=problem,
-                proposer=make_proposer(problem, config, agent=self.agent, seed=self.seed),
+                proposer=build_proposer(problem, config, agent=self.agent, seed=self.seed),
                 seeds=seeds,
-                rlouts=config.ws_nb_rlouts,
+                rollouts=config.ws_nb_rlouts,
                 per_round=config.ws_rlouts_per_round,
                 state=self.run.state / "search.pt",
                 table=self.run.rollouts,

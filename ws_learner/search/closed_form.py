@@ -1,4 +1,4 @@
-"""Allocations that take no roll-out: one function each, from a context to zero counts."""
+"""Allocations that take no rollout: one function each, from a context to zero counts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ws_learner.search.context import AllocationContext
 from ws_learner.search.global_threshold import global_magnitude, lamp
 from ws_learner.search.knapsack import knapsack
 
-__all__ = ["CHEAP", "Cheap", "erk", "heurist", "uniform"]
+__all__ = ["CLOSED_FORM", "ClosedForm", "erk", "heurist", "uniform"]
 
 _BISECTIONS = 200
 
@@ -67,9 +67,9 @@ def erk(context: AllocationContext) -> IntArray:
     )
 
 
-Cheap = Callable[[AllocationContext], IntArray]
+ClosedForm = Callable[[AllocationContext], IntArray]
 
-CHEAP: dict[str, Cheap] = {
+CLOSED_FORM: dict[str, ClosedForm] = {
     "uniform": uniform,
     "heurist": heurist,
     "erk": erk,
@@ -77,4 +77,4 @@ CHEAP: dict[str, Cheap] = {
     "lamp": lamp,
     "knapsack": knapsack,
 }
-"""Protocols that take no roll-out, roughly from worst to best."""
+"""Protocols that take no rollout, roughly from worst to best."""

@@ -10,9 +10,9 @@ from torch import nn
 
 from envs.problem import FloatArray, IntArray, LayerRow
 from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.pruning.layers.layer_plan import pattern_plan
+from ws_learner.pruning.layers.layer_plan import build_pattern_plan
 from ws_learner.pruning.layers.table import parameter_of
-from ws_learner.pruning.patterns.pattern import AnyNM, ByRole, parse_pattern
+from ws_learner.pruning.patterns.pattern import ByRole, PerLayerNM, parse_pattern
 from ws_learner.search.bounds import layer_bounds
 
 __all__ = ["AllocationContext", "Curves", "allocation_context", "magnitudes_of"]
@@ -81,15 +81,15 @@ def _choices(
     """The counts of N = M, M - 1, ..., 1 of each layer, up to its bound."""
     pattern = parse_pattern(config.pattern_spelling)
     names = [row.name for row, most in zip(layers, upper, strict=True) if most and not row.exempt]
-    if not isinstance(pattern, AnyNM | ByRole):
+    if not isinstance(pattern, PerLayerNM | ByRole):
         return None
-    plan = pattern_plan(model, names, pattern=pattern)
-    if not all(isinstance(own, AnyNM) for own in plan.patterns.values()):
+    plan = build_pattern_plan(model, names, pattern=pattern)
+    if not all(isinstance(own, PerLayerNM) for own in plan.patterns.values()):
         return None
     found = []
     for row, most in zip(layers, upper, strict=True):
         own = plan.patterns.get(row.name)
-        counts = own.counts(row.shape) if isinstance(own, AnyNM) else (0,)
+        counts = own.counts(row.shape) if isinstance(own, PerLayerNM) else (0,)
         found.append(np.array(sorted({c for c in counts if c <= most}), dtype=np.int64))
     return tuple(found)
 

@@ -15,7 +15,7 @@ from ws_learner.data.splits import DataSplits
 from ws_learner.pruning.layers.layer_plan import fitting_rows
 from ws_learner.pruning.layers.table import layer_table
 from ws_learner.pruning.patterns.pattern import parse_pattern
-from ws_learner.search.problem import pruning_problem, rollout_config
+from ws_learner.search.problem import build_pruning_problem, build_rollout_config
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.training.evaluation import Loss, Metric
 
@@ -33,7 +33,7 @@ def make_pruning_env(
     seed: int = 0,
     cache_dir: Path | None = None,
 ) -> PruningEnv:
-    """An environment in which one episode is one roll-out; any gymnasium agent can learn on it.
+    """An environment in which one episode is one rollout; any gymnasium agent can learn on it.
 
     Args:
         model: The dense network; it is not changed.
@@ -42,7 +42,7 @@ def make_pruning_env(
         metric: (outputs, targets) -> (B,) scores in [0, 1].
         target: Overall prune ratio, in (0, 1).
         config: Everything else; its `ws_prune_ratio` gives way to `target`.
-        seed: Fixes which images score the roll-outs.
+        seed: Fixes which images score the rollouts.
         cache_dir: Folder in which the layer database is kept; None keeps it in memory.
 
     Raises:
@@ -65,7 +65,7 @@ def make_pruning_env(
         layers=layers,
         loss=loss,
         metric=metric,
-        config=rollout_config(settings),
+        config=build_rollout_config(settings),
         seed=seed,
         cache_dir=cache_dir,
     )
@@ -74,4 +74,4 @@ def make_pruning_env(
         return [evaluator.score(zeros) for zeros in candidates]
 
     register()  # from here on gymnasium.make knows the class as ws/Pruning-v0
-    return PruningEnv(pruning_problem(evaluator, settings, evaluate=evaluate))
+    return PruningEnv(build_pruning_problem(evaluator, settings, evaluate=evaluate))

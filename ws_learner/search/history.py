@@ -1,4 +1,4 @@
-"""The roll-outs of a search: kept in order, written as a table, read back on resume."""
+"""The rollouts of a search: kept in order, written as a table, read back on resume."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Rollout:
 
 
 def best(rollouts: Sequence[Rollout]) -> Rollout:
-    """The roll-out of the highest reward that did not fail; the first among equals."""
+    """The rollout of the highest reward that did not fail; the first among equals."""
     return max(rollouts, key=lambda rollout: (not rollout.score.failed, rollout.score.reward))
 
 
 def distinct_best(rollouts: Sequence[Rollout], count: int) -> list[Rollout]:
-    """Up to `count` roll-outs of different profiles, best first; ties keep their order."""
+    """Up to `count` rollouts of different profiles, best first; ties keep their order."""
     ranked = sorted(
         (rollout for rollout in rollouts if not rollout.score.failed),
         key=lambda rollout: -rollout.score.reward,
@@ -50,7 +50,7 @@ def distinct_best(rollouts: Sequence[Rollout], count: int) -> list[Rollout]:
 
 
 def frame(rollouts: Sequence[Rollout], layers: Sequence[LayerRow]) -> pd.DataFrame:
-    """One row per roll-out: who, how good, and the zeros of each layer."""
+    """One row per rollout: who, how good, and the zeros of each layer."""
     total = sum(row.weights for row in layers)
     rows = []
     for index, rollout in enumerate(rollouts):

@@ -11,7 +11,7 @@ from envs.budget import project
 from envs.curves import error_at
 from envs.problem import FloatArray, IntArray
 from ws_learner.search.context import AllocationContext
-from ws_learner.search.knapsack_solver import choose
+from ws_learner.search.knapsack_solver import solve_knapsack
 
 __all__ = ["Frontier", "frontier", "knapsack"]
 
@@ -29,7 +29,7 @@ def knapsack(context: AllocationContext) -> IntArray:
             error_at(counts, weights=int(size), ratios=ratios, errors=curve)
             for counts, size, curve in zip(context.choices, context.weights, curves, strict=True)
         ]
-        return choose(context.choices, prices, budget=context.budget)
+        return solve_knapsack(context.choices, prices, budget=context.budget)
     table = frontier(
         ratios,
         curves,

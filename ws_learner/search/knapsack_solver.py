@@ -9,12 +9,12 @@ import numpy as np
 
 from envs.problem import FloatArray, IntArray
 
-__all__ = ["choose"]
+__all__ = ["solve_knapsack"]
 
 _CELLS = 1 << 16
 
 
-def choose(
+def solve_knapsack(
     choices: Sequence[IntArray], prices: Sequence[FloatArray], *, budget: int, cells: int = _CELLS
 ) -> IntArray:
     """(L,) counts of least summed price among those with at least `budget` zeros.

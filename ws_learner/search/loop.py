@@ -19,9 +19,9 @@ __all__ = ["Search"]
 
 @dataclass(kw_only=True)
 class Search:
-    """Scores what a proposer proposes, until the roll-outs are spent.
+    """Scores what a proposer proposes, until the rollouts are spent.
 
-    The cheap profiles come first and count like any other roll-out. Then a round asks for up to
+    The cheap profiles come first and count like any other rollout. Then a round asks for up to
     `per_round` profiles and scores them together. What is found is a function of the problem, the
     proposer and these settings: not of how many processes score a round, nor of interruptions,
     since the state is saved after each.
@@ -30,7 +30,7 @@ class Search:
         problem: What is searched.
         proposer: Who decides what to try.
         seeds: Cheap profiles by name, most promising first; equal ones are scored once.
-        rlouts: Roll-outs in all.
+        rollouts: Rollouts in all.
         per_round: Profiles proposed before any of them is scored.
         state: File the search goes on from.
         table: `rollouts.csv`.
@@ -39,7 +39,7 @@ class Search:
     problem: AllocationProblem
     proposer: Proposer
     seeds: Mapping[str, IntArray]
-    rlouts: int
+    rollouts: int
     per_round: int
     state: Path
     table: Path
@@ -48,8 +48,8 @@ class Search:
     def run(self) -> list[Rollout]:
         """Search to the end, from wherever an earlier call stopped."""
         self._resume()
-        with track("search", total=self.rlouts, done=len(self.history)) as progress:
-            while len(self.history) < self.rlouts:
+        with track("search", total=self.rollouts, done=len(self.history)) as progress:
+            while len(self.history) < self.rollouts:
                 before = len(self.history)
                 self._round()
                 self._save()
@@ -61,7 +61,7 @@ class Search:
         return self.history
 
     def _round(self) -> None:
-        left = self.rlouts - len(self.history)
+        left = self.rollouts - len(self.history)
         if self.history:
             proposals = self.proposer.propose(self.history, min(self.per_round, left))
         else:

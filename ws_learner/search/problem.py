@@ -1,19 +1,19 @@
-"""The decision problem of a network: table, bounds, budget, error curves, roll-outs."""
+"""The decision problem of a network: table, bounds, budget, error curves, rollouts."""
 
 from __future__ import annotations
 
 from envs.problem import AllocationProblem, Evaluate
 from ws_learner.config.learner import WeightSparseConfig
 from ws_learner.config.rollout import RolloutConfig
-from ws_learner.search.closed_form import CHEAP
+from ws_learner.search.closed_form import CLOSED_FORM
 from ws_learner.search.context import allocation_context
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 
-__all__ = ["pruning_problem", "rollout_config"]
+__all__ = ["build_pruning_problem", "build_rollout_config"]
 
 
-def rollout_config(config: WeightSparseConfig) -> RolloutConfig:
-    """The roll-out's part of the learner's settings."""
+def build_rollout_config(config: WeightSparseConfig) -> RolloutConfig:
+    """The rollout's part of the learner's settings."""
     return RolloutConfig(
         rg_solver=config.ws_rg_solver,
         lrn_rate_rg=config.ws_lrn_rate_rg,
@@ -32,7 +32,7 @@ def rollout_config(config: WeightSparseConfig) -> RolloutConfig:
     )
 
 
-def pruning_problem(
+def build_pruning_problem(
     evaluator: RolloutEvaluator, config: WeightSparseConfig, *, evaluate: Evaluate
 ) -> AllocationProblem:
     """What an agent is to solve; `evaluate` scores its candidates, on one core or on many."""
@@ -43,7 +43,7 @@ def pruning_problem(
         target=config.ws_prune_ratio,
         lower=context.lower,
         upper=context.upper,
-        prior=CHEAP["knapsack"](context),
+        prior=CLOSED_FORM["knapsack"](context),
         curve_ratios=ratios,
         curves=curves,
         evaluate=evaluate,

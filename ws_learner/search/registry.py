@@ -15,7 +15,7 @@ from agents.random_search import RandomSearch
 from envs.problem import AllocationProblem
 from ws_learner.config.learner import WeightSparseConfig
 
-__all__ = ["SEARCHERS", "make_proposer"]
+__all__ = ["SEARCHERS", "build_proposer"]
 
 _ALONE: dict[str, Callable[..., Proposer]] = {
     "random": RandomSearch,
@@ -25,10 +25,10 @@ _ALONE: dict[str, Callable[..., Proposer]] = {
 _WITH_AGENT: dict[str, Callable[..., Proposer]] = {"ddpg": DDPGSearch, "optimal": OptimalSearch}
 
 SEARCHERS = (*_ALONE, *_WITH_AGENT)
-"""Protocols that score profiles by roll-outs."""
+"""Protocols that score profiles by rollouts."""
 
 
-def make_proposer(
+def build_proposer(
     problem: AllocationProblem, config: WeightSparseConfig, *, agent: DDPGConfig, seed: int
 ) -> Proposer:
     """Make the proposer of the protocol that the settings name, one of `SEARCHERS`."""
@@ -38,8 +38,8 @@ def make_proposer(
     options: dict[str, Any] = {
         "config": agent,
         "seed": seed,
-        "rlouts": config.ws_nb_rlouts,
-        "rlouts_min": config.ws_nb_rlouts_min,
+        "rollouts": config.ws_nb_rlouts,
+        "rollouts_min": config.ws_nb_rlouts_min,
         "scale": config.ws_action_scale,
     }
     return _WITH_AGENT[name](problem, **options)

@@ -13,10 +13,10 @@ from ws_learner.core.errors import UserError
 from ws_learner.report.csv_io import read_rollouts
 from ws_learner.search.context import AllocationContext
 
-__all__ = ["earlier_profiles"]
+__all__ = ["load_earlier_profiles"]
 
 
-def earlier_profiles(path: Path, context: AllocationContext, *, count: int) -> list[IntArray]:
+def load_earlier_profiles(path: Path, context: AllocationContext, *, count: int) -> list[IntArray]:
     """Best profiles of another run's `rollouts.csv`, brought to this target.
 
     Every density of a profile is multiplied by one factor, and clipped to the bounds.

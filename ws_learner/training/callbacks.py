@@ -19,7 +19,7 @@ from ws_learner.report.metrics import MetricsLog
 from ws_learner.training.evaluation import Metric, evaluate
 from ws_learner.training.trainer import Callback, Trainer
 
-__all__ = ["Checkpoint", "Metrics", "ShowProgress", "Stateful"]
+__all__ = ["CheckpointCallback", "MetricsCallback", "ProgressCallback", "Stateful"]
 
 
 class Stateful(Protocol):
@@ -35,7 +35,7 @@ class Stateful(Protocol):
 _STEPS_BETWEEN_QUESTIONS = 10  # steps after which ranks ask rank 0 whether to save
 
 
-class Checkpoint(Callback):
+class CheckpointCallback(Callback):
     """Saves the run every so often and, at the start, goes on from what it finds.
 
     When a checkpoint is written never changes the result: the run after a resume is the same,
@@ -58,19 +58,19 @@ class Checkpoint(Callback):
         trainer.model.load_state_dict(state["model"])
         trainer.optimizer.load_state_dict(state["optimizer"])
         trainer.step, trainer.seconds = state["step"], state["seconds"]
-        if trainer.world.rank == 0 and trainer.step < trainer.total_steps:
+        if trainer.process_group.rank == 0 and trainer.step < trainer.total_steps:
             say(f"going on from step {trainer.step}")
         for name, part in self._also.items():
             part.load_state_dict(state[name])
-        if trainer.world.rank < len(state["rng"]):  # else another world's: seeded afresh
-            _set_rng(state["rng"][trainer.world.rank])
+        if trainer.process_group.rank < len(state["rng"]):  # else another world's: seeded afresh
+            _set_rng(state["rng"][trainer.process_group.rank])
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
         """Save if it is time."""
-        world = trainer.world
-        if world.size > 1 and trainer.step % _STEPS_BETWEEN_QUESTIONS:
+        process_group = trainer.process_group
+        if process_group.size > 1 and trainer.step % _STEPS_BETWEEN_QUESTIONS:
             return
-        if world.agree(time.monotonic() - self._last >= self._seconds):
+        if process_group.broadcast_decision(time.monotonic() - self._last >= self._seconds):
             self.save(trainer)
 
     def on_end(self, trainer: Trainer) -> None:
@@ -83,9 +83,9 @@ class Checkpoint(Callback):
             "model": trainer.model.state_dict(),
             "optimizer": trainer.optimizer.state_dict(),
         } | {name: part.state_dict() for name, part in self._also.items()}
-        trainer.world.check_same("state of", parts)
-        rng = trainer.world.gather(_get_rng())
-        if trainer.world.rank == 0:
+        trainer.process_group.assert_equal_across_ranks("state of", parts)
+        rng = trainer.process_group.gather(_get_rng())
+        if trainer.process_group.rank == 0:
             counts = {"step": trainer.step, "seconds": trainer.seconds, "rng": rng}
             save_state_file(self._path, parts | counts)
         self._last = time.monotonic()
@@ -103,7 +103,7 @@ def _set_rng(state: Mapping[str, Tensor]) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-class Metrics(Callback):
+class MetricsCallback(Callback):
     """Logs the mean loss of every `every` steps, and of an epoch's last; there an accuracy, too.
 
     Comes before the checkpoint and is part of it, so a resumed run logs the same rows.
@@ -137,7 +137,7 @@ class Metrics(Callback):
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
         """Add to the mean; write a row when it is time."""
         if (
-            not self._opened and trainer.world.rank == 0
+            not self._opened and trainer.process_group.rank == 0
         ):  # rows beyond the checkpoint from which this run goes on
             self._log.truncate_after(trainer.step - 1, phase=self._phase)
             self._opened = True
@@ -147,10 +147,8 @@ class Metrics(Callback):
         if self.logs_loss(trainer):
             self._log_loss(trainer)
         due = last or trainer.step % trainer.steps_per_epoch == 0
-        if self._split is not None and due and trainer.world.rank == 0:
-            value = evaluate(
-                trainer.model, self._split, self._metric, arithmetic=trainer.arithmetic
-            )
+        if self._split is not None and due and trainer.process_group.rank == 0:
+            value = evaluate(trainer.model, self._split, self._metric, compute=trainer.compute)
             self._row(trainer, {"select/accuracy": value})
 
     def logs_loss(self, trainer: Trainer) -> bool:
@@ -173,13 +171,13 @@ class Metrics(Callback):
         self._sum, self._count = torch.zeros(()), 0
 
     def _row(self, trainer: Trainer, values: Mapping[str, float]) -> None:
-        if trainer.world.rank:
+        if trainer.process_group.rank:
             return
         row: dict[str, float | int | str] = {"step": trainer.step, "epoch": trainer.epoch}
         self._log.log({**row, "phase": self._phase, **values})
 
 
-class ShowProgress(Callback):
+class ProgressCallback(Callback):
     """Moves a progress bar, a step at a time."""
 
     def __init__(self, progress: Progress) -> None:

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from ws_learner.config.cluster import ClusterConfig
 from ws_learner.config.recipe import Recipe
-from ws_learner.core.device import Arithmetic
+from ws_learner.core.device import ComputeDevice
 from ws_learner.core.run_dir import RunDir
 from ws_learner.data.splits import DataSplits
 from ws_learner.report.metrics import MetricsLog
 from ws_learner.training.evaluation import Loss, Metric
-from ws_learner.training.phase import Fit
+from ws_learner.training.phase import TrainingPhase
 from ws_learner.training.ray.run_phase import run_phase
 
 __all__ = ["train_dense"]
@@ -26,7 +26,7 @@ def train_dense(
     loss: Loss,
     metric: Metric,
     recipe: Recipe,
-    arithmetic: Arithmetic,
+    compute: ComputeDevice,
     seed: int,
     run: RunDir,
     cluster: ClusterConfig | None = None,
@@ -39,15 +39,15 @@ def train_dense(
     def criterion(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
         return loss(outputs, targets)
 
-    fit = Fit(
+    phase = TrainingPhase(
         phase="dense",
         data=data,
         criterion=criterion,
         metric=metric,
         recipe=recipe,
-        arithmetic=arithmetic,
+        compute=compute,
         seed=seed,
         log=MetricsLog(run.metrics),
         checkpoint=run.state / "dense.pt",
     )
-    return run_phase(partial(Fit.run, model=model), fit, model=model, cluster=cluster)
+    return run_phase(partial(TrainingPhase.run, model=model), phase, model=model, cluster=cluster)

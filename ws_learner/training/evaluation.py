@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core.device import Arithmetic
+from ws_learner.core.device import ComputeDevice
 from ws_learner.core.progress import track
 from ws_learner.data.device_arrays import on_device
 from ws_learner.data.splits import Split
@@ -33,7 +33,7 @@ def evaluate(
     split: Split,
     metric: Metric,
     *,
-    arithmetic: Arithmetic,
+    compute: ComputeDevice,
     batch_size: int = 250,
     title: str | None = None,
 ) -> float:
@@ -43,10 +43,10 @@ def evaluate(
     """
     training = model.training
     model.eval()
-    total, count = torch.zeros((), dtype=torch.float64, device=arithmetic.device), 0
+    total, count = torch.zeros((), dtype=torch.float64, device=compute.device), 0
     with track(title, total=len(split)) if title else nullcontext() as progress:
-        for inputs, targets in on_device(split, arithmetic.device).batches(batch_size):
-            outputs = model(arithmetic.place(inputs)).float()
+        for inputs, targets in on_device(split, compute.device).batches(batch_size):
+            outputs = model(compute.place(inputs)).float()
             total += metric(outputs, targets.to(outputs.device, non_blocking=True)).sum()
             count += len(targets)
             if progress:

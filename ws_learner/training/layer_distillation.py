@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from ws_learner.core.errors import UserError
 from ws_learner.data.tokens import words_in
-from ws_learner.training.trainer import Criterion
+from ws_learner.training.trainer import TrainingLoss
 
-__all__ = ["LayerDistillation", "relative_error"]
+__all__ = ["LayerDistillation", "relative_output_error"]
 
 
-def relative_error(outputs: Tensor, wanted: Tensor, *, words: Tensor | None) -> Tensor:
+def relative_output_error(outputs: Tensor, wanted: Tensor, *, words: Tensor | None) -> Tensor:
     """||outputs - wanted||^2 / ||wanted||^2, over all but padding.
 
     Args:
@@ -39,7 +39,7 @@ class LayerDistillation:
 
     def __init__(
         self,
-        criterion: Criterion,
+        criterion: TrainingLoss,
         student: nn.Module,
         *,
         teacher: nn.Module,
@@ -74,7 +74,9 @@ class LayerDistillation:
         loss = self._criterion(outputs, targets, inputs)
         student, teacher = self._seen
         words = words_in(inputs)
-        errors = [relative_error(student[name], teacher[name], words=words) for name in student]
+        errors = [
+            relative_output_error(student[name], teacher[name], words=words) for name in student
+        ]
         for seen in self._seen:  # a graph must not outlive its step
             seen.clear()
         return loss + self._weight * torch.stack(errors).mean()

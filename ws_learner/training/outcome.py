@@ -11,7 +11,7 @@ from torch import Tensor
 
 from envs.problem import IntArray, LayerRow
 from ws_learner.config.learner import NM_METHODS, WeightSparseConfig
-from ws_learner.config.pattern_syntax import read_spelling
+from ws_learner.config.pattern_syntax import parse_pattern_spec
 from ws_learner.config.unused import METHOD_SETTINGS
 from ws_learner.data.splits import DataSplits
 from ws_learner.pruning.patterns.mask import count_zeros
@@ -22,7 +22,7 @@ from ws_learner.search.allocator import Allocation
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["headline", "split_sizes", "verified_table"]
+__all__ = ["build_summary", "split_sizes", "verified_table"]
 
 
 def verified_table(
@@ -49,14 +49,14 @@ def verified_table(
     return frame
 
 
-def headline(
+def build_summary(
     frame: pd.DataFrame, allocation: Allocation, *, config: WeightSparseConfig
 ) -> dict[str, Any]:
     """What `summary.json` says of the settings, the search and the zeros."""
     sums = totals(frame)
     locked = config.ws_method == "pattern_lock"
     given = config.ws_prune_ratio_prtl == "given" and config.ws_ratios is None
-    fixed = read_spelling(config.pattern_spelling).fixed_ratio
+    fixed = parse_pattern_spec(config.pattern_spelling).fixed_ratio
     itself = locked or (given and fixed is None)
     scoped = "ws_scope" in METHOD_SETTINGS[config.ws_method]
     return {

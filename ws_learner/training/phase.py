@@ -11,16 +11,21 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ws_learner.config.recipe import Recipe
-from ws_learner.core.device import Arithmetic
-from ws_learner.core.process_group import World
+from ws_learner.core.device import ComputeDevice
+from ws_learner.core.process_group import ProcessGroup
 from ws_learner.core.progress import track
 from ws_learner.data.splits import DataSplits
 from ws_learner.report.metrics import MetricsLog
-from ws_learner.training.callbacks import Checkpoint, Metrics, ShowProgress, Stateful
+from ws_learner.training.callbacks import (
+    CheckpointCallback,
+    MetricsCallback,
+    ProgressCallback,
+    Stateful,
+)
 from ws_learner.training.evaluation import Metric
-from ws_learner.training.trainer import Callback, Criterion, Trainer, make_optimizer
+from ws_learner.training.trainer import Callback, Trainer, TrainingLoss, build_optimizer
 
-__all__ = ["Fit"]
+__all__ = ["TrainingPhase"]
 
 
 _EVERY = 50  # steps between two rows of metrics.csv
@@ -32,7 +37,7 @@ def _seconds() -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
+class TrainingPhase:
     """One training phase of a run.
 
     Attributes:
@@ -41,26 +46,26 @@ class Fit:
         criterion: What is minimised.
         metric: Score of each example.
         recipe: Optimizer, schedule, length.
-        arithmetic: Device, number format, memory layout.
+        compute: Device, number format, memory layout.
         seed: Fixes order, augmentation, dropout.
         log: Where metrics go.
         checkpoint: File from which the phase goes on after an interruption.
         optimizer_of: Makes the optimizer; by default the recipe's.
-        world: The processes that train together; rank 0 reports and writes.
+        process_group: The processes that train together; rank 0 reports and writes.
         checkpoint_seconds: Time between checkpoints; by default WS_CHECKPOINT_SECONDS or 60.
     """
 
     phase: str
     data: DataSplits
-    criterion: Criterion
+    criterion: TrainingLoss
     metric: Metric
     recipe: Recipe
-    arithmetic: Arithmetic
+    compute: ComputeDevice
     seed: int
     log: MetricsLog
     checkpoint: Path
-    optimizer_of: Callable[[nn.Module, Recipe], Optimizer] = make_optimizer
-    world: World = field(default_factory=World)
+    optimizer_of: Callable[[nn.Module, Recipe], Optimizer] = build_optimizer
+    process_group: ProcessGroup = field(default_factory=ProcessGroup)
     checkpoint_seconds: float = field(default_factory=_seconds)
 
     def run(
@@ -69,7 +74,7 @@ class Fit:
         *,
         before: Sequence[Callback] = (),
         also: Mapping[str, Stateful] | None = None,
-        metrics: Metrics | None = None,
+        metrics: MetricsCallback | None = None,
     ) -> float:
         """Train `model` in place; return the seconds it took, earlier attempts included.
 
@@ -87,31 +92,31 @@ class Fit:
                 split=self.data.train,
                 recipe=self.recipe,
                 criterion=self.criterion,
-                arithmetic=self.arithmetic,
+                compute=self.compute,
                 seed=self.seed,
                 optimizer_of=self.optimizer_of,
                 callbacks=[
                     *before,
                     metrics,
-                    Checkpoint(
+                    CheckpointCallback(
                         self.checkpoint,
                         seconds=self.checkpoint_seconds,
                         also={"metrics": metrics, **(also or {})},
                     ),
-                    *([ShowProgress(progress)] if self.world.rank == 0 else []),
+                    *([ProgressCallback(progress)] if self.process_group.rank == 0 else []),
                 ],
-                world=self.world,
+                process_group=self.process_group,
             )
             trainer.run()
         return trainer.seconds
 
-    def metrics(self) -> Metrics:
+    def metrics(self) -> MetricsCallback:
         """The usual metrics callback: held-out accuracy every epoch, loss there and in between.
 
         In between is every 50 steps, or so often that a shorter run has 20 rows.
         """
         total = self.recipe.total_steps(len(self.data.train))
         every = min(_EVERY, max(1, total // _ROWS))
-        return Metrics(
+        return MetricsCallback(
             self.log, phase=self.phase, metric=self.metric, every=every, split=self.data.select
         )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ws_learner.core.errors import UserError
-from ws_learner.core.process_group import World
+from ws_learner.core.process_group import ProcessGroup
 
 __all__ = ["FakeQuantizer", "QuantConfig", "calibration", "whole_weights"]
 
@@ -112,12 +112,12 @@ class FakeQuantizer:
         other._first = set(self._first)
         return other
 
-    def settle(self, world: World) -> None:
+    def settle(self, process_group: ProcessGroup) -> None:
         """After a step: let the ranges hold what any rank has seen.
 
         Where a range is that of least and greatest inputs, this is the whole batch's.
         """
-        together = world.widest(torch.stack([*self.ranges.values()]))
+        together = process_group.all_reduce_minmax(torch.stack([*self.ranges.values()]))
         self.ranges = dict(zip(self.ranges, together.unbind(), strict=True))
 
     def detach(self) -> None:

@@ -18,26 +18,26 @@ from ws_learner.pruning.methods.gradual import GradualConfig
 from ws_learner.pruning.methods.group_lasso import GroupLassoConfig
 from ws_learner.pruning.methods.method import MethodConfig
 from ws_learner.pruning.methods.movement import MovementConfig
-from ws_learner.pruning.methods.nm_registry import nm_method
+from ws_learner.pruning.methods.nm_settings import build_nm_config
 from ws_learner.pruning.methods.pattern_lock import PatternLockConfig
 from ws_learner.pruning.patterns.pattern import parse_pattern
 from ws_learner.pruning.sparsifier import Sparsifier
-from ws_learner.training.callbacks import Metrics
+from ws_learner.training.callbacks import MetricsCallback
 from ws_learner.training.distillation import DistillationLoss
 from ws_learner.training.evaluation import Loss
 from ws_learner.training.layer_distillation import LayerDistillation
-from ws_learner.training.phase import Fit
-from ws_learner.training.trainer import Callback, Criterion, Trainer
+from ws_learner.training.phase import TrainingPhase
+from ws_learner.training.trainer import Callback, Trainer, TrainingLoss
 
-__all__ = ["Prune", "make_criterion", "reinitialised", "sparsify"]
+__all__ = ["PruningCallback", "build_training_loss", "reinitialised", "train_sparse"]
 
 _STEPS_OF_SCORES = 2000  # by then they are a point behind, see experiments/results/movement
 
 
-class Prune(Callback):
+class PruningCallback(Callback):
     """Attaches a sparsifier to the run and reports the sparsity it reaches."""
 
-    def __init__(self, sparsifier: Sparsifier, metrics: Metrics) -> None:
+    def __init__(self, sparsifier: Sparsifier, metrics: MetricsCallback) -> None:
         self._sparsifier, self._metrics = sparsifier, metrics
 
     def on_start(self, trainer: Trainer) -> None:
@@ -53,17 +53,17 @@ class Prune(Callback):
 
     def on_end(self, trainer: Trainer) -> None:
         """All ranks pruned the same weights, to the last one."""
-        trainer.world.check_same("mask of", self._sparsifier.masks)
+        trainer.process_group.assert_equal_across_ranks("mask of", self._sparsifier.masks)
 
 
-def method_config(
+def build_method_config(
     config: WeightSparseConfig, *, steps_per_epoch: int, total_steps: int
 ) -> MethodConfig:
     """The method's own settings."""
     if config.ws_method == "pattern_lock":
         return PatternLockConfig()
     if config.ws_method in NM_METHODS:
-        return nm_method(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+        return build_nm_config(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
     settings = GradualConfig(
         prune_ratio_exp=config.ws_prune_ratio_exp,
         iter_ratio_beg=config.ws_iter_ratio_beg,
@@ -104,7 +104,7 @@ def check_steps(config: WeightSparseConfig, recipe: Recipe, *, examples: int) ->
     """
     total = recipe.total_steps(examples)
     per_epoch = recipe.steps_per_epoch(examples)
-    method = method_config(config, steps_per_epoch=per_epoch, total_steps=total)
+    method = build_method_config(config, steps_per_epoch=per_epoch, total_steps=total)
     if isinstance(method, GradualConfig) and config.ws_prune_ratio:
         method.schedule(total, target=config.ws_prune_ratio)
     learned = isinstance(method, MovementConfig) and method.steps == "optimizer"
@@ -115,13 +115,13 @@ def check_steps(config: WeightSparseConfig, recipe: Recipe, *, examples: int) ->
         )
 
 
-def make_criterion(
+def build_training_loss(
     loss: Loss,
     *,
     teacher: nn.Module | None,
     config: WeightSparseConfig,
     student: nn.Module | None = None,
-) -> Criterion:
+) -> TrainingLoss:
     """The task loss, with the distillation terms if asked for; `dst_layers` need the student."""
     if config.enbl_dst and teacher is not None:
         distilled = DistillationLoss(
@@ -155,15 +155,15 @@ def reinitialised(model: nn.Module, *, seed: int) -> nn.Module:
     return fresh
 
 
-def sparsify(
-    model: nn.Module, zeros: Mapping[str, int], fit: Fit, *, config: WeightSparseConfig
+def train_sparse(
+    model: nn.Module, zeros: Mapping[str, int], phase: TrainingPhase, *, config: WeightSparseConfig
 ) -> tuple[nn.Module, float]:
     """Train `model` in place until each tensor in `zeros` has exactly so many zeros.
 
     Args:
         model: Where training starts.
         zeros: Zero count of each prunable tensor, by parameter name.
-        fit: The training run.
+        phase: The training run.
         config: Schedule of the pruning.
 
     Returns:
@@ -172,14 +172,14 @@ def sparsify(
     Raises:
         UserError: The ramp does not fit the number of steps.
     """
-    total = fit.recipe.total_steps(len(fit.data.train))
-    steps_per_epoch = fit.recipe.steps_per_epoch(len(fit.data.train))
-    method = method_config(config, steps_per_epoch=steps_per_epoch, total_steps=total)
+    total = phase.recipe.total_steps(len(phase.data.train))
+    steps_per_epoch = phase.recipe.steps_per_epoch(len(phase.data.train))
+    method = build_method_config(config, steps_per_epoch=steps_per_epoch, total_steps=total)
     sparsifier = Sparsifier(model, method, zeros=zeros, total_steps=total)
-    metrics = fit.metrics()
-    seconds = fit.run(
+    metrics = phase.metrics()
+    seconds = phase.run(
         model,
-        before=[Prune(sparsifier, metrics)],
+        before=[PruningCallback(sparsifier, metrics)],
         also={"sparsifier": sparsifier},
         metrics=metrics,
     )

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.config.recipe import Recipe, learning_rate
-from ws_learner.core.device import Arithmetic
-from ws_learner.core.process_group import World
-from ws_learner.data.rank_batches import read_part
+from ws_learner.core.device import ComputeDevice
+from ws_learner.core.process_group import ProcessGroup
+from ws_learner.data.rank_batches import read_rank_batches
 from ws_learner.data.splits import Batch, Split
 
-__all__ = ["Callback", "Criterion", "Trainer", "epoch_seed", "make_optimizer"]
+__all__ = ["Callback", "Trainer", "TrainingLoss", "build_optimizer", "epoch_seed"]
 
-Criterion = Callable[[Tensor, Tensor, Tensor], Tensor]
+TrainingLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(outputs, targets, inputs) -> scalar; the inputs let a teacher look at the same batch."""
 
 
@@ -44,7 +44,7 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer; weight decay spares biases and norms (He et al. 2019, sec. 3.1)."""
     decayed = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
     spared = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
@@ -75,11 +75,11 @@ class Trainer:
         split: Training images.
         recipe: Optimizer, schedule and length.
         criterion: What is minimised.
-        arithmetic: Device, number format, memory layout.
+        compute: Device, number format, memory layout.
         seed: Fixes order, augmentation and dropout.
         callbacks: Called in this order.
         optimizer_of: Makes the optimizer of model and recipe.
-        world: The processes that train together, and which of them this is.
+        process_group: The processes that train together, and which of them this is.
         step: Optimizer steps done.
         seconds: Wall time of those steps, over all attempts.
     """
@@ -87,23 +87,23 @@ class Trainer:
     model: nn.Module
     split: Split
     recipe: Recipe
-    criterion: Criterion
-    arithmetic: Arithmetic
+    criterion: TrainingLoss
+    compute: ComputeDevice
     seed: int
     callbacks: Sequence[Callback] = ()
-    optimizer_of: Callable[[nn.Module, Recipe], torch.optim.Optimizer] = make_optimizer
-    world: World = field(default_factory=World)
+    optimizer_of: Callable[[nn.Module, Recipe], torch.optim.Optimizer] = build_optimizer
+    process_group: ProcessGroup = field(default_factory=ProcessGroup)
     step: int = 0
     seconds: float = 0.0
     optimizer: torch.optim.Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.arithmetic.place_model(self.model)
+        self.compute.place_model(self.model)
         self.optimizer = self.optimizer_of(self.model, self.recipe)
         self.steps_per_epoch = self.recipe.steps_per_epoch(len(self.split))
         self.total_steps = self.recipe.total_steps(len(self.split))
-        self.world.check_batch(self.recipe.batch_size)
-        self._network = self.world.parallel(self.model)
+        self.process_group.check_batch(self.recipe.batch_size)
+        self._network = self.process_group.parallel(self.model)
 
     @property
     def epoch(self) -> float:
@@ -112,7 +112,7 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end of the recipe."""
-        self.world.seed(self.seed)
+        self.process_group.seed(self.seed)
         for callback in self.callbacks:
             callback.on_start(self)
         while self.step < self.total_steps:
@@ -125,7 +125,7 @@ class Trainer:
         for inputs, targets in self._epoch_batches():
             loss = self._run_step(inputs, targets)
             if self.step % _STEPS_BETWEEN_WAITS == 0 or self.step % self.steps_per_epoch == 0:
-                self.arithmetic.wait()  # so that the clock counts work done, not work handed over
+                self.compute.wait()  # so that the clock counts work done, not work handed over
             self.seconds, begun = self.seconds + time.monotonic() - begun, time.monotonic()
             for callback in self.callbacks:
                 callback.on_step_end(self, loss)
@@ -134,34 +134,34 @@ class Trainer:
 
     def _epoch_batches(self) -> Iterator[Batch]:
         epoch, skip = divmod(self.step, self.steps_per_epoch)
-        return read_part(
+        return read_rank_batches(
             self.split,
             self.recipe.batch_size,
-            world=self.world,
+            process_group=self.process_group,
             seed=epoch_seed(self.seed, epoch),
             skip=skip,
-            device=self.arithmetic.device,
+            device=self.compute.device,
         )
 
     def _run_step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         self.model.train()
-        inputs = self.arithmetic.place(inputs)
+        inputs = self.compute.place(inputs)
         targets = targets.to(inputs.device, non_blocking=True)
         rate = learning_rate(self.recipe, self.step, total_steps=self.total_steps)
         for group in self.optimizer.param_groups:
             if not group.get("own_rate"):  # such as movement scores
                 group["lr"] = rate
-        with self.arithmetic.autocast():
+        with self.compute.autocast():
             loss = self._loss(inputs, targets)
-        if self.world.size > 1:  # parts may differ by a row
-            loss = loss * self.world.share(len(targets), self.recipe.batch_size)
+        if self.process_group.size > 1:  # parts may differ by a row
+            loss = loss * self.process_group.loss_scale(len(targets), self.recipe.batch_size)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
         self.step += 1
-        return self.world.settle(self.model, loss.detach())
+        return self.process_group.average_batchnorm_stats(self.model, loss.detach())
 
     def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Of the batch as it is, or mixed with itself in reverse order."""

@@ -10,7 +10,7 @@ from pathlib import Path
 LIMIT = 1 << 29  # bytes; the text goes through the job's log
 
 
-def pack(folder: Path) -> str:
+def pack_folder(folder: Path) -> str:
     """Pack all but what only a resume needs, once the run is finished."""
     done = (folder / "summary.json").exists() or (folder / "sweep.csv").exists()
     skipped = ({"state"} if done else set()) | {".lock", "tune"}
@@ -29,4 +29,4 @@ if __name__ == "__main__":
     where = Path(sys.argv[1])
     if not where.is_dir():
         sys.exit(f"{where}: no such folder on the cluster's head")
-    print(pack(where))
+    print(pack_folder(where))

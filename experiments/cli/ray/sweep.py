@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.cli.command import Command
 from experiments.cli.flags import parse
 from experiments.cli.ray.sweep_plan import SCHEDULE, Plan, read_plan
-from experiments.cli.ray.sweep_trial import run_rungs, words_of
+from experiments.cli.ray.sweep_trial import run_rungs, trial_arguments
 from experiments.cli.run_identity import resolved_settings
 from ws_learner.config.cluster import ClusterConfig
 from ws_learner.core.errors import UserError, suggest
@@ -100,7 +100,7 @@ def _allocate_once(
     from experiments.cli.dense_weights import load_weights
     from experiments.run import build, make_learner
 
-    first = parse([*words, *words_of({})])
+    first = parse([*words, *trial_arguments({})])
     command = dataclasses.replace(first, cluster=cluster)
     experiment = build(command)
     if command.run.dense_checkpoint is not None:

@@ -14,10 +14,10 @@ from experiments.cli.flags import parse
 from ws_learner.core.errors import UserError
 from ws_learner.core.files import read_json, write_json
 
-__all__ = ["run_rungs", "words_of"]
+__all__ = ["run_rungs", "trial_arguments"]
 
 
-def words_of(values: Mapping[str, Any]) -> list[str]:
+def trial_arguments(values: Mapping[str, Any]) -> list[str]:
     """Settings as flags."""
     words: list[str] = []
     for name, value in values.items():
@@ -53,7 +53,7 @@ def run_rungs(
         answer = folder / f"rung{rung}.json"
         if not answer.exists():
             try:
-                command = parse([*words, *words_of(values)])
+                command = parse([*words, *trial_arguments(values)])
                 share = budget / budgets[-1]
                 result = _train(command, share, run=folder / f"rung{rung}", allocation=allocation)
             except UserError as error:
@@ -63,7 +63,7 @@ def run_rungs(
 
 
 def _train(command: Command, share: float, *, run: Path, allocation: Path | None) -> dict[str, Any]:
-    from experiments.cli.adapt_training import fit_training
+    from experiments.cli.adjust_training import adjust_training
     from experiments.cli.dense_weights import load_weights
     from experiments.run import build, dense_weights, make_learner
     from ws_learner.core.run_dir import RunDir
@@ -76,7 +76,7 @@ def _train(command: Command, share: float, *, run: Path, allocation: Path | None
         load_weights(experiment.model, weights)
     epochs = (command.run.nb_epochs or experiment.sparse_recipe.nb_epochs) * share
     flags = dataclasses.replace(command.run, nb_epochs=epochs, workers=0)
-    command = fit_training(dataclasses.replace(command, run=flags), experiment)
+    command = adjust_training(dataclasses.replace(command, run=flags), experiment)
     with RunDir(run).locked():
         if allocation is not None:
             (run / "state").mkdir(exist_ok=True)
@@ -85,9 +85,7 @@ def _train(command: Command, share: float, *, run: Path, allocation: Path | None
         model = learner.prune()
         zeros = sum(int((value == 0).sum()) for value in _prunable(learner, model))
         count = sum(value.numel() for value in _prunable(learner, model))
-    accuracy = evaluate(
-        model, experiment.data.select, experiment.metric, arithmetic=learner.arithmetic
-    )
+    accuracy = evaluate(model, experiment.data.select, experiment.metric, compute=learner.compute)
     return {
         "select_accuracy": accuracy,
         "prune_ratio": zeros / count,

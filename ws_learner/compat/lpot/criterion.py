@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ws_learner.compat.lpot.schema import Criterion, Distillation
+from ws_learner.compat.lpot.schema import CriterionSection, DistillationSection
 from ws_learner.compat.values import above_zero, number
 from ws_learner.compat.yaml_with_lines import Problems, Table
 from ws_learner.core.errors import suggest
@@ -34,7 +34,7 @@ def only_entry(table: Table, key: str, known: Any, problems: Problems) -> tuple[
     return name, settings
 
 
-def read_criterion(table: Table, problems: Problems) -> Criterion | None:
+def read_criterion(table: Table, problems: Problems) -> CriterionSection | None:
     """Read `criterion`; None if it is missing or wrong, which is noted."""
     known = ("CrossEntropyLoss", "KnowledgeDistillationLoss")
     found = only_entry(table, "criterion", known, problems)
@@ -42,7 +42,7 @@ def read_criterion(table: Table, problems: Problems) -> Criterion | None:
         return None
     name, settings = found
     if name == "KnowledgeDistillationLoss":
-        return Criterion(distillation=_distillation(settings, problems))
+        return CriterionSection(distillation=_distillation(settings, problems))
     problems.keys(settings, ("reduction", "from_logits"), where="CrossEntropyLoss")
     given = settings.get("reduction")
     reduction = "mean" if "reduction" not in settings else str(given).lower()
@@ -51,10 +51,10 @@ def read_criterion(table: Table, problems: Problems) -> Criterion | None:
             settings.lines["reduction"], f"reduction {given!r}: allowed are None, sum, mean"
         )
         return None
-    return Criterion(reduction=reduction)  # type: ignore[arg-type]
+    return CriterionSection(reduction=reduction)  # type: ignore[arg-type]
 
 
-def _distillation(settings: Table, problems: Problems) -> Distillation:
+def _distillation(settings: Table, problems: Problems) -> DistillationSection:
     problems.keys(settings, ("temperature", "loss_types", "loss_weights"), where="distillation")
     read = {
         "temperature": (above_zero, "a number above 0"),
@@ -66,7 +66,7 @@ def _distillation(settings: Table, problems: Problems) -> Distillation:
         for key, (convert, wanted) in read.items()
     }
     values["kind"] = values.pop("loss_types")
-    return Distillation(**{key: value for key, value in values.items() if value is not None})
+    return DistillationSection(**{key: value for key, value in values.items() if value is not None})
 
 
 def _loss_types(value: Any) -> str:

@@ -18,10 +18,10 @@ from ws_learner.data.splits import DataSplits
 from ws_learner.data.stratify import stratified_parts
 from ws_learner.data.transforms import Transformed, steady
 
-__all__ = ["folder_of", "load_splits"]
+__all__ = ["find_data_folder", "load_splits"]
 
 
-def folder_of(loader: Loader) -> Path | None:
+def find_data_folder(loader: Loader) -> Path | None:
     """The folder to split: that above `root` where it is `train` and `val` lies beside it."""
     root = loader.root
     if root is not None and root.name == "train" and (root.parent / "val").is_dir():
@@ -46,7 +46,7 @@ def load_splits(loader: Loader, *, workers: int | None = None) -> DataSplits:
         steps = loader.transforms
         return Transformed(files, labels, steps=steps if augment else steady(steps))
 
-    folder = folder_of(loader)
+    folder = find_data_folder(loader)
     if folder is None or not folder.is_dir():
         raise UserError(
             f"ImageFolder: root {loader.root}: no such folder; name one with a sub-folder of "

@@ -11,12 +11,12 @@ from torch.optim import Optimizer
 
 from ws_learner.compat.lpot.epoch_plan import EpochPlan
 from ws_learner.core.errors import UserError
-from ws_learner.pruning.criteria import Criterion, Magnitude, Sensitivity, make_criterion
+from ws_learner.pruning.criteria import Criterion, Magnitude, Sensitivity, build_criterion
 from ws_learner.pruning.functional import add_group_lasso
-from ws_learner.pruning.layers.layer_plan import pattern_plan
-from ws_learner.pruning.methods.stored_masks import InPlaceMasks
+from ws_learner.pruning.layers.layer_plan import build_pattern_plan
+from ws_learner.pruning.methods.stored_masks import StoredMasks
 from ws_learner.pruning.patterns.model_plan import PatternPlan
-from ws_learner.pruning.patterns.pattern import Channel, Heads, Pattern, Unstructured
+from ws_learner.pruning.patterns.pattern import ChannelPattern, HeadPattern, Pattern, Unstructured
 
 __all__ = ["EpochPlan", "EpochPruner"]
 
@@ -50,8 +50,8 @@ class EpochPruner:
                 raise UserError(f"pruners: {twin} and {name} are pruned twice; name each once")
         self.plans, self._batches = tuple(plans), batches
         weights = [{name: parameters[name] for name in plan.names} for plan in plans]
-        self._parts = [InPlaceMasks(part) for part in weights]
-        self._units = [pattern_plan(model, p.names, pattern=_pattern(p)) for p in plans]
+        self._parts = [StoredMasks(part) for part in weights]
+        self._units = [build_pattern_plan(model, p.names, pattern=_pattern(p)) for p in plans]
         self._criteria = [_criterion(p, u) for p, u in zip(plans, self._units, strict=True)]
         self._updates = [0] * len(plans)
         self._optimizers: list[Optimizer] = []
@@ -59,7 +59,9 @@ class EpochPruner:
         self._collected = False
         for plan, part in zip(self.plans, self._parts, strict=True):
             if plan.kind == "lock":
-                part.renew({name: w.detach() != 0 for name, w in part.dense_values().items()})
+                part.update_masks(
+                    {name: w.detach() != 0 for name, w in part.dense_values().items()}
+                )
 
     @property
     def masks(self) -> dict[str, Tensor]:
@@ -165,7 +167,7 @@ class EpochPruner:
                     {k.removeprefix(own): v for k, v in state.items() if k.startswith(own)}
                 )
 
-    def _stateful(self) -> list[dict[str, InPlaceMasks | Criterion]]:
+    def _stateful(self) -> list[dict[str, StoredMasks | Criterion]]:
         """Masks and criterion of each plan."""
         both = zip(self._parts, self._criteria, strict=True)
         return [{"part": part, "score": criterion} for part, criterion in both]
@@ -198,7 +200,7 @@ class EpochPruner:
         criterion = self._criteria[number] if self._collected else Magnitude()
         scores = criterion.scores(part.dense_values())
         try:
-            part.renew(self._units[number].masks(scores, self._counts(number, ratio)))
+            part.update_masks(self._units[number].masks(scores, self._counts(number, ratio)))
         except ValueError as error:
             raise UserError(f"pruning in epoch {self._epoch}: {error}") from error
         for optimizer in self._optimizers:
@@ -210,9 +212,9 @@ def _criterion(plan: EpochPlan, units: PatternPlan) -> Criterion:
     if plan.kind == "lock":
         return Magnitude()
     if plan.kind != "sensitivity":
-        return make_criterion(plan.kind)
+        return build_criterion(plan.kind)
     whole = {
-        name: pattern if isinstance(pattern, Channel | Heads) else Unstructured()
+        name: pattern if isinstance(pattern, ChannelPattern | HeadPattern) else Unstructured()
         for name, pattern in units.patterns.items()
     }
     return Sensitivity(whole)

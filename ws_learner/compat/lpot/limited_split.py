@@ -7,10 +7,10 @@ from itertools import islice
 
 from ws_learner.data.splits import Batch, Split
 
-__all__ = ["Limited"]
+__all__ = ["LimitedSplit"]
 
 
-class Limited:
+class LimitedSplit:
     """LPOT's `iteration`: an epoch ends after so many batches, of other images every time."""
 
     def __init__(self, split: Split, iteration: int | None, batch_size: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ws_learner.config.pattern_syntax import read_spelling
+from ws_learner.config.pattern_syntax import parse_pattern_spec
 from ws_learner.core.errors import UserError
 
 __all__ = ["spelled_pattern"]
@@ -22,5 +22,5 @@ def spelled_pattern(text: str) -> str:
         if not 0 < zeros < group:
             raise UserError(f"pattern {text}: must prune more than none and fewer than all of M")
         return f"{group - zeros}:{group}"
-    read_spelling(text)
+    parse_pattern_spec(text)
     return text

@@ -15,9 +15,9 @@ from ws_learner.compat.lpot.schema import LpotConf, Pruner, PruneType
 from ws_learner.core.errors import UserError
 from ws_learner.core.progress import say
 from ws_learner.pruning.layers.attention_heads import find_attention
-from ws_learner.pruning.patterns.pattern import Heads, Pattern, parse_pattern
+from ws_learner.pruning.patterns.pattern import HeadPattern, Pattern, parse_pattern
 
-__all__ = ["make_plans", "pattern_of"]
+__all__ = ["build_plans", "parse_lpot_pattern"]
 
 Value = TypeVar("Value")
 
@@ -33,7 +33,7 @@ _KINDS: dict[PruneType, PlanKind] = {
 }
 
 
-def make_plans(conf: LpotConf, model: nn.Module) -> tuple[EpochPlan, ...]:
+def build_plans(conf: LpotConf, model: nn.Module) -> tuple[EpochPlan, ...]:
     """Resolve names, patterns and the values that pruners leave to the global ones.
 
     A local value counts if it is there at all, a local 0 too. Where a pattern does not divide a
@@ -45,7 +45,7 @@ def make_plans(conf: LpotConf, model: nn.Module) -> tuple[EpochPlan, ...]:
     return tuple(_plan(conf, pruner, model) for pruner in conf.pruners)
 
 
-def pattern_of(text: str) -> Pattern:
+def parse_lpot_pattern(text: str) -> Pattern:
     """A pattern in LPOT's spelling, where N:M counts the zeros: its `1:4` is our `3:4`.
 
     Blocks are outputs x inputs, as from Neural Compressor 1.14 on. The table of validated models
@@ -60,9 +60,9 @@ def pattern_of(text: str) -> Pattern:
 
 def _plan(conf: LpotConf, pruner: Pruner, model: nn.Module) -> EpochPlan:
     spelled = _own(pruner.pattern, pruner.parameters.get("pattern", "1x1"))
-    pattern = pattern_of(spelled)
+    pattern = parse_lpot_pattern(spelled)
     names = _resolve(pruner, model)
-    if isinstance(pattern, Heads) and pruner.prune_type != "pattern_lock":
+    if isinstance(pattern, HeadPattern) and pruner.prune_type != "pattern_lock":
         names, known = _heads(names, pruner, model)
     target = _own(pruner.target_sparsity, conf.target_sparsity)
     start, end = _own(pruner.start_epoch, conf.start_epoch), _own(pruner.end_epoch, conf.end_epoch)
@@ -76,10 +76,10 @@ def _plan(conf: LpotConf, pruner: Pruner, model: nn.Module) -> EpochPlan:
     if pruner.prune_type == "group_lasso" and "alpha" not in pruner.parameters:
         raise UserError(f"{where}: group_lasso needs parameters: {{alpha: 0.006}} or the like")
     for name in names if pruner.prune_type != "pattern_lock" else ():
-        fitted = known[name] if isinstance(pattern, Heads) else pattern
+        adjusted = known[name] if isinstance(pattern, HeadPattern) else pattern
         weight = model.get_parameter(name)
-        _check_fit(name, weight, fitted, target=target, where=where)
-        if not fitted.divides(tuple(weight.shape)):
+        _check_fit(name, weight, adjusted, target=target, where=where)
+        if not adjusted.divides(tuple(weight.shape)):
             say(
                 f"warning: {where}: the pattern {pattern} does not divide {name} of shape "
                 f"{tuple(weight.shape)}: units at its edges are smaller"
@@ -100,7 +100,7 @@ def _plan(conf: LpotConf, pruner: Pruner, model: nn.Module) -> EpochPlan:
 
 def _heads(
     names: tuple[str, ...], pruner: Pruner, model: nn.Module
-) -> tuple[tuple[str, ...], dict[str, Heads]]:
+) -> tuple[tuple[str, ...], dict[str, HeadPattern]]:
     """Those of the names that are projections of an attention, and the heads of each.
 
     Raises:

@@ -15,9 +15,9 @@ from torch.optim.optimizer import (
 )
 
 from ws_learner.compat.lpot import common
-from ws_learner.compat.lpot.distillation import distilled, teacher_outputs
+from ws_learner.compat.lpot.distillation import build_distillation_loss, teacher_outputs
 from ws_learner.compat.lpot.epoch_pruner import EpochPruner
-from ws_learner.compat.lpot.plan import make_plans
+from ws_learner.compat.lpot.plan import build_plans
 from ws_learner.compat.lpot.reader import read_lpot
 from ws_learner.compat.lpot.schema import LpotConf
 from ws_learner.compat.lpot.training_function import automatic_training
@@ -119,7 +119,7 @@ class Pruning:
         network = self.model.model
         train, batches = self._training()
         self.baseline_score = self._score(network)
-        self._pruner = EpochPruner(network, make_plans(self.conf, network), batches=batches)
+        self._pruner = EpochPruner(network, build_plans(self.conf, network), batches=batches)
         with self._at_each_step():
             train(network)
         self._pruner.finish()
@@ -194,7 +194,9 @@ class Pruning:
             return student_loss
         if teacher_output is None:
             teacher_output = teacher_outputs(_plain(teacher), inputs)
-        return distilled(student_output, teacher_output, loss=student_loss, settings=settings)
+        return build_distillation_loss(
+            student_output, teacher_output, loss=student_loss, settings=settings
+        )
 
     def on_train_begin(self, dataloader: Any = None) -> None:
         """Nothing to do; so with the next five."""

@@ -10,14 +10,14 @@ from typing import Any, Literal
 from ws_learner.pruning.schedules.epoch_schedule import EpochFormula
 
 __all__ = [
-    "Criterion",
-    "Distillation",
+    "CriterionSection",
+    "DistillationSection",
     "Loader",
     "LpotConf",
     "Optimizer",
     "PruneType",
     "Pruner",
-    "Train",
+    "TrainSection",
 ]
 
 PruneType = Literal[
@@ -81,7 +81,7 @@ class Optimizer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distillation:
+class DistillationSection:
     """`KnowledgeDistillationLoss`, with Neural Compressor's defaults.
 
     Attributes:
@@ -96,11 +96,11 @@ class Distillation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Criterion:
+class CriterionSection:
     """Cross-entropy; `none` is averaged before the backward pass, which needs a scalar."""
 
     reduction: Literal["none", "sum", "mean"] = "mean"
-    distillation: Distillation | None = None
+    distillation: DistillationSection | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,11 +121,11 @@ class Loader:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
+class TrainSection:
     """`train`: epochs `start_epoch` to `end_epoch`, the latter exclusive."""
 
     optimizer: Optimizer
-    criterion: Criterion
+    criterion: CriterionSection
     loader: Loader | None = None
     start_epoch: int = 0
     end_epoch: int = 1
@@ -149,7 +149,7 @@ class LpotConf:
     """
 
     path: Path | None = None
-    train: Train | None = None
+    train: TrainSection | None = None
     start_epoch: int = 0
     end_epoch: int = 4
     initial_sparsity: float = 0.0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ws_learner.compat.lpot.criterion import only_entry, read_criterion
-from ws_learner.compat.lpot.schema import Loader, Optimizer, Train
+from ws_learner.compat.lpot.schema import Loader, Optimizer, TrainSection
 from ws_learner.compat.lpot.transforms import read_transforms
 from ws_learner.compat.values import above_zero, boolean, fraction, from_zero, text, whole
 from ws_learner.compat.yaml_with_lines import Problems, Table
@@ -46,7 +46,7 @@ _WANTED: dict[Callable[[Any], Any], str] = {
 }
 
 
-def read_train(table: Table, problems: Problems) -> Train | None:
+def read_train(table: Table, problems: Problems) -> TrainSection | None:
     """Read the section; None if optimizer or criterion are missing or wrong, which is noted."""
     problems.keys(table, _TRAIN, where="train")
     wanted = "a whole number from 0"
@@ -68,7 +68,7 @@ def read_train(table: Table, problems: Problems) -> Train | None:
     loader = _loader(table, problems)
     if optimizer is None or criterion is None:
         return None
-    return Train(
+    return TrainSection(
         optimizer=optimizer,
         criterion=criterion,
         loader=loader,

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ws_learner.compat.lpot.schema import Criterion, LpotConf, Train
+from ws_learner.compat.lpot.schema import CriterionSection, LpotConf, TrainSection
 from ws_learner.compat.lpot.schema import Optimizer as OptimizerSettings
 from ws_learner.core.errors import UserError
 from ws_learner.data.splits import DataSplits
 
-__all__ = ["automatic_training", "make_loss", "make_lpot_optimizer", "splits_of"]
+__all__ = ["automatic_training", "build_loss", "build_lpot_optimizer", "load_conf_splits"]
 
 _SEED = 9527  # LPOT's own
 
@@ -81,7 +81,7 @@ def automatic_training(prune: Hooks) -> tuple[Callable[[nn.Module], None], int |
         count = min(count, train.iteration)
 
     def run(model: nn.Module) -> None:
-        optimizer, loss = make_lpot_optimizer(model, train.optimizer), make_loss(train.criterion)
+        optimizer, loss = build_lpot_optimizer(model, train.optimizer), build_loss(train.criterion)
         device = next(model.parameters()).device
         prune.on_train_begin()
         for epoch in range(train.start_epoch, train.end_epoch):
@@ -106,7 +106,7 @@ def automatic_training(prune: Hooks) -> tuple[Callable[[nn.Module], None], int |
 
 
 def _batches(
-    conf: LpotConf, train: Train, prune: Hooks
+    conf: LpotConf, train: TrainSection, prune: Hooks
 ) -> tuple[Callable[[int], Iterator[tuple[Tensor, Tensor]]], int | None]:
     """(epoch -> its batches, how many there are)."""
     if (loader := prune.train_dataloader) is not None:
@@ -115,12 +115,12 @@ def _batches(
         raise UserError(
             "Pruning: no data; assign prune.train_dataloader, or add `dataloader:` under `train:`"
         )
-    split, size = splits_of(conf).train, train.loader.batch_size
+    split, size = load_conf_splits(conf).train, train.loader.batch_size
     count = -(-len(split) // size)
     return lambda epoch: split.batches(size, seed=_SEED + epoch, augment=True), count
 
 
-def make_lpot_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
+def build_lpot_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
     """The optimizer over all parameters alike; weight decay spares none, as in LPOT."""
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.name == "SGD":
@@ -142,7 +142,7 @@ def make_lpot_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimi
     )
 
 
-def make_loss(criterion: Criterion) -> Callable[[Tensor, Tensor], Tensor]:
+def build_loss(criterion: CriterionSection) -> Callable[[Tensor, Tensor], Tensor]:
     """Cross-entropy to a scalar: without a reduction the examples' losses are averaged."""
     entropy = nn.CrossEntropyLoss(reduction=criterion.reduction)
 
@@ -153,7 +153,7 @@ def make_loss(criterion: Criterion) -> Callable[[Tensor, Tensor], Tensor]:
     return loss
 
 
-def splits_of(conf: LpotConf, **options: Any) -> DataSplits:
+def load_conf_splits(conf: LpotConf, **options: Any) -> DataSplits:
     """The data of the file's `dataloader`, split; see `lpot_data.load_splits`.
 
     Raises:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from ws_learner.compat.lpot.plan import pattern_of
+from ws_learner.compat.lpot.plan import parse_lpot_pattern
 from ws_learner.compat.neural_compressor.config import OpPruning
 from ws_learner.core.errors import UserError
 from ws_learner.core.progress import say
@@ -17,10 +17,10 @@ from ws_learner.pruning.methods.gradual import GradualConfig
 from ws_learner.pruning.methods.group_lasso import GroupLassoConfig
 from ws_learner.pruning.methods.pattern_lock import PatternLockConfig, found_zeros
 from ws_learner.pruning.patterns.mask import count_zeros
-from ws_learner.pruning.patterns.pattern import Heads
+from ws_learner.pruning.patterns.pattern import HeadPattern
 from ws_learner.pruning.schedules.oneshot import HeldFromStart, OneShotSchedule
 from ws_learner.pruning.schedules.polynomial import Schedule
-from ws_learner.pruning.schedules.registry import make_schedule
+from ws_learner.pruning.schedules.registry import build_schedule
 from ws_learner.pruning.sparsifier import Sparsifier
 
 __all__ = ["layers_of", "sparsifier_of"]
@@ -94,7 +94,7 @@ def sparsifier_of(entry: OpPruning, model: nn.Module, names: tuple[str, ...]) ->
         if not zeros:
             raise UserError(f"pattern_lock: none of {len(names)} layers has a zero to keep")
         return Sparsifier(model, PatternLockConfig(), zeros=zeros, total_steps=total)
-    pattern = pattern_of(entry.pattern)
+    pattern = parse_lpot_pattern(entry.pattern)
     settings = GradualConfig(
         pattern=pattern,
         criterion=entry.pruning_type,
@@ -102,7 +102,7 @@ def sparsifier_of(entry: OpPruning, model: nn.Module, names: tuple[str, ...]) ->
         scope=entry.pruning_scope,
         ratio_min=entry.min_sparsity_ratio_per_op,
         ratio_max=entry.max_sparsity_ratio_per_op,
-        remainder="pad" if isinstance(pattern, Heads) else "skip",
+        remainder="pad" if isinstance(pattern, HeadPattern) else "skip",
         mask_update_step=entry.pruning_frequency,
         fixed_schedule=_schedule(entry, model, names),
     )
@@ -126,7 +126,7 @@ def _schedule(entry: OpPruning, model: nn.Module, names: tuple[str, ...]) -> Sch
     if not length or not target:
         schedule: Schedule = OneShotSchedule(entry.start_step)
     else:
-        schedule = make_schedule(
+        schedule = build_schedule(
             entry.sparsity_decay_type,
             begin=entry.start_step,
             end=end,

@@ -8,7 +8,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ws_learner.pruning.schedules.movement_warmup import check_warm_up
 
-__all__ = ["Movement", "Number", "Params", "Part", "Scopes", "Structure"]
+__all__ = ["MovementSection", "Number", "Params", "SchemaSection", "Scopes", "Structure"]
 
 
 def _listed(value: Any) -> Any:
@@ -19,13 +19,13 @@ Scopes = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 
 
-class Part(BaseModel):
+class SchemaSection(BaseModel):
     """A table that refuses keys it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
-class Params(Part):
+class Params(SchemaSection):
     """`params` of movement_sparsity; see `ThresholdMovementConfig`."""
 
     warmup_start_epoch: Number
@@ -59,7 +59,7 @@ class Params(Part):
         return self
 
 
-class Structure(Part):
+class Structure(SchemaSection):
     """An entry of `sparse_structure_by_scopes`."""
 
     mode: Literal["fine", "block", "per_dim"]
@@ -107,7 +107,7 @@ class Structure(Part):
         return "unstructured"
 
 
-class Movement(Part):
+class MovementSection(SchemaSection):
     """`movement_sparsity`."""
 
     algorithm: Literal["movement_sparsity"]

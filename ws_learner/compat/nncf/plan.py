@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ws_learner.compat.nncf.schema import Distillation, NncfConf, Quantization
+from ws_learner.compat.nncf.schema import DistillationSection, NncfConf, Quantization
 from ws_learner.compat.nncf.scopes import select_layers
 from ws_learner.core.errors import UserError
 from ws_learner.pruning.layers.unit_groups import check_groups, find_groups, pattern_conflict
@@ -17,14 +17,14 @@ from ws_learner.pruning.patterns.pattern import Pattern, parse_pattern
 from ws_learner.pruning.patterns.structured import UnitGroup
 from ws_learner.training.distillation import DistillationLoss
 from ws_learner.training.quantization_aware import QuantConfig
-from ws_learner.training.trainer import Criterion
+from ws_learner.training.trainer import TrainingLoss
 
-__all__ = ["criterion_of", "movement_of", "quantization_of"]
+__all__ = ["build_distillation_loss", "build_movement_config", "build_quant_config"]
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+OutputLoss = Callable[[Tensor, Tensor], Tensor]
 
 
-def movement_of(
+def build_movement_config(
     conf: NncfConf,
     model: nn.Module,
     *,
@@ -79,7 +79,9 @@ def movement_of(
     return config, tuple(layers)
 
 
-def criterion_of(loss: Loss, teacher: nn.Module, part: Distillation | None) -> Criterion:
+def build_distillation_loss(
+    loss: OutputLoss, teacher: nn.Module, part: DistillationSection | None
+) -> TrainingLoss:
     """The task loss, and NNCF's distillation term if the file has one.
 
     softmax: scale x T^2 x KL(teacher / T || student / T), batch mean (here by its gradient, that
@@ -99,7 +101,7 @@ def criterion_of(loss: Loss, teacher: nn.Module, part: Distillation | None) -> C
     return criterion
 
 
-def quantization_of(part: Quantization) -> QuantConfig:
+def build_quant_config(part: Quantization) -> QuantConfig:
     """The settings of fake quantisation.
 
     Raises:

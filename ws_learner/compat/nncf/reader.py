@@ -110,7 +110,7 @@ def _worded(error: Any, loaded: Any) -> str:
 def _near(name: str, place: list[Any], loaded: Any) -> str:
     """The known keys beside an unknown one."""
     from ws_learner.compat.nncf import schema
-    from ws_learner.compat.nncf.movement_schema import Movement, Params, Structure
+    from ws_learner.compat.nncf.movement_schema import MovementSection, Params, Structure
 
     at = loaded
     for part in place:
@@ -132,7 +132,7 @@ def _near(name: str, place: list[Any], loaded: Any) -> str:
     elif words:
         chosen = at.get("algorithm") if isinstance(at, dict) else None
         model = {
-            "knowledge_distillation": schema.Distillation,
+            "knowledge_distillation": schema.DistillationSection,
             "quantization": schema.Quantization,
-        }.get(str(chosen), Movement)
+        }.get(str(chosen), MovementSection)
     return suggest(name, [key for key in model.model_fields if key != "path"])

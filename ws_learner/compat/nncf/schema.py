@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from ws_learner.compat.nncf.movement_schema import Movement, Number, Part, Scopes
+from ws_learner.compat.nncf.movement_schema import MovementSection, Number, SchemaSection, Scopes
 
-__all__ = ["Distillation", "NncfConf", "Quantization"]
+__all__ = ["DistillationSection", "NncfConf", "Quantization"]
 
 
-class Distillation(Part):
+class DistillationSection(SchemaSection):
     """`knowledge_distillation`, from the network as it was before."""
 
     algorithm: Literal["knowledge_distillation"]
@@ -21,13 +21,13 @@ class Distillation(Part):
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
     @model_validator(mode="after")
-    def _consistent(self) -> Distillation:
+    def _consistent(self) -> DistillationSection:
         if self.type == "mse" and self.temperature != 1.0:
             raise ValueError("temperature belongs to type softmax; leave it out under mse")
         return self
 
 
-class RangeParams(Part):
+class RangeParams(SchemaSection):
     """`initializer.range.params`."""
 
     min_percentile: Annotated[float, Field(ge=0, le=100)] = 0.1
@@ -43,7 +43,7 @@ class RangeParams(Part):
         return self
 
 
-class RangeInit(Part):
+class RangeInit(SchemaSection):
     """`initializer.range`: from what the ranges of activations begin."""
 
     num_init_samples: Annotated[int, Field(ge=1)] = 256
@@ -51,13 +51,13 @@ class RangeInit(Part):
     params: RangeParams = RangeParams()
 
 
-class Initializer(Part):
+class Initializer(SchemaSection):
     """`initializer`."""
 
     range: RangeInit = RangeInit()
 
 
-class Quantizers(Part):
+class Quantizers(SchemaSection):
     """`weights` or `activations`."""
 
     bits: Literal[8] = 8
@@ -65,7 +65,7 @@ class Quantizers(Part):
     per_channel: bool | None = None
 
 
-class Quantization(Part):
+class Quantization(SchemaSection):
     """`quantization`: 8 bits, of linear layers."""
 
     algorithm: Literal["quantization"]
@@ -92,10 +92,12 @@ class Quantization(Part):
         return self.preset == "performance" if mode is None else mode == "symmetric"
 
 
-Algorithm = Annotated[Movement | Distillation | Quantization, Field(discriminator="algorithm")]
+Algorithm = Annotated[
+    MovementSection | DistillationSection | Quantization, Field(discriminator="algorithm")
+]
 
 
-class Input(Part):
+class Input(SchemaSection):
     """An entry of `input_info`; accepted, but nothing is traced here."""
 
     sample_size: tuple[int, ...]
@@ -104,7 +106,7 @@ class Input(Part):
     filler: str | None = None
 
 
-class NncfConf(Part):
+class NncfConf(SchemaSection):
     """A whole file.
 
     Attributes:
@@ -135,14 +137,14 @@ class NncfConf(Part):
         return value
 
     @property
-    def movement(self) -> Movement:
+    def movement(self) -> MovementSection:
         """The algorithm that must be there."""
-        return next(part for part in self.compression if isinstance(part, Movement))
+        return next(part for part in self.compression if isinstance(part, MovementSection))
 
     @property
-    def distillation(self) -> Distillation | None:
+    def distillation(self) -> DistillationSection | None:
         """The distillation, if it is listed."""
-        found = (part for part in self.compression if isinstance(part, Distillation))
+        found = (part for part in self.compression if isinstance(part, DistillationSection))
         return next(found, None)
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from torch import nn
 
-from ws_learner.compat.nncf.movement_schema import Movement
+from ws_learner.compat.nncf.movement_schema import MovementSection
 from ws_learner.compat.nncf.schema import NncfConf, Quantization
 from ws_learner.core.errors import UserError
 from ws_learner.core.progress import say
@@ -121,7 +121,7 @@ def select_layers(model: nn.Module, conf: NncfConf) -> dict[str, str]:
     return chosen
 
 
-def _structure(part: Movement, name: str, names: Sequence[str]) -> str:
+def _structure(part: MovementSection, name: str, names: Sequence[str]) -> str:
     found = [s for s in part.sparse_structure_by_scopes if matches(s.target_scopes, names)]
     if len(found) > 1:
         raise UserError(
@@ -131,7 +131,7 @@ def _structure(part: Movement, name: str, names: Sequence[str]) -> str:
     return found[0].pattern if found else "unstructured"
 
 
-def _tell(part: Movement, known: dict[str, tuple[str, ...]], chosen: dict[str, str]) -> None:
+def _tell(part: MovementSection, known: dict[str, tuple[str, ...]], chosen: dict[str, str]) -> None:
     """Say what is sparsified how, and which structures name nothing."""
     kinds = sorted(set(chosen.values()))
     counts = [f"{list(chosen.values()).count(kind)} {kind}" for kind in kinds]

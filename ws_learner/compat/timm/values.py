@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ws_learner.compat.values import boolean, number, whole
-from ws_learner.config.pattern_syntax import read_roles
+from ws_learner.config.pattern_syntax import parse_roles
 from ws_learner.core.errors import UserError
 
 __all__ = ["decay_coefficient", "from_one", "roles_of", "share_or_percent", "switch"]
@@ -66,6 +66,6 @@ def roles_of(value: object) -> str:
         TypeError, ValueError: It is none.
     """
     try:
-        return ",".join(read_roles(str(value), flag="sparsity_loc"))
+        return ",".join(parse_roles(str(value), flag="sparsity_loc"))
     except UserError as error:
         raise ValueError from error

@@ -133,7 +133,7 @@ def load_coco(
 ) -> tuple[DataSplits, Annotated]:
     """Read annotations/instances_{train,val}YEAR.json with trainYEAR/ and valYEAR/.
 
-    val is the test split. A tenth of the training images, at most 2,000, scores roll-outs, and as
+    val is the test split. A tenth of the training images, at most 2,000, scores rollouts, and as
     many are the select split; training images without a box are left out.
 
     Args:

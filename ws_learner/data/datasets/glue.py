@@ -36,7 +36,7 @@ def load_glue(
 ) -> DataSplits:
     """Read train.tsv and dev.tsv (Wang et al. 2019); dev is the test split: the tests are secret.
 
-    A tenth of the training file, at most 2,000 examples, scores roll-outs, and as many are the
+    A tenth of the training file, at most 2,000 examples, scores rollouts, and as many are the
     select split.
 
     Args:

@@ -67,7 +67,7 @@ def load_squad(
 ) -> tuple[DataSplits, Windows]:
     """Read train-v1.1.json and dev-v1.1.json; dev is the test split: the tests are secret.
 
-    A tenth of the training questions, at most 2,000, scores roll-outs, and as many are the select
+    A tenth of the training questions, at most 2,000, scores rollouts, and as many are the select
     split; no paragraph is in two parts.
 
     Args:

@@ -16,11 +16,19 @@ from torch import Tensor, nn
 
 from ws_learner.core.errors import UserError
 from ws_learner.core.files import write_with
-from ws_learner.deploy.shrinking.crop import run
+from ws_learner.deploy.shrinking.crop import float_outputs
 from ws_learner.training.quantization_aware import FakeQuantizer, whole_weights
 
 __all__ = [
-    *("Example", "check_onnx", "export_int8", "export_onnx", "need", "relative_error", "run_onnx"),
+    *(
+        "Example",
+        "check_onnx",
+        "export_int8",
+        "export_onnx",
+        "require_packages",
+        "relative_output_difference",
+        "run_onnx",
+    ),
     "values_of",
 ]
 
@@ -59,7 +67,7 @@ def export_onnx(model: nn.Module, example: Example, path: Path | str) -> None:
     Raises:
         UserError: The packages for ONNX are missing, or an operation cannot be exported.
     """
-    need("onnx", "onnxscript")
+    require_packages("onnx", "onnxscript")
     names = list(example) if isinstance(example, Mapping) else None
     inputs = tuple(values_of(example))
     labels = names or [f"input_{number}" for number in range(len(inputs))]
@@ -199,7 +207,7 @@ def run_onnx(path: Path | str, example: Example) -> list[Tensor]:
     Raises:
         UserError: onnxruntime is missing.
     """
-    runtime = need("onnxruntime")
+    runtime = require_packages("onnxruntime")
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     values = values_of(example)
     names = [entry.name for entry in session.get_inputs()]
@@ -210,11 +218,11 @@ def run_onnx(path: Path | str, example: Example) -> list[Tensor]:
 def check_onnx(model: nn.Module, example: Example, path: Path | str) -> float:
     """Largest difference between the file's outputs and the network's."""
     given = example if isinstance(example, Mapping) else values_of(example)
-    pairs = zip(run(model, given), run_onnx(path, given), strict=True)
+    pairs = zip(float_outputs(model, given), run_onnx(path, given), strict=True)
     return max(float((mine - other).abs().max()) for mine, other in pairs)
 
 
-def relative_error(path: Path | str, example: Example, wanted: Tensor) -> float:
+def relative_output_difference(path: Path | str, example: Example, wanted: Tensor) -> float:
     """Norm of the difference between the file's first output and `wanted`, over its norm."""
     got = run_onnx(path, example)[0]
     return float((got - wanted).norm() / wanted.norm().clamp_min(1e-30))
@@ -227,7 +235,7 @@ def values_of(example: Example) -> list[Tensor]:
     return list(example.values()) if isinstance(example, Mapping) else list(example)
 
 
-def need(*packages: str) -> Any:
+def require_packages(*packages: str) -> Any:
     """Import packages of the extra `onnx`; return the first.
 
     Raises:

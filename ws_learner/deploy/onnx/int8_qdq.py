@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.core.files import write_bytes
-from ws_learner.deploy.onnx.export import need
+from ws_learner.deploy.onnx.export import require_packages
 from ws_learner.deploy.onnx.qdq_chain import ranges, steps_of
 from ws_learner.deploy.runtime.quantisation import InputScale, quantise_weight
 
@@ -43,7 +43,7 @@ def export_qdq(
         UserError: The network is made of other layers, `calibration` holds nothing, or packages
             are missing.
     """
-    need("onnx")
+    require_packages("onnx")
     from onnx import TensorProto, checker, helper
 
     layers = steps_of(model)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ws_learner.core.errors import UserError
-from ws_learner.deploy.runtime.quantisation import InputScale, Observer
+from ws_learner.deploy.runtime.quantisation import InputScale, RangeObserver
 
 __all__ = ["ranges", "steps_of"]
 
@@ -75,7 +75,7 @@ def ranges(layers: list[nn.Module], data: Iterable[Tensor]) -> dict[int, InputSc
     Raises:
         UserError: `data` holds nothing.
     """
-    seen = {number: Observer() for number in _places(layers)}
+    seen = {number: RangeObserver() for number in _places(layers)}
     batches = 0
     for x in itertools.islice(data, _BATCHES):
         _watch(layers, x, seen)
@@ -104,7 +104,7 @@ def _places(layers: list[nn.Module]) -> set[int]:
 
 
 @torch.no_grad()
-def _watch(layers: list[nn.Module], x: Tensor, seen: dict[int, Observer]) -> None:
+def _watch(layers: list[nn.Module], x: Tensor, seen: dict[int, RangeObserver]) -> None:
     for number, layer in enumerate([*layers, nn.Identity()]):
         if number in seen:
             seen[number].see(x)

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ws_learner.deploy.onnx.export import Example, relative_error, values_of
+from ws_learner.deploy.onnx.export import Example, relative_output_difference, values_of
 
-__all__ = ["differences", "run_openvino"]
+__all__ = ["engine_differences", "run_openvino"]
 
 
-def differences(path: Path | str, example: Example, wanted: Tensor) -> dict[str, float]:
+def engine_differences(path: Path | str, example: Example, wanted: Tensor) -> dict[str, float]:
     """By engine, how far the file's first output is from `wanted`, relative to its norm.
 
     ONNX Runtime always, OpenVINO where it is installed.
@@ -23,7 +23,7 @@ def differences(path: Path | str, example: Example, wanted: Tensor) -> dict[str,
     Raises:
         UserError: onnxruntime is missing.
     """
-    found = {"ONNX Runtime": relative_error(path, example, wanted)}
+    found = {"ONNX Runtime": relative_output_difference(path, example, wanted)}
     if importlib.util.find_spec("openvino") is not None:
         moved = run_openvino(path, example)[0] - wanted
         found["OpenVINO"] = float(moved.norm() / wanted.norm().clamp_min(1e-30))

@@ -16,12 +16,12 @@ from ws_learner.deploy.runtime.graph import Inputs, arguments, call, copied
 from ws_learner.deploy.runtime.modules import Replaced
 from ws_learner.deploy.runtime.selection import DENSE
 
-__all__ = ["settle", "without_nesting"]
+__all__ = ["accept_or_reject", "without_nesting"]
 
 _MOST_ERROR = 1e-3  # of floats, relative; sums in another order differ by 1e-6
 
 
-def settle(
+def accept_or_reject(
     result: CompiledModel, dense: nn.Module, inputs: Inputs, batches: Sequence[Inputs]
 ) -> None:
     """Compare outputs and times; go back to the dense network where it is better.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Trial", "fastest"]
+__all__ = ["TimedTrial", "fastest"]
 
 _ROUNDS, _SECONDS = 9, 0.002
 _MARGIN = 1.05
@@ -14,7 +14,7 @@ _TICK = 1e-9  # some clocks stand still for milliseconds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class TimedTrial:
     """What came of it.
 
     Attributes:
@@ -28,7 +28,7 @@ class Trial:
     seconds: dict[str, float]
 
 
-def fastest(runs: Mapping[str, Callable[[], object]], base: str, *, threads: int = 1) -> Trial:
+def fastest(runs: Mapping[str, Callable[[], object]], base: str, *, threads: int = 1) -> TimedTrial:
     """Time all `runs` in turn, nine rounds; one must beat `base` by 5 % to replace it.
 
     The least time of each decides, and with one thread the processor's time: on a busy machine
@@ -49,7 +49,9 @@ def fastest(runs: Mapping[str, Callable[[], object]], base: str, *, threads: int
     winner = max(gain, key=gain.__getitem__)
     if gain[winner] < _MARGIN:
         winner = base
-    return Trial(winner=winner, speedup=gain[winner] if winner != base else 1.0, seconds=seconds)
+    return TimedTrial(
+        winner=winner, speedup=gain[winner] if winner != base else 1.0, seconds=seconds
+    )
 
 
 def _repeats(run: Callable[[], object]) -> int:

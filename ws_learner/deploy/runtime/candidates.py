@@ -13,7 +13,7 @@ from ws_learner.deploy.runtime.codegen.block_format import block_fill
 from ws_learner.deploy.runtime.codegen.cpu import ISAS, Isa, usable_isas
 from ws_learner.deploy.runtime.codegen.spec import MOST_TILE_INPUTS, Activation, Spec
 
-__all__ = ["candidates", "is_known", "pattern_of"]
+__all__ = ["candidates", "is_known", "largest_block"]
 
 _SHAPES = ((16, 4), (4, 4), (1, 4), (4, 1), (2, 1), (1, 1))
 _FLOAT = ((1, 1), (2, 1), (4, 1), (16, 4))
@@ -23,7 +23,7 @@ _USEFUL = 0.5  # fewer nonzeros than this in the stored blocks, and smaller bloc
 _FEW_TOKENS = 8
 
 
-def pattern_of(weight: npt.NDArray[np.generic]) -> str:
+def largest_block(weight: npt.NDArray[np.generic]) -> str:
     """The largest block shape, outputs x inputs, that the zeros of (N, K) come in, or `dense`.
 
     Blocks that reach over the edge of the matrix count as far as they lie within.

@@ -22,7 +22,7 @@ from ws_learner.deploy.runtime.codegen.spec import Spec
 from ws_learner.deploy.runtime.fused_sequential import is_plain, is_watched
 from ws_learner.deploy.runtime.graph import Site
 from ws_learner.deploy.runtime.modules import LayerData, Replaced
-from ws_learner.deploy.runtime.selection import Choice, label
+from ws_learner.deploy.runtime.selection import KernelChoice, label
 
 __all__ = ["Chain", "align", "passes", "sequences"]
 
@@ -81,7 +81,7 @@ def passes(module: nn.Module | None) -> bool:
     return type(module) in (nn.Identity, nn.Dropout) and not is_watched(module)  # type: ignore[arg-type]
 
 
-def sequences(sites: Sequence[Site], choices: Mapping[str, Choice]) -> Iterator[list[Site]]:
+def sequences(sites: Sequence[Site], choices: Mapping[str, KernelChoice]) -> Iterator[list[Site]]:
     """Linear layers with sparse kernels that only feed each other, in plain Sequentials."""
     alone = {
         id(site.module): site
@@ -111,7 +111,7 @@ def sequences(sites: Sequence[Site], choices: Mapping[str, Choice]) -> Iterator[
 def align(
     sites: Sequence[Site],
     datas: Mapping[str, LayerData],
-    choices: dict[str, Choice],
+    choices: dict[str, KernelChoice],
     samples: Mapping[str, Tensor],
     *,
     threads: int,

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ws_learner.core.errors import UserError, suggest
 from ws_learner.core.progress import say
-from ws_learner.deploy.runtime.acceptance import settle, without_nesting
-from ws_learner.deploy.runtime.candidates import pattern_of
+from ws_learner.deploy.runtime.acceptance import accept_or_reject, without_nesting
+from ws_learner.deploy.runtime.candidates import largest_block
 from ws_learner.deploy.runtime.chain import align, sequences
 from ws_learner.deploy.runtime.codegen.cpu import usable_isas
 from ws_learner.deploy.runtime.codegen.openmp import openmp
@@ -35,7 +35,13 @@ from ws_learner.deploy.runtime.graph import (
 )
 from ws_learner.deploy.runtime.modules import LayerData
 from ws_learner.deploy.runtime.quantisation import Calibration
-from ws_learner.deploy.runtime.selection import Choice, Dtype, build, choose, may_be_bytes
+from ws_learner.deploy.runtime.selection import (
+    Dtype,
+    KernelChoice,
+    build,
+    may_be_bytes,
+    select_kernel,
+)
 from ws_learner.deploy.runtime.sequential_fusion import join
 
 __all__ = [
@@ -111,7 +117,7 @@ def compile_sparse(
         )
         result.bytes_allowed = allowed
         assemble(find_sites(root), datas, choices, threads=threads)
-        settle(result, dense, example_inputs, batches)
+        accept_or_reject(result, dense, example_inputs, batches)
     return result
 
 
@@ -122,12 +128,12 @@ def hold_trials(
     *,
     allowed: Mapping[str, bool],
     threads: int,
-) -> dict[str, Choice]:
+) -> dict[str, KernelChoice]:
     """Choose for every layer; layers alike in shape, pattern and density share a trial.
 
     `allowed` says which may be multiplied in bytes, see `may_be_bytes`.
     """
-    known: dict[tuple[Any, ...], Choice] = {}
+    known: dict[tuple[Any, ...], KernelChoice] = {}
     choices = {}
     for site in sites:
         if site.name not in datas:
@@ -138,8 +144,8 @@ def hold_trials(
         like = (data.weight.shape, tuple(sample.shape), live, data.activation, data.geometry, int8)
         choice = known.get(like)
         # A shared kernel must fit this layer's own zeros as well.
-        if choice is None or choice.pattern != pattern_of(data.weight):
-            choice = choose(data, site.dense, sample, int8=int8, threads=threads)
+        if choice is None or choice.pattern != largest_block(data.weight):
+            choice = select_kernel(data, site.dense, sample, int8=int8, threads=threads)
             known[like] = choice
         choices[site.name] = choice
     align(sites, datas, choices, samples, threads=threads)
@@ -147,7 +153,11 @@ def hold_trials(
 
 
 def assemble(
-    sites: Sequence[Site], datas: dict[str, LayerData], choices: dict[str, Choice], *, threads: int
+    sites: Sequence[Site],
+    datas: dict[str, LayerData],
+    choices: dict[str, KernelChoice],
+    *,
+    threads: int,
 ) -> None:
     """Put the chosen modules in place; in a Sequential, what follows each other becomes one."""
     runs, made = list(sequences(sites, choices)), {}

@@ -19,7 +19,7 @@ from ws_learner.deploy.runtime.graph import Inputs, call, copied, own
 from ws_learner.deploy.runtime.modules import LayerData
 from ws_learner.deploy.runtime.output_comparison import differences, first_tensor
 from ws_learner.deploy.runtime.save import save_compiled
-from ws_learner.deploy.runtime.selection import DENSE, Choice, Dtype
+from ws_learner.deploy.runtime.selection import DENSE, Dtype, KernelChoice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ class CompiledModel(nn.Module):
         self,
         model: nn.Module,
         *,
-        choices: dict[str, Choice],
+        choices: dict[str, KernelChoice],
         datas: dict[str, LayerData],
         threads: int,
         dtype: Dtype,

@@ -12,9 +12,9 @@ from ws_learner.deploy.runtime.codegen.spec import Activation
 from ws_learner.deploy.runtime.dense_baselines import Runner, activation_of, quantised
 from ws_learner.deploy.runtime.quantisation import InputScale
 
-__all__ = ["Walk", "conv_int8", "dense_conv", "packed_conv"]
+__all__ = ["ConvGeometry", "conv_int8", "dense_conv", "packed_conv"]
 
-Walk = tuple[list[int], list[int], list[int]]
+ConvGeometry = tuple[list[int], list[int], list[int]]
 """Stride, padding, dilation; (down, across) each."""
 
 
@@ -22,14 +22,16 @@ def _last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def dense_conv(weight: Tensor, bias: Tensor | None, walk: Walk, activation: Activation) -> Runner:
+def dense_conv(
+    weight: Tensor, bias: Tensor | None, walk: ConvGeometry, activation: Activation
+) -> Runner:
     """`F.conv2d` on images with channels innermost, which they stay."""
     weight, after = _last(weight), activation_of(activation)
     return lambda x: after(functional.conv2d(_last(x), weight, bias, *walk))
 
 
 def packed_conv(
-    weight: Tensor, bias: Tensor | None, walk: Walk, activation: Activation
+    weight: Tensor, bias: Tensor | None, walk: ConvGeometry, activation: Activation
 ) -> Runner | None:
     """OneDNN's convolution with its weight laid out beforehand; None where PyTorch has none."""
     stride, padding, dilation = walk
@@ -52,7 +54,7 @@ def conv_int8(
     weight: Tensor,
     scales: npt.NDArray[np.float32],
     bias: Tensor | None,
-    walk: Walk,
+    walk: ConvGeometry,
     *,
     source: InputScale,
     activation: Activation,

@@ -16,7 +16,7 @@ from ws_learner.core.errors import UserError
 from ws_learner.deploy.runtime.codegen.spec import Activation
 from ws_learner.deploy.runtime.fused_sequential import is_plain, is_watched
 from ws_learner.deploy.runtime.modules import Geometry, LayerData, matrix_of
-from ws_learner.deploy.runtime.quantisation import Calibration, Observer
+from ws_learner.deploy.runtime.quantisation import Calibration, RangeObserver
 
 __all__ = [
     *("Inputs", "Site", "arguments", "call", "check_weights", "checked", "copied", "find_sites"),
@@ -134,7 +134,7 @@ def _join_followers(parent: nn.Sequential, sites: dict[int, Site]) -> None:
             site.activation, site.follower = "gelu", (parent, attribute)
 
 
-def layer_data(site: Site, observer: Observer | None) -> LayerData:
+def layer_data(site: Site, observer: RangeObserver | None) -> LayerData:
     """The numbers of a layer."""
     module, geometry = site.module, None
     if isinstance(module, nn.Conv2d):
@@ -246,9 +246,9 @@ def watch(sites: Iterable[Site], see: Callable[[Site, Tensor], None]) -> Iterato
 
 def observers(
     model: nn.Module, sites: Sequence[Site], data: Iterable[Inputs], method: Calibration
-) -> dict[str, Observer]:
+) -> dict[str, RangeObserver]:
     """Run the model over `data`; return what each layer's inputs were like."""
-    found = {site.name: Observer(method) for site in sites}
+    found = {site.name: RangeObserver(method) for site in sites}
     with watch(sites, lambda site, x: found[site.name].see(x)):
         for inputs in data:
             call(model, inputs)

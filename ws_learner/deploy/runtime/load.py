@@ -31,7 +31,7 @@ from ws_learner.deploy.runtime.graph import check_weights, find_sites, layer_dat
 from ws_learner.deploy.runtime.modules import LayerData
 from ws_learner.deploy.runtime.quantisation import InputScale
 from ws_learner.deploy.runtime.save import SCALES
-from ws_learner.deploy.runtime.selection import Choice, Dtype
+from ws_learner.deploy.runtime.selection import Dtype, KernelChoice
 from ws_learner.deploy.runtime.wsr_file import read_wsr
 
 __all__ = ["load_sparse"]
@@ -103,12 +103,12 @@ def _of_floats() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _choices(path: Path, facts: dict[str, Any]) -> dict[str, Choice]:
+def _choices(path: Path, facts: dict[str, Any]) -> dict[str, KernelChoice]:
     """The kernels that a file names, after a look at whether all of its facts are there."""
     if missing := [name for name in _FACTS if name not in facts]:
         raise UserError(f"{path}: does not say {', '.join(missing)}; save the compiled model again")
     try:
-        choices = {name: Choice.read(plain) for name, plain in facts["choices"].items()}
+        choices = {name: KernelChoice.read(plain) for name, plain in facts["choices"].items()}
         scales = [source for source in facts["sources"].values() if source is not None]
         whole = all(float(scale) > 0 and 0 <= int(zero) <= 255 for scale, zero in scales)
         float(facts["speedup"])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["Calibration", "InputScale", "Observer", "quantise_weight"]
+__all__ = ["Calibration", "InputScale", "RangeObserver", "quantise_weight"]
 
 Calibration = Literal["minmax", "percentile"]
 _SAMPLE = 1 << 14
@@ -54,7 +54,7 @@ def quantise_weight(
     return np.clip(whole, -127, 127).astype(np.int8), scales
 
 
-class Observer:
+class RangeObserver:
     """Watches activations and settles on their range."""
 
     def __init__(self, method: Calibration = "minmax", *, percentile: float = 99.99) -> None:

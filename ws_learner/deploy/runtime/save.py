@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ws_learner.deploy.runtime.modules import LayerData
-from ws_learner.deploy.runtime.selection import Choice
+from ws_learner.deploy.runtime.selection import KernelChoice
 from ws_learner.deploy.runtime.wsr_file import write_wsr
 
 __all__ = ["SCALES", "save_compiled"]
@@ -24,7 +24,7 @@ def save_compiled(
     path: Path,
     state: Mapping[str, Tensor],
     *,
-    choices: Mapping[str, Choice],
+    choices: Mapping[str, KernelChoice],
     datas: Mapping[str, LayerData],
     facts: Mapping[str, Any],
     values: str,
@@ -60,7 +60,7 @@ def save_compiled(
     write_wsr(path, tensors, metadata=metadata, values=values)
 
 
-def _as_bytes(choice: Choice) -> bool:
+def _as_bytes(choice: KernelChoice) -> bool:
     return choice.kernel == "dense int8" or (choice.spec is not None and choice.spec.int8)
 
 

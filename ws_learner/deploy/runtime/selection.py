@@ -12,14 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.deploy.runtime.autotune import fastest
-from ws_learner.deploy.runtime.candidates import candidates, is_known, pattern_of
+from ws_learner.deploy.runtime.candidates import candidates, is_known, largest_block
 from ws_learner.deploy.runtime.codegen.cpu import usable_isas
 from ws_learner.deploy.runtime.codegen.spec import Spec
 from ws_learner.deploy.runtime.dense_baselines import Runner
 from ws_learner.deploy.runtime.modules import LayerData, Replaced
 from ws_learner.deploy.runtime.output_comparison import distance
 
-__all__ = ["DENSE", "Choice", "Dtype", "build", "choose", "is_sound", "label", "may_be_bytes"]
+__all__ = [
+    "DENSE",
+    "Dtype",
+    "KernelChoice",
+    "build",
+    "is_sound",
+    "label",
+    "may_be_bytes",
+    "select_kernel",
+]
 
 Dtype = Literal["fp32", "int8", "auto"]
 DENSE = "dense"
@@ -29,7 +38,7 @@ _BYTES_SLACK = (4.0, 0.1)  # times the error that bytes cost anyway, and more
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class KernelChoice:
     """What was chosen for a layer.
 
     Attributes:
@@ -55,7 +64,7 @@ class Choice:
         return asdict(self)
 
     @classmethod
-    def read(cls, plain: dict[str, Any]) -> Choice:
+    def read(cls, plain: dict[str, Any]) -> KernelChoice:
         """The counterpart of `plain`.
 
         Raises:
@@ -67,14 +76,14 @@ class Choice:
         return cls(**{**plain, "shape": tuple(plain["shape"]), "spec": spec})
 
 
-def choose(
+def select_kernel(
     data: LayerData,
     dense: Callable[[Tensor], Tensor],
     sample: Tensor,
     *,
     int8: bool,
     threads: int,
-) -> Choice:
+) -> KernelChoice:
     """Hold the trial for one layer.
 
     Args:
@@ -99,10 +108,10 @@ def choose(
             if is_sound(run(), wanted, within=bytes_ if "int8" in name else _FLOATS_WITHIN)
         }
         trial = fastest({DENSE: lambda: dense(sample)} | sound, DENSE, threads=threads)
-    return Choice(
+    return KernelChoice(
         kernel=trial.winner,
         speedup=trial.speedup,
-        pattern=pattern_of(weight),
+        pattern=largest_block(weight),
         density=float(np.count_nonzero(weight)) / max(weight.size, 1),
         shape=tuple(sample.shape),
         spec=specs.get(trial.winner),
@@ -125,7 +134,7 @@ def is_sound(got: Tensor, wanted: Tensor, *, within: float) -> bool:
     return error <= within * norm + 1e-6
 
 
-def build(data: LayerData, choice: Choice, *, threads: int) -> nn.Module | None:
+def build(data: LayerData, choice: KernelChoice, *, threads: int) -> nn.Module | None:
     """The module for a choice, bound when it is first needed; None where the layer stays."""
     if choice.kernel == DENSE:
         return None

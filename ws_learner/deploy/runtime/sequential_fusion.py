@@ -13,7 +13,7 @@ from ws_learner.deploy.runtime.dense_baselines import Runner
 from ws_learner.deploy.runtime.fused_sequential import fuse, is_plain
 from ws_learner.deploy.runtime.graph import Site
 from ws_learner.deploy.runtime.modules import LayerData, Replaced
-from ws_learner.deploy.runtime.selection import Choice, build
+from ws_learner.deploy.runtime.selection import KernelChoice, build
 
 __all__ = ["join"]
 
@@ -24,7 +24,7 @@ def join(
     sites: Sequence[Site],
     runs: Sequence[Sequence[Site]],
     datas: Mapping[str, LayerData],
-    choices: Mapping[str, Choice],
+    choices: Mapping[str, KernelChoice],
     made: Mapping[str, nn.Module],
     *,
     threads: int,
@@ -65,7 +65,7 @@ def _places(site: Site) -> set[tuple[int, str]]:
 def _together(
     run: Sequence[Site],
     datas: Mapping[str, LayerData],
-    choices: Mapping[str, Choice],
+    choices: Mapping[str, KernelChoice],
     *,
     threads: int,
 ) -> nn.Module | None:

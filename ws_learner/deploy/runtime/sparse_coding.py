@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["decode", "encode", "ideal_bytes"]
+__all__ = ["decode_sparse", "encode_sparse", "ideal_bytes"]
 
 _BLOCKS = ((1, 1), (2, 1), (4, 1), (1, 4), (4, 4), (16, 4))
 _SIZES = {"fp32": 4, "bf16": 2, "int8": 1}
 Bytes = npt.NDArray[np.uint8]
 
 
-def encode(matrix: npt.NDArray[np.generic], values: str) -> tuple[dict[str, Any], list[Bytes]]:
+def encode_sparse(
+    matrix: npt.NDArray[np.generic], values: str
+) -> tuple[dict[str, Any], list[Bytes]]:
     """Code a matrix.
 
     Args:
@@ -28,7 +30,7 @@ def encode(matrix: npt.NDArray[np.generic], values: str) -> tuple[dict[str, Any]
         values: How each is stored: `fp32`, `bf16` (rounded to nearest even) or `int8`.
 
     Returns:
-        What `decode` must know, of JSON's types, and the parts to be laid end to end.
+        What `decode_sparse` must know, of JSON's types, and the parts to be laid end to end.
     """
     n, k = matrix.shape
     best = min(_BLOCKS, key=lambda block: _cost(matrix, block, _SIZES[values]))
@@ -49,7 +51,7 @@ def encode(matrix: npt.NDArray[np.generic], values: str) -> tuple[dict[str, Any]
     return head, [*parts, inside]
 
 
-def decode(head: dict[str, Any], data: Bytes) -> npt.NDArray[np.generic]:
+def decode_sparse(head: dict[str, Any], data: Bytes) -> npt.NDArray[np.generic]:
     """Give the matrix back: float32, or int8.
 
     Raises:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ws_learner.core.errors import UserError
 from ws_learner.core.files import write_bytes
-from ws_learner.deploy.runtime.sparse_coding import decode, encode
+from ws_learner.deploy.runtime.sparse_coding import decode_sparse, encode_sparse
 
 __all__ = ["read_wsr", "write_wsr"]
 
@@ -105,9 +105,9 @@ def _entry(
     entry: dict[str, Any] = {"shape": list(tensor.shape), "dtype": kind}
     matrix = tensor.dim() >= 2 and tensor.numel() > 0
     if kind == "int8" and matrix:
-        head, parts = encode(tensor.reshape(len(tensor), -1).numpy(), "int8")
+        head, parts = encode_sparse(tensor.reshape(len(tensor), -1).numpy(), "int8")
     elif kind in _FLOATS and matrix and kind != "float64":
-        head, parts = encode(_matrix(tensor.float()), values)
+        head, parts = encode_sparse(_matrix(tensor.float()), values)
     elif kind in _PLAIN or kind in _FLOATS or kind == "int8":
         raw = tensor.reshape(-1).view(torch.uint8) if tensor.numel() else torch.zeros(0).byte()
         head, parts = {}, [raw.numpy()]
@@ -128,7 +128,7 @@ def _tensor(entry: dict[str, Any], data: npt.NDArray[np.uint8]) -> Tensor:
     shape, kind = entry["shape"], entry["dtype"]
     own = data[entry["at"] : entry["at"] + entry["size"]]
     if entry["coding"]:
-        matrix = torch.from_numpy(decode(entry["coding"], own))
+        matrix = torch.from_numpy(decode_sparse(entry["coding"], own))
         if kind == "int8" or len(shape) == 2:
             result = matrix.reshape(shape)
         else:

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from ws_learner.core.errors import UserError
 from ws_learner.deploy.shrinking.attention_attributes import HEADS
-from ws_learner.deploy.shrinking.consumers import Reader
+from ws_learner.deploy.shrinking.consumers import Consumer
 from ws_learner.deploy.shrinking.graph_rules import PRODUCTS, Fixed, kind_of, obstacle_of
 
-__all__ = ["Coupled", "Reader", "coupled_channels", "number_of_heads", "run"]
+__all__ = ["ChannelSet", "Consumer", "call_model", "find_channel_sets", "number_of_heads"]
 
 
 @dataclass(eq=False)
-class Coupled:
+class ChannelSet:
     """One set of C channels, numbered as the first layer that makes them numbers its outputs.
 
     Attributes:
@@ -37,7 +37,7 @@ class Coupled:
     unit: int
     attention: nn.Module | None
     obstacle: str
-    readers: list[Reader]
+    readers: list[Consumer]
     model: nn.Module
     arguments: Any
     group: Any
@@ -91,11 +91,11 @@ class Coupled:
                     seen[number] = args[0]
 
                 hooks.callback(reader.layer.register_forward_pre_hook(keep).remove)
-            run(self.model, self.arguments)
+            call_model(self.model, self.arguments)
         return [_constant(seen[n], reader) for n, reader in enumerate(self.readers)]
 
 
-def _constant(inputs: Tensor, reader: Reader) -> tuple[Tensor, Tensor]:
+def _constant(inputs: Tensor, reader: Consumer) -> tuple[Tensor, Tensor]:
     rows = inputs.flatten(0, -2).T if isinstance(reader.layer, nn.Linear) else None
     if rows is None:
         rows = inputs.transpose(0, 1).flatten(1)
@@ -106,7 +106,7 @@ def _constant(inputs: Tensor, reader: Reader) -> tuple[Tensor, Tensor]:
     return rows.mean(1).where(least != most, least), same & reader.fixed[reader.roots]
 
 
-def run(model: nn.Module, arguments: Any) -> Any:
+def call_model(model: nn.Module, arguments: Any) -> Any:
     """One forward pass."""
     return model(**arguments) if isinstance(arguments, dict) else model(*arguments)
 
@@ -117,7 +117,7 @@ def number_of_heads(module: nn.Module) -> int | None:
     return next((value for value in found if isinstance(value, int)), None)
 
 
-def coupled_channels(model: nn.Module, arguments: Any) -> Iterator[Coupled]:
+def find_channel_sets(model: nn.Module, arguments: Any) -> Iterator[ChannelSet]:
     """Find the sets one after the other; each may be pruned before the next is asked for.
 
     Raises:
@@ -148,13 +148,13 @@ def _calls(model: nn.Module, arguments: Any) -> dict[nn.Module, int]:
     with torch.no_grad(), ExitStack() as hooks:
         for module in model.modules():
             hooks.callback(module.register_forward_hook(count).remove)
-        run(model, arguments)
+        call_model(model, arguments)
     return calls
 
 
 def _coupled(
     group: Any, *, model: nn.Module, arguments: Any, names: Any, calls: dict[nn.Module, int]
-) -> Coupled:
+) -> ChannelSet:
     count = len(group[0].idxs)
     members = [(item.dep.target, _reads(item), item.idxs, item.root_idxs) for item in group]
     attention = _attention(members, model, names)
@@ -163,11 +163,11 @@ def _coupled(
     nodes = {node for node, _, _, _ in members}
     fixed = Fixed(members, count)
     readers = [
-        Reader(node.module, torch.tensor(idxs), torch.tensor(roots), fixed.arriving(node, nodes))
+        Consumer(node.module, torch.tensor(idxs), torch.tensor(roots), fixed.arriving(node, nodes))
         for node, reads, idxs, roots in members
         if reads and node.type.name in {"CONV", "LINEAR"}
     ]
-    return Coupled(
+    return ChannelSet(
         name=names[group[0].dep.target.module],
         count=count,
         unit=count // heads if heads and not obstacle else 1,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ws_learner.deploy.shrinking.channel_sets import Coupled, Reader
+from ws_learner.deploy.shrinking.channel_sets import ChannelSet, Consumer
 
 __all__ = ["fold", "merge"]
 
 
-def fold(channels: Coupled, removed: Tensor) -> None:
+def fold(channels: ChannelSet, removed: Tensor) -> None:
     """Add to each reader's bias what the `removed` (C,) channels give it.
 
     A reader without a bias gets one, if there is anything to add. Sums are taken in float64.
@@ -21,7 +21,7 @@ def fold(channels: Coupled, removed: Tensor) -> None:
             _add_bias(reader, columns=reader.columns[chosen], values=value[chosen])
 
 
-def _add_bias(reader: Reader, *, columns: Tensor, values: Tensor) -> None:
+def _add_bias(reader: Consumer, *, columns: Tensor, values: Tensor) -> None:
     layer = reader.layer
     weight = layer.weight.detach()[:, columns].double().flatten(2 - (layer.weight.dim() < 3))
     taps = weight.sum(2) if weight.dim() == 3 else weight  # (O, K)
@@ -32,7 +32,7 @@ def _add_bias(reader: Reader, *, columns: Tensor, values: Tensor) -> None:
         layer.bias.copy_(layer.bias.double() + extra)
 
 
-def merge(channels: Coupled, members: Tensor) -> int:
+def merge(channels: ChannelSet, members: Tensor) -> int:
     """Let one of the constant `members` (C,) carry them all; return its number.
 
     Where a reader pads, c_1 w_1 + ... + c_n w_n = c_k (sum of c_i / c_k w_i) at every position.
@@ -68,6 +68,6 @@ def merge(channels: Coupled, members: Tensor) -> int:
     return keeper
 
 
-def layer_weight(reader: Reader) -> Tensor:
+def layer_weight(reader: Consumer) -> Tensor:
     """The stored weight, to be written to."""
     return reader.layer.weight.data

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Reader"]
+__all__ = ["Consumer"]
 
 
 @dataclass(frozen=True, eq=False)
-class Reader:
+class Consumer:
     """A layer that takes the channels of a set as inputs.
 
     Attributes:

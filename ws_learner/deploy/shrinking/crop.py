@@ -76,7 +76,7 @@ def crop(
     kept = [Kept(group=group, units=_read(model, group)) for group in groups]
     slim = crop_to(model, kept)
     try:
-        wanted, got = run(model, example), run(slim, example)
+        wanted, got = float_outputs(model, example), float_outputs(slim, example)
     except RuntimeError as error:
         raise UserError(
             f"crop: {type(model).__name__} does not run with fewer heads or neurons "
@@ -101,7 +101,9 @@ def crop(
 
 
 @torch.no_grad()
-def run(model: nn.Module, example: Mapping[str, Tensor] | Sequence[Tensor]) -> list[Tensor]:
+def float_outputs(
+    model: nn.Module, example: Mapping[str, Tensor] | Sequence[Tensor]
+) -> list[Tensor]:
     """Floating-point outputs of one forward pass in evaluation mode and full precision."""
     training, precision = model.training, torch.get_float32_matmul_precision()
     model.eval()

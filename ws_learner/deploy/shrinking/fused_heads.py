@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 from ws_learner.core.errors import UserError
 from ws_learner.deploy.shrinking.attention_attributes import HEADS, WIDTHS
-from ws_learner.deploy.shrinking.channel_sets import run
-from ws_learner.deploy.shrinking.report import Cut
+from ws_learner.deploy.shrinking.channel_sets import call_model
+from ws_learner.deploy.shrinking.report import RemovedChannels
 from ws_learner.pruning.layers.attention_heads import find_attention
 
 __all__ = ["shrink_fused_heads"]
 
 
 @torch.no_grad()
-def shrink_fused_heads(model: nn.Module, arguments: Any) -> Iterator[Cut]:
+def shrink_fused_heads(model: nn.Module, arguments: Any) -> Iterator[RemovedChannels]:
     """Remove dead heads from every fused attention of `model`, in place.
 
     A head goes if the output projection does not read it, or if its values are constant; a
@@ -37,7 +37,9 @@ def shrink_fused_heads(model: nn.Module, arguments: Any) -> Iterator[Cut]:
             yield _cut(model, attention.name, fused, out, count=heads.heads, arguments=arguments)
 
 
-def _cut(model: nn.Module, owner: str, fused: str, out: str, *, count: int, arguments: Any) -> Cut:
+def _cut(
+    model: nn.Module, owner: str, fused: str, out: str, *, count: int, arguments: Any
+) -> RemovedChannels:
     module = model.get_submodule(owner)
     layer, reader = model.get_submodule(fused), model.get_submodule(out)
     assert isinstance(layer, nn.Linear)
@@ -49,17 +51,17 @@ def _cut(model: nn.Module, owner: str, fused: str, out: str, *, count: int, argu
     keep = torch.nonzero(~dead).flatten()
     keep = keep if len(keep) else torch.zeros(1, dtype=torch.int64)  # one head has to stay
     if len(keep) == count:
-        return Cut(layer=fused, before=rows, after=rows)
-    before = run(model, arguments)
+        return RemovedChannels(layer=fused, before=rows, after=rows)
+    before = call_model(model, arguments)
     changed: list[tuple[Any, str, Any]] = []
     _replace(layer, reader, module, keep=keep, count=count, changed=changed)
     if _same(model, arguments, before):
         after = layer.out_features
-        return Cut(layer=fused, before=rows, after=after)
+        return RemovedChannels(layer=fused, before=rows, after=after)
     for holder, attribute, value in reversed(changed):
         setattr(holder, attribute, value)
     note = f"{count - len(keep)} dead heads, but {type(module).__name__} needs them all"
-    return Cut(layer=fused, before=rows, after=rows, note=note)
+    return RemovedChannels(layer=fused, before=rows, after=rows, note=note)
 
 
 def _replace(
@@ -103,7 +105,7 @@ def _replace(
 def _same(model: nn.Module, arguments: Any, before: Any) -> bool:
     """Whether the network still runs and gives what it gave, to 1e-5 of its size."""
     try:
-        after = run(model, arguments)
+        after = call_model(model, arguments)
     except RuntimeError:
         return False
     pairs = list(zip(_tensors(before), _tensors(after), strict=False))

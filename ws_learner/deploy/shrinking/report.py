@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Cut"]
+__all__ = ["RemovedChannels"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cut:
+class RemovedChannels:
     """What became of one set of channels that live and die together.
 
     Attributes:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.deploy.shrinking.attention_attributes import HEADS, WIDTHS
-from ws_learner.deploy.shrinking.channel_sets import Coupled, coupled_channels
+from ws_learner.deploy.shrinking.channel_sets import ChannelSet, find_channel_sets
 from ws_learner.deploy.shrinking.constant_folding import fold, merge
 from ws_learner.deploy.shrinking.fused_heads import shrink_fused_heads
-from ws_learner.deploy.shrinking.report import Cut
+from ws_learner.deploy.shrinking.report import RemovedChannels
 from ws_learner.deploy.shrinking.split_attention import split_attention
 
-__all__ = ["Cut", "Shrunk", "shrink"]
+__all__ = ["RemovedChannels", "Shrunk", "shrink"]
 
 _MOST_PASSES = 50
 
@@ -34,7 +34,7 @@ class Shrunk:
     """
 
     model: nn.Module
-    cuts: tuple[Cut, ...]
+    cuts: tuple[RemovedChannels, ...]
     original: Mapping[str, tuple[int, ...]]
 
 
@@ -74,13 +74,13 @@ def shrink(model: nn.Module, example: Tensor | Sequence[Any] | Mapping[str, Any]
     first = dict(fused)
     for _ in range(_MOST_PASSES):
         removed = 0
-        for channels in coupled_channels(slim, arguments):
+        for channels in find_channel_sets(slim, arguments):
             before = first.setdefault(channels.name, channels.count)
             gone, note = _cut(channels)
             removed += gone
             if channels.name in fused:
                 continue
-            last[channels.name] = Cut(
+            last[channels.name] = RemovedChannels(
                 layer=channels.name, before=before, after=channels.count - gone, note=note
             )
         if not removed:
@@ -96,7 +96,7 @@ def _arguments(example: Tensor | Sequence[Any] | Mapping[str, Any]) -> Any:
 
 
 @torch.no_grad()
-def _cut(channels: Coupled) -> tuple[int, str]:
+def _cut(channels: ChannelSet) -> tuple[int, str]:
     """Remove the dead ones of a set; return how many, and why others stay."""
     if channels.obstacle:
         dead = bool(channels.dead().any())
@@ -125,7 +125,7 @@ def _whole(flags: Tensor, unit: int) -> Tensor:
     return flags.reshape(-1, unit).all(1).repeat_interleave(unit)
 
 
-def _tell_parent(channels: Coupled, gone: int) -> None:
+def _tell_parent(channels: ChannelSet, gone: int) -> None:
     """Let an attention module know how many heads it has now."""
     parent = channels.attention
     if parent is None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from ws_learner.core.errors import UserError
-from ws_learner.pruning.patterns.blocks import Heads
+from ws_learner.pruning.patterns.blocks import HeadPattern
 
-__all__ = ["COUNTS", "Attention", "find_attention"]
+__all__ = ["COUNTS", "AttentionHeads", "find_attention"]
 
 _QUERIES = ("query", "q_proj", "q_lin", "to_q", "wq", "q")
 _KEYS = ("key", "k_proj", "k_lin", "to_k", "wk", "k")
@@ -23,7 +23,7 @@ COUNTS = ("num_attention_heads", "num_heads", "n_heads", "nhead", "heads", "n_he
 
 
 @dataclass(frozen=True)
-class Attention:
+class AttentionHeads:
     """One attention: the weights that share its heads.
 
     Attributes:
@@ -32,10 +32,10 @@ class Attention:
     """
 
     name: str
-    patterns: dict[str, Heads]
+    patterns: dict[str, HeadPattern]
 
 
-def find_attention(model: nn.Module) -> tuple[Attention, ...]:
+def find_attention(model: nn.Module) -> tuple[AttentionHeads, ...]:
     """List the attentions whose projections are Linear modules of their own, in order.
 
     An attention is a module with a number of heads and projections q, k, v, apart or as one; its
@@ -56,7 +56,7 @@ def find_attention(model: nn.Module) -> tuple[Attention, ...]:
             continue
         patterns = {}
         if fused is not None:
-            patterns[_weight(name, fused)] = Heads(heads, "outputs", parts=3)
+            patterns[_weight(name, fused)] = HeadPattern(heads, "outputs", parts=3)
         else:
             rows = {model.get_parameter(_weight(name, i)).shape[0] for i in inputs if i}
             if len(rows) > 1:
@@ -64,9 +64,9 @@ def find_attention(model: nn.Module) -> tuple[Attention, ...]:
                     f"--ws_pattern mha: {name} shares keys and values between heads, which is not "
                     "supported; leave its projections out with --ws_exclude"
                 )
-            patterns = {_weight(name, i): Heads(heads, "outputs") for i in inputs if i}
-        patterns[f"{output}.weight"] = Heads(heads, "inputs")
-        found.append(Attention(name, patterns))
+            patterns = {_weight(name, i): HeadPattern(heads, "outputs") for i in inputs if i}
+        patterns[f"{output}.weight"] = HeadPattern(heads, "inputs")
+        found.append(AttentionHeads(name, patterns))
     return tuple(found)
 
 

@@ -19,19 +19,19 @@ from ws_learner.pruning.layers.roles import weight_roles
 from ws_learner.pruning.layers.table import parameter_of
 from ws_learner.pruning.layers.unit_groups import find_groups, unit_patterns
 from ws_learner.pruning.layers.unresolved_groups import refuse_unresolved
-from ws_learner.pruning.patterns.group_base import Pool
+from ws_learner.pruning.patterns.group_base import PoolName
 from ws_learner.pruning.patterns.model_plan import PatternPlan
 from ws_learner.pruning.patterns.nm import NM
-from ws_learner.pruning.patterns.pattern import ByRole, Heads, Pattern, Units
-from ws_learner.pruning.patterns.per_layer_nm import AnyNM
+from ws_learner.pruning.patterns.pattern import ByRole, HeadPattern, Pattern, UnitPattern
+from ws_learner.pruning.patterns.per_layer_nm import PerLayerNM
 from ws_learner.pruning.patterns.slices import Slices
 
 __all__ = [
     "Remainder",
+    "build_pattern_plan",
     "by_role",
+    "drop_unfitting",
     "fitting_rows",
-    "left_out",
-    "pattern_plan",
     "snap_profile",
     "with_default_pattern",
 ]
@@ -53,8 +53,8 @@ def with_default_pattern(config: WeightSparseConfig, model: nn.Module) -> Weight
     return replace(config, ws_pattern="units")
 
 
-def pattern_plan(
-    model: nn.Module, names: Iterable[str], *, pattern: Pattern, pool: Pool = "mean"
+def build_pattern_plan(
+    model: nn.Module, names: Iterable[str], *, pattern: Pattern, pool: PoolName = "mean"
 ) -> PatternPlan:
     """The pattern of each named weight; under `mha` the projections of an attention go together.
 
@@ -62,7 +62,7 @@ def pattern_plan(
         UserError: Under `mha`, a weight that is no projection of an attention.
     """
     shapes = {name: tuple(parameter_of(model, name).shape) for name in names}
-    if isinstance(pattern, Units):
+    if isinstance(pattern, UnitPattern):
         known, groups = unit_patterns(model, shapes)
         return PatternPlan(patterns=known, shapes=shapes, groups=groups, pool=pool)
     if isinstance(pattern, ByRole):
@@ -74,10 +74,10 @@ def pattern_plan(
                     "--ws_exempt, or see `ws_learner.pruning.layers.roles`"
                 )
         patterns = {name: own[name] for name in shapes}
-        shared = [name for name in shapes if isinstance(own[name], Units)]
+        shared = [name for name in shapes if isinstance(own[name], UnitPattern)]
         units, groups = unit_patterns(model, shared) if shared else ({}, ())
         return PatternPlan(patterns=patterns | units, shapes=shapes, groups=groups, pool=pool)
-    if not isinstance(pattern, Heads):
+    if not isinstance(pattern, HeadPattern):
         return PatternPlan(patterns=dict.fromkeys(shapes, pattern), shapes=shapes, pool=pool)
     attentions = find_attention(model)
     known = {name: heads for found in attentions for name, heads in found.patterns.items()}
@@ -126,7 +126,7 @@ def _stacked(name: str, parts: Sequence[Pattern | None]) -> Pattern:
         return first
     if all(part is None or isinstance(part, NM) for part in parts):
         return Slices(tuple(part for part in parts if part is None or isinstance(part, NM)))
-    if isinstance(first, AnyNM) and all(part in (None, first) for part in parts):
+    if isinstance(first, PerLayerNM) and all(part in (None, first) for part in parts):
         return replace(first, chosen=tuple(part is not None for part in parts))
     if all(part == first for part in parts):
         return first
@@ -150,7 +150,7 @@ def snap_profile(zeros: IntArray, layers: Sequence[LayerRow], plan: PatternPlan)
     return np.array([counts[row.name] for row in layers], dtype=np.int64)
 
 
-def left_out(
+def drop_unfitting(
     model: nn.Module, names: Iterable[str], *, pattern: Pattern, remainder: Remainder
 ) -> tuple[str, ...]:
     """Names of the weights that stay dense because the pattern does not fit them.
@@ -162,19 +162,19 @@ def left_out(
             could not be found.
     """
     names = list(names)
-    if isinstance(pattern, Units):
+    if isinstance(pattern, UnitPattern):
         groups = find_groups(model)
         refuse_unresolved(model, groups, names)
         inside = {member.weight for group in groups for member in group.members}
         return tuple(name for name in names if name not in inside)
-    if isinstance(pattern, Heads):
+    if isinstance(pattern, HeadPattern):
         known = {name for found in find_attention(model) for name in found.patterns}
         return tuple(name for name in names if name not in known)
     own = by_role(model, pattern) if isinstance(pattern, ByRole) else dict.fromkeys(names, pattern)
     out = [name for name in names if name not in own]
     for name in names if remainder != "pad" else ():
         shape = tuple(parameter_of(model, name).shape)
-        if name in out or isinstance(own[name], Units) or own[name].divides(shape):
+        if name in out or isinstance(own[name], UnitPattern) or own[name].divides(shape):
             continue
         text = f"the pattern {pattern} does not divide {name} of shape {shape}"
         if remainder == "error":
@@ -192,13 +192,13 @@ def fitting_rows(
     """The layer table with layers exempt that the pattern does not fit; they count as dense.
 
     Raises:
-        UserError: See `left_out`; or nothing is left to prune.
+        UserError: See `drop_unfitting`; or nothing is left to prune.
     """
     open_ = [row.name for row in layers if not row.exempt]
-    out = set(left_out(model, open_, pattern=pattern, remainder=remainder))
+    out = set(drop_unfitting(model, open_, pattern=pattern, remainder=remainder))
     if open_ and len(out) == len(open_):
         raise UserError(f"--ws_pattern {pattern}: it fits none of the {len(open_)} layers")
-    plan = pattern_plan(model, [name for name in open_ if name not in out], pattern=pattern)
+    plan = build_pattern_plan(model, [name for name in open_ if name not in out], pattern=pattern)
     if isinstance(pattern, ByRole):
         _tell(layers, plan, pattern=pattern)
     return tuple(

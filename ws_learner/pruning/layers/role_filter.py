@@ -8,12 +8,12 @@ from dataclasses import replace
 from envs.problem import LayerRow
 from ws_learner.core.errors import UserError
 
-__all__ = ["at_location"]
+__all__ = ["filter_by_role"]
 
 _STACKED = {"qkv": {"q", "k", "v"}}
 
 
-def at_location(layers: Sequence[LayerRow], roles: Sequence[str]) -> tuple[LayerRow, ...]:
+def filter_by_role(layers: Sequence[LayerRow], roles: Sequence[str]) -> tuple[LayerRow, ...]:
     """The layer table with all layers exempt that have none of these roles; they stay dense.
 
     Args:

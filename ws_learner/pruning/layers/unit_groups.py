@@ -9,7 +9,7 @@ from torch import nn
 from ws_learner.core.errors import UserError
 from ws_learner.pruning.layers.attention_heads import find_attention
 from ws_learner.pruning.layers.unresolved_groups import refuse_unresolved
-from ws_learner.pruning.patterns.pattern import Channel, Heads, Pattern
+from ws_learner.pruning.patterns.pattern import ChannelPattern, HeadPattern, Pattern
 from ws_learner.pruning.patterns.structured import Member, UnitGroup
 
 __all__ = [
@@ -136,8 +136,8 @@ def unit_patterns(
         for member in group.members:
             if member.weight in found:
                 raise UserError(f"--ws_pattern units: {member.weight} is in two groups of units")
-            heads = Heads(group.units, member.axis, parts=member.parts)
-            found[member.weight] = heads if group.kind == "heads" else Channel(member.axis)
+            heads = HeadPattern(group.units, member.axis, parts=member.parts)
+            found[member.weight] = heads if group.kind == "heads" else ChannelPattern(member.axis)
     if strangers := [name for name in layers if name not in found]:
         raise UserError(
             f"--ws_pattern units: {strangers[0]} has neither heads nor neurons that could be "

@@ -12,12 +12,12 @@ from ws_learner.pruning.layers.attention_heads import COUNTS
 from ws_learner.pruning.layers.roles import weight_roles
 from ws_learner.pruning.patterns.structured import UnitGroup
 
-__all__ = ["refuse_unresolved", "unresolved"]
+__all__ = ["find_unresolved", "refuse_unresolved"]
 
 _ATTENDING = {"q", "k", "v", "o"}
 
 
-def unresolved(
+def find_unresolved(
     model: nn.Module, groups: Sequence[UnitGroup], layers: Iterable[str]
 ) -> dict[str, list[str]]:
     """Modules that look like attentions or feed-forward networks -> their weights in no group.
@@ -82,7 +82,7 @@ def refuse_unresolved(model: nn.Module, groups: Sequence[UnitGroup], layers: Ite
     Raises:
         UserError: There are such; some are named.
     """
-    found = unresolved(model, groups, layers)
+    found = find_unresolved(model, groups, layers)
     if not found:
         return
     examples = "; ".join(f"{name} ({', '.join(names)})" for name, names in [*found.items()][:2])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ws_learner.pruning.criteria import Criterion, CriterionName, Sensitivity
 from ws_learner.pruning.methods.gradual import GradualConfig
 from ws_learner.pruning.patterns.model_plan import PatternPlan
-from ws_learner.pruning.schedules.registry import RampName
+from ws_learner.pruning.schedules.registry import ScheduleName
 
 __all__ = ["GradientSensitivityConfig"]
 
@@ -35,7 +35,7 @@ class GradientSensitivityConfig(GradualConfig):
             under the global scope.
     """
 
-    ramp: RampName = "oneshot"
+    ramp: ScheduleName = "oneshot"
     normalize: bool = True
 
     def make_criterion(self, plan: PatternPlan) -> Criterion:

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from ws_learner.core.errors import UserError
-from ws_learner.pruning.criteria import Criterion, CriterionName, make_criterion
-from ws_learner.pruning.layers.layer_plan import Remainder, left_out, pattern_plan
-from ws_learner.pruning.methods.scheduled_masks import Gradual
+from ws_learner.pruning.criteria import Criterion, CriterionName, build_criterion
+from ws_learner.pruning.layers.layer_plan import Remainder, build_pattern_plan, drop_unfitting
+from ws_learner.pruning.methods.scheduled_masks import GradualPruning
 from ws_learner.pruning.patterns.model_plan import PatternPlan
-from ws_learner.pruning.patterns.pattern import Pattern, Pool, Unstructured
+from ws_learner.pruning.patterns.pattern import Pattern, PoolName, Unstructured
 from ws_learner.pruning.patterns.scope import Scope
 from ws_learner.pruning.schedules.epoch_schedule import frequency_in_steps
 from ws_learner.pruning.schedules.polynomial import PolynomialSchedule, Schedule, check_ratios
-from ws_learner.pruning.schedules.registry import RampName, make_schedule
+from ws_learner.pruning.schedules.registry import ScheduleName, build_schedule
 
-__all__ = ["Gradual", "GradualConfig"]
+__all__ = ["GradualConfig", "GradualPruning"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +56,8 @@ class GradualConfig:
     mask_update_step: int = 25
     pattern: Pattern = field(default_factory=Unstructured)
     criterion: CriterionName = "magnitude"
-    pool: Pool = "mean"
-    ramp: RampName = "polynomial"
+    pool: PoolName = "mean"
+    ramp: ScheduleName = "polynomial"
     initial_ratio: float = 0.0
     scope: Scope = "local"
     ratio_min: float = 0.0
@@ -113,7 +113,7 @@ class GradualConfig:
                 f"{flag} is longer than the ramp of {length} steps, so all weights would go at "
                 f"once: lower it to at most {length} steps, or raise --nb_epochs"
             )
-        return make_schedule(
+        return build_schedule(
             self.ramp,
             begin=ramp.begin_step,
             end=ramp.end_step,
@@ -127,11 +127,13 @@ class GradualConfig:
     def feasible(self, model: nn.Module, zeros: Mapping[str, int]) -> dict[str, int]:
         """See `MethodConfig.feasible`."""
         asked = [name for name, count in zeros.items() if count]
-        out = left_out(model, asked, pattern=self.pattern, remainder=self.remainder)
+        out = drop_unfitting(model, asked, pattern=self.pattern, remainder=self.remainder)
         wanted = {name: zeros[name] for name in asked if name not in out}
         return dict.fromkeys(zeros, 0) | self._plan(model, wanted).snap(wanted)
 
-    def build(self, model: nn.Module, *, zeros: Mapping[str, int], total_steps: int) -> Gradual:
+    def build(
+        self, model: nn.Module, *, zeros: Mapping[str, int], total_steps: int
+    ) -> GradualPruning:
         """Set the method up; see `MethodConfig.build`."""
         parameters = dict(model.named_parameters(remove_duplicate=False))
         weights = {name: parameters[name] for name in zeros}
@@ -145,7 +147,7 @@ class GradualConfig:
         )
 
     def _plan(self, model: nn.Module, names: Mapping[str, int]) -> PatternPlan:
-        return pattern_plan(model, names, pattern=self.pattern, pool=self.pool)
+        return build_pattern_plan(model, names, pattern=self.pattern, pool=self.pool)
 
     def _method(
         self,
@@ -154,9 +156,9 @@ class GradualConfig:
         zeros: Mapping[str, int],
         schedule: Schedule,
         plan: PatternPlan,
-    ) -> Gradual:
-        return Gradual(self, weights, zeros=zeros, schedule=schedule, plan=plan)
+    ) -> GradualPruning:
+        return GradualPruning(self, weights, zeros=zeros, schedule=schedule, plan=plan)
 
     def make_criterion(self, plan: PatternPlan) -> Criterion:
         """The criterion that the settings name."""
-        return make_criterion(self.criterion)
+        return build_criterion(self.criterion)

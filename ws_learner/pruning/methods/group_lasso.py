@@ -10,7 +10,7 @@ from torch import nn
 
 from ws_learner.core.errors import UserError
 from ws_learner.pruning.functional import add_group_lasso
-from ws_learner.pruning.methods.gradual import Gradual, GradualConfig
+from ws_learner.pruning.methods.gradual import GradualConfig, GradualPruning
 from ws_learner.pruning.patterns.model_plan import PatternPlan
 from ws_learner.pruning.schedules.polynomial import Schedule
 
@@ -44,7 +44,7 @@ class GroupLassoConfig(GradualConfig):
         return GroupLasso(self, weights, zeros=zeros, schedule=schedule, plan=plan)
 
 
-class GroupLasso(Gradual):
+class GroupLasso(GradualPruning):
     """Gradual pruning with the sub-gradient alpha w / ||w_unit|| added before every step.
 
     Yuan & Lin 2006 without the factor for the size of a group, as in LPOT; where all weights of a

@@ -10,9 +10,9 @@ from typing import Literal
 from torch import Tensor
 
 from ws_learner.core.errors import UserError
-from ws_learner.pruning.methods.latent_masks import LiveMasks
 from ws_learner.pruning.methods.nm_base import NMTraining
 from ws_learner.pruning.methods.nm_config import NMConfig
+from ws_learner.pruning.methods.shadow_masks import ShadowMasks
 from ws_learner.pruning.schedules.nm_phases import Decay, MaskDecay, Phases
 
 __all__ = ["MdGf", "MdgfConfig"]
@@ -41,7 +41,9 @@ class MdgfConfig(NMConfig):
         if not 0 < self.zero_at <= 1:
             raise UserError(f"--mdgf_zero_at {self.zero_at}: must be a share in (0, 1]")
 
-    def _method(self, masks: LiveMasks, *, zeros: Mapping[str, int], phases: Phases) -> NMTraining:
+    def _method(
+        self, masks: ShadowMasks, *, zeros: Mapping[str, int], phases: Phases
+    ) -> NMTraining:
         return MdGf(self, masks, zeros=zeros, phases=phases)
 
 
@@ -49,7 +51,7 @@ class MdGf(NMTraining):
     """Forward w (mask + D (1 - mask)) with a D that decays; the mask is the final pattern's."""
 
     def __init__(
-        self, config: MdgfConfig, masks: LiveMasks, *, zeros: Mapping[str, int], phases: Phases
+        self, config: MdgfConfig, masks: ShadowMasks, *, zeros: Mapping[str, int], phases: Phases
     ) -> None:
         """See `NMTraining`."""
         super().__init__(config, masks, zeros=zeros, phases=phases)
@@ -65,4 +67,4 @@ class MdGf(NMTraining):
     def _edit(self, grads: Mapping[str, Tensor]) -> None:
         if self._gradient == "chain" and self._now >= self._phases.begin:
             factor = self.mask_value(self._now)
-            self._live.scale_pruned(grads, dict.fromkeys(grads, factor))
+            self._shadow_masks.scale_pruned(grads, dict.fromkeys(grads, factor))

@@ -14,13 +14,13 @@ from ws_learner.core.errors import UserError
 from ws_learner.pruning.criteria import Criterion
 from ws_learner.pruning.methods.gradual import GradualConfig
 from ws_learner.pruning.methods.learned_scores import LearnedScores, check_score_rate
-from ws_learner.pruning.methods.pruning_with_feedback import MovingWeights
-from ws_learner.pruning.methods.scheduled_masks import Gradual
+from ws_learner.pruning.methods.pruning_with_feedback import PruningWithFeedback
+from ws_learner.pruning.methods.scheduled_masks import GradualPruning
 from ws_learner.pruning.patterns.model_plan import PatternPlan
 from ws_learner.pruning.patterns.score_grid import grid_of
 from ws_learner.pruning.schedules.polynomial import Schedule
 
-__all__ = ["Movement", "MovementConfig"]
+__all__ = ["MovementConfig", "MovementPruning"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class MovementConfig(GradualConfig):
             masks are as good as random unless pruning begins late.
         steps: How scores move: by the training's `optimizer`, as in the paper (under Adam all move
             alike, however little a weight matters); `relative` to the layer, see
-            `LearnedScores`; or there are none and the `weights` move, see `MovingWeights`.
+            `LearnedScores`; or there are none and the `weights` move, see `PruningWithFeedback`.
 
     Raises:
         UserError: A value is outside its range.
@@ -78,16 +78,16 @@ class MovementConfig(GradualConfig):
         zeros: Mapping[str, int],
         schedule: Schedule,
         plan: PatternPlan,
-    ) -> Movement | MovingWeights:
+    ) -> MovementPruning | PruningWithFeedback:
         if self.steps == "weights":
-            return MovingWeights(self, weights, zeros=zeros, schedule=schedule, plan=plan)
-        method = Movement(self, weights, zeros=zeros, schedule=schedule, plan=plan)
+            return PruningWithFeedback(self, weights, zeros=zeros, schedule=schedule, plan=plan)
+        method = MovementPruning(self, weights, zeros=zeros, schedule=schedule, plan=plan)
         if self.start == "magnitude":
             method.start_at_magnitude()
         return method
 
 
-class Movement(Gradual):
+class MovementPruning(GradualPruning):
     """Sanh et al. 2020, "MvP": keep the weights of the largest scores, ever fewer of them.
 
     From the schedule's last update on masks are final, and the scores are not trained any more.

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ws_learner.core.errors import UserError
-from ws_learner.pruning.methods.latent_masks import LiveMasks
 from ws_learner.pruning.methods.nm_config import NMConfig
+from ws_learner.pruning.methods.shadow_masks import ShadowMasks
 from ws_learner.pruning.patterns.mask import count_zeros
 from ws_learner.pruning.patterns.nm import NM
 from ws_learner.pruning.schedules.nm_phases import Phases
@@ -27,17 +27,17 @@ class NMTraining:
     """
 
     def __init__(
-        self, config: NMConfig, masks: LiveMasks, *, zeros: Mapping[str, int], phases: Phases
+        self, config: NMConfig, masks: ShadowMasks, *, zeros: Mapping[str, int], phases: Phases
     ) -> None:
         """Start dense; `zeros` holds the final number of zeros of each weight."""
-        self._config, self._live, self._phases = config, masks, phases
+        self._config, self._shadow_masks, self._phases = config, masks, phases
         self._zeros, self._loaded = dict(zeros), False
         self._edited: dict[str, Tensor] = {}
         self._optimizer: Optimizer | None = None
 
     def patterns(self, step: int) -> Sequence[NM]:
         """Pattern of each piece at a step."""
-        return [piece.target for piece in self._live.pieces]
+        return [piece.target for piece in self._shadow_masks.pieces]
 
     def mask_value(self, step: int) -> float:
         """What pruned weights are multiplied by at a step, in [0, 1]."""
@@ -52,21 +52,21 @@ class NMTraining:
     @property
     def masks(self) -> Mapping[str, Tensor]:
         """See `Method`."""
-        return self._live.masks
+        return self._shadow_masks.masks
 
     @property
-    def latent(self) -> Mapping[str, Tensor]:
+    def shadow(self) -> Mapping[str, Tensor]:
         """Parameter name -> the dense weight behind the masked one; not to be written to."""
-        return self._live.latent
+        return self._shadow_masks.shadow
 
     def planned_zeros(self, step: int) -> dict[str, int]:
         """See `Method`: none as long as pruned weights are not quite zero."""
         if self.mask_value(step) > 0:
             return dict.fromkeys(self._zeros, 0)
         planned = dict.fromkeys(self._zeros, 0)
-        for piece, pattern in zip(self._live.pieces, self.patterns(step), strict=True):
+        for piece, pattern in zip(self._shadow_masks.pieces, self.patterns(step), strict=True):
             rows = piece.rows.stop - piece.rows.start
-            shape = (rows, *self._live.latent[piece.name].shape[1:])
+            shape = (rows, *self._shadow_masks.shadow[piece.name].shape[1:])
             planned[piece.name] += pattern.most(shape)
         return planned
 
@@ -79,25 +79,25 @@ class NMTraining:
         if isinstance(optimizer, torch.optim.LBFGS):
             raise UserError("LBFGS runs the model within its step, where weights are not masked")
         self._optimizer = optimizer
-        self._live.to_device()
+        self._shadow_masks.to_device()
         if step == 0 and not self._loaded:
-            self._live.remember()
+            self._shadow_masks.remember()
             self._mask(0)
 
     def on_gradients(self) -> None:
         """See `Method`: the step begins."""
-        self._live.restore()
+        self._shadow_masks.restore()
         if self._optimizer is not None:
             self._before_update(self._optimizer)
 
     def before_step(self) -> None:
         """See `Method`; a gradient that has been edited is left alone."""
-        grads = {n: w.grad for n, w in self._live.weights.items() if w.grad is not None}
+        grads = {n: w.grad for n, w in self._shadow_masks.weights.items() if w.grad is not None}
         fresh = {name: g for name, g in grads.items() if self._edited.get(name) is not g}
         if not fresh:
             return
         if self._frozen(self._now):
-            self._live.scale_pruned(fresh, dict.fromkeys(fresh, 0.0))
+            self._shadow_masks.scale_pruned(fresh, dict.fromkeys(fresh, 0.0))
         else:
             self._edit(fresh)
         self._edited |= fresh
@@ -105,7 +105,7 @@ class NMTraining:
     def after_step(self, optimizer: Optimizer, step: int) -> None:
         """See `Method`."""
         self._edited = {}
-        self._live.remember()
+        self._shadow_masks.remember()
         self._mask(step)
 
     _now = 0  # steps done when the masks were made
@@ -118,12 +118,12 @@ class NMTraining:
         if step < self._phases.begin:
             return  # all ones, and the parameters are the latent weights
         if not self._frozen(step):
-            self._live.renew(self.patterns(step))
-        self._live.apply(self.mask_value(step))
+            self._shadow_masks.update_masks(self.patterns(step))
+        self._shadow_masks.apply(self.mask_value(step))
 
     def penalty(self) -> Tensor:
         """See `Method`: zero."""
-        weights = self._live.weights.values()
+        weights = self._shadow_masks.weights.values()
         return torch.zeros((), device=next((w.device for w in weights), None))
 
     def finish(self, step: int) -> None:
@@ -145,8 +145,8 @@ class NMTraining:
                 "network was never trained under its final mask; fine-tune, or decay faster",
                 stacklevel=3,
             )
-        for name, weight in self._live.weights.items():
-            mask = self._live.masks[name]
+        for name, weight in self._shadow_masks.weights.items():
+            mask = self._shadow_masks.masks[name]
             if (pruned := count_zeros(mask)) != self._zeros[name]:
                 raise RuntimeError(f"{name}: {pruned} pruned, not {self._zeros[name]}")
             with torch.no_grad():
@@ -154,7 +154,7 @@ class NMTraining:
 
     def state_dict(self) -> dict[str, Tensor]:
         """See `Method`."""
-        return self._live.state_dict() | {"now": torch.tensor(self._now)}
+        return self._shadow_masks.state_dict() | {"now": torch.tensor(self._now)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """See `Method`."""
@@ -162,7 +162,7 @@ class NMTraining:
         if "now" not in rest:
             raise UserError("the saved state is of another method: `now` is missing")
         now = int(rest.pop("now"))
-        self._live.load_state_dict(rest)
+        self._shadow_masks.load_state_dict(rest)
         self._now, self._loaded = now, True
-        self._live.restore()
-        self._live.apply(self.mask_value(now))
+        self._shadow_masks.restore()
+        self._shadow_masks.apply(self.mask_value(now))

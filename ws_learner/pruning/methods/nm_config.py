@@ -10,12 +10,17 @@ from typing import Literal
 from torch import nn
 
 from ws_learner.core.errors import UserError
-from ws_learner.pruning.layers.layer_plan import Remainder, by_role, left_out, pattern_plan
-from ws_learner.pruning.methods.latent_masks import LiveMasks, Piece
+from ws_learner.pruning.layers.layer_plan import (
+    Remainder,
+    build_pattern_plan,
+    by_role,
+    drop_unfitting,
+)
 from ws_learner.pruning.methods.method import Method
+from ws_learner.pruning.methods.shadow_masks import Piece, ShadowMasks
 from ws_learner.pruning.patterns.nm import NM
 from ws_learner.pruning.patterns.pattern import ByRole, Pattern
-from ws_learner.pruning.patterns.per_layer_nm import AnyNM
+from ws_learner.pruning.patterns.per_layer_nm import PerLayerNM
 from ws_learner.pruning.patterns.slices import Slices
 from ws_learner.pruning.schedules.nm_phases import Phases
 
@@ -29,7 +34,7 @@ class NMConfig(ABC):
     """Settings of every method that trains under N:M masks.
 
     Attributes:
-        pattern: `NM`; `AnyNM`, with an N for each layer by its number of zeros; or either by role.
+        pattern: `NM`; `PerLayerNM`, whose N follows from the zeros of a layer; or either by role.
         dense: Share of all steps trained densely at the start, in [0, 1].
         fine_tune: Share of all steps at the end under the exact pattern, in [0, 1].
         phases: Takes the place of both.
@@ -57,9 +62,9 @@ class NMConfig(ABC):
                 f"each layer, or roles, such as {self.pattern}@ff"
             )
         found = by_role(model, self.pattern)
-        if any(isinstance(pattern, AnyNM) for pattern in found.values()):
+        if any(isinstance(pattern, PerLayerNM) for pattern in found.values()):
             raise UserError(f"the pattern {self.pattern} leaves N open: name zeros or ratios")
-        out = left_out(model, found, pattern=self.pattern, remainder=self.remainder)
+        out = drop_unfitting(model, found, pattern=self.pattern, remainder=self.remainder)
         return self.feasible(
             model, {n: model.get_parameter(n).numel() for n in found if n not in out}
         )
@@ -67,22 +72,22 @@ class NMConfig(ABC):
     def feasible(self, model: nn.Module, zeros: Mapping[str, int]) -> dict[str, int]:
         """See `MethodConfig.feasible`: all groups of a layer, or none."""
         asked = [name for name, count in zeros.items() if count]
-        out = left_out(model, asked, pattern=self.pattern, remainder=self.remainder)
+        out = drop_unfitting(model, asked, pattern=self.pattern, remainder=self.remainder)
         names = [name for name in asked if name not in out]
-        plan = pattern_plan(model, names, pattern=self.pattern)
-        fitted = dict.fromkeys(zeros, 0)
+        plan = build_pattern_plan(model, names, pattern=self.pattern)
+        adjusted = dict.fromkeys(zeros, 0)
         for name, pattern in plan.patterns.items():
             shape = plan.shapes[name]
-            if isinstance(pattern, AnyNM):
-                fitted[name] = pattern.feasible(shape, zeros[name])
+            if isinstance(pattern, PerLayerNM):
+                adjusted[name] = pattern.feasible(shape, zeros[name])
             else:
-                fitted[name] = plan.most(name)
-        return fitted
+                adjusted[name] = plan.most(name)
+        return adjusted
 
     def build(self, model: nn.Module, *, zeros: Mapping[str, int], total_steps: int) -> Method:
         """Set the method up; see `MethodConfig.build`."""
         parameters = dict(model.named_parameters(remove_duplicate=False))
-        plan = pattern_plan(model, zeros, pattern=self.pattern)
+        plan = build_pattern_plan(model, zeros, pattern=self.pattern)
         pieces: list[Piece] = []
         for name, count in zeros.items():
             shape = plan.shapes[name]
@@ -90,15 +95,17 @@ class NMConfig(ABC):
         phases = self.phases or Phases.of_shares(
             total_steps, dense=self.dense, fine_tune=self.fine_tune
         )
-        masks = LiveMasks({name: parameters[name] for name in zeros}, pieces)
+        masks = ShadowMasks({name: parameters[name] for name in zeros}, pieces)
         return self._method(masks, zeros=zeros, phases=phases)
 
     @abstractmethod
-    def _method(self, masks: LiveMasks, *, zeros: Mapping[str, int], phases: Phases) -> Method: ...
+    def _method(
+        self, masks: ShadowMasks, *, zeros: Mapping[str, int], phases: Phases
+    ) -> Method: ...
 
 
 def _fixed(pattern: Pattern, shape: tuple[int, ...], zeros: int) -> NM | Slices:
-    if isinstance(pattern, AnyNM):
+    if isinstance(pattern, PerLayerNM):
         return pattern.at(pattern.n_of(shape, zeros))
     if isinstance(pattern, NM | Slices):
         return pattern

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ws_learner.core.errors import UserError
-from ws_learner.pruning.methods.stored_masks import InPlaceMasks
+from ws_learner.pruning.methods.stored_masks import StoredMasks
 from ws_learner.pruning.patterns.mask import count_zeros
 
 __all__ = ["PatternLock", "PatternLockConfig", "found_zeros"]
@@ -60,9 +60,11 @@ class PatternLock:
 
     def __init__(self, weights: Mapping[str, nn.Parameter]) -> None:
         """Take the masks from the weights as they are now."""
-        self._in_place = InPlaceMasks(weights)
+        self._in_place = StoredMasks(weights)
         self._zeros = {name: count_zeros(weight) for name, weight in weights.items()}
-        self._in_place.renew({name: weight.detach() != 0 for name, weight in weights.items()})
+        self._in_place.update_masks(
+            {name: weight.detach() != 0 for name, weight in weights.items()}
+        )
 
     @property
     def masks(self) -> Mapping[str, Tensor]:

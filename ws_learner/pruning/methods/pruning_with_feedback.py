@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ws_learner.pruning.methods.scheduled_masks import Gradual
+from ws_learner.pruning.methods.scheduled_masks import GradualPruning
 
-__all__ = ["MovingWeights"]
+__all__ = ["PruningWithFeedback"]
 
 
-class MovingWeights(Gradual):
+class PruningWithFeedback(GradualPruning):
     """The score of a weight is its distance from zero, and the optimizer moves pruned ones, too.
 
     Lin et al. 2020, "Dynamic model pruning with feedback": the gradient by the masked weight goes

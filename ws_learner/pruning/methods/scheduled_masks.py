@@ -12,17 +12,17 @@ from torch.optim import Optimizer
 
 from ws_learner.core.errors import UserError
 from ws_learner.pruning.criteria import Criterion
-from ws_learner.pruning.methods.stored_masks import InPlaceMasks
+from ws_learner.pruning.methods.stored_masks import StoredMasks
 from ws_learner.pruning.patterns.mask import count_zeros
 from ws_learner.pruning.patterns.model_plan import PatternPlan
 from ws_learner.pruning.patterns.scope import Scope
 from ws_learner.pruning.schedules.polynomial import Schedule
 
-__all__ = ["Gradual"]
+__all__ = ["GradualPruning"]
 
 
 class MaskSettings(Protocol):
-    """What `Gradual` asks its settings, a `GradualConfig`."""
+    """What `GradualPruning` asks its settings, a `GradualConfig`."""
 
     @property
     def scope(self) -> Scope:
@@ -43,7 +43,7 @@ class MaskSettings(Protocol):
         """What a weight is worth."""
 
 
-class Gradual:
+class GradualPruning:
     """Zhu & Gupta 2017, section 3, with the retained weights of PocketFlow.
 
     A layer with z final zeros has round(share(t) z) of them after the mask update at step t, moved
@@ -64,7 +64,7 @@ class Gradual:
         plan: PatternPlan,
     ) -> None:
         """Start dense; `zeros` holds the final number of zeros of each of the `weights`."""
-        self._in_place = InPlaceMasks(weights)
+        self._in_place = StoredMasks(weights)
         self._in_place.moving = self._moving
         self._config, self._plan, self._schedule = config, plan, schedule
         self._zeros, self._every = dict(zeros), config.every()
@@ -123,7 +123,7 @@ class Gradual:
                 masks |= self._plan.masks(scores, {name: planned[name] for name in team})
         except ValueError as error:
             raise UserError(f"pruning at step {step}: {error}") from error
-        self._in_place.renew(masks)
+        self._in_place.update_masks(masks)
 
     def penalty(self) -> Tensor:
         """See `Method`: zero."""

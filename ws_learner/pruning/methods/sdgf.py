@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ws_learner.core.errors import UserError
-from ws_learner.pruning.methods.latent_masks import LiveMasks
 from ws_learner.pruning.methods.mdgf import MdGf, MdgfConfig
+from ws_learner.pruning.methods.shadow_masks import ShadowMasks
 from ws_learner.pruning.patterns.nm import NM
 from ws_learner.pruning.schedules.nm_phases import (
     Decay,
@@ -43,7 +43,7 @@ class SdgfConfig(MdgfConfig):
         if self.stages is not None and self.stages < 1:
             raise UserError(f"--sdgf_stages {self.stages}: must be at least 1")
 
-    def _method(self, masks: LiveMasks, *, zeros: Mapping[str, int], phases: Phases) -> SdGf:
+    def _method(self, masks: ShadowMasks, *, zeros: Mapping[str, int], phases: Phases) -> SdGf:
         return SdGf(self, masks, zeros=zeros, phases=phases)
 
 
@@ -51,13 +51,13 @@ class SdGf(MdGf):
     """The sparse phase is split evenly over the stages; the last one is the target."""
 
     def __init__(
-        self, config: SdgfConfig, masks: LiveMasks, *, zeros: Mapping[str, int], phases: Phases
+        self, config: SdgfConfig, masks: ShadowMasks, *, zeros: Mapping[str, int], phases: Phases
     ) -> None:
         """See `NMTraining`."""
         super().__init__(config, masks, zeros=zeros, phases=phases)
         self._stages = []
         for piece in masks.pieces:
-            shape = masks.latent[piece.name].shape
+            shape = masks.shadow[piece.name].shape
             column = piece.target.columns and len(shape) == 2
             width = piece.rows.stop - piece.rows.start if column else shape[1]
             self._stages.append(

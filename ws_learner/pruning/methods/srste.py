@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ws_learner.core.errors import UserError
-from ws_learner.pruning.methods.latent_masks import LiveMasks
 from ws_learner.pruning.methods.nm_base import NMTraining
 from ws_learner.pruning.methods.nm_config import NMConfig
+from ws_learner.pruning.methods.shadow_masks import ShadowMasks
 from ws_learner.pruning.schedules.nm_phases import Phases
 
 __all__ = ["SrSte", "SrSteConfig", "Term"]
@@ -40,7 +40,7 @@ class SrSteConfig(NMConfig):
         if not 0 <= self.weight < math.inf:
             raise UserError(f"--srste_lambda {self.weight}: must be 0 or above")
 
-    def _method(self, masks: LiveMasks, *, zeros: Mapping[str, int], phases: Phases) -> SrSte:
+    def _method(self, masks: ShadowMasks, *, zeros: Mapping[str, int], phases: Phases) -> SrSte:
         return SrSte(self, masks, zeros=zeros, phases=phases)
 
 
@@ -48,7 +48,7 @@ class SrSte(NMTraining):
     """Forward mask x w; gradient g + lambda (1 - mask) w for all weights."""
 
     def __init__(
-        self, config: SrSteConfig, masks: LiveMasks, *, zeros: Mapping[str, int], phases: Phases
+        self, config: SrSteConfig, masks: ShadowMasks, *, zeros: Mapping[str, int], phases: Phases
     ) -> None:
         """See `NMTraining`."""
         super().__init__(config, masks, zeros=zeros, phases=phases)
@@ -56,15 +56,15 @@ class SrSte(NMTraining):
 
     def _edit(self, grads: Mapping[str, Tensor]) -> None:
         if self._term == "gradient" and self._weight:
-            latent = [self._live.latent[name] for name in grads]
-            keep = [self._live.keep[name] for name in grads]
-            torch._foreach_add_(list(grads.values()), latent, alpha=self._weight)
-            torch._foreach_addcmul_(list(grads.values()), latent, keep, value=-self._weight)
+            shadow = [self._shadow_masks.shadow[name] for name in grads]
+            keep = [self._shadow_masks.keep[name] for name in grads]
+            torch._foreach_add_(list(grads.values()), shadow, alpha=self._weight)
+            torch._foreach_addcmul_(list(grads.values()), shadow, keep, value=-self._weight)
 
     def _before_update(self, optimizer: Optimizer) -> None:
         if self._term == "gradient" or not self._weight or self._frozen(self._now):
             return
         rates = {id(p): float(g["lr"]) for g in optimizer.param_groups for p in g["params"]}
-        weights = self._live.weights
+        weights = self._shadow_masks.weights
         factors = {name: 1 - rates[id(w)] * self._weight for name, w in weights.items()}
-        self._live.scale_pruned({n: w.data for n, w in weights.items()}, factors)
+        self._shadow_masks.scale_pruned({n: w.data for n, w in weights.items()}, factors)

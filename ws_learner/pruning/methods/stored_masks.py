@@ -12,10 +12,10 @@ from torch.optim import Optimizer
 from ws_learner.core.errors import UserError
 from ws_learner.pruning.patterns.mask import count_zeros
 
-__all__ = ["InPlaceMasks"]
+__all__ = ["StoredMasks"]
 
 
-class InPlaceMasks:
+class StoredMasks:
     """Weights, their masks, and the value each pruned weight had when it was last alive.
 
     Costs a byte and two numbers per weight: mask, retained value, and the mask as a number (a
@@ -77,7 +77,7 @@ class InPlaceMasks:
         return self._retained if self._fresh else self.dense_values()
 
     @torch.no_grad()
-    def renew(self, masks: Mapping[str, Tensor]) -> None:
+    def update_masks(self, masks: Mapping[str, Tensor]) -> None:
         """Put new masks on the values of the last `dense_values()`: some weights may come back."""
         for name, mask in masks.items():
             self.masks[name].copy_(mask)  # a copy keeps the weight's memory layout

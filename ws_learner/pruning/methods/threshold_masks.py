@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from ws_learner.core.errors import UserError
 from ws_learner.pruning.methods.learned_scores import LearnedScores
 from ws_learner.pruning.methods.movement_scores import initial_threshold, kept_of_all
-from ws_learner.pruning.methods.stored_masks import InPlaceMasks
+from ws_learner.pruning.methods.stored_masks import StoredMasks
 from ws_learner.pruning.methods.warm_up_clock import WarmUpClock
 from ws_learner.pruning.methods.warm_up_settings import WarmUpSettings
 from ws_learner.pruning.patterns.mask import count_zeros
@@ -48,7 +48,7 @@ class ThresholdMovement:
             total_steps: Optimizer steps of the whole training.
         """
         self._config, self._scores, self._biases = config, scores, dict(biases)
-        self._in_place = InPlaceMasks(parameters)
+        self._in_place = StoredMasks(parameters)
         self._clock = WarmUpClock(config, total_steps)
 
     @property
@@ -158,7 +158,7 @@ class ThresholdMovement:
             self._clock.set_first(initial_threshold(parts))
         masks = kept_of_all(parts, self._clock.threshold)
         self._in_place.dense_values()
-        self._in_place.renew(
+        self._in_place.update_masks(
             {name: grids[name].spread(mask) for name, mask in zip(values, masks, strict=True)}
         )
 
@@ -166,7 +166,7 @@ class ThresholdMovement:
         if self._config.rule is not None:
             self._in_place.dense_values()
             scores = self._scores.scores(self._in_place.weights)
-            self._in_place.renew(
+            self._in_place.update_masks(
                 resolve(
                     self._config.groups,
                     self.masks,

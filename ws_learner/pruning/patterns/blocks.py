@@ -12,15 +12,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from ws_learner.core.errors import UserError
-from ws_learner.pruning.patterns.group_base import Grouped, Pool, from_rows, geometry, to_rows
+from ws_learner.pruning.patterns.group_base import (
+    GroupedPattern,
+    PoolName,
+    from_rows,
+    geometry,
+    to_rows,
+)
 from ws_learner.pruning.patterns.unit_counts import Classes, merged
 
-__all__ = ["Axis", "Block", "Channel", "Heads", "Units"]
+__all__ = ["Axis", "BlockPattern", "ChannelPattern", "HeadPattern", "UnitPattern"]
 
 Axis = Literal["outputs", "inputs"]
 
 
-class _Tiles(Grouped):
+class _Tiles(GroupedPattern):
     """Rectangles of a matrix that holds the weight's values in some order."""
 
     @abstractmethod
@@ -56,7 +62,7 @@ class _Tiles(Grouped):
         (rows, columns), (height, width) = self._matrix_shape(shape), self._tile(shape)
         return (_lengths(rows, height)[:, None] * _lengths(columns, width)).reshape(-1)
 
-    def pooled(self, score: Tensor, pool: Pool = "mean") -> Tensor:
+    def pooled(self, score: Tensor, pool: PoolName = "mean") -> Tensor:
         """See `Pattern`."""
         shape = tuple(score.shape)
         tiles = self._tiles(score.detach(), padding=-math.inf if pool == "max" else 0.0)
@@ -104,7 +110,7 @@ def _lengths(whole: int, part: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Block(_Tiles):
+class BlockPattern(_Tiles):
     """Blocks of outputs x inputs in the matrix (O, taps x I): "4x1" is 4 outputs, one input.
 
     In a grouped convolution the matrix is the one that is stored: neighbouring outputs share a
@@ -125,16 +131,16 @@ class Block(_Tiles):
     def __str__(self) -> str:
         return f"{self.outputs}x{self.inputs}"
 
-    def transposed(self) -> Block:
+    def transposed(self) -> BlockPattern:
         """The block of a source that names inputs first: DLRM's "4x16" is our 16x4."""
-        return Block(self.inputs, self.outputs)
+        return BlockPattern(self.inputs, self.outputs)
 
     def _tile(self, shape: tuple[int, ...]) -> tuple[int, int]:
         return self.outputs, self.inputs
 
 
 @dataclass(frozen=True)
-class Channel(_Tiles):
+class ChannelPattern(_Tiles):
     """Whole channels: all weights of one output (a filter), or all that read one input.
 
     Attributes:
@@ -162,7 +168,7 @@ class Channel(_Tiles):
 
 
 @dataclass(frozen=True)
-class Heads(_Tiles):
+class HeadPattern(_Tiles):
     """Attention heads: equal slices of the outputs of q, k, v, or of the inputs of o.
 
     `pruning/layers/attention_heads.py` fills in the numbers from a network; without them only
@@ -214,10 +220,10 @@ class Heads(_Tiles):
 
 
 @dataclass(frozen=True)
-class Units(Heads):
+class UnitPattern(HeadPattern):
     """Attention heads and feed-forward neurons; what they are in a weight, a network has to say.
 
-    `ws_learner.pruning.layers.unit_groups` puts `Heads` and `Channel` in its place, and in groups.
+    `pruning/layers/unit_groups.py` replaces it by groups of `HeadPattern` and `ChannelPattern`.
     """
 
     def __str__(self) -> str:

@@ -14,9 +14,9 @@ from torch import Tensor
 from ws_learner.pruning.patterns.mask import keep_largest
 from ws_learner.pruning.patterns.unit_counts import Classes, Side, counts_for, nearest_sum
 
-__all__ = ["Grouped", "Pool", "from_rows", "geometry", "to_rows"]
+__all__ = ["GroupedPattern", "PoolName", "from_rows", "geometry", "to_rows"]
 
-Pool = Literal["mean", "sum", "max"]
+PoolName = Literal["mean", "sum", "max"]
 """How a unit's score is made of those of its weights."""
 
 
@@ -45,7 +45,7 @@ def from_rows(rows: Tensor, shape: tuple[int, ...]) -> Tensor:
     return rows.reshape(shape[0], *shape[2:], shape[1]).movedim(-1, 1).contiguous()
 
 
-class Grouped(ABC):
+class GroupedPattern(ABC):
     """A pattern whose units are known by their sizes, pooled scores and extent."""
 
     @abstractmethod
@@ -61,7 +61,7 @@ class Grouped(ABC):
         """See `Pattern`."""
 
     @abstractmethod
-    def pooled(self, score: Tensor, pool: Pool = "mean") -> Tensor:
+    def pooled(self, score: Tensor, pool: PoolName = "mean") -> Tensor:
         """See `Pattern`."""
 
     @abstractmethod
@@ -72,7 +72,7 @@ class Grouped(ABC):
         """See `Pattern`."""
         return nearest_sum(max(zeros, 0), self.classes(shape), side)
 
-    def mask(self, score: Tensor, zeros: int, *, pool: Pool = "mean") -> Tensor:
+    def mask(self, score: Tensor, zeros: int, *, pool: PoolName = "mean") -> Tensor:
         """See `Pattern`."""
         zeros, shape = operator.index(zeros), tuple(score.shape)
         nearest = self.feasible(shape, zeros)
@@ -87,7 +87,7 @@ class Grouped(ABC):
             score = score.float()
         return self.pruned(score, zeros, pool)
 
-    def pruned(self, score: Tensor, zeros: int, pool: Pool) -> Tensor:
+    def pruned(self, score: Tensor, zeros: int, pool: PoolName) -> Tensor:
         """The mask of checked scores and a feasible number of zeros."""
         shape = tuple(score.shape)
         if zeros in (0, self.most(shape)):

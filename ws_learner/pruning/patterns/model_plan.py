@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ws_learner.pruning.patterns.group_base import Pool
+from ws_learner.pruning.patterns.group_base import PoolName
 from ws_learner.pruning.patterns.pattern import Pattern
-from ws_learner.pruning.patterns.scope import Pool as UnitPool
+from ws_learner.pruning.patterns.scope import ScorePool as UnitPool
 from ws_learner.pruning.patterns.scope import global_zeros
 from ws_learner.pruning.patterns.unit_counts import Side
 
@@ -33,7 +33,7 @@ class PatternPlan:
     patterns: Mapping[str, Pattern]
     shapes: Mapping[str, tuple[int, ...]]
     groups: tuple[tuple[str, ...], ...] = ()
-    pool: Pool = "mean"
+    pool: PoolName = "mean"
     _teams: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

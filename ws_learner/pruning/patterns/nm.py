@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ws_learner.pruning.patterns.group_base import Grouped, Pool, from_rows, geometry, to_rows
+from ws_learner.pruning.patterns.group_base import (
+    GroupedPattern,
+    PoolName,
+    from_rows,
+    geometry,
+    to_rows,
+)
 from ws_learner.pruning.patterns.nm_selection import columns_of, keep_of_groups, smallest_of
 from ws_learner.pruning.patterns.unit_counts import Classes, merged
 
@@ -17,7 +23,7 @@ __all__ = ["NM"]
 
 
 @dataclass(frozen=True)
-class NM(Grouped):
+class NM(GroupedPattern):
     """N of M consecutive inputs are kept, at each kernel tap (Mishra et al. 2021; here N is kept).
 
     A unit is one group of M inputs; pruning it prunes the M - N smallest scores of the group, and
@@ -66,12 +72,12 @@ class NM(Grouped):
             row[-1] = max(inputs % self.m - self.n, 0)
         return row.repeat(outputs * taps)
 
-    def pooled(self, score: Tensor, pool: Pool = "mean") -> Tensor:
+    def pooled(self, score: Tensor, pool: PoolName = "mean") -> Tensor:
         """See `Pattern`."""
         parts = columns_of(self._groups(score, padding=-math.inf))
         return torch.cat([self._pooled(part, smallest_of(part, self.n), pool) for part in parts])
 
-    def _pooled(self, columns: Tensor, gone: Tensor, pool: Pool) -> Tensor:
+    def _pooled(self, columns: Tensor, gone: Tensor, pool: PoolName) -> Tensor:
         """(U,) of (M, U) scores, over those that would go."""
         if pool == "max":
             return torch.where(gone, columns, -math.inf).amax(0)
@@ -106,8 +112,8 @@ class NM(Grouped):
             start = stop
         return self._back(torch.cat(kept), shape)
 
-    def pruned(self, score: Tensor, zeros: int, pool: Pool) -> Tensor:
-        """See `Grouped`: who is smallest in a group is found once."""
+    def pruned(self, score: Tensor, zeros: int, pool: PoolName) -> Tensor:
+        """See `GroupedPattern`: who is smallest in a group is found once."""
         shape = tuple(score.shape)
         if zeros == 0:
             return torch.ones_like(score, dtype=torch.bool)

@@ -16,24 +16,29 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ws_learner.config.pattern_syntax import Spelling, read_spelling
-from ws_learner.pruning.patterns.blocks import Block, Channel, Heads, Units
-from ws_learner.pruning.patterns.group_base import Pool
+from ws_learner.config.pattern_syntax import PatternSpec, parse_pattern_spec
+from ws_learner.pruning.patterns.blocks import (
+    BlockPattern,
+    ChannelPattern,
+    HeadPattern,
+    UnitPattern,
+)
+from ws_learner.pruning.patterns.group_base import PoolName
 from ws_learner.pruning.patterns.mask import keep_largest
 from ws_learner.pruning.patterns.nm import NM
-from ws_learner.pruning.patterns.per_layer_nm import AnyNM
+from ws_learner.pruning.patterns.per_layer_nm import PerLayerNM
 from ws_learner.pruning.patterns.unit_counts import Classes, Side
 
 __all__ = [
     "NM",
-    "AnyNM",
-    "Block",
+    "BlockPattern",
     "ByRole",
-    "Channel",
-    "Heads",
+    "ChannelPattern",
+    "HeadPattern",
     "Pattern",
-    "Pool",
-    "Units",
+    "PerLayerNM",
+    "PoolName",
+    "UnitPattern",
     "Unstructured",
     "parse_pattern",
 ]
@@ -45,7 +50,7 @@ class Pattern(Protocol):
     Frozen and hashable; `str` gives the canonical spelling.
     """
 
-    def mask(self, score: Tensor, zeros: int, *, pool: Pool = "mean") -> Tensor:
+    def mask(self, score: Tensor, zeros: int, *, pool: PoolName = "mean") -> Tensor:
         """Return a bool mask of the score's shape, True = kept, with `zeros` entries False.
 
         Among units of equal score the first in the order of `pooled` goes first.
@@ -72,7 +77,7 @@ class Pattern(Protocol):
     def divides(self, shape: tuple[int, ...]) -> bool:
         """Return whether all units of a weight of this shape are whole."""
 
-    def pooled(self, score: Tensor, pool: Pool = "mean") -> Tensor:
+    def pooled(self, score: Tensor, pool: PoolName = "mean") -> Tensor:
         """Return one score for each unit, (U,): mean, sum or max over the weights it prunes."""
 
     def expand(self, keep: Tensor, score: Tensor) -> Tensor:
@@ -92,7 +97,7 @@ class Unstructured:
     def __str__(self) -> str:
         return "unstructured"
 
-    def mask(self, score: Tensor, zeros: int, *, pool: Pool = "mean") -> Tensor:
+    def mask(self, score: Tensor, zeros: int, *, pool: PoolName = "mean") -> Tensor:
         """Keep the largest scores; see `keep_largest`."""
         return keep_largest(score, zeros)
 
@@ -112,7 +117,7 @@ class Unstructured:
         """See `Pattern`: always."""
         return True
 
-    def pooled(self, score: Tensor, pool: Pool = "mean") -> Tensor:
+    def pooled(self, score: Tensor, pool: PoolName = "mean") -> Tensor:
         """See `Pattern`: the scores themselves, flat."""
         return score.detach().reshape(-1)
 
@@ -148,7 +153,7 @@ class ByRole(Unstructured):
 
 
 def parse_pattern(text: str) -> Pattern:
-    """The pattern of a name, see `read_spelling`. `mha` still lacks the number of heads.
+    """The pattern of a name, see `parse_pattern_spec`. `mha` still lacks the number of heads.
 
     Example:
         >>> str(parse_pattern("tile_pattern_4x1")), parse_pattern("2in4")
@@ -157,23 +162,23 @@ def parse_pattern(text: str) -> Pattern:
     Raises:
         UserError: It is no pattern.
     """
-    return _made(read_spelling(text))
+    return _made(parse_pattern_spec(text))
 
 
-def _made(spelling: Spelling) -> Pattern:
+def _made(spelling: PatternSpec) -> Pattern:
     if spelling.kind == "block":
-        return Block(spelling.first, spelling.second)
+        return BlockPattern(spelling.first, spelling.second)
     if spelling.kind == "n:m":
         return NM(spelling.first, spelling.second, columns=spelling.columns)
     if spelling.kind == "any:m":
-        return AnyNM(spelling.second, columns=spelling.columns)
+        return PerLayerNM(spelling.second, columns=spelling.columns)
     if spelling.kind == "roles":
         parts = ((role, _made(part)) for roles, part in spelling.parts for role in roles)
         return ByRole(tuple(parts), str(spelling))
     if spelling.kind == "channelx1":
-        return Channel("inputs")
+        return ChannelPattern("inputs")
     if spelling.kind == "1xchannel":
-        return Channel("outputs")
+        return ChannelPattern("outputs")
     if spelling.kind == "units":
-        return Units()
-    return Heads() if spelling.kind == "mha" else Unstructured()
+        return UnitPattern()
+    return HeadPattern() if spelling.kind == "mha" else Unstructured()

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ws_learner.pruning.patterns.group_base import Grouped, Pool
+from ws_learner.pruning.patterns.group_base import GroupedPattern, PoolName
 from ws_learner.pruning.patterns.nm import NM
 from ws_learner.pruning.patterns.slices import Slices
 from ws_learner.pruning.patterns.unit_counts import Classes, Side
 
-__all__ = ["AnyNM"]
+__all__ = ["PerLayerNM"]
 
 
 @dataclass(frozen=True)
-class AnyNM(Grouped):
+class PerLayerNM(GroupedPattern):
     """All groups of a layer keep the same N of M weights, and the number of zeros tells N.
 
     N runs from 1 to M; at M the layer is dense. What a unit is depends on N, so `pooled`, `expand`
@@ -71,7 +71,7 @@ class AnyNM(Grouped):
             return min((count for count in counts if count >= zeros), default=counts[-1])
         return min(counts, key=lambda count: (abs(count - zeros), count))
 
-    def mask(self, score: Tensor, zeros: int, *, pool: Pool = "mean") -> Tensor:
+    def mask(self, score: Tensor, zeros: int, *, pool: PoolName = "mean") -> Tensor:
         """See `Pattern`."""
         n = self.n_of(tuple(score.shape), operator.index(zeros))
         if score.numel() and bool(torch.isnan(score.max())):
@@ -92,7 +92,7 @@ class AnyNM(Grouped):
         """See `Pattern`: ones."""
         return torch.ones(shape, dtype=torch.int64).reshape(-1)
 
-    def pooled(self, score: Tensor, pool: Pool = "mean") -> Tensor:
+    def pooled(self, score: Tensor, pool: PoolName = "mean") -> Tensor:
         """See `Pattern`: the scores themselves, flat."""
         return score.detach().reshape(-1)
 

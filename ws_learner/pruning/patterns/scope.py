@@ -10,13 +10,13 @@ import numpy as np
 
 from envs.problem import FloatArray, IntArray
 
-__all__ = ["Pool", "Scope", "global_zeros"]
+__all__ = ["Scope", "ScorePool", "global_zeros"]
 
 Scope = Literal["local", "global"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Pool:
+class ScorePool:
     """The units of one layer, or of several that lose the same ones.
 
     Attributes:
@@ -32,7 +32,7 @@ class Pool:
     upper: int
 
 
-def global_zeros(pools: Sequence[Pool], total: int) -> list[int]:
+def global_zeros(pools: Sequence[ScorePool], total: int) -> list[int]:
     """Zeros of each pool if the units of the smallest scores of all pools go.
 
     A pool's first `lower` zeros go in any case, and none beyond `upper`. Among equal scores the
@@ -55,7 +55,7 @@ def global_zeros(pools: Sequence[Pool], total: int) -> list[int]:
     return _by_sorting(pools, total)
 
 
-def _by_threshold(pools: Sequence[Pool], size: int, total: int) -> list[int]:
+def _by_threshold(pools: Sequence[ScorePool], size: int, total: int) -> list[int]:
     """Units of each pool, all of one size; no more is sorted than has to be."""
     bounds = [(-(-p.lower // size), p.upper // size) for p in pools]
     bounds = [(min(low, high), high) for low, high in bounds]
@@ -84,7 +84,7 @@ def _between(scores: FloatArray, low: int, high: int) -> FloatArray:
     return ranked
 
 
-def _by_sorting(pools: Sequence[Pool], total: int) -> list[int]:
+def _by_sorting(pools: Sequence[ScorePool], total: int) -> list[int]:
     """Zeros of each pool where units have several sizes.
 
     Of each size, as many units go as are among the smallest scores, changed by the fewest units

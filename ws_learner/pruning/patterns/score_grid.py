@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ws_learner.core.errors import UserError
-from ws_learner.pruning.patterns.pattern import Block, Channel, Heads, Pattern, Unstructured
+from ws_learner.pruning.patterns.pattern import (
+    BlockPattern,
+    ChannelPattern,
+    HeadPattern,
+    Pattern,
+    Unstructured,
+)
 
 __all__ = ["ScoreGrid", "grid_of"]
 
@@ -98,12 +104,12 @@ def grid_of(pattern: Pattern, shape: tuple[int, ...]) -> ScoreGrid:
     """
     if isinstance(pattern, Unstructured):
         return ScoreGrid(shape=shape)
-    if isinstance(pattern, Block):
+    if isinstance(pattern, BlockPattern):
         return ScoreGrid(shape=shape, rows=pattern.outputs, columns=pattern.inputs)
-    if isinstance(pattern, Channel) and len(shape) == 2:
+    if isinstance(pattern, ChannelPattern) and len(shape) == 2:
         rows, columns = (1, shape[1]) if pattern.axis == "outputs" else (shape[0], 1)
         return ScoreGrid(shape=shape, rows=rows, columns=columns)
-    if isinstance(pattern, Heads) and pattern.heads and len(shape) == 2:
+    if isinstance(pattern, HeadPattern) and pattern.heads and len(shape) == 2:
         along = shape[pattern.axis == "inputs"] // pattern.heads // pattern.parts
         rows, columns = (along, shape[1]) if pattern.axis == "outputs" else (shape[0], along)
         return ScoreGrid(shape=shape, rows=rows, columns=columns)

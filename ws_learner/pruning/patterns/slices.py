@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ws_learner.pruning.patterns.group_base import Grouped, Pool
+from ws_learner.pruning.patterns.group_base import GroupedPattern, PoolName
 from ws_learner.pruning.patterns.nm import NM
 from ws_learner.pruning.patterns.unit_counts import Classes, merged
 
@@ -16,7 +16,7 @@ __all__ = ["Slices"]
 
 
 @dataclass(frozen=True)
-class Slices(Grouped):
+class Slices(GroupedPattern):
     """Equal slices of a weight's outputs with an N:M pattern each, or none: q, k, v in one weight.
 
     Groups never reach from one slice into the next.
@@ -59,7 +59,7 @@ class Slices(Grouped):
         """See `Pattern`."""
         return torch.cat([part.sizes(own) for part, _, own in self._each(shape)])
 
-    def pooled(self, score: Tensor, pool: Pool = "mean") -> Tensor:
+    def pooled(self, score: Tensor, pool: PoolName = "mean") -> Tensor:
         """See `Pattern`."""
         each = self._each(tuple(score.shape))
         return torch.cat([part.pooled(score[rows], pool) for part, rows, _ in each])

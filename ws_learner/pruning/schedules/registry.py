@@ -16,15 +16,15 @@ from ws_learner.pruning.schedules.polynomial import (
     Schedule,
 )
 
-__all__ = ["RampName", "make_schedule"]
+__all__ = ["ScheduleName", "build_schedule"]
 
-RampName = Literal[
+ScheduleName = Literal[
     "polynomial", "linear", "cube", "cos", "exp", "oneshot", "epoch-linear", "epoch-linear-old"
 ]
 
 
-def make_schedule(
-    name: RampName,
+def build_schedule(
+    name: ScheduleName,
     *,
     begin: int,
     end: int,

@@ -6,7 +6,7 @@ from itertools import count, cycle, islice
 
 from torch import Tensor
 
-from ws_learner.core.device import Arithmetic
+from ws_learner.core.device import ComputeDevice
 from ws_learner.data.splits import Batch, Split
 from ws_learner.data.tokens import stacked
 from ws_learner.training.trainer import epoch_seed
@@ -17,7 +17,7 @@ _HELD_BYTES = 256 << 20
 
 
 def draw_batches(
-    split: Split, number: int, *, size: int, seed: int, arithmetic: Arithmetic
+    split: Split, number: int, *, size: int, seed: int, compute: ComputeDevice
 ) -> list[Batch]:
     """The first `number` batches of a shuffled split, over as many passes as it takes.
 
@@ -29,7 +29,7 @@ def draw_batches(
     held: list[Batch] = []
     room = _HELD_BYTES
     for batch in islice((batch for epoch in passes for batch in epoch), number):
-        held.append(place_batch(batch, arithmetic))
+        held.append(place_batch(batch, compute))
         room -= batch[0].nbytes
         if room <= 0:
             break
@@ -37,21 +37,21 @@ def draw_batches(
 
 
 def draw_inputs(
-    split: Split, images: int, *, size: int, seed: int, arithmetic: Arithmetic
+    split: Split, images: int, *, size: int, seed: int, compute: ComputeDevice
 ) -> list[Tensor]:
     """Inputs of `images` examples, in batches of about equal size, at most `size`."""
     if not images:
         return []
     number = -(-images // size)
-    batches = draw_batches(split, number, size=size, seed=seed, arithmetic=arithmetic)
+    batches = draw_batches(split, number, size=size, seed=seed, compute=compute)
     while sum(len(inputs) for inputs, _ in batches) < images:  # a small split has small batches
         number += 1
-        batches = draw_batches(split, number, size=size, seed=seed, arithmetic=arithmetic)
+        batches = draw_batches(split, number, size=size, seed=seed, compute=compute)
     inputs = stacked([inputs for inputs, _ in batches])[:images]
-    return [arithmetic.place(part) for part in inputs.chunk(-(-images // size))]
+    return [compute.place(part) for part in inputs.chunk(-(-images // size))]
 
 
-def place_batch(batch: Batch, arithmetic: Arithmetic) -> Batch:
+def place_batch(batch: Batch, compute: ComputeDevice) -> Batch:
     """Move both parts of a batch to the device, the inputs into the memory layout."""
-    inputs = arithmetic.place(batch[0])
+    inputs = compute.place(batch[0])
     return inputs, batch[1].to(inputs.device)

@@ -1,4 +1,4 @@
-"""One roll-out: prune, regress, recalibrate, fine-tune, evaluate."""
+"""One rollout: prune, regress, recalibrate, fine-tune, evaluate."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from torch import Tensor, nn
 from envs.problem import FloatArray, IntArray, LayerRow, Score
 from ws_learner.config.rollout import RolloutConfig
 from ws_learner.core.determinism import one_thread
-from ws_learner.core.device import Arithmetic, arithmetic
+from ws_learner.core.device import ComputeDevice, choose_device
 from ws_learner.data.splits import DataSplits, Split
 from ws_learner.data.tokens import by_length
-from ws_learner.pruning.layers.layer_plan import left_out, pattern_plan, snap_profile
+from ws_learner.pruning.layers.layer_plan import build_pattern_plan, drop_unfitting, snap_profile
 from ws_learner.pruning.layers.table import parameter_of
-from ws_learner.pruning.patterns.pattern import AnyNM, parse_pattern
+from ws_learner.pruning.patterns.pattern import PerLayerNM, parse_pattern
 from ws_learner.search.rollout.adam_regression import regress_by_adam
 from ws_learner.search.rollout.batchnorm import recalibrate
 from ws_learner.search.rollout.calibration import draw_batches, draw_inputs, place_batch
 from ws_learner.search.rollout.finetune import fine_tune
 from ws_learner.search.rollout.layer_database import LayerDatabase
-from ws_learner.search.rollout.scoring import Examination, as_scored, failed_score, reward_of
+from ws_learner.search.rollout.scoring import Scoring, as_scored, failed_score, reward_of
 from ws_learner.training.evaluation import Loss, Metric
 from ws_learner.training.trainer import epoch_seed
 
@@ -39,7 +39,7 @@ _CALIBRATION, _NORMS, _FINE_TUNING, _REGRESSION, _SEARCH = range(5)
 
 class _Source(TypedDict):
     seed: int
-    arithmetic: Arithmetic
+    compute: ComputeDevice
 
 
 class RolloutEvaluator:
@@ -77,16 +77,16 @@ class RolloutEvaluator:
     ) -> None:
         self.layers, self.config = tuple(layers), config
         self.loss, self.metric, self._seed = loss, metric, seed
-        self._arithmetic = arithmetic("fp32", device)
-        self.dense = self._arithmetic.place_model(copy.deepcopy(model)).eval()
+        self._compute = choose_device("fp32", device)
+        self.dense = self._compute.place_model(copy.deepcopy(model)).eval()
         for row in layers:
             parameter_of(self.dense, row.name).requires_grad_(True)
         pattern = parse_pattern(config.pattern)
         every = [row.name for row in layers]
-        dense_ones = set(left_out(self.dense, every, pattern=pattern, remainder="pad"))
+        dense_ones = set(drop_unfitting(self.dense, every, pattern=pattern, remainder="pad"))
         open_ = [name for name in every if name not in dense_ones]
         self._planned = self.layers  # the names that the plan knows
-        self.plan = pattern_plan(self.dense, open_, pattern=pattern, pool=config.pool)
+        self.plan = build_pattern_plan(self.dense, open_, pattern=pattern, pool=config.pool)
         self._sizes = np.array([row.weights for row in layers], dtype=np.int64)
         train, size = data.train, config.batch_size
         by_adam = config.nb_iters_rg if config.rg_solver == "adam" else 0
@@ -109,7 +109,7 @@ class RolloutEvaluator:
                 levels=self._levels(),
                 seed=seed,
                 facts={"data": data.digest, "images": config.nb_smpls_rg, "batch": size}
-                | asdict(self._arithmetic),
+                | asdict(self._compute),
                 cache_dir=cache_dir,
                 plan=self.plan,
             )
@@ -227,17 +227,17 @@ class RolloutEvaluator:
         ratios = {
             count / row.weights
             for row in self.layers
-            if isinstance(own := self.plan.patterns.get(row.name), AnyNM)
+            if isinstance(own := self.plan.patterns.get(row.name), PerLayerNM)
             for count in own.counts(row.shape)
         }
         return tuple(sorted(ratios)) or self.config.levels
 
-    def _examination(self, split: Split, batches: int) -> Examination:
+    def _examination(self, split: Split, batches: int) -> Scoring:
         reader = split.batches(self.config.batch_size_eval, seed=epoch_seed(self._seed, _SEARCH))
         chosen = by_length(list(islice(reader, batches if batches > 0 else None)))
-        placed = [place_batch(batch, self._arithmetic) for batch in chosen]
-        return Examination(self.dense, placed, metric=self.metric)
+        placed = [place_batch(batch, self._compute) for batch in chosen]
+        return Scoring(self.dense, placed, metric=self.metric)
 
     def _source(self, purpose: int) -> _Source:
         """Every purpose draws its images in an order of its own."""
-        return {"seed": epoch_seed(self._seed, purpose), "arithmetic": self._arithmetic}
+        return {"seed": epoch_seed(self._seed, purpose), "compute": self._compute}

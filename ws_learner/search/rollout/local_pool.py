@@ -1,4 +1,4 @@
-"""Roll-outs in parallel on one machine: one process per worker, one thread per process."""
+"""Rollouts in parallel on one machine: one process per worker, one thread per process."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class LocalPool:
         deaths[task] += 1
         again = deaths[task] < 2
         say(
-            f"a roll-out worker died (exit code {code}) and is replaced; its candidate is "
+            f"a rollout worker died (exit code {code}) and is replaced; its candidate is "
             + ("tried again" if again else "recorded as failed")
         )
         if again:

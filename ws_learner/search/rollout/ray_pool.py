@@ -1,4 +1,4 @@
-"""Roll-outs in Ray actors: same answers as on this machine alone, dead workers replaced."""
+"""Rollouts in Ray actors: same answers as on this machine alone, dead workers replaced."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from ws_learner.core.pickling import importable_elsewhere
 from ws_learner.core.progress import say
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.scoring import failed_score
-from ws_learner.search.rollout.worker_failures import Death, is_candidates_fault, why_given_up
+from ws_learner.search.rollout.worker_failures import (
+    WorkerFailure,
+    failure_reason,
+    is_candidate_fault,
+)
 
 __all__ = ["RayPool"]
 
@@ -46,7 +50,7 @@ class _Round:
 
     candidates: Sequence[IntArray]
     waiting: deque[int]
-    deaths: dict[int, list[Death]] = field(default_factory=dict)
+    deaths: dict[int, list[WorkerFailure]] = field(default_factory=dict)
     scores: dict[int, Score] = field(default_factory=dict)
 
 
@@ -137,7 +141,7 @@ class RayPool:
             heard, _ = ray.wait(list(owners), num_returns=len(owners), timeout=0)
         if not heard and not any(worker.tasks for worker in self._workers):
             raise UserError(
-                f"-n={self._config.workers}: no roll-out worker could be started within "
+                f"-n={self._config.workers}: no rollout worker could be started within "
                 f"{PATIENCE:.0f} s; others may be using the cluster: wait, or ask for fewer"
             )
         return list({id(owners[ref]): owners[ref] for ref in heard}.values())
@@ -180,12 +184,12 @@ class RayPool:
 
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
         alive = {node["NodeID"] for node in nodes if node["Alive"]}
-        death = Death(node=worker.node, error=error)
+        death = WorkerFailure(node=worker.node, error=error)
         work.deaths.setdefault(task, []).append(death)
-        reason = why_given_up(work.deaths[task], alive=alive)
-        happened = "died" if is_candidates_fault(death, alive=alive) else "was lost"
+        reason = failure_reason(work.deaths[task], alive=alive)
+        happened = "died" if is_candidate_fault(death, alive=alive) else "was lost"
         say(
-            f"a roll-out worker {happened} (process {worker.pid}) and is replaced; its candidate "
+            f"a rollout worker {happened} (process {worker.pid}) and is replaced; its candidate "
             + ("is tried again" if reason is None else "is recorded as failed")
         )
         if reason is None:
@@ -197,7 +201,7 @@ class RayPool:
         """Give up if workers die before they are up, over and over."""
         self._bad_starts += worker.pid is None
         if self._bad_starts > 3 * self._config.workers:
-            raise RuntimeError(f"roll-out workers cannot be started: {error}") from error
+            raise RuntimeError(f"rollout workers cannot be started: {error}") from error
 
     def _start(self) -> _Worker:
         import ray

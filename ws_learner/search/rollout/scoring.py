@@ -17,7 +17,7 @@ from ws_learner.training.evaluation import Metric
 
 __all__ = [
     "WORST_DIVERGENCE",
-    "Examination",
+    "Scoring",
     "as_scored",
     "divergences",
     "failed_score",
@@ -42,7 +42,7 @@ def as_scored(zeros: IntArray, sizes: IntArray, *, power: float) -> IntArray:
     return project(zeros, budget=budget, lower=0 * sizes, upper=zeros, weights=sizes)
 
 
-class Examination:
+class Scoring:
     """Fixed images with what the dense network makes of them.
 
     Args:

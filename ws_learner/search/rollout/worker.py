@@ -1,4 +1,4 @@
-"""A worker process of the roll-out pool: `python -m ws_learner.search.rollout.worker PIPE DATA`.
+"""A worker process of the rollout pool: `python -m ws_learner.search.rollout.worker PIPE DATA`.
 
 PIPE is the number of an inherited socket that brings candidates, DATA that of an inherited file
 with the pickled evaluator. Standard input is a lifeline: it ends when the parent process does.

@@ -1,11 +1,11 @@
-"""Whose fault it was that a roll-out worker died: its candidate's, or its machine's."""
+"""Whose fault it was that a rollout worker died: its candidate's, or its machine's."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-__all__ = ["LIMIT", "TRIES", "Death", "is_candidates_fault", "why_given_up"]
+__all__ = ["LIMIT", "TRIES", "WorkerFailure", "failure_reason", "is_candidate_fault"]
 
 TRIES = 2
 """Workers that a candidate may kill."""
@@ -14,7 +14,7 @@ LIMIT = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Death:
+class WorkerFailure:
     """The end of a worker that was scoring a candidate.
 
     Attributes:
@@ -26,7 +26,7 @@ class Death:
     error: Exception
 
 
-def is_candidates_fault(death: Death, *, alive: Collection[str]) -> bool:
+def is_candidate_fault(death: WorkerFailure, *, alive: Collection[str]) -> bool:
     """Whether a worker's death is held against the candidate it was scoring.
 
     Not if its machine is gone, or short of memory, or out of reach. That a machine is gone Ray
@@ -47,7 +47,7 @@ def is_candidates_fault(death: Death, *, alive: Collection[str]) -> bool:
     return death.node in alive and not preempted and not isinstance(death.error, others)
 
 
-def why_given_up(deaths: Sequence[Death], *, alive: Collection[str]) -> str | None:
+def failure_reason(deaths: Sequence[WorkerFailure], *, alive: Collection[str]) -> str | None:
     """Reason to try a candidate no more; None if it should be tried again.
 
     All its deaths are judged by what is known now: a worker may end before its machine does.
@@ -56,7 +56,7 @@ def why_given_up(deaths: Sequence[Death], *, alive: Collection[str]) -> str | No
         deaths: Of the workers that were scoring it.
         alive: Machines that Ray takes for alive.
     """
-    own = sum(is_candidates_fault(death, alive=alive) for death in deaths)
+    own = sum(is_candidate_fault(death, alive=alive) for death in deaths)
     if own >= TRIES:
         return f"the worker process died {own} times"
     if len(deaths) >= LIMIT:

@@ -1,1 +1,1 @@
-"""Ray: roll-outs in actors, training in data-parallel ranks, on one machine or many."""
+"""Ray: rollouts in actors, training in data-parallel ranks, on one machine or many."""

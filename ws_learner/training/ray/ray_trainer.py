@@ -6,10 +6,10 @@ from typing import Any
 
 from ray.train.torch import TorchTrainer
 
-__all__ = ["Trainer"]
+__all__ = ["RayTrainer"]
 
 
-class Trainer(TorchTrainer):
+class RayTrainer(TorchTrainer):
     """Leaves Ctrl-C to the command, and no process beside the controller and its ranks."""
 
     def _create_default_callbacks(self) -> list[Any]:

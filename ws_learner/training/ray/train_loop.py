@@ -18,12 +18,12 @@ from ws_learner.config.cluster import ClusterConfig
 from ws_learner.core.errors import UserError
 from ws_learner.core.files import read_json, write_bytes, write_json
 from ws_learner.core.pickling import importable
-from ws_learner.core.process_group import World
+from ws_learner.core.process_group import ProcessGroup
 from ws_learner.core.progress import say
 
 __all__ = ["Job", "few_examples", "train_on_ray"]
 
-Job = Callable[[World], object]
+Job = Callable[[ProcessGroup], object]
 """Trains as one rank of a world; keeps its state in a checkpoint file and goes on from there."""
 
 FEW = 8
@@ -55,7 +55,7 @@ def train_on_ray(
     from ray.train import FailureConfig
 
     from ws_learner.training.ray.network_interface import RankConfig
-    from ws_learner.training.ray.ray_trainer import Trainer
+    from ws_learner.training.ray.ray_trainer import RayTrainer
 
     parts = list(parts)
     shutil.rmtree(folder, ignore_errors=True)
@@ -67,7 +67,7 @@ def train_on_ray(
         say(warning)
     quiet = ray.train.LoggingConfig(log_level="CRITICAL")  # the ranks say what went wrong
     resources = {"CPU": 1.0} | ({"GPU": _whole(config)} if config.gpus_per_worker else {})
-    trainer = Trainer(
+    trainer = RayTrainer(
         run_rank,
         train_loop_config={"folder": str(folder.resolve())},
         scaling_config=ray.train.ScalingConfig(
@@ -144,7 +144,7 @@ def run_rank(settings: dict[str, Any]) -> None:
     import ray.train
 
     context = ray.train.get_context()
-    world = World(rank=context.get_world_rank(), size=context.get_world_size())
+    process_group = ProcessGroup(rank=context.get_world_rank(), size=context.get_world_size())
     folder = Path(settings["folder"])
     torch.set_num_threads(1)
     if (folder / "refused.json").exists():
@@ -155,15 +155,15 @@ def run_rank(settings: dict[str, Any]) -> None:
             "that all machines share (--storage)"
         )
     address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-    say(f"rank {world.rank} of {world.size} on {address}")
-    if world.rank == 0:
+    say(f"rank {process_group.rank} of {process_group.size} on {address}")
+    if process_group.rank == 0:
         _count_start(folder / "starts.json")
     job: Job = cloudpickle.loads((folder / "job.pkl").read_bytes())
     try:
-        job(world)
+        job(process_group)
     except UserError as error:
         write_json(folder / "refused.json", str(error))
         raise
     except Exception as error:
-        say(f"rank {world.rank} failed: {type(error).__name__}: {error}")
+        say(f"rank {process_group.rank} failed: {type(error).__name__}: {error}")
         raise

@@ -38,7 +38,7 @@ def aligned(size: int) -> npt.NDArray[np.uint8]:
     return whole[start : start + size]
 
 
-def _live(weight: npt.NDArray[np.generic], rows: int, inputs: int) -> npt.NDArray[np.bool_]:
+def _shadow_masks(weight: npt.NDArray[np.generic], rows: int, inputs: int) -> npt.NDArray[np.bool_]:
     """(block rows, block columns): which blocks hold anything. The matrix is padded already."""
     n, k = weight.shape
     cut = (weight != 0).reshape(n // rows, rows, k // inputs, inputs)
@@ -59,7 +59,7 @@ def block_fill(
 
     Zeros that are stored beyond the matrix count only with `padding`.
     """
-    live = _live(_padded(weight, inputs), rows, inputs)
+    live = _shadow_masks(_padded(weight, inputs), rows, inputs)
     n, k = (weight.shape[0] + -weight.shape[0] % 16, live.shape[1] * inputs)
     if not padding:
         n, k = weight.shape
@@ -91,7 +91,7 @@ def pack_blocks(
         deep: Fill segments up to 16 blocks and interleave these, as AMX tiles want it.
     """
     whole = _padded(weight, inputs)
-    live = _live(whole, rows, inputs)
+    live = _shadow_masks(whole, rows, inputs)
     down, along = np.nonzero(live)
     segment, segments = _segments(live.shape, down, along, panel=panel, chunk_blocks=chunk // rows)
     order = np.argsort(segment, kind="stable")

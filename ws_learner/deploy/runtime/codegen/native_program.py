@@ -12,7 +12,7 @@ from ws_learner.deploy.runtime.codegen.openmp import openmp
 from ws_learner.deploy.runtime.codegen.parallel import run_parts, scratch
 from ws_learner.deploy.runtime.codegen.spec import JOB, STEP
 
-__all__ = ["Program", "Step", "address_of"]
+__all__ = ["KernelCall", "Program", "address_of"]
 
 _BETWEEN = 512 * 1024  # bytes between the kernels of a block, at most: a part of the second cache
 
@@ -21,7 +21,7 @@ _NUMBER, _TEAM = JOB.index("number"), JOB.index("team")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class KernelCall:
     """One kernel in a program.
 
     Attributes:
@@ -42,7 +42,7 @@ class Step:
 class Program:
     """The first kernel's input becomes the last one's output. Calls are thread-safe."""
 
-    def __init__(self, steps: Sequence[Step]) -> None:
+    def __init__(self, steps: Sequence[KernelCall]) -> None:
         """The steps' addresses must stay valid as long as the program is used."""
         from ws_learner.deploy.runtime.codegen.kernels import compiled_driver  # needs llvmlite
 

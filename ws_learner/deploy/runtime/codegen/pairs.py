@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ws_learner.deploy.runtime.codegen.buffers import readable
 from ws_learner.deploy.runtime.codegen.cpu import has_bf16_tiles
-from ws_learner.deploy.runtime.codegen.native_program import Program, Step, address_of
+from ws_learner.deploy.runtime.codegen.native_program import KernelCall, Program, address_of
 
 __all__ = ["PairProducts"]
 
@@ -80,7 +80,7 @@ class PairProducts(nn.Module):
         for tensor, kind in zip((bottom, *tensors), (torch.float32, *kinds), strict=True):
             readable(tensor, what="PairProducts", dtype=kind, shape=tuple(tensor.shape))
         numbers = np.array([*(t.data_ptr() for t in tensors), wrong.ctypes.data], np.int64)
-        step = Step(
+        step = KernelCall(
             function=address_of(run),
             table=numbers.ctypes.data,
             memory=pair_scratch(width),

@@ -15,7 +15,7 @@ from ws_learner.core.errors import UserError
 from ws_learner.deploy.runtime.codegen.block_format import aligned, pack_blocks
 from ws_learner.deploy.runtime.codegen.buffers import readable
 from ws_learner.deploy.runtime.codegen.cpu import ISAS
-from ws_learner.deploy.runtime.codegen.native_program import Program, Step, address_of
+from ws_learner.deploy.runtime.codegen.native_program import KernelCall, Program, address_of
 from ws_learner.deploy.runtime.codegen.spec import MOST_TILE_INPUTS, SLOTS, Spec
 from ws_learner.deploy.runtime.quantisation import InputScale
 
@@ -142,12 +142,12 @@ class SparseKernel(Tokens):
         self._program.run(x.data_ptr(), y.data_ptr(), count, threads=threads)
         return y
 
-    def step(self) -> Step:
+    def step(self) -> KernelCall:
         """This kernel as a part of a program; it has to live as long."""
         tiles = self.spec.layout == "tokens"
         unit = self.spec.vectors * ISAS[self.spec.isa].lanes if tiles else 1
         each = unit * self.outputs * (1 if self.spec.result == "u8" else 4)
-        return Step(
+        return KernelCall(
             function=address_of(self._function),
             table=self._bound.table.ctypes.data,
             memory=self._bound.scratch,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.adapt_settings import change_line
-from experiments.cli.build import recipe_of_command
+from experiments.cli.adjust_settings import change_line
+from experiments.cli.build import recipe_for_command
 from experiments.cli.command import Command
 from ws_learner.config.methods import NM_METHODS
 from ws_learner.pruning.schedules.polynomial import ramp_steps
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from experiments.experiment import Experiment
     from ws_learner.config.recipe import Recipe
 
-__all__ = ["fit_batch", "fit_training"]
+__all__ = ["adjust_batch", "adjust_training"]
 
 UPDATES = 10
 """Mask updates along a ramp that is too short for the interval nobody chose."""
 
 
-def fit_batch(command: Command, recipe: Recipe, *, examples: int) -> Command:
+def adjust_batch(command: Command, recipe: Recipe, *, examples: int) -> Command:
     """Let a batch size that nobody chose be no more than there are training examples."""
     if "batch_size" in command.given or recipe.batch_size <= examples:
         return command
@@ -29,7 +29,7 @@ def fit_batch(command: Command, recipe: Recipe, *, examples: int) -> Command:
     return _changed(command, "run", "batch_size", recipe.batch_size, examples, why=why)
 
 
-def fit_training(command: Command, experiment: Experiment) -> Command:
+def adjust_training(command: Command, experiment: Experiment) -> Command:
     """Fit batch, ramp, mask interval and phases to a pruning training of so many steps.
 
     Raises:
@@ -38,21 +38,21 @@ def fit_training(command: Command, experiment: Experiment) -> Command:
     from ws_learner.training.sparse import check_steps
 
     examples = len(experiment.data.train)
-    command = fit_batch(command, _recipe(command, experiment), examples=examples)
+    command = adjust_batch(command, _recipe(command, experiment), examples=examples)
     recipe = _recipe(command, experiment)
     if command.ws.ws_method in NM_METHODS:
-        command = _fit_phases(command, recipe)
+        command = _adjust_phases(command, recipe)
     elif command.ws.ws_method != "pattern_lock":
-        command = _fit_ramp(command, recipe.total_steps(examples))
+        command = _adjust_ramp(command, recipe.total_steps(examples))
     check_steps(command.ws, recipe, examples=examples)
     return command
 
 
 def _recipe(command: Command, experiment: Experiment) -> Recipe:
-    return recipe_of_command(command, experiment.sparse_recipe)
+    return recipe_for_command(command, experiment.sparse_recipe)
 
 
-def _fit_ramp(command: Command, total: int) -> Command:
+def _adjust_ramp(command: Command, total: int) -> Command:
     why = f"the training has {total} steps"
     begin, end = _ramp(command, total)
     if begin >= end:
@@ -73,7 +73,7 @@ def _ramp(command: Command, total: int) -> tuple[int, int]:
     return ramp_steps(total, command.ws.ws_iter_ratio_beg, command.ws.ws_iter_ratio_end)
 
 
-def _fit_phases(command: Command, recipe: Recipe) -> Command:
+def _adjust_phases(command: Command, recipe: Recipe) -> Command:
     """Half of what one phase leaves goes to the other, where its usual share is too long."""
     ws, epochs = command.ws, recipe.nb_epochs
     shares = {"nm_dense_epochs": 0.05, "nm_fine_tune_epochs": 0.2}
@@ -100,5 +100,5 @@ def _changed(
 ) -> Command:
     settings = dataclasses.replace(getattr(command, part), **{name: after})
     line = change_line(name, before, after, why=why)
-    fitted: dict[str, Any] = {part: settings, "fitted": (*command.fitted, line)}
-    return dataclasses.replace(command, **fitted)
+    adjusted: dict[str, Any] = {part: settings, "adjusted": (*command.adjusted, line)}
+    return dataclasses.replace(command, **adjusted)

@@ -12,10 +12,12 @@ from ws_learner.pruning.methods.srste import SrSteConfig
 from ws_learner.pruning.patterns.pattern import parse_pattern
 from ws_learner.pruning.schedules.nm_phases import Phases
 
-__all__ = ["nm_method"]
+__all__ = ["build_nm_config"]
 
 
-def nm_method(config: WeightSparseConfig, *, steps_per_epoch: int, total_steps: int) -> NMConfig:
+def build_nm_config(
+    config: WeightSparseConfig, *, steps_per_epoch: int, total_steps: int
+) -> NMConfig:
     """The settings of `srste`, `mdgf` or `sdgf`, with phases laid over the training.
 
     Raises:

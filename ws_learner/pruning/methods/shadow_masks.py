@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ws_learner.core.errors import UserError
 from ws_learner.pruning.patterns.nm import NM
 
-__all__ = ["LiveMasks", "Piece"]
+__all__ = ["Piece", "ShadowMasks"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def _alike(weights: Sequence[Tensor]) -> bool:
     return len(kinds) == 1 and next(iter(kinds))[2:] == (2, True)
 
 
-class LiveMasks:
+class ShadowMasks:
     """Between two optimizer steps the parameters hold masked weights, the buffers latent ones.
 
     So the forward pass is the ordinary one, whatever calls the weights; a gradient by the masked
@@ -72,7 +72,7 @@ class LiveMasks:
     def _allocate(self) -> None:
         """Make room on the weights' device, in their precision and memory layout."""
         self._together = _alike(list(self.weights.values()))
-        self._latent, self.latent = self._room(None)
+        self._shadow_flat, self.shadow = self._room(None)
         self._masks, self.masks = self._room(torch.bool)
         self._keep, self.keep = self._room(None)
         self._batches: dict[tuple[NM, ...], list[_Batch]] = {}
@@ -94,11 +94,11 @@ class LiveMasks:
     @torch.no_grad()
     def to_device(self) -> None:
         """Follow the weights to the device, precision and memory layout they have now."""
-        masks, latent = self.masks, self.latent
+        masks, shadow = self.masks, self.shadow
         self._allocate()
         for name in self._order:
             self.masks[name].copy_(masks[name])
-            self.latent[name].copy_(latent[name])
+            self.shadow[name].copy_(shadow[name])
             self.keep[name].copy_(masks[name])
 
     def _listed(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
@@ -107,15 +107,15 @@ class LiveMasks:
     @torch.no_grad()
     def remember(self) -> None:
         """Take the parameters' values for the latent ones."""
-        torch._foreach_copy_(self._listed(self.latent), self._listed(self.weights))
+        torch._foreach_copy_(self._listed(self.shadow), self._listed(self.weights))
 
     @torch.no_grad()
     def restore(self) -> None:
         """Put the latent values into the parameters."""
-        torch._foreach_copy_(self._listed(self.weights), self._listed(self.latent))
+        torch._foreach_copy_(self._listed(self.weights), self._listed(self.shadow))
 
     @torch.no_grad()
-    def renew(self, patterns: Sequence[NM]) -> None:
+    def update_masks(self, patterns: Sequence[NM]) -> None:
         """Make the masks from the latent values.
 
         Args:
@@ -124,11 +124,11 @@ class LiveMasks:
                 M does not divide them.
         """
         for batch in self._batched(tuple(patterns)):
-            latent, masks, keep = self._parts(batch)
-            values = torch.cat(latent) if len(latent) > 1 else latent[0]
+            shadow, masks, keep = self._parts(batch)
+            values = torch.cat(shadow) if len(shadow) > 1 else shadow[0]
             kept = batch.rows_of.whole_mask(values.abs())
             for mask, number, new in zip(
-                masks, keep, torch.split(kept, [len(part) for part in latent]), strict=True
+                masks, keep, torch.split(kept, [len(part) for part in shadow]), strict=True
             ):
                 mask.copy_(new)
                 number.copy_(new)
@@ -136,14 +136,14 @@ class LiveMasks:
     def _parts(self, batch: _Batch) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Latent values, masks and masks as numbers of a batch, as rows along which groups run."""
         if batch.runs:
-            whole, m = (self._latent, self._masks, self._keep), batch.pattern.m
-            latent, masks, keep = ([t[run].view(-1, m) for run in batch.runs] for t in whole)
-            return latent, masks, keep
-        tensors = (self.latent, self.masks, self.keep)
-        latent, masks, keep = (
+            whole, m = (self._shadow_flat, self._masks, self._keep), batch.pattern.m
+            shadow, masks, keep = ([t[run].view(-1, m) for run in batch.runs] for t in whole)
+            return shadow, masks, keep
+        tensors = (self.shadow, self.masks, self.keep)
+        shadow, masks, keep = (
             [self._rows(named, piece, batch.pattern) for piece in batch.pieces] for named in tensors
         )
-        return latent, masks, keep
+        return shadow, masks, keep
 
     @torch.no_grad()
     def keep_all(self) -> None:
@@ -156,12 +156,12 @@ class LiveMasks:
     def apply(self, soft: float) -> None:
         """Turn parameters w, the latent values, into w (mask + soft (1 - mask)); soft in [0, 1]."""
         self.soft = soft
-        weights, latent = self._listed(self.weights), self._listed(self.latent)
+        weights, shadow = self._listed(self.weights), self._listed(self.shadow)
         if soft == 0:
             torch._foreach_mul_(weights, self._listed(self.keep))
         elif soft < 1:
             torch._foreach_mul_(weights, soft)
-            torch._foreach_lerp_(weights, latent, self._listed(self.keep))  # exact at 0 and 1
+            torch._foreach_lerp_(weights, shadow, self._listed(self.keep))  # exact at 0 and 1
 
     @torch.no_grad()
     def scale_pruned(self, tensors: Mapping[str, Tensor], factor: Mapping[str, float]) -> None:
@@ -179,7 +179,7 @@ class LiveMasks:
             alike: dict[tuple[object, ...], list[Piece]] = {}
             pattern_of: dict[tuple[object, ...], NM] = {}
             for piece, pattern in zip(self.pieces, patterns, strict=True):
-                shape = self._rows(self.latent, piece, pattern).shape[1:]
+                shape = self._rows(self.shadow, piece, pattern).shape[1:]
                 own = self.weights[piece.name]
                 whole = self._together and not pattern.columns and shape[0] % pattern.m == 0
                 key = (pattern, None if whole else shape, own.dtype, own.device)
@@ -195,11 +195,11 @@ class LiveMasks:
         """Where the pieces lie in the common memory; neighbours are joined."""
         runs: list[slice] = []
         starts = sorted(
-            ((self.latent[p.name][p.rows].storage_offset(), p) for p in pieces),
+            ((self.shadow[p.name][p.rows].storage_offset(), p) for p in pieces),
             key=lambda at: at[0],
         )
         for start, piece in starts:
-            stop = start + self.latent[piece.name][piece.rows].numel()
+            stop = start + self.shadow[piece.name][piece.rows].numel()
             if runs and runs[-1].stop == start:
                 runs[-1] = slice(runs[-1].start, stop)
             else:
@@ -213,7 +213,7 @@ class LiveMasks:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Copies of masks and latent values, under `mask.NAME` and `latent.NAME`."""
-        parts = {"mask": self.masks, "latent": self.latent}
+        parts = {"mask": self.masks, "latent": self.shadow}
         return {
             f"{part}.{name}": tensor.clone()
             for part, tensors in parts.items()
@@ -227,7 +227,7 @@ class LiveMasks:
             UserError: Names or shapes are not those of these weights; nothing is changed.
         """
         mine = {f"mask.{name}": tensor for name, tensor in self.masks.items()}
-        mine |= {f"latent.{name}": tensor for name, tensor in self.latent.items()}
+        mine |= {f"latent.{name}": tensor for name, tensor in self.shadow.items()}
         wrong = set(mine) ^ set(state)
         wrong |= {key for key in set(mine) & set(state) if mine[key].shape != state[key].shape}
         if wrong:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-__all__ = ["change_line", "fit_settings"]
+__all__ = ["adjust_settings", "change_line"]
 
 
 def change_line(name: str, before: Any, after: Any, *, why: str) -> str:
@@ -17,7 +17,7 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def fit_settings(
+def adjust_settings(
     values: Mapping[str, Any], *, given: Collection[str]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Fit the defaults to the settings that were chosen, as far as no data is needed for it.
@@ -31,13 +31,13 @@ def fit_settings(
     Returns:
         Every setting, and a line for each that was changed.
     """
-    fitted, lines = dict(values), []
+    adjusted, lines = dict(values), []
     for name, value, reason in _rules(values):
         if reason in given and name not in given:
-            fitted[name] = value
+            adjusted[name] = value
             why = f"--{reason} is {_short(values[reason])}"
             lines.append(change_line(name, values[name], value, why=why))
-    return fitted, tuple(lines)
+    return adjusted, tuple(lines)
 
 
 def _rules(values: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:

@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["encoder_rivals", "fp32_rivals", "int8_rivals"]
+__all__ = ["encoder_baselines", "fp32_baselines", "int8_baselines"]
 
 Run = Callable[[], object]
 
 
-def fp32_rivals(model: nn.Module, x: Tensor, *, engines_only: bool = False) -> dict[str, Run]:
+def fp32_baselines(model: nn.Module, x: Tensor, *, engines_only: bool = False) -> dict[str, Run]:
     """Engines in float32, by name; missing packages are left out, PyTorch if not wanted."""
     runs: dict[str, Run] = {} if engines_only else {"torch": lambda: _call(model, x)}
     return runs | _engines(_onnx(model, x), x)
 
 
-def encoder_rivals(model: nn.Module, words: Tensor) -> dict[str, dict[str, Run]]:
+def encoder_baselines(model: nn.Module, words: Tensor) -> dict[str, dict[str, Run]]:
     """Of a network of word pieces (B, L).
 
     INT8: ONNX Runtime's dynamic quantisation, QDQ around every product with a weight (as OpenVINO
@@ -98,7 +98,7 @@ def _static(data: bytes, words: Tensor) -> bytes:
         return path.read_bytes()
 
 
-def int8_rivals(model: nn.Module, x: Tensor) -> dict[str, Run]:
+def int8_baselines(model: nn.Module, x: Tensor) -> dict[str, Run]:
     """Engines in bytes, and PyTorch's own oneDNN layer."""
     from ws_learner.deploy.runtime.graph import find_sites, layer_data, observers
 
