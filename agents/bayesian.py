@@ -9,7 +9,7 @@ import numpy as np
 from agents.logits import LogitSpace
 from agents.proposer import Proposal, Stateless, Trial, generator, ranked, step_size
 from agents.surrogate import Surrogate, neighbours
-from envs.problem import AllocationProblem
+from envs import AllocationProblem
 
 __all__ = ["BayesianSearch"]
 

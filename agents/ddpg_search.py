@@ -9,11 +9,17 @@ from typing import Any
 from agents.ddpg_agent import DDPGAgent, transitions
 from agents.ddpg_config import DDPGConfig
 from agents.proposer import SEED, Proposal, Trial, ranked
-from envs.action_map import ActionMap, Scale
-from envs.budget import project
-from envs.episode import Trajectory, replay_episode, run_episode
-from envs.features import FEATURES
-from envs.problem import AllocationProblem, IntArray
+from envs import (
+    FEATURES,
+    ActionMap,
+    AllocationProblem,
+    IntArray,
+    Scale,
+    Trajectory,
+    project,
+    replay_episode,
+    run_episode,
+)
 
 __all__ = ["DDPGSearch"]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from agents.logits import LogitSpace
 from agents.proposer import Proposal, Stateless, Trial, generator, ranked, step_size
-from envs.problem import AllocationProblem, IntArray
+from envs import AllocationProblem, IntArray
 
 __all__ = ["Evolution"]
 

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
-from envs.problem import FloatArray
+from envs import FloatArray
 
 __all__ = ["GaussianProcess", "Views", "matern52"]
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.budget import project, water_fill
-from envs.curves import error_at
-from envs.problem import AllocationProblem, FloatArray, IntArray
+from envs import AllocationProblem, FloatArray, IntArray, error_at, project, water_fill
 
 __all__ = ["LogitSpace"]
 

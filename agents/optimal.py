@@ -11,7 +11,7 @@ from agents.ddpg_search import DDPGSearch
 from agents.logits import LogitSpace
 from agents.proposer import Proposal, Trial, generator, ranked, step_size
 from agents.surrogate import Surrogate, neighbours
-from envs.problem import AllocationProblem, FloatArray, IntArray
+from envs import AllocationProblem, FloatArray, IntArray
 
 __all__ = ["OptimalSearch"]
 

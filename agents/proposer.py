@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from envs.problem import IntArray, Score
+from envs import IntArray, Score
 
 __all__ = ["SEED", "Proposal", "Proposer", "Stateless", "Trial", "generator", "ranked", "step_size"]
 

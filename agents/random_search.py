@@ -8,7 +8,7 @@ import numpy as np
 
 from agents.logits import LogitSpace
 from agents.proposer import SEED, Proposal, Stateless, Trial, generator, ranked
-from envs.problem import AllocationProblem
+from envs import AllocationProblem
 
 __all__ = ["RandomSearch"]
 

@@ -10,7 +10,7 @@ from scipy.special import ndtr
 from agents.gaussian_process import GaussianProcess, Views
 from agents.logits import LogitSpace
 from agents.proposer import Trial, ranked
-from envs.problem import FloatArray
+from envs import FloatArray
 
 __all__ = ["Surrogate", "expected_improvement", "neighbours"]
 

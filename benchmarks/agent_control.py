@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.ddpg_config import DDPGConfig
-from ws_learner.core.files import write_json, write_with
+from agents import DDPGConfig
+from ws_learner.core import write_json, write_with
 
 if TYPE_CHECKING:
     import gymnasium
 
-    from agents.ddpg import DDPG
+    from agents import DDPG
 
 __all__ = ["TASKS", "ControlTask", "main", "run"]
 
@@ -136,7 +136,7 @@ def run(
     import torch
     from stable_baselines3.common.monitor import Monitor
 
-    from agents.ddpg import DDPG
+    from agents import DDPG
 
     task = TASKS[name]
     count = task.episodes if episodes is None else episodes

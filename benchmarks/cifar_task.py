@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ws_learner.config.learner import WeightSparseConfig
+from ws_learner.config import WeightSparseConfig
 
 if TYPE_CHECKING:
-    from envs.problem import LayerRow
+    from envs import LayerRow
     from experiments.experiment import Experiment
-    from ws_learner.search.context import AllocationContext
-    from ws_learner.search.rollout.evaluator import RolloutEvaluator
+    from ws_learner.search import AllocationContext, RolloutEvaluator
 
 __all__ = ["Task", "cores", "load_task"]
 
@@ -32,9 +31,7 @@ class Task:
 
     def evaluator(self, config: WeightSparseConfig, *, seed: int = 0) -> RolloutEvaluator:
         """What scores a rollout under these settings."""
-        from ws_learner.search.allocator import database_dir
-        from ws_learner.search.problem import build_rollout_config
-        from ws_learner.search.rollout.evaluator import RolloutEvaluator
+        from ws_learner.search import RolloutEvaluator, build_rollout_config, database_dir
 
         return RolloutEvaluator(
             self.experiment.model,
@@ -49,7 +46,7 @@ class Task:
 
     def context(self, config: WeightSparseConfig, evaluator: RolloutEvaluator) -> AllocationContext:
         """What the cheap protocols look at."""
-        from ws_learner.search.context import allocation_context
+        from ws_learner.search import allocation_context
 
         return allocation_context(
             self.experiment.model, self.layers, config, curves=evaluator.curves
@@ -61,7 +58,7 @@ def load_task() -> Task:
     """Load data and weights; once per process."""
     from experiments.cli.dense_weights import load_weights
     from experiments.resnet_at_cifar10 import Options, build
-    from ws_learner.pruning.layers.table import layer_table
+    from ws_learner.pruning import layer_table
 
     experiment = build(Options(), seed=0)
     assert experiment.checkpoint is not None

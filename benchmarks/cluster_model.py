@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from envs.problem import IntArray, Score
-    from ws_learner.search.rollout.evaluator import RolloutEvaluator
+    from envs import IntArray, Score
+    from ws_learner.search import RolloutEvaluator
 
 __all__ = ["Costs", "Options", "main", "simulate"]
 
@@ -146,8 +146,8 @@ def measured(costs: Costs) -> Costs:
     import ray
 
     from benchmarks.scaling import noise_evaluator, random_profiles
-    from ws_learner.config.cluster import ClusterConfig
-    from ws_learner.training.ray.session import ray_session
+    from ws_learner.config import ClusterConfig
+    from ws_learner.training import ray_session
 
     evaluator = noise_evaluator()
     scores = [evaluator.score(zeros) for zeros in random_profiles(evaluator, 6, seed=0)]
@@ -197,13 +197,15 @@ def _proposing(evaluator: RolloutEvaluator, score: Score) -> float:
     import tempfile
     from pathlib import Path
 
-    from agents.ddpg_config import DDPGConfig
-    from ws_learner.config.learner import WeightSparseConfig
-    from ws_learner.search.closed_form import CLOSED_FORM
-    from ws_learner.search.context import allocation_context
-    from ws_learner.search.loop import Search
-    from ws_learner.search.problem import build_pruning_problem
-    from ws_learner.search.registry import build_proposer
+    from agents import DDPGConfig
+    from ws_learner.config import WeightSparseConfig
+    from ws_learner.search import (
+        CLOSED_FORM,
+        Search,
+        allocation_context,
+        build_proposer,
+        build_pruning_problem,
+    )
 
     config = WeightSparseConfig()
 

@@ -26,10 +26,8 @@ def measure(ratio: float, folder: Path) -> dict[str, Any]:
     import torch
 
     from experiments.bert_at_trec import Options, build
-    from ws_learner.deploy.shrinking.crop_report import crop_run
-    from ws_learner.pruning.layers.layer_plan import build_pattern_plan
-    from ws_learner.pruning.layers.unit_groups import find_groups
-    from ws_learner.pruning.patterns.pattern import parse_pattern
+    from ws_learner.deploy import crop_run
+    from ws_learner.pruning import build_pattern_plan, find_groups, parse_pattern
 
     experiment = build(Options(), seed=0)
     model = experiment.model
@@ -47,7 +45,7 @@ def measure(ratio: float, folder: Path) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark and print it."""
-    from ws_learner.core.files import write_json
+    from ws_learner.core import write_json
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--ratio", type=float, default=0.5, help="share removed (default 0.5)")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 if TYPE_CHECKING:
-    from envs.problem import LayerRow
+    from envs import LayerRow
 
 __all__ = ["Options", "gram_bytes", "main"]
 
@@ -51,8 +51,8 @@ def main(options: Options) -> None:
     import torch
 
     from experiments.models.resnet import resnet
-    from ws_learner.pruning.layers.table import layer_table
-    from ws_learner.search.rollout.gram import collect_grams
+    from ws_learner.pruning import layer_table
+    from ws_learner.search import collect_grams
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -74,9 +74,9 @@ def _solving(layers: tuple[LayerRow, ...], *, rows: int) -> pd.DataFrame:
     """Seconds for the error curves of every distinct shape, all its layers together."""
     import torch
 
-    from ws_learner.config.rollout import LEVELS
-    from ws_learner.pruning.patterns.mask import keep_largest
-    from ws_learner.search.rollout.regression import LayerRegression
+    from ws_learner.config import LEVELS
+    from ws_learner.pruning import keep_largest
+    from ws_learner.search import LayerRegression
 
     shapes = Counter((row.shape[0], row.weights // row.shape[0]) for row in layers)
     table = []

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
-    from ws_learner.pruning.criteria import CriterionName
+    from ws_learner.pruning import CriterionName
 
 __all__ = ["main", "measure", "training_step"]
 
@@ -90,9 +90,7 @@ def training_step(
     import torch
     from torch import nn
 
-    from ws_learner.pruning.methods.gradual import GradualConfig
-    from ws_learner.pruning.patterns.pattern import parse_pattern
-    from ws_learner.pruning.sparsifier import Sparsifier
+    from ws_learner.pruning import GradualConfig, Sparsifier, parse_pattern
 
     torch.manual_seed(0)
     make = {"resnet20": _resnet20, "minilm": _minilm}[work.network]
@@ -127,7 +125,7 @@ def measure(work: Work, *, rounds: int, processor: bool = False) -> dict[str, ob
     """Measure the three ratios; see the module."""
     import torch
 
-    from ws_learner.pruning.methods.gradual import GradualConfig
+    from ws_learner.pruning import GradualConfig
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     sync = torch.cuda.synchronize if device.type == "cuda" else None
@@ -183,7 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{name:18} {median:.3f}x of dense (quartiles {low:.3f} to {high:.3f})")
     print(f"{'amortised':18} {found['amortised']:.3f}x, an update each {found['mask_update_step']}")
     if options.out:
-        from ws_learner.core.files import write_json
+        from ws_learner.core import write_json
 
         write_json(options.out, found)
     return int(float(str(found["amortised"])) > LIMIT)

@@ -45,9 +45,7 @@ def measure(pattern: str, *, ratio: float, rounds: int) -> dict[str, float]:
     """
     import torch
 
-    from ws_learner.pruning.methods.gradual import GradualConfig
-    from ws_learner.pruning.patterns.pattern import parse_pattern
-    from ws_learner.pruning.sparsifier import Sparsifier
+    from ws_learner.pruning import GradualConfig, Sparsifier, parse_pattern
 
     model = bert_sized()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
@@ -81,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name, row in found.items():
         print(f"{name:14} {row['wall']:.2f} s by the clock, {row['processor']:.2f} s of processor")
     if options.out:
-        from ws_learner.core.files import write_json
+        from ws_learner.core import write_json
 
         write_json(options.out, found)
     return int(any(row["processor"] > LIMIT for row in found.values()))

@@ -35,8 +35,7 @@ def training_step(kind: str, *, batch: int, bf16: bool) -> Callable[[], None]:
     import torch
     import transformers
 
-    from ws_learner.pruning.patterns.pattern import BlockPattern, ChannelPattern
-    from ws_learner.pruning.sparsifier import Sparsifier
+    from ws_learner.pruning import BlockPattern, ChannelPattern, Sparsifier
 
     torch.manual_seed(0)
     config = transformers.BertConfig(
@@ -67,8 +66,7 @@ def training_step(kind: str, *, batch: int, bf16: bool) -> Callable[[], None]:
 
 def _settings(kind: str, names: list[str], block: Any, channel: Any) -> tuple[Any, dict[str, Any]]:
     """Settings of the method, and what it is asked for."""
-    from ws_learner.pruning.methods.movement import MovementConfig
-    from ws_learner.pruning.methods.threshold_movement import ThresholdMovementConfig
+    from ws_learner.pruning import MovementConfig, ThresholdMovementConfig
 
     if kind == "top-v":
         config = MovementConfig(iter_ratio_beg=0.0, iter_ratio_end=1.0, mask_update_step=25)
@@ -92,7 +90,7 @@ def _settings(kind: str, names: list[str], block: Any, channel: Any) -> tuple[An
 
 def measure(*, rounds: int, batch: int) -> dict[str, object]:
     """Measure the three ratios; see the module."""
-    from ws_learner.core.device import choose_device
+    from ws_learner.core import choose_device
 
     chosen = choose_device()
     found: dict[str, object] = {"batch": batch, "rounds": rounds, "bf16": chosen.bf16}
@@ -114,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     found = measure(rounds=options.rounds, batch=options.batch)
     if options.out:
-        from ws_learner.core.files import write_json
+        from ws_learner.core import write_json
 
         write_json(options.out, found)
     medians = [row["median"] for row in found.values() if isinstance(row, dict)]

@@ -81,8 +81,7 @@ def _quietly(words: list[str], log: Path) -> int:
 def _dense(of: tuple[str, int], *, scratch: Path, out: Path, epochs: float) -> str:
     """Fine-tune a dense network; keep what it started from, too."""
     from experiments.cli.discovery import find_experiment
-    from ws_learner.core.files import write_json
-    from ws_learner.core.weights import save_model
+    from ws_learner.core import save_model, write_json
 
     task, seed = of
     start, (experiment, share) = _start(scratch, task, seed), TASKS[task]
@@ -108,7 +107,7 @@ def _dense(of: tuple[str, int], *, scratch: Path, out: Path, epochs: float) -> s
 
 def _cell(cell: Cell, *, scratch: Path, out: Path, latest: float) -> str:
     """Run one cell and keep its numbers; the run's folder goes."""
-    from ws_learner.core.files import write_json, write_text
+    from ws_learner.core import write_json, write_text
 
     if time.monotonic() > latest:
         return "left out, no time"
@@ -141,8 +140,8 @@ def _validation(experiment: str, seed: int, weights: Path) -> dict[str, Any]:
     """Accuracy on the sentences that are neither trained on nor tested."""
     from experiments.cli.dense_weights import load_weights
     from experiments.cli.discovery import find_experiment
-    from ws_learner.core.device import choose_device
-    from ws_learner.training.evaluation import evaluate
+    from ws_learner.core import choose_device
+    from ws_learner.training import evaluate
 
     module = find_experiment(experiment)
     built, here = module.build(module.Options(), seed=seed), choose_device()

@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from ws_learner.core.files import write_text
+from ws_learner.core import write_text
 
 __all__ = ["write_tables"]
 

@@ -22,7 +22,7 @@ from benchmarks.paired import PairedResult, paired
 if TYPE_CHECKING:
     import torch
 
-    from ws_learner.pruning.methods.nm_config import NMConfig
+    from ws_learner.pruning import NMConfig
 
 __all__ = ["main", "measure", "training_step"]
 
@@ -33,10 +33,7 @@ STEPS = {"cpu": 1, "cuda": 10}
 
 def _config(method: str, pattern: str) -> NMConfig:
     """Sparse from the first step of a training so long that nothing ends while it is timed."""
-    from ws_learner.pruning.methods.mdgf import MdgfConfig
-    from ws_learner.pruning.methods.sdgf import SdgfConfig
-    from ws_learner.pruning.methods.srste import SrSteConfig
-    from ws_learner.pruning.patterns.pattern import parse_pattern
+    from ws_learner.pruning import MdgfConfig, SdgfConfig, SrSteConfig, parse_pattern
 
     common: dict[str, Any] = {"pattern": parse_pattern(f"{pattern}@ff"), "dense": 0.0}
     kinds = {"srste": SrSteConfig, "mdgf": MdgfConfig, "sdgf": SdgfConfig}
@@ -60,7 +57,7 @@ def training_step(
     from torch import nn
 
     from experiments.models.vit import Vit
-    from ws_learner.pruning.sparsifier import Sparsifier
+    from ws_learner.pruning import Sparsifier
 
     torch.manual_seed(0)
     model = Vit(image=224, patch=16, width=384, depth=depth, heads=6, num_classes=1000).to(device)
@@ -96,7 +93,7 @@ def measure(
     """Measure the ratio; see the module."""
     import torch
 
-    from ws_learner.core.device import choose_device
+    from ws_learner.core import choose_device
 
     place, bf16 = torch.device(device), choose_device("auto", device).bf16
     sync = torch.cuda.synchronize if device == "cuda" else None
@@ -135,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"{found['low']:.3f} to {found['high']:.3f}), limit {found['limit']}"
     )
     if options.out:
-        from ws_learner.core.files import write_json
+        from ws_learner.core import write_json
 
         write_json(options.out, found)
     return int(float(str(found["median"])) > float(str(found["limit"])))

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ws_learner.pruning.sparsifier import Sparsifier
-from ws_learner.training.trainer import Callback, Trainer
+from ws_learner.pruning import Sparsifier
+from ws_learner.training import Callback, Trainer
 
 __all__ = ["Probe"]
 

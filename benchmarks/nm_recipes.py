@@ -23,8 +23,7 @@ from pathlib import Path
 
 from benchmarks.nm_runs import EXTRA, NETWORKS, RECIPES, Run, train
 from benchmarks.side_by_side import side_by_side
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say, track
+from ws_learner.core import UserError, say, track
 
 __all__ = ["main", "planned"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ws_learner.core.files import write_text
+from ws_learner.core import write_text
 
 __all__ = ["add_run", "interval", "read_runs", "write_nm_report"]
 

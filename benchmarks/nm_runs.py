@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from experiments.experiment import Experiment
-    from ws_learner.pruning.methods.nm_config import NMConfig
+    from ws_learner.pruning import NMConfig
 
 __all__ = ["EXTRA", "NETWORKS", "RECIPES", "Run", "train"]
 
@@ -59,10 +59,7 @@ class Run:
 
 def method_of(run: Run) -> NMConfig | None:
     """Settings of a recipe; None for dense. A twentieth is dense, a fifth fine-tuning."""
-    from ws_learner.pruning.methods.mdgf import MdgfConfig
-    from ws_learner.pruning.methods.sdgf import SdgfConfig
-    from ws_learner.pruning.methods.srste import SrSteConfig
-    from ws_learner.pruning.patterns.pattern import parse_pattern
+    from ws_learner.pruning import MdgfConfig, SdgfConfig, SrSteConfig, parse_pattern
 
     if run.recipe == "dense":
         return None
@@ -91,14 +88,11 @@ def _experiment(run: Run) -> Experiment:
 def train(run: Run, *, state: Path) -> dict[str, Any]:
     """Train and measure; goes on from the checkpoint in `state`, if there is one."""
     from benchmarks.nm_probe import Probe
-    from ws_learner.config.learner import WeightSparseConfig
-    from ws_learner.core.device import choose_device
-    from ws_learner.pruning.sparsifier import Sparsifier
-    from ws_learner.report.metrics import MetricsLog
-    from ws_learner.training.callbacks import MetricsCallback
-    from ws_learner.training.evaluation import evaluate
-    from ws_learner.training.phase import TrainingPhase
-    from ws_learner.training.sparse import build_training_loss
+    from ws_learner.config import WeightSparseConfig
+    from ws_learner.core import choose_device
+    from ws_learner.pruning import Sparsifier
+    from ws_learner.report import MetricsLog
+    from ws_learner.training import MetricsCallback, TrainingPhase, build_training_loss, evaluate
 
     experiment, chosen, method = _experiment(run), choose_device(), method_of(run)
     recipe = dataclasses.replace(
@@ -143,6 +137,6 @@ def train(run: Run, *, state: Path) -> dict[str, Any]:
 
 
 def _ff(model: nn.Module) -> list[str]:
-    from ws_learner.pruning.layers.roles import weight_roles
+    from ws_learner.pruning import weight_roles
 
     return [name for name, roles in weight_roles(model).items() if roles == ("ff",)]

@@ -7,7 +7,7 @@ import os
 import struct
 import sys
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["forbid_amx"]
 

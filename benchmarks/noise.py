@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ws_learner.data.arrays import ArraySplit
-from ws_learner.data.splits import DataSplits
+from ws_learner.data import ArraySplit, DataSplits
 
 __all__ = ["noise_data"]
 

@@ -31,7 +31,7 @@ from benchmarks.pattern_training import (
     make_sparse,
 )
 from benchmarks.side_by_side import run_missing
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["GRID", "effects", "main", "table"]
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from experiments.experiment import Experiment
-    from ws_learner.config.recipe import Recipe
-    from ws_learner.core.device import ComputeDevice
+    from ws_learner.config import Recipe
+    from ws_learner.core import ComputeDevice
 
 __all__ = ["BASE", "FACTORS", "RATIOS", "TrainingSpec", "make_dense", "make_sparse"]
 
@@ -73,7 +73,7 @@ class TrainingSpec:
 
 def make_dense(task: str, seed: int, state: Path, precision: Any) -> dict[str, Any]:
     """Fine-tune the dense network of a task into the folder `state`, unless it is there."""
-    from ws_learner.core.weights import save_model
+    from ws_learner.core import save_model
 
     file = _dense_file(task, seed, state)
     if not file.exists():
@@ -89,8 +89,8 @@ def make_sparse(trial: TrainingSpec, state: Path, precision: Any) -> dict[str, A
     import copy
 
     from experiments.cli.dense_weights import load_weights
-    from ws_learner.config.learner import WeightSparseConfig
-    from ws_learner.core.device import choose_device
+    from ws_learner.config import WeightSparseConfig
+    from ws_learner.core import choose_device
 
     experiment, chosen = _experiment(trial.task, trial.seed), choose_device(precision)
     load_weights(experiment.model, _dense_file(trial.task, trial.seed, state))
@@ -151,7 +151,7 @@ def _prune(
     precision: Any,
 ) -> tuple[float, float]:
     """Train `model` in place to the config's ratio; return seconds and the share of zeros."""
-    from ws_learner.training.sparse import build_method_config
+    from ws_learner.training import build_method_config
 
     encoder = "bert." in next(iter(dict(model.named_parameters())))
     weights = {
@@ -181,11 +181,10 @@ def _phase(
     prune: tuple[dict[str, int], Any] | None = None,
 ) -> float:
     """Train `model` in place; return the seconds it took."""
-    from ws_learner.config.learner import WeightSparseConfig
-    from ws_learner.core.device import choose_device
-    from ws_learner.report.metrics import MetricsLog
-    from ws_learner.training.phase import TrainingPhase
-    from ws_learner.training.sparse import build_training_loss, train_sparse
+    from ws_learner.config import WeightSparseConfig
+    from ws_learner.core import choose_device
+    from ws_learner.report import MetricsLog
+    from ws_learner.training import TrainingPhase, build_training_loss, train_sparse
 
     config = prune[1] if prune else WeightSparseConfig()
     chosen = choose_device(precision)

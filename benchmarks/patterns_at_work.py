@@ -20,15 +20,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.paired_differences import interval
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
-from ws_learner.core.run_dir import RunDir
+from ws_learner.core import RunDir, UserError, say
 
 if TYPE_CHECKING:
     from torch import nn
 
     from experiments.experiment import Experiment
-    from ws_learner.core.device import ComputeDevice
+    from ws_learner.core import ComputeDevice
 
 __all__ = ["compare", "main", "paired_difference"]
 
@@ -54,7 +52,7 @@ def compare(path: Path, *, dense_file: Path | None = None) -> dict[str, Any]:
     from experiments.cli.dense_weights import load_weights
     from experiments.cli.flags import parse
     from experiments.run import build, dense_weights
-    from ws_learner.core.device import choose_device
+    from ws_learner.core import choose_device
 
     run = RunDir(path)
     summary = run.read_summary()
@@ -114,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         rows = pd.DataFrame([compare(path, dense_file=options.dense) for path in options.runs])
         if options.out:
-            from ws_learner.core.files import write_text
+            from ws_learner.core import write_text
 
             write_text(options.out, rows.to_csv(index=False))
     except UserError as error:

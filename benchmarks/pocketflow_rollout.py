@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from envs.problem import LayerRow
-from ws_learner.data.splits import Batch
-from ws_learner.pruning.layers.table import modules_by_weight, parameter_of
-from ws_learner.search.rollout.adam_regression import layer_output
+from envs import LayerRow
+from ws_learner.data import Batch
+from ws_learner.pruning import modules_by_weight, parameter_of
+from ws_learner.search import layer_output
 
 __all__ = ["EVALUATION_BATCHES", "FINE_TUNING_STEPS", "REGRESSION_STEPS", "PocketFlowRollout"]
 

@@ -21,12 +21,11 @@ import pandas as pd
 
 from benchmarks.cifar_task import cores, load_task
 from benchmarks.short_training import TrainingJob, train_all
-from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.core.files import write_text
-from ws_learner.core.progress import say, track
+from ws_learner.config import WeightSparseConfig
+from ws_learner.core import say, track, write_text
 
 if TYPE_CHECKING:
-    from envs.problem import IntArray
+    from envs import IntArray
 
 __all__ = ["SCORES", "Options", "correlations", "draw_profiles", "main"]
 
@@ -103,9 +102,8 @@ def main(options: Options) -> None:
 
 def draw_profiles(options: Options) -> tuple[list[str], list[IntArray]]:
     """Names and zero counts; see the module."""
-    from agents.logits import LogitSpace
-    from ws_learner.search.closed_form import CLOSED_FORM
-    from ws_learner.search.problem import build_pruning_problem
+    from agents import LogitSpace
+    from ws_learner.search import CLOSED_FORM, build_pruning_problem
 
     task = load_task()
     config = WeightSparseConfig(ws_prune_ratio=options.target)
@@ -129,7 +127,7 @@ def _scores(
     options: Options, names: list[str], profiles: list[IntArray], *, workers: int
 ) -> pd.DataFrame:
     """One row per profile and way of scoring: accuracy and reward by divergence."""
-    from ws_learner.search.rollout.local_pool import LocalPool
+    from ws_learner.search import LocalPool
 
     path = options.out / "scores.csv"
     wanted = len(names) * len(SCORES)

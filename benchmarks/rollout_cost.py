@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from benchmarks.pocketflow_rollout import PocketFlowRollout
-    from ws_learner.data.splits import Batch
-    from ws_learner.search.rollout.evaluator import RolloutEvaluator
+    from ws_learner.data import Batch
+    from ws_learner.search import RolloutEvaluator
 
 __all__ = ["Options", "main"]
 
@@ -85,8 +85,8 @@ class _Bench:
 
         from benchmarks.noise import noise_data
         from experiments.models.resnet_cifar import resnet_cifar
-        from ws_learner.config.rollout import RolloutConfig
-        from ws_learner.pruning.layers.table import layer_table
+        from ws_learner.config import RolloutConfig
+        from ws_learner.pruning import layer_table
 
         torch.manual_seed(0)
         self._options, self._cache = options, cache
@@ -188,9 +188,9 @@ class _Bench:
     ) -> RolloutEvaluator:
         from torch.nn import functional
 
-        from ws_learner.config.rollout import RolloutConfig
-        from ws_learner.search.rollout.evaluator import RolloutEvaluator
-        from ws_learner.training.evaluation import top_k_accuracy
+        from ws_learner.config import RolloutConfig
+        from ws_learner.search import RolloutEvaluator
+        from ws_learner.training import top_k_accuracy
 
         config = RolloutConfig()
         if steps is not None:
@@ -215,7 +215,7 @@ class _Bench:
 
     def _placed(self, size: int, *, augment: bool) -> Iterator[Batch]:
         """Batches of the training split, in the evaluator's memory layout; endless if augmented."""
-        from ws_learner.core.device import choose_device
+        from ws_learner.core import choose_device
 
         chosen, epoch = choose_device("fp32", "cpu"), 0
         while epoch == 0 or augment:

@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from envs.problem import IntArray
-    from ws_learner.search.rollout.evaluator import RolloutEvaluator
-    from ws_learner.search.rollout.pool_protocol import RolloutPool
+    from envs import IntArray
+    from ws_learner.search import RolloutEvaluator, RolloutPool
 
 __all__ = ["Options", "main", "noise_evaluator"]
 
@@ -50,10 +49,9 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure and print."""
-    from ws_learner.config.cluster import ClusterConfig
-    from ws_learner.search.rollout.local_pool import LocalPool
-    from ws_learner.search.rollout.ray_pool import RayPool
-    from ws_learner.training.ray.session import ray_session
+    from ws_learner.config import ClusterConfig
+    from ws_learner.search import LocalPool, RayPool
+    from ws_learner.training import ray_session
 
     evaluator = noise_evaluator()
     one, many = (ClusterConfig(workers=n) for n in (1, options.workers))
@@ -76,10 +74,9 @@ def noise_evaluator() -> RolloutEvaluator:
     from experiments.experiment import classification
     from experiments.models.resnet_cifar import resnet_cifar
     from experiments.resnet_at_cifar10 import SPARSE
-    from ws_learner.config.learner import WeightSparseConfig
-    from ws_learner.pruning.layers.table import layer_table
-    from ws_learner.search.problem import build_rollout_config
-    from ws_learner.search.rollout.evaluator import RolloutEvaluator
+    from ws_learner.config import WeightSparseConfig
+    from ws_learner.pruning import layer_table
+    from ws_learner.search import RolloutEvaluator, build_rollout_config
 
     torch.manual_seed(0)
     model = resnet_cifar(20)
@@ -146,7 +143,7 @@ def _report(
     print(f"share lost to Ray, {many} beside {local}: {_spread(lost)}")
     print(f"load average at the end {load:.1f} on {os.cpu_count()} cores")
     if options.out is not None:
-        from ws_learner.core.files import write_json
+        from ws_learner.core import write_json
 
         found: dict[str, Any] = {
             "seconds": seconds,

@@ -29,15 +29,13 @@ import pandas as pd
 from benchmarks.cifar_task import cores, load_task
 from benchmarks.paired_differences import paired_differences
 from benchmarks.short_training import TrainingJob, train_all
-from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.core.files import write_text
-from ws_learner.core.progress import say, track
+from ws_learner.config import WeightSparseConfig
+from ws_learner.core import say, track, write_text
 
 if TYPE_CHECKING:
-    from agents.proposer import Proposer
-    from envs.problem import AllocationProblem, IntArray, Score
-    from ws_learner.search.context import AllocationContext
-    from ws_learner.search.rollout.evaluator import RolloutEvaluator
+    from agents import Proposer
+    from envs import AllocationProblem, IntArray, Score
+    from ws_learner.search import AllocationContext, RolloutEvaluator
 
 __all__ = ["ABLATIONS", "ENTRANTS", "Entry", "Options", "main"]
 
@@ -157,10 +155,7 @@ def _evaluators(seed: int) -> tuple[RolloutEvaluator, RolloutEvaluator]:
 
 def _search(entry: Entry) -> list[dict[str, Any]]:
     """Run one search; the `optimal` entry also reports on the cheap profiles."""
-    from ws_learner.search.closed_form import CLOSED_FORM
-    from ws_learner.search.history import best, distinct_best
-    from ws_learner.search.loop import Search
-    from ws_learner.search.problem import build_pruning_problem
+    from ws_learner.search import CLOSED_FORM, Search, best, build_pruning_problem, distinct_best
 
     config = WeightSparseConfig(
         ws_prune_ratio=entry.target,
@@ -203,7 +198,7 @@ def _search(entry: Entry) -> list[dict[str, Any]]:
 def _cheap_rows(
     entry: Entry, context: AllocationContext, select: RolloutEvaluator
 ) -> list[dict[str, Any]]:
-    from ws_learner.search.closed_form import CLOSED_FORM
+    from ws_learner.search import CLOSED_FORM
 
     rows = []
     for name, protocol in CLOSED_FORM.items():
@@ -225,9 +220,8 @@ def _row(entry: Entry, zeros: IntArray, score: Score) -> dict[str, Any]:
 
 
 def _proposer(entry: Entry, problem: AllocationProblem, config: WeightSparseConfig) -> Proposer:
-    from agents.ddpg_config import DDPGConfig
-    from agents.optimal import OptimalSearch
-    from ws_learner.search.registry import build_proposer
+    from agents import DDPGConfig, OptimalSearch
+    from ws_learner.search import build_proposer
 
     if entry.name != "optimal without agent":
         name: Any = entry.name

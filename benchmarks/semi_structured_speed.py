@@ -43,8 +43,8 @@ def measure(inputs: int, outputs: int, *, tokens: int, rounds: int) -> PairedRes
     import torch
     from torch import nn
 
-    from ws_learner.deploy.shrinking.semi_structured import to_semi_structured
-    from ws_learner.pruning.patterns.nm import NM
+    from ws_learner.deploy import to_semi_structured
+    from ws_learner.pruning import NM
 
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         rows.append({"inputs": inputs, "outputs": outputs, "tokens": tokens, "ratio": found.median})
     if options.out:
-        from ws_learner.core.files import write_json
+        from ws_learner.core import write_json
 
         write_json(options.out, rows)
     return 0

@@ -14,8 +14,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ws_learner.core.files import write_text
-from ws_learner.core.progress import track
+from ws_learner.core import track, write_text
 
 __all__ = ["TrainingJob", "train_all"]
 
@@ -84,12 +83,10 @@ def _train(job: TrainingJob) -> float:
     import copy
 
     from benchmarks.cifar_task import load_task
-    from ws_learner.config.learner import WeightSparseConfig
-    from ws_learner.core.device import choose_device
-    from ws_learner.report.metrics import MetricsLog
-    from ws_learner.training.evaluation import evaluate
-    from ws_learner.training.phase import TrainingPhase
-    from ws_learner.training.sparse import build_training_loss, train_sparse
+    from ws_learner.config import WeightSparseConfig
+    from ws_learner.core import choose_device
+    from ws_learner.report import MetricsLog
+    from ws_learner.training import TrainingPhase, build_training_loss, evaluate, train_sparse
 
     task, chosen = load_task(), choose_device()
     experiment = task.experiment

@@ -12,8 +12,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
-from ws_learner.core.files import write_json
-from ws_learner.core.progress import track
+from ws_learner.core import track, write_json
 
 __all__ = ["run_missing", "side_by_side"]
 

@@ -27,7 +27,7 @@ def encoder_baselines(model: nn.Module, words: Tensor) -> dict[str, dict[str, Ru
     INT8: ONNX Runtime's dynamic quantisation, QDQ around every product with a weight (as OpenVINO
     wants it), and PyTorch's encoder with the fastest dense INT8 layers found by our trial.
     """
-    from ws_learner.deploy.runtime import compile_sparse
+    from ws_learner.deploy import compile_sparse
 
     both = words.repeat(2, 1)  # the exporter leaves the batch open if it sees two examples
     data = _without_shapes(_onnx(model, both))
@@ -40,7 +40,7 @@ def encoder_baselines(model: nn.Module, words: Tensor) -> dict[str, dict[str, Ru
 
 
 def _onnx(model: nn.Module, x: Tensor) -> bytes:
-    from ws_learner.deploy.onnx.export import export_onnx
+    from ws_learner.deploy import export_onnx
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
@@ -59,7 +59,7 @@ def _without_shapes(data: bytes) -> bytes:
 
 
 def _qdq(model: nn.Module, x: Tensor) -> bytes:
-    from ws_learner.deploy.onnx.int8_qdq import export_qdq
+    from ws_learner.deploy import export_qdq
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
@@ -100,7 +100,7 @@ def _static(data: bytes, words: Tensor) -> bytes:
 
 def int8_baselines(model: nn.Module, x: Tensor) -> dict[str, Run]:
     """Engines in bytes, and PyTorch's own oneDNN layer."""
-    from ws_learner.deploy.runtime.graph import find_sites, layer_data, observers
+    from ws_learner.deploy import find_sites, layer_data, observers
 
     sites = find_sites(model)
     seen = observers(model, sites, [x], "minmax")

@@ -84,7 +84,7 @@ def _measure(given: argparse.Namespace) -> int:
 
         forbid_amx()
     from benchmarks import sparse_table
-    from ws_learner.core.progress import track
+    from ws_learner.core import track
 
     parts = _parts(given, threads=threads, amx=amx)
     wanted = rows(parts, full=given.full, threads=threads, amx=amx)

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from benchmarks.sparse_baselines import encoder_baselines, fp32_baselines, int8_baselines
 from benchmarks.sparse_measure import Run, Subject
 from benchmarks.sparse_rows import CONVOLUTIONS, TRAINED, Row
-from ws_learner.deploy.runtime import CompiledModel, compile_sparse
-from ws_learner.deploy.runtime.candidates import largest_block
-from ws_learner.pruning.patterns.pattern import parse_pattern
+from ws_learner.deploy import CompiledModel, compile_sparse, largest_block
+from ws_learner.pruning import parse_pattern
 
 __all__ = ["prune", "subject", "trained_zeros"]
 

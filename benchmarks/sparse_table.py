@@ -57,7 +57,7 @@ def measured(folder: Path) -> set[tuple[str, ...]]:
 
 def add(folder: Path, row: Row, found: dict[str, Any]) -> None:
     """Append one row's results."""
-    from ws_learner.core.files import write_text
+    from ws_learner.core import write_text
 
     path = folder / "results.csv"
     frame = pd.DataFrame([dict(zip(_KEYS, row.key, strict=True)) | found])
@@ -70,7 +70,7 @@ def add(folder: Path, row: Row, found: dict[str, Any]) -> None:
 
 def write_page(folder: Path) -> None:
     """Write README.md from results.csv; what stands below the line `## Notes` is kept."""
-    from ws_learner.core.files import write_text
+    from ws_learner.core import write_text
 
     page, data = folder / "README.md", pd.read_csv(folder / "results.csv")
     old = page.read_text() if page.exists() else ""
@@ -90,7 +90,7 @@ def write_page(folder: Path) -> None:
 
 def _machine() -> dict[str, str]:
     """Processor and versions, in words."""
-    from ws_learner.deploy.runtime.codegen.cpu import cpu_key
+    from ws_learner.deploy import cpu_key
 
     versions = []
     for name in _PACKAGES:

@@ -54,9 +54,7 @@ def train(term: str, weight: float, *, seed: int, steps: int) -> Outcome:
     from torch import nn
 
     from experiments.models.vit import vit
-    from ws_learner.pruning.methods.srste import SrSteConfig
-    from ws_learner.pruning.patterns.pattern import parse_pattern
-    from ws_learner.pruning.sparsifier import Sparsifier
+    from ws_learner.pruning import Sparsifier, SrSteConfig, parse_pattern
 
     digits = load_digits()
     images = torch.from_numpy(digits.images).float().div(8).sub(1)[:, None].expand(-1, 3, -1, -1)

@@ -19,9 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
-from ws_learner.pruning.patterns.pattern import parse_pattern
+from ws_learner.core import UserError, say
+from ws_learner.pruning import parse_pattern
 
 __all__ = ["Outcome", "main", "measure", "prune_encoder"]
 
@@ -59,7 +58,7 @@ def prune_encoder(model: nn.Module, pattern: str, ratio: float) -> None:
 
 def measure(model: nn.Module, words: Tensor, *, dtype: Any = "fp32") -> Outcome:
     """Compile a network of word pieces for `words` (B, L) and compare it with the dense one."""
-    from ws_learner.deploy.runtime import compile_sparse
+    from ws_learner.deploy import compile_sparse
 
     model = model.eval()
     fast = compile_sparse(model, words[:1], dtype=dtype, calibration=[words])

@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ws_learner.core.errors import UserError, suggest
-from ws_learner.core.progress import say, track
+from ws_learner.core import UserError, say, suggest, track
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,10 +58,8 @@ def block_sparsity(name: str, *, seed: int = 0) -> pd.DataFrame:
     import pandas as pd
     import torch
 
-    from ws_learner.compat.lpot.plan import build_plans
-    from ws_learner.compat.lpot.reader import read_lpot
-    from ws_learner.pruning.criteria import magnitude
-    from ws_learner.pruning.tensor_report import tensor_table
+    from ws_learner.compat import build_plans, read_lpot
+    from ws_learner.pruning import magnitude, tensor_table
 
     names = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
     if name not in names:

@@ -43,7 +43,7 @@ def main(options: Options) -> None:
     """Train what the table does not hold yet; print means and paired differences."""
     import pandas as pd
 
-    from ws_learner.core.files import write_text
+    from ws_learner.core import write_text
 
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "runs.csv"
@@ -60,7 +60,7 @@ def train(*, size: int, seed: int) -> dict[str, float]:
     """Prune on `size` ranks; return the test accuracy in [0, 1] and the seconds it took."""
     from torch.multiprocessing.spawn import spawn
 
-    from ws_learner.core.files import read_json
+    from ws_learner.core import read_json
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     begun = time.monotonic()
@@ -77,15 +77,10 @@ def _rank(rank: int, size: int, seed: int, folder: Path) -> None:
 
     from benchmarks.cifar_task import load_task
     from ws_learner import WeightSparseConfig
-    from ws_learner.core import device as hardware
-    from ws_learner.core import files
-    from ws_learner.core.process_group import ProcessGroup
-    from ws_learner.report.metrics import MetricsLog
-    from ws_learner.search.closed_form import heurist
-    from ws_learner.search.context import allocation_context
-    from ws_learner.training import sparse as sparsify
-    from ws_learner.training.evaluation import evaluate
-    from ws_learner.training.phase import TrainingPhase
+    from ws_learner.core import ProcessGroup, choose_device, write_json
+    from ws_learner.report import MetricsLog
+    from ws_learner.search import allocation_context, heurist
+    from ws_learner.training import TrainingPhase, build_training_loss, evaluate, train_sparse
 
     torch.set_num_threads(1)
     meeting = f"file://{folder}/meeting"
@@ -98,20 +93,20 @@ def _rank(rank: int, size: int, seed: int, folder: Path) -> None:
     phase = TrainingPhase(
         phase="sparse",
         data=data,
-        criterion=sparsify.build_training_loss(task.experiment.loss, teacher=None, config=config),
+        criterion=build_training_loss(task.experiment.loss, teacher=None, config=config),
         metric=metric,
         recipe=replace(task.experiment.sparse_recipe, nb_epochs=NB_EPOCHS),
-        compute=hardware.choose_device(),
+        compute=choose_device(),
         seed=seed,
         log=MetricsLog(folder / "metrics.csv"),
         checkpoint=folder / "sparse.pt",
         process_group=ProcessGroup(rank, size),
     )
     zeros = {row.name: int(count) for row, count in zip(layers, counts, strict=True)}
-    sparse, _ = sparsify.train_sparse(model, zeros, phase=phase, config=config)
+    sparse, _ = train_sparse(model, zeros, phase=phase, config=config)
     if rank == 0:
         accuracy = evaluate(sparse, data.test, metric, compute=phase.compute)
-        files.write_json(folder / "accuracy.json", accuracy)
+        write_json(folder / "accuracy.json", accuracy)
     distributed.barrier()
     distributed.destroy_process_group()
 

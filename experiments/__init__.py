@@ -1,5 +1,5 @@
 """What can be run: experiment files, networks, configurations and the command line."""
 
-from ws_learner.core.moved import install
+from ws_learner.core import install
 
 install()

@@ -30,8 +30,8 @@ def build(options: Options, *, seed: int) -> Experiment:
     from experiments.experiment import Experiment, classification, seeded
     from experiments.models.sentence_bert import bert_classifier
     from experiments.sentences import DENSE, SPARSE
-    from ws_learner.core.errors import UserError
-    from ws_learner.data.datasets.glue import load_glue
+    from ws_learner.core import UserError
+    from ws_learner.data import load_glue
 
     if options.data_dir is None:
         raise UserError("--data_dir: needed; name the folder with the task's train.tsv and dev.tsv")

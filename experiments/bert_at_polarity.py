@@ -24,7 +24,7 @@ class Options:
 def build(options: Options, *, seed: int) -> Experiment:
     """Assemble network, data and recipes."""
     from experiments.sentences import minilm_experiment
-    from ws_learner.data.datasets.text import load_polarity
+    from ws_learner.data import load_polarity
 
     data = load_polarity(options.data_dir)
     return minilm_experiment("minilm_at_polarity", data, seed=seed, layers=options.layers)

@@ -34,9 +34,8 @@ def build(options: Options, *, seed: int) -> Experiment:
     from experiments.experiment import Experiment, seeded
     from experiments.models.sentence_bert import bert_spans
     from experiments.sentences import DENSE, SPARSE
-    from ws_learner.core.errors import UserError
-    from ws_learner.data.datasets.squad import find_answers, load_squad
-    from ws_learner.data.datasets.squad_file import score_answers
+    from ws_learner.core import UserError
+    from ws_learner.data import find_answers, load_squad, score_answers
 
     if options.data_dir is None:
         raise UserError("--data_dir: needed; name the folder with SQuAD's two files, version 1.1")

@@ -24,7 +24,7 @@ class Options:
 def build(options: Options, *, seed: int) -> Experiment:
     """Assemble network, data and recipes."""
     from experiments.sentences import minilm_experiment
-    from ws_learner.data.datasets.text import load_trec
+    from ws_learner.data import load_trec
 
     data = load_trec(options.data_dir)
     return minilm_experiment("minilm_at_trec", data, seed=seed, layers=options.layers)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ws_learner.config.recipe import Recipe
+from ws_learner.config import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,7 +48,7 @@ def transformer_experiment(
 ) -> Experiment:
     """Assemble network, data and recipes."""
     from experiments.experiment import Experiment, classification, committed_checkpoint, seeded
-    from ws_learner.data.datasets.cifar10 import load_cifar10
+    from ws_learner.data import load_cifar10
 
     loss, metric = classification(RECIPE)
     return Experiment(

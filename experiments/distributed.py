@@ -16,10 +16,9 @@ from typing import NoReturn
 from experiments.cli.discovery import find_config
 from experiments.cli.exit_codes import run_with_exit_code
 from experiments.cli.flags import parse
-from ws_learner.config.cluster import ClusterConfig
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
-from ws_learner.training.ray.env_vars import prepare
+from ws_learner.config import ClusterConfig
+from ws_learner.core import UserError, say
+from ws_learner.training import prepare
 
 __all__ = ["main"]
 

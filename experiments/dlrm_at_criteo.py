@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ws_learner.config.recipe import Recipe
+from ws_learner.config import Recipe
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -45,8 +45,8 @@ def build(options: Options, *, seed: int) -> Experiment:
     from experiments.dlrm_training import area_under_curve
     from experiments.experiment import Experiment, binary, seeded
     from experiments.models.dlrm import dlrm
-    from ws_learner.core.errors import UserError
-    from ws_learner.data.datasets.criteo import load_criteo
+    from ws_learner.core import UserError
+    from ws_learner.data import load_criteo
 
     if options.data_dir is None:
         raise UserError("--data_dir: needed; name Criteo's train.txt, or the folder with it")

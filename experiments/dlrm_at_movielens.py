@@ -38,8 +38,8 @@ def build(options: Options, *, seed: int) -> Experiment:
     """Assemble network, data and recipes."""
     from experiments.experiment import Experiment, binary, seeded
     from experiments.models.dlrm import DLRM, OneInput
-    from ws_learner.config.recipe import Recipe
-    from ws_learner.data.datasets.movielens import CARDINALITIES, load_movielens
+    from ws_learner.config import Recipe
+    from ws_learner.data import CARDINALITIES, load_movielens
 
     loss, metric = binary()
     plain = {"batch_size": 256, "optimizer": "adamw", "lrn_rate": 2e-3, "lrn_schedule": "linear"}

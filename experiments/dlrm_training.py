@@ -10,12 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from experiments.experiment import Experiment
-from ws_learner.core.device import ComputeDevice
-from ws_learner.data.splits import Split
-from ws_learner.deploy.runtime import compile_sparse
-from ws_learner.pruning.methods.group_lasso import GroupLassoConfig
-from ws_learner.pruning.patterns.pattern import parse_pattern
-from ws_learner.pruning.sparsifier import Sparsifier
+from ws_learner.core import ComputeDevice
+from ws_learner.data import Split
+from ws_learner.deploy import compile_sparse
+from ws_learner.pruning import GroupLassoConfig, Sparsifier, parse_pattern
 
 __all__ = ["area_under_curve", "auc", "one_seed"]
 

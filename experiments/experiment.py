@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ws_learner.config.recipe import Recipe
-from ws_learner.core.device import ComputeDevice
-from ws_learner.data.splits import DataSplits
-from ws_learner.training.evaluation import Loss, Metric, top_k_accuracy
+from ws_learner.config import Recipe
+from ws_learner.core import ComputeDevice
+from ws_learner.data import DataSplits
+from ws_learner.training import Loss, Metric, top_k_accuracy
 
 __all__ = ["CHECKPOINTS", "Experiment", "TaskMetric", "binary", "classification"]
 

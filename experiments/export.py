@@ -17,9 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
-from ws_learner.core.run_dir import RunDir
+from ws_learner.core import RunDir, UserError, say
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -72,13 +70,13 @@ def _check(given: argparse.Namespace) -> None:
 
 
 def _weights(run: RunDir, target: Path, *, kind: str, bf16: bool) -> None:
-    from ws_learner.core.weights import load_state, read_metadata, save_model
+    from ws_learner.core import load_state, read_metadata, save_model
 
     state, metadata = load_state(run.model), read_metadata(run.model)
     if kind == "safetensors":
         save_model(target, state, metadata)
         return
-    from ws_learner.deploy.runtime import write_wsr
+    from ws_learner.deploy import write_wsr
 
     facts = {"kind": "weights", **metadata}
     write_wsr(target, state, metadata=facts, values="bf16" if bf16 else "fp32")
@@ -88,9 +86,7 @@ def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool) -> None:
     import torch
 
     from experiments.cli.evaluate_run import load_experiment
-    from ws_learner.deploy.onnx.export import export_onnx
-    from ws_learner.deploy.onnx.int8_qdq import export_qdq
-    from ws_learner.deploy.onnx.verify import engine_differences
+    from ws_learner.deploy import engine_differences, export_onnx, export_qdq
 
     experiment = load_experiment(run)
     inputs = _batch(experiment)
@@ -123,7 +119,7 @@ def _batch(experiment: Experiment) -> Tensor:
 
 def _shrunk(model: nn.Module, inputs: Tensor) -> nn.Module:
     """Without dead heads and neurons, found by name, or else dead channels, found by graph."""
-    from ws_learner.deploy.shrinking.shrink import shrink
+    from ws_learner.deploy import shrink
 
     if slim := _cropped(model, inputs):
         return slim
@@ -140,8 +136,8 @@ def _shrunk(model: nn.Module, inputs: Tensor) -> nn.Module:
 
 
 def _cropped(model: nn.Module, inputs: Tensor) -> nn.Module | None:
-    from ws_learner.deploy.shrinking.crop import crop
-    from ws_learner.pruning.layers.unit_groups import find_groups
+    from ws_learner.deploy import crop
+    from ws_learner.pruning import find_groups
 
     groups = find_groups(model)
     try:

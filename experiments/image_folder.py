@@ -8,9 +8,9 @@ from pathlib import Path
 from torch import nn
 
 from experiments.experiment import Experiment, classification, committed_checkpoint, seeded
-from ws_learner.config.recipe import Recipe
-from ws_learner.core.errors import UserError
-from ws_learner.data.datasets.image_folder import load_image_folder
+from ws_learner.config import Recipe
+from ws_learner.core import UserError
+from ws_learner.data import load_image_folder
 
 __all__ = ["folder_experiment"]
 

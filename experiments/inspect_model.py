@@ -14,13 +14,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
+from ws_learner.core import UserError, say
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ws_learner.pruning.patterns.pattern import Pattern
+    from ws_learner.pruning import Pattern
 
 __all__ = ["main"]
 
@@ -73,7 +72,7 @@ def _inspect(
     file: Path, pattern: str | None, *, only: Sequence[str] | None
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     from experiments.cli.dense_weights import load_dense_state
-    from ws_learner.pruning.tensor_report import tensor_table, tensor_totals
+    from ws_learner.pruning import tensor_table, tensor_totals
 
     units = None if pattern is None else _units(pattern)
     state = load_dense_state(file)
@@ -87,7 +86,7 @@ def _inspect(
 
 
 def _units(text: str) -> Pattern:
-    from ws_learner.pruning.patterns.pattern import ByRole, HeadPattern, PerLayerNM, parse_pattern
+    from ws_learner.pruning import ByRole, HeadPattern, PerLayerNM, parse_pattern
 
     try:
         pattern = parse_pattern(text)

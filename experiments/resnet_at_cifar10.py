@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ws_learner.config.recipe import Recipe
+from ws_learner.config import Recipe
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -60,7 +60,7 @@ def build(options: Options, *, seed: int) -> Experiment:
     """Assemble network, data and recipes."""
     from experiments.experiment import Experiment, classification, committed_checkpoint, seeded
     from experiments.models.resnet_cifar import resnet_cifar
-    from ws_learner.data.datasets.cifar10 import load_cifar10
+    from ws_learner.data import load_cifar10
 
     name = f"resnet{options.resnet_size}_at_cifar10"
     dense = PUBLISHED if options.published_recipe else DENSE

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ws_learner.config.recipe import Recipe
+from ws_learner.config import Recipe
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment

@@ -29,9 +29,8 @@ from experiments.cli.flags import parse
 from experiments.cli.preflight import check_layers, check_paths
 from experiments.cli.run_identity import build_identity
 from experiments.cli.run_lifecycle import run_or_reuse
-from ws_learner.config.cluster import ClusterConfig
-from ws_learner.core.errors import UserError
-from ws_learner.core.run_dir import RunDir
+from ws_learner.config import ClusterConfig
+from ws_learner.core import RunDir, UserError
 
 if TYPE_CHECKING:
     from torch import nn

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ws_learner.config.recipe import Recipe
+from ws_learner.config import Recipe
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
-    from ws_learner.data.splits import DataSplits
+    from ws_learner.data import DataSplits
 
 __all__ = ["DENSE", "SPARSE", "minilm_experiment"]
 

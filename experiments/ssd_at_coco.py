@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ws_learner.config.recipe import Recipe
+from ws_learner.config import Recipe
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -52,8 +52,8 @@ def build(options: Options, *, seed: int) -> Experiment:
     from experiments.models.ssd_boxes import SIZE, multibox_loss, share_recognised
     from experiments.models.ssd_detect import precision_of
     from experiments.models.ssd_resnet34 import ssd_resnet34
-    from ws_learner.core.errors import UserError
-    from ws_learner.data.datasets.coco import load_coco
+    from ws_learner.core import UserError
+    from ws_learner.data import load_coco
 
     if options.data_dir is None:
         raise UserError(

@@ -8,43 +8,47 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from ws_learner.core.lazy import lazy_names
-from ws_learner.core.moved import install
+from ws_learner.core import install, lazy_names
 
 if TYPE_CHECKING:
+    from ws_learner.compat import Pruning, WeightPruningConfig, prepare_compression, prepare_pruning
     from ws_learner.compat.lpot import common
-    from ws_learner.compat.lpot.pruning import Pruning
-    from ws_learner.compat.neural_compressor.api import prepare_compression, prepare_pruning
-    from ws_learner.compat.neural_compressor.config import WeightPruningConfig
-    from ws_learner.config.learner import WeightSparseConfig
-    from ws_learner.config.recipe import Recipe
-    from ws_learner.core.errors import UserError
-    from ws_learner.data.split_dataset import split_dataset
-    from ws_learner.data.splits import DataSplits
-    from ws_learner.deploy.onnx.export import check_onnx, export_onnx
-    from ws_learner.deploy.runtime import compile_sparse, load_sparse
-    from ws_learner.deploy.shrinking.crop import crop
-    from ws_learner.deploy.shrinking.cropped_file import load_cropped, save_cropped
-    from ws_learner.deploy.shrinking.permute_mlp import permute_mlps
-    from ws_learner.deploy.shrinking.semi_structured import to_semi_structured
-    from ws_learner.deploy.shrinking.shrink import shrink
-    from ws_learner.deploy.shrinking.shrunk_file import load_shrunk, save_shrunk
+    from ws_learner.config import Recipe, WeightSparseConfig
+    from ws_learner.core import UserError
+    from ws_learner.data import DataSplits, split_dataset
+    from ws_learner.deploy import (
+        check_onnx,
+        compile_sparse,
+        crop,
+        export_onnx,
+        load_cropped,
+        load_shrunk,
+        load_sparse,
+        permute_mlps,
+        save_cropped,
+        save_shrunk,
+        shrink,
+        to_semi_structured,
+    )
     from ws_learner.learner import Result, WeightSparseLearner
-    from ws_learner.pruning.layers.unit_groups import Member, UnitGroup
-    from ws_learner.pruning.methods.gradient_sensitivity import GradientSensitivityConfig
-    from ws_learner.pruning.methods.gradual import GradualConfig
-    from ws_learner.pruning.methods.group_lasso import GroupLassoConfig
-    from ws_learner.pruning.methods.mdgf import MdgfConfig
-    from ws_learner.pruning.methods.movement import MovementConfig
-    from ws_learner.pruning.methods.pattern_lock import PatternLockConfig
-    from ws_learner.pruning.methods.sdgf import SdgfConfig
-    from ws_learner.pruning.methods.srste import SrSteConfig
-    from ws_learner.pruning.methods.threshold_movement import ThresholdMovementConfig
-    from ws_learner.pruning.patterns.nm import NM
-    from ws_learner.pruning.patterns.pattern import parse_pattern
-    from ws_learner.pruning.sparsifier import Sparsifier
-    from ws_learner.search.gym_env import make_pruning_env
-    from ws_learner.training.evaluation import top_k_accuracy
+    from ws_learner.pruning import (
+        NM,
+        GradientSensitivityConfig,
+        GradualConfig,
+        GroupLassoConfig,
+        MdgfConfig,
+        Member,
+        MovementConfig,
+        PatternLockConfig,
+        SdgfConfig,
+        Sparsifier,
+        SrSteConfig,
+        ThresholdMovementConfig,
+        UnitGroup,
+        parse_pattern,
+    )
+    from ws_learner.search import make_pruning_env
+    from ws_learner.training import top_k_accuracy
 
 __all__ = [
     "NM",
@@ -97,7 +101,7 @@ _MODULES = {
     "config.learner": ["WeightSparseConfig"],
     "config.recipe": ["Recipe"],
     "core.errors": ["UserError"],
-    "data.split_dataset": ["split_dataset"],
+    "data.user_dataset": ["split_dataset"],
     "data.splits": ["DataSplits"],
     "deploy.onnx.export": ["check_onnx", "export_onnx"],
     "deploy.runtime": ["compile_sparse", "load_sparse"],

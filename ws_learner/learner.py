@@ -12,30 +12,43 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from agents.ddpg_config import DDPGConfig
-from envs.problem import LayerRow
-from ws_learner.config.cluster import ClusterConfig
-from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.config.recipe import Recipe
-from ws_learner.core import device as hardware
-from ws_learner.core.files import write_json, write_text
-from ws_learner.core.run_dir import RunDir
-from ws_learner.core.weights import load_into, load_state, save_model
-from ws_learner.data.splits import DataSplits
-from ws_learner.pruning.layers.layer_plan import fitting_rows, with_default_pattern
-from ws_learner.pruning.layers.role_filter import filter_by_role
-from ws_learner.pruning.layers.table import layer_table
-from ws_learner.pruning.patterns.pattern import ByRole, parse_pattern
-from ws_learner.report.metrics import MetricsLog
-from ws_learner.report.table import to_csv
-from ws_learner.search.allocator import Allocation, Allocator
-from ws_learner.search.rollout.evaluator import RolloutEvaluator
-from ws_learner.search.rollout.pool_protocol import RolloutPool
-from ws_learner.training.evaluation import Loss, Metric, evaluate
-from ws_learner.training.outcome import build_summary, split_sizes, verified_table
-from ws_learner.training.phase import TrainingPhase
-from ws_learner.training.ray.run_phase import run_phase
-from ws_learner.training.sparse import build_training_loss, reinitialised, train_sparse
+from agents import DDPGConfig
+from envs import LayerRow
+from ws_learner.config import ClusterConfig, Recipe, WeightSparseConfig
+from ws_learner.core import (
+    ComputeDevice,
+    RunDir,
+    choose_device,
+    load_into,
+    load_state,
+    save_model,
+    write_json,
+    write_text,
+)
+from ws_learner.data import DataSplits
+from ws_learner.pruning import (
+    ByRole,
+    filter_by_role,
+    fitting_rows,
+    layer_table,
+    parse_pattern,
+    with_default_pattern,
+)
+from ws_learner.report import MetricsLog, to_csv
+from ws_learner.search import Allocation, Allocator, RolloutEvaluator, RolloutPool
+from ws_learner.training import (
+    Loss,
+    Metric,
+    TrainingPhase,
+    build_summary,
+    build_training_loss,
+    evaluate,
+    reinitialised,
+    run_phase,
+    split_sizes,
+    train_sparse,
+    verified_table,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +95,7 @@ class WeightSparseLearner:
         run_dir: Path | None = None,
         config: WeightSparseConfig | None = None,
         agent: DDPGConfig | None = None,
-        compute: hardware.ComputeDevice | None = None,
+        compute: ComputeDevice | None = None,
         seed: int = 0,
         workers: int | None = None,
         cluster: ClusterConfig | None = None,
@@ -110,7 +123,7 @@ class WeightSparseLearner:
         self.recipe, self.teacher = recipe, teacher
         self.config = with_default_pattern(config or WeightSparseConfig(), model)
         self.agent = agent or DDPGConfig()
-        self.compute = compute or hardware.choose_device()
+        self.compute = compute or choose_device()
         self.seed, self.workers, self.facts = seed, workers, dict(facts or {})
         self.cluster = cluster
         self.run = RunDir(run_dir or Path("runs") / f"{type(model).__name__.lower()}-gradual")
@@ -138,7 +151,7 @@ class WeightSparseLearner:
     def _session(self) -> AbstractContextManager[None]:
         if self.cluster is None:
             return nullcontext()
-        from ws_learner.training.ray.session import ray_session, store_for
+        from ws_learner.training import ray_session, store_for
 
         return ray_session(self.cluster, store=store_for(self.data))
 
@@ -176,10 +189,10 @@ class WeightSparseLearner:
 
     def _pool(self, evaluator: RolloutEvaluator) -> RolloutPool:
         if self.cluster is not None:
-            from ws_learner.search.rollout.ray_pool import RayPool
+            from ws_learner.search import RayPool
 
             return RayPool(evaluator, self.cluster)
-        from ws_learner.search.rollout.local_pool import LocalPool
+        from ws_learner.search import LocalPool
 
         return LocalPool(evaluator, os.cpu_count() or 1 if self.workers is None else self.workers)
 
@@ -227,13 +240,18 @@ class WeightSparseLearner:
         model = copy.deepcopy(self.model)
         load_into(model, self.run.model)
         write_text(self.run.ratios, to_csv(frame))
-        summary = build_summary(frame, allocation, config=self.config)
+        summary = build_summary(
+            frame,
+            config=self.config,
+            rollouts=allocation.rollouts,
+            search_seconds=allocation.seconds,
+        )
         summary |= {"seed": self.seed, "split_sizes": split_sizes(self.data)} | self.facts
         summary["sparse_accuracy"] = self._test(model, "sparse")
         if "dense_accuracy" not in summary:
             summary["dense_accuracy"] = self._test(copy.deepcopy(self.model), "dense")
         if "units" in self.config.pattern_spelling:
-            from ws_learner.deploy.shrinking.crop_report import crop_run
+            from ws_learner.deploy import crop_run
 
             inputs, _ = next(self.data.test.batches(32))
             summary |= crop_run(model, inputs, self.run.path)

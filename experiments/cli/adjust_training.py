@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from experiments.cli.adjust_settings import change_line
 from experiments.cli.build import recipe_for_command
 from experiments.cli.command import Command
-from ws_learner.config.methods import NM_METHODS
-from ws_learner.pruning.schedules.polynomial import ramp_steps
+from ws_learner.config import NM_METHODS
+from ws_learner.pruning import ramp_steps
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
-    from ws_learner.config.recipe import Recipe
+    from ws_learner.config import Recipe
 
 __all__ = ["adjust_batch", "adjust_training"]
 
@@ -35,7 +35,7 @@ def adjust_training(command: Command, experiment: Experiment) -> Command:
     Raises:
         UserError: What the user chose does not go together.
     """
-    from ws_learner.training.sparse import check_steps
+    from ws_learner.training import check_steps
 
     examples = len(experiment.data.train)
     command = adjust_batch(command, _recipe(command, experiment), examples=examples)

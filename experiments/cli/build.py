@@ -8,16 +8,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.command import Command
-from ws_learner.config.learner import SEARCHED
-from ws_learner.config.unused import unused_settings
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
-from ws_learner.core.run_dir import RunDir
+from ws_learner.config import SEARCHED, unused_settings
+from ws_learner.core import RunDir, UserError, say
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
-    from ws_learner.config.recipe import Recipe
-    from ws_learner.core.device import ComputeDevice
+    from ws_learner.config import Recipe
+    from ws_learner.core import ComputeDevice
 
 __all__ = [
     "OF_RECIPE",
@@ -37,7 +34,7 @@ def device_for_command(command: Command) -> ComputeDevice:
     Raises:
         UserError: A GPU is here that Ray's workers would not see.
     """
-    from ws_learner.core.device import choose_device
+    from ws_learner.core import choose_device
 
     chosen = choose_device(command.run.precision)
     if chosen.device == "cuda" and command.cluster and not command.cluster.gpus_per_worker:
@@ -135,8 +132,7 @@ def check_outputs(command: Command, experiment: Experiment, *, searches: bool = 
 
 def run_facts(command: Command, experiment: Experiment, words: Sequence[str]) -> dict[str, Any]:
     """Entries of the summary that tell where a run comes from; `words` is the command line."""
-    from ws_learner.core.device import describe_machine
-    from ws_learner.core.versions import versions
+    from ws_learner.core import describe_machine, library_versions
 
     script = ["./run_local.sh"]
     if command.cluster:
@@ -145,16 +141,13 @@ def run_facts(command: Command, experiment: Experiment, words: Sequence[str]) ->
         "experiment": experiment.name,
         "command": shlex.join([*script, *words]),
         "hardware": describe_machine(device_for_command(command)),
-        "versions": versions(),
+        "versions": library_versions(),
     }
 
 
 def show_report(run: RunDir) -> None:
     """Write report and figures from the files of the run, and show the table."""
-    from ws_learner.report.figures import draw_all
-    from ws_learner.report.markdown import write_report
-    from ws_learner.report.table import read_table
-    from ws_learner.report.terminal import print_summary
+    from ws_learner.report import draw_all, print_summary, read_table, write_report
 
     summary = run.read_summary()
     if not (run.path / "report.md").exists():

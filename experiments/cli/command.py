@@ -10,15 +10,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from agents.ddpg_config import DDPGConfig
-from ws_learner.compat.lpot.schema import LpotConf
-from ws_learner.config.cluster import ClusterConfig
-from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.config.recipe import LrnSchedule, OptimizerName
-from ws_learner.core.errors import complain
+from agents import DDPGConfig
+from ws_learner.compat import LpotConf
+from ws_learner.config import ClusterConfig, LrnSchedule, OptimizerName, WeightSparseConfig
+from ws_learner.core import complain
 
 if TYPE_CHECKING:
-    from ws_learner.compat.nncf.schema import NncfConf
+    from ws_learner.compat import NncfConf
 
 __all__ = ["Command", "RunFlags"]
 

@@ -10,15 +10,20 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.discovery import find_config
-from ws_learner.compat.lpot.reader import is_lpot, parse_lpot
-from ws_learner.compat.lpot.schema import LpotConf
-from ws_learner.compat.nncf.reader import is_nncf, parse_nncf
-from ws_learner.compat.timm.reader import TimmNM, is_timm_nm, parse_timm_nm
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
+from ws_learner.compat import (
+    LpotConf,
+    TimmNM,
+    is_lpot,
+    is_nncf,
+    is_timm_nm,
+    parse_lpot,
+    parse_nncf,
+    parse_timm_nm,
+)
+from ws_learner.core import UserError, say
 
 if TYPE_CHECKING:
-    from ws_learner.compat.nncf.schema import NncfConf
+    from ws_learner.compat import NncfConf
 
 __all__ = ["ConfigFile", "read_config_file"]
 

@@ -18,12 +18,11 @@ from experiments.cli.command import Command
 from experiments.cli.dense_command import dense_weights
 from experiments.cli.run_identity import build_identity
 from experiments.cli.run_lifecycle import run_or_reuse
-from ws_learner.compat.lpot.schema import LpotConf
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
+from ws_learner.compat import LpotConf
+from ws_learner.core import UserError, say
 
 if TYPE_CHECKING:
-    from ws_learner.compat.nncf.schema import NncfConf
+    from ws_learner.compat import NncfConf
 
 __all__ = ["lpot_run", "nncf_run"]
 

@@ -5,14 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.experiment import Experiment
-from ws_learner.config.cluster import ClusterConfig
-from ws_learner.config.recipe import Recipe
-from ws_learner.core.device import ComputeDevice
-from ws_learner.core.files import write_json
-from ws_learner.core.run_dir import RunDir
-from ws_learner.core.weights import save_model
-from ws_learner.training.dense import train_dense
-from ws_learner.training.evaluation import evaluate
+from ws_learner.config import ClusterConfig, Recipe
+from ws_learner.core import ComputeDevice, RunDir, save_model, write_json
+from ws_learner.training import evaluate, train_dense
 
 __all__ = ["train"]
 

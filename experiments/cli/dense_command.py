@@ -20,10 +20,8 @@ from experiments.cli.build import (
 from experiments.cli.command import Command
 from experiments.cli.run_identity import build_identity
 from experiments.cli.run_lifecycle import run_or_reuse
-from ws_learner.config.learner import FROM_TABLE
-from ws_learner.config.methods import NM_METHODS
-from ws_learner.core.progress import say
-from ws_learner.core.run_dir import RunDir
+from ws_learner.config import FROM_TABLE, NM_METHODS
+from ws_learner.core import RunDir, say
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment

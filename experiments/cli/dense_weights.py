@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.files import sha256_of
-from ws_learner.core.weights import load_state, load_tensors
+from ws_learner.core import UserError, load_state, load_tensors, sha256_of
 
 __all__ = ["load_dense_state", "load_weights", "weights_digest"]
 

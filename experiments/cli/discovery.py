@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from ws_learner.core.errors import UserError, suggest
+from ws_learner.core import UserError, suggest
 
 __all__ = ["experiment_names", "find_config", "find_experiment"]
 

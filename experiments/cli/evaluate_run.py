@@ -11,15 +11,10 @@ from experiments.cli.discovery import find_experiment
 from experiments.cli.lpot_run import COPY, with_root
 from experiments.cli.task_metrics import task_metric_lines
 from experiments.experiment import Experiment
-from ws_learner.compat.lpot.data import find_data_folder
-from ws_learner.compat.lpot.reader import read_lpot
-from ws_learner.compat.lpot.training_function import load_conf_splits
-from ws_learner.core.device import ComputeDevice
-from ws_learner.core.progress import say
-from ws_learner.core.run_dir import RunDir
-from ws_learner.core.weights import load_into, load_state
-from ws_learner.report.table import read_table
-from ws_learner.training.evaluation import evaluate
+from ws_learner.compat import find_data_folder, load_conf_splits, read_lpot
+from ws_learner.core import ComputeDevice, RunDir, load_into, load_state, say
+from ws_learner.report import read_table
+from ws_learner.training import evaluate
 
 __all__ = ["evaluate_run", "load_experiment"]
 

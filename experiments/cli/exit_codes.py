@@ -7,8 +7,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
+from ws_learner.core import UserError, say
 
 __all__ = ["run_with_exit_code"]
 

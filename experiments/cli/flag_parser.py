@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
-from ws_learner.core.errors import UserError, complain, suggest
+from ws_learner.core import UserError, complain, suggest
 
 __all__ = ["Flag", "dataclass_flags", "parse_arguments", "peek_flag", "read_value"]
 

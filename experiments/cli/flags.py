@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from agents.ddpg_config import DDPGConfig
+from agents import DDPGConfig
 from experiments.cli.adjust_settings import adjust_settings
 from experiments.cli.command import Command, RunFlags
 from experiments.cli.config_file import read_config_file
@@ -20,11 +20,14 @@ from experiments.cli.flag_parser import (
     peek_flag,
     read_value,
 )
-from ws_learner.config.learner import POCKETFLOW, WeightSparseConfig
-from ws_learner.config.methods import NM_METHODS
-from ws_learner.config.pattern_syntax import parse_pattern_spec
-from ws_learner.config.unused import conflicting_settings
-from ws_learner.core.errors import UserError, complain, suggest
+from ws_learner.config import (
+    NM_METHODS,
+    POCKETFLOW,
+    WeightSparseConfig,
+    conflicting_settings,
+    parse_pattern_spec,
+)
+from ws_learner.core import UserError, complain, suggest
 
 __all__ = ["Command", "RunFlags", "parse"]
 

@@ -16,31 +16,32 @@ from torch.optim import Optimizer
 from experiments.cli.flags import Command
 from experiments.cli.lpot_training import train_epochs
 from experiments.experiment import Experiment
-from ws_learner.compat.lpot.data import find_data_folder
-from ws_learner.compat.lpot.limited_split import LimitedSplit
-from ws_learner.compat.lpot.plan import build_plans
-from ws_learner.compat.lpot.schema import LpotConf, TrainSection
-from ws_learner.compat.lpot.training_function import (
+from ws_learner.compat import (
+    LimitedSplit,
+    LpotConf,
+    TrainSection,
     build_loss,
     build_lpot_optimizer,
+    build_plans,
+    find_data_folder,
     load_conf_splits,
 )
-from ws_learner.config.cluster import ClusterConfig
-from ws_learner.config.recipe import Recipe
-from ws_learner.core.device import ComputeDevice
-from ws_learner.core.errors import UserError
-from ws_learner.core.files import write_json, write_text
-from ws_learner.core.progress import say
-from ws_learner.core.run_dir import RunDir
-from ws_learner.core.weights import load_into, load_state, save_model
-from ws_learner.pruning.layers.table import layer_table
-from ws_learner.report.metrics import MetricsLog
-from ws_learner.report.table import ratio_table, to_csv, totals
-from ws_learner.training.evaluation import evaluate
-from ws_learner.training.phase import TrainingPhase
-from ws_learner.training.ray.run_phase import run_phase
-from ws_learner.training.trainer import TrainingLoss as Loss
-from ws_learner.training.trainer import build_optimizer
+from ws_learner.config import ClusterConfig, Recipe
+from ws_learner.core import (
+    ComputeDevice,
+    RunDir,
+    UserError,
+    load_into,
+    load_state,
+    save_model,
+    say,
+    write_json,
+    write_text,
+)
+from ws_learner.pruning import layer_table
+from ws_learner.report import MetricsLog, ratio_table, to_csv, totals
+from ws_learner.training import TrainingLoss as Loss
+from ws_learner.training import TrainingPhase, build_optimizer, evaluate, run_phase
 
 __all__ = ["COPY", "build_lpot", "recipe_of", "run_lpot", "with_root"]
 

@@ -7,15 +7,15 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.core.errors import UserError
+from ws_learner.config import WeightSparseConfig
+from ws_learner.core import UserError
 
 if TYPE_CHECKING:
     from experiments.cli.flags import Command
     from experiments.experiment import Experiment
-    from ws_learner.compat.lpot.schema import LpotConf
-    from ws_learner.core.device import ComputeDevice
-    from ws_learner.training.trainer import TrainingLoss
+    from ws_learner.compat import LpotConf
+    from ws_learner.core import ComputeDevice
+    from ws_learner.training import TrainingLoss
 
 __all__ = ["check_lpot_flags", "teacher_loss"]
 
@@ -70,8 +70,8 @@ def teacher_loss(
     if not _distils(command, conf):
         return None
     from experiments.cli.dense_weights import load_weights
-    from ws_learner.compat.lpot.distillation import build_distillation_loss, teacher_outputs
-    from ws_learner.training.sparse import build_training_loss
+    from ws_learner.compat import build_lpot_distillation_loss, teacher_outputs
+    from ws_learner.training import build_training_loss
 
     teacher, weights = copy.deepcopy(experiment.model), command.run.dst_checkpoint or start
     if weights is None:
@@ -81,7 +81,7 @@ def teacher_loss(
     settings = conf.train.criterion.distillation if conf.train is not None else None
     if settings is None:
         return build_training_loss(experiment.loss, teacher=teacher, config=command.ws)
-    return lambda outputs, targets, inputs: build_distillation_loss(
+    return lambda outputs, targets, inputs: build_lpot_distillation_loss(
         outputs,
         teacher_outputs(teacher, inputs),
         loss=experiment.loss(outputs, targets),

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ws_learner.compat.lpot.epoch_pruner import EpochPlan, EpochPruner
-from ws_learner.training.callbacks import MetricsCallback
-from ws_learner.training.phase import TrainingPhase
-from ws_learner.training.trainer import Callback, Trainer
+from ws_learner.compat import EpochPlan, EpochPruner
+from ws_learner.training import Callback, MetricsCallback, Trainer, TrainingPhase
 
 __all__ = ["train_epochs"]
 

@@ -7,13 +7,12 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.ddpg_config import DDPGConfig
-from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
+from agents import DDPGConfig
+from ws_learner.config import WeightSparseConfig
+from ws_learner.core import UserError, say
 
 if TYPE_CHECKING:
-    from ws_learner.compat.nncf.schema import NncfConf
+    from ws_learner.compat import NncfConf
 
 __all__ = ["check_nncf_flags"]
 

@@ -11,36 +11,39 @@ import numpy as np
 from torch import Tensor, nn
 
 from experiments.experiment import Experiment
-from ws_learner.compat.nncf.plan import (
-    build_distillation_loss,
+from ws_learner.compat import (
+    NncfConf,
     build_movement_config,
+    build_nncf_distillation_loss,
     build_quant_config,
+    quantized_layers,
 )
-from ws_learner.compat.nncf.schema import NncfConf
-from ws_learner.compat.nncf.scopes import quantized_layers
-from ws_learner.config.cluster import ClusterConfig
-from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.config.recipe import Recipe
-from ws_learner.core.device import ComputeDevice
-from ws_learner.core.files import write_json, write_text
-from ws_learner.core.progress import say
-from ws_learner.core.run_dir import RunDir
-from ws_learner.core.weights import load_into, load_state, save_model
-from ws_learner.deploy.onnx.export import export_int8
-from ws_learner.deploy.shrinking.crop_report import crop_run
-from ws_learner.deploy.shrinking.cropped_file import load_cropped
-from ws_learner.pruning.layers.table import layer_table
-from ws_learner.pruning.methods.threshold_movement import ThresholdMovementConfig
-from ws_learner.pruning.sparsifier import Sparsifier
-from ws_learner.report.metrics import MetricsLog
-from ws_learner.report.table import ratio_table, to_csv, totals
-from ws_learner.training.callbacks import Stateful
-from ws_learner.training.evaluation import evaluate
-from ws_learner.training.phase import TrainingPhase
-from ws_learner.training.quantization_aware import FakeQuantizer, calibration
-from ws_learner.training.ray.run_phase import run_phase
-from ws_learner.training.sparse import PruningCallback, build_training_loss
-from ws_learner.training.trainer import Callback, Trainer
+from ws_learner.config import ClusterConfig, Recipe, WeightSparseConfig
+from ws_learner.core import (
+    ComputeDevice,
+    RunDir,
+    load_into,
+    load_state,
+    save_model,
+    say,
+    write_json,
+    write_text,
+)
+from ws_learner.deploy import crop_run, export_int8, load_cropped
+from ws_learner.pruning import Sparsifier, ThresholdMovementConfig, layer_table
+from ws_learner.report import MetricsLog, ratio_table, to_csv, totals
+from ws_learner.training import (
+    Callback,
+    FakeQuantizer,
+    PruningCallback,
+    Stateful,
+    Trainer,
+    TrainingPhase,
+    build_training_loss,
+    calibration,
+    evaluate,
+    run_phase,
+)
 
 __all__ = ["COPY", "run_nncf"]
 
@@ -93,7 +96,7 @@ def run_nncf(
     )
     teacher = compute.place_model(copy.deepcopy(experiment.model))
     distilled = settings.enbl_dst or conf.distillation is not None
-    criterion = build_distillation_loss(experiment.loss, teacher, conf.distillation)
+    criterion = build_nncf_distillation_loss(experiment.loss, teacher, conf.distillation)
     if conf.distillation is None:
         criterion = build_training_loss(
             experiment.loss, teacher=teacher, config=settings, student=model

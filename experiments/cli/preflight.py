@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli.command import Command
-from ws_learner.core.errors import complain
+from ws_learner.core import complain
 
 if TYPE_CHECKING:
     from ws_learner.learner import WeightSparseLearner
@@ -63,7 +63,7 @@ def check_layers(learner: WeightSparseLearner) -> None:
     Raises:
         UserError: They do not.
     """
-    from ws_learner.search.bounds import layer_bounds
+    from ws_learner.search import layer_bounds
 
     layers = learner.layers()
     if learner.config.ws_prune_ratio_prtl != "given":

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.command import Command
-from ws_learner.core.files import read_json, sha256_of, write_text
-from ws_learner.core.progress import say
-from ws_learner.core.run_dir import RunDir, identity_hash
+from ws_learner.core import RunDir, identity_hash, read_json, say, sha256_of, write_text
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
-    from ws_learner.config.recipe import Recipe
+    from ws_learner.config import Recipe
 
 __all__ = ["build_identity", "locate_run", "resolved_settings"]
 
@@ -27,7 +25,7 @@ NOT_IN_IDENTITY = {
 
 def resolved_settings(command: Command) -> dict[str, Any]:
     """Every setting, with the precision that `auto` means on this machine."""
-    from ws_learner.core.device import choose_device
+    from ws_learner.core import choose_device
 
     bf16 = choose_device(command.run.precision).bf16
     return command.settings() | {"precision": "bf16" if bf16 else "fp32"}

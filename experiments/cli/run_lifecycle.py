@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.cli.build import device_for_command, show_report
 from experiments.cli.command import Command
 from experiments.cli.run_identity import locate_run, resolved_settings
-from ws_learner.core.run_dir import RunDir
+from ws_learner.core import RunDir
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment

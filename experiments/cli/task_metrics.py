@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from experiments.experiment import Experiment
-from ws_learner.core.device import ComputeDevice
-from ws_learner.core.files import write_json
-from ws_learner.core.progress import say
-from ws_learner.core.weights import load_into
+from ws_learner.core import ComputeDevice, load_into, say, write_json
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ws_learner.core.run_dir import RunDir
+    from ws_learner.core import RunDir
 
 __all__ = ["add_measures", "task_metric_lines"]
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["SIZES", "Bert", "bert"]
 

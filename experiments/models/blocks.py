@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["BasicBlock", "Bottleneck", "initialize_resnet", "make_stage", "scale_channels"]
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ws_learner.deploy.runtime.codegen.pairs import PairProducts
+from ws_learner.deploy import PairProducts
 
 __all__ = ["DLRM", "OneInput", "QuickDLRM", "dlrm"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from experiments.models.blocks import BasicBlock, Bottleneck, initialize_resnet, make_stage
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["ResNet", "resnet"]
 

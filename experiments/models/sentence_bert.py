@@ -13,10 +13,8 @@ from transformers import BertConfig, BertForQuestionAnswering, BertForSequenceCl
 
 from experiments.cli.dense_weights import load_dense_state
 from experiments.models.bert import SIZES
-from ws_learner.core.errors import UserError
-from ws_learner.data.datasets.text_resources import MINILM
-from ws_learner.data.resource import content
-from ws_learner.data.tokens import PAD
+from ws_learner.core import UserError
+from ws_learner.data import MINILM, PAD, content
 
 __all__ = [
     "SentenceClassifier",

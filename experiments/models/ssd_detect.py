@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from experiments.models.ssd_boxes import decode_boxes, default_boxes, iou
-from ws_learner.core.progress import track
-from ws_learner.data.datasets.coco_file import Annotated, average_precision
+from ws_learner.core import track
+from ws_learner.data import Annotated, average_precision
 
 if TYPE_CHECKING:
-    from ws_learner.core.device import ComputeDevice
-    from ws_learner.data.splits import Split
+    from ws_learner.core import ComputeDevice
+    from ws_learner.data import Split
 
 __all__ = ["detect", "nms", "precision_of"]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from experiments.cli.dense_weights import load_dense_state
 from experiments.models.resnet import resnet
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["SSDResNet34", "ssd_resnet34"]
 

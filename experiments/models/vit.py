@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from experiments.models.transformer import DropPath, Mlp, PatchEmbed, initialize_transformer
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["Vit", "vit"]
 

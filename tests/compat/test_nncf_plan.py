@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from tests.support.nncf import SEED_JSON, movement, text
 from tests.support.tiny_transformers import SIZES
-from ws_learner.compat.nncf.plan import build_distillation_loss, build_movement_config
+from ws_learner.compat.nncf.plan import build_movement_config, build_nncf_distillation_loss
 from ws_learner.compat.nncf.reader import parse_nncf
 from ws_learner.compat.nncf.schema import DistillationSection
 from ws_learner.pruning.sparsifier import Sparsifier
@@ -45,7 +45,7 @@ def test_distillation_has_the_published_gradient(kind: str) -> None:
     part = DistillationSection.model_validate(
         {"algorithm": "knowledge_distillation", "type": kind, "scale": scale, "temperature": heat}
     )
-    criterion = build_distillation_loss(functional.cross_entropy, teacher, part)
+    criterion = build_nncf_distillation_loss(functional.cross_entropy, teacher, part)
     outputs = torch.tensor(student, requires_grad=True)
     loss = criterion(outputs, torch.from_numpy(targets), torch.from_numpy(inputs))
     (grad,) = torch.autograd.grad(loss, outputs)

@@ -20,7 +20,7 @@ from experiments.run import main
 from tests.experiments.test_lpot_runs import SMALL, config, images, words
 from ws_learner import Pruning, UserError
 from ws_learner.compat.lpot import common
-from ws_learner.compat.lpot.distillation import build_distillation_loss
+from ws_learner.compat.lpot.distillation import build_lpot_distillation_loss
 from ws_learner.compat.lpot.reader import parse_lpot
 from ws_learner.compat.lpot.schema import DistillationSection, LpotConf, Pruner
 from ws_learner.pruning.methods.gradual import GradualConfig
@@ -111,7 +111,7 @@ def test_the_distillation_loss_by_hand(kind: str) -> None:
     generator = np.random.default_rng(0)
     student, teacher = generator.normal(size=(2, 5, 7))
     settings = DistillationSection(temperature=3.0, kind=kind, loss_weights=(0.3, 0.7))  # type: ignore[arg-type]
-    got = build_distillation_loss(
+    got = build_lpot_distillation_loss(
         torch.tensor(student, dtype=torch.float32),
         torch.tensor(teacher, dtype=torch.float32),
         loss=torch.tensor(2.0),
@@ -123,7 +123,9 @@ def test_the_distillation_loss_by_hand(kind: str) -> None:
         match = (soft * (np.log(soft) - found)).sum(-1)
     assert float(got) == pytest.approx(0.3 * 2 + 0.7 * 9 * match.mean(), rel=1e-5)
     with pytest.raises(UserError, match="same classes"):
-        build_distillation_loss(torch.ones(2, 3), torch.ones(2, 4), loss=got, settings=settings)
+        build_lpot_distillation_loss(
+            torch.ones(2, 3), torch.ones(2, 4), loss=got, settings=settings
+        )
 
 
 KD = """pruning:

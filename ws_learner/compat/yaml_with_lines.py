@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["Problems", "Rows", "Table", "read_yaml"]
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ws_learner.config.methods import NM_METHODS, MethodName, MethodSettings
 from ws_learner.config.pattern_syntax import parse_pattern_spec
 from ws_learner.config.search import RewardType, SearchSettings
-from ws_learner.core.errors import UserError, complain
+from ws_learner.core import UserError, complain
 
 __all__ = [
     "FROM_TABLE",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ws_learner.config.pattern_syntax import PatternSpec, parse_pattern_spec, parse_roles
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["NM_METHODS", "MethodName", "MethodSettings"]
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["PatternSpec", "parse_pattern_spec", "parse_roles"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from ws_learner.core.errors import UserError, complain
+from ws_learner.core import UserError, complain
 
 __all__ = ["LrnSchedule", "OptimizerName", "Recipe", "learning_rate"]
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from ws_learner.core.errors import UserError, suggest
+from ws_learner.core import UserError, suggest
 
 __all__ = ["LEVELS", "RegressionSolver", "RewardSignal", "RewardType", "RolloutConfig"]
 

@@ -1,1 +1,133 @@
 """Foundations: errors, files, progress, devices, processes, run directories."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ws_learner.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ws_learner.core.checkpoints import load_state_file, save_state_file
+    from ws_learner.core.determinism import one_thread
+    from ws_learner.core.device import ComputeDevice, choose_device, describe_machine
+    from ws_learner.core.errors import UserError, complain, suggest
+    from ws_learner.core.files import (
+        read_json,
+        sha256_of,
+        write_bytes,
+        write_json,
+        write_text,
+        write_with,
+    )
+    from ws_learner.core.lazy import lazy_names
+    from ws_learner.core.moved import MOVED, install
+    from ws_learner.core.pickling import importable
+    from ws_learner.core.process_group import ProcessGroup, rank_slice
+    from ws_learner.core.progress import Progress, say, track
+    from ws_learner.core.run_dir import RunDir, identity_hash
+    from ws_learner.core.versions import library_versions
+    from ws_learner.core.weights import (
+        load_into,
+        load_state,
+        load_tensors,
+        read_metadata,
+        save_model,
+    )
+
+__all__ = [
+    "MOVED",
+    "ComputeDevice",
+    "ProcessGroup",
+    "Progress",
+    "RunDir",
+    "UserError",
+    "choose_device",
+    "complain",
+    "describe_machine",
+    "identity_hash",
+    "importable",
+    "install",
+    "lazy_names",
+    "library_versions",
+    "load_into",
+    "load_state",
+    "load_state_file",
+    "load_tensors",
+    "one_thread",
+    "rank_slice",
+    "read_json",
+    "read_metadata",
+    "save_model",
+    "save_state_file",
+    "say",
+    "sha256_of",
+    "suggest",
+    "track",
+    "write_bytes",
+    "write_json",
+    "write_text",
+    "write_with",
+]
+
+_MODULES = {
+    "checkpoints": [
+        "load_state_file",
+        "save_state_file",
+    ],
+    "determinism": [
+        "one_thread",
+    ],
+    "device": [
+        "ComputeDevice",
+        "choose_device",
+        "describe_machine",
+    ],
+    "errors": [
+        "UserError",
+        "complain",
+        "suggest",
+    ],
+    "files": [
+        "read_json",
+        "sha256_of",
+        "write_bytes",
+        "write_json",
+        "write_text",
+        "write_with",
+    ],
+    "lazy": [
+        "lazy_names",
+    ],
+    "moved": [
+        "MOVED",
+        "install",
+    ],
+    "pickling": [
+        "importable",
+    ],
+    "process_group": [
+        "ProcessGroup",
+        "rank_slice",
+    ],
+    "progress": [
+        "Progress",
+        "say",
+        "track",
+    ],
+    "run_dir": [
+        "RunDir",
+        "identity_hash",
+    ],
+    "versions": [
+        "library_versions",
+    ],
+    "weights": [
+        "load_into",
+        "load_state",
+        "load_tensors",
+        "read_metadata",
+        "save_model",
+    ],
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -40,7 +40,10 @@ def lazy_names(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         home = _absolute(package, homes[name])
         module = importlib.import_module(home)
-        value = getattr(module, name, None) or importlib.import_module(f"{home}.{name}")
+        if hasattr(module, name):
+            value = getattr(module, name)
+        else:
+            value = importlib.import_module(f"{home}.{name}")
         setattr(sys.modules[package], name, value)
         return value
 

@@ -11,24 +11,18 @@ from types import ModuleType
 import cloudpickle
 from torch import nn
 
-from ws_learner.search.rollout.evaluator import RolloutEvaluator
-
-__all__ = ["importable", "importable_elsewhere"]
-
-
-@contextmanager
-def importable_elsewhere(evaluator: RolloutEvaluator) -> Iterator[None]:
-    """Inside, cloudpickle ships by value what a fresh interpreter could not import by name.
-
-    That is the code of an experiment file loaded from anywhere: its network, loss and metric.
-    """
-    with importable((evaluator.dense, evaluator.loss, evaluator.metric)):
-        yield
+__all__ = ["importable"]
 
 
 @contextmanager
 def importable(parts: Iterable[object]) -> Iterator[None]:
-    """The same for any networks and functions."""
+    """Inside, cloudpickle ships by value what a fresh interpreter could not import by name.
+
+    That is the code of an experiment file loaded from anywhere.
+
+    Args:
+        parts: Networks and functions, such as a network, its loss and its metric.
+    """
     modules = [module for module in _modules(parts) if not _found_by_name(module)]
     for module in modules:
         cloudpickle.register_pickle_by_value(module)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-__all__ = ["versions"]
+__all__ = ["library_versions"]
 
 _LIBRARIES = ("torch", "numpy", "gymnasium", "stable-baselines3", "pandas")
 
 
-def versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """Library -> version, and Python's."""
     found = {"python": platform.python_version()}
     for name in _LIBRARIES:

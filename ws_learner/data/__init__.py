@@ -1,1 +1,149 @@
 """Data sets: found, checked, split, and read in batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ws_learner.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ws_learner.data.arrays import ArraySplit
+    from ws_learner.data.dataset_split import DatasetSplit, Examples
+    from ws_learner.data.datasets.cifar10 import load_cifar10
+    from ws_learner.data.datasets.cifar10_source import cifar10_arrays
+    from ws_learner.data.datasets.coco import load_coco
+    from ws_learner.data.datasets.coco_file import Annotated, average_precision
+    from ws_learner.data.datasets.criteo import load_criteo
+    from ws_learner.data.datasets.glue import load_glue
+    from ws_learner.data.datasets.image_folder import load_image_folder
+    from ws_learner.data.datasets.movielens import CARDINALITIES, load_movielens
+    from ws_learner.data.datasets.squad import find_answers, load_squad
+    from ws_learner.data.datasets.squad_file import score_answers
+    from ws_learner.data.datasets.text import load_polarity, load_trec
+    from ws_learner.data.datasets.text_resources import MINILM
+    from ws_learner.data.device_arrays import on_device
+    from ws_learner.data.rank_batches import read_rank_batches
+    from ws_learner.data.resource import content
+    from ws_learner.data.splits import Batch, DataSplits, Split
+    from ws_learner.data.stratify import stratified_parts
+    from ws_learner.data.tokens import PAD, by_length, stacked, words_in
+    from ws_learner.data.transforms import Transformed, steady
+    from ws_learner.data.user_dataset import split_dataset
+
+__all__ = [
+    "CARDINALITIES",
+    "MINILM",
+    "PAD",
+    "Annotated",
+    "ArraySplit",
+    "Batch",
+    "DataSplits",
+    "DatasetSplit",
+    "Examples",
+    "Split",
+    "Transformed",
+    "average_precision",
+    "by_length",
+    "cifar10_arrays",
+    "content",
+    "find_answers",
+    "load_cifar10",
+    "load_coco",
+    "load_criteo",
+    "load_glue",
+    "load_image_folder",
+    "load_movielens",
+    "load_polarity",
+    "load_squad",
+    "load_trec",
+    "on_device",
+    "read_rank_batches",
+    "score_answers",
+    "split_dataset",
+    "stacked",
+    "steady",
+    "stratified_parts",
+    "words_in",
+]
+
+_MODULES = {
+    "arrays": [
+        "ArraySplit",
+    ],
+    "dataset_split": [
+        "DatasetSplit",
+        "Examples",
+    ],
+    "datasets.cifar10": [
+        "load_cifar10",
+    ],
+    "datasets.cifar10_source": [
+        "cifar10_arrays",
+    ],
+    "datasets.coco": [
+        "load_coco",
+    ],
+    "datasets.coco_file": [
+        "Annotated",
+        "average_precision",
+    ],
+    "datasets.criteo": [
+        "load_criteo",
+    ],
+    "datasets.glue": [
+        "load_glue",
+    ],
+    "datasets.image_folder": [
+        "load_image_folder",
+    ],
+    "datasets.movielens": [
+        "CARDINALITIES",
+        "load_movielens",
+    ],
+    "datasets.squad": [
+        "find_answers",
+        "load_squad",
+    ],
+    "datasets.squad_file": [
+        "score_answers",
+    ],
+    "datasets.text": [
+        "load_polarity",
+        "load_trec",
+    ],
+    "datasets.text_resources": [
+        "MINILM",
+    ],
+    "device_arrays": [
+        "on_device",
+    ],
+    "rank_batches": [
+        "read_rank_batches",
+    ],
+    "resource": [
+        "content",
+    ],
+    "splits": [
+        "Batch",
+        "DataSplits",
+        "Split",
+    ],
+    "stratify": [
+        "stratified_parts",
+    ],
+    "tokens": [
+        "PAD",
+        "by_length",
+        "stacked",
+        "words_in",
+    ],
+    "transforms": [
+        "Transformed",
+        "steady",
+    ],
+    "user_dataset": [
+        "split_dataset",
+    ],
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

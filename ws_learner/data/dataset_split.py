@@ -12,8 +12,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.process_group import rank_slice
+from ws_learner.core import UserError, rank_slice
 from ws_learner.data.arrays import reading_order
 from ws_learner.data.splits import Batch
 

@@ -12,7 +12,7 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-from ws_learner.core.progress import track
+from ws_learner.core import track
 
 __all__ = ["SourceError", "check_digest", "download", "npm_pack"]
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.data.normalization import normalise, normalise_table
 
 __all__ = ["MEAN", "STD", "Photographs", "centre_window", "open_photograph", "random_window"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ws_learner.core.process_group import ProcessGroup, rank_slice
+from ws_learner.core import ProcessGroup, rank_slice
 from ws_learner.data.dataset_split import DatasetSplit
 from ws_learner.data.device_arrays import on_device
 from ws_learner.data.splits import Batch, Split

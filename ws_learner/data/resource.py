@@ -9,9 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.files import write_bytes
-from ws_learner.core.progress import say
+from ws_learner.core import UserError, say, write_bytes
 from ws_learner.data.download import SourceError, download
 
 __all__ = ["Resource", "cache_folder", "content", "from_url"]

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import track
+from ws_learner.core import UserError, track
 from ws_learner.data.arrays import reading_order
 from ws_learner.data.splits import Batch
 

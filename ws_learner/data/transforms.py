@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.data.image_decoding import centre_window, open_photograph, random_window
 from ws_learner.data.normalization import normalise_table
 

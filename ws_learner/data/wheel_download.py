@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ws_learner.core.progress import say
+from ws_learner.core import say
 from ws_learner.data.download import SourceError, check_digest
 
 __all__ = ["files_of_package"]

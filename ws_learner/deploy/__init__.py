@@ -1,1 +1,119 @@
 """What becomes of a sparse network after training: smaller tensors, other formats."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ws_learner.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ws_learner.deploy.onnx.export import check_onnx, export_int8, export_onnx
+    from ws_learner.deploy.onnx.int8_qdq import export_qdq
+    from ws_learner.deploy.onnx.verify import engine_differences
+    from ws_learner.deploy.runtime.candidates import largest_block
+    from ws_learner.deploy.runtime.codegen.cpu import cpu_key
+    from ws_learner.deploy.runtime.codegen.pairs import PairProducts
+    from ws_learner.deploy.runtime.compile import compile_sparse
+    from ws_learner.deploy.runtime.compiled import CompiledModel
+    from ws_learner.deploy.runtime.graph import find_sites, layer_data, observers
+    from ws_learner.deploy.runtime.load import load_sparse
+    from ws_learner.deploy.runtime.wsr_file import write_wsr
+    from ws_learner.deploy.shrinking.crop import crop
+    from ws_learner.deploy.shrinking.crop_report import crop_run
+    from ws_learner.deploy.shrinking.cropped_file import load_cropped, save_cropped
+    from ws_learner.deploy.shrinking.permute_mlp import permute_mlps
+    from ws_learner.deploy.shrinking.semi_structured import to_semi_structured
+    from ws_learner.deploy.shrinking.shrink import shrink
+    from ws_learner.deploy.shrinking.shrunk_file import load_shrunk, save_shrunk
+
+__all__ = [
+    "CompiledModel",
+    "PairProducts",
+    "check_onnx",
+    "compile_sparse",
+    "cpu_key",
+    "crop",
+    "crop_run",
+    "engine_differences",
+    "export_int8",
+    "export_onnx",
+    "export_qdq",
+    "find_sites",
+    "largest_block",
+    "layer_data",
+    "load_cropped",
+    "load_shrunk",
+    "load_sparse",
+    "observers",
+    "permute_mlps",
+    "save_cropped",
+    "save_shrunk",
+    "shrink",
+    "to_semi_structured",
+    "write_wsr",
+]
+
+_MODULES = {
+    "onnx.export": [
+        "check_onnx",
+        "export_int8",
+        "export_onnx",
+    ],
+    "onnx.int8_qdq": [
+        "export_qdq",
+    ],
+    "onnx.verify": [
+        "engine_differences",
+    ],
+    "runtime.candidates": [
+        "largest_block",
+    ],
+    "runtime.codegen.cpu": [
+        "cpu_key",
+    ],
+    "runtime.codegen.pairs": [
+        "PairProducts",
+    ],
+    "runtime.compile": [
+        "compile_sparse",
+    ],
+    "runtime.compiled": [
+        "CompiledModel",
+    ],
+    "runtime.graph": [
+        "find_sites",
+        "layer_data",
+        "observers",
+    ],
+    "runtime.load": [
+        "load_sparse",
+    ],
+    "runtime.wsr_file": [
+        "write_wsr",
+    ],
+    "shrinking.crop": [
+        "crop",
+    ],
+    "shrinking.crop_report": [
+        "crop_run",
+    ],
+    "shrinking.cropped_file": [
+        "load_cropped",
+        "save_cropped",
+    ],
+    "shrinking.permute_mlp": [
+        "permute_mlps",
+    ],
+    "shrinking.semi_structured": [
+        "to_semi_structured",
+    ],
+    "shrinking.shrink": [
+        "shrink",
+    ],
+    "shrinking.shrunk_file": [
+        "load_shrunk",
+        "save_shrunk",
+    ],
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -1,5 +1,255 @@
 """Pruning of PyTorch modules: layer table, patterns, criteria, schedules, methods."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ws_learner.core.lazy import lazy_names
 
-__getattr__, __dir__ = lazy_names(__name__, {}, moved={"Pruning": "ws_learner.Pruning"})
+if TYPE_CHECKING:
+    from ws_learner.pruning.criteria import (
+        Criterion,
+        CriterionName,
+        Magnitude,
+        Sensitivity,
+        build_criterion,
+        magnitude,
+    )
+    from ws_learner.pruning.functional import add_group_lasso
+    from ws_learner.pruning.layers.attention_heads import find_attention
+    from ws_learner.pruning.layers.layer_plan import (
+        build_pattern_plan,
+        drop_unfitting,
+        fitting_rows,
+        snap_profile,
+        with_default_pattern,
+    )
+    from ws_learner.pruning.layers.role_filter import filter_by_role
+    from ws_learner.pruning.layers.roles import weight_roles
+    from ws_learner.pruning.layers.table import layer_table, modules_by_weight, parameter_of
+    from ws_learner.pruning.layers.unit_groups import check_groups, find_groups, pattern_conflict
+    from ws_learner.pruning.methods.gradient_sensitivity import GradientSensitivityConfig
+    from ws_learner.pruning.methods.gradual import GradualConfig
+    from ws_learner.pruning.methods.group_lasso import GroupLassoConfig
+    from ws_learner.pruning.methods.mdgf import MdgfConfig
+    from ws_learner.pruning.methods.method import MethodConfig
+    from ws_learner.pruning.methods.movement import MovementConfig
+    from ws_learner.pruning.methods.nm_config import NMConfig
+    from ws_learner.pruning.methods.nm_settings import build_nm_config
+    from ws_learner.pruning.methods.pattern_lock import PatternLockConfig, found_zeros
+    from ws_learner.pruning.methods.sdgf import SdgfConfig
+    from ws_learner.pruning.methods.srste import SrSteConfig
+    from ws_learner.pruning.methods.stored_masks import StoredMasks
+    from ws_learner.pruning.methods.threshold_movement import ThresholdMovementConfig
+    from ws_learner.pruning.patterns.blocks import BlockPattern, ChannelPattern, HeadPattern
+    from ws_learner.pruning.patterns.mask import count_zeros, keep_largest
+    from ws_learner.pruning.patterns.model_plan import PatternPlan
+    from ws_learner.pruning.patterns.nm import NM
+    from ws_learner.pruning.patterns.pattern import ByRole, Pattern, Unstructured, parse_pattern
+    from ws_learner.pruning.patterns.per_layer_nm import PerLayerNM
+    from ws_learner.pruning.patterns.structured import Member, UnitGroup
+    from ws_learner.pruning.schedules.epoch_schedule import EpochFormula, EpochLinearSchedule
+    from ws_learner.pruning.schedules.movement_warmup import check_warm_up
+    from ws_learner.pruning.schedules.oneshot import HeldFromStart, OneShotSchedule
+    from ws_learner.pruning.schedules.polynomial import Schedule, ramp_steps
+    from ws_learner.pruning.schedules.registry import build_schedule
+    from ws_learner.pruning.sparsifier import Sparsifier
+    from ws_learner.pruning.tensor_report import tensor_table, tensor_totals
+
+__all__ = [
+    "NM",
+    "BlockPattern",
+    "ByRole",
+    "ChannelPattern",
+    "Criterion",
+    "CriterionName",
+    "EpochFormula",
+    "EpochLinearSchedule",
+    "GradientSensitivityConfig",
+    "GradualConfig",
+    "GroupLassoConfig",
+    "HeadPattern",
+    "HeldFromStart",
+    "Magnitude",
+    "MdgfConfig",
+    "Member",
+    "MethodConfig",
+    "MovementConfig",
+    "NMConfig",
+    "OneShotSchedule",
+    "Pattern",
+    "PatternLockConfig",
+    "PatternPlan",
+    "PerLayerNM",
+    "Schedule",
+    "SdgfConfig",
+    "Sensitivity",
+    "Sparsifier",
+    "SrSteConfig",
+    "StoredMasks",
+    "ThresholdMovementConfig",
+    "UnitGroup",
+    "Unstructured",
+    "add_group_lasso",
+    "build_criterion",
+    "build_nm_config",
+    "build_pattern_plan",
+    "build_schedule",
+    "check_groups",
+    "check_warm_up",
+    "count_zeros",
+    "drop_unfitting",
+    "filter_by_role",
+    "find_attention",
+    "find_groups",
+    "fitting_rows",
+    "found_zeros",
+    "keep_largest",
+    "layer_table",
+    "magnitude",
+    "modules_by_weight",
+    "parameter_of",
+    "parse_pattern",
+    "pattern_conflict",
+    "ramp_steps",
+    "snap_profile",
+    "tensor_table",
+    "tensor_totals",
+    "weight_roles",
+    "with_default_pattern",
+]
+
+_MODULES = {
+    "criteria": [
+        "Criterion",
+        "CriterionName",
+        "Magnitude",
+        "Sensitivity",
+        "build_criterion",
+        "magnitude",
+    ],
+    "functional": [
+        "add_group_lasso",
+    ],
+    "layers.attention_heads": [
+        "find_attention",
+    ],
+    "layers.layer_plan": [
+        "build_pattern_plan",
+        "drop_unfitting",
+        "fitting_rows",
+        "snap_profile",
+        "with_default_pattern",
+    ],
+    "layers.role_filter": [
+        "filter_by_role",
+    ],
+    "layers.roles": [
+        "weight_roles",
+    ],
+    "layers.table": [
+        "layer_table",
+        "modules_by_weight",
+        "parameter_of",
+    ],
+    "layers.unit_groups": [
+        "check_groups",
+        "find_groups",
+        "pattern_conflict",
+    ],
+    "methods.gradient_sensitivity": [
+        "GradientSensitivityConfig",
+    ],
+    "methods.gradual": [
+        "GradualConfig",
+    ],
+    "methods.group_lasso": [
+        "GroupLassoConfig",
+    ],
+    "methods.mdgf": [
+        "MdgfConfig",
+    ],
+    "methods.method": [
+        "MethodConfig",
+    ],
+    "methods.movement": [
+        "MovementConfig",
+    ],
+    "methods.nm_config": [
+        "NMConfig",
+    ],
+    "methods.nm_settings": [
+        "build_nm_config",
+    ],
+    "methods.pattern_lock": [
+        "PatternLockConfig",
+        "found_zeros",
+    ],
+    "methods.sdgf": [
+        "SdgfConfig",
+    ],
+    "methods.srste": [
+        "SrSteConfig",
+    ],
+    "methods.stored_masks": [
+        "StoredMasks",
+    ],
+    "methods.threshold_movement": [
+        "ThresholdMovementConfig",
+    ],
+    "patterns.blocks": [
+        "BlockPattern",
+        "ChannelPattern",
+        "HeadPattern",
+    ],
+    "patterns.mask": [
+        "count_zeros",
+        "keep_largest",
+    ],
+    "patterns.model_plan": [
+        "PatternPlan",
+    ],
+    "patterns.nm": [
+        "NM",
+    ],
+    "patterns.pattern": [
+        "ByRole",
+        "Pattern",
+        "Unstructured",
+        "parse_pattern",
+    ],
+    "patterns.per_layer_nm": [
+        "PerLayerNM",
+    ],
+    "patterns.structured": [
+        "Member",
+        "UnitGroup",
+    ],
+    "schedules.epoch_schedule": [
+        "EpochFormula",
+        "EpochLinearSchedule",
+    ],
+    "schedules.movement_warmup": [
+        "check_warm_up",
+    ],
+    "schedules.oneshot": [
+        "HeldFromStart",
+        "OneShotSchedule",
+    ],
+    "schedules.polynomial": [
+        "Schedule",
+        "ramp_steps",
+    ],
+    "schedules.registry": [
+        "build_schedule",
+    ],
+    "sparsifier": [
+        "Sparsifier",
+    ],
+    "tensor_report": [
+        "tensor_table",
+        "tensor_totals",
+    ],
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULES, moved={"Pruning": "ws_learner.Pruning"})

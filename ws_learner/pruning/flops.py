@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from envs.problem import LayerRow
+from envs import LayerRow
 
 __all__ = ["EncoderShape", "forward_flops", "training_flops"]
 

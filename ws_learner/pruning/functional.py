@@ -18,7 +18,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.criteria import magnitude
 from ws_learner.pruning.patterns.pattern import Pattern, PoolName, parse_pattern
 

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
+from ws_learner.core import UserError, say
 from ws_learner.pruning.layers.zero_counts import checked_zeros, sizes_of, split_ratios
 from ws_learner.pruning.methods.method import CountsEpochs, HasReadings, MethodConfig
 

@@ -1,1 +1,58 @@
 """Tables, figures and the report: what was chosen, what it cost, recomputed from saved files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ws_learner.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ws_learner.report.csv_io import read_rollouts
+    from ws_learner.report.figures import draw_all
+    from ws_learner.report.markdown import write_report
+    from ws_learner.report.metrics import MetricsLog
+    from ws_learner.report.ratios_file import read_ratios
+    from ws_learner.report.table import ratio_table, read_table, to_csv, totals
+    from ws_learner.report.terminal import print_summary
+
+__all__ = [
+    "MetricsLog",
+    "draw_all",
+    "print_summary",
+    "ratio_table",
+    "read_ratios",
+    "read_rollouts",
+    "read_table",
+    "to_csv",
+    "totals",
+    "write_report",
+]
+
+_MODULES = {
+    "csv_io": [
+        "read_rollouts",
+    ],
+    "figures": [
+        "draw_all",
+    ],
+    "markdown": [
+        "write_report",
+    ],
+    "metrics": [
+        "MetricsLog",
+    ],
+    "ratios_file": [
+        "read_ratios",
+    ],
+    "table": [
+        "ratio_table",
+        "read_table",
+        "to_csv",
+        "totals",
+    ],
+    "terminal": [
+        "print_summary",
+    ],
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ws_learner.core.files import write_with
+from ws_learner.core import write_with
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

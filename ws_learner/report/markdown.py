@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ws_learner.core.files import read_json, write_text
+from ws_learner.core import read_json, write_text
 from ws_learner.report.csv_io import read_rollouts
 from ws_learner.report.headlines import (
     TABLE_ALIGN,

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ws_learner.core.errors import UserError, suggest
-from ws_learner.core.files import write_text
+from ws_learner.core import UserError, suggest, write_text
 from ws_learner.report.csv_io import read_tidy
 
 __all__ = ["SCALARS", "MetricsLog", "read_metrics"]

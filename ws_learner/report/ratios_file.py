@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.problem import IntArray, LayerRow
-from ws_learner.core.errors import UserError, suggest
+from envs import IntArray, LayerRow
+from ws_learner.core import UserError, suggest
 
 __all__ = ["read_ratios"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from envs.problem import IntArray, LayerRow
+from envs import IntArray, LayerRow
 from ws_learner.report.csv_io import read_tidy
 from ws_learner.report.ratios_file import read_ratios
 

@@ -1,1 +1,109 @@
 """Protocols: layer table and target in, a profile of zero counts out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ws_learner.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ws_learner.search.allocator import Allocation, Allocator, database_dir
+    from ws_learner.search.bounds import layer_bounds
+    from ws_learner.search.closed_form import CLOSED_FORM, heurist
+    from ws_learner.search.context import AllocationContext, allocation_context
+    from ws_learner.search.gym_env import make_pruning_env
+    from ws_learner.search.history import best, distinct_best
+    from ws_learner.search.loop import Search
+    from ws_learner.search.problem import build_pruning_problem, build_rollout_config
+    from ws_learner.search.registry import build_proposer
+    from ws_learner.search.rollout.adam_regression import layer_output
+    from ws_learner.search.rollout.evaluator import RolloutEvaluator
+    from ws_learner.search.rollout.gram import collect_grams
+    from ws_learner.search.rollout.local_pool import LocalPool
+    from ws_learner.search.rollout.pool_protocol import RolloutPool
+    from ws_learner.search.rollout.ray_pool import RayPool
+    from ws_learner.search.rollout.regression import LayerRegression
+
+__all__ = [
+    "CLOSED_FORM",
+    "Allocation",
+    "AllocationContext",
+    "Allocator",
+    "LayerRegression",
+    "LocalPool",
+    "RayPool",
+    "RolloutEvaluator",
+    "RolloutPool",
+    "Search",
+    "allocation_context",
+    "best",
+    "build_proposer",
+    "build_pruning_problem",
+    "build_rollout_config",
+    "collect_grams",
+    "database_dir",
+    "distinct_best",
+    "heurist",
+    "layer_bounds",
+    "layer_output",
+    "make_pruning_env",
+]
+
+_MODULES = {
+    "allocator": [
+        "Allocation",
+        "Allocator",
+        "database_dir",
+    ],
+    "bounds": [
+        "layer_bounds",
+    ],
+    "closed_form": [
+        "CLOSED_FORM",
+        "heurist",
+    ],
+    "context": [
+        "AllocationContext",
+        "allocation_context",
+    ],
+    "gym_env": [
+        "make_pruning_env",
+    ],
+    "history": [
+        "best",
+        "distinct_best",
+    ],
+    "loop": [
+        "Search",
+    ],
+    "problem": [
+        "build_pruning_problem",
+        "build_rollout_config",
+    ],
+    "registry": [
+        "build_proposer",
+    ],
+    "rollout.adam_regression": [
+        "layer_output",
+    ],
+    "rollout.evaluator": [
+        "RolloutEvaluator",
+    ],
+    "rollout.gram": [
+        "collect_grams",
+    ],
+    "rollout.local_pool": [
+        "LocalPool",
+    ],
+    "rollout.pool_protocol": [
+        "RolloutPool",
+    ],
+    "rollout.ray_pool": [
+        "RayPool",
+    ],
+    "rollout.regression": [
+        "LayerRegression",
+    ],
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

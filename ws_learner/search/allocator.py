@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from agents.ddpg_config import DDPGConfig
-from envs.problem import IntArray, LayerRow
-from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.core.errors import UserError
-from ws_learner.core.files import read_json, write_json, write_text
-from ws_learner.core.progress import say
-from ws_learner.core.run_dir import RunDir
-from ws_learner.data.splits import DataSplits
-from ws_learner.pruning.layers.layer_plan import build_pattern_plan, snap_profile
-from ws_learner.pruning.methods.pattern_lock import found_zeros
-from ws_learner.pruning.patterns.model_plan import PatternPlan
-from ws_learner.pruning.patterns.pattern import parse_pattern
-from ws_learner.report.ratios_file import read_ratios
+from agents import DDPGConfig
+from envs import IntArray, LayerRow
+from ws_learner.config import WeightSparseConfig
+from ws_learner.core import RunDir, UserError, read_json, say, write_json, write_text
+from ws_learner.data import DataSplits
+from ws_learner.pruning import (
+    PatternPlan,
+    build_pattern_plan,
+    found_zeros,
+    parse_pattern,
+    snap_profile,
+)
+from ws_learner.report import read_ratios
 from ws_learner.search.closed_form import CLOSED_FORM
 from ws_learner.search.context import AllocationContext, allocation_context
 from ws_learner.search.history import Rollout, best, distinct_best, frame
@@ -33,7 +33,7 @@ from ws_learner.search.registry import build_proposer
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import PoolFactory
 from ws_learner.search.warm_start import load_earlier_profiles
-from ws_learner.training.evaluation import Loss, Metric
+from ws_learner.training import Loss, Metric
 
 __all__ = ["Allocation", "Allocator"]
 

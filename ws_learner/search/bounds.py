@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.budget import count_bounds
-from envs.problem import IntArray, LayerRow
-from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
+from envs import IntArray, LayerRow, count_bounds
+from ws_learner.config import WeightSparseConfig
+from ws_learner.core import UserError, say
 
 __all__ = ["layer_bounds"]
 

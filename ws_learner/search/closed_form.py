@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from envs.budget import largest_remainder, project
-from envs.problem import FloatArray, IntArray
+from envs import FloatArray, IntArray, largest_remainder, project
 from ws_learner.search.context import AllocationContext
 from ws_learner.search.global_threshold import global_magnitude, lamp
 from ws_learner.search.knapsack import knapsack

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from envs.problem import FloatArray, IntArray, LayerRow
-from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.pruning.layers.layer_plan import build_pattern_plan
-from ws_learner.pruning.layers.table import parameter_of
-from ws_learner.pruning.patterns.pattern import ByRole, PerLayerNM, parse_pattern
+from envs import FloatArray, IntArray, LayerRow
+from ws_learner.config import WeightSparseConfig
+from ws_learner.pruning import ByRole, PerLayerNM, build_pattern_plan, parameter_of, parse_pattern
 from ws_learner.search.bounds import layer_bounds
 
 __all__ = ["AllocationContext", "Curves", "allocation_context", "magnitudes_of"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from envs.problem import FloatArray, IntArray
+from envs import FloatArray, IntArray
 from ws_learner.search.context import AllocationContext
 
 __all__ = ["global_magnitude", "lamp", "lamp_scores"]

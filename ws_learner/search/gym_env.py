@@ -8,16 +8,13 @@ from pathlib import Path
 
 from torch import nn
 
-from envs.problem import IntArray, Score
-from envs.pruning_env import PruningEnv, register
-from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.data.splits import DataSplits
-from ws_learner.pruning.layers.layer_plan import fitting_rows
-from ws_learner.pruning.layers.table import layer_table
-from ws_learner.pruning.patterns.pattern import parse_pattern
+from envs import IntArray, PruningEnv, Score, register
+from ws_learner.config import WeightSparseConfig
+from ws_learner.data import DataSplits
+from ws_learner.pruning import fitting_rows, layer_table, parse_pattern
 from ws_learner.search.problem import build_pruning_problem, build_rollout_config
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
-from ws_learner.training.evaluation import Loss, Metric
+from ws_learner.training import Loss, Metric
 
 __all__ = ["make_pruning_env"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from envs.problem import IntArray, LayerRow, Score
+from envs import IntArray, LayerRow, Score
 
 __all__ = ["Rollout", "best", "distinct_best", "frame", "from_plain", "to_plain"]
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.budget import project
-from envs.curves import error_at
-from envs.problem import FloatArray, IntArray
+from envs import FloatArray, IntArray, error_at, project
 from ws_learner.search.context import AllocationContext
 from ws_learner.search.knapsack_solver import solve_knapsack
 

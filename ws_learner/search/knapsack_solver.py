@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from envs.problem import FloatArray, IntArray
+from envs import FloatArray, IntArray
 
 __all__ = ["solve_knapsack"]
 

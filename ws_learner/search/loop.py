@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agents.proposer import SEED, Proposal, Proposer
-from envs.problem import AllocationProblem, IntArray
-from ws_learner.core.checkpoints import load_state_file, save_state_file
-from ws_learner.core.files import write_text
-from ws_learner.core.progress import track
+from agents import SEED, Proposal, Proposer
+from envs import AllocationProblem, IntArray
+from ws_learner.core import load_state_file, save_state_file, track, write_text
 from ws_learner.search.history import Rollout, best, frame, from_plain, to_plain
 
 __all__ = ["Search"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from envs.problem import AllocationProblem, Evaluate
-from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.config.rollout import RolloutConfig
+from envs import AllocationProblem, Evaluate
+from ws_learner.config import RolloutConfig, WeightSparseConfig
 from ws_learner.search.closed_form import CLOSED_FORM
 from ws_learner.search.context import allocation_context
 from ws_learner.search.rollout.evaluator import RolloutEvaluator

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from agents.bayesian import BayesianSearch
-from agents.ddpg_config import DDPGConfig
-from agents.ddpg_search import DDPGSearch
-from agents.evolution import Evolution
-from agents.optimal import OptimalSearch
-from agents.proposer import Proposer
-from agents.random_search import RandomSearch
-from envs.problem import AllocationProblem
-from ws_learner.config.learner import WeightSparseConfig
+from agents import (
+    BayesianSearch,
+    DDPGConfig,
+    DDPGSearch,
+    Evolution,
+    OptimalSearch,
+    Proposer,
+    RandomSearch,
+)
+from envs import AllocationProblem
+from ws_learner.config import WeightSparseConfig
 
 __all__ = ["SEARCHERS", "build_proposer"]
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.budget import project
-from envs.problem import IntArray, LayerRow
-from ws_learner.core.errors import UserError
-from ws_learner.report.csv_io import read_rollouts
+from envs import IntArray, LayerRow, project
+from ws_learner.core import UserError
+from ws_learner.report import read_rollouts
 from ws_learner.search.context import AllocationContext
 
 __all__ = ["load_earlier_profiles"]

@@ -1,1 +1,135 @@
 """The training loop, dense and sparse training, distillation, evaluation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ws_learner.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ws_learner.training.callbacks import MetricsCallback, Stateful
+    from ws_learner.training.dense import train_dense
+    from ws_learner.training.distillation import DistillationLoss
+    from ws_learner.training.evaluation import Loss, Metric, evaluate, top_k_accuracy
+    from ws_learner.training.outcome import build_summary, split_sizes, verified_table
+    from ws_learner.training.phase import TrainingPhase
+    from ws_learner.training.quantization_aware import (
+        FakeQuantizer,
+        QuantConfig,
+        calibration,
+        whole_weights,
+    )
+    from ws_learner.training.ray.env_vars import prepare, token_exists
+    from ws_learner.training.ray.run_phase import run_phase
+    from ws_learner.training.ray.session import ray_session, store_for
+    from ws_learner.training.sparse import (
+        PruningCallback,
+        build_method_config,
+        build_training_loss,
+        check_steps,
+        reinitialised,
+        train_sparse,
+    )
+    from ws_learner.training.trainer import (
+        Callback,
+        Trainer,
+        TrainingLoss,
+        build_optimizer,
+        epoch_seed,
+    )
+
+__all__ = [
+    "Callback",
+    "DistillationLoss",
+    "FakeQuantizer",
+    "Loss",
+    "Metric",
+    "MetricsCallback",
+    "PruningCallback",
+    "QuantConfig",
+    "Stateful",
+    "Trainer",
+    "TrainingLoss",
+    "TrainingPhase",
+    "build_method_config",
+    "build_optimizer",
+    "build_summary",
+    "build_training_loss",
+    "calibration",
+    "check_steps",
+    "epoch_seed",
+    "evaluate",
+    "prepare",
+    "ray_session",
+    "reinitialised",
+    "run_phase",
+    "split_sizes",
+    "store_for",
+    "token_exists",
+    "top_k_accuracy",
+    "train_dense",
+    "train_sparse",
+    "verified_table",
+    "whole_weights",
+]
+
+_MODULES = {
+    "callbacks": [
+        "MetricsCallback",
+        "Stateful",
+    ],
+    "dense": [
+        "train_dense",
+    ],
+    "distillation": [
+        "DistillationLoss",
+    ],
+    "evaluation": [
+        "Loss",
+        "Metric",
+        "evaluate",
+        "top_k_accuracy",
+    ],
+    "outcome": [
+        "build_summary",
+        "split_sizes",
+        "verified_table",
+    ],
+    "phase": [
+        "TrainingPhase",
+    ],
+    "quantization_aware": [
+        "FakeQuantizer",
+        "QuantConfig",
+        "calibration",
+        "whole_weights",
+    ],
+    "ray.env_vars": [
+        "prepare",
+        "token_exists",
+    ],
+    "ray.run_phase": [
+        "run_phase",
+    ],
+    "ray.session": [
+        "ray_session",
+        "store_for",
+    ],
+    "sparse": [
+        "PruningCallback",
+        "build_method_config",
+        "build_training_loss",
+        "check_steps",
+        "reinitialised",
+        "train_sparse",
+    ],
+    "trainer": [
+        "Callback",
+        "Trainer",
+        "TrainingLoss",
+        "build_optimizer",
+        "epoch_seed",
+    ],
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -11,11 +11,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ws_learner.core.checkpoints import load_state_file, save_state_file
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import Progress, say
-from ws_learner.data.splits import Split
-from ws_learner.report.metrics import MetricsLog
+from ws_learner.core import Progress, UserError, load_state_file, save_state_file, say
+from ws_learner.data import Split
+from ws_learner.report import MetricsLog
 from ws_learner.training.evaluation import Metric, evaluate
 from ws_learner.training.trainer import Callback, Trainer
 

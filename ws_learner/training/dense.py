@@ -6,12 +6,10 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from ws_learner.config.cluster import ClusterConfig
-from ws_learner.config.recipe import Recipe
-from ws_learner.core.device import ComputeDevice
-from ws_learner.core.run_dir import RunDir
-from ws_learner.data.splits import DataSplits
-from ws_learner.report.metrics import MetricsLog
+from ws_learner.config import ClusterConfig, Recipe
+from ws_learner.core import ComputeDevice, RunDir
+from ws_learner.data import DataSplits
+from ws_learner.report import MetricsLog
 from ws_learner.training.evaluation import Loss, Metric
 from ws_learner.training.phase import TrainingPhase
 from ws_learner.training.ray.run_phase import run_phase

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["DistillationLoss"]
 

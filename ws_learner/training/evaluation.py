@@ -8,10 +8,8 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core.device import ComputeDevice
-from ws_learner.core.progress import track
-from ws_learner.data.device_arrays import on_device
-from ws_learner.data.splits import Split
+from ws_learner.core import ComputeDevice, track
+from ws_learner.data import Split, on_device
 
 __all__ = ["Loss", "Metric", "evaluate", "top_k_accuracy"]
 

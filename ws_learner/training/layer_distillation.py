@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core.errors import UserError
-from ws_learner.data.tokens import words_in
+from ws_learner.core import UserError
+from ws_learner.data import words_in
 from ws_learner.training.trainer import TrainingLoss
 
 __all__ = ["LayerDistillation", "relative_output_error"]

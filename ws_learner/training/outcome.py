@@ -9,15 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.problem import IntArray, LayerRow
-from ws_learner.config.learner import NM_METHODS, WeightSparseConfig
-from ws_learner.config.pattern_syntax import parse_pattern_spec
-from ws_learner.config.unused import METHOD_SETTINGS
-from ws_learner.data.splits import DataSplits
-from ws_learner.pruning.patterns.mask import count_zeros
-from ws_learner.pruning.patterns.pattern import parse_pattern
-from ws_learner.report.table import ratio_table, totals
-from ws_learner.search.allocator import Allocation
+from envs import IntArray, LayerRow
+from ws_learner.config import METHOD_SETTINGS, NM_METHODS, WeightSparseConfig, parse_pattern_spec
+from ws_learner.data import DataSplits
+from ws_learner.pruning import count_zeros, parse_pattern
+from ws_learner.report import ratio_table, totals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +46,11 @@ def verified_table(
 
 
 def build_summary(
-    frame: pd.DataFrame, allocation: Allocation, *, config: WeightSparseConfig
+    frame: pd.DataFrame,
+    *,
+    config: WeightSparseConfig,
+    rollouts: int,
+    search_seconds: float,
 ) -> dict[str, Any]:
     """What `summary.json` says of the settings, the search and the zeros."""
     sums = totals(frame)
@@ -70,8 +70,8 @@ def build_summary(
         "achieved_prune_ratio": sums["achieved_prune_ratio"],
         "dense_macs": sums["dense_macs"],
         "kept_macs": sums["kept_macs"],
-        "rollouts": allocation.rollouts,
-        "search_seconds": allocation.seconds,
+        "rollouts": rollouts,
+        "search_seconds": search_seconds,
         "train_seconds": 0.0,
         "init": config.ws_init,
         "distilled": config.enbl_dst,

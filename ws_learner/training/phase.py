@@ -10,12 +10,10 @@ from pathlib import Path
 from torch import nn
 from torch.optim import Optimizer
 
-from ws_learner.config.recipe import Recipe
-from ws_learner.core.device import ComputeDevice
-from ws_learner.core.process_group import ProcessGroup
-from ws_learner.core.progress import track
-from ws_learner.data.splits import DataSplits
-from ws_learner.report.metrics import MetricsLog
+from ws_learner.config import Recipe
+from ws_learner.core import ComputeDevice, ProcessGroup, track
+from ws_learner.data import DataSplits
+from ws_learner.report import MetricsLog
 from ws_learner.training.callbacks import (
     CheckpointCallback,
     MetricsCallback,

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.process_group import ProcessGroup
+from ws_learner.core import ProcessGroup, UserError
 
 __all__ = ["FakeQuantizer", "QuantConfig", "calibration", "whole_weights"]
 

@@ -9,19 +9,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.config.methods import NM_METHODS
-from ws_learner.config.recipe import Recipe
-from ws_learner.core.progress import say
-from ws_learner.pruning.methods.gradient_sensitivity import GradientSensitivityConfig
-from ws_learner.pruning.methods.gradual import GradualConfig
-from ws_learner.pruning.methods.group_lasso import GroupLassoConfig
-from ws_learner.pruning.methods.method import MethodConfig
-from ws_learner.pruning.methods.movement import MovementConfig
-from ws_learner.pruning.methods.nm_settings import build_nm_config
-from ws_learner.pruning.methods.pattern_lock import PatternLockConfig
-from ws_learner.pruning.patterns.pattern import parse_pattern
-from ws_learner.pruning.sparsifier import Sparsifier
+from ws_learner.config import NM_METHODS, Recipe, WeightSparseConfig
+from ws_learner.core import say
+from ws_learner.pruning import (
+    GradientSensitivityConfig,
+    GradualConfig,
+    GroupLassoConfig,
+    MethodConfig,
+    MovementConfig,
+    PatternLockConfig,
+    Sparsifier,
+    build_nm_config,
+    parse_pattern,
+)
 from ws_learner.training.callbacks import MetricsCallback
 from ws_learner.training.distillation import DistillationLoss
 from ws_learner.training.evaluation import Loss

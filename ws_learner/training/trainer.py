@@ -11,11 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ws_learner.config.recipe import Recipe, learning_rate
-from ws_learner.core.device import ComputeDevice
-from ws_learner.core.process_group import ProcessGroup
-from ws_learner.data.rank_batches import read_rank_batches
-from ws_learner.data.splits import Batch, Split
+from ws_learner.config import Recipe, learning_rate
+from ws_learner.core import ComputeDevice, ProcessGroup
+from ws_learner.data import Batch, Split, read_rank_batches
 
 __all__ = ["Callback", "Trainer", "TrainingLoss", "build_optimizer", "epoch_seed"]
 

@@ -13,8 +13,7 @@ from typing import Protocol
 
 from experiments.cli.ray import pack_run
 from experiments.cli.ray.jobs import python_there
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
+from ws_learner.core import UserError, say
 
 __all__ = ["fetch", "unpack"]
 

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
-from ws_learner.training.ray.env_vars import prepare, token_exists
+from ws_learner.core import UserError, say
+from ws_learner.training import prepare, token_exists
 
 __all__ = ["Jobs", "python_there"]
 

@@ -14,11 +14,8 @@ from experiments.cli.flags import parse
 from experiments.cli.ray.sweep_plan import SCHEDULE, Plan, read_plan
 from experiments.cli.ray.sweep_trial import run_rungs, trial_arguments
 from experiments.cli.run_identity import resolved_settings
-from ws_learner.config.cluster import ClusterConfig
-from ws_learner.core.errors import UserError, suggest
-from ws_learner.core.files import read_json, write_text
-from ws_learner.core.progress import say
-from ws_learner.core.run_dir import RunDir, identity_hash
+from ws_learner.config import ClusterConfig
+from ws_learner.core import RunDir, UserError, identity_hash, read_json, say, suggest, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +70,7 @@ def _tune(
     plan: Plan, command: Command, words: list[str], *, cluster: ClusterConfig, folder: Path
 ) -> None:
     """Let Ray Tune run what is left of the trials."""
-    from ws_learner.training.ray.session import ray_session
+    from ws_learner.training import ray_session
 
     with ray_session(cluster):
         allocation = None

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["SCHEDULE", "Plan", "read_plan"]
 

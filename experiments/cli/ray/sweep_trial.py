@@ -11,8 +11,7 @@ from typing import Any
 
 from experiments.cli.command import Command
 from experiments.cli.flags import parse
-from ws_learner.core.errors import UserError
-from ws_learner.core.files import read_json, write_json
+from ws_learner.core import UserError, read_json, write_json
 
 __all__ = ["run_rungs", "trial_arguments"]
 
@@ -66,8 +65,8 @@ def _train(command: Command, share: float, *, run: Path, allocation: Path | None
     from experiments.cli.adjust_training import adjust_training
     from experiments.cli.dense_weights import load_weights
     from experiments.run import build, dense_weights, make_learner
-    from ws_learner.core.run_dir import RunDir
-    from ws_learner.training.evaluation import evaluate
+    from ws_learner.core import RunDir
+    from ws_learner.training import evaluate
 
     begun = time.monotonic()
     experiment = build(command)

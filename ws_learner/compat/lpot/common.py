@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ws_learner.core.weights import save_model
-from ws_learner.pruning.tensor_report import tensor_table, tensor_totals
+from ws_learner.core import save_model
+from ws_learner.pruning import tensor_table, tensor_totals
 
 if TYPE_CHECKING:
     import pandas as pd

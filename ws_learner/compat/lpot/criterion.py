@@ -7,7 +7,7 @@ from typing import Any
 from ws_learner.compat.lpot.schema import CriterionSection, DistillationSection
 from ws_learner.compat.values import above_zero, number
 from ws_learner.compat.yaml_with_lines import Problems, Table
-from ws_learner.core.errors import suggest
+from ws_learner.core import suggest
 
 __all__ = ["only_entry", "read_criterion"]
 

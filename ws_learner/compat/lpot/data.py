@@ -10,13 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ws_learner.compat.lpot.schema import Loader
-from ws_learner.core.errors import UserError
-from ws_learner.data.dataset_split import DatasetSplit, Examples
-from ws_learner.data.datasets.cifar10_source import cifar10_arrays
-from ws_learner.data.datasets.image_folder import load_image_folder
-from ws_learner.data.splits import DataSplits
-from ws_learner.data.stratify import stratified_parts
-from ws_learner.data.transforms import Transformed, steady
+from ws_learner.core import UserError
+from ws_learner.data import (
+    DatasetSplit,
+    DataSplits,
+    Examples,
+    Transformed,
+    cifar10_arrays,
+    load_image_folder,
+    steady,
+    stratified_parts,
+)
 
 __all__ = ["find_data_folder", "load_splits"]
 

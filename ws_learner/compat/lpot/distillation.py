@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ws_learner.compat.lpot.schema import DistillationSection
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
-__all__ = ["build_distillation_loss", "teacher_outputs"]
+__all__ = ["build_lpot_distillation_loss", "teacher_outputs"]
 
 
-def build_distillation_loss(
+def build_lpot_distillation_loss(
     student: Tensor, teacher: Tensor, *, loss: Tensor, settings: DistillationSection | None
 ) -> Tensor:
     """w_0 loss + w_1 T^2 D, with D the soft cross-entropy or the KL divergence at temperature T.

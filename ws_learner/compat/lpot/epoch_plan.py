@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ws_learner.pruning.patterns.pattern import Pattern, Unstructured
-from ws_learner.pruning.schedules.epoch_schedule import EpochFormula, EpochLinearSchedule
+from ws_learner.pruning import EpochFormula, EpochLinearSchedule, Pattern, Unstructured
 
 __all__ = ["EpochPlan", "PlanKind"]
 

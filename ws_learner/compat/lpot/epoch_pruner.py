@@ -10,13 +10,21 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ws_learner.compat.lpot.epoch_plan import EpochPlan
-from ws_learner.core.errors import UserError
-from ws_learner.pruning.criteria import Criterion, Magnitude, Sensitivity, build_criterion
-from ws_learner.pruning.functional import add_group_lasso
-from ws_learner.pruning.layers.layer_plan import build_pattern_plan
-from ws_learner.pruning.methods.stored_masks import StoredMasks
-from ws_learner.pruning.patterns.model_plan import PatternPlan
-from ws_learner.pruning.patterns.pattern import ChannelPattern, HeadPattern, Pattern, Unstructured
+from ws_learner.core import UserError
+from ws_learner.pruning import (
+    ChannelPattern,
+    Criterion,
+    HeadPattern,
+    Magnitude,
+    Pattern,
+    PatternPlan,
+    Sensitivity,
+    StoredMasks,
+    Unstructured,
+    add_group_lasso,
+    build_criterion,
+    build_pattern_plan,
+)
 
 __all__ = ["EpochPlan", "EpochPruner"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from ws_learner.data.splits import Batch, Split
+from ws_learner.data import Batch, Split
 
 __all__ = ["LimitedSplit"]
 

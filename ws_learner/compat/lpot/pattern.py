@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ws_learner.config.pattern_syntax import parse_pattern_spec
-from ws_learner.core.errors import UserError
+from ws_learner.config import parse_pattern_spec
+from ws_learner.core import UserError
 
 __all__ = ["spelled_pattern"]
 

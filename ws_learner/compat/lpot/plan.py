@@ -12,10 +12,8 @@ from torch import nn
 from ws_learner.compat.lpot.epoch_plan import EpochPlan, PlanKind
 from ws_learner.compat.lpot.pattern import spelled_pattern
 from ws_learner.compat.lpot.schema import LpotConf, Pruner, PruneType
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
-from ws_learner.pruning.layers.attention_heads import find_attention
-from ws_learner.pruning.patterns.pattern import HeadPattern, Pattern, parse_pattern
+from ws_learner.core import UserError, say
+from ws_learner.pruning import HeadPattern, Pattern, find_attention, parse_pattern
 
 __all__ = ["build_plans", "parse_lpot_pattern"]
 

@@ -15,14 +15,13 @@ from torch.optim.optimizer import (
 )
 
 from ws_learner.compat.lpot import common
-from ws_learner.compat.lpot.distillation import build_distillation_loss, teacher_outputs
+from ws_learner.compat.lpot.distillation import build_lpot_distillation_loss, teacher_outputs
 from ws_learner.compat.lpot.epoch_pruner import EpochPruner
 from ws_learner.compat.lpot.plan import build_plans
 from ws_learner.compat.lpot.reader import read_lpot
 from ws_learner.compat.lpot.schema import LpotConf
 from ws_learner.compat.lpot.training_function import automatic_training
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
+from ws_learner.core import UserError, say
 
 __all__ = ["Pruning", "common"]
 
@@ -194,7 +193,7 @@ class Pruning:
             return student_loss
         if teacher_output is None:
             teacher_output = teacher_outputs(_plain(teacher), inputs)
-        return build_distillation_loss(
+        return build_lpot_distillation_loss(
             student_output, teacher_output, loss=student_loss, settings=settings
         )
 

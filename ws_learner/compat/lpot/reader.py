@@ -16,8 +16,8 @@ from ws_learner.compat.lpot.schema import LpotConf, Pruner, PruneType
 from ws_learner.compat.lpot.train import read_train
 from ws_learner.compat.values import above_zero, fraction, from_zero, text, whole
 from ws_learner.compat.yaml_with_lines import Problems, Rows, Table, read_yaml
-from ws_learner.core.errors import UserError
-from ws_learner.pruning.schedules.epoch_schedule import EpochFormula
+from ws_learner.core import UserError
+from ws_learner.pruning import EpochFormula
 
 __all__ = ["is_lpot", "parse_lpot", "read_lpot"]
 

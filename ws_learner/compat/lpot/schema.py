@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ws_learner.pruning.schedules.epoch_schedule import EpochFormula
+from ws_learner.pruning import EpochFormula
 
 __all__ = [
     "CriterionSection",

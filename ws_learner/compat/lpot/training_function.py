@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 
 from ws_learner.compat.lpot.schema import CriterionSection, LpotConf, TrainSection
 from ws_learner.compat.lpot.schema import Optimizer as OptimizerSettings
-from ws_learner.core.errors import UserError
-from ws_learner.data.splits import DataSplits
+from ws_learner.core import UserError
+from ws_learner.data import DataSplits
 
 __all__ = ["automatic_training", "build_loss", "build_lpot_optimizer", "load_conf_splits"]
 

@@ -11,10 +11,8 @@ from torch.utils.hooks import RemovableHandle
 
 from ws_learner.compat.neural_compressor.config import OpPruning, WeightPruningConfig
 from ws_learner.compat.neural_compressor.plan import layers_of, sparsifier_of
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
-from ws_learner.pruning.sparsifier import Sparsifier
-from ws_learner.pruning.tensor_report import tensor_table, tensor_totals
+from ws_learner.core import UserError, say
+from ws_learner.pruning import Sparsifier, tensor_table, tensor_totals
 
 __all__ = [
     "CompressionManager",

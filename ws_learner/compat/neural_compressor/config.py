@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from ws_learner.compat.values import boolean, fraction, number, text, whole
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
+from ws_learner.core import UserError, say
 
 __all__ = ["OpPruning", "PruningType", "WeightPruningConfig"]
 

@@ -10,18 +10,21 @@ from torch import nn
 
 from ws_learner.compat.lpot.plan import parse_lpot_pattern
 from ws_learner.compat.neural_compressor.config import OpPruning
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
-from ws_learner.pruning.layers.attention_heads import find_attention
-from ws_learner.pruning.methods.gradual import GradualConfig
-from ws_learner.pruning.methods.group_lasso import GroupLassoConfig
-from ws_learner.pruning.methods.pattern_lock import PatternLockConfig, found_zeros
-from ws_learner.pruning.patterns.mask import count_zeros
-from ws_learner.pruning.patterns.pattern import HeadPattern
-from ws_learner.pruning.schedules.oneshot import HeldFromStart, OneShotSchedule
-from ws_learner.pruning.schedules.polynomial import Schedule
-from ws_learner.pruning.schedules.registry import build_schedule
-from ws_learner.pruning.sparsifier import Sparsifier
+from ws_learner.core import UserError, say
+from ws_learner.pruning import (
+    GradualConfig,
+    GroupLassoConfig,
+    HeadPattern,
+    HeldFromStart,
+    OneShotSchedule,
+    PatternLockConfig,
+    Schedule,
+    Sparsifier,
+    build_schedule,
+    count_zeros,
+    find_attention,
+    found_zeros,
+)
 
 __all__ = ["layers_of", "sparsifier_of"]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from ws_learner.pruning.schedules.movement_warmup import check_warm_up
+from ws_learner.pruning import check_warm_up
 
 __all__ = ["MovementSection", "Number", "Params", "SchemaSection", "Scopes", "Structure"]
 

@@ -10,16 +10,19 @@ from torch.nn import functional
 
 from ws_learner.compat.nncf.schema import DistillationSection, NncfConf, Quantization
 from ws_learner.compat.nncf.scopes import select_layers
-from ws_learner.core.errors import UserError
-from ws_learner.pruning.layers.unit_groups import check_groups, find_groups, pattern_conflict
-from ws_learner.pruning.methods.threshold_movement import ThresholdMovementConfig
-from ws_learner.pruning.patterns.pattern import Pattern, parse_pattern
-from ws_learner.pruning.patterns.structured import UnitGroup
-from ws_learner.training.distillation import DistillationLoss
-from ws_learner.training.quantization_aware import QuantConfig
-from ws_learner.training.trainer import TrainingLoss
+from ws_learner.core import UserError
+from ws_learner.pruning import (
+    Pattern,
+    ThresholdMovementConfig,
+    UnitGroup,
+    check_groups,
+    find_groups,
+    parse_pattern,
+    pattern_conflict,
+)
+from ws_learner.training import DistillationLoss, QuantConfig, TrainingLoss
 
-__all__ = ["build_distillation_loss", "build_movement_config", "build_quant_config"]
+__all__ = ["build_movement_config", "build_nncf_distillation_loss", "build_quant_config"]
 
 OutputLoss = Callable[[Tensor, Tensor], Tensor]
 
@@ -79,7 +82,7 @@ def build_movement_config(
     return config, tuple(layers)
 
 
-def build_distillation_loss(
+def build_nncf_distillation_loss(
     loss: OutputLoss, teacher: nn.Module, part: DistillationSection | None
 ) -> TrainingLoss:
     """The task loss, and NNCF's distillation term if the file has one.

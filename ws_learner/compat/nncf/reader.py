@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ws_learner.core.errors import UserError, suggest
+from ws_learner.core import UserError, suggest
 
 if TYPE_CHECKING:
     from ws_learner.compat.nncf.schema import NncfConf

@@ -9,8 +9,7 @@ from torch import nn
 
 from ws_learner.compat.nncf.movement_schema import MovementSection
 from ws_learner.compat.nncf.schema import NncfConf, Quantization
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
+from ws_learner.core import UserError, say
 
 __all__ = ["check_scopes", "matches", "names_of", "quantized_layers", "select_layers"]
 

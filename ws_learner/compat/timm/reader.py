@@ -24,7 +24,7 @@ from ws_learner.compat.timm.values import (
 )
 from ws_learner.compat.values import whole
 from ws_learner.compat.yaml_with_lines import Problems, Table, read_yaml
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["SPARSITY_KEYS", "TimmNM", "is_timm_nm", "parse_timm_nm"]
 

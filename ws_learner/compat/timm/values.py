@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from ws_learner.compat.values import boolean, number, whole
-from ws_learner.config.pattern_syntax import parse_roles
-from ws_learner.core.errors import UserError
+from ws_learner.config import parse_roles
+from ws_learner.core import UserError
 
 __all__ = ["decay_coefficient", "from_one", "roles_of", "share_or_percent", "switch"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ws_learner.core.progress import track
+from ws_learner.core import track
 from ws_learner.data.download import SourceError
 
 __all__ = ["Arrays", "read_npm_archive", "read_pickle_archive", "read_pickle_folder"]

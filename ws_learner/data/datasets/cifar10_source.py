@@ -12,9 +12,7 @@ import numpy as np
 import safetensors
 from safetensors.numpy import load_file, save_file
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.files import write_with
-from ws_learner.core.progress import say
+from ws_learner.core import UserError, say, write_with
 from ws_learner.data.datasets.cifar10_archives import (
     Arrays,
     read_npm_archive,

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.data.dataset_split import DatasetSplit
 from ws_learner.data.datasets.coco_file import Annotated, read_coco
 from ws_learner.data.datasets.image_folder import usable_cores

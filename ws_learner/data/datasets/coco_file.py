@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["Annotated", "average_precision", "read_coco"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.data.splits import DataSplits
 from ws_learner.data.tabular import TableSplit, read_criteo
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.data.datasets.text import Text, word_pieces
 from ws_learner.data.splits import DataSplits
 from ws_learner.data.stratify import stratified_parts

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.data.dataset_split import DatasetSplit, Examples
 from ws_learner.data.image_decoding import Photographs
 from ws_learner.data.splits import DataSplits

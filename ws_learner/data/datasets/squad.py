@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import track
+from ws_learner.core import UserError, track
 from ws_learner.data.datasets.squad_file import Question, read_squad
 from ws_learner.data.datasets.text import word_piece_cutter
 from ws_learner.data.splits import DataSplits

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["Question", "exact_match", "f1", "read_squad", "score_answers"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.data.datasets.text_resources import POLARITY, TREC, VOCABULARY
 from ws_learner.data.resource import content
 from ws_learner.data.splits import DataSplits

@@ -6,7 +6,7 @@ import io
 import tarfile
 from pathlib import Path
 
-from ws_learner.core.files import write_bytes
+from ws_learner.core import write_bytes
 from ws_learner.data.download import SourceError, download
 from ws_learner.data.resource import Resource, cache_folder, from_url
 from ws_learner.data.wheel_download import files_of_package

@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.files import write_with
+from ws_learner.core import UserError, write_with
 from ws_learner.deploy.shrinking.crop import float_outputs
-from ws_learner.training.quantization_aware import FakeQuantizer, whole_weights
+from ws_learner.training import FakeQuantizer, whole_weights
 
 __all__ = [
     *(

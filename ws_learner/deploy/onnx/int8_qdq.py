@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core.files import write_bytes
+from ws_learner.core import write_bytes
 from ws_learner.deploy.onnx.export import require_packages
 from ws_learner.deploy.onnx.qdq_chain import ranges, steps_of
 from ws_learner.deploy.runtime.quantisation import InputScale, quantise_weight

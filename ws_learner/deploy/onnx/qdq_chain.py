@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.deploy.runtime.quantisation import InputScale, RangeObserver
 
 __all__ = ["ranges", "steps_of"]

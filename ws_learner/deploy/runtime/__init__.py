@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ws_learner.core.lazy import lazy_names
+from ws_learner.core import lazy_names
 
 if TYPE_CHECKING:
     from ws_learner.deploy.runtime.compile import compile_sparse

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
+from ws_learner.core import UserError, say
 from ws_learner.deploy.runtime.autotune import fastest
 from ws_learner.deploy.runtime.compiled import CompiledModel
 from ws_learner.deploy.runtime.graph import Inputs, arguments, call, copied

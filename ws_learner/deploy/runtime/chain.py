@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.deploy.runtime.autotune import fastest
 from ws_learner.deploy.runtime.candidates import candidates
 from ws_learner.deploy.runtime.codegen.buffers import readable

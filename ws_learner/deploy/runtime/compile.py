@@ -12,8 +12,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core.errors import UserError, suggest
-from ws_learner.core.progress import say
+from ws_learner.core import UserError, say, suggest
 from ws_learner.deploy.runtime.acceptance import accept_or_reject, without_nesting
 from ws_learner.deploy.runtime.candidates import largest_block
 from ws_learner.deploy.runtime.chain import align, sequences

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.deploy.runtime.architecture import describe
 from ws_learner.deploy.runtime.codegen.cpu import cpu_key
 from ws_learner.deploy.runtime.codegen.sparse_kernel import NO_PICKLE

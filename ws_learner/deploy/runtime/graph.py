@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.deploy.runtime.codegen.spec import Activation
 from ws_learner.deploy.runtime.fused_sequential import is_plain, is_watched
 from ws_learner.deploy.runtime.modules import Geometry, LayerData, matrix_of

@@ -13,9 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
-from ws_learner.core.weights import load_tensors
+from ws_learner.core import UserError, load_tensors, say
 from ws_learner.deploy.runtime.acceptance import without_nesting
 from ws_learner.deploy.runtime.architecture import rebuild
 from ws_learner.deploy.runtime.codegen.cpu import cpu_key

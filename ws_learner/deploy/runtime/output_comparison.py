@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["differences", "distance", "first_tensor", "tensors_of"]
 

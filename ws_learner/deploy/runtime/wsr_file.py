@@ -21,8 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.files import write_bytes
+from ws_learner.core import UserError, write_bytes
 from ws_learner.deploy.runtime.sparse_coding import decode_sparse, encode_sparse
 
 __all__ = ["read_wsr", "write_wsr"]

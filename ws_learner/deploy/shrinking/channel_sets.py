@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.deploy.shrinking.attention_attributes import HEADS
 from ws_learner.deploy.shrinking.consumers import Consumer
 from ws_learner.deploy.shrinking.graph_rules import PRODUCTS, Fixed, kind_of, obstacle_of

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core.errors import UserError
-from ws_learner.pruning.layers.unit_groups import find_groups
-from ws_learner.pruning.patterns.structured import Member, UnitGroup
+from ws_learner.core import UserError
+from ws_learner.pruning import Member, UnitGroup, find_groups
 
 __all__ = ["Cropped", "Kept", "crop", "crop_to"]
 

@@ -12,11 +12,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core.files import write_text
-from ws_learner.core.progress import say
+from ws_learner.core import say, write_text
 from ws_learner.deploy.shrinking.crop import Cropped, crop
 from ws_learner.deploy.shrinking.cropped_file import save_cropped
-from ws_learner.pruning.patterns.structured import UnitGroup
+from ws_learner.pruning import UnitGroup
 
 __all__ = ["COLUMNS", "crop_run", "latencies", "structured_table"]
 

@@ -11,9 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.files import read_json, write_json, write_with
-from ws_learner.core.weights import load_into, save_model
+from ws_learner.core import UserError, load_into, read_json, save_model, write_json, write_with
 from ws_learner.deploy.shrinking.crop import Cropped, Kept, crop_to
 
 __all__ = ["SIDE_FILE", "load_cropped", "read_kept", "save_cropped"]

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.deploy.shrinking.attention_attributes import HEADS, WIDTHS
 from ws_learner.deploy.shrinking.channel_sets import call_model
 from ws_learner.deploy.shrinking.report import RemovedChannels
-from ws_learner.pruning.layers.attention_heads import find_attention
+from ws_learner.pruning import find_attention
 
 __all__ = ["shrink_fused_heads"]
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ws_learner.pruning.layers.roles import weight_roles
-from ws_learner.pruning.patterns.nm import NM
+from ws_learner.pruning import NM, weight_roles
 
 __all__ = ["Permuted", "find_mlps", "permute_mlps", "search_permutation"]
 

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
-from ws_learner.pruning.patterns.nm import NM
+from ws_learner.core import UserError, say
+from ws_learner.pruning import NM
 
 __all__ = ["is_two_of_four", "size_limits", "to_semi_structured", "why_dense"]
 

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core.errors import UserError
-from ws_learner.core.weights import load_state, read_metadata, save_model
+from ws_learner.core import UserError, load_state, read_metadata, save_model
 from ws_learner.deploy.shrinking.attention_attributes import HEADS, WIDTHS
 from ws_learner.deploy.shrinking.shrink import Shrunk
 from ws_learner.deploy.shrinking.split_attention import SplitAttention, split_attention

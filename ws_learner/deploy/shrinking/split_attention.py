@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["SplitAttention", "split_attention"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.patterns.blocks import HeadPattern
 
 __all__ = ["COUNTS", "AttentionHeads", "find_attention"]

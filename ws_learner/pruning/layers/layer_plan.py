@@ -10,10 +10,9 @@ from typing import Literal
 import numpy as np
 from torch import nn
 
-from envs.problem import IntArray, LayerRow
-from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
+from envs import IntArray, LayerRow
+from ws_learner.config import WeightSparseConfig
+from ws_learner.core import UserError, say
 from ws_learner.pruning.layers.attention_heads import find_attention
 from ws_learner.pruning.layers.roles import weight_roles
 from ws_learner.pruning.layers.table import parameter_of

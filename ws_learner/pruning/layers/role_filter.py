@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from envs.problem import LayerRow
-from ws_learner.core.errors import UserError
+from envs import LayerRow
+from ws_learner.core import UserError
 
 __all__ = ["filter_by_role"]
 

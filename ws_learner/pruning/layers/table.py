@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from envs.problem import LayerRow
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
+from envs import LayerRow
+from ws_learner.core import UserError, say
 from ws_learner.pruning.layers.forward_order import KINDS, Found, in_forward_order, weight_name
 from ws_learner.pruning.layers.roles import weight_roles
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import nn
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.layers.attention_heads import find_attention
 from ws_learner.pruning.layers.unresolved_groups import refuse_unresolved
 from ws_learner.pruning.patterns.pattern import ChannelPattern, HeadPattern, Pattern

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from torch import nn
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.layers.attention_heads import COUNTS
 from ws_learner.pruning.layers.roles import weight_roles
 from ws_learner.pruning.patterns.structured import UnitGroup

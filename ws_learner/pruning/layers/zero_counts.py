@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["checked_zeros", "sizes_of", "split_ratios"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.criteria import Criterion, CriterionName, build_criterion
 from ws_learner.pruning.layers.layer_plan import Remainder, build_pattern_plan, drop_unfitting
 from ws_learner.pruning.methods.scheduled_masks import GradualPruning

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.functional import add_group_lasso
 from ws_learner.pruning.methods.gradual import GradualConfig, GradualPruning
 from ws_learner.pruning.patterns.model_plan import PatternPlan

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.methods.movement_scores import importance_loss, price
 from ws_learner.pruning.patterns.score_grid import ScoreGrid
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.methods.nm_base import NMTraining
 from ws_learner.pruning.methods.nm_config import NMConfig
 from ws_learner.pruning.methods.shadow_masks import ShadowMasks

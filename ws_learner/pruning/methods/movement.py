@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.criteria import Criterion
 from ws_learner.pruning.methods.gradual import GradualConfig
 from ws_learner.pruning.methods.learned_scores import LearnedScores, check_score_rate

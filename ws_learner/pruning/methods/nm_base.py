@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.methods.nm_config import NMConfig
 from ws_learner.pruning.methods.shadow_masks import ShadowMasks
 from ws_learner.pruning.patterns.mask import count_zeros

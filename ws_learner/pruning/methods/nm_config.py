@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import nn
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.layers.layer_plan import (
     Remainder,
     build_pattern_plan,

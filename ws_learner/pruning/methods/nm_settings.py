@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ws_learner.config.learner import WeightSparseConfig
+from ws_learner.config import WeightSparseConfig
 from ws_learner.pruning.methods.mdgf import MdgfConfig
 from ws_learner.pruning.methods.nm_config import NMConfig
 from ws_learner.pruning.methods.sdgf import SdgfConfig

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.criteria import Criterion
 from ws_learner.pruning.methods.stored_masks import StoredMasks
 from ws_learner.pruning.patterns.mask import count_zeros

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.methods.mdgf import MdGf, MdgfConfig
 from ws_learner.pruning.methods.shadow_masks import ShadowMasks
 from ws_learner.pruning.patterns.nm import NM

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.methods.learned_scores import LearnedScores
 from ws_learner.pruning.methods.movement_scores import initial_threshold, kept_of_all
 from ws_learner.pruning.methods.stored_masks import StoredMasks

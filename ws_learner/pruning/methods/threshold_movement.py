@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.methods.learned_scores import LearnedScores, check_score_rate
 from ws_learner.pruning.methods.threshold_masks import ThresholdMovement
 from ws_learner.pruning.patterns.pattern import Pattern, Unstructured

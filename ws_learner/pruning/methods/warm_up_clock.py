@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.methods.warm_up_settings import WarmUpSettings
 from ws_learner.pruning.schedules.movement_warmup import WarmUp
 

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ws_learner.config.pattern_syntax import PatternSpec, parse_pattern_spec
+from ws_learner.config import PatternSpec, parse_pattern_spec
 from ws_learner.pruning.patterns.blocks import (
     BlockPattern,
     ChannelPattern,

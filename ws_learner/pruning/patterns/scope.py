@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from envs.problem import FloatArray, IntArray
+from envs import FloatArray, IntArray
 
 __all__ = ["Scope", "ScorePool", "global_zeros"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.patterns.pattern import (
     BlockPattern,
     ChannelPattern,

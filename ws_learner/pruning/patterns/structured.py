@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["Member", "Rule", "UnitGroup", "kept_units", "resolve"]
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from envs.problem import IntArray
+from envs import IntArray
 
 __all__ = ["Classes", "Side", "counts_for", "merged", "nearest_sum"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = ["WarmUp", "check_warm_up"]
 

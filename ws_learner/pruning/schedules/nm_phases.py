@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.patterns.nm import NM
 
 __all__ = ["Decay", "MaskDecay", "Phases", "StageShape", "stage_patterns"]

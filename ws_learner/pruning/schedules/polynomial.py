@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 
 __all__ = [
     "CosineSchedule",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.pruning.schedules.epoch_schedule import EpochLinearSchedule
 from ws_learner.pruning.schedules.oneshot import FromInitial, OneShotSchedule
 from ws_learner.pruning.schedules.polynomial import (

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from envs.problem import LayerRow
-from ws_learner.pruning.layers.table import modules_by_weight, parameter_of
+from envs import LayerRow
+from ws_learner.pruning import modules_by_weight, parameter_of
 
 __all__ = ["layer_output", "regress_by_adam"]
 

@@ -6,10 +6,9 @@ from itertools import count, cycle, islice
 
 from torch import Tensor
 
-from ws_learner.core.device import ComputeDevice
-from ws_learner.data.splits import Batch, Split
-from ws_learner.data.tokens import stacked
-from ws_learner.training.trainer import epoch_seed
+from ws_learner.core import ComputeDevice
+from ws_learner.data import Batch, Split, stacked
+from ws_learner.training import epoch_seed
 
 __all__ = ["draw_batches", "draw_inputs", "place_batch"]
 

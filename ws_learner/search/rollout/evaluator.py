@@ -14,23 +14,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from envs.problem import FloatArray, IntArray, LayerRow, Score
-from ws_learner.config.rollout import RolloutConfig
-from ws_learner.core.determinism import one_thread
-from ws_learner.core.device import ComputeDevice, choose_device
-from ws_learner.data.splits import DataSplits, Split
-from ws_learner.data.tokens import by_length
-from ws_learner.pruning.layers.layer_plan import build_pattern_plan, drop_unfitting, snap_profile
-from ws_learner.pruning.layers.table import parameter_of
-from ws_learner.pruning.patterns.pattern import PerLayerNM, parse_pattern
+from envs import FloatArray, IntArray, LayerRow, Score
+from ws_learner.config import RolloutConfig
+from ws_learner.core import ComputeDevice, choose_device, one_thread
+from ws_learner.data import DataSplits, Split, by_length
+from ws_learner.pruning import (
+    PerLayerNM,
+    build_pattern_plan,
+    drop_unfitting,
+    parameter_of,
+    parse_pattern,
+    snap_profile,
+)
 from ws_learner.search.rollout.adam_regression import regress_by_adam
 from ws_learner.search.rollout.batchnorm import recalibrate
 from ws_learner.search.rollout.calibration import draw_batches, draw_inputs, place_batch
 from ws_learner.search.rollout.finetune import fine_tune
 from ws_learner.search.rollout.layer_database import LayerDatabase
 from ws_learner.search.rollout.scoring import Scoring, as_scored, failed_score, reward_of
-from ws_learner.training.evaluation import Loss, Metric
-from ws_learner.training.trainer import epoch_seed
+from ws_learner.training import Loss, Metric, epoch_seed
 
 __all__ = ["RolloutEvaluator"]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ws_learner.data.splits import Batch
-from ws_learner.training.evaluation import Loss
+from ws_learner.data import Batch
+from ws_learner.training import Loss
 
 __all__ = ["fine_tune"]
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from envs.problem import LayerRow
-from ws_learner.data.tokens import words_in
-from ws_learner.pruning.layers.table import modules_by_weight
+from envs import LayerRow
+from ws_learner.data import words_in
+from ws_learner.pruning import modules_by_weight
 
 __all__ = ["collect_grams", "unfolded_inputs"]
 

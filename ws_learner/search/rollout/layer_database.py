@@ -18,12 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from envs.problem import FloatArray, LayerRow
-from ws_learner.core.files import write_with
-from ws_learner.core.progress import say, track
-from ws_learner.pruning.layers.table import parameter_of
-from ws_learner.pruning.patterns.mask import keep_largest
-from ws_learner.pruning.patterns.model_plan import PatternPlan
+from envs import FloatArray, LayerRow
+from ws_learner.core import say, track, write_with
+from ws_learner.pruning import PatternPlan, keep_largest, parameter_of
 from ws_learner.search.rollout.gram import collect_grams
 from ws_learner.search.rollout.regression import RIDGE, LayerRegression, relative_error
 

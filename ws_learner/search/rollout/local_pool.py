@@ -18,9 +18,8 @@ from typing import IO
 import cloudpickle
 import numpy as np
 
-from envs.problem import IntArray, Score
-from ws_learner.core.pickling import importable_elsewhere
-from ws_learner.core.progress import say
+from envs import IntArray, Score
+from ws_learner.core import importable, say
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.scoring import failed_score
 
@@ -61,7 +60,7 @@ class LocalPool:
     def __enter__(self) -> LocalPool:
         if self._count:
             self._data = tempfile.TemporaryFile(prefix="rollout-")
-            with importable_elsewhere(self._evaluator):
+            with importable((self._evaluator.dense, self._evaluator.loss, self._evaluator.metric)):
                 cloudpickle.dump(self._evaluator, self._data)
             self._data.flush()
             self._workers = [self._start() for _ in range(self._count)]

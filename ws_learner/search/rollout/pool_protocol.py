@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from envs.problem import IntArray, Score
+from envs import IntArray, Score
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 
 __all__ = ["PoolFactory", "RolloutPool"]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from envs.problem import IntArray, Score
+from envs import IntArray, Score
 
 __all__ = ["RolloutActor"]
 

@@ -12,11 +12,9 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
-from envs.problem import IntArray, Score
-from ws_learner.config.cluster import ClusterConfig
-from ws_learner.core.errors import UserError
-from ws_learner.core.pickling import importable_elsewhere
-from ws_learner.core.progress import say
+from envs import IntArray, Score
+from ws_learner.config import ClusterConfig
+from ws_learner.core import UserError, importable, say
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.scoring import failed_score
 from ws_learner.search.rollout.worker_failures import (
@@ -80,7 +78,7 @@ class RayPool:
     def __enter__(self) -> RayPool:
         import ray
 
-        with importable_elsewhere(self._evaluator):
+        with importable((self._evaluator.dense, self._evaluator.loss, self._evaluator.metric)):
             pickled = cloudpickle.dumps(self._evaluator)
         self._pickled = ray.put(np.frombuffer(pickled, dtype=np.uint8))
         self._workers = [self._start() for _ in range(self._config.workers)]

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from envs.budget import project
-from envs.problem import IntArray, LayerRow, Score
-from ws_learner.config.rollout import RolloutConfig
-from ws_learner.data.splits import Batch
-from ws_learner.training.evaluation import Metric
+from envs import IntArray, LayerRow, Score, project
+from ws_learner.config import RolloutConfig
+from ws_learner.data import Batch
+from ws_learner.training import Metric
 
 __all__ = [
     "WORST_DIVERGENCE",

@@ -9,10 +9,9 @@ from typing import TypeVar
 
 from torch import nn
 
-from ws_learner.config.cluster import ClusterConfig
-from ws_learner.core.checkpoints import load_state_file
-from ws_learner.core.process_group import ProcessGroup
-from ws_learner.report.metrics import MetricsLog
+from ws_learner.config import ClusterConfig
+from ws_learner.core import ProcessGroup, load_state_file
+from ws_learner.report import MetricsLog
 from ws_learner.training.phase import TrainingPhase
 from ws_learner.training.ray.session import ray_session
 from ws_learner.training.ray.train_loop import train_on_ray

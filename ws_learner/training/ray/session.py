@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ws_learner.config.cluster import ClusterConfig
-from ws_learner.core.errors import UserError
-from ws_learner.core.progress import say
-from ws_learner.data.splits import DataSplits
+from ws_learner.config import ClusterConfig
+from ws_learner.core import UserError, say
+from ws_learner.data import DataSplits
 from ws_learner.training.ray.env_vars import (
     one_thread_each,
     patient_start,

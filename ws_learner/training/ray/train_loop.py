@@ -14,12 +14,16 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ws_learner.config.cluster import ClusterConfig
-from ws_learner.core.errors import UserError
-from ws_learner.core.files import read_json, write_bytes, write_json
-from ws_learner.core.pickling import importable
-from ws_learner.core.process_group import ProcessGroup
-from ws_learner.core.progress import say
+from ws_learner.config import ClusterConfig
+from ws_learner.core import (
+    ProcessGroup,
+    UserError,
+    importable,
+    read_json,
+    say,
+    write_bytes,
+    write_json,
+)
 
 __all__ = ["Job", "few_examples", "train_on_ray"]
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.deploy.runtime.codegen.block_format import aligned, pack_blocks
 from ws_learner.deploy.runtime.codegen.buffers import readable
 from ws_learner.deploy.runtime.codegen.cpu import ISAS

@@ -7,7 +7,7 @@ import hashlib
 import torch
 from torch.utils.data import Subset
 
-from ws_learner.core.errors import UserError
+from ws_learner.core import UserError
 from ws_learner.data.arrays import reading_order
 from ws_learner.data.dataset_split import DatasetSplit, Examples
 from ws_learner.data.splits import DataSplits
