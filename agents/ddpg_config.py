@@ -71,15 +71,15 @@ class DDPGConfig:
         for name, least in _INTEGERS.items():
             value = getattr(self, name)
             if type(value) is not int or value < least:
-                yield f"--{name} {value!r}: allowed is a whole number, {least} or more"
+                yield f"`{name}` {value!r}: allowed is a whole number, {least} or more"
         for name, (allowed, check) in _NUMBERS.items():
             value = getattr(self, name)
             if not (math.isfinite(value) and check(value)):
-                yield f"--{name} {value!r}: allowed is {allowed}"
+                yield f"`{name}` {value!r}: allowed is {allowed}"
         if self.ddpg_noise_std_finl > self.ddpg_noise_std_init:
             yield (
-                f"--ddpg_noise_std_finl {self.ddpg_noise_std_finl!r}: allowed is at most "
-                f"--ddpg_noise_std_init {self.ddpg_noise_std_init!r}"
+                f"`ddpg_noise_std_finl` {self.ddpg_noise_std_finl!r}: allowed is at most "
+                f"`ddpg_noise_std_init` {self.ddpg_noise_std_init!r}"
             )
 
     @property

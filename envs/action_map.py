@@ -50,8 +50,8 @@ class ActionMap:
             i = int(wrong[0])
             raise ValueError(
                 f"layer {i}: prior ratio {self.prior[i]:g} and bounds [{self.lower[i]:g}, "
-                f"{self.upper[i]:g}] are not usable: allowed is 0 <= --ws_ratio_min <= prior <= "
-                "--ws_ratio_max <= 1"
+                f"{self.upper[i]:g}] are not usable: allowed is 0 <= `ws_ratio_min` <= prior <= "
+                "`ws_ratio_max` <= 1"
             )
         if self.scale not in ("log-density", "linear"):
             raise ValueError(f"action scale {self.scale!r}: allowed are 'log-density', 'linear'")

@@ -47,7 +47,7 @@ def count_bounds(
     if not (np.all(low >= 0) and np.all(high <= 1) and np.all(low <= high)):
         raise ValueError(
             f"prune-ratio bounds {low.min():g} to {high.max():g} are not usable: allowed is "
-            "0 <= --ws_ratio_min <= --ws_ratio_max <= 1"
+            "0 <= `ws_ratio_min` <= `ws_ratio_max` <= 1"
         )
     most = np.floor(high * weights + _ROUNDING).astype(np.int64)
     least = np.ceil(low * weights - _ROUNDING).astype(np.int64)
@@ -69,9 +69,9 @@ def check_feasible(budget: int, *, lower: IntArray, upper: IntArray, weights: In
     least, most, total = int(lower.sum()), int(upper.sum()), int(weights.sum())
     if least <= budget <= most:
         return
-    side = "raise --ws_ratio_max, exempt fewer layers or lower --ws_prune_ratio"
+    side = "raise `ws_ratio_max`, exempt fewer layers or lower `ws_prune_ratio`"
     if budget < least:
-        side = "lower --ws_ratio_min or raise --ws_prune_ratio"
+        side = "lower `ws_ratio_min` or raise `ws_prune_ratio`"
     raise ValueError(
         f"prune ratio {budget / total:.6g} ({budget} of {total} weights) cannot be met: the "
         f"layers' bounds allow {least / total:.6g} to {most / total:.6g}; {side}"
@@ -102,7 +102,7 @@ def feasible_interval(
     if least > most:
         raise ValueError(
             f"layer {index}: {left} zeros are left to spend, which the remaining layers' bounds "
-            "cannot meet; widen --ws_ratio_min/--ws_ratio_max or change --ws_prune_ratio"
+            "cannot meet; widen `ws_ratio_min`/`ws_ratio_max` or change `ws_prune_ratio`"
         )
     return least, most
 

@@ -52,7 +52,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         if not self._episode.steps:
             raise ValueError(
                 "no layer has a choice: every layer's least and most ratio coincide; widen "
-                "--ws_ratio_min/--ws_ratio_max or exempt fewer layers"
+                "`ws_ratio_min`/`ws_ratio_max` or exempt fewer layers"
             )
 
     def reset(

@@ -69,7 +69,7 @@ def _parser() -> _Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; return the exit code (1 after a failed job)."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return run_with_exit_code(lambda: _main(words))
+    return run_with_exit_code(lambda: _main(words), words=words)
 
 
 def _main(words: Sequence[str]) -> int:

@@ -49,7 +49,7 @@ def main(
 ) -> int:
     """Run a command line, on Ray if a cluster is given; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return run_with_exit_code(lambda: _main(words, cluster=cluster, runs=runs))
+    return run_with_exit_code(lambda: _main(words, cluster=cluster, runs=runs), words=words)
 
 
 def _main(words: Sequence[str], *, cluster: ClusterConfig | None, runs: Path) -> int:

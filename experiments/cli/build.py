@@ -73,7 +73,7 @@ def recipe_for_command(command: Command, recipe: Recipe) -> Recipe:
 def say_adjusted(command: Command) -> None:
     """Tell which settings gave way to those that the user chose, and which were chosen in vain."""
     for line in command.adjusted:
-        say(f"fitted: {line}")
+        say(f"adjusted: {line}")
     if command.run.learner == "weight-sparse":
         for line in unused_settings(command.ws, command.given):
             say(f"unused: {line}")

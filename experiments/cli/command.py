@@ -115,8 +115,8 @@ class Command:
         nncf: What an NNCF file says, if `--config` names one.
         cluster: Ray workers, if it runs on Ray; no setting, for the result is the same.
         runs: Folder of the run directories.
-        given: Names of the settings that the user chose; the others may be fitted to them.
-        fitted: What was fitted so far, a line each.
+        given: Names of the settings that the user chose; the others may be adjusted to them.
+        adjusted: What was adjusted so far, a line each.
     """
 
     experiment: ModuleType

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 
-from ws_learner.core import UserError, say
+from experiments.cli.spelling import message_style as style_for
+from ws_learner.core import UserError, message_style, say
 
 __all__ = ["run_with_exit_code"]
 
 
-def run_with_exit_code(work: Callable[[], int]) -> int:
+def run_with_exit_code(work: Callable[[], int], *, words: Sequence[str] = ()) -> int:
     """Run a command; return its exit code, or 2 after bad input, 130 (Ctrl-C), 143 (SIGTERM).
 
     SIGTERM interrupts as Ctrl-C does, so that workers are ended and files left whole.
+
+    Args:
+        work: The command.
+        words: Its command line; messages name settings as it does.
     """
+    with message_style(style_for(words)):
+        return _run(work)
+
+
+def _run(work: Callable[[], int]) -> int:
     terminated = False
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -32,7 +42,7 @@ def run_with_exit_code(work: Callable[[], int]) -> int:
         say(f"error: {error}")
         code = 2
     except KeyboardInterrupt:
-        say("stopped; the same command goes on from the last checkpoint, at most a minute back")
+        say("stopped; the same command resumes from the last checkpoint, at most a minute old")
         code = 130
     finally:
         if ours:

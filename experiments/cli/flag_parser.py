@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
+from experiments.cli.spelling import ALIASES, canonical_words
 from ws_learner.core import UserError, complain, suggest
 
 __all__ = ["Flag", "dataclass_flags", "parse_arguments", "peek_flag", "read_value"]
@@ -90,7 +91,7 @@ def parse_arguments(words: Sequence[str], flags: Mapping[str, Flag]) -> dict[str
     Raises:
         UserError: Flags that do not exist, values that cannot be read; all of them at once.
     """
-    words = [_underscored(word) for word in words]
+    words = canonical_words([_underscored(word) for word in words])
     _refuse_unknown(words, flags)
     parser = _Parser(allow_abbrev=False, add_help=False, argument_default=argparse.SUPPRESS)
     for flag in flags.values():
@@ -138,35 +139,40 @@ def _refuse_unknown(words: Sequence[str], names: Mapping[str, Flag]) -> None:
     for word in words:
         flag = word.removeprefix("--").partition("=")[0]
         if _is_flag(word) and flag not in allowed and flag not in OF_RAY:
-            near = difflib.get_close_matches(flag, names, n=1)
+            near = difflib.get_close_matches(flag, [*ALIASES, *names], n=1)
             hint = f"did you mean --{near[0]}?" if near else "--help_all lists them all"
             problems.append(f"--{flag}: no such flag; {hint}")
     complain(problems)
 
 
-def read_value(flag: Flag, value: Any, *, of: str = "--") -> Any:
-    """A word, or what YAML made of one, as the flag's type; `of` goes before its name in errors.
+def read_value(flag: Flag, value: Any, *, of: str = "--", name: str = "") -> Any:
+    """Convert a word, or a YAML value, to the flag's type.
+
+    Args:
+        flag: The setting.
+        value: The word or value.
+        of: Stands before the name in errors.
+        name: The spelling that was typed, if it is not the setting's name.
 
     Raises:
         UserError: It is none.
     """
     from pydantic import TypeAdapter, ValidationError
 
+    shown_name = of + (name or flag.name)
     if flag.optional and value in (None, "None"):
         return None
     if flag.choices:
         named = {str(choice): choice for choice in flag.choices}
         if str(value) not in named:
-            raise UserError(
-                f"{of}{flag.name} {value}: no such choice; {suggest(str(value), named)}"
-            )
+            raise UserError(f"{shown_name} {value}: no such choice; {suggest(str(value), named)}")
         return named[str(value)]
     try:
         return TypeAdapter(flag.kind).validate_python(value)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Input should be ")
         shown = " ".join(map(str, value)) if isinstance(value, list) else value
-        raise UserError(f"{of}{flag.name} {shown}: must be {reason}") from None
+        raise UserError(f"{shown_name} {shown}: must be {reason}") from None
 
 
 def peek_flag(words: Sequence[str], name: str) -> str | None:

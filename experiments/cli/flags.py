@@ -20,6 +20,7 @@ from experiments.cli.flag_parser import (
     peek_flag,
     read_value,
 )
+from experiments.cli.spelling import ALIASES, canonical_settings, message_style
 from ws_learner.config import (
     NM_METHODS,
     POCKETFLOW,
@@ -42,7 +43,13 @@ def parse(argv: Sequence[str]) -> Command:
         UserError: Anything that cannot be understood or does not go together, one line each.
         SystemExit: After `-h` and `--help_all`.
     """
-    words = ["-h" if word == "help" else word for word in argv[:1]] + list(argv[1:])
+    try:
+        return _parse(["-h" if word == "help" else word for word in argv[:1]] + list(argv[1:]))
+    except UserError as error:
+        raise UserError(message_style(argv)(str(error))) from error
+
+
+def _parse(words: list[str]) -> Command:
     named = words.pop(0) if words and not words[0].startswith("-") else None
     file = read_config_file(peek_flag(words, "config"))
     name = named or file.settings.get("experiment", DEFAULT_EXPERIMENT)
@@ -88,14 +95,17 @@ def _typed(settings: Mapping[str, Any], flags: Mapping[str, Flag]) -> dict[str, 
     """A config file's values, checked for names and types."""
     values: dict[str, Any] = {}
     problems: list[str] = []
-    for name, value in settings.items():
+    typed = {ALIASES.get(str(key), key): str(key) for key in settings}
+    for name, value in canonical_settings(settings, of="config file: ").items():
         if name == "experiment":
             continue
         if name not in flags:
-            problems.append(f"config file: unknown setting {name!r}; {suggest(name, flags)}")
+            problems.append(
+                f"config file: unknown setting {name!r}; {suggest(name, [*flags, *ALIASES])}"
+            )
             continue
         try:
-            values[name] = read_value(flags[name], value, of="config file: ")
+            values[name] = read_value(flags[name], value, of="config file: ", name=typed[name])
         except UserError as error:
             problems.append(str(error))
     complain(problems)

@@ -34,11 +34,11 @@ class ClusterConfig:
 
     def __post_init__(self) -> None:
         if self.workers < 1:
-            raise UserError(f"-n={self.workers}: must be at least 1")
+            raise UserError(f"`ClusterConfig.workers`={self.workers}: must be at least 1")
         gpus = self.gpus_per_worker
         if not (math.isfinite(gpus) and gpus >= 0 and (gpus <= 1 or gpus == int(gpus))):
             raise UserError(
-                f"--gpus_per_worker {gpus}: must be 0, a share below 1, or a whole number"
+                f"`gpus_per_worker` {gpus}: must be 0, a share below 1, or a whole number"
             )
 
     @property

@@ -127,11 +127,11 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
     def _wrong_pairs(self) -> Iterator[str]:
         if self.ws_iter_ratio_beg >= self.ws_iter_ratio_end:
             yield (
-                f"--ws_iter_ratio_beg {self.ws_iter_ratio_beg}: must lie below "
-                f"--ws_iter_ratio_end ({self.ws_iter_ratio_end})"
+                f"`ws_iter_ratio_beg` {self.ws_iter_ratio_beg}: must lie below "
+                f"`ws_iter_ratio_end` ({self.ws_iter_ratio_end})"
             )
         if self.dst_layers and not self.enbl_dst:
-            yield f"--dst_layers {' '.join(self.dst_layers)}: needs --enbl_dst"
+            yield f"`dst_layers` {' '.join(self.dst_layers)}: needs `enbl_dst`"
 
     def _check_method(self) -> None:
         spelling = parse_pattern_spec(self.pattern_spelling)
@@ -140,23 +140,23 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
         locked, given = self.ws_method == "pattern_lock", self.ws_prune_ratio_prtl == "given"
         if locked and (not given or self.ws_ratios or self.ws_init != "dense"):
             raise UserError(
-                "--ws_method pattern_lock keeps the zeros of the dense_checkpoint: it takes "
-                "--ws_prune_ratio_prtl given, no --ws_ratios and --ws_init dense"
+                "`ws_method` pattern_lock keeps the zeros of the dense_checkpoint: it takes "
+                "`ws_prune_ratio_prtl` given, no `ws_ratios` and `ws_init` dense"
             )
         by_itself = locked or spelling.sets_ratios
         if (self.ws_ratios is None and given and not by_itself) or (self.ws_ratios and not given):
-            raise UserError("--ws_prune_ratio_prtl given and --ws_ratios FILE need each other")
+            raise UserError("`ws_prune_ratio_prtl` given and `ws_ratios` FILE need each other")
         if spelling.kind == "any:m" and self.ws_scope == "global":
-            raise UserError(f"--ws_pattern {spelling}: knows --ws_scope local only")
+            raise UserError(f"`ws_pattern` {spelling}: knows `ws_scope` local only")
         by_pattern = given and not locked and not self.ws_ratios
         if by_pattern and fixed is not None and abs(self.ws_prune_ratio - fixed) > 1e-6:
             raise UserError(
-                f"--ws_prune_ratio {self.ws_prune_ratio}: the pattern {self.ws_pattern} makes "
+                f"`ws_prune_ratio` {self.ws_prune_ratio}: the pattern {self.ws_pattern} makes "
                 f"{fixed:g} of every layer zero; leave the ratio out, or name a protocol"
             )
         if self.ws_method == "movement" and self.ws_criterion != "magnitude":
             raise UserError(
-                f"--ws_criterion {self.ws_criterion}: {self.ws_method} has a criterion of its "
+                f"`ws_criterion` {self.ws_criterion}: {self.ws_method} has a criterion of its "
                 "own; leave the flag out"
             )
 
@@ -169,21 +169,21 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
         ):
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                yield f"--{name} {value}: must be a share in [0, 1]"
+                yield f"`{name}` {value}: must be a share in [0, 1]"
         if not (math.isfinite(self.ws_prune_ratio_exp) and self.ws_prune_ratio_exp > 0):
-            yield f"--ws_prune_ratio_exp {self.ws_prune_ratio_exp}: must be above 0"
+            yield f"`ws_prune_ratio_exp` {self.ws_prune_ratio_exp}: must be above 0"
 
     def _wrong_numbers(self) -> Iterator[str]:
         if self.ws_mask_update_step < 1:
-            yield f"--ws_mask_update_step {self.ws_mask_update_step}: must be at least 1"
+            yield f"`ws_mask_update_step` {self.ws_mask_update_step}: must be at least 1"
         for name in ("tempr_dst", "ws_update_frequency", "movement_score_lr"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
-                yield f"--{name} {value}: must be a number above 0"
+                yield f"`{name}` {value}: must be a number above 0"
         for name in ("loss_w_dst", "loss_w_layers", "group_lasso_alpha"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
-                yield f"--{name} {value}: must be 0 or above"
+                yield f"`{name}` {value}: must be 0 or above"
 
 
 POCKETFLOW: dict[str, Any] = {

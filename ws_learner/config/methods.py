@@ -86,12 +86,12 @@ class MethodSettings:
         if not self.ws_location:
             if self.ws_qkv_pattern:
                 raise UserError(
-                    f"--ws_qkv_pattern {self.ws_qkv_pattern}: needs --ws_location, such as ff,q,k"
+                    f"`ws_qkv_pattern` {self.ws_qkv_pattern}: needs `ws_location`, such as ff,q,k"
                 )
             return str(pattern)
         if pattern.kind == "roles":
             raise UserError(
-                f"--ws_location {self.ws_location}: the pattern {self.ws_pattern} names roles"
+                f"`ws_location` {self.ws_location}: the pattern {self.ws_pattern} names roles"
             )
         roles = self.roles
         if pattern.kind not in ("n:m", "any:m") and not self.ws_qkv_pattern:
@@ -100,7 +100,7 @@ class MethodSettings:
         attending = tuple(role for role in roles if role in ("q", "k", "v"))
         if self.ws_qkv_pattern and not attending:
             raise UserError(
-                f"--ws_qkv_pattern {self.ws_qkv_pattern}: --ws_location {self.ws_location} "
+                f"`ws_qkv_pattern` {self.ws_qkv_pattern}: `ws_location` {self.ws_location} "
                 "names none of q, k and v"
             )
         own = self._directed(self.ws_qkv_pattern or self.ws_pattern or "unstructured")
@@ -123,7 +123,7 @@ class MethodSettings:
         if self.ws_sparse_dim == "row":
             return pattern
         if pattern.kind not in ("n:m", "any:m"):
-            raise UserError(f"--ws_sparse_dim col: is for N:M patterns, not {text}")
+            raise UserError(f"`ws_sparse_dim` col: is for N:M patterns, not {text}")
         return replace(pattern, columns=True)
 
     def nm_problems(self) -> Iterator[str]:
@@ -131,13 +131,13 @@ class MethodSettings:
         for name in ("nm_dense_epochs", "nm_fine_tune_epochs", "srste_lambda"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
-                yield f"--{name} {value}: must be 0 or above"
+                yield f"`{name}` {value}: must be 0 or above"
         if self.mdgf_beta is not None and not 0 < self.mdgf_beta < math.inf:
-            yield f"--mdgf_beta {self.mdgf_beta}: must be above 0"
+            yield f"`mdgf_beta` {self.mdgf_beta}: must be above 0"
         if not 0 < self.mdgf_zero_at <= 1:
-            yield f"--mdgf_zero_at {self.mdgf_zero_at}: must be a share in (0, 1]"
+            yield f"`mdgf_zero_at` {self.mdgf_zero_at}: must be a share in (0, 1]"
         if self.sdgf_stages is not None and self.sdgf_stages < 1:
-            yield f"--sdgf_stages {self.sdgf_stages}: must be at least 1"
+            yield f"`sdgf_stages` {self.sdgf_stages}: must be at least 1"
 
     def check_nm(self, spelling: PatternSpec) -> None:
         """Refuse what the N:M methods cannot do.
@@ -150,6 +150,6 @@ class MethodSettings:
         kinds = {part.kind for _, part in spelling.parts} or {spelling.kind}
         if not kinds <= {"n:m", "any:m"}:
             raise UserError(
-                f"--ws_method {self.ws_method}: trains N:M patterns, not {spelling}; name "
-                "one, such as --ws_pattern 2:4"
+                f"`ws_method` {self.ws_method}: trains N:M patterns, not {spelling}; name "
+                "one, such as `ws_pattern` 2:4"
             )

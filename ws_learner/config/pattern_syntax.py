@@ -88,7 +88,7 @@ def parse_pattern_spec(text: str) -> PatternSpec:
             return PatternSpec("any:m", 1, group, columns)
         kept = int(match[1].strip("*")) if match[1] != "n" else 0
         if not 0 < kept < group:
-            raise UserError(f"--ws_pattern {text}: N:M keeps N of M, so it needs 0 < N < M")
+            raise UserError(f"`ws_pattern` {text}: N:M keeps N of M, so it needs 0 < N < M")
         return PatternSpec("n:m", kept, group, columns)
     if match := re.fullmatch(r"(\**)(\d+)\**x(\**)(\d+)\**", name):
         outputs, inputs = int(match[2]), int(match[4])
@@ -98,7 +98,7 @@ def parse_pattern_spec(text: str) -> PatternSpec:
             return PatternSpec("unstructured")
         if outputs and inputs:
             return PatternSpec("block", outputs, inputs)
-    raise UserError(f"--ws_pattern {text}: no such pattern; {_ALLOWED}")
+    raise UserError(f"`ws_pattern` {text}: no such pattern; {_ALLOWED}")
 
 
 def parse_roles(text: str, *, flag: str = "ws_location") -> tuple[str, ...]:
@@ -113,7 +113,7 @@ def parse_roles(text: str, *, flag: str = "ws_location") -> tuple[str, ...]:
     found = re.fullmatch(r"(?:ff|convs?|head|[qkvoc])+", left)
     if not found:
         raise UserError(
-            f"--{flag} {text}: allowed are ff, q, k, v, o, conv (or c), head and attention, in any "
+            f"`{flag}` {text}: allowed are ff, q, k, v, o, conv (or c), head and attention, in any "
             "combination, such as ff,q,k"
         )
     named = {_ROLES[word] for word in re.findall(r"ff|convs?|head|[qkvoc]", left)}
@@ -125,10 +125,10 @@ def _by_role(text: str) -> PatternSpec:
     for part in text.split("+"):
         pattern, _, roles = part.partition("@")
         if not roles or "@" in roles:
-            raise UserError(f"--ws_pattern {text}: write PATTERN@ROLES+PATTERN@ROLES")
+            raise UserError(f"`ws_pattern` {text}: write PATTERN@ROLES+PATTERN@ROLES")
         parts.append((parse_roles(roles, flag="ws_pattern"), parse_pattern_spec(pattern)))
     named = [role for roles, _ in parts for role in roles]
     twice = [role for role in named if named.count(role) > 1]
     if twice:
-        raise UserError(f"--ws_pattern {text}: {twice[0]} has two patterns")
+        raise UserError(f"`ws_pattern` {text}: {twice[0]} has two patterns")
     return PatternSpec("roles", parts=tuple(parts))

@@ -67,30 +67,27 @@ class Recipe:
         positive["lrn_rate"] = self.lrn_rate
         for name, value in positive.items():
             if not (math.isfinite(value) and value > 0):
-                yield f"--{name} {value}: must be a number above 0"
+                yield f"`{name}` {value}: must be a number above 0"
         if not 0 <= self.warmup < 1:
-            yield (
-                f"--warmup_epochs {self.warmup * self.nb_epochs:g}: must be 0 or more and below "
-                f"the {self.nb_epochs:g} epochs of the training (--nb_epochs)"
-            )
+            yield f"`warmup` {self.warmup:g}: must be a share of the training in [0, 1)"
         if not 0 <= self.label_smoothing < 1:
-            yield f"--label_smoothing {self.label_smoothing}: must lie in [0, 1)"
+            yield f"`label_smoothing` {self.label_smoothing}: must lie in [0, 1)"
         for name in ("momentum", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
-                yield f"--{name} {getattr(self, name)}: must be 0 or above"
+                yield f"`{name}` {getattr(self, name)}: must be 0 or above"
         if not 0 <= self.lrn_rate_min <= self.lrn_rate:
-            yield f"--lrn_rate_min {self.lrn_rate_min}: must be 0 to --lrn_rate ({self.lrn_rate})"
+            yield f"`lrn_rate_min` {self.lrn_rate_min}: must be 0 to `lrn_rate` ({self.lrn_rate})"
         if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
-            yield f"--clip_norm {self.clip_norm}: must be a number above 0"
+            yield f"`clip_norm` {self.clip_norm}: must be a number above 0"
         if not 0 <= self.mixup < math.inf:
-            yield f"--mixup {self.mixup}: must be 0 or above"
+            yield f"`mixup` {self.mixup}: must be 0 or above"
 
     def steps_per_epoch(self, examples: int) -> int:
         """Optimizer steps of one pass over `examples`; a smaller last batch is left out."""
         steps = examples // self.batch_size
         if steps < 1:
             raise UserError(
-                f"--batch_size {self.batch_size}: larger than the training split "
+                f"`batch_size` {self.batch_size}: larger than the training split "
                 f"({examples} examples); choose at most {examples}"
             )
         return steps

@@ -86,17 +86,17 @@ class RolloutConfig:
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if value not in allowed:
-                raise UserError(f"--ws_{name} {value}: {suggest(str(value), allowed)}")
+                raise UserError(f"`{name}` {value}: {suggest(str(value), allowed)}")
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value < least:
-                raise UserError(f"--ws_{name} {value}: must be at least {least}")
+                raise UserError(f"`{name}` {value}: must be at least {least}")
         for name in ("lrn_rate_rg", "lrn_rate_ft"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
-                raise UserError(f"--ws_{name} {value}: must be a number above 0")
+                raise UserError(f"`{name}` {value}: must be a number above 0")
         if not 0 < self.score_power <= 1:
-            raise UserError(f"--ws_score_power {self.score_power}: must be above 0, at most 1")
+            raise UserError(f"`score_power` {self.score_power}: must be above 0, at most 1")
         pairs = zip(self.levels, self.levels[1:], strict=False)
         inside = bool(self.levels) and self.levels[0] >= 0 and self.levels[-1] < 1
         if not inside or not all(low < high for low, high in pairs):

@@ -73,24 +73,24 @@ class SearchSettings:
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value < least:
-                yield f"--{name} {value}: must be at least {least}"
+                yield f"`{name}` {value}: must be at least {least}"
         for name in ("ws_ratio_min", "ws_ratio_max"):
             if not 0 <= getattr(self, name) <= 1:
-                yield f"--{name} {getattr(self, name)}: must be a share in [0, 1]"
+                yield f"`{name}` {getattr(self, name)}: must be a share in [0, 1]"
         for name in ("ws_lrn_rate_rg", "ws_lrn_rate_ft"):
             if not 0 < getattr(self, name) < math.inf:
-                yield f"--{name} {getattr(self, name)}: must be a number above 0"
+                yield f"`{name}` {getattr(self, name)}: must be a number above 0"
         if not 0 < self.ws_score_power <= 1:
-            yield f"--ws_score_power {self.ws_score_power}: must be above 0, at most 1"
+            yield f"`ws_score_power` {self.ws_score_power}: must be above 0, at most 1"
         if self.ws_ratio_min > self.ws_ratio_max:
             yield (
-                f"--ws_ratio_min {self.ws_ratio_min}: must not exceed "
-                f"--ws_ratio_max ({self.ws_ratio_max})"
+                f"`ws_ratio_min` {self.ws_ratio_min}: must not exceed "
+                f"`ws_ratio_max` ({self.ws_ratio_max})"
             )
         if self.ws_nb_rlouts < self.ws_nb_rlouts_min:
             yield (
-                f"--ws_nb_rlouts {self.ws_nb_rlouts}: must be at least "
-                f"--ws_nb_rlouts_min ({self.ws_nb_rlouts_min})"
+                f"`ws_nb_rlouts` {self.ws_nb_rlouts}: must be at least "
+                f"`ws_nb_rlouts_min` ({self.ws_nb_rlouts_min})"
             )
 
 

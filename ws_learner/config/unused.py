@@ -45,39 +45,39 @@ def unused_settings(config: WeightSparseConfig, given: Collection[str]) -> tuple
     """
     read = METHOD_SETTINGS[config.ws_method]
     idle = {
-        name: f"--ws_method {config.ws_method} does not read it"
+        name: f"`ws_method` {config.ws_method} does not read it"
         for name in _OF_METHODS.difference(read)
     }
     for name, why in _overruled(config):
         idle.setdefault(name, why)
-    lines = (f"--{name} {getattr(config, name)}: no effect; {idle[name]}" for name in idle)
+    lines = (f"`{name}` {getattr(config, name)}: no effect; {idle[name]}" for name in idle)
     return tuple(sorted(line for name, line in zip(idle, lines, strict=True) if name in given))
 
 
 def _overruled(config: WeightSparseConfig) -> Iterator[tuple[str, str]]:
     """Settings that the method reads, but for another setting."""
     if config.ws_schedule != "polynomial":
-        yield "ws_prune_ratio_exp", f"--ws_schedule {config.ws_schedule} has no exponent"
+        yield "ws_prune_ratio_exp", f"`ws_schedule` {config.ws_schedule} has no exponent"
     if config.ws_schedule == "oneshot":
         for name in ("ws_mask_update_step", "ws_update_frequency"):
-            yield name, "--ws_schedule oneshot updates masks once"
+            yield name, "`ws_schedule` oneshot updates masks once"
     elif config.ws_update_frequency is not None:
-        yield "ws_mask_update_step", "--ws_update_frequency takes its place"
+        yield "ws_mask_update_step", "`ws_update_frequency` takes its place"
     if parse_pattern_spec(config.pattern_spelling).kind == "unstructured":
         yield "ws_criterion_pool", "single weights are not pooled"
         yield "ws_remainder", "single weights fit every layer"
     if config.ws_method == "mdgf" and config.mdgf_decay == "step":
         for name in ("mdgf_beta", "mdgf_zero_at"):
-            yield name, "--mdgf_decay step has no curve"
+            yield name, "`mdgf_decay` step has no curve"
     if config.ws_method == "sdgf" and config.sdgf_mask_decay == "step":
         for name in _DECAY:
-            yield name, "--sdgf_mask_decay step has no curve"
+            yield name, "`sdgf_mask_decay` step has no curve"
 
 
 def conflicting_settings(config: WeightSparseConfig, given: Collection[str]) -> Iterator[str]:
     """A line for each pair of settings that were both given and exclude each other."""
     if {"mdgf_beta", "mdgf_zero_at"} <= set(given):
-        yield "--mdgf_beta and --mdgf_zero_at both say how fast D falls: leave one out"
+        yield "`mdgf_beta` and `mdgf_zero_at` both say how fast D falls: leave one out"
     spelling = parse_pattern_spec(config.pattern_spelling)
     by_itself = config.ws_prune_ratio_prtl == "given" and not config.ws_ratios
     if by_itself and spelling.parts and spelling.sets_ratios and "ws_prune_ratio" in given:
@@ -85,6 +85,6 @@ def conflicting_settings(config: WeightSparseConfig, given: Collection[str]) -> 
         if any(abs(config.ws_prune_ratio - share) > 1e-6 for share in shares):
             zero = ", ".join(f"{share:g}" for share in sorted(shares))
             yield (
-                f"--ws_prune_ratio {config.ws_prune_ratio}: the pattern {spelling} makes {zero} "
+                f"`ws_prune_ratio` {config.ws_prune_ratio}: the pattern {spelling} makes {zero} "
                 "of the layers it names zero; leave the ratio out, or name a protocol"
             )

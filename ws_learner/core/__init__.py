@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ws_learner.core.moved import MOVED, install
     from ws_learner.core.pickling import importable
     from ws_learner.core.process_group import ProcessGroup, rank_slice
-    from ws_learner.core.progress import Progress, say, track
+    from ws_learner.core.progress import Progress, message_style, say, track
     from ws_learner.core.run_dir import RunDir, identity_hash
     from ws_learner.core.versions import library_versions
     from ws_learner.core.weights import (
@@ -53,6 +53,7 @@ __all__ = [
     "load_state",
     "load_state_file",
     "load_tensors",
+    "message_style",
     "one_thread",
     "rank_slice",
     "read_json",
@@ -111,6 +112,7 @@ _MODULES = {
     ],
     "progress": [
         "Progress",
+        "message_style",
         "say",
         "track",
     ],

@@ -1,4 +1,8 @@
-"""Errors that a user can mend: one line that names the flag or file, the value and the remedy."""
+"""Errors that a user can correct: one line names the argument or file, the value and the remedy.
+
+Messages name arguments in backticks, as in "`nb_epochs` -1: must be a number above 0". The command
+line shows them as flags, see `message_style` in `ws_learner.core.progress`.
+"""
 
 from __future__ import annotations
 

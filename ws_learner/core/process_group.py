@@ -51,8 +51,8 @@ class ProcessGroup:
         """
         if batch_size < self.size:
             raise UserError(
-                f"--batch_size {batch_size}: fewer examples than the {self.size} ranks that "
-                f"share a batch; ask for at most -n={batch_size}"
+                f"`batch_size` {batch_size}: fewer examples than the {self.size} ranks that "
+                f"share a batch; ask for at most `ClusterConfig.workers`={batch_size}"
             )
 
     def seed(self, seed: int) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
-__all__ = ["Progress", "say", "track"]
+__all__ = ["Progress", "message_style", "say", "track"]
 
 _SECONDS_BETWEEN_LINES = 15.0
+_STYLE: ContextVar[Callable[[str], str]] = ContextVar("message style", default=str)
 
 
 class Progress(Protocol):
@@ -22,7 +24,17 @@ class Progress(Protocol):
 
 def say(text: str) -> None:
     """Print one line of status to standard error."""
-    print(text, file=sys.stderr, flush=True)
+    print(_STYLE.get()(text), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def message_style(style: Callable[[str], str]) -> Iterator[None]:
+    """Inside, `say` prints what `style` makes of a message, such as flags for arguments."""
+    token = _STYLE.set(style)
+    try:
+        yield
+    finally:
+        _STYLE.reset(token)
 
 
 class _Lines:

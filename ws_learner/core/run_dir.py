@@ -96,7 +96,7 @@ class RunDir:
         """
         if not self.finished:
             raise UserError(
-                f"--run_dir {self.path}: holds no finished run (no summary.json); "
+                f"`run_dir` {self.path}: holds no finished run (no summary.json); "
                 "name a folder under runs/, or finish the run by giving its command again"
             )
         summary: dict[str, Any] = read_json(self.summary)
@@ -114,12 +114,12 @@ class RunDir:
             changes = list(_changes(read_json(record), asked))
             if changes:
                 raise UserError(
-                    f"--run_dir {self.path}: was made with other settings; choose another folder "
+                    f"`run_dir` {self.path}: was made with other settings; choose another folder "
                     "or give these as they were:\n  " + "\n  ".join(changes)
                 )
         elif self.path.exists() and any(p.name != ".lock" for p in self.path.iterdir()):
             raise UserError(
-                f"--run_dir {self.path}: holds files but no run; choose an empty or new folder"
+                f"`run_dir` {self.path}: holds files but no run; choose an empty or new folder"
             )
         else:
             write_text(record, json.dumps(asked, indent=2, sort_keys=True) + "\n")
@@ -134,13 +134,13 @@ class RunDir:
             handle = (self.path / ".lock").open("w")
         except OSError as error:
             raise UserError(
-                f"--run_dir {self.path}: cannot be written ({error.strerror})"
+                f"`run_dir` {self.path}: cannot be written ({error.strerror})"
             ) from error
         with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UserError(
-                    f"--run_dir {self.path}: another process is at work there; wait for it"
+                    f"`run_dir` {self.path}: another process is at work there; wait for it"
                 ) from error
             yield

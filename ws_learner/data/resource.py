@@ -92,11 +92,11 @@ def _from_folder(resource: Resource, folder: Path) -> bytes:
             if _fits(resource, data):
                 return data
             raise UserError(
-                f"--data_dir {folder}: {name} is not the known {resource.name}, truncated or "
+                f"`data_dir` {folder}: {name} is not the known {resource.name}, truncated or "
                 "altered; download it again"
             )
     raise UserError(
-        f"--data_dir {folder}: no {resource.name} there; expected one of {', '.join(readers)} "
+        f"`data_dir` {folder}: no {resource.name} there; expected one of {', '.join(readers)} "
         f"({resource.by_hand})"
     )
 
@@ -122,5 +122,5 @@ def _fetched(resource: Resource, cache: Path) -> bytes:
         ) from error
     raise UserError(
         f"cannot get {resource.name} from any source ({'; '.join(reasons)}); download "
-        f"{resource.by_hand} elsewhere and name its folder with --data_dir"
+        f"{resource.by_hand} elsewhere and name its folder with `data_dir`"
     )

@@ -200,5 +200,5 @@ def build_criterion(name: CriterionName) -> Criterion:
         "snip_momentum": SnipMomentum,
     }
     if name not in kinds:
-        raise UserError(f"--ws_criterion {name}: allowed are {', '.join(kinds)}")
+        raise UserError(f"`criterion` {name}: allowed are {', '.join(kinds)}")
     return kinds[name]()

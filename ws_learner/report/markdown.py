@@ -104,7 +104,7 @@ def _reproduce(run_dir: Path, summary: Mapping[str, Any]) -> str:
     if config.exists():
         text += (
             "\n\n<details><summary>All settings (<code>config.yaml</code>, accepted back by "
-            f"<code>--config</code>)</summary>\n\n```yaml\n{config.read_text().strip()}\n```\n\n"
+            f"<code>`config`</code>)</summary>\n\n```yaml\n{config.read_text().strip()}\n```\n\n"
             "</details>"
         )
     return text

@@ -37,7 +37,7 @@ def read_ratios(path: Path, layers: Sequence[LayerRow]) -> IntArray:
     rows = {layer.name: layer for layer in layers}
     zeros: dict[str, int] = {}
     for line, name, text in _records(path):
-        where = f"--ws_ratios {path}, line {line}"
+        where = f"`ws_ratios` {path}, line {line}"
         if name not in rows:
             raise UserError(f"{where}: this network has no layer {name!r}; {suggest(name, rows)}")
         if name in zeros:
@@ -53,7 +53,7 @@ def read_ratios(path: Path, layers: Sequence[LayerRow]) -> IntArray:
     if missing:
         more = ", ..." if len(missing) > _SHOWN else ""
         raise UserError(
-            f"--ws_ratios {path}: no line for {len(missing)} of {len(rows)} layers "
+            f"`ws_ratios` {path}: no line for {len(missing)} of {len(rows)} layers "
             f"({', '.join(missing[:_SHOWN])}{more}); add them, prune_ratio 0 keeps a layer dense"
         )
     return np.array([zeros[layer.name] for layer in layers], dtype=np.int64)
@@ -86,12 +86,12 @@ def _records(path: Path) -> list[tuple[int, str, str]]:
             ]
     except OSError as error:
         raise UserError(
-            f"--ws_ratios {path}: cannot read it: {error.strerror}; "
+            f"`ws_ratios` {path}: cannot read it: {error.strerror}; "
             "give a CSV file, such as another run's ratios.csv"
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(
-            f"--ws_ratios {path}: not a CSV text file ({error}); "
+            f"`ws_ratios` {path}: not a CSV text file ({error}); "
             "give a CSV file, such as another run's ratios.csv"
         ) from error
 
@@ -101,8 +101,8 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
         if needed not in columns:
             found = ", ".join(columns) or "none"
             raise UserError(
-                f"--ws_ratios {path}, line 1: no column {needed}; needed are "
+                f"`ws_ratios` {path}, line 1: no column {needed}; needed are "
                 f"{' and '.join(_NEEDED)}, found {found}"
             )
         if columns.count(needed) > 1:
-            raise UserError(f"--ws_ratios {path}, line 1: column {needed} is there twice; keep one")
+            raise UserError(f"`ws_ratios` {path}, line 1: column {needed} is there twice; keep one")

@@ -112,7 +112,7 @@ class Allocator:
         if config.ws_ratios is not None:
             zeros = read_ratios(config.ws_ratios, self.layers)
             share = int(zeros.sum()) / sum(row.weights for row in self.layers)
-            say(f"ratios of {config.ws_ratios}: {share:.4f} overall (--ws_prune_ratio is not used)")
+            say(f"ratios of {config.ws_ratios}: {share:.4f} overall (`ws_prune_ratio` is not used)")
             return zeros, 0
         if config.ws_method == "pattern_lock":
             return self._locked(), 0
@@ -135,10 +135,10 @@ class Allocator:
         share = int(zeros.sum()) / sum(row.weights for row in self.layers)
         if not zeros.any():
             raise UserError(
-                "--ws_method pattern_lock: the network has no zeros to keep; name sparse weights "
-                "with --dense_checkpoint"
+                "`ws_method` pattern_lock: the network has no zeros to keep; name sparse weights "
+                "with `dense_checkpoint`"
             )
-        say(f"pattern_lock: {share:.4f} of the weights are zero (--ws_prune_ratio is not used)")
+        say(f"pattern_lock: {share:.4f} of the weights are zero (`ws_prune_ratio` is not used)")
         return zeros
 
     def _plan(self) -> PatternPlan:

@@ -26,7 +26,7 @@ def layer_bounds(
     target = config.ws_prune_ratio
     low, high = config.ws_ratio_min, config.ws_ratio_max
     if target == 1.0:
-        say("--ws_prune_ratio 1.0: every weight is pruned; the network will answer by bias alone")
+        say("`ws_prune_ratio` 1.0: every weight is pruned; the network will answer by bias alone")
         low = high = 1.0
     elif target == 0.0:
         low = high = 0.0
@@ -39,9 +39,9 @@ def layer_bounds(
     budget, total = round(target * int(weights.sum())), int(weights.sum())
     if not lower.sum() <= budget <= upper.sum():
         raise UserError(
-            f"--ws_prune_ratio {target}: the layers' bounds and the pattern "
+            f"`ws_prune_ratio` {target}: the layers' bounds and the pattern "
             f"{config.pattern_spelling} allow "
             f"{lower.sum() / total:.4f} to {upper.sum() / total:.4f}; change it, "
-            "--ws_ratio_min, --ws_ratio_max or --ws_exempt"
+            "`ws_ratio_min`, `ws_ratio_max` or `ws_exempt`"
         )
     return lower, upper

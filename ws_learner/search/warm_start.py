@@ -38,7 +38,7 @@ def load_earlier_profiles(path: Path, context: AllocationContext, *, count: int)
         zeros = table[[f"zeros/{row.name}" for row in context.layers]].to_numpy(np.int64)
     except (OSError, UnicodeDecodeError, ValueError, KeyError) as error:
         raise UserError(
-            f"--ws_rollouts {path}: {error}; give the rollouts.csv of a search on this network"
+            f"`ws_rollouts` {path}: {error}; give the rollouts.csv of a search on this network"
         ) from error
     _check(zeros, context.layers, path)
     best: dict[bytes, IntArray] = {}
@@ -62,6 +62,6 @@ def _check(zeros: IntArray, layers: Sequence[LayerRow], path: Path) -> None:
     if wrong.size:
         row = layers[int(wrong[0])]
         raise UserError(
-            f"--ws_rollouts {path}: more zeros for {row.name} than its {row.weights} weights; "
+            f"`ws_rollouts` {path}: more zeros for {row.name} than its {row.weights} weights; "
             "give the rollouts.csv of a search on this network"
         )

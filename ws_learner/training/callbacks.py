@@ -159,7 +159,7 @@ class MetricsCallback(Callback):
         if not math.isfinite(mean):
             raise UserError(
                 f"the training loss is {mean} at step {trainer.step}: "
-                f"lower --lrn_rate (now {trainer.recipe.lrn_rate})"
+                f"lower `lrn_rate` (now {trainer.recipe.lrn_rate})"
             )
         values = {"train/loss": mean, "train/lr": trainer.optimizer.param_groups[0]["lr"]}
         if self.ratio is not None:

@@ -45,9 +45,13 @@ class DistillationLoss:
             UserError: A value is outside its range.
         """
         if not 0 <= weight < math.inf:
-            raise UserError(f"--loss_w_dst {weight}: allowed are numbers of at least 0")
+            raise UserError(
+                f"`DistillationLoss.weight` {weight}: allowed are numbers of at least 0"
+            )
         if not 0 < temperature < math.inf:
-            raise UserError(f"--tempr_dst {temperature}: allowed are numbers above 0")
+            raise UserError(
+                f"`DistillationLoss.temperature` {temperature}: allowed are numbers above 0"
+            )
         self._loss, self._weight, self._temperature = loss, weight, temperature
         self._teacher = teacher.eval()
 
@@ -66,7 +70,7 @@ class DistillationLoss:
             soft = self._teacher.to(inputs.device).eval()(inputs)
         if soft.shape != outputs.shape:
             raise UserError(
-                f"the teacher of --enbl_dst gives logits {tuple(soft.shape)}, "
+                f"the teacher of `enbl_dst` gives logits {tuple(soft.shape)}, "
                 f"the network {tuple(outputs.shape)}: both need the same classes"
             )
         soft = F.softmax(_precise(soft) / self._temperature, dim=1)

@@ -66,7 +66,7 @@ class LayerDistillation:
                 network.get_submodule(name).register_forward_hook(_keeper(seen, name))
         if _matching(student, layers) != _matching(teacher, layers):
             raise UserError(
-                f"--dst_layers {' '.join(layers)}: the teacher has other layers of these names"
+                f"`dst_layers` {' '.join(layers)}: the teacher has other layers of these names"
             )
 
     def __call__(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def _matching(network: nn.Module, layers: Sequence[str]) -> list[str]:
     names = [name for name, _ in network.named_modules() if name]
     for pattern in layers:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise UserError(f"--dst_layers {pattern}: no module has such a name; e.g. {names[-1]}")
+            raise UserError(f"`dst_layers` {pattern}: no module has such a name; e.g. {names[-1]}")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in layers)]
 
 

@@ -110,7 +110,7 @@ def check_steps(config: WeightSparseConfig, recipe: Recipe, *, examples: int) ->
     learned = isinstance(method, MovementConfig) and method.steps == "optimizer"
     if learned and total < _STEPS_OF_SCORES:
         say(
-            f"movement: {total} steps are few for learned scores; --movement_steps weights, which "
+            f"movement: {total} steps are few for learned scores; `movement_steps` weights, which "
             "has none, ends higher in short trainings (docs/movement.md)"
         )
 

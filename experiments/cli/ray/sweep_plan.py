@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from experiments.cli.spelling import canonical_settings
 from ws_learner.core import UserError
 
 __all__ = ["SCHEDULE", "Plan", "read_plan"]
@@ -104,6 +105,7 @@ def read_plan(path: Path) -> Plan:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"--sweep {path}: {where}: {first['msg']}") from error
+    plan = dataclasses.replace(plan, space=canonical_settings(plan.space, of=f"--sweep {path}: "))
     _check(path, plan)
     return plan
 

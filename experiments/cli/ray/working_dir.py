@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("agents", "envs", "experiments", "ws_learner")
 LEFT_OUT = ("__pycache__", "results", "benchmarks", "*.pyc", ".*")
 FILES = (
-    *("--config", "--sweep", "--ws_ratios", "--ws_rollouts"),
+    *("--config", "--sweep", "--ws_ratios", "--ratios", "--ws_rollouts", "--from_rollouts"),
     *("--dense_checkpoint", "--dst_checkpoint"),
 )
 """Flags whose value is a file that goes along."""

@@ -52,7 +52,7 @@ def read_lpot(path: Path) -> LpotConf:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--config {path}: cannot be read ({reason})") from error
+        raise UserError(f"`config` {path}: cannot be read ({reason})") from error
     return parse_lpot(content, path=path)
 
 
@@ -63,7 +63,7 @@ def parse_lpot(content: str, *, path: Path | None = None) -> LpotConf:
         UserError: It is no YAML, or settings are unknown, of a wrong type or out of range; one
             line for each, with its line number.
     """
-    name = f"--config {path}" if path else "pruning config"
+    name = f"`config` {path}" if path else "pruning config"
     top = read_yaml(content, name=name, tags=("!Pruner",))
     if not isinstance(top, Table) or "pruning" not in top:
         raise UserError(f"{name}: has no `pruning:` section")

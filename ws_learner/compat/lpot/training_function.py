@@ -163,6 +163,6 @@ def load_conf_splits(conf: LpotConf, **options: Any) -> DataSplits:
 
     if conf.train is None or conf.train.loader is None:
         raise UserError(
-            f"--config {conf.path}: has no `dataloader:` under `train:`, so there is no data"
+            f"`config` {conf.path}: has no `dataloader:` under `train:`, so there is no data"
         )
     return load_splits(conf.train.loader, **options)

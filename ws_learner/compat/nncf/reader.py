@@ -39,7 +39,7 @@ def read_nncf(path: Path) -> NncfConf:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--config {path}: cannot be read ({reason})") from error
+        raise UserError(f"`config` {path}: cannot be read ({reason})") from error
     return parse_nncf(content, path=path)
 
 
@@ -54,7 +54,7 @@ def parse_nncf(content: str, *, path: Path | None = None) -> NncfConf:
 
     from ws_learner.compat.nncf.schema import NncfConf
 
-    name = f"--config {path}" if path else "compression config"
+    name = f"`config` {path}" if path else "compression config"
     loaded = _load(content, name)
     try:
         conf = NncfConf.model_validate(loaded)

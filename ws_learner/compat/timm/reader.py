@@ -104,7 +104,7 @@ def parse_timm_nm(content: str, *, path: Path | None = None) -> TimmNM:
         UserError: It is no YAML, or keys are unknown, of a wrong type or out of range; one line
             for each, with its line number.
     """
-    name = f"--config {path}" if path else "N:M config"
+    name = f"`config` {path}" if path else "N:M config"
     top = read_yaml(content, name=name)
     if not isinstance(top, Table):
         raise UserError(f"{name}: must be a table, such as n_sparsity: 2")
@@ -167,7 +167,7 @@ class _Reader:
     def sparsity(self, epochs: int) -> dict[str, Any]:
         for key in ("prune_rate", "prune_rate_qkv", "structure_decay_config"):
             if self._table.get(key) is not None:
-                remedy = "use --ws_method gradual --ws_prune_ratio for unstructured pruning"
+                remedy = "use `ws_method` gradual `ws_prune_ratio` for unstructured pruning"
                 if key == "structure_decay_config":
                     remedy = "it never worked there; leave it out"
                 self._problems.add(self._table.lines[key], f"{key}: is not taken over; {remedy}")

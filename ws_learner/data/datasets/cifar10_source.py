@@ -80,13 +80,13 @@ def _from_folder(folder: Path) -> Arrays:
         found.append((folder, read_pickle_folder))
     if not found:
         raise UserError(
-            f"--data_dir {folder}: no CIFAR-10 there; expected one of {', '.join(readers)}"
+            f"`data_dir` {folder}: no CIFAR-10 there; expected one of {', '.join(readers)}"
         )
     path, reader = found[0]
     try:
         return _checked(reader(path), path)
     except SourceError as error:
-        raise UserError(f"--data_dir {folder}: {error}; download it again") from error
+        raise UserError(f"`data_dir` {folder}: {error}; download it again") from error
 
 
 def _cache_folder() -> Path:
@@ -126,7 +126,7 @@ def _fetch(folder: Path) -> Arrays:
             reasons.append(str(error))
     raise UserError(
         f"cannot get CIFAR-10 from any source ({'; '.join(reasons)}); download {CANONICAL_URL} "
-        "elsewhere and name its folder with --data_dir"
+        "elsewhere and name its folder with `data_dir`"
     )
 
 

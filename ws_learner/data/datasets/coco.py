@@ -152,14 +152,14 @@ def load_coco(
     jsons = [data_dir / "annotations" / f"instances_{half}{year}.json" for half in ("train", "val")]
     for path in jsons:
         if not path.is_file():
-            raise UserError(f"--data_dir {data_dir}: no annotations/{path.name} there")
+            raise UserError(f"`data_dir` {data_dir}: no annotations/{path.name} there")
     train = read_coco(jsons[0], data_dir / f"train{year}", empty=False)
     test = read_coco(jsons[1], data_dir / f"val{year}")
     if train.categories != test.categories:
-        raise UserError(f"--data_dir {data_dir}: both files need the same categories")
+        raise UserError(f"`data_dir` {data_dir}: both files need the same categories")
     size = min(_MOST, int(_SHARE * len(train.files)))
     if not size:
-        raise UserError(f"--data_dir {data_dir}: {len(train.files)} training images are too few")
+        raise UserError(f"`data_dir` {data_dir}: {len(train.files)} training images are too few")
     most = max(len(boxes) for part in (train, test) for boxes in part.boxes)
     order = np.random.default_rng(split_seed).permutation(len(train.files))
     processes = min(4, usable_cores()) if workers is None else workers

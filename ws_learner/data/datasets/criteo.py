@@ -61,5 +61,5 @@ def _find(data_dir: Path) -> Path:
         if (data_dir / name).is_file():
             return data_dir / name
     raise UserError(
-        f"--data_dir {data_dir}: no {' or '.join(_FILES)} there; unpack Criteo's file, or name it"
+        f"`data_dir` {data_dir}: no {' or '.join(_FILES)} there; unpack Criteo's file, or name it"
     )

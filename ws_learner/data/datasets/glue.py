@@ -54,7 +54,7 @@ def load_glue(
     size = min(_MOST, int(_SHARE * len(texts)))
     search, select, train = stratified_parts(classes, sizes=(size, size), seed=split_seed)
     if not (len(search) and len(select)):
-        raise UserError(f"--data_dir {data_dir}: {len(texts)} training examples are too few")
+        raise UserError(f"`data_dir` {data_dir}: {len(texts)} training examples are too few")
     cut: Callable[[list[Text]], list[list[int]]] = lambda some: word_pieces(  # noqa: E731
         some, data_dir=data_dir, longest=longest
     )
@@ -79,7 +79,7 @@ def _find(data_dir: Path, name: str) -> Path:
     path = data_dir / name
     if not path.is_file():
         raise UserError(
-            f"--data_dir {data_dir}: no {name} there; expected {' and '.join(_FILES)} of the task"
+            f"`data_dir` {data_dir}: no {name} there; expected {' and '.join(_FILES)} of the task"
         )
     return path
 

@@ -62,7 +62,7 @@ def load_image_folder(
     try:
         train, test = _find(data_dir)
     except OSError as error:
-        raise UserError(f"--data_dir {data_dir}: cannot read {error.filename}: {error}") from error
+        raise UserError(f"`data_dir` {data_dir}: cannot read {error.filename}: {error}") from error
     files, labels = _flat(train)
     learned = len(files) if test else len(files) - round(_TEST_SHARE * len(files))
     sizes = [
@@ -74,7 +74,7 @@ def load_image_folder(
     parts = stratified_parts(labels, sizes=sizes, seed=split_seed)
     if not all(len(part) for part in parts):
         raise UserError(
-            f"--data_dir {data_dir}: {len(files)} images in {len(train)} classes are too few to "
+            f"`data_dir` {data_dir}: {len(files)} images in {len(train)} classes are too few to "
             f"split; give at least {len(parts)} of a class"
         )
 
@@ -111,18 +111,18 @@ def usable_cores() -> int:
 def _find(data_dir: Path) -> tuple[Listing, Listing]:
     """Training and test files by class; without train/ and val/ there are no test files yet."""
     if not data_dir.is_dir():
-        raise UserError(f"--data_dir {data_dir}: no such folder; {_LAYOUT}")
+        raise UserError(f"`data_dir` {data_dir}: no such folder; {_LAYOUT}")
     halves = [data_dir / "train", data_dir / "val"]
     missing = [half for half in halves if not half.is_dir()]
     if len(missing) == 2:
         return _list_classes(data_dir, data_dir), {}
     if missing:
-        raise UserError(f"--data_dir {data_dir}: no folder {missing[0].name} in it; {_LAYOUT}")
+        raise UserError(f"`data_dir` {data_dir}: no folder {missing[0].name} in it; {_LAYOUT}")
     train, test = (_list_classes(half, data_dir) for half in halves)
     if different := sorted(set(train) ^ set(test)):
         has, lacks = ("train", "val") if different[0] in train else ("val", "train")
         raise UserError(
-            f"--data_dir {data_dir}: class {different[0]} is in {has} but not in {lacks} "
+            f"`data_dir` {data_dir}: class {different[0]} is in {has} but not in {lacks} "
             f"({len(different)} such classes); both need the same class folders"
         )
     return train, test
@@ -133,14 +133,14 @@ def _list_classes(folder: Path, data_dir: Path) -> Listing:
         names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
     if len(names) < 2:
         raise UserError(
-            f"--data_dir {data_dir}: {len(names)} class folders in {folder}, at least 2 are "
+            f"`data_dir` {data_dir}: {len(names)} class folders in {folder}, at least 2 are "
             f"needed; {_LAYOUT}"
         )
     listing = {name: _list_images(folder / name) for name in names}
     for name, images in listing.items():
         if not images:
             raise UserError(
-                f"--data_dir {data_dir}: no images in class folder {folder / name}; expected "
+                f"`data_dir` {data_dir}: no images in class folder {folder / name}; expected "
                 f"files ending in {' '.join(sorted(_SUFFIXES))}"
             )
     return listing

@@ -83,12 +83,12 @@ def load_squad(
     """
     for name in (_TRAIN, _TEST):
         if not (data_dir / name).is_file():
-            raise UserError(f"--data_dir {data_dir}: no {name} there; SQuAD 1.1 has both files")
+            raise UserError(f"`data_dir` {data_dir}: no {name} there; SQuAD 1.1 has both files")
     train, test = (read_squad(data_dir / name) for name in (_TRAIN, _TEST))
     size = min(_MOST, int(_SHARE * len(train)))
     parts = _by_paragraph(train, sizes=(size, size), seed=split_seed)
     if not all(parts):
-        raise UserError(f"--data_dir {data_dir}: {len(train)} training questions are too few")
+        raise UserError(f"`data_dir` {data_dir}: {len(train)} training questions are too few")
     cutter = word_piece_cutter(data_dir)
     cut = [cut_windows(some, cutter, longest=longest, overlap=overlap) for some in (*parts, test)]
     splits = dict(zip(("search", "select", "train", "test"), cut, strict=True))
@@ -138,7 +138,7 @@ def cut_windows(
     """
     if longest < _QUESTION + overlap + 4:
         raise UserError(
-            f"--longest {longest}: at least {_QUESTION + overlap + 4} with --overlap {overlap}"
+            f"`longest` {longest}: at least {_QUESTION + overlap + 4} with `overlap` {overlap}"
         )
     windows: list[Window] = []
     with track("cutting into word pieces", total=len(questions)) as progress:

@@ -93,7 +93,7 @@ def to_semi_structured(model: nn.Module, *, dtype: torch.dtype = torch.float16) 
     if not chosen:
         raise UserError(
             f"to_semi_structured: no Linear weight fits ({_listed(reasons)}); train with "
-            "--ws_pattern 2:4"
+            "`ws_pattern` 2:4"
         )
     if len(chosen) < len(linear):
         say(f"to_semi_structured: stays dense: {_listed(reasons)}")

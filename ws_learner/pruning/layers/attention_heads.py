@@ -61,8 +61,8 @@ def find_attention(model: nn.Module) -> tuple[AttentionHeads, ...]:
             rows = {model.get_parameter(_weight(name, i)).shape[0] for i in inputs if i}
             if len(rows) > 1:
                 raise UserError(
-                    f"--ws_pattern mha: {name} shares keys and values between heads, which is not "
-                    "supported; leave its projections out with --ws_exclude"
+                    f"`pattern` mha: {name} shares keys and values between heads, which is not "
+                    "supported; leave its projections out with `exclude`"
                 )
             patterns = {_weight(name, i): HeadPattern(heads, "outputs") for i in inputs if i}
         patterns[f"{output}.weight"] = HeadPattern(heads, "inputs")

@@ -48,7 +48,7 @@ def with_default_pattern(config: WeightSparseConfig, model: nn.Module) -> Weight
     given = config.ws_pattern or config.ws_qkv_pattern
     if given or config.ws_method != "movement" or not whole or not find_groups(model):
         return config
-    say("--ws_pattern units: whole heads and neurons go; --ws_pattern unstructured: single weights")
+    say("`pattern` units: whole heads and neurons go; `pattern` unstructured: single weights")
     return replace(config, ws_pattern="units")
 
 
@@ -69,8 +69,8 @@ def build_pattern_plan(
         for name in shapes:
             if name not in own:
                 raise UserError(
-                    f"--ws_pattern {pattern}: {name} has none of these roles; leave it out with "
-                    "--ws_exempt, or see `ws_learner.pruning.layers.roles`"
+                    f"`pattern` {pattern}: {name} has none of these roles; leave it out with "
+                    "`exempt`, or see `ws_learner.pruning.layers.roles`"
                 )
         patterns = {name: own[name] for name in shapes}
         shared = [name for name in shapes if isinstance(own[name], UnitPattern)]
@@ -83,8 +83,8 @@ def build_pattern_plan(
     strangers = [name for name in shapes if name not in known]
     if strangers:
         raise UserError(
-            f"--ws_pattern mha: {strangers[0]} is no projection of an attention that was found "
-            f"({len(attentions)} attentions); leave it out with --ws_exclude"
+            f"`pattern` mha: {strangers[0]} is no projection of an attention that was found "
+            f"({len(attentions)} attentions); leave it out with `exclude`"
         )
     groups = tuple(tuple(n for n in found.patterns if n in shapes) for found in attentions)
     return PatternPlan(
@@ -108,7 +108,7 @@ def by_role(model: nn.Module, pattern: ByRole) -> dict[str, Pattern]:
     known = {role for each in roles.values() for role in each}
     if lacking := [role for role in wanted if role not in known]:
         raise UserError(
-            f"--ws_location {lacking[0]}: no weight of this network has that role; there are "
+            f"`location` {lacking[0]}: no weight of this network has that role; there are "
             f"{', '.join(sorted(known))}"
         )
     found = {}
@@ -130,7 +130,7 @@ def _stacked(name: str, parts: Sequence[Pattern | None]) -> Pattern:
     if all(part == first for part in parts):
         return first
     raise UserError(
-        f"--ws_location: {name} holds q, k and v in one weight, of which only N:M patterns can "
+        f"`location`: {name} holds q, k and v in one weight, of which only N:M patterns can "
         "prune a part; name all three, or an N:M pattern"
     )
 
@@ -178,9 +178,9 @@ def drop_unfitting(
         text = f"the pattern {pattern} does not divide {name} of shape {shape}"
         if remainder == "error":
             raise UserError(
-                f"--ws_remainder error: {text}; pad or skip it, or leave it out with --ws_exclude"
+                f"`remainder` error: {text}; pad or skip it, or leave it out with `exclude`"
             )
-        warnings.warn(f"{text}: it stays dense (--ws_remainder skip)", stacklevel=2)
+        warnings.warn(f"{text}: it stays dense (`remainder` skip)", stacklevel=2)
         out.append(name)
     return tuple(out)
 
@@ -196,7 +196,7 @@ def fitting_rows(
     open_ = [row.name for row in layers if not row.exempt]
     out = set(drop_unfitting(model, open_, pattern=pattern, remainder=remainder))
     if open_ and len(out) == len(open_):
-        raise UserError(f"--ws_pattern {pattern}: it fits none of the {len(open_)} layers")
+        raise UserError(f"`pattern` {pattern}: it fits none of the {len(open_)} layers")
     plan = build_pattern_plan(model, [name for name in open_ if name not in out], pattern=pattern)
     if isinstance(pattern, ByRole):
         _tell(layers, plan, pattern=pattern)

@@ -30,13 +30,12 @@ def filter_by_role(layers: Sequence[LayerRow], roles: Sequence[str]) -> tuple[La
     for role in roles:
         if not any(role in own for own in there.values()):
             raise UserError(
-                f"--ws_location {role}: no layer has this role; the roles here are "
-                f"{', '.join(there)}"
+                f"`location` {role}: no layer has this role; the roles here are {', '.join(there)}"
             )
     for role, own in there.items():
         if own & set(roles) and not own <= set(roles):
             raise UserError(
-                f"--ws_location {','.join(roles)}: the weights of role {role} hold q, k and v in "
+                f"`location` {','.join(roles)}: the weights of role {role} hold q, k and v in "
                 "one; name all three, or an N:M pattern, which can prune a part"
             )
     return tuple(

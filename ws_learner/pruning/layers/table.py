@@ -130,7 +130,7 @@ def _check(
         for pattern in patterns if found else ():
             if not any(entry.matches([pattern]) for entry in found):
                 raise UserError(
-                    f"--ws_{option} {pattern!r}: matches no layer{_nearest(pattern, names)}"
+                    f"`{option}` {pattern!r}: matches no layer{_nearest(pattern, names)}"
                 )
     if not any(entry.matches(include) and not entry.matches(exclude) for entry in found):
         looked_at = [
@@ -141,7 +141,7 @@ def _check(
         wanted = "/".join(cls.__name__ for cls in KINDS)
         raise UserError(
             f"layer table: nothing to prune. Looked for {wanted} in {_some(looked_at)}; "
-            f"--ws_include: {_some(include)}; --ws_exclude: {_some(exclude)}"
+            f"`include`: {_some(include)}; `exclude`: {_some(exclude)}"
         )
 
 

@@ -135,13 +135,13 @@ def unit_patterns(
     for group in groups:
         for member in group.members:
             if member.weight in found:
-                raise UserError(f"--ws_pattern units: {member.weight} is in two groups of units")
+                raise UserError(f"`pattern` units: {member.weight} is in two groups of units")
             heads = HeadPattern(group.units, member.axis, parts=member.parts)
             found[member.weight] = heads if group.kind == "heads" else ChannelPattern(member.axis)
     if strangers := [name for name in layers if name not in found]:
         raise UserError(
-            f"--ws_pattern units: {strangers[0]} has neither heads nor neurons that could be "
-            "found; leave it out with --ws_exclude"
+            f"`pattern` units: {strangers[0]} has neither heads nor neurons that could be "
+            "found; leave it out with `exclude`"
         )
     shared = tuple(tuple(member.weight for member in group.members) for group in groups)
     return {name: found[name] for name in layers}, shared

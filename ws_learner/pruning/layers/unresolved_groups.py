@@ -90,6 +90,6 @@ def refuse_unresolved(model: nn.Module, groups: Sequence[UnitGroup], layers: Ite
         f"structured masking: heads or neurons of {len(found)} modules of {type(model).__name__} "
         f"could not be found by their names: {examples}. Give groups of your own in Python "
         "(`movement_of(groups=)`, `crop(groups=)`), leave these layers out (ignored_scopes, "
-        "--ws_exclude), or prune single weights (enable_structured_masking false, --ws_pattern "
+        "`exclude`), or prune single weights (enable_structured_masking false, `pattern` "
         "unstructured)"
     )

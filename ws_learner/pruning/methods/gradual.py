@@ -69,15 +69,15 @@ class GradualConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.prune_ratio_exp < math.inf:
-            raise UserError(f"--ws_prune_ratio_exp {self.prune_ratio_exp}: must be above 0")
+            raise UserError(f"`prune_ratio_exp` {self.prune_ratio_exp}: must be above 0")
         check_ratios(self.iter_ratio_beg, self.iter_ratio_end)
         if self.mask_update_step < 1:
             raise UserError(
-                f"--ws_mask_update_step {self.mask_update_step}: allowed are whole numbers from 1"
+                f"`mask_update_step` {self.mask_update_step}: allowed are whole numbers from 1"
             )
         if not 0 <= self.ratio_min <= self.ratio_max <= 1:
             raise UserError(
-                f"--ws_ratio_min {self.ratio_min} and --ws_ratio_max {self.ratio_max}: allowed "
+                f"`ratio_min` {self.ratio_min} and `ratio_max` {self.ratio_max}: allowed "
                 "are 0 <= least <= largest <= 1"
             )
         if self.update_frequency is not None and self.steps_per_epoch is None:
@@ -106,12 +106,12 @@ class GradualConfig:
         )
         length, every = ramp.end_step - ramp.begin_step, self.every()
         if every > length and self.ramp != "oneshot":
-            flag = f"--ws_mask_update_step {every}"
+            flag = f"`mask_update_step` {every}"
             if self.update_frequency is not None:
-                flag = f"--ws_update_frequency {self.update_frequency:g} ({every} steps)"
+                flag = f"`update_frequency` {self.update_frequency:g} ({every} steps)"
             raise UserError(
                 f"{flag} is longer than the ramp of {length} steps, so all weights would go at "
-                f"once: lower it to at most {length} steps, or raise --nb_epochs"
+                f"once: lower it to at most {length} steps, or raise `nb_epochs`"
             )
         return build_schedule(
             self.ramp,

@@ -31,7 +31,7 @@ class GroupLassoConfig(GradualConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.alpha < math.inf:
-            raise UserError(f"--group_lasso_alpha {self.alpha}: must be 0 or above")
+            raise UserError(f"`GroupLassoConfig.alpha` {self.alpha}: must be 0 or above")
 
     def _method(
         self,

@@ -27,7 +27,7 @@ def check_score_rate(rate: float) -> None:
         UserError: See above.
     """
     if not 0 < rate < math.inf:
-        raise UserError(f"--movement_score_lr {rate:g}: must be a number above 0")
+        raise UserError(f"`MovementConfig.score_lr` {rate:g}: must be a number above 0")
 
 
 class LearnedScores:

@@ -37,9 +37,9 @@ class MdgfConfig(NMConfig):
 
     def __post_init__(self) -> None:
         if self.beta is not None and not 0 < self.beta < math.inf:
-            raise UserError(f"--mdgf_beta {self.beta}: must be above 0")
+            raise UserError(f"`MdgfConfig.beta` {self.beta}: must be above 0")
         if not 0 < self.zero_at <= 1:
-            raise UserError(f"--mdgf_zero_at {self.zero_at}: must be a share in (0, 1]")
+            raise UserError(f"`MdgfConfig.zero_at` {self.zero_at}: must be a share in (0, 1]")
 
     def _method(
         self, masks: ShadowMasks, *, zeros: Mapping[str, int], phases: Phases

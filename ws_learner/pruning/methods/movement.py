@@ -52,11 +52,12 @@ class MovementConfig(GradualConfig):
         check_score_rate(self.score_lr)
         if self.criterion != "magnitude":
             raise UserError(
-                f"--ws_criterion {self.criterion}: movement learns its scores; leave the flag out"
+                f"`criterion` {self.criterion}: movement learns its scores; leave the flag out"
             )
         if self.steps == "weights" and self.start == "zero":
             raise UserError(
-                "--movement_start zero with --movement_steps weights: the weights are the scores"
+                "`MovementConfig.start` zero with `MovementConfig.steps` weights: the weights are "
+                "the scores"
             )
 
     def make_criterion(self, plan: PatternPlan) -> Criterion:

@@ -136,7 +136,7 @@ class NMTraining:
         if step < self._phases.fine_tune:
             raise UserError(
                 f"training ended at step {step}, before the final pattern, which begins at step "
-                f"{self._phases.fine_tune}: train longer, or raise --nm_fine_tune_epochs"
+                f"{self._phases.fine_tune}: train longer, or raise `nm_fine_tune_epochs`"
             )
         before = self.mask_value(self._phases.fine_tune - 1)
         if step == self._phases.fine_tune and before > 0.01 and step > self._phases.begin:

@@ -109,7 +109,7 @@ def _fixed(pattern: Pattern, shape: tuple[int, ...], zeros: int) -> NM | Slices:
         return pattern.at(pattern.n_of(shape, zeros))
     if isinstance(pattern, NM | Slices):
         return pattern
-    raise UserError(f"--ws_pattern {pattern}: this method trains N:M patterns, such as 2:4")
+    raise UserError(f"`pattern` {pattern}: this method trains N:M patterns, such as 2:4")
 
 
 def _pieces(name: str, pattern: NM | Slices, shape: tuple[int, ...]) -> list[Piece]:

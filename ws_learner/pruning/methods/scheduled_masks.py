@@ -140,7 +140,7 @@ class GradualPruning:
         if step < self._schedule.end_step:
             raise UserError(
                 f"training ended at step {step}, before the ramp's last step "
-                f"{self._schedule.end_step}: train longer or lower --ws_iter_ratio_end"
+                f"{self._schedule.end_step}: train longer or lower `iter_ratio_end`"
             )
         pruned = {name: count_zeros(mask) for name, mask in self.masks.items()}
         wrong = {name: n for name, n in pruned.items() if n != self._zeros[name]}

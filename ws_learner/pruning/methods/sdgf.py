@@ -41,7 +41,7 @@ class SdgfConfig(MdgfConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.stages is not None and self.stages < 1:
-            raise UserError(f"--sdgf_stages {self.stages}: must be at least 1")
+            raise UserError(f"`SdgfConfig.stages` {self.stages}: must be at least 1")
 
     def _method(self, masks: ShadowMasks, *, zeros: Mapping[str, int], phases: Phases) -> SdGf:
         return SdGf(self, masks, zeros=zeros, phases=phases)

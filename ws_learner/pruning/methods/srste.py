@@ -38,7 +38,7 @@ class SrSteConfig(NMConfig):
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight < math.inf:
-            raise UserError(f"--srste_lambda {self.weight}: must be 0 or above")
+            raise UserError(f"`SrSteConfig.weight` {self.weight}: must be 0 or above")
 
     def _method(self, masks: ShadowMasks, *, zeros: Mapping[str, int], phases: Phases) -> SrSte:
         return SrSte(self, masks, zeros=zeros, phases=phases)

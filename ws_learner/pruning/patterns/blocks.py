@@ -194,8 +194,8 @@ class HeadPattern(_Tiles):
         if not self.heads or across % self.heads:
             known = f"{self.heads} heads do not divide" if self.heads else "unknown heads in"
             raise UserError(
-                f"--ws_pattern mha: {known} {across} {self.axis} of a weight of shape {shape}; "
-                "leave this layer out with --ws_exclude"
+                f"`pattern` mha: {known} {across} {self.axis} of a weight of shape {shape}; "
+                "leave this layer out with `exclude`"
             )
         part = across // self.heads
         return (part, columns) if self.axis == "outputs" else (rows, part)

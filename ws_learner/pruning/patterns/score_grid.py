@@ -114,6 +114,6 @@ def grid_of(pattern: Pattern, shape: tuple[int, ...]) -> ScoreGrid:
         rows, columns = (along, shape[1]) if pattern.axis == "outputs" else (shape[0], along)
         return ScoreGrid(shape=shape, rows=rows, columns=columns)
     raise UserError(
-        f"--ws_pattern {pattern}: movement has scores for unstructured, blocks such as 32x32, "
+        f"`pattern` {pattern}: movement has scores for unstructured, blocks such as 32x32, "
         f"1xchannel, channelx1, mha and units of matrices, not for this one on a shape {shape}"
     )

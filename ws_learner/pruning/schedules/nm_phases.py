@@ -43,8 +43,8 @@ class Phases:
         if not 0 <= self.begin <= self.fine_tune <= self.total:
             raise UserError(
                 f"{self.total} steps leave no sparse phase between a dense one of {self.begin} and "
-                f"fine-tuning from step {self.fine_tune}: shorten --nm_dense_epochs or "
-                "--nm_fine_tune_epochs, or train longer"
+                f"fine-tuning from step {self.fine_tune}: shorten `nm_dense_epochs` or "
+                "`nm_fine_tune_epochs`, or train longer"
             )
 
     @classmethod

@@ -134,9 +134,9 @@ class PolynomialSchedule(_Ramp):
         begin, end = ramp_steps(total_steps, ws_iter_ratio_beg, ws_iter_ratio_end)
         if begin >= end:
             raise UserError(
-                f"a training of {total_steps} steps has no step between --ws_iter_ratio_beg "
-                f"{ws_iter_ratio_beg} and --ws_iter_ratio_end {ws_iter_ratio_end}: "
-                "raise --nb_epochs or move the two ratios apart"
+                f"a training of {total_steps} steps has no step between `iter_ratio_beg` "
+                f"{ws_iter_ratio_beg} and `iter_ratio_end` {ws_iter_ratio_end}: "
+                "raise `nb_epochs` or move the two ratios apart"
             )
         return cls(begin, end, exponent)
 
@@ -194,7 +194,7 @@ def check_ratios(ws_iter_ratio_beg: float, ws_iter_ratio_end: float) -> None:
     """
     if not 0 <= ws_iter_ratio_beg < ws_iter_ratio_end <= 1:
         raise UserError(
-            f"--ws_iter_ratio_beg {ws_iter_ratio_beg} and --ws_iter_ratio_end "
+            f"`iter_ratio_beg` {ws_iter_ratio_beg} and `iter_ratio_end` "
             f"{ws_iter_ratio_end}: allowed are 0 <= beginning < end <= 1"
         )
 

@@ -51,7 +51,7 @@ def build_schedule(
         UserError: The initial sparsity is above the target, or something is missing.
     """
     if not 0 <= initial <= target:
-        raise UserError(f"--ws_initial_ratio {initial}: allowed are 0 to the target, {target}")
+        raise UserError(f"`initial_ratio` {initial}: allowed are 0 to the target, {target}")
     schedule: Schedule
     if name in ("linear", "cube", "cos"):
         kind = {"linear": LinearSchedule, "cube": CubeSchedule, "cos": CosineSchedule}[name]
@@ -65,7 +65,7 @@ def build_schedule(
         schedule = PolynomialSchedule(begin, end, exponent)
     else:
         if steps_per_epoch is None:
-            raise UserError(f"--ws_schedule {name}: how many steps an epoch has is not known")
+            raise UserError(f"`ramp` {name}: how many steps an epoch has is not known")
         first = begin // steps_per_epoch
         schedule = EpochLinearSchedule(
             start_epoch=first,
@@ -80,5 +80,5 @@ def build_schedule(
 def _exponential(left: float, begin: int, end: int) -> Schedule:
     """The exponential curve; any other will do where there is nothing to rise to."""
     if left >= 1:
-        raise UserError("--ws_schedule exp cannot reach a prune ratio of 1; choose another")
+        raise UserError("`ramp` exp cannot reach a prune ratio of 1; choose another")
     return ExponentialSchedule(begin, end, left) if left > 0 else LinearSchedule(begin, end)

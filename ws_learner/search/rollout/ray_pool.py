@@ -139,8 +139,9 @@ class RayPool:
             heard, _ = ray.wait(list(owners), num_returns=len(owners), timeout=0)
         if not heard and not any(worker.tasks for worker in self._workers):
             raise UserError(
-                f"-n={self._config.workers}: no rollout worker could be started within "
-                f"{PATIENCE:.0f} s; others may be using the cluster: wait, or ask for fewer"
+                f"`ClusterConfig.workers`={self._config.workers}: no rollout worker could be "
+                f"started within {PATIENCE:.0f} s; "
+                "others may be using the cluster: wait, or ask for fewer"
             )
         return list({id(owners[ref]): owners[ref] for ref in heard}.values())
 

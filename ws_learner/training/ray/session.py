@@ -99,8 +99,8 @@ def _start(config: ClusterConfig, folder: Path, store: int) -> None:
     cores = len(os.sched_getaffinity(0))
     if config.workers > cores:
         say(
-            f"-n={config.workers}: more workers than this machine has cores ({cores}); "
-            "it works, but no faster"
+            f"`ClusterConfig.workers`={config.workers}: more workers than this machine "
+            f"has cores ({cores}); it works, but no faster"
         )
     say("starting Ray")
     try:
@@ -158,8 +158,12 @@ def _check_size(config: ClusterConfig) -> None:
             continue
         each = 1.0 if kind == "CPU" else config.gpus_per_worker
         fits = int(found // each)
-        remedy = f"ask for at most -n={fits}" if fits else "ask for none with --gpus_per_worker 0"
+        remedy = (
+            f"ask for at most `ClusterConfig.workers`={fits}"
+            if fits
+            else "ask for none with `gpus_per_worker` 0"
+        )
         raise UserError(
-            f"-n={config.workers}: needs {amount:g} {kind}s, the Ray there has {found:g}; "
-            f"{remedy}, or add machines"
+            f"`ClusterConfig.workers`={config.workers}: needs {amount:g} {kind}s, the Ray "
+            f"there has {found:g}; {remedy}, or add machines"
         )

@@ -95,8 +95,9 @@ def train_on_ray(
         trainer.fit()
     except ray.train.ControllerError as error:
         raise UserError(
-            f"-n={config.workers}: {ranks} training ranks could not be started "
-            f"({str(error).splitlines()[-1]}); if others use the cluster, wait or ask for fewer"
+            f"`ClusterConfig.workers`={config.workers}: {ranks} training ranks could not be "
+            f"started ({str(error).splitlines()[-1]}); "
+            "if others use the cluster, wait or ask for fewer"
         ) from error
     except ray.train.TrainingFailedError as error:
         for failure in getattr(error, "worker_failures", {}).values():
@@ -121,9 +122,11 @@ def few_examples(batch_size: int, *, ranks: int, parts: Iterable[object]) -> str
     if ranks == 1 or batch_size >= FEW * ranks or not normed:
         return None
     fits = batch_size // FEW
-    remedy = f"give --batch_size {FEW * ranks}" + (f", or -n={fits}" if fits else "")
+    remedy = f"give `batch_size` {FEW * ranks}" + (
+        f", or `ClusterConfig.workers`={fits}" if fits else ""
+    )
     return (
-        f"--batch_size {batch_size}: batch norm sees {batch_size // ranks} of them on each of "
+        f"`batch_size` {batch_size}: batch norm sees {batch_size // ranks} of them on each of "
         f"{ranks} ranks, and below {FEW} training may diverge; {remedy}"
     )
 
@@ -156,7 +159,7 @@ def run_rank(settings: dict[str, Any]) -> None:
     if not (folder / "job.pkl").exists():
         raise UserError(
             f"{socket.gethostname()} does not see {folder}: the run directory must be on storage "
-            "that all machines share (--storage)"
+            "that all machines share (`storage`)"
         )
     address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
     say(f"rank {process_group.rank} of {process_group.size} on {address}")

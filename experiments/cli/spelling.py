@@ -1,0 +1,158 @@
+"""Spellings of settings: readable aliases, PocketFlow's names, flags in messages. Free of torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from ws_learner.core import UserError
+
+__all__ = ["ALIASES", "canonical_settings", "canonical_words", "message_style", "readable"]
+
+ALIASES: dict[str, str] = {
+    "prune_ratio": "ws_prune_ratio",
+    "protocol": "ws_prune_ratio_prtl",
+    "num_rollouts": "ws_nb_rlouts",
+    "from_rollouts": "ws_rollouts",
+    "method": "ws_method",
+    "pattern": "ws_pattern",
+    "criterion": "ws_criterion",
+    "location": "ws_location",
+    "ratios": "ws_ratios",
+    "distill": "enbl_dst",
+}
+"""Readable flag or config key -> the setting's name. Both are accepted, everywhere."""
+
+READABLE = {name: alias for alias, name in ALIASES.items()}
+
+ARGUMENTS: dict[str, str] = {
+    "ClusterConfig.workers": "n",
+    "DistillationLoss.temperature": "tempr_dst",
+    "DistillationLoss.weight": "loss_w_dst",
+    "GroupLassoConfig.alpha": "group_lasso_alpha",
+    "MdgfConfig.beta": "mdgf_beta",
+    "MdgfConfig.zero_at": "mdgf_zero_at",
+    "MovementConfig.score_lr": "movement_score_lr",
+    "MovementConfig.start": "movement_start",
+    "MovementConfig.steps": "movement_steps",
+    "SdgfConfig.stages": "sdgf_stages",
+    "SrSteConfig.weight": "srste_lambda",
+    "ramp": "ws_schedule",
+    **{name: name for name in ("data_dir", "gpus_per_worker", "longest", "overlap", "storage")},
+}
+"""Arguments of the library whose flag has another name, or is not a field of the settings."""
+
+_ARGUMENT = re.compile(r"`([A-Za-z]\w*(?:\.\w+)?)`")
+_FLAG = re.compile(r"(?<![\w-])--(\w+)")
+
+
+def readable(name: str) -> str:
+    """The readable alias of a setting, or its name."""
+    return READABLE.get(name, name)
+
+
+def canonical_settings(settings: Mapping[str, Any], *, of: str) -> dict[str, Any]:
+    """Settings under their names, whichever spelling a file uses.
+
+    Raises:
+        UserError: A setting is given in both spellings, with different values.
+    """
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = ALIASES.get(str(key), key)
+        if name in found and found[name] != value:
+            raise UserError(
+                f"{of}{READABLE[name]} and {name} are one setting, given as "
+                f"{settings[READABLE[name]]} and {settings[name]}; keep one"
+            )
+        found[name] = value
+    return found
+
+
+def canonical_words(words: Sequence[str]) -> list[str]:
+    """A command line with every alias replaced by the setting's name.
+
+    Raises:
+        UserError: A setting is given in both spellings, with different values.
+    """
+    given: dict[str, dict[str, tuple[str, ...]]] = {}
+    for spelling, value in _given(words):
+        negated = spelling.startswith("no_") and spelling[3:] in ALIASES
+        name = "no_" + ALIASES[spelling[3:]] if negated else ALIASES.get(spelling, spelling)
+        given.setdefault(name, {})[spelling] = value
+    for name, spellings in given.items():
+        if len(set(spellings.values())) > 1:
+            shown = " and ".join(
+                " ".join([f"--{spelling}", *value]) for spelling, value in spellings.items()
+            )
+            raise UserError(f"{shown}: are one setting, {name}; keep one")
+    return [_canonical(word) for word in words]
+
+
+def _given(words: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Flags of a command line as typed, with their values."""
+    flag, values = "", list[str]()
+    for word in [*words, "--"]:
+        if word.startswith("--"):
+            if flag:
+                yield flag, tuple(values)
+            flag, sign, value = word.removeprefix("--").partition("=")
+            flag, values = flag.replace("-", "_"), [value] if sign else []
+        else:
+            values.append(word)
+
+
+def _canonical(word: str) -> str:
+    flag, sign, value = word.partition("=")
+    name = flag.removeprefix("--").replace("-", "_")
+    if not flag.startswith("--"):
+        return word
+    if name.startswith("no_") and name[3:] in ALIASES:
+        return f"--no_{ALIASES[name[3:]]}{sign}{value}"
+    return f"--{ALIASES[name]}{sign}{value}" if name in ALIASES else word
+
+
+def message_style(words: Sequence[str]) -> Callable[[str], str]:
+    """Make the function that turns a message of the library into one for this command line.
+
+    The library names its arguments in backticks. On a command line they are flags, in the spelling
+    that was typed; a setting that was not typed has its readable alias, unless PocketFlow's
+    spellings were typed for others.
+    """
+    typed = {flag for flag, _ in _given(words)}
+    pocketflow = bool(typed & set(READABLE)) and not typed & set(ALIASES)
+
+    def flag(name: str) -> str:
+        if name == "n":
+            return "-n"
+        alias = READABLE.get(name, name)
+        if name in typed or (alias not in typed and pocketflow):
+            return f"--{name}"
+        return f"--{alias}"
+
+    def argument(match: re.Match[str]) -> str:
+        name = match.group(1)
+        setting = ARGUMENTS.get(name, name)
+        for found in (setting, f"ws_{setting}"):
+            if found in _settings() or found in ARGUMENTS.values():
+                return flag(found)
+        return f"--{name}" if name in typed else match.group()
+
+    def style(text: str) -> str:
+        text = _ARGUMENT.sub(argument, text)
+        return _FLAG.sub(lambda m: flag(m.group(1)) if m.group(1) in READABLE else m.group(), text)
+
+    return style
+
+
+@cache
+def _settings() -> frozenset[str]:
+    from agents import DDPGConfig
+    from experiments.cli.command import RunFlags
+    from ws_learner.config import WeightSparseConfig
+
+    owners = (RunFlags, WeightSparseConfig, DDPGConfig)
+    return frozenset(item.name for owner in owners for item in dataclasses.fields(owner))
