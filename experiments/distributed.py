@@ -6,11 +6,15 @@ and its log followed.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__" and not __package__:  # started as a file: import from the root
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import argparse
 import os
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from experiments.cli.discovery import find_config

@@ -11,10 +11,14 @@ Only channels, neurons and heads that are gone make other engines faster (docs/r
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+
+if __name__ == "__main__" and not __package__:  # started as a file: import from the root
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ws_learner.core import RunDir, UserError, say

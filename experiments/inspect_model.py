@@ -7,11 +7,15 @@ with zeros hold the pattern exactly; `--check` exits with 1 if one does not, or 
 
 from __future__ import annotations
 
-import argparse
 import sys
+from pathlib import Path
+
+if __name__ == "__main__" and not __package__:  # started as a file: import from the root
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ws_learner.core import UserError, say

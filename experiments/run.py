@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__" and not __package__:  # started as a file: import from the root
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import copy
 import dataclasses
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.adjust_training import adjust_training

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from experiments.cli.flag_parser import Flag
+from experiments.cli.spelling import readable
 
 __all__ = ["help_page"]
 
@@ -61,12 +62,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
 EXAMPLES = """\
 Examples:
   ./run_local.sh                                              # search, prune, report
-  ./run_local.sh --ws_prune_ratio 0.9 --ws_prune_ratio_prtl knapsack      # without a search
-  ./run_local.sh bert_at_trec --ws_pattern 2:4
-  ./run_local.sh my_experiment.py --nb_epochs 2 --ws_nb_rlouts 20         # a small run
+  ./run_local.sh --prune_ratio 0.9 --protocol knapsack     # without a search
+  ./run_local.sh bert_at_trec --pattern 2:4
+  ./run_local.sh my_experiment.py --nb_epochs 2 --num_rollouts 20         # a small run
   ./run_local.sh --exec_mode eval --run_dir runs/<one>        # measure a result again
 
-The same command goes on where it stopped. What you do not set is fitted to what you do.
+The same command resumes an interrupted run. Unset options are adjusted to fit the ones you set.
+PocketFlow's spellings (--ws_prune_ratio, --enbl_dst, ...) are accepted for every flag.
 """
 CLUSTER = """\
 On Ray: ./run_distributed.sh takes the same flags and -n=K, --gpus_per_worker, --sweep, --storage,
@@ -123,7 +125,9 @@ def _entry(flag: Flag, width: int, *, whole: bool) -> str:
         text = ESSENTIALS.get(flag.name) or re.split(r"(?<=[.;])\s", text)[0].rstrip(".;")
     shown = _default(flag.default)
     text = f"{text} (default {shown})" if shown else text
-    head = f"  --{flag.name} {_metavar(flag)}".rstrip()
+    alias = readable(flag.name)
+    text += f" (also --{flag.name})" if alias != flag.name else ""
+    head = f"  --{alias} {_metavar(flag)}".rstrip()
     lines = textwrap.wrap(text, width, initial_indent=" " * 30, subsequent_indent=" " * 30)
     if lines and len(head) <= 28:
         lines[0] = head.ljust(30) + lines[0].strip()

@@ -1,0 +1,60 @@
+"""`ws-learner VERB ...`: the installed command. Free of torch."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from ws_learner.core import say, suggest
+
+__all__ = ["VERBS", "main"]
+
+DEMO = ("cnn_at_digits", "--num_rollouts", "60")
+VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "prune": ("experiments.run", (), "prune a network: the command line of ./run_local.sh"),
+    "export": (
+        "experiments.export",
+        (),
+        "write a finished run as ONNX, safetensors or wsr",
+    ),
+    "inspect": ("experiments.inspect_model", (), "count the zeros of a saved network"),
+    "demo": ("experiments.run", DEMO, "the whole job on printed digits, in a minute"),
+}
+"""Verb -> module whose `main` runs it, arguments that come first, one line of help."""
+
+USAGE = """\
+usage: ws-learner VERB [arguments]
+
+Make a PyTorch network sparse: search each layer's prune ratio, train, report, export.
+
+Verbs:
+{verbs}
+
+Examples:
+  ws-learner demo                                     # no data, no flags: prunes, ends in a report
+  ws-learner prune resnet_at_cifar10 --prune_ratio 0.9
+  ws-learner prune my_experiment.py --pattern 2:4
+  ws-learner inspect runs/<one>
+  ws-learner export runs/<one> --to onnx
+
+`ws-learner VERB -h` explains a verb.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb; return its exit code, or 2 if there is no such verb."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        verbs = "\n".join(f"  {name:<9} {about}" for name, (_, _, about) in VERBS.items())
+        print(USAGE.format(verbs=verbs), end="")
+        return 0 if words else 2
+    if words[0] not in VERBS:
+        say(f"error: {words[0]}: no such verb; {suggest(words[0], VERBS)}")
+        return 2
+    module, first, _ = VERBS[words[0]]
+    return int(importlib.import_module(module).main([*first, *words[1:]]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Readable flags and PocketFlow's: one setting, one run, messages in the typed spelling."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from experiments.cli.flags import parse
+from experiments.cli.spelling import ALIASES, canonical_words, message_style
+from experiments.run import main
+from ws_learner import UserError, WeightSparseConfig
+from ws_learner.pruning import GradualConfig
+
+ROOT = Path(__file__).parents[2]
+TINY = str(ROOT / "tests" / "support" / "tiny_experiment.py")
+VALUES = {
+    "prune_ratio": "0.9",
+    "protocol": "lamp",
+    "num_rollouts": "33",
+    "from_rollouts": "a.csv",
+    "method": "group_lasso",
+    "pattern": "4x1",
+    "criterion": "snip",
+    "location": "ff",
+    "ratios": "b.csv",
+}
+
+
+@pytest.mark.parametrize("alias", sorted(VALUES))
+def test_both_spellings_set_the_same(alias: str) -> None:
+    readable = parse([f"--{alias}", VALUES[alias]]).settings()
+    other = parse([f"--{ALIASES[alias]}={VALUES[alias]}"]).settings()
+    assert readable == other
+    assert str(readable[ALIASES[alias]]) == VALUES[alias]
+
+
+def test_a_switch_has_both_spellings_and_can_be_turned_off() -> None:
+    assert parse(["--distill"]).ws.enbl_dst
+    assert not parse(["--no_distill"]).ws.enbl_dst
+    assert set(VALUES) | {"distill"} == set(ALIASES)
+
+
+def test_the_run_directory_does_not_depend_on_the_spelling(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--nb_epochs", "1", "--seed", "3"]
+    for words in (["--prune_ratio", "0.5", "--protocol", "uniform"],
+                  ["--ws_prune_ratio", "0.5", "--ws_prune_ratio_prtl", "uniform"]):  # fmt: skip
+        assert main([TINY, *few, *words], runs=tmp_path) == 0
+    assert "(finished)" in capsys.readouterr().err
+    pruned = [run for run in tmp_path.iterdir() if "gradual" in run.name]
+    assert len(pruned) == 1
+    settings = (pruned[0] / "config.yaml").read_text()
+    assert "ws_prune_ratio: 0.5" in settings
+    assert "\nprune_ratio:" not in settings
+
+
+def test_a_config_file_takes_both_spellings_but_not_two_values(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("prune_ratio: 0.6\nws_prune_ratio_prtl: uniform\n")
+    assert parse(["--config", str(file)]).ws.ws_prune_ratio == 0.6
+    file.write_text("prune_ratio: 0.6\nws_prune_ratio: 0.7\n")
+    with pytest.raises(UserError, match="prune_ratio and ws_prune_ratio are one setting"):
+        parse(["--config", str(file)])
+    file.write_text("prune_ratio: much\n")
+    with pytest.raises(UserError, match="config file: prune_ratio much: must be"):
+        parse(["--config", str(file)])
+
+
+def test_one_setting_with_two_values_is_refused() -> None:
+    with pytest.raises(UserError, match=r"--prune_ratio 0\.5 and --ws_prune_ratio 0\.6"):
+        canonical_words(["--prune_ratio", "0.5", "--ws_prune_ratio", "0.6"])
+    same = canonical_words(["--prune_ratio=0.5", "--ws_prune_ratio", "0.5"])
+    assert same == ["--ws_prune_ratio=0.5", "--ws_prune_ratio", "0.5"]
+
+
+@pytest.mark.parametrize("flag", ["--prune_ratio", "--ws_prune_ratio"])
+def test_an_error_uses_the_spelling_that_was_typed(flag: str) -> None:
+    with pytest.raises(UserError, match=rf"^{flag} 2\.0: must be a share"):
+        parse([flag, "2"])
+
+
+def test_a_setting_that_was_not_typed_has_the_spelling_of_the_others() -> None:
+    text = "`ws_pattern` with `ClusterConfig.workers`=2 and `something_else`"
+    assert message_style([])(text) == "--pattern with -n=2 and `something_else`"
+    assert message_style(["--ws_method", "movement"])(text).startswith("--ws_pattern with")
+    assert message_style(["--ws_method", "x", "--ratios", "f"])(text).startswith("--pattern")
+    assert message_style([])("`SrSteConfig.weight` -1") == "--srste_lambda -1"
+    assert message_style([])("`prune_ratio_exp` -1") == "--ws_prune_ratio_exp -1"
+
+
+def test_a_python_user_reads_about_arguments() -> None:
+    with pytest.raises(UserError, match=r"^`prune_ratio_exp` -1: must be above 0"):
+        GradualConfig(prune_ratio_exp=-1)
+    with pytest.raises(UserError, match=r"^`ws_prune_ratio` 2: must be a share"):
+        WeightSparseConfig(ws_prune_ratio=2)
+
+
+COMMANDS_OF_OTHERS = {"download.py", "wheel_download.py", "movielens.py"}  # pip's and npm's flags
+
+
+def test_the_library_knows_no_flags() -> None:
+    found = []
+    for top in ("ws_learner", "agents", "envs"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            tree = ast.parse(path.read_text())
+            documentation = {
+                id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)
+            }
+            found += [
+                f"{path.relative_to(ROOT)}:{node.lineno}: {node.value[:60]}"
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and id(node) not in documentation
+                and any(
+                    word.startswith("--") and word[2:3].isalpha() for word in node.value.split()
+                )
+                and path.name not in COMMANDS_OF_OTHERS
+            ]
+    assert found == []
