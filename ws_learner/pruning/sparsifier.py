@@ -141,7 +141,7 @@ class Sparsifier:
                 f"the optimizer lacks {len(lacking)} of the parameters to prune, first "
                 f"{lacking[0]}: build it from this very model's parameters, then attach"
             )
-        for _, name in self._rivals():  # two at once would prune more than either was told to
+        for _, name in self._other_sparsifiers():  # two at once would prune too much
             raise UserError(
                 f"{name} is pruned by another Sparsifier that is attached already; call its "
                 "finalize() or detach() first"
@@ -170,11 +170,11 @@ class Sparsifier:
 
     def take_over(self, optimizer: Optimizer) -> None:
         """`attach`, and detach any other sparsifier of these parameters."""
-        for other, _ in self._rivals():
+        for other, _ in self._other_sparsifiers():
             other.detach()
         self.attach(optimizer)
 
-    def _rivals(self) -> list[tuple[Sparsifier, str]]:
+    def _other_sparsifiers(self) -> list[tuple[Sparsifier, str]]:
         """Other attached sparsifiers of the same parameters, with one parameter's name."""
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
         mine = {id(parameters[name]): name for name in self._pruned}
