@@ -1,4 +1,4 @@
-"""`Pruning`, LPOT's programming interface: its programs run with only the import line changed."""
+"""`Pruning`, LPOT's Python interface: LPOT programs only change the import line."""
 
 from __future__ import annotations
 
