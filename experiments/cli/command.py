@@ -1,4 +1,4 @@
-"""What a command line says, as frozen dataclasses. Free of torch."""
+"""Parsed command lines, as frozen dataclasses. Free of torch."""
 
 from __future__ import annotations
 
@@ -115,8 +115,8 @@ class Command:
         nncf: What an NNCF file says, if `--config` names one.
         cluster: Ray workers, if it runs on Ray; no setting, for the result is the same.
         runs: Folder of the run directories.
-        given: Names of the settings that the user chose; the others may be fitted to them.
-        fitted: What was fitted so far, a line each.
+        given: Names of the settings that the user chose; the others may be adjusted to them.
+        adjusted: Adjustments made so far, one line each.
     """
 
     experiment: ModuleType

@@ -131,7 +131,7 @@ class Pruning:
 
     @property
     def pruner(self) -> EpochPruner:
-        """What does the work, while `prune()` runs and after it.
+        """The pruner, available while `prune()` runs and after it.
 
         Raises:
             UserError: A hook was called before `prune()`.
