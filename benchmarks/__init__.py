@@ -1,1 +1,1 @@
-"""Measurements that stand behind the numbers in the documents; each prints its own verdict."""
+"""Benchmarks behind the numbers in the documents; each prints its result and its target."""

@@ -1,4 +1,4 @@
-"""Does the agent learn control tasks whose answers are known? Trains, evaluates, draws.
+"""Agent on control tasks with known solutions: train, evaluate, plot.
 
     python -m benchmarks.agent_control --task pendulum --seed 0
     python -m benchmarks.agent_control --task move-to-target --seed 0

@@ -30,7 +30,7 @@ class Task:
     layers: tuple[LayerRow, ...]
 
     def evaluator(self, config: WeightSparseConfig, *, seed: int = 0) -> RolloutEvaluator:
-        """What scores a rollout under these settings."""
+        """Rollout evaluator under these settings."""
         from ws_learner.search import RolloutEvaluator, build_rollout_config, database_dir
 
         return RolloutEvaluator(
@@ -45,7 +45,7 @@ class Task:
         )
 
     def context(self, config: WeightSparseConfig, evaluator: RolloutEvaluator) -> AllocationContext:
-        """What the cheap protocols look at."""
+        """Inputs of the cheap protocols."""
         from ws_learner.search import allocation_context
 
         return allocation_context(

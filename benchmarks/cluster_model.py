@@ -1,4 +1,4 @@
-"""Where the driver of a search becomes the bottleneck: a simulation from measured costs.
+"""Simulation of large clusters from measured costs: where the driver becomes the bottleneck.
 
     python -m benchmarks.cluster_model --measure     measures here, then simulates
     python -m benchmarks.cluster_model               simulates with given costs
@@ -74,7 +74,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a simulation found.
+    """Results of a simulation.
 
     Attributes:
         per_minute: Rollouts a minute.

@@ -1,9 +1,9 @@
-"""How fast is a cropped MiniLM? Half of all heads and neurons go by magnitude, without training.
+"""Latency of a cropped MiniLM: half of all heads and neurons pruned by magnitude, untrained.
 
     python -m benchmarks.cropped_latency [--ratio 0.5] [--out FILE]
 
 Dense and cropped network take turns on the same sentences of TREC's test split, one and 32 at a
-time; prints the medians. Weights do not matter for the speed, so the pretrained ones do.
+time; prints the medians. Speed does not depend on the weights, so the pretrained ones are used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a layer database needs for ResNet-50: bytes and seconds, without building all of it.
+"""Memory and time of a layer database for ResNet-50, measured in parts.
 
     python -m benchmarks.database_cost [--resnet_size 50]
 
@@ -28,9 +28,9 @@ class Options:
 
     Attributes:
         resnet_size: Number of layers of the ResNet for 224 x 224 images.
-        images: Images on which Gram matrices are really collected.
-        rows: Output rows of each layer shape that are really solved.
-        nb_smpls_rg: Images that the product would use.
+        images: Images used to measure the collection of Gram matrices.
+        rows: Output rows solved per layer shape to measure the time.
+        nb_smpls_rg: Images that a real search uses.
     """
 
     resnet_size: Literal[18, 34, 50] = 50

@@ -1,4 +1,4 @@
-"""What does gradual pruning cost? A sparse training step over a dense one, on ResNet-20 or BERT.
+"""Overhead of gradual pruning: sparse over dense training step, on ResNet-20 or BERT.
 
     python -m benchmarks.mask_overhead [--rounds 30] [--out FILE]
     python -m benchmarks.mask_overhead --network minilm --pattern 4x1 --batch 32

@@ -1,10 +1,10 @@
-"""What does one mask update cost for a network of BERT-base's size?
+"""Cost of one mask update for a network of BERT-base's size.
 
     python -m benchmarks.mask_update [--patterns 4x1 2:4] [--rounds 3] [--out FILE]
 
 Twelve layers of random weights with the shapes of BERT-base, 85 million in all, take one update of
 gradual pruning by magnitude each round: scores, pooling, selection, new masks and masked weights.
-Prints the shortest wall and processor time over the rounds. Wanted: below one second.
+Prints the shortest wall and processor time over the rounds. Target: below one second.
 """
 
 from __future__ import annotations

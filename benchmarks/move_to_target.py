@@ -1,4 +1,4 @@
-"""PocketFlow's check of its agent, as a gymnasium environment: move a point to a target."""
+"""Gymnasium environment of PocketFlow's agent check: move a point to a target."""
 
 from __future__ import annotations
 

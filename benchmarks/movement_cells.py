@@ -1,4 +1,4 @@
-"""The trainings by which movement is judged: what each is, and which make a grid and a table."""
+"""Training runs of `movement_proof`: the cells of its grid and of its table."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class Cell:
         rate: Peak learning rate.
         end: Share of the training at which the ramp ends.
         note: Name of `more`, for the file.
-        more: Flags beside.
-        fresh: Start before fine-tuning; the fine-tuned network is the teacher alone.
+        more: Additional flags.
+        fresh: Start before fine-tuning; the fine-tuned network is only the teacher.
     """
 
     task: str
@@ -167,7 +167,7 @@ def table_cells(
 
     Args:
         movement: Key of `VARIANTS`.
-        gradual: The same of the rival.
+        gradual: Key of the baseline.
         seeds: How many.
         settings: More of each `Cell`.
     """

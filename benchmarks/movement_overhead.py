@@ -1,4 +1,4 @@
-"""What does a warm-up step of movement sparsity cost? Over a dense step, on MiniLM's shape.
+"""Overhead of movement sparsity: warm-up over dense training step, on MiniLM's shape.
 
     python -m benchmarks.movement_overhead [--rounds 15] [--out FILE]
 

@@ -1,4 +1,4 @@
-"""Is movement worth it? MiniLM on two tasks, against gradual magnitude pruning, many runs at once.
+"""Movement against gradual magnitude pruning: MiniLM on two tasks, many runs at once.
 
     python -m benchmarks.movement_proof grid --jobs 12 --minutes 4
     python -m benchmarks.movement_proof table --movement VARIANT --jobs 12 --minutes 9
@@ -7,7 +7,7 @@
 `grid` tries settings, each with one seed; they are judged on the search and select splits, 700
 questions and 1,300 film sentences. `table` keeps 50, 30, 10 and 3 % of the encoder's weights, three
 seeds, and reads the test split. Each run is an ordinary one in a process of its own; its numbers
-are in `OUT/runs/NAME.json` as soon as it ends, and what has such a file is not run again.
+are in `OUT/runs/NAME.json` as soon as it ends, and a run with such a file is skipped.
 """
 
 from __future__ import annotations

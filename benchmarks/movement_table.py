@@ -1,4 +1,4 @@
-"""Tables of the trainings by which movement is judged, made from their result files."""
+"""Tables of `movement_proof`, made from its result files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does N:M training cost? A sparse training step over a dense one, layers of a ViT-small.
+"""Overhead of N:M training: sparse over dense training step, on layers of a ViT-small.
 
     python -m benchmarks.nm_overhead [--method srste] [--pattern 2:4] [--depth 2]
 

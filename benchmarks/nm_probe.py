@@ -1,4 +1,4 @@
-"""Watches gradients and masks while a network is trained."""
+"""Training callback that records gradient and mask statistics."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Probe(Callback):
         return {"steps": list(self._steps), "notes": self._listed(), **masks}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state."""
+        """Resume from a state."""
         self._steps = list(state["steps"])
         self._notes = [torch.tensor(note) for note in state["notes"]]
         self._before = state.get("masks")

@@ -1,12 +1,12 @@
-"""Which N:M recipe trains a small vision transformer best? Same steps, same images, all recipes.
+"""Comparison of N:M recipes on a small vision transformer: same steps, same images.
 
     python -m benchmarks.nm_recipes --epochs 20 --jobs 8 [--out DIR]
     python -m benchmarks.nm_recipes --epochs 20 --jobs 8 --timing
 
 Trains a ViT of 2.4 million parameters on CIFAR-10 from fresh weights: dense, SR-STE, MdGf with a
 linear and an exponential decay, SdGf by steps and geometric, each sparse one with 2:4, 1:4, 1:8
-and 1:16 in its MLPs, three seeds. Every finished run is at once a line of DIR/runs.jsonl, and what
-is there is not run again; then tables and curves are drawn from the lines. `--timing` trains three
+and 1:16 in its MLPs, three seeds. Every finished run appends a line to DIR/runs.jsonl and is
+not run again. Tables and curves are drawn from the lines. `--timing` trains three
 epochs of as many runs as go side by side and says how many epochs fit into `--minutes`.
 """
 

@@ -1,4 +1,4 @@
-"""One training of the comparison of N:M recipes: which network, which recipe, and its numbers."""
+"""One training run in the comparison of N:M recipes."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _experiment(run: Run) -> Experiment:
 
 
 def train(run: Run, *, state: Path) -> dict[str, Any]:
-    """Train and measure; goes on from the checkpoint in `state`, if there is one."""
+    """Train and measure; resumes from the checkpoint in `state`, if there is one."""
     from benchmarks.nm_probe import Probe
     from ws_learner.config import WeightSparseConfig
     from ws_learner.core import choose_device

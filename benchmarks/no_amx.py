@@ -1,4 +1,4 @@
-"""Take AMX away from this process, for every engine in it: for measuring without."""
+"""Disable AMX for this process and every engine in it, to measure without it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Program(ctypes.Structure):
 
 
 def forbid_amx() -> None:
-    """Let Linux refuse the tile registers from now on, to this process and its children.
+    """Make Linux refuse the tile registers to this process and its children from now on.
 
     Linux hands them out on request alone (arch_prctl), so a system call filter is enough. Must be
     called before any engine has asked, in practice before `import torch`.

@@ -1,4 +1,4 @@
-"""Random images, for benchmarks whose result does not depend on what is in them."""
+"""Random images, for benchmarks with results that do not depend on the images."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def interval(differences: np.typing.NDArray[np.float64]) -> float:
 
 
 def paired_differences(rows: pd.DataFrame, column: str, *, reference: str) -> pd.DataFrame:
-    """Compare every entrant with one of them, seed by seed.
+    """Compare every entry with a reference entry, seed by seed.
 
     Args:
         rows: Columns name, target, seed and `column`; one row for each.

@@ -1,4 +1,4 @@
-"""How to train a network in a pattern without loss: a small grid, then seeds of what it chose.
+"""Training recipes for patterns: a small grid, then several seeds of the chosen recipe.
 
     python -m benchmarks.pattern_recipes --grid --jobs 16
     python -m benchmarks.pattern_recipes --recipe layers+soft --seeds 3 --jobs 12

@@ -1,10 +1,10 @@
-"""What do block and N:M pruning cost on real work? Finished runs against their dense networks.
+"""Accuracy cost of block and N:M pruning: finished runs against their dense networks.
 
     python -m benchmarks.patterns_at_work RUN_DIR ... [--dense FILE] [--out FILE.csv]
 
 Opens every run's saved weights and those it started from, has both answer the test split, and
 prints a row per run: accuracies, and the mean paired difference with its 95 % interval over the
-test examples. The interval says nothing of other seeds.
+test examples. The interval does not cover variation between seeds.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class PocketFlowRollout:
         self._fitters[layer].step()
 
     def fine_tuning_step(self, inputs: Tensor, targets: Tensor) -> None:
-        """One step on the task loss, with all masks derived anew."""
+        """One step on the task loss, with all masks recomputed."""
         self._tuner.zero_grad(set_to_none=True)
         torch.autograd.backward(functional.cross_entropy(self.pruned(inputs), targets))
         for layer, weight in enumerate(self._weights):

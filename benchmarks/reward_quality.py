@@ -1,13 +1,13 @@
-"""Does the score of a rollout order profiles as training does? ResNet-20 on CIFAR-10.
+"""Rank correlation of rollout scores with trained accuracy: ResNet-20 on CIFAR-10.
 
     python -m benchmarks.reward_quality [--target 0.95] [--profiles 32]
 
-Profiles are drawn around the cheap allocations: each of those itself, then random ones whose
-logit-densities are a convex mixture of theirs (weights from a Dirichlet distribution with
+Profiles are drawn around the cheap allocations: each of those itself, then random ones with
+logit-densities that are a convex mixture of theirs (weights from a Dirichlet distribution with
 parameter 1/2) plus normal noise of a spread drawn from 0.1, 0.25, 0.5, projected onto the budget.
 Every profile is scored in several ways, all of them without training, and then really pruned, by
 equal short gradual pruning from the dense network; the Spearman correlation between the two says
-what the score is worth. The same command goes on where it was stopped.
+what the score is worth. The same command resumes a stopped run.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ _DEFAULT = "milder: + regression (default)"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How well scores predict accuracy after training.
+    """Correlation of scores with accuracy after training.
 
     Attributes:
         target: Overall prune ratio.
         profiles: How many are drawn, the cheap allocations among them.
         nb_epochs: Epochs of gradual pruning.
         seed: Of the draw and the training.
-        workers: Processes, one thread each; 0 for one a core.
+        workers: Processes, one thread each; 0: one per core.
         out: Folder of the tables.
     """
 
@@ -181,5 +181,5 @@ def correlations(scores: pd.DataFrame, trained: Any) -> pd.DataFrame:
 if __name__ == "__main__":
     import tyro
 
-    say("reward quality: minutes of scoring, then training; stop at any time and start again")
+    say("reward quality: minutes of scoring, then training; repeat the command to resume")
     main(tyro.cli(Options, description=__doc__))

@@ -1,10 +1,10 @@
-"""What a rollout costs, in dense training steps and beside PocketFlow's.
+"""Cost of a rollout, in dense training steps and compared with PocketFlow's.
 
     python -m benchmarks.rollout_cost [--full]
 
 One process, one thread, ResNet-20 with its first weights on noise of CIFAR-10's shape: no number
 here depends on the values. Every cost is a median of ratios to a dense training step (forward,
-backward, SGD; batch 128) timed right beside it.
+backward, SGD; batch 128) timed right before or after it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BATCH = 128
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Cost of a rollout in dense training steps, and beside PocketFlow's.
+    """Cost of a rollout in dense training steps, compared with PocketFlow's.
 
     Attributes:
         rounds: Pairs timed for each of our costs.

@@ -2,8 +2,8 @@
 
     python -m benchmarks.scaling [--rollouts 24] [--rounds 5]
 
-ResNet-20 with its first weights on noise of CIFAR-10's shape, the default rollout; what is timed
-depends on no value. All pools are up before the clock starts. In every round each pool scores the
+ResNet-20 with its first weights on noise of CIFAR-10's shape, the default rollout; the timing
+depends on no value. All pools run before timing starts. In every round each pool scores the
 same candidates, in an order that changes from round to round, so a drifting machine cancels in
 the ratios. Run it on free cores: it says how busy they were.
 """

@@ -1,4 +1,4 @@
-"""Which search finds the best profile at the same number of rollouts? ResNet-20 on CIFAR-10.
+"""Comparison of searches at the same number of rollouts: ResNet-20 on CIFAR-10.
 
     python -m benchmarks.search_league [--targets 0.9 0.95] [--seeds 3]
 
@@ -7,7 +7,7 @@ rollouts. First part: the best profile of each search is scored on the 4,000 sel
 no search has seen. Second part: what the product would choose (the best eight re-scored on the
 select images) and the cheap allocations are really pruned, by equal short gradual pruning, and
 measured on the test images. Entrants are compared with `optimal` seed by seed. The same command
-goes on where it was stopped.
+resumes a stopped run.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ TRAINED = ("uniform", "lamp", "knapsack", "bayesian", "optimal")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The searchers against each other.
+    """Comparison of the searches.
 
     Attributes:
         targets: Overall prune ratios.
-        seeds: Searches of each kind; every seed has search images of its own.
+        seeds: Searches of each kind; every seed has its own search images.
         ablation_seeds: The same for `optimal` without its agent and the agent alone.
         rollouts: Rollouts of a search, the cheap profiles among them.
         train_seeds: How many of the seeds are pruned and trained; 0 leaves that part out.
         nb_epochs: Epochs of gradual pruning.
-        workers: Processes, one thread each; 0 for one a core.
+        workers: Processes, one thread each; 0: one per core.
         out: Folder of the tables.
     """
 
@@ -252,5 +252,5 @@ def _train_all(options: Options, searched: pd.DataFrame, workers: int) -> pd.Dat
 if __name__ == "__main__":
     import tyro
 
-    say("league: searches first, then training; stop at any time and start again")
+    say("comparison: searches first, then training; to resume a stopped run, repeat the command")
     main(tyro.cli(Options, description=__doc__))

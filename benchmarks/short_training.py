@@ -1,4 +1,4 @@
-"""Equal short gradual pruning of many profiles: one process and one thread for each at a time."""
+"""Short gradual pruning of many profiles with equal settings, one process and thread each."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def train_all(jobs: Sequence[TrainingJob], *, workers: int, table: Path) -> pd.D
     Args:
         jobs: What to train.
         workers: Processes.
-        table: CSV file, written anew after every job, so that an interrupted call goes on.
+        table: CSV file, rewritten after every job, so that an interrupted call resumes.
 
     Returns:
         One row per job: its fields and `accuracy`.

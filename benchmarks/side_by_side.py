@@ -1,4 +1,4 @@
-"""Independent pieces of work in processes of their own, such as many trainings on one GPU."""
+"""Run independent jobs in separate processes, such as many trainings on one GPU."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def side_by_side(
 ) -> Iterator[tuple[Item, ProcessResult | Exception]]:
     """Do `work` on each item, `jobs` at a time; what is done comes at once, in any order.
 
-    An item that fails hands over its exception, and the others go on.
+    An item that fails returns its exception, and the others continue.
 
     Args:
         work: A function of a module, so that a spawned process can find it.
@@ -103,7 +103,7 @@ def _begin(workers: int) -> None:
 
 
 def _follow_parent() -> None:
-    """End with the process that began this one, however that ended."""
+    """End this process when its parent ends, for any reason."""
     if (parent := parent_process()) is not None:
         parent.join()
         os._exit(1)

@@ -1,4 +1,4 @@
-"""Dense engines that a sparse layer or network is held against: PyTorch, ONNX Runtime, OpenVINO."""
+"""Dense baselines of a sparse layer or network: PyTorch, ONNX Runtime, OpenVINO."""
 
 from __future__ import annotations
 

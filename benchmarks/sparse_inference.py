@@ -1,4 +1,4 @@
-"""How much faster are sparse layers and networks than the best dense engine here?
+"""Speed of sparse layers and networks over the best dense engine on this machine.
 
     python -m benchmarks.sparse_inference [--full] [--only layer mlp ...]
 
@@ -6,7 +6,7 @@ Every row compares a sparse network with dense engines (PyTorch, ONNX Runtime an
 imported, OpenVINO) in float32 and INT8. Two pieces of work run in turn in one process; what counts
 is the median of the rounds' ratios of processor time (of wall time with two threads; each the least
 of some calls), with its quartiles. Rows that are measured already are not measured again, so a
-stopped run goes on. The outputs are not compared here: tests do that.
+stopped run resumes. The outputs are not compared here: tests do that.
 
 Each setting (threads, AMX or not) has a process of its own. Without AMX, the system refuses the
 tile registers to all engines alike. OpenVINO in a folder of its own: PYTHONPATH=DIR.

@@ -1,4 +1,4 @@
-"""Timings of sparse inference: pairs within one process, and the best of several rivals."""
+"""Timing of sparse inference: pairs within one process, against the best baseline."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _CALLS = 400
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """Something sparse and what it is held against.
+    """A sparse layer or network, and its dense baselines.
 
     Attributes:
         run: The sparse one.
         kernels: What it runs by.
-        rivals: By kind (`fp32`, `int8`, ...) and name.
-        latency: Kind of the rival whose single calls are timed too, or none.
+        baselines: By kind (`fp32`, `int8`, ...) and name.
+        latency: Kind of the baseline with single calls timed too, or none.
     """
 
     run: Run
     kernels: str
-    rivals: dict[str, dict[str, Run]]
+    baselines: dict[str, dict[str, Run]]
     latency: str = ""
 
 
@@ -42,23 +42,23 @@ class Timing:
         self.clock = time.process_time if threads == 1 else time.perf_counter
 
     def subject(self, subject: Subject) -> dict[str, Any]:
-        """A row of results: ratios over the best rival of each kind, and over PyTorch's FP32."""
+        """A row of results: ratios over the best baseline of each kind, and over PyTorch's FP32."""
         row: dict[str, Any] = {"kernels": subject.kernels, "ms": 1e3 * self.seconds(subject.run)}
         row["load"] = os.getloadavg()[0]
-        for kind, runs in subject.rivals.items():
+        for kind, runs in subject.baselines.items():
             name, best = self.best(runs)
             row |= {**self._ratio(f"x_{kind}", best, subject.run), f"best_{kind}": name}
             if kind == subject.latency:
                 row |= self._latency(best, subject.run)
-        if "torch" in subject.rivals.get("fp32", {}):
-            row |= self._ratio("x_torch_fp32", subject.rivals["fp32"]["torch"], subject.run)
+        if "torch" in subject.baselines.get("fp32", {}):
+            row |= self._ratio("x_torch_fp32", subject.baselines["fp32"]["torch"], subject.run)
         return row
 
     def ratio(self, slow: Run, fast: Run) -> PairedResult:
         """How many times longer `slow` takes, pair by pair.
 
         A timing is the least of the calls that fill 5 ms (three at least): a call that was
-        interrupted, or found its caches emptied by somebody else, says nothing of the engine.
+        interrupted, or found its caches emptied by another process, says nothing about the engine.
         """
         counts = {run: self._repeats(run) for run in (slow, fast)}
         ratios = []

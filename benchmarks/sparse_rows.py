@@ -1,4 +1,4 @@
-"""Which rows `sparse_inference` has: what is measured, how, and what was wanted of it."""
+"""Rows of `sparse_inference`: measurements, settings, and target ratios."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Row:
         dtype: `fp32` or `int8`.
         pattern: Of the zeros.
         sparsity: Share of zeros.
-        wanted: Least ratio wanted, by column.
+        wanted: Target ratio (minimum), by column.
         quick: Whether it belongs to the small selection.
         threads: Of every engine.
         amx: Whether AMX may be used.
@@ -56,7 +56,7 @@ class Row:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What tells it from others in a table of results."""
+        """Key of the row in a table of results."""
         kind = (self.part, self.case, self.dtype, self.pattern, f"{self.sparsity:g}")
         return (*kind, str(self.threads), str(self.amx))
 

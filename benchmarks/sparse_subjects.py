@@ -1,4 +1,4 @@
-"""Builds what a row of `sparse_inference` measures: sparse networks and their dense rivals."""
+"""Build the sparse networks and dense baselines of a `sparse_inference` row."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def subject(row: Row, *, minilm: Path | None = None) -> Subject:
         return _conv(row)
     if row.part in ("bert", "minilm"):
         return _encoder(row, minilm)
-    dense, x, rivals = _linear(row.case)
-    return _of(_compiled(prune(dense, row.pattern, row.sparsity), x, row), x, rivals)
+    dense, x, baselines = _linear(row.case)
+    return _of(_compiled(prune(dense, row.pattern, row.sparsity), x, row), x, baselines)
 
 
 def _compiled(model: nn.Module, inputs: Any, row: Row) -> CompiledModel:
@@ -77,8 +77,8 @@ def _kernels(model: CompiledModel) -> str:
     return "; ".join(dict.fromkeys(model.report()["kernel"]))
 
 
-def _of(fast: CompiledModel, x: Tensor, rivals: dict[str, dict[str, Run]]) -> Subject:
-    return Subject(run=lambda: fast(x), kernels=_kernels(fast), rivals=rivals)
+def _of(fast: CompiledModel, x: Tensor, baselines: dict[str, dict[str, Run]]) -> Subject:
+    return Subject(run=lambda: fast(x), kernels=_kernels(fast), baselines=baselines)
 
 
 @functools.lru_cache(maxsize=1)
@@ -106,9 +106,9 @@ def _conv(row: Row) -> Subject:
     wide: Any = copy.deepcopy(dense)
     wide = wide.to(memory_format=torch.channels_last)
     y = x.contiguous(memory_format=torch.channels_last)
-    rivals: dict[str, Run] = {"torch": lambda: dense(x), "nhwc": lambda: wide(y)}
+    baselines: dict[str, Run] = {"torch": lambda: dense(x), "nhwc": lambda: wide(y)}
     fast = _compiled(prune(dense, row.pattern, row.sparsity), x, row)
-    return _of(fast, x, {"fp32": rivals | fp32_baselines(dense, x, engines_only=True)})
+    return _of(fast, x, {"fp32": baselines | fp32_baselines(dense, x, engines_only=True)})
 
 
 @functools.lru_cache(maxsize=1)
@@ -131,9 +131,9 @@ def _dense_encoder(case: str, minilm: Path | None) -> tuple[nn.Module, Tensor, A
 
 def _encoder(row: Row, minilm: Path | None) -> Subject:
     trained = row.case == TRAINED
-    model, words, rivals = _dense_encoder(row.case, minilm if trained else None)
+    model, words, baselines = _dense_encoder(row.case, minilm if trained else None)
     sparse = model if trained else prune(model, row.pattern, row.sparsity)
-    return _of(_compiled(sparse, words, row), words, rivals)
+    return _of(_compiled(sparse, words, row), words, baselines)
 
 
 def _dlrm(row: Row) -> Subject:
@@ -156,7 +156,7 @@ def _dlrm(row: Row) -> Subject:
     def run_of(model: Callable[..., object]) -> Run:
         return lambda: model(*inputs)
 
-    rivals = {
+    baselines = {
         "fp32": {"torch": run_of(net)},
         "int8": {f"same front; {_kernels(quick)}": run_of(quick)},
         "int8_plain": {"torch's front": run_of(plain)},
@@ -164,7 +164,7 @@ def _dlrm(row: Row) -> Subject:
     return Subject(
         run=run_of(fast),
         kernels=_kernels(fast),
-        rivals=rivals,
+        baselines=baselines,
         latency="int8" if batch <= 64 else "",
     )
 

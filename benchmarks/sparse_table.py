@@ -1,4 +1,4 @@
-"""The results of `sparse_inference`: a CSV that grows row by row, and the page made from it."""
+"""Results of `sparse_inference`: a CSV appended row by row, and the page made from it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _machine() -> dict[str, str]:
 
 
 def _targets(data: pd.DataFrame) -> str:
-    """A line for every ratio that was wanted, met or not."""
+    """One line per target ratio, met or not."""
     keys = [tuple(map(str, key)) for key in data[list(_KEYS)].itertuples(index=False)]
     lines = [
         "| case | threads | AMX | ratio | target | measured | met |",

@@ -1,9 +1,9 @@
-"""Where does SR-STE's term enter under AdamW? A small ViT on 8 x 8 digits, 1:8 in its MLPs.
+"""Place of SR-STE's term under AdamW: a small ViT on 8 x 8 digits, 1:8 in its MLPs.
 
     python -m benchmarks.srste_term [--steps 200] [--seeds 4]
 
 Prints for each setting the mean test accuracy, the share of mask positions that change per step in
-the second half, and how large pruned weights are beside kept ones at the end. Needs scikit-learn.
+the second half, and the size of pruned relative to kept weights at the end. Needs scikit-learn.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SETTINGS: tuple[tuple[str, float], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one training came to.
+    """Results of one training.
 
     Attributes:
         accuracy: On the test images, in [0, 1].

@@ -1,10 +1,10 @@
-"""The pretrained MiniLM, pruned, in the sparse runtime: do its answers stay, how fast is it?
+"""Pretrained and pruned MiniLM in the sparse runtime: agreement of outputs, and speed.
 
     python -m benchmarks.trained_minilm --pattern 4x1 --ratio 0.8
     python -m benchmarks.trained_minilm --weights runs/<run of bert_at_trec>
 
-Without --weights, the encoder's matrices are pruned by magnitude, which says nothing of accuracy:
-what is shown is that a network of real weights, with rows of uneven density, computes the same.
+Without --weights, the encoder's matrices are pruned by magnitude, which does not show accuracy.
+It shows that a network of real weights, with rows of uneven density, gives the same outputs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CLASSES = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of it.
+    """Results of one measurement.
 
     Attributes:
         density: Share of nonzero weights in the encoder's matrices.

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.validated_models [NAME ...]`: the networks are built without
 memory, each tensor a config names is drawn, pruned to the config's target and counted, one at a
-time. No data are needed; accuracy is not what this shows.
+time. No data are needed; it does not measure accuracy.
 """
 
 from __future__ import annotations

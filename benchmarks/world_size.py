@@ -4,7 +4,7 @@
 
 ResNet-20 on CIFAR-10 from its committed dense weights, `heurist` profile, 75 %, one epoch. The
 ranks are processes of this machine, one thread each, that train as Ray's do (over gloo).
-Rows that the table holds already are not computed again, so an interrupted call goes on.
+Rows that the table holds already are not computed again, so an interrupted call resumes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Options:
     """Accuracy at other world sizes.
 
     Attributes:
-        sizes: Numbers of ranks; the first is what the others are compared with.
+        sizes: Numbers of ranks; the first is the reference.
         seeds: Each fixes order and augmentation of the images.
         out: Folder of the table.
     """

@@ -1,4 +1,4 @@
-"""What can be run: experiment files, networks, configurations and the command line."""
+"""Experiments, their networks and configurations, and the command line."""
 
 from ws_learner.core import install
 

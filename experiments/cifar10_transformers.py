@@ -1,4 +1,4 @@
-"""What the vision transformers on CIFAR-10 share: flags and how they are trained."""
+"""Shared flags and training recipe of the vision transformers on CIFAR-10."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`./run_distributed.sh`: the flags of `./run_local.sh`, on Ray.
 
-Without RAY_ADDRESS a Ray of one's own runs on this machine; with it, a job is sent to the cluster
-and its log followed.
+Without RAY_ADDRESS a local Ray cluster is started for the run and shut down afterwards. With it,
+the run is submitted to that cluster as a job, and its log is followed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SUBCOMMANDS = ("status", "logs", "stop", "fetch")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Words its errors as the rest of the command line does."""
+    """Argument parser with the error format of the command line."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(message.removeprefix("argument "))
@@ -91,7 +91,7 @@ def _main(words: Sequence[str]) -> int:
 
 
 def _run(own: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Run here: alone on this machine, or as the driver of a job."""
+    """Run in this process: on this machine only, or as the driver of a job."""
     prepare(local=not own.in_job)
     workers = own.n or len(os.sched_getaffinity(0))
     cluster = ClusterConfig(
@@ -112,7 +112,7 @@ def _run(own: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _below(storage: Path, words: Sequence[str]) -> list[str]:
-    """The words with a relative --run_dir below the storage: a job's own folder is temporary."""
+    """Move a relative --run_dir below the storage, since a job's folder is temporary."""
     placed: list[str] = []
     for word in words:
         if placed and placed[-1] == "--run_dir":

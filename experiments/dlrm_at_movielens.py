@@ -4,7 +4,7 @@
     python -m experiments.dlrm_at_movielens [--ratio 0.85] [--seeds 3] [--out DIR]
 
 The second form is the published recipe: blocks of 4 inputs x 16 outputs, 85 % of the inner layers
-gone by group lasso, then bytes; it prints each network's area under the curve on the test rows.
+pruned by group lasso, then INT8; it prints each network's area under the curve on the test rows.
 """
 
 from __future__ import annotations

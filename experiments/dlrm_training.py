@@ -1,4 +1,4 @@
-"""DLRM's published recipe in one function: dense, sparse by group lasso, bytes."""
+"""Published recipe of DLRM: dense training, group lasso, INT8."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def one_seed(
     """Train and compare; the sparse network starts from the dense one.
 
     Returns:
-        Areas under the curve on the test rows and, beside them, shares of the dense one.
+        Areas under the curve on the test rows, and their ratios to the dense one.
     """
     dense = experiment.model
     _train(experiment, dense, epochs=experiment.dense_recipe.nb_epochs, seed=seed)

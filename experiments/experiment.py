@@ -1,4 +1,4 @@
-"""The contract between an experiment file and the rest.
+"""Interface of experiment files.
 
 An experiment file defines two names:
 
@@ -32,7 +32,7 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """Everything a learner needs.
+    """Network, data, loss and recipes of an experiment.
 
     Attributes:
         name: Slug for the run directory, e.g. `resnet20_at_cifar10`.
@@ -91,7 +91,7 @@ def committed_checkpoint(name: str) -> Path | None:
 
 
 def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """Build a network whose initial weights are a function of `seed`."""
+    """Build a network with initial weights that depend only on `seed`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()

@@ -1,12 +1,12 @@
-"""A finished run's network for other programs: `python -m experiments.export runs/<run> --to onnx`.
+"""Export a finished run's network: `python -m experiments.export runs/<run> --to onnx`.
 
     safetensors   plain weights under the network's own names, zeros in place
     wsr           the same without the zeros: `ws_learner.deploy.runtime.read_wsr`
     onnx          float32, run in ONNX Runtime and compared; heads, neurons and channels that are
                   zero are cut out first. With --int8, bytes around each product (chains of linear
-                  layers or convolutions alone); in OpenVINO too where it is installed
+                  layers or convolutions only); also in OpenVINO where it is installed
 
-Only channels, neurons and heads that are gone make other engines faster (docs/runtime.md).
+Only removed channels, neurons and heads make other engines faster (docs/runtime.md).
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _batch(experiment: Experiment) -> Tensor:
 
 
 def _shrunk(model: nn.Module, inputs: Tensor) -> nn.Module:
-    """Without dead heads and neurons, found by name, or else dead channels, found by graph."""
+    """Remove dead heads and neurons (found by name), or else dead channels (found by graph)."""
     from ws_learner.deploy import shrink
 
     if slim := _cropped(model, inputs):

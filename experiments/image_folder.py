@@ -1,4 +1,4 @@
-"""What every experiment on a folder of images shares."""
+"""Base of the experiments on a folder of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sparse is a saved network: `python -m experiments.inspect_model FILE [--pattern 4x1]`.
+"""Sparsity of a saved network: `python -m experiments.inspect_model FILE [--pattern 4x1]`.
 
 Reads safetensors, a run directory, or a plain PyTorch state_dict (`.pt`, `.pth`); prints a table,
 or with `--csv` the same as comma-separated values. With `--pattern` it says which of the tensors

@@ -41,7 +41,7 @@ SPARSE = Recipe(
     warmup=0.05,
     weight_decay=5e-4,
 )
-"""From a dense network; long enough for the ramp and for the sparse network to settle."""
+"""From a dense network; long enough for the ramp and for the sparse network to converge."""
 
 
 @dataclass(frozen=True)

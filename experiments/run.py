@@ -1,4 +1,4 @@
-"""The command line's entry: parse, assemble, run, report.
+"""Entry point of the command line: parse, assemble, run, report.
 
 `./run_local.sh [EXPERIMENT] [flags]` ends up here, as does `python -m experiments.run`.
 """
@@ -113,7 +113,7 @@ def make_learner(
     teacher: nn.Module | None = None,
     facts: dict[str, Any] | None = None,
 ) -> WeightSparseLearner:
-    """The learner that a command line asks for, at work in the folder `run`."""
+    """Build the learner of a command line, with its files in the folder `run`."""
     from ws_learner.learner import WeightSparseLearner
 
     return WeightSparseLearner(

@@ -1,4 +1,4 @@
-"""What the experiments on sentences share: MiniLM and how it is fine-tuned."""
+"""Base of the experiments on sentences: MiniLM and its fine-tuning recipe."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SPARSE = Recipe(
     warmup=0.05,
     weight_decay=0.01,
 )
-"""From the fine-tuned network; half of it is the ramp, half is for the sparse network to settle."""
+"""From the fine-tuned network; half is the ramp, half is for the sparse network to converge."""
 
 
 def minilm_experiment(name: str, data: DataSplits, *, seed: int, layers: int) -> Experiment:

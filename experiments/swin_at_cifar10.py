@@ -1,4 +1,4 @@
-"""A Swin transformer on CIFAR-10, dense or N:M sparse from the first epochs on."""
+"""A Swin transformer on CIFAR-10, trained dense or N:M sparse from scratch."""
 
 from __future__ import annotations
 

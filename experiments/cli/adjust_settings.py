@@ -1,4 +1,4 @@
-"""Settings that nobody chose give way to those that somebody did. Free of torch."""
+"""Adjust unset options to fit the ones that are set. Free of torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that nobody chose give way to the length of the training and the size of the data."""
+"""Adjust unset options to the length of the training and the size of the data."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["adjust_batch", "adjust_training"]
 
 UPDATES = 10
-"""Mask updates along a ramp that is too short for the interval nobody chose."""
+"""Mask updates along a ramp that is too short for the default interval."""
 
 
 def adjust_batch(command: Command, recipe: Recipe, *, examples: int) -> Command:
-    """Let a batch size that nobody chose be no more than there are training examples."""
+    """Limit an unset batch size to the number of training examples."""
     if "batch_size" in command.given or recipe.batch_size <= examples:
         return command
     why = f"the training split has {examples} examples"

@@ -1,4 +1,4 @@
-"""What every kind of run is put together from: arithmetic, recipe, experiment, facts, report."""
+"""Shared parts of every run: device and precision, recipe, experiment, facts, report."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def recipe_for_command(command: Command, recipe: Recipe) -> Recipe:
 
 
 def say_adjusted(command: Command) -> None:
-    """Tell which settings gave way to those that the user chose, and which were chosen in vain."""
+    """Report settings that were adjusted to the user's, and user settings without effect."""
     for line in command.adjusted:
         say(f"adjusted: {line}")
     if command.run.learner == "weight-sparse":
@@ -131,7 +131,7 @@ def check_outputs(command: Command, experiment: Experiment, *, searches: bool = 
 
 
 def run_facts(command: Command, experiment: Experiment, words: Sequence[str]) -> dict[str, Any]:
-    """Entries of the summary that tell where a run comes from; `words` is the command line."""
+    """Provenance entries of the summary; `words` is the command line."""
     from ws_learner.core import describe_machine, library_versions
 
     script = ["./run_local.sh"]

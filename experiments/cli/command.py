@@ -1,4 +1,4 @@
-"""What a command line says, as frozen dataclasses. Free of torch."""
+"""Parsed command lines, as frozen dataclasses. Free of torch."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Command:
         cluster: Ray workers, if it runs on Ray; no setting, for the result is the same.
         runs: Folder of the run directories.
         given: Names of the settings that the user chose; the others may be adjusted to them.
-        adjusted: What was adjusted so far, a line each.
+        adjusted: Adjustments made so far, one line each.
     """
 
     experiment: ModuleType

@@ -1,4 +1,4 @@
-"""What `--config` names: our own YAML, or a file of another tool's dialect."""
+"""Config files: our own YAML, or another tool's format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs as another tool's file says: LPOT's YAML, NNCF's JSON."""
+"""Runs from other tools' config files: LPOT's YAML, NNCF's JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains an experiment's dense network and keeps weights and test accuracy."""
+"""Train an experiment's dense network; save weights and test accuracy."""
 
 from __future__ import annotations
 

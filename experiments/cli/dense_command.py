@@ -1,4 +1,4 @@
-"""The run that trains a dense network: asked for, or needed before pruning."""
+"""Dense training runs: requested, or needed before pruning."""
 
 from __future__ import annotations
 

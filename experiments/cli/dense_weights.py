@@ -53,7 +53,7 @@ def load_dense_state(path: Path, *, flag: str = "") -> dict[str, Tensor]:
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise UserError(f"{flag}{path}: {reason}") from error
-    except Exception as error:  # torch raises many kinds; none of them is a stack trace's worth
+    except Exception as error:  # torch raises many kinds of errors; one line tells all
         raise UserError(
             f"{flag}{path}: not a state_dict that loads without running code; save "
             "model.state_dict() alone, or safetensors"

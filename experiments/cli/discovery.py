@@ -1,4 +1,4 @@
-"""Finds experiments and config files by path, by bare name or by PocketFlow's spelling.
+"""Find experiments and config files by path, bare name or PocketFlow's spelling.
 
 Free of torch.
 """

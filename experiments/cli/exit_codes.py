@@ -1,4 +1,4 @@
-"""How a command ends: bad input, Ctrl-C and SIGTERM are one line each. Free of torch and ray."""
+"""Exit codes: bad input, Ctrl-C and SIGTERM print one line each. Free of torch and ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From words to typed values: argparse takes the line apart, pydantic reads each value."""
+"""Parse command-line arguments into typed settings, with argparse and pydantic."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ws_learner.core import UserError, complain, suggest
 __all__ = ["Flag", "dataclass_flags", "parse_arguments", "peek_flag", "read_value"]
 
 OF_RAY = ("n", "gpus_per_worker", "sweep", "storage", "dashboard", "no_follow")
-"""Flags of ./run_distributed.sh alone."""
+"""Flags of ./run_distributed.sh only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Flag:
         owner: The dataclass it belongs to.
         kind: Its type, without `None`.
         optional: Whether it may be `None`.
-        default: What it is if nobody says otherwise.
+        default: Value if the flag is not given.
     """
 
     name: str
@@ -77,7 +77,7 @@ def dataclass_flags(owner: type) -> list[Flag]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Words its errors as the rest does."""
+    """Argument parser with the error format of the command line."""
 
     def error(self, message: str) -> NoReturn:
         flag, _, reason = message.removeprefix("argument ").partition(": ")

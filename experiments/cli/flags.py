@@ -1,4 +1,4 @@
-"""The command line: flags, config files and presets become a `Command`. Free of torch."""
+"""Build a `Command` from flags, config files and presets. Free of torch."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _implied(written: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, 
 
 
 def _made(kinds: Mapping[str, type], values: Mapping[str, Any]) -> dict[str, Any]:
-    """One instance of each; what all of them complain about is said at once."""
+    """Build one instance of each dataclass; report all their errors at once."""
     made: dict[str, Any] = {}
     problems = [f"--{n}: needed" for n, value in values.items() if value is dataclasses.MISSING]
     complain(problems)

@@ -1,4 +1,4 @@
-"""Runs an LPOT / Neural Compressor 1.x YAML: all but the network comes from the file."""
+"""Run an LPOT / Neural Compressor 1.x YAML: only the network comes from the experiment."""
 
 from __future__ import annotations
 

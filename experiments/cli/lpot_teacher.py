@@ -1,4 +1,4 @@
-"""What the command line adds to an LPOT file: a teacher, and nothing that the file settles."""
+"""Command-line flags with an LPOT file: a teacher; refuses flags that the file decides."""
 
 from __future__ import annotations
 

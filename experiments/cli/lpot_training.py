@@ -1,4 +1,4 @@
-"""Training in which an LPOT file's pruners are called where LPOT would call them."""
+"""Training with the hooks of an LPOT file's pruners."""
 
 from __future__ import annotations
 

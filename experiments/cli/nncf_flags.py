@@ -1,4 +1,4 @@
-"""Which flags go with an NNCF file: those of the training, and distillation if it has none."""
+"""Flags allowed with an NNCF file: training, and distillation if the file has none."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ INT8 = "model_int8.onnx"
 
 
 class _Ranges(Callback):
-    """Begins the ranges of activations before anything is restored, and keeps ranks alike."""
+    """Initialise activation ranges before a restore, and keep them equal across ranks."""
 
     def __init__(self, quantizer: FakeQuantizer, samples: int) -> None:
         self._quantizer, self._samples = quantizer, samples
@@ -81,7 +81,7 @@ def run_nncf(
     facts: Mapping[str, Any],
     cluster: ClusterConfig | None = None,
 ) -> None:
-    """Train and sparsify; write weights, tables, summary, and what was asked for beside.
+    """Train and sparsify; write weights, tables, summary, and requested extras.
 
     With a cluster the training runs in ranks on Ray.
 

@@ -1,4 +1,4 @@
-"""What can be found wrong before anything is computed: paths, and a target out of reach."""
+"""Preflight checks: paths, and whether the target is reachable."""
 
 from __future__ import annotations
 

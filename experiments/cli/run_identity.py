@@ -1,4 +1,4 @@
-"""Which run a command line means: all that changes the result, and the directory it names."""
+"""Run identity: all settings that change the result, and the run directory they determine."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def locate_run(command: Command, stem: str, identity: dict[str, Any]) -> RunDir:
 
 
 def _earlier(command: Command, stem: str, identity: dict[str, Any], run: RunDir) -> RunDir:
-    """A run begun when `auto` was still written down as such goes on where it is."""
+    """Find an older run directory, named while `auto` was still stored literally."""
     before = identity | {"precision": "auto"}
     older = RunDir(command.runs / f"{stem}-{identity_hash(before)}")
     if command.run.run_dir is None and older.path.exists() and not run.path.exists():

@@ -1,4 +1,4 @@
-"""One run in its folder: placed, locked, claimed, worked at unless it is finished, reported."""
+"""Run lifecycle: locate, lock, train, report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run_or_reuse(
     *,
     kind: str,
 ) -> RunDir:
-    """Do `work` in the run's folder, or find it done; measure, report.
+    """Do `work` in the run's folder unless it is finished; measure, report.
 
     Args:
         command: The command line.

@@ -1,4 +1,4 @@
-"""What a task is judged by in print, beside the mean score: F1, average precision, AUC."""
+"""Metrics of a task besides the mean score: F1, average precision, AUC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the networks share: residual blocks (He et al. 2016), channel counts, first weights."""
+"""Shared parts of the networks: residual blocks (He et al. 2016), widths, initial weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["BasicBlock", "Bottleneck", "initialize_resnet", "make_stage", "scale
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; the sum is rectified (post-activation)."""
+    """Two 3x3 convolutions with a shortcut; the sum is rectified (post-activation)."""
 
     expansion = 1
 
@@ -32,7 +32,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions beside a shortcut; the 3x3 carries the stride.
+    """1x1, 3x3 and 1x1 convolutions with a shortcut; the 3x3 carries the stride.
 
     He et al. put the stride on the first 1x1. On the 3x3 ("v1.5") it costs a little more and is
     about half a point more accurate; public checkpoints are trained so.

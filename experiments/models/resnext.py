@@ -13,7 +13,7 @@ _BLOCKS = (3, 4, 23, 3)
 
 
 class _Bottleneck(nn.Module):
-    """A bottleneck whose 3x3 convolution is grouped."""
+    """A bottleneck with a grouped 3x3 convolution."""
 
     def __init__(self, inputs: int, width: int, *, stride: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Hugging Face's BERT as a network of one tensor: word pieces in, logits out."""
+"""Hugging Face's BERT with one input tensor: word pieces to logits."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ __all__ = [
 
 _LAYERS = 6
 _SEP = 102  # ends a sentence, in BERT's own vocabulary
-_NEVER = -1e4  # a logit that bfloat16 holds and no softmax minds
+_NEVER = -1e4  # a logit for masked positions, finite in bfloat16
 
 
 def _second(input_ids: Tensor) -> Tensor:
-    """(B, T) 1 at what comes after the first sentence's end, else 0."""
+    """(B, T) segment ids: 1 after the end of the first sentence, else 0."""
     ends = (input_ids == _SEP).cumsum(1) - (input_ids == _SEP).long()
     return ((ends > 0) & (input_ids != PAD)).long()
 
 
 class SentenceClassifier(BertForSequenceClassification):  # type: ignore[no-untyped-call]
-    """`BertForSequenceClassification`, its keys and all, called with padded word pieces alone."""
+    """`BertForSequenceClassification` with its keys; the input is padded word pieces only."""
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Map (B, T) word pieces, 0 behind the end, to (B, labels) logits."""
@@ -49,7 +49,7 @@ class SentenceClassifier(BertForSequenceClassification):  # type: ignore[no-unty
 
 
 class SpanFinder(BertForQuestionAnswering):  # type: ignore[no-untyped-call]
-    """`BertForQuestionAnswering`, its keys and all, called with padded word pieces alone."""
+    """`BertForQuestionAnswering` with its keys; the input is padded word pieces only."""
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Map (B, T) word pieces to (B, T, 2) logits of an answer's start and end."""
@@ -86,7 +86,7 @@ def bert_classifier(size: str, *, labels: int, pretrained: Path | None = None) -
     Args:
         size: One of these.
         labels: Number of classes.
-        pretrained: File of weights to start from; what it has beside the encoder is not read.
+        pretrained: File of weights to start from; only its encoder is read.
 
     Raises:
         UserError: The file cannot be read or is of another network.
@@ -95,7 +95,7 @@ def bert_classifier(size: str, *, labels: int, pretrained: Path | None = None) -
 
 
 def bert_spans(size: str, *, pretrained: Path | None = None) -> nn.Module:
-    """The same with a start and an end for every word piece; see `bert_classifier`."""
+    """BERT with start and end logits for every word piece; see `bert_classifier`."""
     return _started(SpanFinder(_config(SIZES[size])), pretrained)
 
 

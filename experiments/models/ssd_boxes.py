@@ -1,4 +1,4 @@
-"""What SSD's outputs mean (Liu et al. 2016): default boxes, matching, loss."""
+"""SSD's default boxes, matching and loss (Liu et al. 2016)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From SSD's outputs to objects (Liu et al. 2016, section 2.2), and how good they are."""
+"""Detection with SSD (Liu et al. 2016, section 2.2), and average precision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the vision transformers share; parameter names are timm's."""
+"""Shared layers of the vision transformers; parameter names are timm's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["DropPath", "Mlp", "PatchEmbed", "initialize_transformer"]
 
 
 class DropPath(nn.Module):
-    """Leaves a whole branch out for some examples while training (Huang et al. 2016)."""
+    """Stochastic depth: drop a residual branch for some training examples (Huang et al. 2016)."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()

@@ -31,7 +31,7 @@ def test_every_cell_is_a_command_line_of_its_own() -> None:
         assert command.run.dense_checkpoint == (HERE.pretrained if cell.fresh else HERE.tuned)
 
 
-def test_the_table_pairs_movement_and_its_rival_everywhere() -> None:
+def test_the_table_pairs_movement_and_its_baseline_everywhere() -> None:
     cells = table_cells(movement="adam-0.001", seeds=2)
     pairs = list(zip(cells[::2], cells[1::2], strict=True))
     for one, other in pairs:

@@ -1,4 +1,4 @@
-"""The benchmark of sparse inference: its rows, its page, and that it goes on where it stopped."""
+"""The benchmark of sparse inference: its rows, its page, and that it resumes a stopped run."""
 
 from __future__ import annotations
 

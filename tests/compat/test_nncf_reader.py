@@ -120,7 +120,7 @@ def without(name: str) -> str:
         (text(movement(params={"warmup_stop_epoch": 1})), "did you mean warmup_st"),
         ('{"compression": []}', "movement_sparsity is missing"),
         ('{"compression": [}', "not JSON"),
-        ('{"compression": [], "compression": []}', "there twice"),
+        ('{"compression": [], "compression": []}', "given twice"),
         ('["compression"]', "must be a table"),
     ],
 )

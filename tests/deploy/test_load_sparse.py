@@ -28,7 +28,7 @@ def saved(path: Path) -> nn.Module:
 
 def test_a_file_of_weights_alone_is_no_network(tmp_path: Path) -> None:
     write_wsr(tmp_path / "w.wsr", {"0.weight": torch.eye(4)})
-    with pytest.raises(UserError, match="weights alone"):
+    with pytest.raises(UserError, match="holds only weights"):
         load_sparse(tmp_path / "w.wsr")
 
 

@@ -1,4 +1,4 @@
-"""Values of a config file, checked for what they are. Free of torch."""
+"""Validate values of a config file. Free of torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML that remembers its lines, read without running anything it names. Free of torch."""
+"""Safe YAML reader that records line numbers. Free of torch."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Problems:
         self._found.append((line, text))
 
     def raise_any(self) -> None:
-        """Stop if there are any.
+        """Raise an error if there are any.
 
         Raises:
             UserError: A line each, in the order of the file.
@@ -146,7 +146,7 @@ class Problems:
             return default
 
     def table(self, table: Table, key: str) -> Table | None:
-        """The mapping under `key`, or None if it is absent, null or something else."""
+        """The mapping under `key`, or None if it is absent, null or no mapping."""
         given = table.get(key)
         if given is not None and not isinstance(given, Table):
             self.add(table.lines[key], f"{key} {given!r}: must hold settings, one a line")

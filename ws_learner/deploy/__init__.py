@@ -1,4 +1,4 @@
-"""What becomes of a sparse network after training: smaller tensors, other formats."""
+"""Deployment of sparse networks: structured shrinking, ONNX export, sparse CPU inference."""
 
 from __future__ import annotations
 

@@ -41,13 +41,13 @@ class Criterion(Protocol):
     needs_gradients: bool
 
     def observe(self, weights: Mapping[str, nn.Parameter]) -> None:
-        """Look at the gradients, once per optimizer step and before it."""
+        """Read the gradients, once per optimizer step and before it."""
 
     def scores(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Score each tensor of `values` (a pruned weight has its last value there), same shape."""
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What has been seen so far, by name."""
+        """The accumulated importance, by name."""
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over what `state_dict` gave."""
@@ -72,7 +72,7 @@ class Magnitude:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """See `Criterion`."""
         if state:
-            raise UserError(f"the saved state is of another criterion: {min(state)}")
+            raise UserError(f"the saved state belongs to another criterion: {min(state)}")
 
 
 class _Observed:
@@ -169,7 +169,7 @@ class Sensitivity(_Observed):
     ) -> None:
         super().__init__()
         self._of, self._memory = of, memory
-        # Which weights of an N:M group go is not known before they are scored: each stands alone.
+        # N:M groups are unknown before scoring, so each weight is its own unit.
         self._patterns = {
             name: Unstructured() if isinstance(pattern, NM) else pattern
             for name, pattern in patterns.items()

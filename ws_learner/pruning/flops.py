@@ -1,4 +1,4 @@
-"""What a transformer's forward pass, and its whole sparse training, would cost in operations.
+"""FLOPs of a transformer's forward pass and of its whole sparse training.
 
 Two operations per multiply-accumulate. Zeros are counted as saved, which no general hardware does
 for every pattern. In training the gradient by a pruned weight is needed as long as it may come
@@ -104,7 +104,7 @@ def training_flops(
         return sum(2 * row.macs * zeros.get(row.name, 0) / row.weights for row in layers)
 
     def total(first: int, last: int, low: float, high: float) -> float:
-        """Sum of what is saved over [first, last], whose ends are known."""
+        """Sum of the savings over [first, last]; the values at both ends are known."""
         if last - first < 2 or low == high:
             return low * (last - first) + high
         middle = (first + last) // 2

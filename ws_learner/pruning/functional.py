@@ -1,4 +1,4 @@
-"""Block pruning as three calls in a training loop of one's own.
+"""Functional block pruning: three calls for a custom training loop.
 
     loss.backward()
     prune_gradient_with_magnitude(weights, ratio=0.9, pattern="4x1")
@@ -7,8 +7,8 @@
     lr_scheduler.step()
     prune_weights_with_magnitude(weights, ratio=0.9, pattern="4x1")
 
-`weights` are the tensors to prune, all under one pattern; each gets the ratio on its own, as the
-nearest whole number of units. No state is kept: what is pruned is zero, so it stays the smallest.
+`weights` are the tensors to prune, all under one pattern; each gets the ratio separately, as the
+nearest whole number of units. No state is kept: pruned weights are zero, so they stay smallest.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _ATTACHED: WeakSet[Sparsifier] = WeakSet()
 
 
 class Sparsifier:
-    """Makes a model sparse while somebody else trains it.
+    """Makes a model sparse while any training loop trains it.
 
     The optimizer's step hooks do the work, so the training loop stays as it is. Parameters are
     changed in place and never replaced; the model keeps its class, names and state_dict keys.
@@ -93,7 +93,7 @@ class Sparsifier:
     def _fitted(
         model: nn.Module, config: MethodConfig, targets: dict[str, int], *, exact: bool
     ) -> dict[str, int]:
-        """The targets in whole units of the method's pattern."""
+        """The targets, rounded to whole units of the method's pattern."""
         adjusted = config.feasible(model, targets)
         changed = [name for name, count in targets.items() if adjusted[name] != count]
         if changed and exact:
@@ -141,7 +141,7 @@ class Sparsifier:
                 f"the optimizer lacks {len(lacking)} of the parameters to prune, first "
                 f"{lacking[0]}: build it from this very model's parameters, then attach"
             )
-        for _, name in self._rivals():  # two at once would prune more than either was told to
+        for _, name in self._other_sparsifiers():  # two at once would prune too much
             raise UserError(
                 f"{name} is pruned by another Sparsifier that is attached already; call its "
                 "finalize() or detach() first"
@@ -157,7 +157,7 @@ class Sparsifier:
         ]
 
     def detach(self) -> None:
-        """Let the optimizer go; what is pruned stays zero only until its next step."""
+        """Stop tracking the optimizer; pruned weights stay zero only until its next step."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -165,17 +165,17 @@ class Sparsifier:
 
     @property
     def attached(self) -> bool:
-        """Whether an optimizer is followed now."""
+        """Whether an optimizer is tracked now."""
         return bool(self._handles)
 
     def take_over(self, optimizer: Optimizer) -> None:
-        """`attach`, and detach whoever has pruned one of these parameters until now."""
-        for other, _ in self._rivals():
+        """`attach`, and detach any other sparsifier of these parameters."""
+        for other, _ in self._other_sparsifiers():
             other.detach()
         self.attach(optimizer)
 
-    def _rivals(self) -> list[tuple[Sparsifier, str]]:
-        """Others that are attached and prune a parameter of this one's, and its name."""
+    def _other_sparsifiers(self) -> list[tuple[Sparsifier, str]]:
+        """Other attached sparsifiers of the same parameters, with one parameter's name."""
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
         mine = {id(parameters[name]): name for name in self._pruned}
         found = []
@@ -191,7 +191,7 @@ class Sparsifier:
             self._method.epoch_begin(self._step)
 
     def readings(self) -> dict[str, float]:
-        """What the method's schedule has moved to now, by name; empty if there is nothing."""
+        """Current values of the method's schedule, by name; empty if it has none."""
         return self._method.readings() if isinstance(self._method, HasReadings) else {}
 
     def mask_gradients(self) -> None:
@@ -213,9 +213,9 @@ class Sparsifier:
         return self.model
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Tensors only: the step and what the method remembers.
+        """Tensors only: the step and the method's state.
 
-        With the model's and the optimizer's own state, training goes on as if never interrupted.
+        With the model's and the optimizer's own state, training resumes as if never interrupted.
         """
         return {"step": torch.tensor(self._step), **self._method.state_dict()}
 
@@ -223,11 +223,11 @@ class Sparsifier:
         """Take over a `state_dict` of the same model, targets and method.
 
         Raises:
-            UserError: The state is of another network, or not of a sparsifier.
+            UserError: The state belongs to another network, or not to a sparsifier.
         """
         rest = dict(state)
         if "step" not in rest:
-            raise UserError("this is no state of a Sparsifier: `step` is missing")
+            raise UserError("not a Sparsifier state_dict: key `step` is missing")
         step = int(rest.pop("step"))
         self._method.load_state_dict(rest)
         self._step = step

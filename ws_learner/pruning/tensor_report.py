@@ -1,4 +1,4 @@
-"""Sparsity of a saved network, tensor by tensor, without knowing the network."""
+"""Sparsity of a saved network, tensor by tensor, without the model class."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tensor_table(state: Mapping[str, Tensor], *, pattern: Pattern | None = None)
 
     Args:
         state: Tensors by name; integer ones (counters) and single numbers are left out.
-        pattern: Whose units `block_sparsity` counts.
+        pattern: The pattern of the units that `block_sparsity` counts.
 
     Returns:
         One row per tensor with the columns `COLUMNS`. Shares lie in [0, 1]. `block_sparsity` is

@@ -1,4 +1,4 @@
-"""Brings a run directory back from a cluster, through the Jobs API alone."""
+"""Download a run directory from a cluster, using only the Jobs API."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fetch(jobs: _Jobs, run: str, into: Path) -> Path:
     """Copy the run directory of `run` below `into`; return where it is.
 
     Raises:
-        UserError: The run has no directory yet, or something else lies at its place.
+        UserError: The run has no directory yet, or another file is at its place.
     """
     named = re.findall(r"^run directory: (.+?)(?: \(finished\))?$", jobs.log(run), re.MULTILINE)
     if not named:

@@ -112,7 +112,7 @@ class Jobs:
         return run
 
     def run_small(self, entrypoint: str, *, name: str) -> str:
-        """Run a shell command beside the head; return its output and forget it.
+        """Run a shell command on the head node; return its output and delete the job.
 
         Raises:
             UserError: It failed.
@@ -143,7 +143,7 @@ class Jobs:
         return str(found[0])
 
     def log(self, run: str) -> str:
-        """What the run has said so far."""
+        """Log of the run so far."""
         text: str = self._client.get_job_logs(run)
         return text
 
@@ -185,7 +185,7 @@ class Jobs:
             await asyncio.sleep(1.0)  # the connection was lost
 
     def stop(self, run: str) -> None:
-        """End a run; the same command goes on from where it was."""
+        """Stop a run; the same command resumes it."""
         if self._state(run).is_terminal():
             say(f"{run}: {self._state(run).value.lower()} already")
             return

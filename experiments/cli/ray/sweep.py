@@ -24,15 +24,15 @@ __all__ = ["run_sweep"]
 
 NOT_SWEPT = {"run_dir", "config", "workers", "learner", "exec_mode", "data_dir", "nb_epochs"}
 RETRIES = 2
-"""How often a trial whose process died is begun again."""
+"""How often a trial is restarted after its process died."""
 
 
 def run_sweep(path: Path, words: Sequence[str], *, cluster: ClusterConfig, runs: Path) -> int:
     """Run or resume the sweep of file `path` around a command line; write and print its table.
 
     Every rung of a trial is a training of its own with the whole ramp, only shorter: half-way
-    through one training, whoever prunes late would look best (Li et al. 2020, ASHA, with
-    trainings begun anew).
+    through one training, late pruning would look best (Li et al. 2020, ASHA, with
+    restarted trainings).
 
     Raises:
         UserError: The file or the command line makes no sense.

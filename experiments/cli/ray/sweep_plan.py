@@ -1,4 +1,4 @@
-"""What a sweep tries: read from YAML, drawn from a seed. Free of torch and ray."""
+"""Sweep plan: read from YAML, trials drawn from a seed. Free of torch and ray."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCHEDULE = {
     *("ws_prune_ratio_exp", "ws_iter_ratio_beg", "ws_iter_ratio_end", "ws_mask_update_step"),
     *("ws_init", "enbl_dst", "loss_w_dst", "tempr_dst", "dst_layers", "loss_w_layers"),
 }
-"""Settings of the training alone: trials that differ in nothing else share one search."""
+"""Settings that affect only the training: trials that differ in nothing else share one search."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Plan:
         samples: Number of trials; None tries every combination of listed values.
         rungs: Trainings a trial may get, each `factor` times as long as the one before; the last
             one is as long as the recipe or --nb_epochs says.
-        factor: Also the share of trials that go on: one in `factor`.
+        factor: Also the share of trials that continue: one in `factor`.
         seed: Fixes the trials.
     """
 

@@ -1,4 +1,4 @@
-"""What a job takes along: our packages and the files its command names, no data, no runs."""
+"""Working directory of a job: our packages and the files its command names."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ FILES = (
     *("--config", "--sweep", "--ws_ratios", "--ratios", "--ws_rollouts", "--from_rollouts"),
     *("--dense_checkpoint", "--dst_checkpoint"),
 )
-"""Flags whose value is a file that goes along."""
+"""Flags with a file that is sent with the job."""
 
 
 @contextmanager
 def staged(words: Sequence[str]) -> Iterator[tuple[Path, list[str]]]:
     """A temporary folder for Ray's `working_dir`, and the command as it reads from there.
 
-    A user's own experiment file goes along, at its own relative path; modules it imports from
-    beside it do not.
+    A user's own experiment file is sent too, at its own relative path; modules it imports from
+    the same folder are not.
     """
     with tempfile.TemporaryDirectory(prefix="ws-job-") as name:
         folder = Path(name)

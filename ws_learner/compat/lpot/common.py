@@ -1,4 +1,4 @@
-"""`common.Model`, as LPOT's programs know it: a network with a few methods more."""
+"""`common.Model` of LPOT: a wrapper around a network with a few more methods."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Model"]
 
 
 class Model:
-    """Holds a network; calling it, and every attribute it lacks itself, is the network's.
+    """A wrapper around a network; calls and missing attributes go to the network.
 
     Attributes:
         model: The network, unchanged.

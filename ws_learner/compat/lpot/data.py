@@ -26,7 +26,7 @@ __all__ = ["find_data_folder", "load_splits"]
 
 
 def find_data_folder(loader: Loader) -> Path | None:
-    """The folder to split: that above `root` where it is `train` and `val` lies beside it."""
+    """The folder to split: the parent of `root` if that has both `train` and `val`."""
     root = loader.root
     if root is not None and root.name == "train" and (root.parent / "val").is_dir():
         return root.parent
@@ -34,10 +34,10 @@ def find_data_folder(loader: Loader) -> Path | None:
 
 
 def load_splits(loader: Loader, *, workers: int | None = None) -> DataSplits:
-    """Open the data; training images are transformed as the file says, others without chance.
+    """Load the data; training images are transformed as the file says, others without randomness.
 
     LPOT trains on all of `root`; here search and select images are held back, and a fifth as a
-    test part unless there is a `val` folder beside `root`.
+    test part unless there is a `val` folder next to `root`.
 
     Raises:
         UserError: Folders or images are missing, or the transforms leave images of many sizes.

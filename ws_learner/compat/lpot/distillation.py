@@ -1,4 +1,4 @@
-"""Neural Compressor's knowledge distillation, for its `criterion: KnowledgeDistillationLoss`."""
+"""Knowledge distillation of Neural Compressor (`criterion: KnowledgeDistillationLoss`)."""
 
 from __future__ import annotations
 

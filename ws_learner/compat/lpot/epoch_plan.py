@@ -1,4 +1,4 @@
-"""When masks of LPOT's pruners are due, and how sparse they are then; epochs count from 0."""
+"""Mask updates of LPOT's pruners: epochs (from 0) and sparsities."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PlanKind = Literal["magnitude", "gradient", "snip", "snip_momentum", "sensitivit
 
 @dataclass(frozen=True, kw_only=True)
 class EpochPlan:
-    """What happens to some parameters.
+    """The pruning plan of some parameters.
 
     Attributes:
         names: Parameters, by name.
         kind: A criterion; or `sensitivity` (|w g| added up over the steps; for heads and channels
             |sum of w g|), or `lock` (what is zero stays zero, nothing else is pruned).
         pattern: Which weights go together; of `mha` the numbers are read off the network.
-        start_epoch: First epoch whose begin may renew masks.
+        start_epoch: First epoch that may update masks at its beginning.
         end_epoch: Last epoch of the ramp, inclusive.
         initial: Sparsity at which the ramp starts, in [0, 1].
         target: Sparsity from the last update on, in [0, 1].

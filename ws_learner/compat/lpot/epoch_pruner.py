@@ -1,4 +1,4 @@
-"""Pruning that is driven by epochs and hooks, as LPOT's is; the training loop is anybody's."""
+"""Pruning driven by epochs and hooks, as in LPOT, for any training loop."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ __all__ = ["EpochPlan", "EpochPruner"]
 
 
 class EpochPruner:
-    """Carries plans out on a model whose training somebody else runs.
+    """Applies pruning plans to a model that another training loop trains.
 
     Parameters are changed in place and never replaced. A pruned weight keeps the value it had and
-    may come back at a later update; until then gradient, momentum and decay leave it alone.
+    may come back at a later update; until then gradient, momentum and decay do not change it.
     """
 
     def __init__(
         self, model: nn.Module, plans: Sequence[EpochPlan], *, batches: int | None = None
     ) -> None:
-        """Start dense, but for locked tensors, whose zeros are masked from now on.
+        """Start dense; only the zeros of locked tensors are masked from now on.
 
         Args:
             model: On any device, in any precision; it may move between steps.
@@ -96,7 +96,7 @@ class EpochPruner:
         self.mask_weights()
 
     def follow(self, optimizer: Optimizer) -> None:
-        """Clear what `optimizer` remembers of a weight whenever that weight is pruned."""
+        """Clear the state of `optimizer` for each weight when it is pruned."""
         if self.holds(optimizer) and all(known is not optimizer for known in self._optimizers):
             self._optimizers.append(optimizer)
 
@@ -117,7 +117,7 @@ class EpochPruner:
             part.mask_gradients()
 
     def after_step(self) -> None:
-        """Zero what is pruned, whatever the optimizer did."""
+        """Set pruned weights to zero after the optimizer step."""
         self.mask_weights()
 
     def mask_weights(self) -> None:
@@ -131,7 +131,7 @@ class EpochPruner:
         return any(id(p) in mine for group in optimizer.param_groups for p in group["params"])
 
     def follow_weights(self) -> None:
-        """Move what is remembered to where the weights are now, if they have moved."""
+        """Move the saved tensors to the weights' device, if it has changed."""
         for part in self._parts:
             part.follow_weights()
 
@@ -165,7 +165,7 @@ class EpochPruner:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict` of the same plans."""
+        """Resume from a `state_dict` of the same plans."""
         self._epoch, self._collected = int(state["epoch"]), bool(state["collected"])
         self._updates = [int(count) for count in state["updates"]]
         for number, parts in enumerate(self._stateful()):
@@ -204,7 +204,7 @@ class EpochPruner:
 
     def _renew(self, number: int, ratio: float) -> None:
         part = self._parts[number]
-        # Before the first gradient there is nothing to go by but the magnitude.
+        # Before the first gradient only the magnitude is known.
         criterion = self._criteria[number] if self._collected else Magnitude()
         scores = criterion.scores(part.dense_values())
         try:
@@ -216,7 +216,7 @@ class EpochPruner:
 
 
 def _criterion(plan: EpochPlan, units: PatternPlan) -> Criterion:
-    """What a plan's weights are worth; a locked plan never asks."""
+    """The criterion of a plan; unused by a locked plan."""
     if plan.kind == "lock":
         return Magnitude()
     if plan.kind != "sensitivity":

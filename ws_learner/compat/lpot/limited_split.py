@@ -1,4 +1,4 @@
-"""A split of which an epoch reads only so many batches."""
+"""A split with a limited number of batches per epoch."""
 
 from __future__ import annotations
 

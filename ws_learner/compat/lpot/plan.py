@@ -1,4 +1,4 @@
-"""From what an LPOT file says to what happens to each parameter of a network."""
+"""Build a pruning plan per parameter from an LPOT file."""
 
 from __future__ import annotations
 

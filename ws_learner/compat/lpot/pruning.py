@@ -1,4 +1,4 @@
-"""`Pruning`, LPOT's programming interface: its programs run with only the import line changed."""
+"""`Pruning`, LPOT's Python interface: LPOT programs only change the import line."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Pruning:
 
     @property
     def pruner(self) -> EpochPruner:
-        """What does the work, while `prune()` runs and after it.
+        """The pruner, available while `prune()` runs and after it.
 
         Raises:
             UserError: A hook was called before `prune()`.

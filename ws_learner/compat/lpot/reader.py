@@ -1,7 +1,7 @@
 """Reads LPOT's and Neural Compressor 1.x's pruning YAML. Free of torch.
 
 Differences from LPOT, all deliberate: a local value wins by being there (LPOT let a local 0 fall
-back to the global value); `frequency` beside the global values is obeyed; `reduction: None` is
+back to the global value); `frequency` among the global values is obeyed; `reduction: None` is
 averaged; every mistake in the file is reported at once.
 """
 

@@ -1,4 +1,4 @@
-"""What an LPOT / Neural Compressor 1.x pruning YAML says, as frozen dataclasses. Free of torch."""
+"""Schema of LPOT / Neural Compressor 1.x pruning YAML: frozen dataclasses. Free of torch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Pruner:
     """One entry of `pruners`, also LPOT's Python class of that name. None: not given.
 
     Attributes:
-        start_epoch: First epoch whose begin may renew masks.
+        start_epoch: First epoch that may update masks at its beginning.
         end_epoch: Last such epoch, inclusive; from it on the target holds.
         initial_sparsity: Share of zeros where the ramp starts, in [0, 1).
         target_sparsity: Share of zeros in the end, in [0, 1).

@@ -1,4 +1,4 @@
-"""The training function that LPOT makes from the YAML's `train` section."""
+"""Training function built from the `train` section of an LPOT YAML file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SEED = 9527  # LPOT's own
 
 
 class Hooks(Protocol):
-    """What the training asks of a `Pruning`: its config, its data, and the hooks it calls."""
+    """Interface that the training needs from a `Pruning`: config, data, and hooks."""
 
     @property
     def conf(self) -> LpotConf:
@@ -59,7 +59,7 @@ class Hooks(Protocol):
 
 
 def automatic_training(prune: Hooks) -> tuple[Callable[[nn.Module], None], int | None]:
-    """Make the training function of a `Pruning` that was given none.
+    """Build the training function of a `Pruning` without one.
 
     Returns:
         The function, and the batches of an epoch where they are known.
@@ -121,7 +121,7 @@ def _batches(
 
 
 def build_lpot_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
-    """The optimizer over all parameters alike; weight decay spares none, as in LPOT."""
+    """Build the optimizer; weight decay applies to all parameters, as in LPOT."""
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.name == "SGD":
         return torch.optim.SGD(

@@ -1,4 +1,4 @@
-"""Neural Compressor 2.x's entries: `prepare_pruning`, `prepare_compression`, and their hooks."""
+"""Entry points of Neural Compressor 2.x: `prepare_pruning`, `prepare_compression`, hooks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class PruningHooks:
         self._watch: RemovableHandle | None = None
 
     def follow(self, optimizer: Optimizer) -> None:
-        """Prune at this optimizer's steps, whatever of the network it trains."""
+        """Prune at this optimizer's steps, whichever layers it trains."""
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         for number, sparsifier in enumerate(self.sparsifiers):
             names = sparsifier.masks
@@ -63,14 +63,14 @@ class PruningHooks:
                 self._attached.add(number)
 
     def on_train_begin(self, dataloader: Any = None) -> None:
-        """Look out for an optimizer, if none was given."""
+        """Track the first matching optimizer, if none was given."""
         if self._watch is None and len(self._attached) < len(self.sparsifiers):
             self._watch = register_optimizer_step_pre_hook(
                 lambda optimizer, *_: self.follow(optimizer)
             )
 
     def on_train_end(self) -> None:
-        """Let go of the optimizer and check every target.
+        """Stop tracking the optimizer and check every target.
 
         Raises:
             UserError: Training ended before a ramp did, or no optimizer was seen.
@@ -82,7 +82,7 @@ class PruningHooks:
             zip(self._entries, self.sparsifiers, strict=True)
         ):
             if number in self._attached and not sparsifier.attached:
-                continue  # ended already, or the network was prepared anew
+                continue  # ended already, or the network was prepared again
             self._check_finished(number, entry, sparsifier)
             if sparsifier.masks:
                 sparsifier.finalize()
@@ -130,7 +130,7 @@ class PruningHooks:
 
 
 class CompressionManager:
-    """What `prepare_compression` gives.
+    """Result of `prepare_compression`.
 
     Attributes:
         model: The network, unchanged.
@@ -150,13 +150,13 @@ def prepare_pruning(
     framework: str = "pytorch",
     device: Any = None,
 ) -> PruningHooks:
-    """Prune `model` while a loop of the user's own trains it.
+    """Prune `model` while the user's loop trains it.
 
     Args:
         model: Its parameters are changed in place, never replaced; saving stays plain
             `state_dict`. Nothing in PyTorch is patched.
         config: What to prune and when.
-        optimizer: Followed at once; by default the first whose step has these parameters.
+        optimizer: Tracked at once; by default the first one to step with these parameters.
         dataloader: Not looked at: pruning without training (SparseGPT and the like) is not there.
         loss_func: Not looked at.
         framework: Only `pytorch`.
@@ -181,7 +181,7 @@ def prepare_pruning(
 
 
 def prepare_compression(model: nn.Module, confs: WeightPruningConfig) -> CompressionManager:
-    """The same by its older name; `callbacks.on_train_begin()` starts it.
+    """Older name of `prepare_pruning`; `callbacks.on_train_begin()` starts it.
 
     Raises:
         UserError: See `PruningHooks`.

@@ -22,7 +22,7 @@ _ABSENT = ("block_mask", "retrain_free", "sparse_gpt", "progressive")
 
 @dataclass(frozen=True, kw_only=True)
 class OpPruning:
-    """What happens to the layers that one entry of `pruning_configs` names.
+    """Pruning settings of the layers that one entry of `pruning_configs` names.
 
     Attributes:
         target_sparsity: Share of zeros over these layers, in [0, 1).
@@ -78,7 +78,7 @@ class WeightPruningConfig:
     def __init__(
         self, pruning_configs: Iterable[Mapping[str, Any]] = ({},), **settings: Any
     ) -> None:
-        """Take the settings; what an entry of `pruning_configs` says goes before the keywords.
+        """Take the settings; entries of `pruning_configs` override the keywords.
 
         Args:
             pruning_configs: A mapping for each set of layers.
@@ -205,7 +205,7 @@ def _read(given: Any, problems: list[str], *, where: str) -> dict[str, Any]:
 
 
 def _checked(entry: OpPruning, problems: list[str], *, where: str) -> OpPruning:
-    """Note what contradicts itself, and say what is not done."""
+    """Note contradictions, and report unsupported settings."""
     for low, high in (
         ("start_step", "end_step"),
         ("min_sparsity_ratio_per_op", "max_sparsity_ratio_per_op"),

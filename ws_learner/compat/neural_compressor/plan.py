@@ -1,4 +1,4 @@
-"""From an entry of a `WeightPruningConfig` to layers of a network and a method's settings."""
+"""Map an entry of a `WeightPruningConfig` to layers and a method's settings."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _classifier(model: nn.Module) -> str | None:
 
 
 def sparsifier_of(entry: OpPruning, model: nn.Module, names: tuple[str, ...]) -> Sparsifier:
-    """A sparsifier that does to the weights `names` what the entry says.
+    """Build the sparsifier of the weights `names` from the entry.
 
     Raises:
         UserError: The pattern is unknown or does not fit, or there is no zero to lock.

@@ -1,4 +1,4 @@
-"""The part of NNCF's compression JSON that is `movement_sparsity`, as a checked schema."""
+"""Schema of `movement_sparsity` in NNCF's compression JSON."""
 
 from __future__ import annotations
 

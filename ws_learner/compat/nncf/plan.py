@@ -1,4 +1,4 @@
-"""From an NNCF file and a network to our settings."""
+"""Build our settings from an NNCF file and a network."""
 
 from __future__ import annotations
 

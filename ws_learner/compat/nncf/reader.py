@@ -73,7 +73,7 @@ def _load(content: str, name: str) -> Any:
         hint = "; leave its line `...(other algorithms)` out" if "..." in plain else ""
         raise UserError(f"{name}: not JSON ({error}){hint}") from error
     except KeyError as error:
-        raise UserError(f"{name}: the key {error} is there twice; keep one") from error
+        raise UserError(f"{name}: the key {error} is given twice; keep one") from error
     if not isinstance(loaded, dict):
         raise UserError(f"{name}: must be a table with the key compression")
     return loaded
@@ -89,7 +89,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _worded(error: Any, loaded: Any) -> str:
-    """One mistake as a line: the path of the field, what is wrong, what would be right."""
+    """Format one error as a line: path of the field, error, allowed values."""
     place = [part for part in error["loc"] if part not in _ALGORITHMS]
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
     field = field.removeprefix(".") or "top level"
@@ -108,7 +108,7 @@ def _worded(error: Any, loaded: Any) -> str:
 
 
 def _near(name: str, place: list[Any], loaded: Any) -> str:
-    """The known keys beside an unknown one."""
+    """The allowed keys at the place of an unknown one."""
     from ws_learner.compat.nncf import schema
     from ws_learner.compat.nncf.movement_schema import MovementSection, Params, Structure
 

@@ -1,4 +1,4 @@
-"""What an NNCF compression JSON may say, as a checked schema. Free of torch."""
+"""Schema of NNCF's compression JSON. Free of torch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RangeParams(SchemaSection):
 
 
 class RangeInit(SchemaSection):
-    """`initializer.range`: from what the ranges of activations begin."""
+    """`initializer.range`: initial ranges of activations."""
 
     num_init_samples: Annotated[int, Field(ge=1)] = 256
     type: Literal["mixed_min_max", "min_max", "mean_min_max", "percentile"] = "mixed_min_max"

@@ -65,7 +65,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def check_scopes(known: dict[str, tuple[str, ...]], scopes: dict[str, Sequence[str]]) -> None:
-    """Refuse scopes that name nothing.
+    """Check that every scope matches a layer.
 
     Raises:
         UserError: There are some; all are listed.
@@ -131,7 +131,7 @@ def _structure(part: MovementSection, name: str, names: Sequence[str]) -> str:
 
 
 def _tell(part: MovementSection, known: dict[str, tuple[str, ...]], chosen: dict[str, str]) -> None:
-    """Say what is sparsified how, and which structures name nothing."""
+    """Report the sparsified layers and their patterns, and structures without a match."""
     kinds = sorted(set(chosen.values()))
     counts = [f"{list(chosen.values()).count(kind)} {kind}" for kind in kinds]
     say(f"movement sparsity: {len(chosen)} layers ({', '.join(counts)})")
@@ -142,7 +142,7 @@ def _tell(part: MovementSection, known: dict[str, tuple[str, ...]], chosen: dict
 
 
 def quantized_layers(model: nn.Module, conf: NncfConf, part: Quantization) -> list[str]:
-    """Names of the Linear modules whose weights and inputs are quantised.
+    """Names of the Linear modules with quantised weights and inputs.
 
     Scopes may name operations that are not quantised here (additions, norms), so that they are
     not checked.

@@ -1,4 +1,4 @@
-"""The keys of a timm training config that have a meaning here. Free of torch."""
+"""Recipe keys of a timm training config. Free of torch."""
 
 from __future__ import annotations
 

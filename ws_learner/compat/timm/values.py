@@ -1,4 +1,4 @@
-"""Values as timm's N:M configs spell them. Free of torch."""
+"""Parse values in the spelling of timm's N:M configs. Free of torch."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def _export(plain: nn.Module, inputs: tuple[Tensor, ...], labels: list[str], sha
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """The exporter warns of what is no concern of the user's."""
+    """Silence exporter warnings that do not concern the user."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):

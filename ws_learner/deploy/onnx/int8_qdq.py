@@ -28,7 +28,7 @@ _OPSET = 18
 def export_qdq(
     model: nn.Module, example: Tensor, path: Path | str, *, calibration: Iterable[Tensor]
 ) -> None:
-    """Write a chain of layers with bytes inside.
+    """Write a chain of layers with INT8 weights and activations.
 
     The layers are linear ones, convolutions (batch norm after one is folded into it), ReLU, GELU,
     max-pooling, global average pooling and Flatten, in `nn.Sequential`.

@@ -1,4 +1,4 @@
-"""A network as a chain of layers that can be written in bytes, and where its values are rounded."""
+"""Layer chains for INT8 export, and the points where their values are quantised."""
 
 from __future__ import annotations
 

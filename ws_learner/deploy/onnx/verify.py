@@ -1,4 +1,4 @@
-"""Holds a written ONNX file against the network, in every engine that is installed."""
+"""Verify a written ONNX file against the network, in every installed engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes zeros pay on a CPU: kernels generated for sparse weights, chosen by a timed trial.
+"""Sparse CPU inference: generated kernels for sparse weights, chosen by a timed trial.
 
 Names are handed out when first asked for; nothing here needs llvmlite until a kernel is made.
 """

@@ -1,4 +1,4 @@
-"""The compiled network as a whole: are its answers the dense one's, and is it faster?"""
+"""Acceptance test of a compiled network: same outputs as the dense one, and faster."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def accept_or_reject(
         result: Compiled, and never run.
         dense: The original in evaluation mode, never run; `result` may keep it.
         inputs: The example.
-        batches: Calibration data; none where floats alone were allowed.
+        batches: Calibration data; none where only floats were allowed.
     """
     twin, original = copy.deepcopy(result), copied(dense)
     try:
@@ -39,14 +39,14 @@ def accept_or_reject(
             error = twin.compare_outputs(original, [inputs])["relative_error"]
         if error > _MOST_ERROR:
             say(
-                f"compiled: by dense layers outputs would differ from the model's by {error:.1g}: "
-                "something else than its layers' own forward decides; the model stays dense"
+                f"compiled: outputs differ by {error:.1g} even with dense layers, so the model's "
+                "forward is not determined by its layers; keeping the dense model"
             )
             result.stay_dense(dense, wrong=True)
             return
         result.agreement = twin.compare_outputs(original, batches or [inputs])
     except UserError:
-        say("compiled: outputs hold no tensor to compare with the dense model's")
+        say("compiled: the outputs hold no tensor to compare with the dense model's")
     if batches:
         say(f"compiled: outputs differ from FP32 by {result.agreement}")
     if not _is_faster(result, twin, original, inputs):

@@ -52,7 +52,7 @@ _BIASED = (nn.Linear, nn.Conv2d, nn.LayerNorm)
 
 
 def describe(module: nn.Module) -> dict[str, Any] | None:
-    """The structure, or None if there is more to the network than a file can say."""
+    """The structure, or None if a file cannot express the network."""
     modules = [part for _, part in module.named_modules(remove_duplicate=False)]
     alone = len({id(part) for part in modules}) == len(modules)  # none stands in two places
     if not alone or any(is_watched(part) or "forward" in part.__dict__ for part in modules):
@@ -74,7 +74,7 @@ def _describe(module: nn.Module) -> dict[str, Any] | None:
 
 
 def rebuild(plain: dict[str, Any]) -> nn.Module:
-    """The network, with weights that mean nothing.
+    """The network, with uninitialised weights.
 
     Raises:
         KeyError: A class is not among those listed.

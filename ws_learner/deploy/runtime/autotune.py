@@ -1,4 +1,4 @@
-"""The timed trial: every candidate runs in turn on the layer's own inputs, the fastest is kept."""
+"""Timed trial: run every candidate in turn on the layer's inputs and keep the fastest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TICK = 1e-9  # some clocks stand still for milliseconds
 
 @dataclass(frozen=True, kw_only=True)
 class TimedTrial:
-    """What came of it.
+    """Result of a timed trial.
 
     Attributes:
         winner: Name of the chosen one.

@@ -1,4 +1,4 @@
-"""Linear layers that follow each other, as one program: nothing is laid out twice between them."""
+"""Chains of consecutive linear layers as one program, without re-layout between them."""
 
 from __future__ import annotations
 

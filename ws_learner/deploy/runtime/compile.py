@@ -1,4 +1,4 @@
-"""`compile_sparse`: a network whose zeros are skipped where that is faster, and only there."""
+"""`compile_sparse`: replace layers by sparse kernels where these are faster."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def _samples(model: nn.Module, sites: Sequence[Site], inputs: Inputs) -> dict[st
 
 def _batches(calibration: Iterable[Any] | None, example: Inputs) -> list[Inputs]:
     if calibration is None:
-        say("compile_sparse: no calibration data: ranges are those of the example inputs alone")
+        say("compile_sparse: no calibration data: ranges come from the example inputs only")
         return [example]
     if isinstance(calibration, Tensor | Mapping):
         calibration = [calibration]
@@ -222,7 +222,7 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 def check_threads(threads: int) -> None:
-    """Refuse what is no number of threads."""
+    """Check the number of threads."""
     if not isinstance(threads, int) or threads < 1:
         raise UserError(f"threads {threads}: give a whole number, at least 1")
     if threads > (have := os.cpu_count() or threads):
@@ -230,7 +230,7 @@ def check_threads(threads: int) -> None:
 
 
 def say_limits(threads: int) -> None:
-    """Say what keeps kernels from being made, or slow, on this machine."""
+    """Warn if this machine prevents kernels or slows them down."""
     if not usable_isas():
         say(
             "no generated kernels here (they need x86-64 with AVX2, not Windows, "
@@ -239,6 +239,6 @@ def say_limits(threads: int) -> None:
     passive = os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
     if threads > 1 and openmp() is None and not passive:
         say(
-            "kernels run in threads of their own here; PyTorch's idle ones spin and take cores "
+            "kernels run in their own threads here; PyTorch's idle ones spin and take cores "
             "from them, in the trials too; set OMP_WAIT_POLICY=PASSIVE before Python starts"
         )

@@ -1,4 +1,4 @@
-"""The compiled network: called like the original, with a report and a file of its own."""
+"""The compiled network: called like the original, can report and save itself."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _COLUMNS = ("layer", "shape", "pattern", "density", "kernel", "speedup")
 
 
 class CompiledModel(nn.Module):
-    """What `compile_sparse` returns. Inference alone; safe to call from several threads.
+    """Result of `compile_sparse`. Inference only; safe to call from several threads.
 
     Attributes:
         model: The network with its layers replaced.
@@ -80,12 +80,12 @@ class CompiledModel(nn.Module):
         return self.model(*places, **words)
 
     def train(self, mode: bool = True) -> CompiledModel:
-        """Stays in evaluation mode: there is nothing to train."""
+        """Do nothing: a compiled network stays in evaluation mode."""
         super().train(False)
         return self
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """The dense model's: kernels hold the weights in forms of their own."""
+        """The dense model's: kernels hold the weights in their own formats."""
         names = ("destination", "prefix", "keep_vars")
         given = dict(zip(names, args, strict=False)) | kwargs
         held = given.get("destination")

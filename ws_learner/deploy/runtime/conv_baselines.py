@@ -1,4 +1,4 @@
-"""What a sparse convolution has to beat: PyTorch's, channels innermost, packed, or in bytes."""
+"""Dense convolution baselines: channels_last, packed, and INT8."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def conv_int8(
         run = torch.ops.onednn.qconv_pointwise
     except (AttributeError, RuntimeError):
         return None
-    # It has no GELU of its own.
+    # It has no fused GELU.
     own = activation if activation == "relu" else "none"
     after = activation_of("none" if own == activation else activation)
 

@@ -1,4 +1,4 @@
-"""What a sparse kernel has to beat, and what runs where there is none: PyTorch's own layers."""
+"""Dense linear baselines: PyTorch's own layers, also used where no kernel exists."""
 
 from __future__ import annotations
 

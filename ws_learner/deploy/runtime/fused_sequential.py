@@ -1,6 +1,6 @@
 """A Sequential that runs several of its parts as one, and still holds each of them.
 
-Whoever calls single parts, or walks over them, gets what they always did; so does who changes them.
+Calling, iterating over or replacing single parts works as in a plain Sequential.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _forward(self: Any, input: Any) -> Any:
 
 
 def is_watched(module: nn.Module) -> bool:
-    """Whether somebody's hooks see, or change, what goes in and out."""
+    """Whether hooks see, or change, inputs and outputs."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 

@@ -1,4 +1,4 @@
-"""Looks into a network: its linear layers and convolutions, what follows them, what they see."""
+"""Network inspection: linear layers and convolutions, their activations and inputs."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ def find_sites(model: nn.Module) -> list[Site]:
 
 
 def with_holder(model: nn.Module) -> nn.Module:
-    """A root that is itself a layer needs something to hold it."""
+    """Wrap a root that is itself a layer, so that it can be replaced."""
     return model if list(model.children()) else nn.Sequential(model)
 
 
 def check_weights(sites: Iterable[Site]) -> None:
-    """Refuse weights that kernels cannot be made from without a change of results.
+    """Check that kernels built from the weights give the same results.
 
     Raises:
         UserError: A weight is not float32, or not on the CPU.
@@ -118,7 +118,7 @@ def _replaceable(module: nn.Module | None) -> bool:
 
 
 def _has_more(module: nn.Module) -> bool:
-    """Whether its owner keeps other things in a layer."""
+    """Whether a layer has attributes beyond PyTorch's own."""
     more = module._parameters.keys() - {"weight", "bias"}
     return bool(more or module._buffers or module._modules)
 
@@ -167,14 +167,14 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 def checked(inputs: Any, what: str) -> Inputs:
-    """Copies of the tensors, so that whoever works in place does not change the owner's.
+    """Copies of the tensors, so that in-place operations do not change the caller's.
 
     Raises:
         UserError: It is no inputs of a model.
     """
     if not isinstance(inputs, Tensor | Mapping | list | tuple) or not _holds_tensor(inputs):
         raise UserError(
-            f"{what}: {type(inputs).__name__} is no input of a model; give a tensor, several in a "
+            f"{what}: {type(inputs).__name__} is not a model input; give a tensor, several in a "
             "sequence, or keywords in a dict"
         )
     copies: Inputs = own(inputs)
@@ -218,7 +218,7 @@ def copied(model: nn.Module) -> nn.Module:
     """A deep copy.
 
     Raises:
-        UserError: A weight is computed anew at each call, as torch.nn.utils' masks and norms do.
+        UserError: A weight is recomputed at each call, as torch.nn.utils' masks and norms do.
     """
     try:
         return copy.deepcopy(model)
@@ -247,7 +247,7 @@ def watch(sites: Iterable[Site], see: Callable[[Site, Tensor], None]) -> Iterato
 def observers(
     model: nn.Module, sites: Sequence[Site], data: Iterable[Inputs], method: Calibration
 ) -> dict[str, RangeObserver]:
-    """Run the model over `data`; return what each layer's inputs were like."""
+    """Run the model over `data`; return a range observer per layer."""
     found = {site.name: RangeObserver(method) for site in sites}
     with watch(sites, lambda site, x: found[site.name].see(x)):
         for inputs in data:

@@ -1,4 +1,4 @@
-"""Opens the file of a compiled network."""
+"""Load a compiled network from a file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def load_sparse(
 ) -> CompiledModel:
     """Open a file that a compiled network was saved to.
 
-    The choice of kernels comes from the file. On another kind of processor it is made anew, on
+    The choice of kernels comes from the file. On another kind of processor it is repeated, on
     random inputs of the recorded shapes.
 
     Args:
@@ -62,7 +62,7 @@ def load_sparse(
     say_limits(threads)
     tensors, facts = read_wsr(path)
     if facts.get("kind") != "compiled":
-        raise UserError(f"{path}: holds weights alone; load them and call compile_sparse")
+        raise UserError(f"{path}: holds only weights; load them and call compile_sparse")
     choices = _choices(path, facts)
     wrapped = bool(facts["wrapped"])
     with _of_floats():
@@ -73,7 +73,7 @@ def load_sparse(
     datas = _datas(path, sites, tensors, facts)
     same = facts["cpu"] == cpu_key()
     if not same:
-        say(f"{path}: was made on another processor; kernels are chosen anew")
+        say(f"{path}: was saved on another processor; choosing kernels again")
         samples = {n: torch.randn(c.shape, dtype=torch.float32) for n, c in choices.items()}
         allowed = facts["bytes"]
         with torch_threads(threads), torch.no_grad():
@@ -170,5 +170,5 @@ def _datas(
             data.bytes_ = (whole, scales.numpy())
         found[site.name] = data
     if missing := sorted(facts["sources"].keys() - found.keys()):
-        raise UserError(f"{path}: belongs to another network: no layer {missing[0]}")
+        raise UserError(f"{path}: belongs to another network: it has no layer {missing[0]}")
     return found

@@ -1,4 +1,4 @@
-"""The modules that a compiled network has in place of its linear layers and convolutions."""
+"""Modules that replace linear layers and convolutions in a compiled network."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Geometry:
 
 @dataclass(kw_only=True, eq=False)
 class LayerData:
-    """Numbers of one layer, apart from how it is run.
+    """Weights and settings of one layer, without a kernel.
 
     Attributes:
         weight: (N, K) float32; convolutions as a matrix of taps x inputs.
@@ -140,7 +140,7 @@ class LayerData:
         """The dense or portable path called `name`: (T, K) to (T, N), or images to images."""
         bias = None if self.bias is None else torch.from_numpy(self.bias)
         if self.geometry is not None:
-            return self._image_rival(name, bias, self.geometry)
+            return self._image_baseline(name, bias, self.geometry)
         if name == "dense int8":
             if self.source is None:
                 return None
@@ -149,7 +149,7 @@ class LayerData:
         make = {"torch csr": torch_csr, "dense onednn": packed_fp32}.get(name, dense_fp32)
         return make(torch.from_numpy(self.weight), bias, self.activation)
 
-    def _image_rival(self, name: str, bias: Tensor | None, geometry: Geometry) -> Runner | None:
+    def _image_baseline(self, name: str, bias: Tensor | None, geometry: Geometry) -> Runner | None:
         walk, activation = geometry.arguments(), self.activation
         if name == "dense int8":
             if self.source is None or not geometry.is_common():
@@ -175,7 +175,7 @@ def matrix_of(module: nn.Linear | nn.Conv2d) -> npt.NDArray[np.float32]:
 
 
 class Replaced(nn.Module):
-    """A linear layer or convolution that runs by a chosen kernel. For inference alone."""
+    """A linear layer or convolution run by a chosen kernel. Inference only."""
 
     def __init__(
         self,
@@ -209,7 +209,7 @@ class Replaced(nn.Module):
 
     @property
     def run(self) -> Runner | Tokens:
-        """What it runs by."""
+        """The function that computes the layer."""
         if self.exact:
             return self._floats()
         if self._made is None:
@@ -217,7 +217,7 @@ class Replaced(nn.Module):
         return self._made
 
     def take_kernel(self, other: Replaced) -> None:
-        """Run by what a copy of this module has made already, if anything."""
+        """Reuse the kernel that a copy of this module has built, if any."""
         self._made = other._made
 
     def forward(self, input: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How far two networks' outputs are apart, whatever they return."""
+"""Compare the outputs of two networks, whatever structure they return."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From floats to bytes: weights by their largest value, activations by what was seen of them."""
+"""INT8 quantisation: weights by their largest value, activations by observed ranges."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def quantise_weight(
 
 
 class RangeObserver:
-    """Watches activations and settles on their range."""
+    """Observes activations and chooses their quantisation range."""
 
     def __init__(self, method: Calibration = "minmax", *, percentile: float = 99.99) -> None:
         """Choose the range from least to largest, or between percentiles of a sample."""

@@ -1,4 +1,4 @@
-"""Writes a compiled network to a file."""
+"""Save a compiled network to a file."""
 
 from __future__ import annotations
 

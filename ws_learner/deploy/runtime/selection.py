@@ -1,4 +1,4 @@
-"""Which kernel a layer gets: all that could serve run on its inputs, the fastest stays."""
+"""Kernel selection: time all suitable kernels on a layer's inputs and keep the fastest."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _BYTES_SLACK = (4.0, 0.1)  # times the error that bytes cost anyway, and more
 
 @dataclass(frozen=True, kw_only=True)
 class KernelChoice:
-    """What was chosen for a layer.
+    """The kernel chosen for a layer.
 
     Attributes:
         kernel: `dense` (the layer as it was), `dense onednn` (weight laid out beforehand),
             `dense channels_last` (convolutions), `dense int8`, `torch csr`, or a sparse kernel.
-        speedup: Times faster than the dense layer, measured for the layer alone.
+        speedup: Times faster than the dense layer, measured on this layer in isolation.
         pattern: Largest block shape that the zeros come in, outputs x inputs, or `dense`; the
             kernel's own may be smaller.
         density: Share of nonzero weights.
@@ -129,7 +129,7 @@ def may_be_bytes(data: LayerData, sample: Tensor, dtype: Dtype) -> bool:
 
 
 def is_sound(got: Tensor, wanted: Tensor, *, within: float) -> bool:
-    """Whether outputs are the layer's but for a share of their norm: no engine is trusted."""
+    """Whether outputs match the layer's within a relative tolerance; every engine is checked."""
     error, norm = distance(got, wanted)
     return error <= within * norm + 1e-6
 
@@ -140,10 +140,10 @@ def build(data: LayerData, choice: KernelChoice, *, threads: int) -> nn.Module |
         return None
     if choice.spec is not None:
         return Replaced(data, partial(data.kernel, choice.spec), threads=threads)
-    return Replaced(data, partial(_rival, data, choice.kernel), threads=threads)
+    return Replaced(data, partial(_baseline, data, choice.kernel), threads=threads)
 
 
-def _rival(data: LayerData, name: str) -> Runner:
+def _baseline(data: LayerData, name: str) -> Runner:
     """That engine, or PyTorch's layer where this build of PyTorch lacks it."""
     return data.rival(name) or data.dense()
 
@@ -163,16 +163,16 @@ def label(spec: Spec) -> str:
 
 def _runs(data: LayerData, specs: dict[str, Spec], *, int8: bool) -> dict[str, Any]:
     runs: dict[str, Any] = {label: data.kernel(spec) for label, spec in specs.items()}
-    rivals = ["dense onednn", *["dense int8"] * int8]
+    baselines = ["dense onednn", *["dense int8"] * int8]
     if data.geometry is not None:
-        rivals.append("dense channels_last")
+        baselines.append("dense channels_last")
     elif not usable_isas():
-        rivals.append("torch csr")
-    return runs | {name: run for name in rivals if (run := data.rival(name)) is not None}
+        baselines.append("torch csr")
+    return runs | {name: run for name in baselines if (run := data.rival(name)) is not None}
 
 
 def _error(data: LayerData, sample: Tensor) -> float:
-    """How far bytes move the layer's output: norm of the change over its norm."""
+    """Relative error of the layer's output in INT8."""
     if data.source is None:
         return float("inf")
     flat = sample if data.geometry is None else data.geometry.columns(sample).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""What a Sequential does when it is called as a whole: several layers at a time."""
+"""Fusion of consecutive layers in a Sequential."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sparse tensors in few bytes: which blocks are there, and what is in them.
+"""Sparse tensor coding: positions and values of nonzero blocks.
 
 The gaps between live blocks are coded as Golomb and Rice (1971, 1966) have it: a gap g becomes
 g >> r ones, a zero, and the r lowest bits of g. For gaps of random masks that is within 5 % of
@@ -52,7 +52,7 @@ def encode_sparse(
 
 
 def decode_sparse(head: dict[str, Any], data: Bytes) -> npt.NDArray[np.generic]:
-    """Give the matrix back: float32, or int8.
+    """Decode the matrix: float32, or int8.
 
     Raises:
         ValueError: The parts do not fit together.

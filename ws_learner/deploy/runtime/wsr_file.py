@@ -1,4 +1,4 @@
-"""The `.wsr` file: named tensors in few bytes. No code in it, and nothing is unpickled.
+"""The `.wsr` file format: sparse named tensors. It holds no code and no pickle.
 
 8 bytes   WSR-0001
 8 bytes   length of the header, little-endian

@@ -1,4 +1,4 @@
-"""What attention modules call their sizes."""
+"""Attribute names that attention modules use for their sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sets of channels that can only be removed together, and which of them do nothing."""
+"""Sets of channels that can only be removed together, and their dead channels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ChannelSet:
         count: C.
         unit: Channels that go together: the width of a head, else 1.
         attention: The module that holds q, k, v and o, if the set is its heads.
-        obstacle: Why nothing of this set may go, or empty.
+        obstacle: Why no channel of this set can be removed, or empty.
         readers: Layers that take the channels in.
     """
 
@@ -44,7 +44,7 @@ class ChannelSet:
     _constants: list[tuple[Tensor, Tensor]] | None = field(default=None, init=False)
 
     def dead(self) -> Tensor:
-        """(C,) bool: nobody reads the channel, or nothing in the data changes it."""
+        """(C,) bool: nothing reads the channel, or it does not depend on the data."""
         return self._all(reader.unread() | reader.fixed[reader.roots] for reader in self.readers)
 
     def removable(self) -> Tensor:

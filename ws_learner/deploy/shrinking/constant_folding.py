@@ -1,4 +1,4 @@
-"""What a constant channel contributes is moved into a bias, or into another constant channel."""
+"""Constant folding: move a constant channel into a bias, or into another constant channel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["fold", "merge"]
 
 
 def fold(channels: ChannelSet, removed: Tensor) -> None:
-    """Add to each reader's bias what the `removed` (C,) channels give it.
+    """Add the contribution of the `removed` (C,) channels to each reader's bias.
 
     A reader without a bias gets one, if there is anything to add. Sums are taken in float64.
     """

@@ -1,4 +1,4 @@
-"""A layer that reads channels of a set, and what arrives there."""
+"""Consumers: the layers that read the channels of a set."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Consumer:
 
     @property
     def pads(self) -> bool:
-        """Whether zeros are put around its input, where a constant would be."""
+        """Whether its input is zero-padded, so that a constant does not cover the edges."""
         padding = getattr(self.layer, "padding", 0)
         return padding == "same" or any(torch.tensor(padding).flatten().tolist())
 
     def unread(self) -> Tensor:
         """(K,) bool: columns without any weight."""
         weight = self.layer.weight.detach()
-        groups = getattr(self.layer, "groups", 1)  # each group has inputs of its own
+        groups = getattr(self.layer, "groups", 1)  # each group has separate inputs
         parts = weight.reshape(groups, len(weight) // groups, weight.shape[1], -1)
         by_input = parts.transpose(1, 2).reshape(groups * weight.shape[1], -1)
         return by_input[self.columns].eq(0).all(1)

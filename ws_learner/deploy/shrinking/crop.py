@@ -1,4 +1,4 @@
-"""Physical removal: heads and neurons that nobody reads leave the tensors of a transformer."""
+"""Crop: physically remove unread heads and neurons from a transformer."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def crop(
         groups: By default those that are found, see `find_groups`.
 
     Raises:
-        UserError: The smaller network does not run, or computes something else, because a module
+        UserError: The smaller network does not run, or its outputs differ, because a module
             depends on its width in a way that is not known here; or outputs are NaN.
     """
     groups = find_groups(model) if groups is None else tuple(groups)
@@ -93,8 +93,8 @@ def crop(
             one, other, rtol=0, atol=_TOLERANCE * scale
         ):
             raise UserError(
-                f"crop: {type(model).__name__} computes something else with fewer heads or "
-                "neurons; keep the zeros instead, or give the groups that are right"
+                f"crop: {type(model).__name__} gives different outputs with fewer heads or "
+                "neurons; keep the zeros instead, or give the correct groups"
             )
     return Cropped(slim, tuple(kept))
 
@@ -173,7 +173,7 @@ def _parameter(old: Tensor, axis: int, stay: Tensor) -> nn.Parameter:
 
 
 def _tell_attention(attention: nn.Module, heads: int, units: Sequence[int]) -> None:
-    """Mend what an attention knows of its heads: their number, total width, position biases."""
+    """Update the attention attributes about heads: their number, total width, position biases."""
     for name in _COUNTS:
         if getattr(attention, name, None) == heads:
             setattr(attention, name, len(units))

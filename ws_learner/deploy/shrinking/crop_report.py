@@ -1,4 +1,4 @@
-"""What was removed as a whole: heads and neurons of each layer, and what that is worth."""
+"""Crop report: removed heads and neurons of each layer, and the speed gained."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ROUNDS = 15
 
 
 def structured_table(model: nn.Module, cropped: Cropped) -> pd.DataFrame:
-    """One row for each layer that shares heads or neurons with others.
+    """One row per layer with shared heads or neurons.
 
     Args:
         model: As it was before.

@@ -1,4 +1,4 @@
-"""A cropped network on disk: its weights, and a side file from which the shapes are rebuilt."""
+"""Save and load cropped networks: weights, and a side file with the shapes."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def _public_class(model: nn.Module) -> str:
 
 
 def read_kept(folder: Path) -> tuple[Kept, ...]:
-    """What the side file says is left.
+    """Read the kept units from the side file.
 
     Raises:
         UserError: The file is missing or is none of ours.
     """
     path = folder / SIDE_FILE
     if not path.exists():
-        raise UserError(f"{folder}: no {SIDE_FILE}; this is no folder of a cropped network")
+        raise UserError(f"{folder}: no {SIDE_FILE}; not a folder of a cropped network")
     try:
         return TypeAdapter(tuple[Kept, ...]).validate_python(read_json(path)["kept"])
     except (ValidationError, KeyError, ValueError) as error:
@@ -75,7 +75,7 @@ def load_cropped(folder: Path | str, model: nn.Module | None = None) -> nn.Modul
 
     Args:
         folder: What `save_cropped` wrote.
-        model: The dense network, whose values do not matter; by default the transformers class
+        model: The dense network, with any values; by default the transformers class
             that the folder's `config.json` names.
 
     Raises:

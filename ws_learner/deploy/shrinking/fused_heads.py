@@ -1,4 +1,4 @@
-"""Heads of attentions whose q, k and v are one layer, which the dependency graph cannot follow."""
+"""Remove heads from attentions with a fused q, k, v layer, outside the dependency graph."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _replace(
     count: int,
     changed: list[tuple[Any, str, Any]],
 ) -> None:
-    """Cut both layers down to the heads `keep`; what was there before goes into `changed`."""
+    """Cut both layers down to the heads `keep`; the original layers are kept in `changed`."""
 
     def put(holder: Any, attribute: str, value: Any) -> None:
         changed.append((holder, attribute, getattr(holder, attribute)))
@@ -103,7 +103,7 @@ def _replace(
 
 
 def _same(model: nn.Module, arguments: Any, before: Any) -> bool:
-    """Whether the network still runs and gives what it gave, to 1e-5 of its size."""
+    """Whether the network still runs with the same outputs, to a relative 1e-5."""
     try:
         after = call_model(model, arguments)
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""Which operations a set of channels may pass through, and where it is constant."""
+"""Graph rules: operations that keep channels separate, and where channels are constant."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 __all__ = ["PRODUCTS", "Fixed", "kind_of", "obstacle_of"]
 
-# Operations that treat every channel alone, by the names of their autograd nodes.
+# Operations that treat every channel separately, by the names of their autograd nodes.
 _ALONE = {
     *("Add", "Sub", "Mul", "Div", "Neg", "Clone", "ToCopy", "Mean", "Transpose", "Permute", "T"),
     *("Relu", "Hardtanh", "LeakyRelu", "Elu", "Gelu", "Silu", "Sigmoid", "Tanh", "Threshold"),
@@ -33,7 +33,7 @@ def kind_of(node: Any) -> str:
 
 
 def obstacle_of(members: Any, calls: dict[nn.Module, int], *, heads: int | None, count: int) -> str:
-    """Why nothing of a set may go, or empty."""
+    """Why no channel of a set can be removed, or empty."""
     if heads is not None and count % heads:
         return f"{count} channels are no multiple of {heads} heads"
     for node, _, _, _ in members:
@@ -41,7 +41,7 @@ def obstacle_of(members: Any, calls: dict[nn.Module, int], *, heads: int | None,
         allowed = _ALONE | _ATTENTION if heads else _ALONE
         if node.type.name == "ELEMENTWISE":
             if kind and kind not in allowed:
-                return f"{kind} is not known to treat every channel alone"
+                return f"{kind} is not known to treat every channel separately"
         elif node.type.name == "OUTPUT":
             return "they are outputs of the network"
         elif node.type.name not in _STRUCTURAL:
@@ -54,7 +54,7 @@ def obstacle_of(members: Any, calls: dict[nn.Module, int], *, heads: int | None,
 
 
 class Fixed:
-    """Which channels of a set carry nothing of the data, at any point of the graph."""
+    """Channels of a set that do not depend on the data, at any point of the graph."""
 
     def __init__(self, members: Any, count: int) -> None:
         self._count = count

@@ -31,7 +31,7 @@ class Permuted:
 
     Attributes:
         first: Name of the layer that makes the hidden units.
-        second: Name of the layer that reads them, whose columns are grouped.
+        second: Name of the layer that reads them; its columns are grouped.
         before: Share of the second layer's magnitude that the pattern kept, in [0, 1].
         after: The same after the permutation; never less.
     """
@@ -43,9 +43,9 @@ class Permuted:
 
 
 def find_mlps(model: nn.Module) -> tuple[tuple[str, str], ...]:
-    """Names of (first, second) Linear layers with nothing but single-unit functions between them.
+    """Names of (first, second) Linear layers with only elementwise functions between them.
 
-    Found by name, as in `weight_roles`; gated MLPs, whose first layers are two, are left out.
+    Found by name, as in `weight_roles`; gated MLPs, with two first layers, are left out.
     """
     linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     ff = {

@@ -1,4 +1,4 @@
-"""What the shrink reports of one set of channels."""
+"""Report of the shrink, one entry per set of channels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["RemovedChannels"]
 
 @dataclass(frozen=True, kw_only=True)
 class RemovedChannels:
-    """What became of one set of channels that live and die together.
+    """Removed channels of one set that can only be removed together.
 
     Attributes:
         layer: The layer that makes them, e.g. `layer1.0.conv1`.

@@ -1,4 +1,4 @@
-"""Structured shrink: channels, neurons and heads that are zero leave the network for good."""
+"""Structured shrink: remove zero channels, neurons and heads from the network."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class Shrunk:
 
 
 def shrink(model: nn.Module, example: Tensor | Sequence[Any] | Mapping[str, Any]) -> Shrunk:
-    """Remove what never reaches the output; the outputs in evaluation mode stay the same.
+    """Remove channels that never reach the output; the outputs in evaluation mode stay the same.
 
-    A channel goes if nobody reads it (all readers' weights for it are zero), or if all that makes
-    it is zero. In the second case it may still carry a constant: the layer's bias, or what batch
-    norm and activation make of zero. The constant is read off a forward pass and folded into its
-    readers' biases. Where a reader pads with zeros a bias cannot stand for it; then all constant
-    channels of the set are merged into one. An attention head goes as a whole. The order of what
-    remains is kept, and no random number is drawn.
+    A channel is removed if nothing reads it (all readers' weights for it are zero), or if all that
+    makes it is zero. In the second case it may still carry a constant: the layer's bias, or the
+    output of batch norm and activation for zero. The constant is read off a forward pass and folded
+    into its readers' biases. Where a reader pads with zeros a bias cannot stand for it; then all
+    constant channels of the set are merged into one. An attention head goes as a whole. The order
+    of what remains is kept, and no random number is drawn.
 
     Couplings (residual sums, flattening, concatenation, depthwise convolutions) are found by
     Torch-Pruning's dependency graph (Fang et al., CVPR 2023). Sets that pass through a layer norm,
@@ -121,12 +121,12 @@ def _cut(channels: ChannelSet) -> tuple[int, str]:
 
 
 def _whole(flags: Tensor, unit: int) -> Tensor:
-    """Only units (heads) all of whose channels are flagged."""
+    """Only units (heads) with all channels flagged."""
     return flags.reshape(-1, unit).all(1).repeat_interleave(unit)
 
 
 def _tell_parent(channels: ChannelSet, gone: int) -> None:
-    """Let an attention module know how many heads it has now."""
+    """Update the number of heads of an attention module."""
     parent = channels.attention
     if parent is None:
         return

@@ -1,4 +1,4 @@
-"""A shrunk network in a file, and back into a freshly built network of the original shapes."""
+"""Save and load shrunk networks: weights, and the original network's new shapes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SIZES = (
 
 
 def save_shrunk(shrunk: Shrunk, path: str | Path) -> None:
-    """Write the tensors (safetensors) and, beside them, what rebuilds the network around them.
+    """Write the tensors (safetensors) and a side file that rebuilds the network around them.
 
     Raises:
         UserError: The file cannot be written.
@@ -80,7 +80,7 @@ def load_shrunk(model: nn.Module, path: str | Path) -> nn.Module:
 
 
 def _sizes(module: nn.Module) -> dict[str, int]:
-    """Whole numbers that tell a module how large its tensors are."""
+    """Integer attributes of a module that state its tensor sizes."""
     own = {name: module.__dict__.get(name) for name in _SIZES}
     return {name: value for name, value in own.items() if type(value) is int}
 
@@ -112,7 +112,7 @@ def _check(model: nn.Module, about: Mapping[str, Any], path: Path) -> None:
 
 @torch.no_grad()
 def _put(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put tensors into their places; what was one shared parameter stays one."""
+    """Assign the tensors to their modules; shared parameters stay shared."""
     shared: dict[int, nn.Parameter] = {}
     for name, tensor in state.items():
         parent, _, leaf = name.rpartition(".")

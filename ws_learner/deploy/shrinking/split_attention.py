@@ -1,4 +1,4 @@
-"""`nn.MultiheadAttention` with q, k and v as layers of their own, so that heads can leave."""
+"""`nn.MultiheadAttention` with separate q, k and v layers, so that heads can be removed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["SplitAttention", "split_attention"]
 
 
 class SplitAttention(nn.Module):
-    """Computes what the `nn.MultiheadAttention` it was made of computes.
+    """Attention equivalent to the `nn.MultiheadAttention` that it was made from.
 
     The number of heads times their width need not be the width of the inputs.
     """

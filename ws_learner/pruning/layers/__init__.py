@@ -1,1 +1,1 @@
-"""Which tensors can be pruned, what role they have, and how a profile is laid over them."""
+"""Prunable layers: the layer table, layer roles, and profiles mapped to layers."""

@@ -1,4 +1,4 @@
-"""Finds the attention heads of a network by the names its projections commonly have."""
+"""Detect attention heads by the usual names of their projections."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class AttentionHeads:
 
 
 def find_attention(model: nn.Module) -> tuple[AttentionHeads, ...]:
-    """List the attentions whose projections are Linear modules of their own, in order.
+    """List the attentions with separate Linear projections, in order.
 
     An attention is a module with a number of heads and projections q, k, v, apart or as one; its
-    output projection is one of its own or lies beside it (BERT's `attention.output.dense`).
+    output projection is inside it or in its parent (BERT's `attention.output.dense`).
 
     Raises:
         UserError: Keys and values have fewer heads than queries (grouped queries).

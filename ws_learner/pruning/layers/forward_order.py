@@ -1,4 +1,4 @@
-"""In which order, how often and at what cost a forward pass uses the prunable tensors."""
+"""Order, count and cost of the uses of prunable tensors in a forward pass."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def in_forward_order(model: nn.Module, inputs: Tensor, found: Sequence[Found]) -
 
 
 class _FunctionalCalls(TorchFunctionMode):
-    """Notes uses of weights, and what linear functions of them cost, whoever calls them."""
+    """Records uses of weights and the MACs of linear functions, whatever module calls them."""
 
     def __init__(self, found: Sequence[Found], calls: list[Found]) -> None:
         super().__init__()

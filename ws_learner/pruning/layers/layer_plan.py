@@ -1,4 +1,4 @@
-"""From a network and a pattern to a plan, and what becomes of layers the pattern does not fit."""
+"""Build a pattern plan for a network, and handle layers that the pattern does not fit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _HEADS, _NEURONS = {"q", "k", "v", "o"}, {"ff"}
 def with_default_pattern(config: WeightSparseConfig, model: nn.Module) -> WeightSparseConfig:
     """The settings with `units` where movement prunes heads and neurons and no pattern was given.
 
-    Otherwise nothing of a transformer could be cropped, which is what this is mostly done for.
+    Otherwise nothing of a transformer could be cropped, the main use of movement pruning.
     """
     whole = set(config.roles) in (_HEADS, _NEURONS, _HEADS | _NEURONS)
     given = config.ws_pattern or config.ws_qkv_pattern
@@ -196,7 +196,7 @@ def fitting_rows(
     open_ = [row.name for row in layers if not row.exempt]
     out = set(drop_unfitting(model, open_, pattern=pattern, remainder=remainder))
     if open_ and len(out) == len(open_):
-        raise UserError(f"`pattern` {pattern}: it fits none of the {len(open_)} layers")
+        raise UserError(f"`pattern` {pattern}: the pattern fits none of the {len(open_)} layers")
     plan = build_pattern_plan(model, [name for name in open_ if name not in out], pattern=pattern)
     if isinstance(pattern, ByRole):
         _tell(layers, plan, pattern=pattern)
@@ -211,7 +211,7 @@ def fitting_rows(
 
 
 def _most(row: LayerRow, plan: PatternPlan) -> int | None:
-    """What bounds the layer's zeros, if anything does."""
+    """Upper bound of the layer's zeros, if there is one."""
     most = plan.most(row.name) if row.name in plan.patterns else row.weights
     return None if most == row.weights else most
 

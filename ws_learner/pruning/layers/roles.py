@@ -1,4 +1,4 @@
-"""What a weight does in a network, told by the names its module commonly has."""
+"""Layer roles, derived from the usual names of modules."""
 
 from __future__ import annotations
 

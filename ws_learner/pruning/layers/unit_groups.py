@@ -1,4 +1,4 @@
-"""Finds what must leave a transformer together: heads of attentions, neurons of feed-forwards."""
+"""Find unit groups of a transformer: attention heads and feed-forward neurons."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _feed_forward(name: str, module: nn.Module) -> UnitGroup | None:
 def check_groups(
     model: nn.Module, groups: Iterable[UnitGroup], layers: Iterable[str]
 ) -> tuple[UnitGroup, ...]:
-    """The groups whose members are sparsified, all of them.
+    """The groups with all members sparsified.
 
     Args:
         model: The network.
@@ -124,7 +124,7 @@ def check_groups(
 def unit_patterns(
     model: nn.Module, layers: Iterable[str]
 ) -> tuple[dict[str, Pattern], tuple[tuple[str, ...], ...]]:
-    """Pattern of each layer under `units`, and which layers lose the same units.
+    """Pattern of each layer under `units`, and which layers share their pruned units.
 
     Raises:
         UserError: A layer has no units, or not all that share its units are among the layers.
@@ -148,7 +148,7 @@ def unit_patterns(
 
 
 def pattern_conflict(group: UnitGroup, axes: Mapping[str, int]) -> str:
-    """Why a group does not go with per-dimension scores, or empty.
+    """Why a group is incompatible with per-dimension scores, or empty.
 
     Args:
         group: The group.

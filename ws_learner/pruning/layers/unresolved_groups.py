@@ -1,4 +1,4 @@
-"""Attentions and feed-forward networks whose heads and neurons could not be found."""
+"""Detect attentions and feed-forward networks without recognised heads or neurons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many zeros each parameter is to have: looked up, checked, rounded."""
+"""Zeros per parameter: look up sizes, check counts, round ratios."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def sizes_of(model: nn.Module, given: Mapping[str, object] | None) -> dict[str, 
 
 
 def checked_zeros(zeros: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, int]:
-    """Counts of zeros as given, as plain numbers.
+    """Validate counts of zeros; return them as plain ints.
 
     Raises:
         UserError: A count is not within its parameter.

@@ -1,4 +1,4 @@
-"""Gradient sensitivity: heads, channels or weights go whose scaling would change the loss least."""
+"""Gradient sensitivity: prune the units that change the loss least when scaled."""
 
 from __future__ import annotations
 

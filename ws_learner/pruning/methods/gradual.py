@@ -40,7 +40,7 @@ class GradualConfig:
             smallest scores of the whole network go.
         ratio_min: Least ratio of a layer under `global`.
         ratio_max: Largest ratio of a layer under `global`.
-        remainder: What becomes of a layer that the pattern does not divide.
+        remainder: How to treat a layer that the pattern does not divide.
         update_frequency: Epochs between updates, instead of `mask_update_step`; below 1 a share
             of an epoch, at least a step. Needs `steps_per_epoch`.
         steps_per_epoch: Optimizer steps of an epoch.

@@ -1,4 +1,4 @@
-"""Group lasso: a force that drives whole units to zero while the sparsity rises."""
+"""Group lasso: a penalty that drives whole units to zero while the sparsity rises."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["GroupLasso", "GroupLassoConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class GroupLassoConfig(GradualConfig):
-    """Settings of gradual pruning, and the strength of the force.
+    """Settings of gradual pruning, and the strength of the penalty.
 
     Attributes:
         alpha: Factor of the penalty alpha x (sum of the units' Euclidean norms), 0 or above; 0.006

@@ -1,4 +1,4 @@
-"""Scores that are trained beside the weights: how far each weight moves away from zero."""
+"""Learned movement scores: how far each weight moves away from zero."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OWN_RATE = "own_rate"
 
 
 def check_score_rate(rate: float) -> None:
-    """Refuse a learning rate that is none.
+    """Check the learning rate of the scores.
 
     Raises:
         UserError: See above.
@@ -135,7 +135,7 @@ class LearnedScores:
         )
 
     def freeze(self, optimizer: Optimizer | None = None) -> None:
-        """No score moves any more, whatever the optimizer remembers."""
+        """Stop training the scores, whatever momentum the optimizer has."""
         self.frozen = True
         for score in self.values.values():
             score.requires_grad_(False)
@@ -164,7 +164,7 @@ class LearnedScores:
         wrong = set(self.values) ^ set(state)
         wrong |= {n for n in set(state) - wrong if state[n].shape != self.values[n].shape}
         if wrong:
-            raise UserError(f"the saved scores are of another network or pattern: {min(wrong)}")
+            raise UserError(f"the saved scores belong to another network or pattern: {min(wrong)}")
         for name, score in self.values.items():
             score.copy_(state[name])
 

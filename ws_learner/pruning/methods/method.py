@@ -1,4 +1,4 @@
-"""What every sparse-training method offers; `ws_learner.pruning.sparsifier.Sparsifier` calls it."""
+"""Interface of a sparse-training method, called by `ws_learner.pruning.sparsifier.Sparsifier`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["CountsEpochs", "HasReadings", "Method", "MethodConfig"]
 
 
 class Method(Protocol):
-    """A method at work on one model. Steps are optimizer steps; 0 = none done yet."""
+    """A sparse-training method bound to one model. Steps count completed optimizer steps."""
 
     @property
     def masks(self) -> Mapping[str, Tensor]:
@@ -22,7 +22,7 @@ class Method(Protocol):
         """Get ready to follow `optimizer` from `step` on; buffers move to the weights' device."""
 
     def on_gradients(self) -> None:
-        """Look at the gradients and add to them; once per step, before `before_step`."""
+        """Read the gradients and add to them; once per step, before `before_step`."""
 
     def before_step(self) -> None:
         """Edit the gradients; doing it twice must be harmless."""
@@ -40,14 +40,14 @@ class Method(Protocol):
         """Leave plain sparse weights in the model, with the exact number of zeros asked for."""
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything that is needed to go on, beyond the model's and the optimizer's state."""
+        """State needed to resume, besides the model's and the optimizer's."""
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over what `state_dict` gave."""
 
 
 class MethodConfig(Protocol):
-    """The settings of a method: a frozen dataclass of its own."""
+    """Settings of a method: a frozen dataclass."""
 
     def feasible(self, model: nn.Module, zeros: Mapping[str, int]) -> dict[str, int]:
         """Return the counts nearest to `zeros` that the method can make; fewer where it cannot.
@@ -72,7 +72,7 @@ class MethodConfig(Protocol):
 
 @runtime_checkable
 class CountsEpochs(Protocol):
-    """A method that wants to know where epochs begin."""
+    """A method that needs to know where epochs begin."""
 
     def epoch_begin(self, step: int) -> None:
         """An epoch begins after `step` optimizer steps."""
@@ -80,7 +80,7 @@ class CountsEpochs(Protocol):
 
 @runtime_checkable
 class HasReadings(Protocol):
-    """A method with numbers of its own to log."""
+    """A method that logs its own numbers."""
 
     def readings(self) -> dict[str, float]:
         """Name -> value now."""

@@ -1,4 +1,4 @@
-"""Hard movement pruning: the schedule of gradual pruning, the scores learned from movement."""
+"""Hard movement pruning: gradual pruning with scores learned from weight movement."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["MovementConfig", "MovementPruning"]
 
 @dataclass(frozen=True, kw_only=True)
 class MovementConfig(GradualConfig):
-    """Settings of hard movement pruning: those of gradual pruning but for the criterion.
+    """Settings of hard movement pruning: gradual pruning without the criterion.
 
     Layers end on the exact number of zeros they were given; `threshold_movement` has the variant
     with a threshold and a penalty, whose sparsity is an outcome.

@@ -1,4 +1,4 @@
-"""Movement scores: the threshold that decides, its cap and its beginning, the price of a score."""
+"""Movement scores: threshold, cap, initial threshold, and regularisation."""
 
 from __future__ import annotations
 

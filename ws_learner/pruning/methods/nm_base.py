@@ -1,4 +1,4 @@
-"""What SR-STE, MdGf and SdGf share: N:M masks that are made anew at every step."""
+"""Base of SR-STE, MdGf and SdGf: N:M masks recomputed at every step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["NMTraining"]
 
 
 class NMTraining:
-    """Masks by magnitude of the latent weights, from the forward pass at step `begin` on.
+    """Masks by magnitude of the shadow weights, from the forward pass at step `begin` on.
 
     Subclasses say which patterns hold at a step, what pruned weights are multiplied by, and how
     gradients are edited.
@@ -47,7 +47,7 @@ class NMTraining:
         """Edit the gradients, which are by the masked weights."""
 
     def _before_update(self, optimizer: Optimizer) -> None:
-        """Edit the latent weights right before the optimizer does."""
+        """Edit the shadow weights right before the optimizer step."""
 
     @property
     def masks(self) -> Mapping[str, Tensor]:
@@ -160,7 +160,7 @@ class NMTraining:
         """See `Method`."""
         rest = dict(state)
         if "now" not in rest:
-            raise UserError("the saved state is of another method: `now` is missing")
+            raise UserError("not a state of this method: key `now` is missing")
         now = int(rest.pop("now"))
         self._shadow_masks.load_state_dict(rest)
         self._now, self._loaded = now, True

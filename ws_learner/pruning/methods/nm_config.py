@@ -1,4 +1,4 @@
-"""Settings that SR-STE, MdGf and SdGf share, and how they are laid over a network."""
+"""Settings that SR-STE, MdGf and SdGf share, and the N:M pattern of each layer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class NMConfig(ABC):
         phases: Takes the place of both.
         fine_tune_mask: `frozen` fixes the masks when fine-tuning begins; `dynamic` lets them
             follow the weights to the end.
-        remainder: What becomes of a layer whose rows M does not divide.
+        remainder: How to treat a layer with rows that M does not divide.
     """
 
     pattern: Pattern = field(default_factory=lambda: NM(2, 4))
@@ -58,8 +58,8 @@ class NMConfig(ABC):
         """
         if not isinstance(self.pattern, ByRole):
             raise UserError(
-                f"the pattern {self.pattern} says nothing of where: name zeros or ratios for "
-                f"each layer, or roles, such as {self.pattern}@ff"
+                f"the pattern {self.pattern} does not say which layers to prune: "
+                f"name zeros or ratios for each layer, or roles, such as {self.pattern}@ff"
             )
         found = by_role(model, self.pattern)
         if any(isinstance(pattern, PerLayerNM) for pattern in found.values()):

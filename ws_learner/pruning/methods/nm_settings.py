@@ -1,4 +1,4 @@
-"""From the learner's flags to the settings of an N:M method."""
+"""Build the settings of an N:M method from the learner's flags."""
 
 from __future__ import annotations
 

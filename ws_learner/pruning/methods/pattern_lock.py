@@ -1,4 +1,4 @@
-"""Pattern lock: the zeros a network has are kept while it is fine-tuned or distilled."""
+"""Pattern lock: existing zeros are kept during fine-tuning or distillation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def found_zeros(model: nn.Module, names: Iterable[str] | None = None) -> dict[st
 
 @dataclass(frozen=True)
 class PatternLockConfig:
-    """Pattern lock has no settings: the pattern is what is found, and there is no schedule."""
+    """Pattern lock without settings: the existing zeros are the pattern; no schedule."""
 
     def feasible(self, model: nn.Module, zeros: Mapping[str, int]) -> dict[str, int]:
         """See `MethodConfig.feasible`: the zeros there are.

@@ -1,4 +1,4 @@
-"""Movement without scores: pruned weights go on moving, and what has moved far enough returns."""
+"""Pruning with feedback: pruned weights keep training and return once large enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradual pruning at work: masks that a schedule renews on the stored weights."""
+"""Gradual pruning: masks on the stored weights, updated along a schedule."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["GradualPruning"]
 
 
 class MaskSettings(Protocol):
-    """What `GradualPruning` asks its settings, a `GradualConfig`."""
+    """Settings protocol of `GradualPruning`; implemented by `GradualConfig`."""
 
     @property
     def scope(self) -> Scope:
@@ -40,11 +40,11 @@ class MaskSettings(Protocol):
         """Steps between mask updates."""
 
     def make_criterion(self, plan: PatternPlan) -> Criterion:
-        """What a weight is worth."""
+        """Build the pruning criterion."""
 
 
 class GradualPruning:
-    """Zhu & Gupta 2017, section 3, with the retained weights of PocketFlow.
+    """Zhu & Gupta 2017, section 3, with the dense weights of PocketFlow.
 
     A layer with z final zeros has round(share(t) z) of them after the mask update at step t, moved
     to whole units of the pattern, and exactly z from t_e on, when masks are frozen. Masks are
@@ -163,6 +163,8 @@ class GradualPruning:
         seen = {k.removeprefix("criterion."): v for k, v in state.items() if k not in own}
         strangers = set(seen) - set(self._zeros)
         if strangers:
-            raise UserError(f"the saved state is of another network or target: {min(strangers)}")
+            raise UserError(
+                f"the saved state belongs to another network or target: {min(strangers)}"
+            )
         self._in_place.load_state_dict(own)
         self._criterion.load_state_dict(seen)

@@ -1,4 +1,4 @@
-"""SdGf: binary masks whose pattern tightens stage by stage."""
+"""SdGf: binary masks with a pattern that tightens stage by stage."""
 
 from __future__ import annotations
 

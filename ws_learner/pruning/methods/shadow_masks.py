@@ -1,4 +1,4 @@
-"""Latent weights, and masks that are made anew from them at every step."""
+"""Shadow weights, and masks recomputed from them at every step."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _alike(weights: Sequence[Tensor]) -> bool:
 
 
 class ShadowMasks:
-    """Between two optimizer steps the parameters hold masked weights, the buffers latent ones.
+    """Between two optimizer steps parameters hold masked weights, buffers shadow weights.
 
     So the forward pass is the ordinary one, whatever calls the weights; a gradient by the masked
     weight arrives for pruned ones too, which is the straight-through estimator; and names,
@@ -78,7 +78,7 @@ class ShadowMasks:
         self._batches: dict[tuple[NM, ...], list[_Batch]] = {}
 
     def _room(self, dtype: torch.dtype | None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Memory for a tensor beside each weight, and those tensors; one piece if they are alike.
+        """Allocate one more tensor per weight, in one contiguous buffer if the weights are alike.
 
         So masks of all layers are computed as one tensor, which on a GPU is a few launches.
         """
@@ -106,17 +106,17 @@ class ShadowMasks:
 
     @torch.no_grad()
     def remember(self) -> None:
-        """Take the parameters' values for the latent ones."""
+        """Copy the parameters into the shadow weights."""
         torch._foreach_copy_(self._listed(self.shadow), self._listed(self.weights))
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put the latent values into the parameters."""
+        """Copy the shadow weights into the parameters."""
         torch._foreach_copy_(self._listed(self.weights), self._listed(self.shadow))
 
     @torch.no_grad()
     def update_masks(self, patterns: Sequence[NM]) -> None:
-        """Make the masks from the latent values.
+        """Compute the masks from the shadow weights.
 
         Args:
             patterns: For each piece. Pieces with the same pattern are computed together,
@@ -231,7 +231,7 @@ class ShadowMasks:
         wrong = set(mine) ^ set(state)
         wrong |= {key for key in set(mine) & set(state) if mine[key].shape != state[key].shape}
         if wrong:
-            raise UserError(f"the saved masks are of another network or target: {min(wrong)}")
+            raise UserError(f"the saved masks belong to another network or target: {min(wrong)}")
         for key, tensor in mine.items():
             tensor.copy_(state[key])
         for name in self._order:

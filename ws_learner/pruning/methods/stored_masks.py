@@ -1,4 +1,4 @@
-"""Masks that act on the stored weights themselves, for methods whose forward pass is ordinary."""
+"""Masks applied to the stored weights, for methods with an ordinary forward pass."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["StoredMasks"]
 
 
 class StoredMasks:
-    """Weights, their masks, and the value each pruned weight had when it was last alive.
+    """Weights, their masks, and the value each pruned weight had when it was last kept.
 
     Costs a byte and two numbers per weight: mask, retained value, and the mask as a number (a
     multiplication by it is much faster than any operation on bools). Layers without a pruned
@@ -24,7 +24,7 @@ class StoredMasks:
 
     Attributes:
         moving: What the optimizer does to the zero of a pruned weight is added to its retained
-            value: it goes on moving, by the gradient of the masked weight.
+            value: it keeps moving, by the gradient of the masked weight.
     """
 
     def __init__(self, weights: Mapping[str, nn.Parameter]) -> None:
@@ -72,7 +72,7 @@ class StoredMasks:
     def values_in_step(self) -> dict[str, Tensor]:
         """`dense_values()` for the gradients of a step: right after `renew` they are at hand.
 
-        Whoever writes to the weights between that and the step is seen at the next `renew`.
+        Writes to the weights between that and the step take effect at the next `renew`.
         """
         return self._retained if self._fresh else self.dense_values()
 
@@ -121,7 +121,7 @@ class StoredMasks:
 
     @torch.no_grad()
     def mask_state(self, optimizer: Optimizer) -> None:
-        """Forget momentum, second moments and the like of pruned weights, unless they move."""
+        """Clear the optimizer state of pruned weights (momentum and the like), unless they move."""
         if self.moving:
             return
         for weight, keep in self._active:
@@ -159,7 +159,7 @@ class StoredMasks:
         wrong = set(mine) ^ set(state)
         wrong |= {key for key in set(mine) & set(state) if mine[key].shape != state[key].shape}
         if wrong:
-            raise UserError(f"the saved masks are of another network or target: {min(wrong)}")
+            raise UserError(f"the saved masks belong to another network or target: {min(wrong)}")
         self._fresh = False
         for key, tensor in mine.items():
             tensor.copy_(state[key])
@@ -179,7 +179,7 @@ class StoredMasks:
 
 
 def _keep_all(masks: Sequence[Tensor]) -> list[bool]:
-    """Which masks prune nothing; a GPU is waited for once."""
+    """Which masks prune nothing; one GPU synchronization."""
     if not all(mask.device.type == "cpu" for mask in masks):
         found: list[bool] = torch.stack([mask.all() for mask in masks]).tolist()
         return found

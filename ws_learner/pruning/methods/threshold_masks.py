@@ -1,4 +1,4 @@
-"""Threshold movement at work: scores above a rising threshold keep their weights."""
+"""Threshold movement: weights with scores above a rising threshold are kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["ThresholdMovement"]
 
 
 class ThresholdMovement:
-    """Before the warm-up scores gather movement, in it masks follow, after it all is frozen.
+    """Scores learn before the warm-up, masks follow during it; both are frozen after it.
 
     At optimizer step s of the warm-up the forward pass uses the mask S > min(threshold(s), 98th
     percentile of S), and the penalty's factor is share(s) x F. The masks of the last such step
@@ -62,7 +62,7 @@ class ThresholdMovement:
         return self._scores.frozen
 
     def readings(self) -> dict[str, float]:
-        """What a curve is drawn of, by name."""
+        """Values to plot, by name."""
         return {"prune/threshold": self._clock.threshold, "prune/factor": self._clock.factor}
 
     def planned_zeros(self, step: int) -> dict[str, int]:
@@ -144,7 +144,7 @@ class ThresholdMovement:
         scores = {k.removeprefix("score."): v for k, v in state.items() if k.startswith("score.")}
         masks = {k: v for k, v in state.items() if k.startswith(("mask.", "retained."))}
         if not scores or "first_threshold" not in state:
-            raise UserError("the saved state is of another method than movement")
+            raise UserError("the saved state belongs to a method other than movement")
         self._in_place.load_state_dict(masks)
         self._scores.load_state_dict(scores)
         self._clock.load_state_dict(state)

@@ -2,7 +2,7 @@
 
 Soft movement pruning (Sanh et al. 2020, section 4) with the settings, the schedule and the order
 of events of NNCF's algorithm. Two differences: masked weights keep their value exactly, where NNCF
-lets momentum and weight decay go on moving them; and a warm-up that begins at step 0 masks nothing
+lets momentum and weight decay keep moving them; and a warm-up that begins at step 0 masks nothing
 before the first step, when all scores are still equal.
 """
 

@@ -1,4 +1,4 @@
-"""Where a training is in its warm-up: epochs counted, threshold, factor of the penalty."""
+"""Warm-up clock: current epoch, threshold, and penalty factor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["WarmUpClock"]
 
 
 class WarmUpClock:
-    """Counts optimizer steps, and epochs where nobody says how long they are.
+    """Counts optimizer steps, and measures the epoch length where it is not given.
 
     Attributes:
         step: Optimizer steps done.

@@ -1,4 +1,4 @@
-"""What threshold movement asks its settings."""
+"""Settings protocol of threshold movement."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["WarmUpSettings"]
 
 
 class WarmUpSettings(Protocol):
-    """What the method asks its settings, a `ThresholdMovementConfig`."""
+    """Settings protocol; implemented by `ThresholdMovementConfig`."""
 
     @property
     def importance_regularization_factor(self) -> float:

@@ -221,7 +221,7 @@ class HeadPattern(_Tiles):
 
 @dataclass(frozen=True)
 class UnitPattern(HeadPattern):
-    """Attention heads and feed-forward neurons; what they are in a weight, a network has to say.
+    """Attention heads and feed-forward neurons; resolved per weight from the network.
 
     `pruning/layers/unit_groups.py` replaces it by groups of `HeadPattern` and `ChannelPattern`.
     """

@@ -1,4 +1,4 @@
-"""What patterns with units of several weights share: geometry, pooling, exact selection."""
+"""Base of patterns with units of several weights: geometry, pooling, exact selection."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def from_rows(rows: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 class GroupedPattern(ABC):
-    """A pattern whose units are known by their sizes, pooled scores and extent."""
+    """A pattern defined by the sizes, pooled scores and extent of its units."""
 
     @abstractmethod
     def divides(self, shape: tuple[int, ...]) -> bool:

@@ -20,7 +20,7 @@ __all__ = ["PatternPlan"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PatternPlan:
-    """Which pattern each layer has, and which layers lose the same units.
+    """The pattern of each layer, and the groups of layers that share pruned units.
 
     Attributes:
         patterns: Pattern of each layer, by parameter name.
@@ -94,7 +94,7 @@ class PatternPlan:
 
     def _move(self, team: tuple[str, ...], count: int, gap: int, wanted: int) -> int:
         """What one unit more, or one less where the gap is negative, changes."""
-        if len(team) > 1 and (wanted - count) * gap <= 0:  # heads do not go for lack of neurons
+        if len(team) > 1 and (wanted - count) * gap <= 0:  # heads never make up for neurons
             return 0
         if gap > 0:
             return self._team_count(team, count + 1, "up") - count

@@ -37,9 +37,9 @@ def keep_of_groups(groups: Tensor, n: int) -> Tensor:
 
 
 def keep_without_waiting(groups: Tensor, n: int) -> Tensor:
-    """`keep_of_groups` in few operations, whatever the scores: a GPU's answer is never asked for.
+    """`keep_of_groups` in few operations, whatever the scores: without a GPU synchronization.
 
-    Repairing ties alone, as on a CPU, would mean to wait until the GPU has counted them.
+    Repairing only the ties, as on a CPU, would wait for the GPU to count them.
     """
     m = groups.shape[1]
     if n == 1:
@@ -53,7 +53,7 @@ def keep_without_waiting(groups: Tensor, n: int) -> Tensor:
 
 
 def _larger_than_most(groups: Tensor, n: int) -> Tensor:
-    """Fewer than n of its group go before it: larger ones, or equal ones that come later."""
+    """Whether fewer than n of its group rank before it: larger, or equal and later."""
     own, other = groups[:, :, None], groups[:, None, :]
     later = torch.ones(groups.shape[1], groups.shape[1], dtype=torch.bool, device=groups.device)
     before = torch.where(later.triu(1), other >= own, other > own)
@@ -61,7 +61,7 @@ def _larger_than_most(groups: Tensor, n: int) -> Tensor:
 
 
 def _by_counting(groups: Tensor, n: int) -> Tensor:
-    """Counts who comes before: for few weights in a group the fastest."""
+    """Select by counting predecessors: fastest for small groups."""
     return torch.cat([~smallest_of(part, n).T for part in columns_of(groups)])
 
 

@@ -1,4 +1,4 @@
-"""Patterns: which weights live or die together.
+"""Patterns: which weights are kept or pruned together.
 
 A pattern cuts a tensor into units. Scores are pooled over each unit, and the units of the smallest
 scores are pruned. A weight (O, I, *kernel) is looked at as a matrix (O, taps x I): a row per
@@ -92,7 +92,7 @@ class Pattern(Protocol):
 
 @dataclass(frozen=True)
 class Unstructured:
-    """Every weight stands alone."""
+    """Unstructured pruning: every weight is its own unit."""
 
     def __str__(self) -> str:
         return "unstructured"
@@ -160,7 +160,7 @@ def parse_pattern(text: str) -> Pattern:
         ('4x1', NM(n=2, m=4))
 
     Raises:
-        UserError: It is no pattern.
+        UserError: The text is not a pattern.
     """
     return _made(parse_pattern_spec(text))
 

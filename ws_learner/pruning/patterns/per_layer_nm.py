@@ -1,4 +1,4 @@
-"""N of M with an N for each layer: what a search under a budget chooses among."""
+"""N:M patterns with an N per layer, which a search under a budget chooses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["PerLayerNM"]
 
 @dataclass(frozen=True)
 class PerLayerNM(GroupedPattern):
-    """All groups of a layer keep the same N of M weights, and the number of zeros tells N.
+    """All groups of a layer keep the same N of M weights, and the number of zeros determines N.
 
     N runs from 1 to M; at M the layer is dense. What a unit is depends on N, so `pooled`, `expand`
     and the like know single weights only.

@@ -1,4 +1,4 @@
-"""Scopes: where the smallest scores are looked for, in each layer or in the whole network."""
+"""Scopes: the smallest scores are taken per layer or over the whole network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Scope = Literal["local", "global"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScorePool:
-    """The units of one layer, or of several that lose the same ones.
+    """The units of one layer, or of several layers that share their pruned units.
 
     Attributes:
         scores: (U,) score of each unit, comparable between layers.
@@ -56,7 +56,7 @@ def global_zeros(pools: Sequence[ScorePool], total: int) -> list[int]:
 
 
 def _by_threshold(pools: Sequence[ScorePool], size: int, total: int) -> list[int]:
-    """Units of each pool, all of one size; no more is sorted than has to be."""
+    """Pruned units of each pool where all have one size; found without a full sort."""
     bounds = [(-(-p.lower // size), p.upper // size) for p in pools]
     bounds = [(min(low, high), high) for low, high in bounds]
     open_ = [_between(p.scores, *limits) for p, limits in zip(pools, bounds, strict=True)]

@@ -1,4 +1,4 @@
-"""Which weights share a movement score: single ones, blocks, rows or columns of a matrix."""
+"""Score grids: which weights of a matrix share a movement score."""
 
 from __future__ import annotations
 

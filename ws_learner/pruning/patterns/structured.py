@@ -1,4 +1,4 @@
-"""Structured masking: from single weights to heads and neurons that stay or go as a whole."""
+"""Structured masking: keep or prune whole heads and neurons."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def kept_units(
     """(units,) bool: which units of a group stay.
 
     A member that makes the unit keeps it by a bias as well (rule `any`), unless its whole weight
-    is pruned. If no unit were left, the one of the largest mean score stays: an attention without
-    a head could not be built.
+    is pruned. If no unit were left, the one of the largest mean score stays: an attention needs
+    at least one head.
 
     Args:
         group: The group.

@@ -1,7 +1,7 @@
 """Counts over units of unequal size: which sums of zeros exist, and how many units of each size.
 
-A unit is what lives or dies together, such as a block. Where a pattern does not divide a tensor,
-the units at its edges are smaller, so that there are a few classes of units: (size, count) pairs.
+A unit is a set of weights pruned together, such as a block. Where a pattern does not divide a
+tensor, the units at its edges are smaller. So there are a few classes: (size, count) pairs.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class Phases:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskDecay:
-    """D(j), what pruned weights are multiplied by at step j of the sparse phase.
+    """D(j), the multiplier of pruned weights at step j of the sparse phase.
 
     Bambhaniya et al. 2025, section 3 (MdGf). linear: max(1 - beta j, 0); exponential:
     exp(-beta j), taken for 0 from 0.001 down; step: 0. D is 1 before the sparse phase and 0 from
@@ -107,7 +107,7 @@ class MaskDecay:
         if self.decay == "linear":
             return max(1.0 - done, 0.0) if done < 1 - 1e-12 else 0.0
         value = math.exp(-done)
-        # A beta of one's own is followed as far as the phase goes.
+        # A user-given beta applies for the length of the phase.
         return value if self.beta is not None or value > _NEARLY_ZERO * (1 + 1e-9) else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Schedules that are no curves: all at once, and a start of its own for any other."""
+"""One-shot schedule, and wrappers that start any schedule at a nonzero sparsity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["FromInitial", "HeldFromStart", "OneShotSchedule"]
 
 @dataclass(frozen=True)
 class OneShotSchedule:
-    """Everything at one step.
+    """The final sparsity at a single step.
 
     Attributes:
         step: At least 0; 0 is before the first optimizer step.
@@ -44,7 +44,7 @@ class OneShotSchedule:
 
 @dataclass(frozen=True)
 class FromInitial:
-    """A schedule that starts at a share of its own: initial + (1 - initial) x share.
+    """A schedule that starts at an initial sparsity: initial + (1 - initial) x share.
 
     Attributes:
         schedule: What follows.
@@ -83,7 +83,7 @@ class FromInitial:
 
 @dataclass(frozen=True)
 class HeldFromStart:
-    """A schedule for what is sparse already: never below a share, from step 0 on.
+    """A schedule for already sparse weights: never below a given share, from step 0 on.
 
     Attributes:
         schedule: What follows; begins at `share_held` or below.

@@ -1,7 +1,7 @@
-"""Schedules: which share of the way to its target a layer has come at an optimizer step.
+"""Schedules: the share of its target sparsity that a layer has at each optimizer step.
 
-All are pure functions of the step. What begins at a sparsity of its own, i instead of 0, is
-`FromInitial`, see `other_schedules`; epochs are in `epoch_schedule`.
+All are pure functions of the step. A schedule that begins at sparsity i instead of 0 is
+`FromInitial`, see `oneshot`; epochs are in `epoch_schedule`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class Schedule(Protocol):
-    """When masks are renewed, and how far the sparsity has come by then."""
+    """When masks are updated, and which share of the final sparsity is reached then."""
 
     @property
     def begin_step(self) -> int:
@@ -187,7 +187,7 @@ class ExponentialSchedule(_Ramp):
 
 
 def check_ratios(ws_iter_ratio_beg: float, ws_iter_ratio_end: float) -> None:
-    """Refuse shares that no training, however long, could hold a ramp between.
+    """Check that the shares leave room for a ramp.
 
     Raises:
         UserError: Not 0 <= ws_iter_ratio_beg < ws_iter_ratio_end <= 1.

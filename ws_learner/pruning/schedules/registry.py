@@ -78,7 +78,7 @@ def build_schedule(
 
 
 def _exponential(left: float, begin: int, end: int) -> Schedule:
-    """The exponential curve; any other will do where there is nothing to rise to."""
+    """The exponential curve; any other where the sparsity does not rise."""
     if left >= 1:
         raise UserError("`ramp` exp cannot reach a prune ratio of 1; choose another")
     return ExponentialSchedule(begin, end, left) if left > 0 else LinearSchedule(begin, end)

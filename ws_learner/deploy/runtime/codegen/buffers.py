@@ -1,4 +1,4 @@
-"""What a tensor must be before generated code is given its address: nothing is checked there."""
+"""Check tensors before generated code gets their address; it checks nothing itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which instruction sets this processor has."""
+"""Instruction sets of this processor."""
 
 from __future__ import annotations
 

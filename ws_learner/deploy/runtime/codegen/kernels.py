@@ -1,4 +1,4 @@
-"""Whole kernels: written by the emitter, compiled by LLVM once per process, called by address."""
+"""Kernel compilation: emitted LLVM IR, compiled once per process, called by address."""
 
 from __future__ import annotations
 

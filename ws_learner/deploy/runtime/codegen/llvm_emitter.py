@@ -1,4 +1,4 @@
-"""Short words for LLVM's intermediate language: loops, vectors, transposes, masked memory."""
+"""LLVM IR emitter: loops, vectors, transposes, masked memory."""
 
 from __future__ import annotations
 

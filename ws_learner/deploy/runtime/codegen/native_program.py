@@ -1,4 +1,4 @@
-"""Kernels one after the other as one native call, whose parts run in several threads."""
+"""A sequence of kernels as one native call, run in several threads."""
 
 from __future__ import annotations
 

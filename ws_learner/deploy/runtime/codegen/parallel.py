@@ -1,4 +1,4 @@
-"""What generated code shares between calls: memory of each thread, and threads of Python."""
+"""Resources of generated code: scratch memory per thread, and Python threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A weight matrix bound to a kernel: what is called once the choice is made."""
+"""A weight matrix bound to a compiled kernel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["NO_PICKLE", "SparseKernel", "Tokens"]
 NO_PICKLE = "a compiled network cannot be pickled: use its save(path), and load_sparse(path)"
 
 _PANEL = 64 * 1024  # bytes of a tile that are read at a time; beyond the first cache of most
-_CHUNK, _SMALL_CHUNK = 256, 32  # outputs whose sums wait for the next panel, if there is one
+_CHUNK, _SMALL_CHUNK = 256, 32  # outputs with sums that wait for the next panel, if any
 _SOURCES = {"f32": torch.float32, "u8": torch.uint8}
 _RESULTS = {"f32": torch.float32, "u8": torch.uint8, "i32": torch.int32}
 
@@ -180,7 +180,7 @@ class SparseKernel(Tokens):
         return readable(x, what="sparse kernel", dtype=_SOURCES[self.spec.source], shape=shape)
 
     def __deepcopy__(self, memo: object) -> SparseKernel:
-        """Nothing of a kernel changes, and its addresses are its own: copies share it."""
+        """Return the kernel itself: it is immutable, so copies share it."""
         return self
 
     def __reduce__(self) -> str:

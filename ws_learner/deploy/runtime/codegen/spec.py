@@ -1,4 +1,4 @@
-"""What a kernel is: the settings that code is generated for."""
+"""Kernel specification: the settings that code is generated for."""
 
 from __future__ import annotations
 

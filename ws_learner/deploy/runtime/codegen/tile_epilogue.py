@@ -28,7 +28,7 @@ class Chunk:
     Attributes:
         sums: Their address.
         y: Address of the whole output.
-        rows: First output, and the first that is no more one of them.
+        rows: First output, and one past the last.
         first: First token.
         end: The first token that is none.
     """

@@ -58,7 +58,7 @@ def _row(
 ) -> list[Any]:
     """Sums of 16 outputs over all panels, in one vector or two."""
     kind, parts = (e.floats if spec.dot == "fma" else e.ints), 16 // e.lanes
-    # As many sums as steps of a block: one after the other would wait for each addition.
+    # As many sums as steps of a block: a single sum would wait for each addition.
     kept = [[e.variable(kind) for _ in range(spec.steps)] for _ in range(parts)]
     for variable in (v for part in kept for v in part):
         variable.set(ir.Constant(kind, None))
