@@ -33,16 +33,16 @@ _RATIOS = {
 _PACKAGES = ("torch", "onnxruntime", "openvino", "llvmlite", "numpy")
 _HEAD = """# Sparse inference on a CPU
 
-Made by `python -m benchmarks.sparse_inference` (`--full` for every row); quick and full
-rows stand in the same tables. {machine}
+Made by `python -m benchmarks.sparse_inference` (`--full` for every row). Quick and full rows are
+in the same tables. Machine: {machine}
 
-Times are of the compiled network or layer, FP32 in and out, quantising included. A ratio is how
-many times as long the dense engine takes: the median over rounds of pairs in one process, in
-brackets the quartiles; of processor time with one thread, of wall time with two; each timing is the
-least of at least three calls, since others may be using the machine. "Best" is the
-fastest engine of its kind in that process. Rows that lose are kept. Weights are random with uneven
-rows, pruned by magnitude: nothing here says anything about accuracy. `load` is the machine's load
-(work wanting a core, this one's included) while the row was measured.
+Times are of the compiled network or layer, FP32 in and out, including quantisation. A ratio is the
+dense engine's time divided by the sparse one's: the median over rounds of pairs in one process,
+with the quartiles in brackets. It uses processor time with one thread and wall time with two. Each
+timing is the minimum of at least three calls, since others may be using the machine. "Best" is the
+fastest engine of its kind in that process. Losing rows are kept. Weights are random with uneven
+rows, pruned by magnitude, so the tables say nothing about accuracy. `load` is the machine's load
+(processes that want a core, the benchmark included) while the row was measured.
 """
 
 
