@@ -18,10 +18,10 @@ class ClusterConfig:
         workers: Rollout workers, of one CPU each; as many ranks train, if each has a whole GPU
             or none.
         address: A running cluster this process is part of (`auto`, or host:port of its head);
-            None starts a Ray of one's own on this machine, and ends it.
+            None starts a local Ray cluster for the run and shuts it down afterwards.
         gpus_per_worker: GPUs of each worker; a share such as 0.5 lets two rollout workers use
             one GPU. 0 computes on the CPU.
-        dashboard: Show Ray's dashboard; only for a Ray of one's own.
+        dashboard: Show Ray's dashboard; local Ray only.
 
     Raises:
         UserError: A number makes no sense.

@@ -62,7 +62,8 @@ class SearchSettings:
     ws_lrn_rate_ft: float = 3e-4
     """Learning rate of global fine-tuning (Adam)."""
     ws_nb_iters_ft: int = 0
-    """Steps of global fine-tuning in a rollout; they cost more than they tell."""
+    """Steps of global fine-tuning in a rollout; off by default: it did not improve the ranking of
+    candidates."""
     ws_batch_size_ft: int = 64
     """Images per step of global fine-tuning."""
     ws_nb_iters_feval: int = 5

@@ -1,4 +1,4 @@
-"""Which settings a method reads, and what is to be said of those given in vain. Free of torch."""
+"""Settings that each method reads, and notices about settings without effect. Free of torch."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ws_learner.data.resource import content
     from ws_learner.data.splits import Batch, DataSplits, Split
     from ws_learner.data.stratify import stratified_parts
-    from ws_learner.data.tokens import PAD, by_length, stacked, words_in
+    from ws_learner.data.tokens import PAD, TokenSplit, by_length, stacked, words_in
     from ws_learner.data.transforms import Transformed, steady
     from ws_learner.data.user_dataset import split_dataset
 
@@ -41,6 +41,7 @@ __all__ = [
     "DatasetSplit",
     "Examples",
     "Split",
+    "TokenSplit",
     "Transformed",
     "average_precision",
     "by_length",
@@ -133,6 +134,7 @@ _MODULES = {
     ],
     "tokens": [
         "PAD",
+        "TokenSplit",
         "by_length",
         "stacked",
         "words_in",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ws_learner.deploy.runtime.compiled import CompiledModel
     from ws_learner.deploy.runtime.graph import find_sites, layer_data, observers
     from ws_learner.deploy.runtime.load import load_sparse
-    from ws_learner.deploy.runtime.wsr_file import write_wsr
+    from ws_learner.deploy.runtime.wsr_file import read_wsr, write_wsr
     from ws_learner.deploy.shrinking.crop import crop
     from ws_learner.deploy.shrinking.crop_report import crop_run
     from ws_learner.deploy.shrinking.cropped_file import load_cropped, save_cropped
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ws_learner.deploy.shrinking.semi_structured import to_semi_structured
     from ws_learner.deploy.shrinking.shrink import shrink
     from ws_learner.deploy.shrinking.shrunk_file import load_shrunk, save_shrunk
+    from ws_learner.deploy.shrinking.split_attention import split_attention
 
 __all__ = [
     "CompiledModel",
@@ -46,9 +47,11 @@ __all__ = [
     "load_sparse",
     "observers",
     "permute_mlps",
+    "read_wsr",
     "save_cropped",
     "save_shrunk",
     "shrink",
+    "split_attention",
     "to_semi_structured",
     "write_wsr",
 ]
@@ -89,6 +92,7 @@ _MODULES = {
         "load_sparse",
     ],
     "runtime.wsr_file": [
+        "read_wsr",
         "write_wsr",
     ],
     "shrinking.crop": [
@@ -113,6 +117,9 @@ _MODULES = {
     "shrinking.shrunk_file": [
         "load_shrunk",
         "save_shrunk",
+    ],
+    "shrinking.split_attention": [
+        "split_attention",
     ],
 }
 

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
         build_criterion,
         magnitude,
     )
-    from ws_learner.pruning.functional import add_group_lasso
+    from ws_learner.pruning.functional import (
+        add_group_lasso,
+        group_lasso_regularize,
+        prune_gradient_with_magnitude,
+        prune_weights_with_magnitude,
+    )
     from ws_learner.pruning.layers.attention_heads import find_attention
     from ws_learner.pruning.layers.layer_plan import (
         build_pattern_plan,
@@ -104,6 +109,7 @@ __all__ = [
     "find_groups",
     "fitting_rows",
     "found_zeros",
+    "group_lasso_regularize",
     "keep_largest",
     "layer_table",
     "magnitude",
@@ -111,6 +117,8 @@ __all__ = [
     "parameter_of",
     "parse_pattern",
     "pattern_conflict",
+    "prune_gradient_with_magnitude",
+    "prune_weights_with_magnitude",
     "ramp_steps",
     "snap_profile",
     "tensor_table",
@@ -130,6 +138,9 @@ _MODULES = {
     ],
     "functional": [
         "add_group_lasso",
+        "group_lasso_regularize",
+        "prune_gradient_with_magnitude",
+        "prune_weights_with_magnitude",
     ],
     "layers.attention_heads": [
         "find_attention",

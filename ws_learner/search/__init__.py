@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ws_learner.search.context import AllocationContext, allocation_context
     from ws_learner.search.gym_env import make_pruning_env
     from ws_learner.search.history import best, distinct_best
+    from ws_learner.search.knapsack import frontier
     from ws_learner.search.loop import Search
     from ws_learner.search.problem import build_pruning_problem, build_rollout_config
     from ws_learner.search.registry import build_proposer
@@ -43,6 +44,7 @@ __all__ = [
     "collect_grams",
     "database_dir",
     "distinct_best",
+    "frontier",
     "heurist",
     "layer_bounds",
     "layer_output",
@@ -72,6 +74,9 @@ _MODULES = {
     "history": [
         "best",
         "distinct_best",
+    ],
+    "knapsack": [
+        "frontier",
     ],
     "loop": [
         "Search",

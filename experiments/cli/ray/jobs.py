@@ -165,7 +165,7 @@ class Jobs:
         try:
             asyncio.run(self._print(run))
         except KeyboardInterrupt:
-            say(f"the run goes on; ./run_distributed.sh logs {run} shows it again")
+            say(f"the run continues on the cluster; ./run_distributed.sh logs {run} shows its log")
             return 130
         state = self._state(run).value
         say(f"{run}: {state.lower()}")
@@ -192,7 +192,7 @@ class Jobs:
         self._client.stop_job(run)
         while not self._state(run).is_terminal():
             time.sleep(0.5)
-        say(f"{run}: stopped; the command that sent it goes on from there")
+        say(f"{run}: stopped; give the same command again to resume it")
 
     def _state(self, run: str) -> Any:
         return self._client.get_job_status(run)
