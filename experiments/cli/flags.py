@@ -43,15 +43,19 @@ def parse(argv: Sequence[str]) -> Command:
         UserError: Anything that cannot be understood or does not go together, one line each.
         SystemExit: After `-h` and `--help_all`.
     """
+    typed = list(argv)
     try:
-        return _parse(["-h" if word == "help" else word for word in argv[:1]] + list(argv[1:]))
+        return _parse(argv, typed)
     except UserError as error:
-        raise UserError(message_style(argv)(str(error))) from error
+        raise UserError(message_style(typed)(str(error))) from error
 
 
-def _parse(words: list[str]) -> Command:
+def _parse(argv: Sequence[str], typed: list[str]) -> Command:
+    """Read a command line; spellings of a config file are added to `typed`."""
+    words = ["-h" if word == "help" else word for word in argv[:1]] + list(argv[1:])
     named = words.pop(0) if words and not words[0].startswith("-") else None
     file = read_config_file(peek_flag(words, "config"))
+    typed += [f"--{name}" for name in file.settings]
     name = named or file.settings.get("experiment", DEFAULT_EXPERIMENT)
     module = find_experiment(name)
     kinds = {"run": RunFlags, "ws": WeightSparseConfig, "ddpg": DDPGConfig}

@@ -123,7 +123,8 @@ def message_style(words: Sequence[str]) -> Callable[[str], str]:
     spellings were typed for others.
     """
     typed = {flag for flag, _ in _given(words)}
-    pocketflow = bool(typed & set(READABLE)) and not typed & set(ALIASES)
+    pocketflow = any(name in READABLE or name.startswith("ws_") for name in typed)
+    pocketflow = pocketflow and not typed & set(ALIASES)
 
     def flag(name: str) -> str:
         if name == "n":

@@ -15,20 +15,20 @@ from ws_learner.core.errors import UserError
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"rg_solver": "closed_form"}, ["--ws_rg_solver closed_form", "did you mean closed-form?"]),
-        ({"reward_signal": "acuracy"}, ["--ws_reward_signal acuracy", "did you mean accuracy?"]),
-        ({"reward_type": "both"}, ["--ws_reward_type both", "multi-obj, single-obj"]),
-        ({"lrn_rate_ft": 0.0}, ["--ws_lrn_rate_ft 0.0", "above 0"]),
-        ({"lrn_rate_rg": float("nan")}, ["--ws_lrn_rate_rg nan", "above 0"]),
-        ({"nb_iters_ft": -1}, ["--ws_nb_iters_ft -1", "at least 0"]),
-        ({"nb_iters_rg": 0}, ["--ws_nb_iters_rg 0", "at least 1"]),
-        ({"nb_smpls_rg": 0}, ["--ws_nb_smpls_rg 0", "at least 1"]),
+        ({"rg_solver": "closed_form"}, ["`rg_solver` closed_form", "did you mean closed-form?"]),
+        ({"reward_signal": "acuracy"}, ["`reward_signal` acuracy", "did you mean accuracy?"]),
+        ({"reward_type": "both"}, ["`reward_type` both", "multi-obj, single-obj"]),
+        ({"lrn_rate_ft": 0.0}, ["`lrn_rate_ft` 0.0", "above 0"]),
+        ({"lrn_rate_rg": float("nan")}, ["`lrn_rate_rg` nan", "above 0"]),
+        ({"nb_iters_ft": -1}, ["`nb_iters_ft` -1", "at least 0"]),
+        ({"nb_iters_rg": 0}, ["`nb_iters_rg` 0", "at least 1"]),
+        ({"nb_smpls_rg": 0}, ["`nb_smpls_rg` 0", "at least 1"]),
         ({"levels": ()}, ["levels ()", "ascending"]),
         ({"levels": (0.5, 0.4)}, ["levels (0.5, 0.4)", "ascending"]),
         ({"levels": (0.5, 1.0)}, ["levels (0.5, 1.0)", "[0, 1)"]),
     ],
 )
-def test_a_bad_setting_names_flag_value_and_what_is_allowed(
+def test_a_bad_setting_names_argument_value_and_what_is_allowed(
     change: dict[str, Any], words: list[str]
 ) -> None:
     with pytest.raises(UserError) as caught:

@@ -46,7 +46,7 @@ SRSTE = "--ws_method srste --ws_pattern 2:4 --ws_location ff"
 def test_a_line_for_each(words: str, idle: str, capsys: pytest.CaptureFixture[str]) -> None:
     say_adjusted(parse(words.split()))
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("unused: ")]
-    assert {line.split()[1].removeprefix("--") for line in lines} == set(idle.split())
+    assert {line.split()[1].strip("`") for line in lines} == set(idle.split())
     assert len(lines) == len(idle.split())
 
 

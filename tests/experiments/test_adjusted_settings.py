@@ -106,7 +106,7 @@ def test_a_phase_gives_way_to_the_other() -> None:
     adjusted = adjust_training(command, build(command))
     assert adjusted.ws.nm_fine_tune_epochs == 0.25
     command = parse([*words, "--nm_fine_tune_epochs", "1"])
-    with pytest.raises(UserError, match="--nm_dense_epochs"):
+    with pytest.raises(UserError, match="`nm_dense_epochs`"):
         adjust_training(command, build(command))
 
 
@@ -119,7 +119,9 @@ def test_a_small_run_needs_no_second_try(
     assert main([*words, "--learner", "full-prec", "--run_dir", "dense"]) == 0
     words += ["--dense_checkpoint", "dense"]
     assert main([*words, "--run_dir", "run"]) == 0
-    said = re.findall(r"^fitted: --(\w+) (\d+) -> (\d+): .+", capsys.readouterr().err, re.MULTILINE)
+    said = re.findall(
+        r"^adjusted: --(\w+) (\d+) -> (\d+): .+", capsys.readouterr().err, re.MULTILINE
+    )
     assert {name: (int(a), int(b)) for name, a, b in said} == {
         "ws_nb_rlouts_min": (20, 2),
         "ws_mask_update_step": (25, 1),
@@ -132,4 +134,4 @@ def test_a_small_run_needs_no_second_try(
     spelled = ["--ws_nb_rlouts_min", "2", "--ws_mask_update_step", "1"]
     assert main([*words, *spelled, "--run_dir", "run"]) == 0
     assert main(["--config", "run/config.yaml", "--run_dir", "run"]) == 0
-    assert "fitted" not in capsys.readouterr().err.split("sparse training")[-1]
+    assert "adjusted" not in capsys.readouterr().err.split("sparse training")[-1]

@@ -22,7 +22,7 @@ LONG = [
     *(TINY, "--ws_prune_ratio", "0.8", "--ws_prune_ratio_prtl", "uniform", "--ws_init", "scratch"),
     *("--nb_epochs", "5000", "--run_dir", "run"),
 ]
-LINE = "stopped; the same command goes on from the last checkpoint, at most a minute back"
+LINE = "stopped; the same command resumes from the last checkpoint, at most a minute old"
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 # A background job of a script ignores Ctrl-C, and its children inherit that.
 HEEDFUL = """
