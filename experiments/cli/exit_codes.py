@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from types import FrameType
 
+from experiments.cli.spelling import SpeltError
 from experiments.cli.spelling import message_style as style_for
 from ws_learner.core import UserError, message_style, say
 
@@ -39,7 +41,8 @@ def _run(work: Callable[[], int]) -> int:
     try:
         code = work()
     except UserError as error:
-        say(f"error: {error}")
+        with message_style(str) if isinstance(error, SpeltError) else nullcontext():
+            say(f"error: {error}")
         code = 2
     except KeyboardInterrupt:
         say("stopped; the same command resumes from the last checkpoint, at most a minute old")

@@ -10,7 +10,14 @@ from typing import Any
 
 from ws_learner.core import UserError
 
-__all__ = ["ALIASES", "canonical_settings", "canonical_words", "message_style", "readable"]
+__all__ = [
+    "ALIASES",
+    "SpeltError",
+    "canonical_settings",
+    "canonical_words",
+    "message_style",
+    "readable",
+]
 
 ALIASES: dict[str, str] = {
     "prune_ratio": "ws_prune_ratio",
@@ -47,6 +54,10 @@ ARGUMENTS: dict[str, str] = {
 
 _ARGUMENT = re.compile(r"`([A-Za-z]\w*(?:\.\w+)?)`")
 _FLAG = re.compile(r"(?<![\w-])--(\w+)")
+
+
+class SpeltError(UserError):
+    """An error whose message has the spellings of the command line and its config file already."""
 
 
 def readable(name: str) -> str:
