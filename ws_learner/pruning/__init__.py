@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
     from ws_learner.pruning.functional import add_group_lasso
     from ws_learner.pruning.layers.attention_heads import find_attention
+    from ws_learner.pruning.layers.attention_names import ATTENTION_WIDTHS, HEAD_COUNTS
     from ws_learner.pruning.layers.layer_plan import (
         build_pattern_plan,
         drop_unfitting,
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     from ws_learner.pruning.tensor_report import tensor_table, tensor_totals
 
 __all__ = [
+    "ATTENTION_WIDTHS",
+    "HEAD_COUNTS",
     "NM",
     "BlockPattern",
     "ByRole",
@@ -133,6 +136,10 @@ _MODULES = {
     ],
     "layers.attention_heads": [
         "find_attention",
+    ],
+    "layers.attention_names": [
+        "ATTENTION_WIDTHS",
+        "HEAD_COUNTS",
     ],
     "layers.layer_plan": [
         "build_pattern_plan",
