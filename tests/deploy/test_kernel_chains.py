@@ -33,6 +33,7 @@ if not usable_isas():
 HERE = {isa.name for isa in usable_isas()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["fp32", "int8"])
 @pytest.mark.parametrize("isa", ["amx", "avx512vnni", "avx2"])
 @settings(max_examples=10)
@@ -89,6 +90,7 @@ def test_threads_of_our_own_are_warned_of(
         assert ("OMP_WAIT_POLICY=PASSIVE" in capsys.readouterr().err) == told
 
 
+@pytest.mark.long
 def test_fewer_threads_than_parts() -> None:
     """OpenMP may give fewer threads than it was asked for; all parts must be done nevertheless."""
     if openmp() is None:

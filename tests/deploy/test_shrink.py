@@ -116,6 +116,7 @@ def test_mobilenet_v2_with_depthwise_convolutions() -> None:
     same(model, shrunk, torch.randn(2, 3, 96, 64))
 
 
+@pytest.mark.long
 def test_mobilenet_v2_with_a_third_of_all_filters_dead() -> None:
     torch.manual_seed(3)
     model = with_random_norms(mobilenet_v2(num_classes=7, width=0.25))

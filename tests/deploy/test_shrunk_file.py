@@ -77,6 +77,7 @@ def made(name: str) -> tuple[Shrunk, Tensor]:
     return shrink(model, example), example
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NETS)
 def test_there_and_back(name: str, tmp_path: Path) -> None:
     shrunk, example = made(name)

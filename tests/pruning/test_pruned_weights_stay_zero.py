@@ -189,6 +189,7 @@ def test_criterion_mistakes_are_told_together() -> None:
         assert part in message
 
 
+@pytest.mark.long
 def test_a_sparse_checkpoint_is_distilled_by_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
