@@ -1,14 +1,32 @@
 #!/usr/bin/env bash
-# Lint, types and all quick tests, several files at once; with arguments: pytest, such as
-# ./run_tests.sh -m slow tests/experiments/test_ray_faults.py
+# Lint, format, types and tests; the first call makes .venv.
+#
+#   ./run_tests.sh            everything but the tests marked `slow` and `hosts`
+#   ./run_tests.sh --fast     the same without the tests marked `long`: two processes, for use
+#                             while editing
+#   ./run_tests.sh WORDS      pytest with these words, such as
+#                             ./run_tests.sh -m slow tests/experiments/test_ray_faults.py
+#
+# `long` are tests of a second or more, all that start Ray, and tests/experiments and
+# tests/benchmarks, which run whole experiments (tests/conftest.py marks these). Mark a new test
+# with @pytest.mark.long if `--durations=10` shows it at a second or more.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 .ci/make_venv.sh dev
 bin=.venv/bin
-if [ $# -gt 0 ]; then
+fast=
+if [ "${1-}" = --fast ]; then
+  fast=1
+  shift
+fi
+if [ $# -gt 0 ] && [ -z "$fast" ]; then
   exec "$bin/python" -m pytest "$@"
 fi
 "$bin/ruff" check .
 "$bin/ruff" format --check .
 "$bin/mypy"
+if [ -n "$fast" ]; then
+  exec "$bin/python" -m pytest -n 2 --dist loadfile --durations 10 \
+    -m "not long and not slow and not hosts" "$@"
+fi
 exec "$bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile --durations 25

@@ -104,6 +104,7 @@ def test_every_python_block_of_the_pages_is_whole() -> None:
     assert found > 5
 
 
+@pytest.mark.long
 def test_the_yaml_to_copy_runs_on_a_folder_of_images(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for part, count in (("train", 16), ("val", 4)):

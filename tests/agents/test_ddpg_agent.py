@@ -56,6 +56,7 @@ def disturb() -> None:
     torch.manual_seed(1)
 
 
+@pytest.mark.long
 def test_ten_and_ten_rollouts_are_twenty_to_the_last_bit() -> None:
     whole = DDPGAgent(SEEN, config=SMALL, seed=7)
     expected = [rollout(whole, k) for k in range(20)]
@@ -191,6 +192,7 @@ def best_of(
     return max(rewards)
 
 
+@pytest.mark.long
 def test_it_finds_more_than_random_search_at_equal_cost() -> None:
     gains = []
     for seed in (0, 1, 2):

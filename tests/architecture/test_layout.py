@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -128,3 +129,13 @@ def test_settings_and_faces_load_no_torch(code: str) -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert shown.stdout.strip() == "[]"
+
+
+def test_helpers_of_tests_live_in_support() -> None:
+    wrong = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for line in path.read_text().splitlines():
+            found = re.search(r"\bfrom tests\.([\w.]+) import|\bimport tests\.([\w.]+)", line)
+            if found and (found[1] or found[2]).split(".")[0] != "support":
+                wrong.append(f"{path.relative_to(ROOT)}: {line.strip()}")
+    assert wrong == [], "move the helper to tests/support"

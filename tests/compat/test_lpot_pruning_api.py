@@ -311,6 +311,7 @@ def test_nothing_follows_optimizers_afterwards(config: Path) -> None:
     assert int((network[0].weight == 0).sum()) == 0
 
 
+@pytest.mark.long
 def test_importing_the_package_needs_no_torch() -> None:
     code = (
         "import sys, ws_learner, experiments.cli.flags, ws_learner.compat.lpot.reader;"

@@ -193,6 +193,7 @@ def test_other_files_are_not_of_this_dialect() -> None:
     assert not is_timm_nm("pruning:\n  n_sparsity: 2\n")
 
 
+@pytest.mark.long
 def test_a_run_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     content = SPARSITY | {"epochs": 2, "decay_coef": 0.2, "sparsity_loc": "FFQK"}

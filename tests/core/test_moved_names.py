@@ -36,6 +36,7 @@ def prune(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return run(folder, "experiments.run", "tiny_experiment.py", *SETTINGS.split(), *flags)
 
 
+@pytest.mark.long
 def test_a_finished_run_is_found_finished_and_is_measured_again(folder: Path) -> None:
     before = (folder / "finished" / "ratios.csv").read_bytes()
     again = prune(folder, "--ws_nb_rlouts", "12", "--run_dir", "finished")
@@ -46,6 +47,7 @@ def test_a_finished_run_is_found_finished_and_is_measured_again(folder: Path) ->
     assert measured.returncode == 0, measured.stderr
 
 
+@pytest.mark.long
 def test_an_unfinished_search_goes_on(folder: Path) -> None:
     begun = (folder / "searching" / "rollouts.csv").read_text().splitlines()
     done = prune(folder, "--ws_nb_rlouts", "40", "--run_dir", "searching")
@@ -56,6 +58,7 @@ def test_an_unfinished_search_goes_on(folder: Path) -> None:
     assert (folder / "searching" / "summary.json").exists()
 
 
+@pytest.mark.long
 def test_an_unfinished_training_goes_on(folder: Path) -> None:
     begun = (folder / "training" / "metrics.csv").read_text().splitlines()
     flags = ("--ws_nb_rlouts", "12", "--nb_epochs", "300", "--run_dir", "training")
@@ -91,6 +94,7 @@ def test_a_former_import_path_is_the_same_module_with_a_notice(former: str) -> N
     assert found.__spec__.name == MOVED[former]
 
 
+@pytest.mark.long
 def test_the_public_names_of_former_modules_are_importable() -> None:
     code = (
         "from ws_learner.runtime import compile_sparse\n"
@@ -107,6 +111,7 @@ def test_the_public_names_of_former_modules_are_importable() -> None:
     assert "ws_learner.pruning.Pruning is now ws_learner.Pruning" in done.stderr
 
 
+@pytest.mark.long
 def test_a_former_command_runs_with_a_notice(tmp_path: Path) -> None:
     done = run(tmp_path, "experiments.benchmarks.mask_update", "-h")
     assert done.returncode == 0, done.stderr

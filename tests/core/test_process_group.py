@@ -128,6 +128,7 @@ def train(
     return loaded
 
 
+@pytest.mark.long
 def test_without_batch_norm_ranks_learn_what_a_process_alone_learns(tmp_path: Path) -> None:
     """Batches of 29 do not even divide by 2; in float64 only rounding may differ."""
     alone, both = train(tmp_path, 1, "none"), train(tmp_path, 2, "none")
@@ -136,6 +137,7 @@ def test_without_batch_norm_ranks_learn_what_a_process_alone_learns(tmp_path: Pa
     np.testing.assert_allclose(both["losses"], alone["losses"], rtol=1e-6)
 
 
+@pytest.mark.long
 def test_running_statistics_are_those_of_the_whole_batch(tmp_path: Path) -> None:
     """After one step: every part normalised by itself, then averaged; oracle in NumPy."""
     both = train(tmp_path, 2, "batch", batch="28", epochs="0.01")["model"]
@@ -164,6 +166,7 @@ print(ProcessGroup(rank, size).all_reduce_minmax(seen).tolist())
 """
 
 
+@pytest.mark.long
 def test_widest_ranges_hold_what_every_rank_has_seen() -> None:
     """Rank 0 has [-1, 5] and [2, 3], rank 1 [-2, 6] and [-3, 0]."""
     with socket.socket() as free:

@@ -290,6 +290,7 @@ def test_without_an_npm_client_the_reason_is_said(tmp_path, monkeypatch):
         npm_pack("a@1", tmp_path, digest="0", megabytes=1)
 
 
+@pytest.mark.long
 def test_the_real_images_have_the_published_mean_and_deviation():
     arrays = cifar10_arrays()
     total, squares = np.zeros(3), np.zeros(3)
@@ -314,6 +315,7 @@ def fingerprints(*splits) -> Counter:
     )
 
 
+@pytest.mark.long
 def test_the_real_parts_are_balanced_and_together_the_training_images():
     data = load_cifar10()
     lengths = [len(part) for part in (data.train, data.search, data.select, data.test)]
@@ -326,6 +328,7 @@ def test_the_real_parts_are_balanced_and_together_the_training_images():
     assert fingerprints(data.train, data.search, data.select) == fingerprints(whole)
 
 
+@pytest.mark.long
 def test_the_split_is_a_function_of_its_seed():
     first, again, other = (load_cifar10(split_seed=seed) for seed in (0, 0, 1))
     assert first.digest == again.digest != other.digest

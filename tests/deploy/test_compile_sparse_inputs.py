@@ -293,6 +293,7 @@ def test_dense_rivals_of_convolutions_compute_the_layer(name: str, activation: n
         replaced(x[:, 1:])
 
 
+@pytest.mark.long
 def test_convolutions_are_tried_against_every_dense_rival(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[set[str]] = []
 

@@ -43,6 +43,7 @@ def test_unknown_options(options: dict[str, Any], message: str) -> None:
         compile_sparse(small(), **given)
 
 
+@pytest.mark.long
 def test_files_that_say_too_little_or_nonsense(tmp_path: Path) -> None:
     path = tmp_path / "m.wsr"
     compile_sparse(small(), torch.randn(4, 24)).save(path)
@@ -104,6 +105,7 @@ def test_the_pattern_named_is_the_coarsest_there_is(pattern: str, shape: tuple[i
     assert largest_block(np.ones(shape)) == "dense"
 
 
+@pytest.mark.long
 def test_the_report_of_dense_and_of_blocked_layers() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(40, 48), nn.Linear(48, 10), nn.Linear(10, 70))
@@ -126,6 +128,7 @@ def test_percentiles_are_those_of_the_data() -> None:
     assert least.settle().scale > 1000 * found.scale
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not usable_isas(), reason="no generated kernels here")
 def test_percentile_calibration_of_a_network_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "fastest", bytes_win)

@@ -168,6 +168,7 @@ def test_an_encoder_with_padding() -> None:
     assert model.use_nested_tensor
 
 
+@pytest.mark.long
 def test_views_after_convolutions() -> None:
     class Net(nn.Module):
         def __init__(self) -> None:

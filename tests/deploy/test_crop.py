@@ -39,6 +39,7 @@ def close(one: list[Tensor], other: list[Tensor]) -> bool:
     return all(torch.allclose(a, b, rtol=0, atol=1e-5) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_outputs_are_those_of_the_masked_network(family: str, attention: str) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import subprocess
 import sys
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,19 +14,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.support.joined import chains_of
-from tests.support.sparse_layers import block_matrix, pruned
+from tests.support.kernel_chains import layers, long_chain, one_by_one, spec_of
+from tests.support.sparse_layers import pruned
 from ws_learner.deploy.runtime import chain as chains
 from ws_learner.deploy.runtime import compile as compile_module
 from ws_learner.deploy.runtime import compile_sparse
 from ws_learner.deploy.runtime.autotune import TimedTrial
 from ws_learner.deploy.runtime.chain import Chain, sequences
 from ws_learner.deploy.runtime.codegen import native_program as program
-from ws_learner.deploy.runtime.codegen.cpu import ISAS, usable_isas
+from ws_learner.deploy.runtime.codegen.cpu import usable_isas
 from ws_learner.deploy.runtime.codegen.openmp import openmp
-from ws_learner.deploy.runtime.codegen.spec import Spec
 from ws_learner.deploy.runtime.graph import find_sites
-from ws_learner.deploy.runtime.modules import LayerData
-from ws_learner.deploy.runtime.quantisation import InputScale
 from ws_learner.deploy.runtime.selection import KernelChoice
 
 pytest.importorskip("llvmlite")
@@ -37,50 +33,7 @@ if not usable_isas():
 HERE = {isa.name for isa in usable_isas()}
 
 
-def spec_of(isa: str, kind: str, vectors: int) -> Spec:
-    """A kernel that exists on `isa`; AMX has none of floats."""
-    if kind == "fp32":
-        own = "avx512vnni" if isa == "amx" else isa
-        return Spec(isa=own, dot="fma", rows=4, inputs=1, group=4, vectors=vectors)
-    dot = ISAS[isa].dot
-    return Spec(
-        isa=isa,
-        dot=dot,
-        rows=16,
-        inputs=4,
-        group=16 if dot == "amx" else 4,
-        vectors=vectors,
-    )
-
-
-def layers(
-    widths: list[int], rows: int, inputs: int, *, density: float = 0.3, seed: int = 0
-) -> list[LayerData]:
-    rng = np.random.default_rng(seed)
-    found = []
-    for number, (k, n) in enumerate(itertools.pairwise(widths)):
-        last = number == len(widths) - 2
-        found.append(
-            LayerData(
-                weight=block_matrix(rng, (n, k), (rows, inputs), density),
-                bias=rng.standard_normal(n).astype(np.float32),
-                activation="none" if last else ("relu", "gelu")[number % 2],
-                source=InputScale.of_range(-3.0, 5.0),
-            )
-        )
-    return found
-
-
-def one_by_one(datas: list[LayerData], specs: list[Spec], x: Tensor) -> Tensor:
-    """Bytes as bytes, and floats as floats, in memory as PyTorch has them."""
-    for number, (data, spec) in enumerate(zip(datas, specs, strict=True)):
-        before = "u8" if number and spec.int8 else "f32"
-        after = "u8" if spec.int8 and number + 1 < len(datas) else "f32"
-        target = datas[number + 1].source if after == "u8" else None
-        x = data.kernel(replace(spec, source=before, result=after), target=target).tokens(x)
-    return x
-
-
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["fp32", "int8"])
 @pytest.mark.parametrize("isa", ["amx", "avx512vnni", "avx2"])
 @settings(max_examples=10)
@@ -99,14 +52,6 @@ def test_a_chain_computes_what_its_layers_do(isa: str, kind: str, data: st.DataO
     assert set(ways) == ({"tile"} if same else {"u8"} if kind == "int8" else {"f32"})
     x = torch.randn(tokens, widths[0], generator=torch.Generator().manual_seed(1))
     assert torch.equal(chain.tokens(x), one_by_one(datas, specs, x))
-
-
-def long_chain() -> tuple[list[LayerData], list[Spec], Tensor]:
-    """More tokens than a block holds, so that parts have several."""
-    isa = usable_isas()[-1].name
-    specs = [spec_of(isa, "fp32", 2)] * 2
-    datas = layers([40, 3000, 24], 4, 1, density=0.05)
-    return datas, specs, torch.randn(331, 40, generator=torch.Generator().manual_seed(2))
 
 
 @pytest.mark.parametrize("pool", [False, True], ids=["openmp", "python threads"])
@@ -145,12 +90,15 @@ def test_threads_of_our_own_are_warned_of(
         assert ("OMP_WAIT_POLICY=PASSIVE" in capsys.readouterr().err) == told
 
 
+@pytest.mark.long
 def test_fewer_threads_than_parts() -> None:
     """OpenMP may give fewer threads than it was asked for; all parts must be done nevertheless."""
     if openmp() is None:
         pytest.skip("PyTorch has no OpenMP here")
     code = (
-        "from tests.deploy.test_kernel_chains import *\n"
+        "import torch\n"
+        "from tests.support.kernel_chains import long_chain, one_by_one\n"
+        "from ws_learner.deploy.runtime.chain import Chain\n"
         "datas, specs, x = long_chain()\n"
         "y = Chain(datas, specs).tokens(x, threads=3)\n"
         "assert torch.equal(y, one_by_one(datas, specs, x))\n"

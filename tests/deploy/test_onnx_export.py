@@ -25,6 +25,7 @@ def halved(model: nn.Module) -> nn.Module:
     return model
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["bert", pytest.param("swin", marks=pytest.mark.slow)])
 def test_a_cropped_network_runs_in_onnxruntime(family: str, tmp_path: Path) -> None:
     model, inputs = FAMILIES[family]("eager" if family == "swin" else "sdpa")
@@ -47,6 +48,7 @@ def fused(path: Path, made: Path) -> list[str]:
     return [node.op_type for node in onnx.load(made).graph.node]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("symmetric", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_int8_is_what_was_trained(symmetric: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -10,32 +10,11 @@ from torch import Tensor, nn
 
 from experiments.models.mobilenet_v2 import mobilenet_v2
 from experiments.models.resnet_cifar import resnet_cifar
+from tests.support.dead_channels import with_random_norms, zero_channels
 from tests.support.small_bert import SmallBert
 from ws_learner.core.errors import UserError
 from ws_learner.deploy.shrinking.shrink import Shrunk, shrink
 from ws_learner.deploy.shrinking.split_attention import SplitAttention
-
-
-def settled(model: nn.Module, *, seed: int = 0) -> nn.Module:
-    """Give every norm and bias values that a trained network could have."""
-    generator = torch.Generator().manual_seed(seed)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.3, generator=generator)
-            module.running_var.uniform_(0.5, 1.5, generator=generator)
-            module.weight.data.uniform_(0.5, 1.5, generator=generator)
-            module.bias.data.normal_(0, 0.5, generator=generator)
-        elif getattr(module, "bias", None) is not None:
-            module.bias.data.normal_(0, 0.5, generator=generator)
-    return model.eval()
-
-
-def kill(model: nn.Module, name: str, rows: slice, *, columns: bool = False) -> None:
-    weight = model.get_parameter(name + ".weight").data
-    if columns:
-        weight[:, rows] = 0
-    else:
-        weight[rows] = 0
 
 
 def same(model: nn.Module, shrunk: Shrunk, *inputs: Tensor) -> None:
@@ -51,13 +30,13 @@ def cut_of(shrunk: Shrunk, layer: str) -> tuple[int, int]:
 
 def test_mlp_neurons_leave_with_their_biases_folded() -> None:
     torch.manual_seed(0)
-    model = settled(
+    model = with_random_norms(
         nn.Sequential(
             nn.Linear(6, 10), nn.Tanh(), nn.Linear(10, 7, bias=False), nn.ReLU(), nn.Linear(7, 3)
         )
     )
-    kill(model, "0", slice(2, 5))
-    kill(model, "4", slice(0, 2), columns=True)
+    zero_channels(model, "0", slice(2, 5))
+    zero_channels(model, "4", slice(0, 2), columns=True)
     shrunk = shrink(model, torch.randn(2, 6))
     assert [tuple(p.shape) for p in shrunk.model.parameters() if p.dim() == 2] == [
         (7, 6),
@@ -72,7 +51,7 @@ def test_mlp_neurons_leave_with_their_biases_folded() -> None:
 def test_a_removed_layer_takes_what_only_it_read() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(*[nn.Linear(8, 8) for _ in range(3)])
-    kill(model, "2", slice(0, 4), columns=True)  # rows 0-3 of layer 1 are unread ...
+    zero_channels(model, "2", slice(0, 4), columns=True)  # rows 0-3 of layer 1 are unread ...
     model[1].weight.data[4:, 5:] = 0  # ... so columns 5-7 of it are read by nobody
     shrunk = shrink(model, torch.randn(2, 8))
     assert [tuple(m.weight.shape) for m in shrunk.model] == [(5, 8), (4, 5), (8, 4)]
@@ -81,11 +60,11 @@ def test_a_removed_layer_takes_what_only_it_read() -> None:
 
 def test_resnet20_through_residuals_and_batch_norm() -> None:
     torch.manual_seed(1)
-    model = settled(resnet_cifar(20))
-    kill(model, "layer1.0.conv1", slice(3, 9))
+    model = with_random_norms(resnet_cifar(20))
+    zero_channels(model, "layer1.0.conv1", slice(3, 9))
     for name in ("conv1", "layer1.0.conv2", "layer1.1.conv2", "layer1.2.conv2"):
-        kill(model, name, slice(10, 14))
-    kill(model, "layer3.2.conv2", slice(0, 64, 2), columns=True)
+        zero_channels(model, name, slice(10, 14))
+    zero_channels(model, "layer3.2.conv2", slice(0, 64, 2), columns=True)
     shrunk = shrink(model, torch.randn(2, 3, 32, 32))
     before, after = cut_of(shrunk, "layer1.0.conv1")
     # Six filters are zero; at most one of them stays, for a constant past the padding.
@@ -99,8 +78,8 @@ def test_resnet20_through_residuals_and_batch_norm() -> None:
 
 def test_one_dead_conv_of_a_residual_sum_is_not_enough() -> None:
     torch.manual_seed(1)
-    model = settled(resnet_cifar(8))
-    kill(model, "layer1.0.conv2", slice(0, 8))
+    model = with_random_norms(resnet_cifar(8))
+    zero_channels(model, "layer1.0.conv2", slice(0, 8))
     shrunk = shrink(model, torch.randn(2, 3, 32, 32))
     assert cut_of(shrunk, "conv1") == (16, 16)
     same(model, shrunk, torch.randn(2, 3, 32, 32))
@@ -108,10 +87,10 @@ def test_one_dead_conv_of_a_residual_sum_is_not_enough() -> None:
 
 def test_constants_that_pass_padding_are_merged_into_one_channel() -> None:
     torch.manual_seed(2)
-    model = settled(
+    model = with_random_norms(
         nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 3, padding=1))
     )
-    kill(model, "0", slice(0, 6))
+    zero_channels(model, "0", slice(0, 6))
     model[0].bias.data[:6] = torch.tensor([0.5, -1.0, 0.2, 2.0, 0.0, 1.0])
     shrunk = shrink(model, torch.randn(1, 3, 8, 8))
     # 2 live ones and one for the constants 0.5, 0.2, 2 and 1; -1 and 0 are cut off by the ReLU.
@@ -123,11 +102,11 @@ def test_constants_that_pass_padding_are_merged_into_one_channel() -> None:
 
 def test_mobilenet_v2_with_depthwise_convolutions() -> None:
     torch.manual_seed(3)
-    model = settled(mobilenet_v2(num_classes=7, width=0.25))
+    model = with_random_norms(mobilenet_v2(num_classes=7, width=0.25))
     block = "features.4.conv"
-    kill(model, f"{block}.1.0", slice(0, 9))  # depthwise filters alone
-    kill(model, f"{block}.2", slice(9, 15), columns=True)  # unread by the projection
-    kill(model, "classifier.1", slice(100, 300), columns=True)
+    zero_channels(model, f"{block}.1.0", slice(0, 9))  # depthwise filters alone
+    zero_channels(model, f"{block}.2", slice(9, 15), columns=True)  # unread by the projection
+    zero_channels(model, "classifier.1", slice(100, 300), columns=True)
     shrunk = shrink(model, torch.randn(1, 3, 64, 64))
     hidden = model.get_submodule(f"{block}.0.0").weight.shape[0]
     assert shrunk.model.get_submodule(f"{block}.0.0").weight.shape[0] == hidden - 15
@@ -137,9 +116,10 @@ def test_mobilenet_v2_with_depthwise_convolutions() -> None:
     same(model, shrunk, torch.randn(2, 3, 96, 64))
 
 
+@pytest.mark.long
 def test_mobilenet_v2_with_a_third_of_all_filters_dead() -> None:
     torch.manual_seed(3)
-    model = settled(mobilenet_v2(num_classes=7, width=0.25))
+    model = with_random_norms(mobilenet_v2(num_classes=7, width=0.25))
     for module in list(model.modules())[2:]:
         if isinstance(module, nn.Conv2d):
             rows = torch.randperm(len(module.weight))[: len(module.weight) // 3]
@@ -172,9 +152,9 @@ class Grouped(nn.Module):
 
 def test_channels_of_grouped_convolutions_stay_and_others_go() -> None:
     torch.manual_seed(6)
-    model = settled(Grouped())
+    model = with_random_norms(Grouped())
     for name, rows in {"first": 2, "grouped": 6, "middle": 2, "twice": 4, "wide": 5}.items():
-        kill(model, name, slice(0, rows))
+        zero_channels(model, name, slice(0, rows))
     shrunk = shrink(model, torch.randn(1, 3, 8, 8))
     assert cut_of(shrunk, "wide") == (9, 4)
     for name, count in {"first": 8, "grouped": 12, "middle": 5, "twice": 10}.items():
@@ -187,15 +167,15 @@ def test_channels_of_grouped_convolutions_stay_and_others_go() -> None:
 @pytest.mark.parametrize("side", ["rows", "columns"])
 def test_bert_heads_and_neurons(side: str) -> None:
     torch.manual_seed(4)
-    model = settled(SmallBert())
+    model = with_random_norms(SmallBert())
     for head in (1, 3):
         part = slice(6 * head, 6 * head + 6)
         for name in ("query", "key", "value") if side == "rows" else ():
-            kill(model, f"layers.0.attention.{name}", part)
+            zero_channels(model, f"layers.0.attention.{name}", part)
         if side == "columns":
-            kill(model, "layers.0.attention.output", part, columns=True)
-    kill(model, "layers.1.attention.value", slice(0, 5))  # no whole head
-    kill(model, "layers.1.output", slice(30, 40), columns=True)
+            zero_channels(model, "layers.0.attention.output", part, columns=True)
+    zero_channels(model, "layers.1.attention.value", slice(0, 5))  # no whole head
+    zero_channels(model, "layers.1.output", slice(30, 40), columns=True)
     tokens = torch.randint(50, (2, 7))
     shrunk = shrink(model, tokens)
     attention = shrunk.model.layers[0].attention
@@ -223,8 +203,8 @@ def test_a_dense_network_is_left_alone_and_the_original_always(
 
 def test_the_same_network_gives_the_same_bits_twice() -> None:
     torch.manual_seed(1)
-    model = settled(resnet_cifar(8))
-    kill(model, "layer1.0.conv1", slice(3, 9))
+    model = with_random_norms(resnet_cifar(8))
+    zero_channels(model, "layer1.0.conv1", slice(3, 9))
     first, second = (shrink(model, torch.randn(1, 3, 32, 32)).model.state_dict() for _ in range(2))
     assert list(first) == list(second)
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -234,11 +214,11 @@ def test_the_same_network_gives_the_same_bits_twice() -> None:
 def test_pytorchs_own_encoder_loses_heads_and_neurons(batch_first: bool) -> None:
     torch.manual_seed(5)
     layer = nn.TransformerEncoderLayer(24, 4, 40, batch_first=batch_first, dropout=0.1)
-    model = settled(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False))
+    model = with_random_norms(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False))
     attention = model.layers[0].self_attn
     for start in (0, 24, 48):
         attention.in_proj_weight.data[start + 6 : start + 12] = 0
-    kill(model, "layers.1.linear1", slice(0, 15))
+    zero_channels(model, "layers.1.linear1", slice(0, 15))
     shrunk = shrink(model, torch.randn(3, 5, 24))
     assert shrunk.model.layers[0].self_attn.num_heads == 3
     assert shrunk.model.layers[0].self_attn.q_proj.weight.shape == (18, 24)

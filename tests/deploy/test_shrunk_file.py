@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from experiments.models.mobilenet_v2 import mobilenet_v2
 from experiments.models.resnet_cifar import resnet_cifar
-from tests.deploy.test_shrink import kill, settled
-from tests.experiments.test_attention_head_runs import FusedNet
+from tests.support.dead_channels import with_random_norms, zero_channels
+from tests.support.fused_attention import FusedAttentionNet
 from tests.support.small_bert import SmallBert
 from ws_learner.core.errors import UserError
 from ws_learner.deploy.shrinking.shrink import Shrunk, shrink
@@ -59,7 +59,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor], list[tuple[
     ),
     "encoder": (encoder, lambda: torch.randn(2, 5, 24), [("layers.0.linear1", slice(0, 9))]),
     "fused": (
-        FusedNet,
+        FusedAttentionNet,
         lambda: torch.randn(2, 5, 24),
         [("attn.qkv", slice(start, start + 6)) for start in (0, 24, 48)],
     ),
@@ -70,13 +70,14 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor], list[tuple[
 def made(name: str) -> tuple[Shrunk, Tensor]:
     build, inputs, dead = NETS[name]
     torch.manual_seed(0)
-    model = settled(build())
+    model = with_random_norms(build())
     for layer, rows in dead:
-        kill(model, layer, rows)
+        zero_channels(model, layer, rows)
     example = inputs()
     return shrink(model, example), example
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NETS)
 def test_there_and_back(name: str, tmp_path: Path) -> None:
     shrunk, example = made(name)

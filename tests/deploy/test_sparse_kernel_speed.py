@@ -17,6 +17,7 @@ from ws_learner.deploy.runtime.codegen.spec import Spec
 AVX512 = "avx512" in {isa.name for isa in usable_isas()}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not AVX512, reason="the gate is set for AVX-512")
 def test_blocks_of_four_at_80_percent_are_twice_as_fast_as_dense() -> None:
     weight = block_matrix(np.random.default_rng(0), (1024, 768), (4, 1), 0.2)

@@ -83,6 +83,7 @@ def check(spec: Spec, *, shape: tuple[int, int], tokens: int, density: float, se
     assert (np.abs(got - wanted) <= 1e-5 * size + 1e-30).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spec", cases())
 @settings(max_examples=12)
 @given(data=st.data())
@@ -98,6 +99,7 @@ def test_any_shape_and_density_equals_the_oracle(spec: Spec, data: st.DataObject
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spec", [s for s in EVERY if s.isa in QUICK], ids=named)
 def test_many_panels_and_chunks(spec: Spec) -> None:
     if spec.isa not in HERE:
@@ -114,6 +116,7 @@ def test_large_batch(spec: Spec) -> None:
     check(spec, shape=(48, 200), tokens=4097, density=0.15, seed=5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 @pytest.mark.parametrize("isa", ["avx512", "avx2"])
 def test_fused_activation(isa: str, activation: str) -> None:
@@ -131,6 +134,7 @@ def test_fused_activation(isa: str, activation: str) -> None:
     assert np.abs(got - wanted).max() <= 1e-5 * np.abs(exact).max() / 5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("isa", sorted(QUICK))
 def test_requantised_bytes_feed_the_next_layer(isa: str) -> None:
     if isa not in HERE:

@@ -16,6 +16,7 @@ from ws_learner.deploy.runtime.sparse_coding import decode_sparse, encode_sparse
 from ws_learner.deploy.runtime.wsr_file import read_wsr, write_wsr
 
 
+@pytest.mark.long
 @given(
     shape=st.tuples(st.integers(1, 40), st.integers(1, 60)),
     block=st.sampled_from([(1, 1), (2, 1), (4, 1), (1, 4), (4, 4), (16, 4)]),

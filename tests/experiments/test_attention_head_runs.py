@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from experiments.run import main
 from tests.support.attention_experiment import RowReader
+from tests.support.fused_attention import HEADS, WIDTH, FusedAttentionNet
 from tests.support.small_bert import SmallBert
 from ws_learner import Pruning, UserError
 from ws_learner.compat.lpot.epoch_plan import EpochPlan
@@ -28,7 +29,6 @@ from ws_learner.pruning.sparsifier import Sparsifier
 
 ROOT = Path(__file__).parents[2]
 ROWS = str(ROOT / "tests" / "support" / "attention_experiment.py")
-HEADS, WIDTH = 4, 24
 
 CONF = """pruning:
   approach:
@@ -40,31 +40,6 @@ CONF = """pruning:
             pattern: mha
             target_sparsity: 0.5
 """
-
-
-class Fused(nn.Module):
-    """timm's attention: one layer for q, k and v."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.num_heads = HEADS
-        self.qkv, self.proj = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-
-    def forward(self, x: Tensor) -> Tensor:
-        parts = self.qkv(x).reshape(*x.shape[:2], 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(*parts.unbind(0))
-        result: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
-        return result
-
-
-class FusedNet(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm, self.attn, self.head = nn.LayerNorm(WIDTH), Fused(), nn.Linear(WIDTH, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.head((x + self.attn(self.norm(x))).mean(1))
-        return result
 
 
 def hugging_face(kind: str) -> nn.Module:
@@ -104,7 +79,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor], int]] = {
     "bert": (lambda: hugging_face("bert"), tokens, 2),
     "vit": (lambda: hugging_face("vit"), lambda: torch.randn(6, 3, 16, 16), 2),
     "own": (SmallBert, tokens, 2),
-    "fused": (FusedNet, lambda: torch.randn(6, 5, WIDTH), 1),
+    "fused": (FusedAttentionNet, lambda: torch.randn(6, 5, WIDTH), 1),
     "split": (encoder, lambda: torch.randn(6, 5, WIDTH), 2),
 }
 QUERIES = ("query", "q_proj", "key", "k_proj", "value", "v_proj")
@@ -214,7 +189,7 @@ def test_heads_by_lpots_file(name: str, kind: str) -> None:
 def test_the_heads_the_loss_feels_least_go() -> None:
     """|sum of w g| over a head's columns of o is |dL / d(factor on the head)| (Michel 2019)."""
     torch.manual_seed(0)
-    model, x = FusedNet().double(), torch.randn(6, 5, WIDTH, dtype=torch.float64)
+    model, x = FusedAttentionNet().double(), torch.randn(6, 5, WIDTH, dtype=torch.float64)
     factors = torch.ones(HEADS, dtype=torch.float64, requires_grad=True)
 
     def scale(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:

@@ -15,12 +15,7 @@ import pytest
 from safetensors.torch import load_file
 
 from experiments.run import main
-from tests.support.lpot import SMALL, config, images
-
-
-def words(conf: str, run: Path, *more: str) -> list[str]:
-    line = ["resnet_at_ilsvrc12", "--resnet_size", "18", "--config", conf]
-    return [*line, "--data_workers", "0", "--run_dir", str(run), *more]
+from tests.support.lpot import SMALL, config, images, words
 
 
 def check(run: Path, zeros: int) -> None:

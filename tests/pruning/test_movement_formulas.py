@@ -118,6 +118,7 @@ def test_many_masks_at_once_are_the_masks_of_each(seed: int, threshold: float) -
         np.testing.assert_array_equal(mask.numpy()[clear], (scores.numpy() > cap)[clear])
 
 
+@pytest.mark.long
 def test_the_cap_has_no_limit_on_the_size() -> None:
     scores = torch.arange(2**24 + 5, dtype=torch.int32).float()  # torch.quantile refuses this
     assert int(kept(scores, math.inf).sum()) == pytest.approx(0.02 * scores.numel(), rel=1e-4)

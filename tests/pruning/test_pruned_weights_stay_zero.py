@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from experiments.run import main
-from tests.experiments.test_lpot_runs import SMALL, config, images, words
+from tests.support.lpot import SMALL, config, images, words
 from ws_learner import Pruning, UserError
 from ws_learner.compat.lpot import common
 from ws_learner.compat.lpot.distillation import build_lpot_distillation_loss
@@ -189,6 +189,7 @@ def test_criterion_mistakes_are_told_together() -> None:
         assert part in message
 
 
+@pytest.mark.long
 def test_a_sparse_checkpoint_is_distilled_by_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

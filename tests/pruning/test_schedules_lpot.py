@@ -157,6 +157,7 @@ def test_one_shot_and_initial() -> None:
     assert shares == pytest.approx([0, 0.4, 0.7, 1, 1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 @given(st.integers(0, 40), st.integers(1, 80), st.integers(1, 30), st.integers(1, 90))
 def test_every_schedule_reaches_the_target_at_any_frequency(

@@ -55,6 +55,7 @@ def _texts(path: Path) -> list[str]:
     return ["".join(node.itertext()).strip() for node in root.iter(f"{SVG}text")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("draw", "frame"),
     [

@@ -81,6 +81,7 @@ def test_without_workers_scores_are_the_evaluators(
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.long
 def test_two_workers_give_the_same_scores_in_the_order_asked_for(
     pool: LocalPool, candidates: list[IntArray], alone: list[Score]
 ) -> None:
@@ -91,6 +92,7 @@ def test_two_workers_give_the_same_scores_in_the_order_asked_for(
     assert pool.pids == pids
 
 
+@pytest.mark.long
 def test_a_killed_worker_is_replaced_and_no_score_is_lost(
     pool: LocalPool,
     candidates: list[IntArray],
@@ -140,6 +142,7 @@ def test_a_closed_pool_and_a_negative_number_of_workers_are_errors(
         LocalPool(evaluator, 1).evaluate([counts(evaluator.layers, 0.5)])
 
 
+@pytest.mark.long
 def test_a_script_without_main_guard_and_with_its_own_network_ends_clean(tmp_path: Path) -> None:
     """Everything the network needs lives in the script; then the script is killed."""
     script = tmp_path / "mine.py"

@@ -104,6 +104,7 @@ def test_budget_bounds_and_exemptions_hold(name: str, tmp_path: Path) -> None:
     assert table["reward"].tolist() == [rollout.score.reward for rollout in history]
 
 
+@pytest.mark.long
 @searchers
 def test_one_seed_one_answer(name: str, tmp_path: Path) -> None:
     problem, _ = small_problem()
@@ -112,6 +113,7 @@ def test_one_seed_one_answer(name: str, tmp_path: Path) -> None:
     assert first != plain(searched(name, tmp_path / "c", problem, seed=1))
 
 
+@pytest.mark.long
 @searchers
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_interrupted_and_resumed_is_undisturbed(name: str, tmp_path: Path, rounds: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from agents.proposer import SEED
 from envs.problem import LayerRow, Score
-from tests.search.test_protocols import table
+from tests.support.layer_rows import layer_rows
 from ws_learner.core.errors import UserError
 from ws_learner.search.context import AllocationContext
 from ws_learner.search.history import Rollout, frame
@@ -47,7 +47,7 @@ def write(
 
 
 def test_the_best_ones_keep_their_proportions_under_another_budget(tmp_path: Path) -> None:
-    layers, path = table(SIZES), tmp_path / "rollouts.csv"
+    layers, path = layer_rows(SIZES), tmp_path / "rollouts.csv"
     good, better = [800, 3600, 1900], [600, 3800, 1900]
     write(
         path,
@@ -73,11 +73,11 @@ def test_the_best_ones_keep_their_proportions_under_another_budget(tmp_path: Pat
 
 @pytest.mark.parametrize("fault", ["missing", "other names", "other sizes", "no table"])
 def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, fault: str) -> None:
-    layers, path = table(SIZES), tmp_path / "rollouts.csv"
+    layers, path = layer_rows(SIZES), tmp_path / "rollouts.csv"
     if fault == "other names":
-        write(path, table([1000, 4000]), [("model", [1, 2], 0.5, "")])
+        write(path, layer_rows([1000, 4000]), [("model", [1, 2], 0.5, "")])
     elif fault == "other sizes":
-        write(path, table([5000, 4000, 2000]), [("model", [4000, 2, 3], 0.5, "")])
+        write(path, layer_rows([5000, 4000, 2000]), [("model", [4000, 2, 3], 0.5, "")])
     elif fault == "no table":
         path.write_text("nothing of the kind")
     with pytest.raises(UserError, match=r"--ws_rollouts .*a search on this network"):

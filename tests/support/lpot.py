@@ -83,3 +83,9 @@ def config(path: Path, root: Path, changes: dict[str, str]) -> str:
         text = text.replace(old, new)
     path.write_text(text)
     return str(path)
+
+
+def words(conf: str, run: Path, *more: str) -> list[str]:
+    """Command-line words of a run by an LPOT file, with a small ResNet."""
+    line = ["resnet_at_ilsvrc12", "--resnet_size", "18", "--config", conf]
+    return [*line, "--data_workers", "0", "--run_dir", str(run), *more]

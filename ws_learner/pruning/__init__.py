@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         prune_weights_with_magnitude,
     )
     from ws_learner.pruning.layers.attention_heads import find_attention
+    from ws_learner.pruning.layers.attention_names import ATTENTION_WIDTHS, HEAD_COUNTS
     from ws_learner.pruning.layers.layer_plan import (
         build_pattern_plan,
         drop_unfitting,
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
     from ws_learner.pruning.tensor_report import tensor_table, tensor_totals
 
 __all__ = [
+    "ATTENTION_WIDTHS",
+    "HEAD_COUNTS",
     "NM",
     "BlockPattern",
     "ByRole",
@@ -144,6 +147,10 @@ _MODULES = {
     ],
     "layers.attention_heads": [
         "find_attention",
+    ],
+    "layers.attention_names": [
+        "ATTENTION_WIDTHS",
+        "HEAD_COUNTS",
     ],
     "layers.layer_plan": [
         "build_pattern_plan",

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.core import UserError
-from ws_learner.deploy.shrinking.attention_attributes import HEADS
 from ws_learner.deploy.shrinking.consumers import Consumer
 from ws_learner.deploy.shrinking.graph_rules import PRODUCTS, Fixed, kind_of, obstacle_of
+from ws_learner.pruning import HEAD_COUNTS
 
 __all__ = ["ChannelSet", "Consumer", "call_model", "find_channel_sets", "number_of_heads"]
 
@@ -113,7 +113,7 @@ def call_model(model: nn.Module, arguments: Any) -> Any:
 
 def number_of_heads(module: nn.Module) -> int | None:
     """The number of heads, under one of its usual names."""
-    found = [getattr(module, name, None) for name in HEADS]
+    found = [getattr(module, name, None) for name in HEAD_COUNTS]
     return next((value for value in found if isinstance(value, int)), None)
 
 

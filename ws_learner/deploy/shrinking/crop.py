@@ -11,12 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.core import UserError
-from ws_learner.pruning import Member, UnitGroup, find_groups
+from ws_learner.pruning import ATTENTION_WIDTHS, HEAD_COUNTS, Member, UnitGroup, find_groups
 
 __all__ = ["Cropped", "Kept", "crop", "crop_to"]
 
-_COUNTS = ("num_attention_heads", "num_heads", "n_heads", "n_head", "nhead", "heads")
-_WIDTHS = ("all_head_size", "inner_dim", "attn_dim")
 _TOLERANCE = 1e-5
 
 
@@ -174,10 +172,10 @@ def _parameter(old: Tensor, axis: int, stay: Tensor) -> nn.Parameter:
 
 def _tell_attention(attention: nn.Module, heads: int, units: Sequence[int]) -> None:
     """Update the attention attributes about heads: their number, total width, position biases."""
-    for name in _COUNTS:
+    for name in HEAD_COUNTS:
         if getattr(attention, name, None) == heads:
             setattr(attention, name, len(units))
-    for name in _WIDTHS:
+    for name in ATTENTION_WIDTHS:
         width = getattr(attention, name, None)
         if isinstance(width, int) and width % heads == 0:
             setattr(attention, name, width // heads * len(units))

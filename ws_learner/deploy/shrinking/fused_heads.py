@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.core import UserError
-from ws_learner.deploy.shrinking.attention_attributes import HEADS, WIDTHS
 from ws_learner.deploy.shrinking.channel_sets import call_model
 from ws_learner.deploy.shrinking.report import RemovedChannels
-from ws_learner.pruning import find_attention
+from ws_learner.pruning import ATTENTION_WIDTHS, HEAD_COUNTS, find_attention
 
 __all__ = ["shrink_fused_heads"]
 
@@ -96,10 +95,10 @@ def _replace(
     put(reader, "weight", nn.Parameter(columns.reshape(reader.out_features, -1).clone()))
     put(layer, "out_features", 3 * len(keep) * width)
     put(reader, "in_features", len(keep) * width)
-    for name in (*HEADS, *WIDTHS):
+    for name in (*HEAD_COUNTS, *ATTENTION_WIDTHS):
         value = getattr(module, name, None)
         if isinstance(value, int) and not isinstance(value, bool):
-            put(module, name, len(keep) if name in HEADS else len(keep) * width)
+            put(module, name, len(keep) if name in HEAD_COUNTS else len(keep) * width)
 
 
 def _same(model: nn.Module, arguments: Any, before: Any) -> bool:

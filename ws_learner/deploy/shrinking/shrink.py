@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.deploy.shrinking.attention_attributes import HEADS, WIDTHS
 from ws_learner.deploy.shrinking.channel_sets import ChannelSet, find_channel_sets
 from ws_learner.deploy.shrinking.constant_folding import fold, merge
 from ws_learner.deploy.shrinking.fused_heads import shrink_fused_heads
 from ws_learner.deploy.shrinking.report import RemovedChannels
 from ws_learner.deploy.shrinking.split_attention import split_attention
+from ws_learner.pruning import ATTENTION_WIDTHS, HEAD_COUNTS
 
 __all__ = ["RemovedChannels", "Shrunk", "shrink"]
 
@@ -130,9 +130,9 @@ def _tell_parent(channels: ChannelSet, gone: int) -> None:
     parent = channels.attention
     if parent is None:
         return
-    for name in HEADS:
+    for name in HEAD_COUNTS:
         if isinstance(getattr(parent, name, None), int):
             setattr(parent, name, getattr(parent, name) - gone // channels.unit)
-    for name in WIDTHS:
+    for name in ATTENTION_WIDTHS:
         if getattr(parent, name, None) == channels.count:
             setattr(parent, name, channels.count - gone)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.core import UserError, load_state, read_metadata, save_model
-from ws_learner.deploy.shrinking.attention_attributes import HEADS, WIDTHS
 from ws_learner.deploy.shrinking.shrink import Shrunk
 from ws_learner.deploy.shrinking.split_attention import SplitAttention, split_attention
+from ws_learner.pruning import ATTENTION_WIDTHS, HEAD_COUNTS
 
 __all__ = ["load_shrunk", "save_shrunk"]
 
@@ -22,7 +22,7 @@ _KEY, _DIGEST = "shrunk", "digest"
 _SIZES = (
     *("in_features", "out_features", "in_channels", "out_channels", "groups", "num_features"),
     *("num_embeddings", "embedding_dim", "num_parameters", "num_channels"),
-    *(*HEADS, *WIDTHS),
+    *(*HEAD_COUNTS, *ATTENTION_WIDTHS),
 )
 
 

@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from torch import nn
 
 from ws_learner.core import UserError
+from ws_learner.pruning.layers.attention_names import (
+    FUSED,
+    HEAD_COUNTS,
+    KEYS,
+    OUTPUTS,
+    OUTPUTS_BESIDE,
+    QUERIES,
+    VALUES,
+)
 from ws_learner.pruning.patterns.blocks import HeadPattern
 
-__all__ = ["COUNTS", "AttentionHeads", "find_attention"]
-
-_QUERIES = ("query", "q_proj", "q_lin", "to_q", "wq", "q")
-_KEYS = ("key", "k_proj", "k_lin", "to_k", "wk", "k")
-_VALUES = ("value", "v_proj", "v_lin", "to_v", "wv", "v")
-_FUSED = ("qkv", "qkv_proj", "in_proj", "c_attn")
-_BESIDE = ("out_proj", "o_proj", "out_lin", "to_out", "to_out.0", "wo", "o", "proj", "dense")
-_OUTPUTS = (*_BESIDE, "output")
-_AROUND = ("output.dense", *_BESIDE)
-COUNTS = ("num_attention_heads", "num_heads", "n_heads", "nhead", "heads", "n_head")
-"""Names under which modules state their number of heads."""
+__all__ = ["AttentionHeads", "find_attention"]
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,11 @@ def find_attention(model: nn.Module) -> tuple[AttentionHeads, ...]:
     """
     found = []
     for name, module in model.named_modules():
-        heads = next((getattr(module, c) for c in COUNTS if hasattr(module, c)), None)
+        heads = next((getattr(module, c) for c in HEAD_COUNTS if hasattr(module, c)), None)
         if not isinstance(heads, int) or heads < 1:
             continue
-        inputs = [_linear(module, names) for names in (_QUERIES, _KEYS, _VALUES)]
-        fused = _linear(module, _FUSED)
+        inputs = [_linear(module, names) for names in (QUERIES, KEYS, VALUES)]
+        fused = _linear(module, FUSED)
         output = _output(model, name, module)
         if output is None or (None in inputs and fused is None):
             continue
@@ -78,11 +77,11 @@ def _linear(module: nn.Module, names: tuple[str, ...]) -> str | None:
 
 def _output(model: nn.Module, name: str, module: nn.Module) -> str | None:
     """Full name of the output projection: inside the attention, else inside its parent."""
-    own = _linear(module, _OUTPUTS)
+    own = _linear(module, OUTPUTS)
     if own is not None:
         return _join(name, own)
     parent = name.rpartition(".")[0]
-    beside = _linear(model.get_submodule(parent), _AROUND) if name else None
+    beside = _linear(model.get_submodule(parent), OUTPUTS_BESIDE) if name else None
     return None if beside is None else _join(parent, beside)
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from torch import nn
 
+from ws_learner.pruning.layers.attention_names import (
+    ATTENTIONS,
+    FUSED,
+    KEYS,
+    OUTPUTS,
+    QUERIES,
+    TORCH_PARAMETERS,
+    VALUES,
+)
+
 __all__ = ["weight_roles"]
 
-_QUERIES = ("query", "q_proj", "q_lin", "to_q", "wq", "q")
-_KEYS = ("key", "k_proj", "k_lin", "to_k", "wk", "k")
-_VALUES = ("value", "v_proj", "v_lin", "to_v", "wv", "v")
-_FUSED = ("qkv", "qkv_proj", "in_proj", "to_qkv")
-_OUTPUTS = ("out_proj", "o_proj", "out_lin", "to_out", "wo", "o", "proj", "dense", "output", "0")
-_ATTENTIONS = ("attn", "attention", "self_attn", "self_attention", "cross_attn")
+_OUTPUT_LEAVES = {path.rpartition(".")[2] for path in OUTPUTS}
 _FEED_FORWARD = (
     *("fc1", "fc2", "fc3", "linear1", "linear2", "lin1", "lin2", "w1", "w2", "w3"),
     *("gate_proj", "up_proj", "down_proj", "c_fc", "fc1_g", "fc1_x"),
@@ -22,14 +27,6 @@ _SIDE_NETS = ("cpb_mlp", "continuous_position_bias_mlp", "rel_pos_mlp")
 _EMBEDDINGS = ("patch_embed", "patch_embeddings", "embeddings", "embed")
 
 Roles = tuple[str, ...]
-
-_OF_TORCH: dict[str, Roles] = {
-    "in_proj_weight": ("q", "k", "v"),
-    "q_proj_weight": ("q",),
-    "k_proj_weight": ("k",),
-    "v_proj_weight": ("v",),
-}
-"""Parameters of `torch.nn.MultiheadAttention`."""
 
 
 def weight_roles(model: nn.Module) -> dict[str, Roles]:
@@ -49,13 +46,17 @@ def weight_roles(model: nn.Module) -> dict[str, Roles]:
     for name in own:
         found |= {
             f"{name}.{kind}".lstrip("."): roles
-            for kind, roles in _OF_TORCH.items()
+            for kind, roles in TORCH_PARAMETERS.items()
             if getattr(model.get_submodule(name), kind) is not None
         }
     for name, module in modules:
         parts = name.split(".")
         roles = _linear(parts) if isinstance(module, nn.Linear) else _conv(parts)
-        if roles == ("other",) and name.rpartition(".")[0] in around and parts[-1] in _OUTPUTS:
+        if (
+            roles == ("other",)
+            and name.rpartition(".")[0] in around
+            and parts[-1] in _OUTPUT_LEAVES
+        ):
             roles = ("o",)
         if not around and roles in (("other",), ("o",)):
             roles = ("ff",)
@@ -66,10 +67,10 @@ def weight_roles(model: nn.Module) -> dict[str, Roles]:
 def _projection(parts: list[str]) -> Roles:
     """Roles of a projection that makes queries, keys or values."""
     for names, roles in (
-        (_FUSED, ("q", "k", "v")),
-        (_QUERIES, ("q",)),
-        (_KEYS, ("k",)),
-        (_VALUES, ("v",)),
+        (FUSED, ("q", "k", "v")),
+        (QUERIES, ("q",)),
+        (KEYS, ("k",)),
+        (VALUES, ("v",)),
     ):
         if parts[-1] in names:
             return roles
@@ -82,8 +83,8 @@ def _linear(parts: list[str]) -> Roles:
     if roles := _projection(parts):
         return roles
     above = parts[:-1]
-    if set(above) & set(_ATTENTIONS):
-        return ("o",) if parts[-1] in _OUTPUTS else ("other",)
+    if set(above) & set(ATTENTIONS):
+        return ("o",) if parts[-1] in _OUTPUT_LEAVES else ("other",)
     if parts[-1] in _FEED_FORWARD or set(parts) & set(_BLOCKS):
         return ("ff",)
     return ("head",) if set(parts) & set(_HEADS) else ("other",)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from torch import nn
 
 from ws_learner.core import UserError
-from ws_learner.pruning.layers.attention_heads import COUNTS
+from ws_learner.pruning.layers.attention_names import HEAD_COUNTS
 from ws_learner.pruning.layers.roles import weight_roles
 from ws_learner.pruning.patterns.structured import UnitGroup
 
@@ -48,7 +48,7 @@ def _with_heads(model: nn.Module, weight: str) -> str | None:
     name = weight.rpartition(".")[0]
     while name := name.rpartition(".")[0]:
         module = model.get_submodule(name)
-        if any(isinstance(getattr(module, count, None), int) for count in COUNTS):
+        if any(isinstance(getattr(module, count, None), int) for count in HEAD_COUNTS):
             return name
     return None
 
