@@ -8,10 +8,15 @@ from pathlib import Path
 import yaml
 
 from experiments.cli.discovery import find_experiment
-from experiments.cli.lpot_run import COPY, with_root
 from experiments.cli.task_metrics import task_metric_lines
 from experiments.experiment import Experiment
-from ws_learner.compat import find_data_folder, load_conf_splits, read_lpot
+from ws_learner.compat import (
+    LPOT_COPY,
+    find_data_folder,
+    load_conf_splits,
+    read_lpot,
+    with_data_folder,
+)
 from ws_learner.core import ComputeDevice, RunDir, load_into, load_state, say
 from ws_learner.report import read_table
 from ws_learner.training import evaluate
@@ -53,9 +58,9 @@ def load_experiment(run: RunDir) -> Experiment:
     module = find_experiment(settings["experiment"])
     names = {item.name for item in dataclasses.fields(module.Options)}
     plain = {name: settings[name] for name in names if name in settings}
-    lpot = read_lpot(run.path / COPY) if (run.path / COPY).exists() else None
+    lpot = read_lpot(run.path / LPOT_COPY) if (run.path / LPOT_COPY).exists() else None
     if lpot is not None and lpot.train is not None and settings.get("data_dir"):
-        lpot = with_root(lpot, Path(settings["data_dir"]))
+        lpot = with_data_folder(lpot, Path(settings["data_dir"]))
     if lpot is not None and lpot.train is not None and lpot.train.loader is not None:
         plain["data_dir"] = find_data_folder(lpot.train.loader)
     experiment: Experiment = module.build(_options(module.Options, plain), seed=settings["seed"])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ws_learner.training.ray.env_vars import prepare, token_exists
     from ws_learner.training.ray.run_phase import run_phase
     from ws_learner.training.ray.session import ray_session, store_for
+    from ws_learner.training.result import Result
     from ws_learner.training.sparse import (
         PruningCallback,
         build_method_config,
@@ -47,6 +48,7 @@ __all__ = [
     "MetricsCallback",
     "PruningCallback",
     "QuantConfig",
+    "Result",
     "Stateful",
     "Trainer",
     "TrainingLoss",
@@ -114,6 +116,9 @@ _MODULES = {
     "ray.session": [
         "ray_session",
         "store_for",
+    ],
+    "result": [
+        "Result",
     ],
     "sparse": [
         "PruningCallback",
