@@ -56,7 +56,7 @@ if TYPE_CHECKING:
         parse_pattern,
     )
     from ws_learner.search import make_pruning_env
-    from ws_learner.training import Result, top_k_accuracy
+    from ws_learner.training import LoadedRun, Result, load_run, top_k_accuracy
 
 __all__ = [
     "NM",
@@ -64,6 +64,7 @@ __all__ = [
     "GradientSensitivityConfig",
     "GradualConfig",
     "GroupLassoConfig",
+    "LoadedRun",
     "MdgfConfig",
     "Member",
     "MovementConfig",
@@ -86,6 +87,7 @@ __all__ = [
     "crop",
     "export_onnx",
     "load_cropped",
+    "load_run",
     "load_shrunk",
     "load_sparse",
     "make_pruning_env",
@@ -141,6 +143,7 @@ _MODULES = {
     "pruning.sparsifier": ["Sparsifier"],
     "search.gym_env": ["make_pruning_env"],
     "training.evaluation": ["top_k_accuracy"],
+    "training.loaded_run": ["LoadedRun", "load_run"],
     "training.result": ["Result"],
 }
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ws_learner.training.dense import train_dense
     from ws_learner.training.distillation import DistillationLoss
     from ws_learner.training.evaluation import Loss, Metric, evaluate, top_k_accuracy
+    from ws_learner.training.loaded_run import LoadedRun, load_run
     from ws_learner.training.outcome import build_summary, split_sizes, verified_table
     from ws_learner.training.phase import TrainingPhase
     from ws_learner.training.quantization_aware import (
@@ -43,6 +44,7 @@ __all__ = [
     "Callback",
     "DistillationLoss",
     "FakeQuantizer",
+    "LoadedRun",
     "Loss",
     "Metric",
     "MetricsCallback",
@@ -61,6 +63,7 @@ __all__ = [
     "check_steps",
     "epoch_seed",
     "evaluate",
+    "load_run",
     "prepare",
     "ray_session",
     "reinitialised",
@@ -91,6 +94,10 @@ _MODULES = {
         "Metric",
         "evaluate",
         "top_k_accuracy",
+    ],
+    "loaded_run": [
+        "LoadedRun",
+        "load_run",
     ],
     "outcome": [
         "build_summary",
