@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 from ws_learner.core import install, lazy_names
 
 if TYPE_CHECKING:
-    from ws_learner.compat import Pruning, WeightPruningConfig, prepare_compression, prepare_pruning
+    from ws_learner.compat import (
+        Pruning,
+        WeightPruningConfig,
+        prepare_compression,
+        prepare_pruning,
+        read_timm,
+        run_lpot,
+        run_nncf,
+    )
     from ws_learner.compat.lpot import common
     from ws_learner.config import Recipe, WeightSparseConfig
     from ws_learner.core import UserError
@@ -30,7 +38,7 @@ if TYPE_CHECKING:
         shrink,
         to_semi_structured,
     )
-    from ws_learner.learner import Result, WeightSparseLearner
+    from ws_learner.learner import WeightSparseLearner
     from ws_learner.pruning import (
         NM,
         GradientSensitivityConfig,
@@ -48,7 +56,7 @@ if TYPE_CHECKING:
         parse_pattern,
     )
     from ws_learner.search import make_pruning_env
-    from ws_learner.training import top_k_accuracy
+    from ws_learner.training import LoadedRun, Result, load_run, top_k_accuracy
 
 __all__ = [
     "NM",
@@ -56,6 +64,7 @@ __all__ = [
     "GradientSensitivityConfig",
     "GradualConfig",
     "GroupLassoConfig",
+    "LoadedRun",
     "MdgfConfig",
     "Member",
     "MovementConfig",
@@ -78,6 +87,7 @@ __all__ = [
     "crop",
     "export_onnx",
     "load_cropped",
+    "load_run",
     "load_shrunk",
     "load_sparse",
     "make_pruning_env",
@@ -85,6 +95,9 @@ __all__ = [
     "permute_mlps",
     "prepare_compression",
     "prepare_pruning",
+    "read_timm",
+    "run_lpot",
+    "run_nncf",
     "save_cropped",
     "save_shrunk",
     "shrink",
@@ -96,8 +109,11 @@ __all__ = [
 _MODULES = {
     "compat.lpot": ["common"],
     "compat.lpot.pruning": ["Pruning"],
+    "compat.lpot.run": ["run_lpot"],
     "compat.neural_compressor.api": ["prepare_compression", "prepare_pruning"],
     "compat.neural_compressor.config": ["WeightPruningConfig"],
+    "compat.nncf.run": ["run_nncf"],
+    "compat.timm.reader": ["read_timm"],
     "config.learner": ["WeightSparseConfig"],
     "config.recipe": ["Recipe"],
     "core.errors": ["UserError"],
@@ -111,7 +127,7 @@ _MODULES = {
     "deploy.shrinking.semi_structured": ["to_semi_structured"],
     "deploy.shrinking.shrink": ["shrink"],
     "deploy.shrinking.shrunk_file": ["load_shrunk", "save_shrunk"],
-    "learner": ["Result", "WeightSparseLearner"],
+    "learner": ["WeightSparseLearner"],
     "pruning.layers.unit_groups": ["Member", "UnitGroup"],
     "pruning.methods.gradient_sensitivity": ["GradientSensitivityConfig"],
     "pruning.methods.gradual": ["GradualConfig"],
@@ -127,6 +143,8 @@ _MODULES = {
     "pruning.sparsifier": ["Sparsifier"],
     "search.gym_env": ["make_pruning_env"],
     "training.evaluation": ["top_k_accuracy"],
+    "training.loaded_run": ["LoadedRun", "load_run"],
+    "training.result": ["Result"],
 }
 
 install()

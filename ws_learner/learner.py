@@ -5,10 +5,9 @@ from __future__ import annotations
 import copy
 import os
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -39,6 +38,7 @@ from ws_learner.search import Allocation, Allocator, RolloutEvaluator, RolloutPo
 from ws_learner.training import (
     Loss,
     Metric,
+    Result,
     TrainingPhase,
     build_summary,
     build_training_loss,
@@ -50,25 +50,7 @@ from ws_learner.training import (
     verified_table,
 )
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 __all__ = ["Result", "WeightSparseLearner"]
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What a run made.
-
-    Attributes:
-        model: The network, of its own class, with plain sparse weights.
-        ratios: The layer table with chosen and achieved ratios, see `report.table.COLUMNS`.
-        summary: Headline numbers, as in `summary.json`.
-    """
-
-    model: nn.Module
-    ratios: pd.DataFrame
-    summary: dict[str, Any]
 
 
 class WeightSparseLearner:

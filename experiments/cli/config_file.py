@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -49,28 +48,15 @@ class ConfigFile:
 
         Args:
             module: The experiment.
-            nb_epochs: Length of the training on the command line, which goes before the file's.
+            nb_epochs: Length of the training on the command line, which overrides the file's.
         """
         if self.timm is None:
             return dict(self.settings)
-        settings = dict(self.settings)
-        if nb_epochs is not None and 0 < nb_epochs < math.inf:
-            settings = self.timm.settings_at(nb_epochs)
-            _tell_warmup(self.settings, settings)
-        known = {item.name for item in dataclasses.fields(module.Options)}
-        ignored = list(self.timm.ignored)
-        ignored += [f"{n}: {module.__name__} has none" for n in self.timm.options if n not in known]
-        for line in ignored:
+        known = [item.name for item in dataclasses.fields(module.Options)]
+        settings, lines = self.timm.settings_for(known, name=module.__name__, nb_epochs=nb_epochs)
+        for line in lines:
             say(f"config: {line}")
-        options = {name: value for name, value in self.timm.options.items() if name in known}
-        return settings | options
-
-
-def _tell_warmup(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    was, now = before.get("warmup_epochs"), after.get("warmup_epochs")
-    if was is not None and was != now:
-        own, epochs = before["nb_epochs"], after["nb_epochs"]
-        say(f"config: warmup_epochs {was:g} of {own} -> {now:.4g} of {epochs:g}")
+        return settings
 
 
 def read_config_file(path: str | None) -> ConfigFile:

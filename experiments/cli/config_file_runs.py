@@ -28,10 +28,11 @@ __all__ = ["lpot_run", "nncf_run"]
 
 
 def lpot_run(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
-    """Train and prune as an LPOT file says; the command line's recipe flags go before it."""
+    """Train and prune as an LPOT file says; the command line's recipe flags override it."""
     from experiments.cli.dense_weights import load_weights, weights_digest
-    from experiments.cli.lpot_run import build_lpot, recipe_of, run_lpot
-    from experiments.cli.lpot_teacher import check_lpot_flags, teacher_loss
+    from experiments.cli.lpot_experiment import build_lpot
+    from experiments.cli.lpot_teacher import check_lpot_flags, load_teacher
+    from ws_learner.compat import build_lpot_recipe, run_lpot
 
     check_lpot_flags(command, conf)
     experiment = build_lpot(command, conf)
@@ -41,10 +42,9 @@ def lpot_run(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
         say("no --dense_checkpoint: training starts from fresh weights")
     else:
         load_weights(experiment.model, weights)
-    compute = device_for_command(command)
-    distil = teacher_loss(command, experiment, conf, start=weights, compute=compute)
-    teacher = command.run.dst_checkpoint
-    recipe = recipe_for_command(command, recipe_of(conf, experiment.data, experiment.sparse_recipe))
+    teacher = load_teacher(command, experiment, conf, start=weights)
+    own = build_lpot_recipe(conf, experiment.data, experiment.sparse_recipe)
+    recipe = recipe_for_command(command, own)
     pruners = [dataclasses.asdict(pruner) for pruner in conf.pruners]
     identity = build_identity(
         command,
@@ -52,26 +52,31 @@ def lpot_run(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
         recipe,
         lpot=dataclasses.asdict(dataclasses.replace(conf, path=None)) | {"pruners": pruners},
         dense_checkpoint=weights_digest(weights),
-        dst_checkpoint=weights_digest(teacher),
+        dst_checkpoint=weights_digest(command.run.dst_checkpoint),
     )
     work = partial(
         run_lpot,
-        experiment,
         conf,
+        experiment.model,
+        experiment.data,
+        loss=experiment.loss,
+        metric=experiment.metric,
         recipe=recipe,
-        compute=compute,
+        teacher=teacher,
+        config=command.ws,
+        compute=device_for_command(command),
         seed=command.run.seed,
-        facts=run_facts(command, experiment, words),
-        distil=distil,
         cluster=command.cluster,
+        facts=run_facts(command, experiment, words),
     )
-    run_or_reuse(command, experiment, identity, work, kind="lpot")
+    run_or_reuse(command, experiment, identity, lambda run: work(run_dir=run.path), kind="lpot")
 
 
 def nncf_run(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
     """Movement sparsity as an NNCF file says, on the fine-tuned network."""
+    import ws_learner.deploy as deploy
     from experiments.cli.dense_weights import load_weights, weights_digest
-    from experiments.cli.nncf_run import run_nncf
+    from ws_learner.compat import run_nncf
 
     if command.run.learner == "full-prec":
         raise UserError(f"--config {conf.path}: is a pruning config; leave --learner full-prec out")
@@ -89,13 +94,17 @@ def nncf_run(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
     )
     work = partial(
         run_nncf,
-        experiment,
         conf,
-        settings=command.ws,
+        experiment.model,
+        experiment.data,
+        loss=experiment.loss,
+        metric=experiment.metric,
         recipe=recipe,
+        deploy=deploy,
+        config=command.ws,
         compute=device_for_command(command),
         seed=command.run.seed,
-        facts=run_facts(command, experiment, words),
         cluster=command.cluster,
+        facts=run_facts(command, experiment, words),
     )
-    run_or_reuse(command, experiment, identity, work, kind="nncf")
+    run_or_reuse(command, experiment, identity, lambda run: work(run_dir=run.path), kind="nncf")

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-from pathlib import Path
-
-import yaml
-
-from experiments.cli.discovery import find_experiment
-from experiments.cli.lpot_run import COPY, with_root
+from experiments.cli.rebuild_experiment import load_experiment
 from experiments.cli.task_metrics import task_metric_lines
-from experiments.experiment import Experiment
-from ws_learner.compat import find_data_folder, load_conf_splits, read_lpot
-from ws_learner.core import ComputeDevice, RunDir, load_into, load_state, say
+from ws_learner.core import ComputeDevice, RunDir, load_state, say
 from ws_learner.report import read_table
 from ws_learner.training import evaluate
 
@@ -40,35 +32,6 @@ def evaluate_run(run: RunDir, compute: ComputeDevice) -> int:
         agrees = _same_zeros(run) and agrees
     say("agrees with the run's summary" if agrees else "DOES NOT AGREE with the run's summary")
     return 0 if agrees else 1
-
-
-def load_experiment(run: RunDir) -> Experiment:
-    """Build a finished run's experiment, with the weights that the run saved.
-
-    Raises:
-        UserError: The folder holds no finished run, or its files do not fit together.
-    """
-    run.read_summary()
-    settings = yaml.safe_load(run.config.read_text())
-    module = find_experiment(settings["experiment"])
-    names = {item.name for item in dataclasses.fields(module.Options)}
-    plain = {name: settings[name] for name in names if name in settings}
-    lpot = read_lpot(run.path / COPY) if (run.path / COPY).exists() else None
-    if lpot is not None and lpot.train is not None and settings.get("data_dir"):
-        lpot = with_root(lpot, Path(settings["data_dir"]))
-    if lpot is not None and lpot.train is not None and lpot.train.loader is not None:
-        plain["data_dir"] = find_data_folder(lpot.train.loader)
-    experiment: Experiment = module.build(_options(module.Options, plain), seed=settings["seed"])
-    if lpot is not None and lpot.train is not None:
-        experiment = dataclasses.replace(experiment, data=load_conf_splits(lpot))
-    load_into(experiment.model, run.model)
-    return experiment
-
-
-def _options(kind: type, plain: dict[str, object]) -> object:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(kind).validate_python(plain)
 
 
 def _same_zeros(run: RunDir) -> bool:

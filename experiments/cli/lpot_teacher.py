@@ -11,13 +11,13 @@ from ws_learner.config import WeightSparseConfig
 from ws_learner.core import UserError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from experiments.cli.flags import Command
     from experiments.experiment import Experiment
     from ws_learner.compat import LpotConf
-    from ws_learner.core import ComputeDevice
-    from ws_learner.training import TrainingLoss
 
-__all__ = ["check_lpot_flags", "teacher_loss"]
+__all__ = ["check_lpot_flags", "load_teacher"]
 
 _OURS = ("enbl_dst", "loss_w_dst", "tempr_dst")
 
@@ -47,22 +47,17 @@ def check_lpot_flags(command: Command, conf: LpotConf) -> None:
 
 
 def _distils(command: Command, conf: LpotConf) -> bool:
-    by_file = conf.train is not None and conf.train.criterion.distillation is not None
-    return command.ws.enbl_dst or by_file
+    from ws_learner.compat import lpot_distils
+
+    return lpot_distils(conf, command.ws)
 
 
-def teacher_loss(
-    command: Command,
-    experiment: Experiment,
-    conf: LpotConf,
-    *,
-    start: Path | None,
-    compute: ComputeDevice,
-) -> TrainingLoss | None:
-    """(outputs, targets, inputs) -> loss with the teacher's part; None without distillation.
+def load_teacher(
+    command: Command, experiment: Experiment, conf: LpotConf, *, start: Path | None
+) -> nn.Module | None:
+    """The teacher; None without distillation.
 
-    The teacher is --dst_checkpoint's, or else the network that training starts from, `start`.
-    The file's KnowledgeDistillationLoss goes before --loss_w_dst and --tempr_dst.
+    It has the weights of --dst_checkpoint, or else those that training starts from, `start`.
 
     Raises:
         UserError: There are no weights for a teacher.
@@ -70,20 +65,9 @@ def teacher_loss(
     if not _distils(command, conf):
         return None
     from experiments.cli.dense_weights import load_weights
-    from ws_learner.compat import build_lpot_distillation_loss, teacher_outputs
-    from ws_learner.training import build_training_loss
 
     teacher, weights = copy.deepcopy(experiment.model), command.run.dst_checkpoint or start
     if weights is None:
         raise UserError("distillation needs a trained teacher: give --dst_checkpoint FILE")
     load_weights(teacher, weights)
-    compute.place_model(teacher)
-    settings = conf.train.criterion.distillation if conf.train is not None else None
-    if settings is None:
-        return build_training_loss(experiment.loss, teacher=teacher, config=command.ws)
-    return lambda outputs, targets, inputs: build_lpot_distillation_loss(
-        outputs,
-        teacher_outputs(teacher, inputs),
-        loss=experiment.loss(outputs, targets),
-        settings=settings,
-    )
+    return teacher

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from ws_learner.compat.lpot.plan import build_plans
     from ws_learner.compat.lpot.pruning import Pruning
     from ws_learner.compat.lpot.reader import is_lpot, parse_lpot, read_lpot
+    from ws_learner.compat.lpot.run import LPOT_COPY, run_lpot
     from ws_learner.compat.lpot.schema import LpotConf, TrainSection
+    from ws_learner.compat.lpot.settings import (
+        build_lpot_recipe,
+        build_lpot_training_loss,
+        load_lpot_data,
+        lpot_distils,
+        with_data_folder,
+    )
     from ws_learner.compat.lpot.training_function import (
         build_loss,
         build_lpot_optimizer,
@@ -28,12 +36,16 @@ if TYPE_CHECKING:
         build_nncf_distillation_loss,
         build_quant_config,
     )
-    from ws_learner.compat.nncf.reader import is_nncf, parse_nncf
+    from ws_learner.compat.nncf.reader import is_nncf, parse_nncf, read_nncf
+    from ws_learner.compat.nncf.run import NNCF_COPY, Deployment, run_nncf
     from ws_learner.compat.nncf.schema import NncfConf
     from ws_learner.compat.nncf.scopes import quantized_layers
-    from ws_learner.compat.timm.reader import TimmNM, is_timm_nm, parse_timm_nm
+    from ws_learner.compat.timm.reader import TimmNM, is_timm_nm, parse_timm_nm, read_timm
 
 __all__ = [
+    "LPOT_COPY",
+    "NNCF_COPY",
+    "Deployment",
     "EpochPlan",
     "EpochPruner",
     "LimitedSplit",
@@ -46,6 +58,8 @@ __all__ = [
     "build_loss",
     "build_lpot_distillation_loss",
     "build_lpot_optimizer",
+    "build_lpot_recipe",
+    "build_lpot_training_loss",
     "build_movement_config",
     "build_nncf_distillation_loss",
     "build_plans",
@@ -55,6 +69,8 @@ __all__ = [
     "is_nncf",
     "is_timm_nm",
     "load_conf_splits",
+    "load_lpot_data",
+    "lpot_distils",
     "parse_lpot",
     "parse_nncf",
     "parse_timm_nm",
@@ -62,7 +78,12 @@ __all__ = [
     "prepare_pruning",
     "quantized_layers",
     "read_lpot",
+    "read_nncf",
+    "read_timm",
+    "run_lpot",
+    "run_nncf",
     "teacher_outputs",
+    "with_data_folder",
 ]
 
 _MODULES = {
@@ -93,9 +114,20 @@ _MODULES = {
         "parse_lpot",
         "read_lpot",
     ],
+    "lpot.run": [
+        "LPOT_COPY",
+        "run_lpot",
+    ],
     "lpot.schema": [
         "LpotConf",
         "TrainSection",
+    ],
+    "lpot.settings": [
+        "build_lpot_recipe",
+        "build_lpot_training_loss",
+        "load_lpot_data",
+        "lpot_distils",
+        "with_data_folder",
     ],
     "lpot.training_function": [
         "build_loss",
@@ -117,6 +149,12 @@ _MODULES = {
     "nncf.reader": [
         "is_nncf",
         "parse_nncf",
+        "read_nncf",
+    ],
+    "nncf.run": [
+        "NNCF_COPY",
+        "Deployment",
+        "run_nncf",
     ],
     "nncf.schema": [
         "NncfConf",
@@ -128,6 +166,7 @@ _MODULES = {
         "TimmNM",
         "is_timm_nm",
         "parse_timm_nm",
+        "read_timm",
     ],
 }
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ws_learner.training.dense import train_dense
     from ws_learner.training.distillation import DistillationLoss
     from ws_learner.training.evaluation import Loss, Metric, evaluate, top_k_accuracy
+    from ws_learner.training.loaded_run import LoadedRun, load_run
     from ws_learner.training.outcome import build_summary, split_sizes, verified_table
     from ws_learner.training.phase import TrainingPhase
     from ws_learner.training.quantization_aware import (
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ws_learner.training.ray.env_vars import prepare, token_exists
     from ws_learner.training.ray.run_phase import run_phase
     from ws_learner.training.ray.session import ray_session, store_for
+    from ws_learner.training.result import Result
     from ws_learner.training.sparse import (
         PruningCallback,
         build_method_config,
@@ -42,11 +44,13 @@ __all__ = [
     "Callback",
     "DistillationLoss",
     "FakeQuantizer",
+    "LoadedRun",
     "Loss",
     "Metric",
     "MetricsCallback",
     "PruningCallback",
     "QuantConfig",
+    "Result",
     "Stateful",
     "Trainer",
     "TrainingLoss",
@@ -59,6 +63,7 @@ __all__ = [
     "check_steps",
     "epoch_seed",
     "evaluate",
+    "load_run",
     "prepare",
     "ray_session",
     "reinitialised",
@@ -90,6 +95,10 @@ _MODULES = {
         "evaluate",
         "top_k_accuracy",
     ],
+    "loaded_run": [
+        "LoadedRun",
+        "load_run",
+    ],
     "outcome": [
         "build_summary",
         "split_sizes",
@@ -114,6 +123,9 @@ _MODULES = {
     "ray.session": [
         "ray_session",
         "store_for",
+    ],
+    "result": [
+        "Result",
     ],
     "sparse": [
         "PruningCallback",

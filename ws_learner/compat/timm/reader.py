@@ -7,9 +7,11 @@ README counts; what its YAML lacks has the defaults of its command line.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,10 @@ from ws_learner.compat.timm.values import (
 )
 from ws_learner.compat.values import whole
 from ws_learner.compat.yaml_with_lines import Problems, Table, read_yaml
+from ws_learner.config import Recipe, WeightSparseConfig
 from ws_learner.core import UserError
 
-__all__ = ["SPARSITY_KEYS", "TimmNM", "is_timm_nm", "parse_timm_nm"]
+__all__ = ["SPARSITY_KEYS", "TimmNM", "is_timm_nm", "parse_timm_nm", "read_timm"]
 
 SPARSITY_KEYS = (
     *("n_sparsity", "m_sparsity", "sparsity_type", "decay_type", "decay_coef"),
@@ -78,6 +81,63 @@ class TimmNM:
         changed = {n: v * most[n] for n, v in self.settings.items() if n in most}
         return {**self.settings, **changed, "nb_epochs": epochs}
 
+    def with_epochs(self, epochs: float) -> TimmNM:
+        """The same file for a training of so many epochs, above 0; see `settings_at`."""
+        return dataclasses.replace(self, settings=self.settings_at(epochs))
+
+    def settings_for(
+        self, options: Collection[str], *, name: str, nb_epochs: float | None = None
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """The settings for an experiment, and a line for each key that cannot be followed.
+
+        Args:
+            options: Names of the settings that the experiment has.
+            name: What to call it.
+            nb_epochs: Length of the training, instead of the file's.
+        """
+        settings, lines = dict(self.settings), list[str]()
+        if nb_epochs is not None and 0 < nb_epochs < math.inf:
+            settings = self.settings_at(nb_epochs)
+            was, now = self.settings.get("warmup_epochs"), settings.get("warmup_epochs")
+            if was is not None and was != now:
+                own = self.settings["nb_epochs"]
+                lines.append(f"warmup_epochs {was:g} of {own} -> {now:.4g} of {nb_epochs:g}")
+        lines += self.ignored
+        lines += [f"{option}: {name} has none" for option in self.options if option not in options]
+        known = {option: value for option, value in self.options.items() if option in options}
+        return settings | known, tuple(lines)
+
+    def config(self) -> WeightSparseConfig:
+        """What is pruned, and how, for a `WeightSparseLearner`.
+
+        Raises:
+            UserError: The file prunes nothing.
+        """
+        if "ws_method" not in self.settings:
+            raise UserError("sparsity_type Dense: prunes nothing; train the network as it is")
+        own = {item.name for item in dataclasses.fields(WeightSparseConfig)}
+        values = {name: value for name, value in self.settings.items() if name in own}
+        return WeightSparseConfig(**{"ws_prune_ratio_prtl": "given", **values})
+
+    def recipe(self, own: Recipe) -> Recipe:
+        """`own` with what the file says of the training.
+
+        Label smoothing is part of the loss, which the learner is given apart.
+
+        Raises:
+            UserError: They do not go together.
+        """
+        names = {item.name for item in dataclasses.fields(Recipe)}
+        values = {name: value for name, value in self.settings.items() if name in names}
+        if "warmup_epochs" in self.settings:
+            values["warmup"] = self.settings["warmup_epochs"] / self.settings["nb_epochs"]
+        return dataclasses.replace(own, **values)
+
+    @property
+    def seed(self) -> int:
+        """What fixes everything random; 0 if the file does not say."""
+        return int(self.settings.get("seed", 0))
+
 
 def is_timm_nm(content: str) -> bool:
     """Whether a config file is of this dialect: it has one of its own keys at the top level."""
@@ -95,6 +155,31 @@ def _plain(key: str) -> str:
 
 def _word(value: object) -> str:
     return re.sub(r"[\s_-]", "", str(value)).lower()
+
+
+def read_timm(path: str | Path) -> TimmNM:
+    """Read a timm training config with N:M keys.
+
+    Source: the training configs of Bambhaniya et al., "Progressive Gradient Flow for Robust N:M
+    Sparsity Training in Transformers", https://arxiv.org/abs/2402.04744.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Settings by our names; `config()` and `recipe(own)` are what a `WeightSparseLearner`
+        takes. Lengths are in epochs, rates per step.
+
+    Raises:
+        UserError: The file cannot be read, or its content is refused; see `parse_timm_nm`.
+    """
+    path = Path(path)
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--config {path}: cannot be read ({reason})") from error
+    return parse_timm_nm(content, path=path)
 
 
 def parse_timm_nm(content: str, *, path: Path | None = None) -> TimmNM:

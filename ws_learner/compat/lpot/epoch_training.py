@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ws_learner.compat import EpochPlan, EpochPruner
+from ws_learner.compat.lpot.epoch_plan import EpochPlan
+from ws_learner.compat.lpot.epoch_pruner import EpochPruner
 from ws_learner.training import Callback, MetricsCallback, Trainer, TrainingPhase
 
 __all__ = ["train_epochs"]

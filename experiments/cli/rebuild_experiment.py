@@ -1,0 +1,109 @@
+"""Build a finished run's experiment again, from the settings in its folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+from torch import nn
+
+from experiments.cli.discovery import experiment_names, find_experiment
+from experiments.experiment import Experiment
+from ws_learner.compat import (
+    LPOT_COPY,
+    find_data_folder,
+    load_conf_splits,
+    read_lpot,
+    with_data_folder,
+)
+from ws_learner.core import RunDir, UserError, load_into, read_json, say, sha256_of
+from ws_learner.data import DataSplits
+
+__all__ = ["find_parts", "load_experiment"]
+
+
+def load_experiment(run: RunDir, *, module: ModuleType | None = None) -> Experiment:
+    """Build a finished run's experiment, with the weights that the run saved.
+
+    Args:
+        run: The run.
+        module: The experiment file; by default the one that the run's settings name.
+
+    Raises:
+        UserError: The folder holds no finished run, or its files do not fit together.
+    """
+    run.read_summary()
+    settings = _settings(run)
+    module = module or find_experiment(settings["experiment"])
+    names = {item.name for item in dataclasses.fields(module.Options)}
+    plain = {name: settings[name] for name in names if name in settings}
+    lpot = read_lpot(run.path / LPOT_COPY) if (run.path / LPOT_COPY).exists() else None
+    if lpot is not None and lpot.train is not None and settings.get("data_dir"):
+        lpot = with_data_folder(lpot, Path(settings["data_dir"]))
+    if lpot is not None and lpot.train is not None and lpot.train.loader is not None:
+        plain["data_dir"] = find_data_folder(lpot.train.loader)
+    experiment: Experiment = module.build(_options(module.Options, plain), seed=settings["seed"])
+    if lpot is not None and lpot.train is not None:
+        experiment = dataclasses.replace(experiment, data=load_conf_splits(lpot))
+    load_into(experiment.model, run.model)
+    return experiment
+
+
+def find_parts(
+    run: RunDir, experiment: str | None = None
+) -> Callable[[], tuple[nn.Module, DataSplits]]:
+    """What builds a finished run's network and data; see `ws_learner.load_run`.
+
+    Args:
+        run: The run.
+        experiment: The experiment's file or name; needed where it does not come with the project.
+
+    Raises:
+        UserError: There is no such experiment, or it has to be named.
+    """
+    if not run.config.exists():
+        raise UserError(
+            f"{run.path}: has no {run.config.name}, so it was made from Python; give "
+            "load_run(path, model=model)"
+        )
+    named, digest = str(_settings(run).get("experiment")), _digest(run)
+    if experiment is not None:
+        module = find_experiment(experiment)
+        source = Path(str(module.__file__))
+        if digest is not None and sha256_of(source) != digest:
+            say(f"{experiment}: is not the file that {run.path} was made from, or has changed")
+    else:
+        stem = Path(named).stem.removesuffix("_run")
+        if digest is not None or stem not in experiment_names():
+            raise UserError(
+                f"{run.path}: was made from the experiment file {named}, which does not come with "
+                f'the project; to import it, give load_run(path, experiment="{named}")'
+            )
+        module = find_experiment(stem)
+
+    def build() -> tuple[nn.Module, DataSplits]:
+        made = load_experiment(run, module=module)
+        return made.model, made.data
+
+    return build
+
+
+def _settings(run: RunDir) -> dict[str, Any]:
+    settings: dict[str, Any] = yaml.safe_load(run.config.read_text())
+    return settings
+
+
+def _digest(run: RunDir) -> str | None:
+    """SHA-256 of the experiment file, if it was the user's own."""
+    record = run.path / "identity.json"
+    return read_json(record).get("file") if record.exists() else None
+
+
+def _options(kind: type, plain: dict[str, object]) -> object:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind).validate_python(plain)
