@@ -56,11 +56,11 @@ def _page(package: str, loader: GriffeLoader) -> str:
     homes = _homes(loader) if package == "ws_learner" else {}
     elsewhere = [
         f"- `{name}`: see [{homes[name]}]({homes[name]}.md#{name.lower()})"
-        for name in sorted(_listed(module), key=str.lower)
+        for name in sorted(_listed(module), key=lambda name: (name.lower(), name))
         if name in homes
     ]
     parts += ["\n".join(elsewhere)] if elsewhere else []
-    for name in sorted(set(_listed(module)) - set(homes), key=str.lower):
+    for name in sorted(set(_listed(module)) - set(homes), key=lambda name: (name.lower(), name)):
         text = render_object_docs(module[name], STYLE)
         parts.append(_TYPE_LINK.sub(r"\1", _TYPE_LINK.sub(r"\1", text)).strip())
     return "\n\n".join(parts) + "\n"

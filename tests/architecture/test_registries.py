@@ -207,8 +207,8 @@ def test_patterns_schedules_and_readers_from_outside(tmp_path: Path) -> None:
     (tmp_path / "toy.txt").write_text("toy")
     with registered(CONFIG_READERS, "toy", reader):
         assert read_config_file(str(tmp_path / "toy.txt")).settings == {"seed": 7}
-    with pytest.raises(UserError):
-        parse_pattern("my_pattern")
+    with pytest.raises(UserError, match="did you mean channelx1"):
+        parse_pattern("chanelx1")
 
 
 @pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: str(registry.setting))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 
@@ -96,7 +97,12 @@ def parse_pattern_spec(text: str) -> PatternSpec:
             return PatternSpec("unstructured")
         if outputs and inputs:
             return PatternSpec("block", outputs, inputs)
-    raise UserError(f"`ws_pattern` {text}: no such pattern; {_ALLOWED}")
+    raise UserError(f"`ws_pattern` {text}: no such pattern; {_nearest(name)}{_ALLOWED}")
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, (n for n, e in PATTERNS.items() if e.word), n=1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def parse_roles(text: str, *, flag: str = "ws_location") -> tuple[str, ...]:
