@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
-    from ws_learner.pruning import CriterionName
+    from ws_learner.config import CriterionName
 
 __all__ = ["main", "measure", "training_step"]
 

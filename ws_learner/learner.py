@@ -13,7 +13,7 @@ from torch import nn
 
 from agents import DDPGConfig
 from envs import LayerRow
-from ws_learner.config import ClusterConfig, Recipe, WeightSparseConfig
+from ws_learner.config import METHODS, ClusterConfig, Recipe, WeightSparseConfig
 from ws_learner.core import (
     ComputeDevice,
     RunDir,
@@ -148,7 +148,7 @@ class WeightSparseLearner:
             exclude=config.ws_exclude,
             exempt=config.ws_exempt,
         )
-        if config.ws_method == "pattern_lock":
+        if METHODS[config.ws_method].keeps_zeros:
             return layers
         pattern = parse_pattern(config.pattern_spelling)
         if not isinstance(pattern, ByRole):  # which leaves parts of a layer dense

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.cli.adjust_settings import change_line
 from experiments.cli.build import recipe_for_command
 from experiments.cli.command import Command
-from ws_learner.config import NM_METHODS
+from ws_learner.config import METHODS, SCHEDULES
 from ws_learner.pruning import ramp_steps
 
 if TYPE_CHECKING:
@@ -40,9 +40,10 @@ def adjust_training(command: Command, experiment: Experiment) -> Command:
     examples = len(experiment.data.train)
     command = adjust_batch(command, _recipe(command, experiment), examples=examples)
     recipe = _recipe(command, experiment)
-    if command.ws.ws_method in NM_METHODS:
+    method = METHODS[command.ws.ws_method]
+    if method.trains_nm:
         command = _adjust_phases(command, recipe)
-    elif command.ws.ws_method != "pattern_lock":
+    elif "ws_iter_ratio_end" in method.settings:
         command = _adjust_ramp(command, recipe.total_steps(examples))
     check_steps(command.ws, recipe, examples=examples)
     return command
@@ -61,7 +62,7 @@ def _adjust_ramp(command: Command, total: int) -> Command:
             command = _fit(command, "ws_iter_ratio_beg", 0.0, why=why)
         begin, end = _ramp(command, total)
     ws = command.ws
-    counted = ws.ws_update_frequency is None and ws.ws_schedule != "oneshot"
+    counted = ws.ws_update_frequency is None and not SCHEDULES[ws.ws_schedule].once
     if counted and ws.ws_mask_update_step > end - begin:
         interval = max(1, (end - begin) // UPDATES)
         why += f", {end - begin} of them on the way to the target"
@@ -76,9 +77,8 @@ def _ramp(command: Command, total: int) -> tuple[int, int]:
 def _adjust_phases(command: Command, recipe: Recipe) -> Command:
     """Half of what one phase leaves goes to the other, where its usual share is too long."""
     ws, epochs = command.ws, recipe.nb_epochs
-    shares = {"nm_dense_epochs": 0.05, "nm_fine_tune_epochs": 0.2}
-    if ws.ws_method == "srste":
-        shares["nm_fine_tune_epochs"] = 0.0
+    tuned = METHODS[ws.ws_method].fine_tune_share
+    shares = {"nm_dense_epochs": 0.05, "nm_fine_tune_epochs": tuned}
     for name, other in (list(shares), list(shares)[::-1]):
         chosen, usual = getattr(ws, name), shares[other] * epochs
         if chosen is not None and getattr(ws, other) is None and chosen < epochs < chosen + usual:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.command import Command
-from ws_learner.config import SEARCHED, unused_settings
+from ws_learner.config import PROTOCOLS, unused_settings
 from ws_learner.core import RunDir, UserError, say
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def check_outputs(command: Command, experiment: Experiment, *, searches: bool = 
     ws, name = command.ws, experiment.name
     if ws.enbl_dst and not experiment.distils:
         raise UserError(f"--enbl_dst: the outputs of {name} are no distribution over classes")
-    searched = searches and ws.ws_prune_ratio_prtl in SEARCHED
+    searched = searches and PROTOCOLS[ws.ws_prune_ratio_prtl].propose is not None
     if searched and ws.ws_reward_signal == "kl" and not experiment.searches:
         raise UserError(
             f"--ws_reward_signal kl: the outputs of {name} are no distribution over classes; "

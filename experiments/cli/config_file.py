@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,13 @@ from ws_learner.compat import (
     parse_nncf,
     parse_timm_nm,
 )
+from ws_learner.config import Entry, Registry, load_object
 from ws_learner.core import UserError, say
 
 if TYPE_CHECKING:
     from ws_learner.compat import NncfConf
 
-__all__ = ["ConfigFile", "read_config_file"]
+__all__ = ["CONFIG_READERS", "ConfigFile", "ReaderEntry", "read_config_file"]
 
 
 @dataclass(frozen=True)
@@ -74,14 +76,48 @@ def read_config_file(path: str | None) -> ConfigFile:
         raise UserError(f"--config {path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise UserError(f"--config {path}: not YAML ({' '.join(str(error).split())})") from error
-    if is_lpot(content):
-        return ConfigFile(lpot=parse_lpot(content, path=file))
-    if is_nncf(content):
-        return ConfigFile(nncf=parse_nncf(content, path=file))
-    if is_timm_nm(content):
-        timm = parse_timm_nm(content, path=file)
-        return ConfigFile(settings=timm.settings, timm=timm)
+    for reader in CONFIG_READERS.values():
+        if load_object(reader.recognizes)(content):
+            read: ConfigFile = load_object(reader.read)(content, path=file)
+            return read
     return ConfigFile(settings=_own(content, path=path))
+
+
+def _lpot(content: str, *, path: Path) -> ConfigFile:
+    return ConfigFile(lpot=parse_lpot(content, path=path))
+
+
+def _nncf(content: str, *, path: Path) -> ConfigFile:
+    return ConfigFile(nncf=parse_nncf(content, path=path))
+
+
+def _timm(content: str, *, path: Path) -> ConfigFile:
+    timm = parse_timm_nm(content, path=path)
+    return ConfigFile(settings=timm.settings, timm=timm)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderEntry(Entry):
+    """A reader of another tool's config files.
+
+    Attributes:
+        recognizes: Whether a file's text is of this tool; or `module:name`.
+        read: Makes a `ConfigFile` from the text and `path=`; or `module:name`.
+    """
+
+    recognizes: str | Callable[[str], bool]
+    read: str | Callable[..., ConfigFile]
+
+
+CONFIG_READERS: Registry[ReaderEntry] = Registry(
+    "config",
+    {
+        "lpot": ReaderEntry(recognizes=is_lpot, read=_lpot, help="LPOT or Neural Compressor"),
+        "nncf": ReaderEntry(recognizes=is_nncf, read=_nncf, help="NNCF"),
+        "timm": ReaderEntry(recognizes=is_timm_nm, read=_timm, help="timm with N:M keys"),
+    },
+)
+"""Readers of other tools' files, tried in this order; any other file is our own YAML."""
 
 
 def _own(content: str, *, path: str) -> dict[str, Any]:

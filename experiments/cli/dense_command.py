@@ -20,7 +20,7 @@ from experiments.cli.build import (
 from experiments.cli.command import Command
 from experiments.cli.run_identity import build_identity
 from experiments.cli.run_lifecycle import run_or_reuse
-from ws_learner.config import FROM_TABLE, NM_METHODS
+from ws_learner.config import METHODS, PROTOCOLS
 from ws_learner.core import RunDir, say
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
     if experiment.checkpoint is not None:
         return experiment.checkpoint
     ws = command.ws
-    by_table = ws.ws_prune_ratio_prtl in FROM_TABLE
-    fresh = ws.ws_method in NM_METHODS
+    by_table = not PROTOCOLS[ws.ws_prune_ratio_prtl].needs_weights
+    fresh = METHODS[ws.ws_method].trains_nm
     if (ws.ws_init == "scratch" or fresh) and by_table and not ws.enbl_dst:
         if fresh:
             say(f"{ws.ws_method} trains from fresh weights; --dense_checkpoint starts from others")

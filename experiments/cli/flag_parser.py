@@ -9,9 +9,10 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 from experiments.cli.spelling import ALIASES, canonical_words
+from ws_learner.config import Registry
 from ws_learner.core import UserError, complain, suggest
 
 __all__ = ["Flag", "dataclass_flags", "parse_arguments", "peek_flag", "read_value"]
@@ -30,6 +31,7 @@ class Flag:
         kind: Its type, without `None`.
         optional: Whether it may be `None`.
         default: Value if the flag is not given.
+        registry: Holds the names it takes.
     """
 
     name: str
@@ -37,10 +39,13 @@ class Flag:
     kind: Any
     optional: bool
     default: Any
+    registry: Registry[Any] | None = None
 
     @property
     def choices(self) -> tuple[Any, ...]:
         """All that is allowed, if it can be counted."""
+        if self.registry is not None:
+            return () if self.registry.spelled else tuple(self.registry)
         return get_args(self.kind) if get_origin(self.kind) is Literal else ()
 
     @property
@@ -56,9 +61,11 @@ class Flag:
 
 def dataclass_flags(owner: type) -> list[Flag]:
     """The settings of a dataclass, in its order."""
-    hints, found = typing.get_type_hints(owner), []
+    hints, found = typing.get_type_hints(owner, include_extras=True), []
     for item in dataclasses.fields(owner):
-        hint = hints[item.name]
+        hint, registry = hints[item.name], None
+        if get_origin(hint) is Annotated:
+            hint, registry = get_args(hint)
         parts = get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
         kinds = [part for part in parts if part is not type(None)]
         default = item.default
@@ -71,6 +78,7 @@ def dataclass_flags(owner: type) -> list[Flag]:
                 kind=kinds[0] if len(kinds) == 1 else hint,
                 optional=len(kinds) < len(parts),
                 default=default,
+                registry=registry,
             )
         )
     return found

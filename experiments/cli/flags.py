@@ -22,7 +22,7 @@ from experiments.cli.flag_parser import (
 )
 from experiments.cli.spelling import ALIASES, SpeltError, canonical_settings, message_style
 from ws_learner.config import (
-    NM_METHODS,
+    METHODS,
     POCKETFLOW,
     WeightSparseConfig,
     conflicting_settings,
@@ -125,11 +125,12 @@ def _implied(written: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, 
     """
     both, implied = dict(written) | dict(asked), dict[str, Any]()
     pattern = both.get("ws_pattern")
-    if not pattern and both.get("ws_method") in NM_METHODS:
+    method = METHODS.get(both.get("ws_method", ""))
+    if not pattern and method is not None and method.trains_nm:
         pattern = implied["ws_pattern"] = "2:4"
     spelling = parse_pattern_spec(pattern) if pattern else None
     by_itself = spelling is not None and spelling.sets_ratios
-    locked = both.get("ws_method") == "pattern_lock"
+    locked = method is not None and method.keeps_zeros
     if (by_itself or locked) and "ws_prune_ratio_prtl" not in both:
         implied["ws_prune_ratio_prtl"] = "given"
     if asked.get("ws_ratios") and "ws_prune_ratio_prtl" not in asked:

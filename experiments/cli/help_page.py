@@ -13,6 +13,7 @@ from typing import Any
 
 from experiments.cli.flag_parser import Flag
 from experiments.cli.spelling import readable
+from ws_learner.config import Registry
 
 __all__ = ["help_page"]
 
@@ -123,6 +124,8 @@ def _entry(flag: Flag, width: int, *, whole: bool) -> str:
     text = _documentation(flag.owner).get(flag.name, "")
     if not whole:
         text = ESSENTIALS.get(flag.name) or re.split(r"(?<=[.;])\s", text)[0].rstrip(".;")
+    elif flag.registry is not None:
+        text = f"{text} {_choices_help(flag.registry)}".strip()
     shown = _default(flag.default)
     text = f"{text} (default {shown})" if shown else text
     alias = readable(flag.name)
@@ -134,6 +137,12 @@ def _entry(flag: Flag, width: int, *, whole: bool) -> str:
         return "\n".join(lines)
     heads = textwrap.wrap(head.strip(), width, initial_indent="  ", subsequent_indent=" " * 8)
     return "\n".join([*heads, *lines])
+
+
+def _choices_help(registry: Registry[Any]) -> str:
+    """What each name of a registry stands for, in one paragraph."""
+    spelled = {getattr(entry, "spelling", "") or name: entry for name, entry in registry.items()}
+    return "; ".join(f"{name}: {entry.help}" for name, entry in spelled.items()) + "."
 
 
 def _metavar(flag: Flag) -> str:

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -19,8 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from experiments.run import main
-from ws_learner.config.learner import ProtocolName
-from ws_learner.search.registry import SEARCHERS
+from ws_learner.config import PROTOCOLS
 
 ROOT = Path(__file__).parents[2]
 DIGITS = str(ROOT / "tests" / "support" / "digits_experiment.py")
@@ -127,7 +125,7 @@ def test_protocols_and_starting_points(
     assert zeros_saved(run) == WEIGHTS // 2
 
 
-@pytest.mark.parametrize("protocol", sorted(set(get_args(ProtocolName)) - {"given"}))
+@pytest.mark.parametrize("protocol", sorted(set(PROTOCOLS) - {"given"}))
 def test_every_protocol_meets_target_and_exemption(
     launch: Callable[..., Path], protocol: str
 ) -> None:
@@ -140,7 +138,7 @@ def test_every_protocol_meets_target_and_exemption(
     assert zeros_saved(run) == round(0.7 * WEIGHTS)
     summary = json.loads((run / "summary.json").read_text())
     assert summary["protocol"] == protocol
-    assert summary["rollouts"] == (14 if protocol in SEARCHERS else 0)
+    assert summary["rollouts"] == (14 if PROTOCOLS[protocol].propose else 0)
 
 
 def test_given_ratios_of_another_run(launch: Callable[..., Path], tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ws_learner.config import CriterionName
 from ws_learner.core.errors import UserError
-from ws_learner.pruning.criteria import CriterionName, Sensitivity, build_criterion
+from ws_learner.pruning.criteria import Sensitivity, build_criterion
 from ws_learner.pruning.functional import (
     group_lasso_regularize,
     prune_gradient_with_magnitude,

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from ws_learner.config import METHODS, load_object
 from ws_learner.core.errors import UserError
 from ws_learner.pruning.methods.gradual import GradualConfig
-from ws_learner.pruning.methods.registry import METHODS
 from ws_learner.pruning.sparsifier import Sparsifier
 
 CONFIG = GradualConfig(iter_ratio_beg=0.0, iter_ratio_end=0.5, mask_update_step=2)
@@ -228,7 +228,9 @@ def test_every_method_works_with_its_own_defaults(name: str) -> None:
     if name == "pattern_lock":
         model.fc.weight.data[:, :2] = 0
     optimizer = sgd(model)
-    sparsifier = Sparsifier(model, METHODS[name](), ratios={"fc.weight": 0.5}, total_steps=100)
+    sparsifier = Sparsifier(
+        model, load_object(METHODS[name].config)(), ratios={"fc.weight": 0.5}, total_steps=100
+    )
     sparsifier.attach(optimizer)
     for _ in range(100):
         optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""Settings as frozen dataclasses. Free of torch."""
+"""Settings as frozen dataclasses, and the registries of what they name. Free of torch."""
 
 from __future__ import annotations
 
@@ -8,29 +8,57 @@ from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ws_learner.config.cluster import ClusterConfig
-    from ws_learner.config.learner import FROM_TABLE, POCKETFLOW, SEARCHED, WeightSparseConfig
-    from ws_learner.config.methods import NM_METHODS
+    from ws_learner.config.entries import (
+        CriterionEntry,
+        MethodEntry,
+        PatternEntry,
+        ProtocolEntry,
+        ScheduleEntry,
+    )
+    from ws_learner.config.learner import POCKETFLOW, WeightSparseConfig
     from ws_learner.config.pattern_syntax import PatternSpec, parse_pattern_spec, parse_roles
     from ws_learner.config.recipe import LrnSchedule, OptimizerName, Recipe, learning_rate
+    from ws_learner.config.registries import (
+        CRITERIA,
+        METHODS,
+        PATTERNS,
+        PROTOCOLS,
+        SCHEDULES,
+        CriterionName,
+        ScheduleName,
+    )
+    from ws_learner.config.registry import Entry, Loaded, Registry, load_object
     from ws_learner.config.rollout import LEVELS, RolloutConfig
-    from ws_learner.config.unused import METHOD_SETTINGS, conflicting_settings, unused_settings
+    from ws_learner.config.unused import conflicting_settings, unused_settings
 
 __all__ = [
-    "FROM_TABLE",
+    "CRITERIA",
     "LEVELS",
-    "METHOD_SETTINGS",
-    "NM_METHODS",
+    "METHODS",
+    "PATTERNS",
     "POCKETFLOW",
-    "SEARCHED",
+    "PROTOCOLS",
+    "SCHEDULES",
     "ClusterConfig",
+    "CriterionEntry",
+    "CriterionName",
+    "Entry",
+    "Loaded",
     "LrnSchedule",
+    "MethodEntry",
     "OptimizerName",
+    "PatternEntry",
     "PatternSpec",
+    "ProtocolEntry",
     "Recipe",
+    "Registry",
     "RolloutConfig",
+    "ScheduleEntry",
+    "ScheduleName",
     "WeightSparseConfig",
     "conflicting_settings",
     "learning_rate",
+    "load_object",
     "parse_pattern_spec",
     "parse_roles",
     "unused_settings",
@@ -40,14 +68,16 @@ _MODULES = {
     "cluster": [
         "ClusterConfig",
     ],
-    "learner": [
-        "FROM_TABLE",
-        "POCKETFLOW",
-        "SEARCHED",
-        "WeightSparseConfig",
+    "entries": [
+        "CriterionEntry",
+        "MethodEntry",
+        "PatternEntry",
+        "ProtocolEntry",
+        "ScheduleEntry",
     ],
-    "methods": [
-        "NM_METHODS",
+    "learner": [
+        "POCKETFLOW",
+        "WeightSparseConfig",
     ],
     "pattern_syntax": [
         "PatternSpec",
@@ -60,12 +90,26 @@ _MODULES = {
         "Recipe",
         "learning_rate",
     ],
+    "registries": [
+        "CRITERIA",
+        "METHODS",
+        "PATTERNS",
+        "PROTOCOLS",
+        "SCHEDULES",
+        "CriterionName",
+        "ScheduleName",
+    ],
+    "registry": [
+        "Entry",
+        "Loaded",
+        "Registry",
+        "load_object",
+    ],
     "rollout": [
         "LEVELS",
         "RolloutConfig",
     ],
     "unused": [
-        "METHOD_SETTINGS",
         "conflicting_settings",
         "unused_settings",
     ],

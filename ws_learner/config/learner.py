@@ -8,41 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ws_learner.config.methods import NM_METHODS, MethodName, MethodSettings
+from ws_learner.config.methods import MethodSettings
 from ws_learner.config.pattern_syntax import parse_pattern_spec
+from ws_learner.config.registries import (
+    CRITERIA,
+    METHODS,
+    PROTOCOLS,
+    SCHEDULES,
+    CriterionName,
+    ProtocolName,
+    ScheduleName,
+)
 from ws_learner.config.search import RewardType, SearchSettings
 from ws_learner.core import UserError, complain
 
 __all__ = [
-    "FROM_TABLE",
-    "NM_METHODS",
     "POCKETFLOW",
-    "SEARCHED",
     "InitName",
-    "MethodName",
-    "ProtocolName",
     "RewardType",
     "WeightSparseConfig",
 ]
-
-ProtocolName = Literal[
-    "uniform",
-    "heurist",
-    "erk",
-    "global",
-    "lamp",
-    "knapsack",
-    "random",
-    "evolution",
-    "bayesian",
-    "ddpg",
-    "optimal",
-    "given",
-]
-FROM_TABLE: tuple[ProtocolName, ...] = ("uniform", "heurist", "erk", "given")
-"""Protocols that look at no weight: they need no dense network."""
-SEARCHED: tuple[ProtocolName, ...] = ("random", "evolution", "bayesian", "ddpg", "optimal")
-"""Protocols that score rollouts."""
 
 InitName = Literal["dense", "rollout", "scratch"]
 
@@ -56,11 +41,8 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
     ws_prune_ratio: float = 0.75
     """Overall target: share of zero weights over the layer table, in [0, 1]."""
     ws_prune_ratio_prtl: ProtocolName = "optimal"
-    """Who sets the ratios. Without rollouts: one for all layers (uniform), larger layers more
-    (heurist), by shape (erk), by magnitude (global, lamp), least error of the layers (knapsack).
-    By rollouts: random, evolution, bayesian, the RL agent alone (ddpg), agent and model
-    together (optimal). Or a file (given, with --ws_ratios). See docs/protocols.md."""
-    ws_criterion: Literal["magnitude", "gradient", "snip", "snip_momentum"] = "magnitude"
+    """Who sets the ratios: a formula, a search by rollouts, or a file. See docs/protocols.md."""
+    ws_criterion: CriterionName = "magnitude"
     """What makes a weight's score in sparse training; rollouts go by magnitude."""
     ws_criterion_pool: Literal["mean", "sum", "max"] = "mean"
     """How the scores of a pattern's unit are pooled."""
@@ -88,10 +70,8 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
     """How movement's scores move: by the training's optimizer, as in the paper; by rate x
     gradient over the layer's root mean square gradient; or with the weights, of which pruned ones
     are trained on, too."""
-    ws_schedule: Literal[
-        "polynomial", "linear", "cube", "cos", "exp", "oneshot", "epoch-linear", "epoch-linear-old"
-    ] = "polynomial"
-    """Shape of the way to the target. epoch-linear and epoch-linear-old are LPOT's."""
+    ws_schedule: ScheduleName = "polynomial"
+    """Shape of the way to the target: the share of it, for c from 0 to 1 along the ramp."""
     ws_initial_ratio: float = 0.0
     """Overall ratio at which the schedule begins."""
     ws_prune_ratio_exp: float = 3.0
@@ -120,9 +100,14 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
     """Weight of the mean relative squared error of the outputs of --dst_layers."""
 
     def __post_init__(self) -> None:
+        complain(self._unknown_names())
         own = (*self._wrong_shares(), *self._wrong_numbers(), *self._wrong_pairs())
         complain([*own, *self.search_problems(), *self.nm_problems()])
         self._check_method()
+
+    def _unknown_names(self) -> Iterator[str]:
+        for registry in (METHODS, PROTOCOLS, CRITERIA, SCHEDULES):
+            yield from registry.problems(getattr(self, registry.setting))
 
     def _wrong_pairs(self) -> Iterator[str]:
         if self.ws_iter_ratio_beg >= self.ws_iter_ratio_end:
@@ -137,10 +122,11 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
         spelling = parse_pattern_spec(self.pattern_spelling)
         fixed = spelling.fixed_ratio
         self.check_nm(spelling)
-        locked, given = self.ws_method == "pattern_lock", self.ws_prune_ratio_prtl == "given"
+        method = METHODS[self.ws_method]
+        locked, given = method.keeps_zeros, self.ws_prune_ratio_prtl == "given"
         if locked and (not given or self.ws_ratios or self.ws_init != "dense"):
             raise UserError(
-                "`ws_method` pattern_lock keeps the zeros of the dense_checkpoint: it takes "
+                f"`ws_method` {self.ws_method} keeps the zeros of the dense_checkpoint: it takes "
                 "`ws_prune_ratio_prtl` given, no `ws_ratios` and `ws_init` dense"
             )
         by_itself = locked or spelling.sets_ratios
@@ -154,7 +140,7 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
                 f"`ws_prune_ratio` {self.ws_prune_ratio}: the pattern {self.ws_pattern} makes "
                 f"{fixed:g} of every layer zero; leave the ratio out, or name a protocol"
             )
-        if self.ws_method == "movement" and self.ws_criterion != "magnitude":
+        if method.learns_scores and self.ws_criterion != "magnitude":
             raise UserError(
                 f"`ws_criterion` {self.ws_criterion}: {self.ws_method} has a criterion of its "
                 "own; leave the flag out"

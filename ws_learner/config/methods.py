@@ -8,22 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ws_learner.config.pattern_syntax import PatternSpec, parse_pattern_spec, parse_roles
+from ws_learner.config.registries import METHODS, MethodName, PatternSpelling
 from ws_learner.core import UserError
 
-__all__ = ["NM_METHODS", "MethodName", "MethodSettings"]
-
-MethodName = Literal[
-    "gradual",
-    "group_lasso",
-    "pattern_lock",
-    "gradient_sensitivity",
-    "movement",
-    "srste",
-    "mdgf",
-    "sdgf",
-]
-NM_METHODS: tuple[MethodName, ...] = ("srste", "mdgf", "sdgf")
-"""Methods that train under N:M masks from the first epochs on; they need no dense network."""
+__all__ = ["MethodSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +19,8 @@ class MethodSettings:
     """Which weights go together, and how N:M masks come about in training."""
 
     ws_method: MethodName = "gradual"
-    """gradual: sparsity rises along the schedule. group_lasso: the same, and a force drives whole
-    units of the pattern to zero. pattern_lock: keep the zeros of the dense_checkpoint.
-    gradient_sensitivity: what matters least to the loss goes. See docs/patterns.md.
-    movement: what fine-tuning moves towards zero goes. See docs/movement.md.
-    srste, mdgf, sdgf: N:M training of transformers, from scratch. See docs/nm_sparsity.md."""
-    ws_pattern: str = ""
+    """How training brings the network to its ratios. See docs/patterns.md."""
+    ws_pattern: PatternSpelling = ""
     """What is pruned together: unstructured, OxI (4x1: 4 outputs, 1 input), N:M (2:4: 2 of 4
     inputs kept; sets its own ratio), n:4 (2 or another number of 4 in each layer, as the protocol
     decides), 1xchannel, channelx1, mha (attention heads), units (heads and feed-forward
@@ -145,7 +129,7 @@ class MethodSettings:
         Raises:
             UserError: The pattern is no N:M.
         """
-        if self.ws_method not in NM_METHODS:
+        if not METHODS[self.ws_method].trains_nm:
             return
         kinds = {part.kind for _, part in spelling.parts} or {spelling.kind}
         if not kinds <= {"n:m", "any:m"}:

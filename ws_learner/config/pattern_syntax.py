@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
-from typing import Literal
 
+from ws_learner.config.registries import PATTERNS
 from ws_learner.core import UserError
 
 __all__ = ["PatternSpec", "parse_pattern_spec", "parse_roles"]
 
-Kind = Literal[
-    "unstructured", "block", "n:m", "any:m", "channelx1", "1xchannel", "mha", "units", "roles"
-]
-
-_WORDS: tuple[Kind, ...] = ("unstructured", "channelx1", "1xchannel", "mha", "units")
 _ALLOWED = (
     "allowed are unstructured, OxI blocks of outputs x inputs such as 4x1, N:M with N of M inputs "
     "kept such as 2:4 (n:4 for any N; 2:4col along the outputs), channelx1, 1xchannel, mha, units, "
@@ -30,14 +26,15 @@ class PatternSpec:
     """A pattern's kind and its two numbers, where it has any.
 
     Attributes:
-        kind: Which family; `any:m` is N:M with an N for each layer, `roles` a pattern by role.
+        kind: Which family, a name in `PATTERNS`; `any:m` is N:M with an N for each layer,
+            `roles` a pattern by role.
         first: Outputs of a block, or the N of N:M.
         second: Inputs of a block, or the M of N:M.
         columns: Groups of N:M run along the outputs.
         parts: Of `roles`: which roles have which pattern.
     """
 
-    kind: Kind
+    kind: str
     first: int = 1
     second: int = 1
     columns: bool = False
@@ -79,9 +76,11 @@ def parse_pattern_spec(text: str) -> PatternSpec:
     """
     if "@" in text:
         return _by_role(text)
-    name = re.sub(r"\s", "", text).lower().rpartition("_")[2]
-    if name in _WORDS:
-        return PatternSpec(kind=name)
+    whole = re.sub(r"\s", "", text).lower()
+    name = whole.rpartition("_")[2]
+    words = [word for word in (whole, name) if word in PATTERNS and PATTERNS[word].word]
+    if words:
+        return PatternSpec(kind=words[0])
     if match := re.fullmatch(r"(\**\d+|n)(?::|in)\**(\d+)\**(col)?", name):
         group, columns = int(match[2]), bool(match[3])
         if match[1] == "n" and group > 1:
@@ -98,7 +97,12 @@ def parse_pattern_spec(text: str) -> PatternSpec:
             return PatternSpec("unstructured")
         if outputs and inputs:
             return PatternSpec("block", outputs, inputs)
-    raise UserError(f"`ws_pattern` {text}: no such pattern; {_ALLOWED}")
+    raise UserError(f"`ws_pattern` {text}: no such pattern; {_nearest(name)}{_ALLOWED}")
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, (n for n, e in PATTERNS.items() if e.word), n=1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def parse_roles(text: str, *, flag: str = "ws_location") -> tuple[str, ...]:

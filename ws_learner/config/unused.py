@@ -5,35 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from ws_learner.config.learner import WeightSparseConfig
-from ws_learner.config.methods import MethodName
 from ws_learner.config.pattern_syntax import parse_pattern_spec
+from ws_learner.config.registries import METHODS, SCHEDULES
 
-__all__ = ["METHOD_SETTINGS", "conflicting_settings", "unused_settings"]
+__all__ = ["conflicting_settings", "unused_settings"]
 
-_WHERE = ("ws_pattern", "ws_location", "ws_qkv_pattern", "ws_sparse_dim", "ws_remainder")
-_RAMP = (
-    *("ws_schedule", "ws_initial_ratio", "ws_prune_ratio_exp", "ws_iter_ratio_beg"),
-    *("ws_iter_ratio_end", "ws_mask_update_step", "ws_update_frequency", "ws_scope"),
-)
-_SCORED = (*_WHERE, *_RAMP, "ws_prune_ratio", "ws_criterion", "ws_criterion_pool")
-_NM = (
-    *(*_WHERE, "ws_prune_ratio"),
-    *("nm_dense_epochs", "nm_fine_tune_epochs", "nm_fine_tune_mask"),
-)
 _DECAY = ("mdgf_beta", "mdgf_zero_at", "mdgf_gradient")
-
-METHOD_SETTINGS: dict[MethodName, tuple[str, ...]] = {
-    "gradual": _SCORED,
-    "group_lasso": (*_SCORED, "group_lasso_alpha"),
-    "gradient_sensitivity": _SCORED,
-    "movement": (*_SCORED, "movement_score_lr", "movement_start", "movement_steps"),
-    "pattern_lock": (),
-    "srste": (*_NM, "srste_lambda", "srste_term"),
-    "mdgf": (*_NM, *_DECAY, "mdgf_decay"),
-    "sdgf": (*_NM, *_DECAY, "sdgf_decay", "sdgf_stages", "sdgf_mask_decay"),
-}
-"""Method -> the settings it reads of those that not every method reads."""
-_OF_METHODS = {name for names in METHOD_SETTINGS.values() for name in names}
 
 
 def unused_settings(config: WeightSparseConfig, given: Collection[str]) -> tuple[str, ...]:
@@ -43,10 +20,11 @@ def unused_settings(config: WeightSparseConfig, given: Collection[str]) -> tuple
         config: All settings.
         given: Names of those that the user chose.
     """
-    read = METHOD_SETTINGS[config.ws_method]
+    read = METHODS[config.ws_method].settings
+    of_methods = {name for method in METHODS.values() for name in method.settings}
     idle = {
         name: f"`ws_method` {config.ws_method} does not read it"
-        for name in _OF_METHODS.difference(read)
+        for name in of_methods.difference(read)
     }
     for name, why in _overruled(config):
         idle.setdefault(name, why)
@@ -56,11 +34,12 @@ def unused_settings(config: WeightSparseConfig, given: Collection[str]) -> tuple
 
 def _overruled(config: WeightSparseConfig) -> Iterator[tuple[str, str]]:
     """Settings that the method reads, but for another setting."""
-    if config.ws_schedule != "polynomial":
+    schedule = SCHEDULES[config.ws_schedule]
+    if not schedule.exponent:
         yield "ws_prune_ratio_exp", f"`ws_schedule` {config.ws_schedule} has no exponent"
-    if config.ws_schedule == "oneshot":
+    if schedule.once:
         for name in ("ws_mask_update_step", "ws_update_frequency"):
-            yield name, "`ws_schedule` oneshot updates masks once"
+            yield name, f"`ws_schedule` {config.ws_schedule} updates masks once"
     elif config.ws_update_frequency is not None:
         yield "ws_mask_update_step", "`ws_update_frequency` takes its place"
     if parse_pattern_spec(config.pattern_spelling).kind == "unstructured":

@@ -9,7 +9,6 @@ from ws_learner.core.lazy import lazy_names
 if TYPE_CHECKING:
     from ws_learner.pruning.criteria import (
         Criterion,
-        CriterionName,
         Magnitude,
         Sensitivity,
         build_criterion,
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from ws_learner.pruning.methods.method import MethodConfig
     from ws_learner.pruning.methods.movement import MovementConfig
     from ws_learner.pruning.methods.nm_config import NMConfig
-    from ws_learner.pruning.methods.nm_settings import build_nm_config
     from ws_learner.pruning.methods.pattern_lock import PatternLockConfig, found_zeros
     from ws_learner.pruning.methods.sdgf import SdgfConfig
     from ws_learner.pruning.methods.srste import SrSteConfig
@@ -70,7 +68,6 @@ __all__ = [
     "ByRole",
     "ChannelPattern",
     "Criterion",
-    "CriterionName",
     "EpochFormula",
     "EpochLinearSchedule",
     "GradientSensitivityConfig",
@@ -100,7 +97,6 @@ __all__ = [
     "Unstructured",
     "add_group_lasso",
     "build_criterion",
-    "build_nm_config",
     "build_pattern_plan",
     "build_schedule",
     "check_groups",
@@ -133,7 +129,6 @@ __all__ = [
 _MODULES = {
     "criteria": [
         "Criterion",
-        "CriterionName",
         "Magnitude",
         "Sensitivity",
         "build_criterion",
@@ -195,9 +190,6 @@ _MODULES = {
     ],
     "methods.nm_config": [
         "NMConfig",
-    ],
-    "methods.nm_settings": [
-        "build_nm_config",
     ],
     "methods.pattern_lock": [
         "PatternLockConfig",

@@ -12,12 +12,12 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from ws_learner.config import CRITERIA, CriterionName, load_object
 from ws_learner.core import UserError
 from ws_learner.pruning.patterns.pattern import NM, Pattern, Unstructured
 
 __all__ = [
     "Criterion",
-    "CriterionName",
     "Gradient",
     "Magnitude",
     "Sensitivity",
@@ -26,8 +26,6 @@ __all__ = [
     "build_criterion",
     "magnitude",
 ]
-
-CriterionName = Literal["magnitude", "gradient", "snip", "snip_momentum"]
 
 
 def magnitude(weight: Tensor) -> Tensor:
@@ -193,12 +191,5 @@ def build_criterion(name: CriterionName) -> Criterion:
     Raises:
         UserError: There is none.
     """
-    kinds: dict[str, type[Magnitude | _Observed]] = {
-        "magnitude": Magnitude,
-        "gradient": Gradient,
-        "snip": Snip,
-        "snip_momentum": SnipMomentum,
-    }
-    if name not in kinds:
-        raise UserError(f"`criterion` {name}: allowed are {', '.join(kinds)}")
-    return kinds[name]()
+    made: Criterion = load_object(CRITERIA.find(name).build)()
+    return made

@@ -13,7 +13,7 @@ from torch import nn
 
 from agents import DDPGConfig
 from envs import IntArray, LayerRow
-from ws_learner.config import WeightSparseConfig
+from ws_learner.config import METHODS, PROTOCOLS, WeightSparseConfig
 from ws_learner.core import RunDir, UserError, read_json, say, write_json, write_text
 from ws_learner.data import DataSplits
 from ws_learner.pruning import (
@@ -114,7 +114,7 @@ class Allocator:
             share = int(zeros.sum()) / sum(row.weights for row in self.layers)
             say(f"ratios of {config.ws_ratios}: {share:.4f} overall (`ws_prune_ratio` is not used)")
             return zeros, 0
-        if config.ws_method == "pattern_lock":
+        if METHODS[config.ws_method].keeps_zeros:
             return self._locked(), 0
         if config.ws_prune_ratio_prtl == "given":  # N:M: as many zeros as the pattern makes
             plan = self._plan()
@@ -149,7 +149,7 @@ class Allocator:
 
     def _in_whole_units(self, zeros: IntArray) -> IntArray:
         """The nearest profile that the pattern can make; the rollouts scored the same one."""
-        if self.config.ws_method == "pattern_lock":
+        if METHODS[self.config.ws_method].keeps_zeros:
             return zeros
         plan = self._plan()
         snapped = snap_profile(zeros, self.layers, plan)
@@ -184,7 +184,8 @@ class Allocator:
 
     def _search(self, context: AllocationContext) -> tuple[IntArray, int]:
         evaluator, config = self.evaluator(), self.config
-        seeds = {name: CLOSED_FORM[name](context) for name in reversed(CLOSED_FORM)}
+        starts = [name for name, protocol in PROTOCOLS.items() if protocol.starts_search]
+        seeds = {name: CLOSED_FORM[name](context) for name in reversed(starts)}
         if config.ws_rollouts is not None:
             again = load_earlier_profiles(config.ws_rollouts, context, count=config.ws_nb_rescore)
             seeds |= {f"earlier {place}": zeros for place, zeros in enumerate(again)}

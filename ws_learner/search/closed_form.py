@@ -7,9 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from envs import FloatArray, IntArray, largest_remainder, project
+from ws_learner.config import PROTOCOLS, Loaded
 from ws_learner.search.context import AllocationContext
-from ws_learner.search.global_threshold import global_magnitude, lamp
-from ws_learner.search.knapsack import knapsack
 
 __all__ = ["CLOSED_FORM", "ClosedForm", "erk", "heurist", "uniform"]
 
@@ -68,12 +67,5 @@ def erk(context: AllocationContext) -> IntArray:
 
 ClosedForm = Callable[[AllocationContext], IntArray]
 
-CLOSED_FORM: dict[str, ClosedForm] = {
-    "uniform": uniform,
-    "heurist": heurist,
-    "erk": erk,
-    "global": global_magnitude,
-    "lamp": lamp,
-    "knapsack": knapsack,
-}
+CLOSED_FORM: Loaded[ClosedForm] = Loaded(PROTOCOLS, "allocate")
 """Protocols that take no rollout, roughly from worst to best."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from envs import IntArray, LayerRow
-from ws_learner.config import METHOD_SETTINGS, NM_METHODS, WeightSparseConfig, parse_pattern_spec
+from ws_learner.config import METHODS, WeightSparseConfig, parse_pattern_spec
 from ws_learner.data import DataSplits
 from ws_learner.pruning import count_zeros, parse_pattern
 from ws_learner.report import ratio_table, totals
@@ -33,7 +33,7 @@ def verified_table(
     Raises:
         RuntimeError: There are fewer.
     """
-    if config.ws_scope == "global" and config.ws_method != "pattern_lock":
+    if config.ws_scope == "global" and not METHODS[config.ws_method].keeps_zeros:
         counts = [count_zeros(state[row.name]) for row in layers]
         if sum(counts) < int(planned.sum()):
             raise RuntimeError("fewer zeros saved than were planned")
@@ -54,11 +54,12 @@ def build_summary(
 ) -> dict[str, Any]:
     """What `summary.json` says of the settings, the search and the zeros."""
     sums = totals(frame)
-    locked = config.ws_method == "pattern_lock"
+    method = METHODS[config.ws_method]
+    locked = method.keeps_zeros
     given = config.ws_prune_ratio_prtl == "given" and config.ws_ratios is None
     fixed = parse_pattern_spec(config.pattern_spelling).fixed_ratio
     itself = locked or (given and fixed is None)
-    scoped = "ws_scope" in METHOD_SETTINGS[config.ws_method]
+    scoped = "ws_scope" in method.settings
     return {
         "learner": "weight-sparse",
         "protocol": config.ws_prune_ratio_prtl,
@@ -80,12 +81,11 @@ def build_summary(
 
 
 def _criterion(config: WeightSparseConfig) -> str:
-    """What scored the weights; N:M training goes by magnitude whatever the flag says."""
-    own = {"pattern_lock": "none", "movement": "movement"}
-    own |= dict.fromkeys(NM_METHODS, "magnitude")
-    if config.ws_criterion == "magnitude":  # there the default stands for its own sum
-        own["gradient_sensitivity"] = "gradient_sensitivity"
-    return own.get(config.ws_method, config.ws_criterion)
+    """What scored the weights; a method that does not read the flag names its own."""
+    method = METHODS[config.ws_method]
+    if method.default_criterion and config.ws_criterion == "magnitude":
+        return method.default_criterion  # there the default stands for its own sum
+    return method.criterion or config.ws_criterion
 
 
 def split_sizes(data: DataSplits) -> dict[str, int]:

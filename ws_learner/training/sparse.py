@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from ws_learner.config import NM_METHODS, Recipe, WeightSparseConfig
+from ws_learner.config import METHODS, Recipe, WeightSparseConfig, load_object
 from ws_learner.core import say
 from ws_learner.pruning import (
-    GradientSensitivityConfig,
     GradualConfig,
-    GroupLassoConfig,
     MethodConfig,
     MovementConfig,
-    PatternLockConfig,
     Sparsifier,
-    build_nm_config,
-    parse_pattern,
 )
 from ws_learner.training.callbacks import MetricsCallback
 from ws_learner.training.distillation import DistillationLoss
@@ -60,40 +54,11 @@ def build_method_config(
     config: WeightSparseConfig, *, steps_per_epoch: int, total_steps: int
 ) -> MethodConfig:
     """The method's own settings."""
-    if config.ws_method == "pattern_lock":
-        return PatternLockConfig()
-    if config.ws_method in NM_METHODS:
-        return build_nm_config(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
-    settings = GradualConfig(
-        prune_ratio_exp=config.ws_prune_ratio_exp,
-        iter_ratio_beg=config.ws_iter_ratio_beg,
-        iter_ratio_end=config.ws_iter_ratio_end,
-        mask_update_step=config.ws_mask_update_step,
-        pattern=parse_pattern(config.pattern_spelling),
-        criterion=config.ws_criterion,
-        pool=config.ws_criterion_pool,
-        ramp=config.ws_schedule,
-        initial_ratio=config.ws_initial_ratio,
-        scope=config.ws_scope,
-        ratio_min=config.ws_ratio_min,
-        ratio_max=config.ws_ratio_max,
-        remainder=config.ws_remainder,
-        update_frequency=config.ws_update_frequency,
-        steps_per_epoch=steps_per_epoch,
+    kind = load_object(METHODS[config.ws_method].config)
+    made: MethodConfig = kind.from_settings(
+        config, steps_per_epoch=steps_per_epoch, total_steps=total_steps
     )
-    own = {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings)}
-    if config.ws_method == "group_lasso":
-        return GroupLassoConfig(**own, alpha=config.group_lasso_alpha)
-    if config.ws_method == "gradient_sensitivity":
-        return GradientSensitivityConfig(**own)
-    if config.ws_method == "movement":
-        return MovementConfig(
-            **own,
-            score_lr=config.movement_score_lr,
-            start=config.movement_start,
-            steps=config.movement_steps,
-        )
-    return settings
+    return made
 
 
 def check_steps(config: WeightSparseConfig, recipe: Recipe, *, examples: int) -> None:

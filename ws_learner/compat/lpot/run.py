@@ -184,11 +184,11 @@ def _parts(
         missing = [name for name, value in needed.items() if value is None]
         if missing:
             raise UserError(
-                f"--config {conf.path}: has no `train:`; add it, or give {', '.join(missing)}"
+                f"`config` {conf.path}: has no `train:`; add it, or give {', '.join(missing)}"
             )
     elif train.loader is None and recipe is None and data is not None:
         raise UserError(
-            f"--config {conf.path}: has no `dataloader:` under `train:`, so the batch size is "
+            f"`config` {conf.path}: has no `dataloader:` under `train:`, so the batch size is "
             "unknown; give recipe"
         )
     size = None if recipe is None else recipe.batch_size
@@ -217,7 +217,7 @@ def _check_length(conf: LpotConf, plans: tuple[EpochPlan, ...], *, ends: float) 
     for plan in plans:
         if plan.kind != "lock" and plan.end_epoch >= ends:
             raise UserError(
-                f"--config {conf.path}: {plan.names[0]} is pruned up to and in epoch "
+                f"`config` {conf.path}: {plan.names[0]} is pruned up to and in epoch "
                 f"{plan.end_epoch}, but the last epoch trained is {ends - 1:g}; raise the "
                 "training's end_epoch (it is exclusive) or lower the pruner's"
             )

@@ -90,7 +90,7 @@ def build_lpot_recipe(conf: LpotConf, data: DataSplits, own: Recipe | None = Non
     if train is None:
         if own is None:
             raise UserError(
-                f"--config {conf.path}: has no `train:`, so nothing trains the network; add it, "
+                f"`config` {conf.path}: has no `train:`, so nothing trains the network; add it, "
                 "give a recipe, or use `from ws_learner import Pruning` with a training function "
                 "of your own"
             )

@@ -236,7 +236,7 @@ def _check_deployment(conf: NncfConf, deploy: Deployment | None) -> None:
     }
     if deploy is None and any(asks.values()):
         raise UserError(
-            f"--config {conf.path}: {' and '.join(name for name, asked in asks.items() if asked)}: "
+            f"`config` {conf.path}: {' and '.join(name for name, asked in asks.items() if asked)}: "
             "the finished network is cropped or written as INT8; give deploy=ws_learner.deploy"
         )
 

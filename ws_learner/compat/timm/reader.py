@@ -178,7 +178,7 @@ def read_timm(path: str | Path) -> TimmNM:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--config {path}: cannot be read ({reason})") from error
+        raise UserError(f"`config` {path}: cannot be read ({reason})") from error
     return parse_timm_nm(content, path=path)
 
 

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ws_learner.pruning.criteria import Criterion, CriterionName, Sensitivity
+from ws_learner.config import CRITERIA, ScheduleName
+from ws_learner.core import UserError, suggest
+from ws_learner.pruning.criteria import Criterion, Sensitivity
 from ws_learner.pruning.methods.gradual import GradualConfig
 from ws_learner.pruning.patterns.model_plan import PatternPlan
-from ws_learner.pruning.schedules.registry import ScheduleName
 
 __all__ = ["GradientSensitivityConfig"]
-
-_MEMORY: dict[CriterionName, float] = {
-    "magnitude": 1.0,
-    "gradient": 0.0,
-    "snip": 0.0,
-    "snip_momentum": 0.9,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +32,21 @@ class GradientSensitivityConfig(GradualConfig):
     ramp: ScheduleName = "oneshot"
     normalize: bool = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known = [name for name, entry in CRITERIA.items() if entry.memory is not None]
+        if self.criterion not in known:
+            raise UserError(
+                f"`criterion` {self.criterion}: gradient_sensitivity does not take it; "
+                f"{suggest(self.criterion, known)}"
+            )
+
     def make_criterion(self, plan: PatternPlan) -> Criterion:
         """The importance of units."""
+        entry = CRITERIA[self.criterion]
         return Sensitivity(
             plan.patterns,
             normalize=self.normalize,
-            of="gradient" if self.criterion == "gradient" else "product",
-            memory=_MEMORY[self.criterion],
+            of=entry.sensitivity_of,
+            memory=1.0 if entry.memory is None else entry.memory,
         )

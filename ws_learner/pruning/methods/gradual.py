@@ -5,19 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from torch import nn
 
+from ws_learner.config import SCHEDULES, CriterionName, ScheduleName, WeightSparseConfig
 from ws_learner.core import UserError
-from ws_learner.pruning.criteria import Criterion, CriterionName, build_criterion
+from ws_learner.pruning.criteria import Criterion, build_criterion
 from ws_learner.pruning.layers.layer_plan import Remainder, build_pattern_plan, drop_unfitting
 from ws_learner.pruning.methods.scheduled_masks import GradualPruning
 from ws_learner.pruning.patterns.model_plan import PatternPlan
-from ws_learner.pruning.patterns.pattern import Pattern, PoolName, Unstructured
+from ws_learner.pruning.patterns.pattern import (
+    Pattern,
+    PoolName,
+    Unstructured,
+    parse_pattern,
+)
 from ws_learner.pruning.patterns.scope import Scope
 from ws_learner.pruning.schedules.epoch_schedule import frequency_in_steps
 from ws_learner.pruning.schedules.polynomial import PolynomialSchedule, Schedule, check_ratios
-from ws_learner.pruning.schedules.registry import ScheduleName, build_schedule
+from ws_learner.pruning.schedules.registry import build_schedule
 
 __all__ = ["GradualConfig", "GradualPruning"]
 
@@ -83,6 +90,35 @@ class GradualConfig:
         if self.update_frequency is not None and self.steps_per_epoch is None:
             raise UserError("an update frequency in epochs needs the number of steps in an epoch")
 
+    @classmethod
+    def from_settings(
+        cls, config: WeightSparseConfig, *, steps_per_epoch: int, total_steps: int
+    ) -> Self:
+        """See `FromSettings`; a subclass adds its own settings in `own_settings`."""
+        return cls(
+            prune_ratio_exp=config.ws_prune_ratio_exp,
+            iter_ratio_beg=config.ws_iter_ratio_beg,
+            iter_ratio_end=config.ws_iter_ratio_end,
+            mask_update_step=config.ws_mask_update_step,
+            pattern=parse_pattern(config.pattern_spelling),
+            criterion=config.ws_criterion,
+            pool=config.ws_criterion_pool,
+            ramp=config.ws_schedule,
+            initial_ratio=config.ws_initial_ratio,
+            scope=config.ws_scope,
+            ratio_min=config.ws_ratio_min,
+            ratio_max=config.ws_ratio_max,
+            remainder=config.ws_remainder,
+            update_frequency=config.ws_update_frequency,
+            steps_per_epoch=steps_per_epoch,
+            **cls.own_settings(config),
+        )
+
+    @classmethod
+    def own_settings(cls, config: WeightSparseConfig) -> dict[str, Any]:
+        """The fields that a subclass adds, from the learner's settings."""
+        return {}
+
     def every(self) -> int:
         """Optimizer steps between two updates."""
         if self.update_frequency is None or self.steps_per_epoch is None:
@@ -105,7 +141,7 @@ class GradualConfig:
             total_steps, self.iter_ratio_beg, self.iter_ratio_end, self.prune_ratio_exp
         )
         length, every = ramp.end_step - ramp.begin_step, self.every()
-        if every > length and self.ramp != "oneshot":
+        if every > length and not SCHEDULES.find(self.ramp).once:
             flag = f"`mask_update_step` {every}"
             if self.update_frequency is not None:
                 flag = f"`update_frequency` {self.update_frequency:g} ({every} steps)"

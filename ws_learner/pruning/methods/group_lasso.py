@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
+from ws_learner.config import WeightSparseConfig
 from ws_learner.core import UserError
 from ws_learner.pruning.functional import add_group_lasso
 from ws_learner.pruning.methods.gradual import GradualConfig, GradualPruning
@@ -32,6 +34,11 @@ class GroupLassoConfig(GradualConfig):
         super().__post_init__()
         if not 0 <= self.alpha < math.inf:
             raise UserError(f"`GroupLassoConfig.alpha` {self.alpha}: must be 0 or above")
+
+    @classmethod
+    def own_settings(cls, config: WeightSparseConfig) -> dict[str, Any]:
+        """See `GradualConfig.own_settings`."""
+        return {"alpha": config.group_lasso_alpha}
 
     def _method(
         self,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
+from ws_learner.config import WeightSparseConfig
 from ws_learner.core import UserError
 from ws_learner.pruning.methods.nm_base import NMTraining
 from ws_learner.pruning.methods.nm_config import NMConfig
@@ -40,6 +41,16 @@ class MdgfConfig(NMConfig):
             raise UserError(f"`MdgfConfig.beta` {self.beta}: must be above 0")
         if not 0 < self.zero_at <= 1:
             raise UserError(f"`MdgfConfig.zero_at` {self.zero_at}: must be a share in (0, 1]")
+
+    @classmethod
+    def own_settings(cls, config: WeightSparseConfig) -> dict[str, Any]:
+        """See `NMConfig.own_settings`."""
+        return {
+            "beta": config.mdgf_beta,
+            "zero_at": config.mdgf_zero_at,
+            "decay": config.mdgf_decay,
+            "gradient": config.mdgf_gradient,
+        }
 
     def _method(
         self, masks: ShadowMasks, *, zeros: Mapping[str, int], phases: Phases

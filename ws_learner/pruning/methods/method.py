@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["CountsEpochs", "HasReadings", "Method", "MethodConfig"]
+from ws_learner.config import WeightSparseConfig
+
+__all__ = ["CountsEpochs", "FromSettings", "HasReadings", "Method", "MethodConfig"]
 
 
 class Method(Protocol):
@@ -67,6 +69,25 @@ class MethodConfig(Protocol):
             model: Its parameters are changed in place, never replaced.
             zeros: Parameter name -> final number of zeros, all above 0.
             total_steps: Optimizer steps of the whole training.
+        """
+
+
+class FromSettings(Protocol):
+    """The class that `MethodEntry.config` names: a `MethodConfig` made from settings."""
+
+    @classmethod
+    def from_settings(
+        cls, config: WeightSparseConfig, *, steps_per_epoch: int, total_steps: int
+    ) -> Self:
+        """Take the method's settings from the learner's.
+
+        Args:
+            config: The learner's settings.
+            steps_per_epoch: Optimizer steps of an epoch.
+            total_steps: Optimizer steps of the whole training.
+
+        Raises:
+            UserError: A value is outside its range, or does not fit the training.
         """
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ws_learner.config import WeightSparseConfig
 from ws_learner.core import UserError
 from ws_learner.pruning.criteria import Criterion
 from ws_learner.pruning.methods.gradual import GradualConfig
@@ -59,6 +60,15 @@ class MovementConfig(GradualConfig):
                 "`MovementConfig.start` zero with `MovementConfig.steps` weights: the weights are "
                 "the scores"
             )
+
+    @classmethod
+    def own_settings(cls, config: WeightSparseConfig) -> dict[str, Any]:
+        """See `GradualConfig.own_settings`."""
+        return {
+            "score_lr": config.movement_score_lr,
+            "start": config.movement_start,
+            "steps": config.movement_steps,
+        }
 
     def make_criterion(self, plan: PatternPlan) -> Criterion:
         """See `GradualConfig.make_criterion`."""

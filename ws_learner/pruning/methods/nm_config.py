@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, Self
 
 from torch import nn
 
+from ws_learner.config import METHODS, WeightSparseConfig
 from ws_learner.core import UserError
 from ws_learner.pruning.layers.layer_plan import (
     Remainder,
@@ -19,7 +20,7 @@ from ws_learner.pruning.layers.layer_plan import (
 from ws_learner.pruning.methods.method import Method
 from ws_learner.pruning.methods.shadow_masks import Piece, ShadowMasks
 from ws_learner.pruning.patterns.nm import NM
-from ws_learner.pruning.patterns.pattern import ByRole, Pattern
+from ws_learner.pruning.patterns.pattern import ByRole, Pattern, parse_pattern
 from ws_learner.pruning.patterns.per_layer_nm import PerLayerNM
 from ws_learner.pruning.patterns.slices import Slices
 from ws_learner.pruning.schedules.nm_phases import Phases
@@ -49,6 +50,32 @@ class NMConfig(ABC):
     phases: Phases | None = None
     fine_tune_mask: FineTuneMask = "dynamic"
     remainder: Remainder = "pad"
+
+    @classmethod
+    def from_settings(
+        cls, config: WeightSparseConfig, *, steps_per_epoch: int, total_steps: int
+    ) -> Self:
+        """See `FromSettings`; the phases are laid over the training."""
+        epochs = total_steps / steps_per_epoch
+        dense, fine_tune = config.nm_dense_epochs, config.nm_fine_tune_epochs
+        tuned = METHODS[config.ws_method].fine_tune_share
+        return cls(
+            pattern=parse_pattern(config.pattern_spelling),
+            fine_tune_mask=config.nm_fine_tune_mask,
+            remainder=config.ws_remainder,
+            phases=Phases.of_epochs(
+                total_steps,
+                steps_per_epoch=steps_per_epoch,
+                dense=0.05 * epochs if dense is None else dense,
+                fine_tune=tuned * epochs if fine_tune is None else fine_tune,
+            ),
+            **cls.own_settings(config),
+        )
+
+    @classmethod
+    def own_settings(cls, config: WeightSparseConfig) -> dict[str, Any]:
+        """The fields that a subclass adds, from the learner's settings."""
+        return {}
 
     def targets(self, model: nn.Module) -> dict[str, int]:
         """Zeros of each weight that the pattern alone prescribes, by parameter name.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ws_learner.config import WeightSparseConfig
 from ws_learner.core import UserError
 from ws_learner.pruning.methods.stored_masks import StoredMasks
 from ws_learner.pruning.patterns.mask import count_zeros
@@ -32,6 +34,13 @@ def found_zeros(model: nn.Module, names: Iterable[str] | None = None) -> dict[st
 @dataclass(frozen=True)
 class PatternLockConfig:
     """Pattern lock without settings: the existing zeros are the pattern; no schedule."""
+
+    @classmethod
+    def from_settings(
+        cls, config: WeightSparseConfig, *, steps_per_epoch: int, total_steps: int
+    ) -> Self:
+        """See `FromSettings`."""
+        return cls()
 
     def feasible(self, model: nn.Module, zeros: Mapping[str, int]) -> dict[str, int]:
         """See `MethodConfig.feasible`: the zeros there are.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from ws_learner.config import WeightSparseConfig
 from ws_learner.core import UserError
 from ws_learner.pruning.methods.mdgf import MdGf, MdgfConfig
 from ws_learner.pruning.methods.shadow_masks import ShadowMasks
@@ -42,6 +43,16 @@ class SdgfConfig(MdgfConfig):
         super().__post_init__()
         if self.stages is not None and self.stages < 1:
             raise UserError(f"`SdgfConfig.stages` {self.stages}: must be at least 1")
+
+    @classmethod
+    def own_settings(cls, config: WeightSparseConfig) -> dict[str, Any]:
+        """See `NMConfig.own_settings`."""
+        return super().own_settings(config) | {
+            "decay": config.sdgf_mask_decay,
+            "gradient": "ste" if config.sdgf_mask_decay == "step" else config.mdgf_gradient,
+            "shape": config.sdgf_decay,
+            "stages": config.sdgf_stages,
+        }
 
     def _method(self, masks: ShadowMasks, *, zeros: Mapping[str, int], phases: Phases) -> SdGf:
         return SdGf(self, masks, zeros=zeros, phases=phases)

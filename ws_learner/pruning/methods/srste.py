@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ws_learner.config import WeightSparseConfig
 from ws_learner.core import UserError
 from ws_learner.pruning.methods.nm_base import NMTraining
 from ws_learner.pruning.methods.nm_config import NMConfig
@@ -39,6 +40,11 @@ class SrSteConfig(NMConfig):
     def __post_init__(self) -> None:
         if not 0 <= self.weight < math.inf:
             raise UserError(f"`SrSteConfig.weight` {self.weight}: must be 0 or above")
+
+    @classmethod
+    def own_settings(cls, config: WeightSparseConfig) -> dict[str, Any]:
+        """See `NMConfig.own_settings`."""
+        return {"weight": config.srste_lambda, "term": config.srste_term}
 
     def _method(self, masks: ShadowMasks, *, zeros: Mapping[str, int], phases: Phases) -> SrSte:
         return SrSte(self, masks, zeros=zeros, phases=phases)

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ws_learner.config import PatternSpec, parse_pattern_spec
+from ws_learner.config import PATTERNS, PatternSpec, load_object, parse_pattern_spec
 from ws_learner.pruning.patterns.blocks import (
     BlockPattern,
     ChannelPattern,
@@ -166,19 +166,51 @@ def parse_pattern(text: str) -> Pattern:
 
 
 def _made(spelling: PatternSpec) -> Pattern:
-    if spelling.kind == "block":
-        return BlockPattern(spelling.first, spelling.second)
-    if spelling.kind == "n:m":
-        return NM(spelling.first, spelling.second, columns=spelling.columns)
-    if spelling.kind == "any:m":
-        return PerLayerNM(spelling.second, columns=spelling.columns)
-    if spelling.kind == "roles":
-        parts = ((role, _made(part)) for roles, part in spelling.parts for role in roles)
-        return ByRole(tuple(parts), str(spelling))
-    if spelling.kind == "channelx1":
-        return ChannelPattern("inputs")
-    if spelling.kind == "1xchannel":
-        return ChannelPattern("outputs")
-    if spelling.kind == "units":
-        return UnitPattern()
-    return HeadPattern() if spelling.kind == "mha" else Unstructured()
+    made: Pattern = load_object(PATTERNS[spelling.kind].build)(spelling)
+    return made
+
+
+def build_unstructured(spelling: PatternSpec) -> Unstructured:
+    """Single weights; this and those below are what `PATTERNS` names."""
+    return Unstructured()
+
+
+def build_block(spelling: PatternSpec) -> BlockPattern:
+    """Blocks of outputs by inputs."""
+    return BlockPattern(spelling.first, spelling.second)
+
+
+def build_nm(spelling: PatternSpec) -> NM:
+    """N of M."""
+    return NM(spelling.first, spelling.second, columns=spelling.columns)
+
+
+def build_any_m(spelling: PatternSpec) -> PerLayerNM:
+    """N of M with an N for each layer."""
+    return PerLayerNM(spelling.second, columns=spelling.columns)
+
+
+def build_channelx1(spelling: PatternSpec) -> ChannelPattern:
+    """Whole inputs."""
+    return ChannelPattern("inputs")
+
+
+def build_1xchannel(spelling: PatternSpec) -> ChannelPattern:
+    """Whole outputs."""
+    return ChannelPattern("outputs")
+
+
+def build_mha(spelling: PatternSpec) -> HeadPattern:
+    """Attention heads, whose number a network tells."""
+    return HeadPattern()
+
+
+def build_units(spelling: PatternSpec) -> UnitPattern:
+    """Heads and neurons, which a network tells."""
+    return UnitPattern()
+
+
+def build_roles(spelling: PatternSpec) -> ByRole:
+    """A pattern for each role."""
+    parts = ((role, _made(part)) for roles, part in spelling.parts for role in roles)
+    return ByRole(tuple(parts), str(spelling))
