@@ -21,6 +21,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from experiments.cli.spelling import message_style
 from ws_learner.core import RunDir, UserError, say
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             _weights(run, target, kind=given.to, bf16=given.bf16)
     except UserError as error:
-        say(f"error: {error}")
+        say(f"error: {message_style(sys.argv[1:] if argv is None else argv)(str(error))}")
         return 2
     say(f"wrote {target}, {target.stat().st_size:,} bytes")
     return 0
@@ -74,7 +75,8 @@ def _check(given: argparse.Namespace) -> None:
 
 
 def _weights(run: RunDir, target: Path, *, kind: str, bf16: bool) -> None:
-    from ws_learner.core import load_state, read_metadata, save_model
+    from experiments.cli.spelling import message_style
+from ws_learner.core import load_state, read_metadata, save_model
 
     state, metadata = load_state(run.model), read_metadata(run.model)
     if kind == "safetensors":

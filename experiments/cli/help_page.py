@@ -129,7 +129,7 @@ def _entry(flag: Flag, width: int, *, whole: bool) -> str:
     shown = _default(flag.default)
     text = f"{text} (default {shown})" if shown else text
     alias = readable(flag.name)
-    text += f" (also --{flag.name})" if alias != flag.name else ""
+    text += f" (also --{flag.name})" if whole and alias != flag.name else ""
     head = f"  --{alias} {_metavar(flag)}".rstrip()
     lines = textwrap.wrap(text, width, initial_indent=" " * 30, subsequent_indent=" " * 30)
     if lines and len(head) <= 28:

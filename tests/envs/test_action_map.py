@@ -100,8 +100,8 @@ def test_a_count_survives_the_way_through_its_action(layer: int, data: st.DataOb
     ("change", "text"),
     [
         ({"prior": np.array([0.1])}, "layer 0: prior ratio 0.1"),
-        ({"upper": np.array([1.5])}, "--ws_ratio_max"),
-        ({"lower": np.array([np.nan])}, "--ws_ratio_min"),
+        ({"upper": np.array([1.5])}, "`ws_ratio_max`"),
+        ({"lower": np.array([np.nan])}, "`ws_ratio_min`"),
         ({"scale": "cubic"}, "'log-density', 'linear'"),
         ({"density_floor": 0.0}, "density_floor"),
     ],

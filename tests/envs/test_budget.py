@@ -59,11 +59,11 @@ def test_bounds_take_one_ratio_per_layer() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(-0.1, 0.5), (0.6, 0.5), (0.0, 1.5), (0.0, np.nan)])
 def test_impossible_ratio_bounds_are_refused(low: float, high: float) -> None:
-    with pytest.raises(ValueError, match="--ws_ratio_min"):
+    with pytest.raises(ValueError, match="`ws_ratio_min`"):
         count_bounds(low, high, np.array([10, 10]))
 
 
-@pytest.mark.parametrize(("budget", "flag"), [(99, "--ws_ratio_max"), (1, "--ws_ratio_min")])
+@pytest.mark.parametrize(("budget", "flag"), [(99, "`ws_ratio_max`"), (1, "`ws_ratio_min`")])
 def test_a_budget_out_of_reach_names_target_bounds_and_remedy(budget: int, flag: str) -> None:
     weights = np.array([50, 50])
     with pytest.raises(ValueError, match=f"0.{budget:02d} .*allow 0.2 to 0.9; .*{flag}"):

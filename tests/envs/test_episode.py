@@ -177,7 +177,7 @@ def test_the_observation_says_what_its_table_says() -> None:
 
 def test_a_budget_out_of_reach_is_refused() -> None:
     problem, _ = synthetic_problem(target=0.9)
-    with pytest.raises(ValueError, match="--ws_ratio_max"):
+    with pytest.raises(ValueError, match="`ws_ratio_max`"):
         Episode(replace(problem, target=0.999), ActionMap.of(problem))
 
 

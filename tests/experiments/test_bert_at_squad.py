@@ -129,7 +129,7 @@ def test_a_long_question_is_cut() -> None:
     long = question("the city is good", "good", text=" ".join(["what"] * 100))
     (window,) = cut(long, longest=80, overlap=5).windows
     assert window.pieces.count(VOCABULARY.index("what")) == 62
-    with pytest.raises(UserError, match="--longest 80: at least 88 with --overlap 20"):
+    with pytest.raises(UserError, match="`longest` 80: at least 88 with `overlap` 20"):
         cut(long, longest=80, overlap=20)
 
 

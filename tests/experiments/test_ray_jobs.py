@@ -152,8 +152,8 @@ def test_bad_input_is_one_line(
 @pytest.mark.parametrize(
     ("config", "parts"),
     [
-        ({"workers": 99}, ["-n=99: needs 99 CPUs", "at most -n=4"]),
-        ({"workers": 2, "gpus_per_worker": 8}, ["16 GPUs", "--gpus_per_worker 0"]),
+        ({"workers": 99}, ["`ClusterConfig.workers`=99: needs 99 CPUs", "at most -n=4"]),
+        ({"workers": 2, "gpus_per_worker": 8}, ["16 GPUs", "`gpus_per_worker` 0"]),
     ],
 )
 def test_too_small_a_cluster_is_an_error_at_once(config: dict[str, int], parts: list[str]) -> None:

@@ -88,7 +88,7 @@ def test_only_roles_at_the_location_are_pruned(location: str, open_: str) -> Non
 
 def test_a_role_that_is_not_there_is_named_with_those_that_are() -> None:
     rows = layer_table(nn.Sequential(nn.Conv2d(3, 4, 3)), torch.randn(1, 3, 6, 6))
-    with pytest.raises(UserError, match=r"--ws_location q: no layer .* here are conv"):
+    with pytest.raises(UserError, match=r"`location` q: no layer .* here are conv"):
         filter_by_role(rows, ("conv", "q"))
 
 

@@ -196,7 +196,7 @@ def test_remainders_are_padded_skipped_or_refused() -> None:
     with pytest.warns(UserWarning, match=r"4x1 does not divide 1\.weight of shape \(10, 8\)"):
         skipped = fitting_rows(model, rows, pattern=four, remainder="skip")
     assert [row.exempt for row in skipped] == [False, True]
-    with pytest.raises(UserError, match=r"--ws_remainder error: .*1\.weight"):
+    with pytest.raises(UserError, match=r"`remainder` error: .*1\.weight"):
         fitting_rows(model, rows, pattern=four, remainder="error")
     nothing = BlockPattern(7, 7)
     with (

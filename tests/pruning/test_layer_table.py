@@ -181,7 +181,7 @@ def test_exempt_marks_rows_and_keeps_them() -> None:
 
 @pytest.mark.parametrize("option", ["include", "exclude", "exempt"])
 def test_a_pattern_without_a_match_is_an_error_with_the_nearest_name(option: str) -> None:
-    with pytest.raises(UserError, match=rf"--ws_{option} 'stemm': .*'stem'"):
+    with pytest.raises(UserError, match=rf"`{option}` 'stemm': .*'stem'"):
         layer_table(Net(), IMAGES, **{option: ["stemm"]})
 
 
@@ -191,13 +191,13 @@ def test_the_nearest_name_of_a_glob_is_a_glob() -> None:
 
 
 def test_nothing_left_says_what_was_looked_at_and_which_patterns() -> None:
-    with pytest.raises(UserError, match=r"fc \(Linear\).*stem \(Conv2d\).*exclude: \*"):
+    with pytest.raises(UserError, match=r"fc \(Linear\).*stem \(Conv2d\).*`exclude`: \*"):
         layer_table(Net(), IMAGES, exclude=["*"])
 
 
 def test_a_network_without_prunable_layers_is_an_error_that_names_what_it_has() -> None:
     model = nn.Sequential(nn.LSTM(3, 4))
-    with pytest.raises(UserError, match=r"Conv1d/Conv2d/Linear in 0 \(LSTM\); --ws_include: \*"):
+    with pytest.raises(UserError, match=r"Conv1d/Conv2d/Linear in 0 \(LSTM\); `include`: \*"):
         layer_table(model, torch.randn(2, 5, 3))
 
 

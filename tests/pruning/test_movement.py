@@ -300,7 +300,7 @@ def test_a_step_that_begins_the_training_masks_nothing_untried() -> None:
         ({"steps_per_epoch": None, "warmup_start_epoch": 0.5}, "must be >= 1 to enable the auto"),
         ({"warmup_start_epoch": 3}, "0 <= warmup_start_epoch < warmup_end_epoch"),
         ({"importance_regularization_factor": -1.0}, "should not be a negative number"),
-        ({"score_lr": 0.0}, "--movement_score_lr"),
+        ({"score_lr": 0.0}, "`MovementConfig.score_lr`"),
         ({"rule": "any"}, "groups"),
         ({"init_importance_threshold": math.nan}, "init_importance_threshold nan: must be a fin"),
         ({"final_importance_threshold": math.inf}, "final_importance_threshold inf: must be a fi"),

@@ -66,7 +66,7 @@ def test_spreading_repeats_and_summing_is_its_adjoint(grid: ScoreGrid, seed: int
 
 @pytest.mark.parametrize("pattern", ["4x4", "2x3", "2:4", "mha"])
 def test_a_pattern_that_does_not_fit_is_refused(pattern: str) -> None:
-    with pytest.raises(UserError, match=r"axis|--ws_pattern"):
+    with pytest.raises(UserError, match=r"axis|`pattern`"):
         grid_of(parse_pattern(pattern), (6, 8))
 
 

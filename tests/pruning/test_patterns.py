@@ -207,7 +207,7 @@ def test_spellings(text: str, canonical: str) -> None:
 
 @pytest.mark.parametrize("text", ["4by1", "0x4", "4x", "", "4:4", "0:4", "5:4", "4x1x1", "x"])
 def test_what_is_no_pattern(text: str) -> None:
-    with pytest.raises(UserError, match=r"^--ws_pattern "):
+    with pytest.raises(UserError, match=r"^`pattern` "):
         parse_pattern(text)
 
 

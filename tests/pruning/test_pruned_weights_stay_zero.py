@@ -209,7 +209,7 @@ def test_a_sparse_checkpoint_is_distilled_by_a_file(
     capsys.readouterr()
     for more, part in (
         (["--enbl_dst"], "distillation needs a trained teacher"),
-        (["--dst_checkpoint", start[1]], "nothing distils; add --enbl_dst"),
+        (["--dst_checkpoint", start[1]], "nothing distils; add --distill"),
         (["--ws_prune_ratio", "0.5"], "--ws_prune_ratio 0.5: what is pruned, and how, comes from"),
     ):
         assert main(words(conf, tmp_path / "none", *more)) == 2

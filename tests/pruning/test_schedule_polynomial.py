@@ -89,22 +89,22 @@ def test_ratios_are_rounded_down_as_decimals(scale: int, begin: int, width: int)
 
 @pytest.mark.parametrize("ratios", [(0.5, 0.5), (0.6, 0.5), (-0.1, 0.5), (0.1, 1.1), (0.1, np.nan)])
 def test_ratios_out_of_order_name_their_flags(ratios: tuple[float, float]) -> None:
-    with pytest.raises(UserError, match=r"--ws_iter_ratio_beg .* --ws_iter_ratio_end"):
+    with pytest.raises(UserError, match=r"`iter_ratio_beg` .* `iter_ratio_end`"):
         check_ratios(*ratios)
-    with pytest.raises(UserError, match=r"--ws_iter_ratio_beg .* --ws_iter_ratio_end"):
+    with pytest.raises(UserError, match=r"`iter_ratio_beg` .* `iter_ratio_end`"):
         GradualConfig(iter_ratio_beg=ratios[0], iter_ratio_end=ratios[1])
 
 
 def test_a_training_too_short_for_the_ramp_names_the_remedies() -> None:
-    with pytest.raises(UserError, match=r"training of 4 steps .*--ws_iter_ratio_beg") as caught:
+    with pytest.raises(UserError, match=r"training of 4 steps .*`iter_ratio_beg`") as caught:
         PolynomialSchedule.from_ratios(4, 0.3, 0.4)
-    assert "--nb_epochs" in str(caught.value)
-    assert "--ws_iter_ratio_end" in str(caught.value)
+    assert "`nb_epochs`" in str(caught.value)
+    assert "`iter_ratio_end`" in str(caught.value)
 
 
 def test_a_ramp_shorter_than_the_update_interval_is_refused() -> None:
     config = GradualConfig(mask_update_step=41)
-    with pytest.raises(UserError, match=r"--ws_mask_update_step 41 .* at most 40.*--nb_epochs"):
+    with pytest.raises(UserError, match=r"`mask_update_step` 41 .* at most 40.*`nb_epochs`"):
         config.schedule(100)
     assert GradualConfig(mask_update_step=40).schedule(100) == PolynomialSchedule(10, 50)
 
@@ -114,5 +114,5 @@ def test_a_ramp_shorter_than_the_update_interval_is_refused() -> None:
     [{"prune_ratio_exp": 0.0}, {"prune_ratio_exp": math.nan}, {"mask_update_step": 0}],
 )
 def test_bad_settings_name_their_flag(setting: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=f"--ws_{next(iter(setting))} "):
+    with pytest.raises(UserError, match=f"`{next(iter(setting))}` "):
         GradualConfig(**setting)  # type: ignore[arg-type]

@@ -182,7 +182,7 @@ def test_every_schedule_reaches_the_target_at_any_frequency(
 def test_what_schedules_refuse() -> None:
     with pytest.raises(UserError, match="exp cannot reach"):
         build_schedule("exp", begin=0, end=9, target=1.0)
-    with pytest.raises(UserError, match=r"--ws_initial_ratio 0\.8"):
+    with pytest.raises(UserError, match=r"`initial_ratio` 0\.8"):
         build_schedule("linear", begin=0, end=9, target=0.5, initial=0.8)
     with pytest.raises(UserError, match="steps an epoch"):
         build_schedule("epoch-linear", begin=0, end=9, target=0.5)

@@ -167,7 +167,7 @@ def test_bad_ratios_are_named_in_one_line(tmp_path: Path, text: str, says: list[
         read_ratios(path, LAYERS)
     message = str(caught.value)
     assert "\n" not in message
-    for part in ["--ws_ratios", str(path), *says]:
+    for part in ["`ws_ratios`", str(path), *says]:
         assert part in message
 
 
@@ -178,7 +178,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path):
         (".", "Is a directory"),
         ("binary.csv", "not a CSV"),
     ]:
-        with pytest.raises(UserError, match=f"--ws_ratios .*{says}") as caught:
+        with pytest.raises(UserError, match=f"`ws_ratios` .*{says}") as caught:
             read_ratios(tmp_path / name, LAYERS)
         assert "\n" not in str(caught.value)
 

@@ -64,5 +64,5 @@ def test_a_stock_agent_runs_on_it() -> None:
 
 
 def test_a_target_out_of_reach_is_refused() -> None:
-    with pytest.raises(UserError, match="--ws_prune_ratio"):
+    with pytest.raises(UserError, match="`ws_prune_ratio`"):
         make(target=0.999)

@@ -83,7 +83,7 @@ def test_exempt_layers_get_nothing_and_the_others_make_up_for_it() -> None:
 
 
 def test_a_target_that_the_bounds_forbid_is_an_error_with_the_remedy() -> None:
-    with pytest.raises(UserError, match=r"--ws_prune_ratio 0.9.*allow 0.0000 to 0.5000"):
+    with pytest.raises(UserError, match=r"`ws_prune_ratio` 0.9.*allow 0.0000 to 0.5000"):
         layer_bounds(layer_rows([100]), config(0.9, ws_ratio_max=0.5))
 
 

@@ -80,5 +80,5 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, fault: str) -> None
         write(path, layer_rows([5000, 4000, 2000]), [("model", [4000, 2, 3], 0.5, "")])
     elif fault == "no table":
         path.write_text("nothing of the kind")
-    with pytest.raises(UserError, match=r"--ws_rollouts .*a search on this network"):
+    with pytest.raises(UserError, match=r"`ws_rollouts` .*a search on this network"):
         load_earlier_profiles(path, context(layers, 0.9), count=3)

@@ -94,12 +94,12 @@ def test_half_precision_logits_are_compared_in_single() -> None:
 @pytest.mark.parametrize(
     ("setting", "flag"),
     [
-        ({"weight": -1.0}, "--loss_w_dst -1.0"),
-        ({"weight": math.nan}, "--loss_w_dst nan"),
-        ({"temperature": 0.0}, "--tempr_dst 0.0"),
-        ({"temperature": math.inf}, "--tempr_dst inf"),
+        ({"weight": -1.0}, "`DistillationLoss.weight` -1.0"),
+        ({"weight": math.nan}, "`DistillationLoss.weight` nan"),
+        ({"temperature": 0.0}, "`DistillationLoss.temperature` 0.0"),
+        ({"temperature": math.inf}, "`DistillationLoss.temperature` inf"),
     ],
 )
-def test_bad_settings_name_their_flag(setting: dict[str, float], flag: str) -> None:
+def test_bad_settings_name_their_argument(setting: dict[str, float], flag: str) -> None:
     with pytest.raises(UserError, match=flag):
         DistillationLoss(F.cross_entropy, nn.Identity(), **setting)

@@ -87,7 +87,7 @@ def test_sent_to_another_process_together_they_still_watch_each_other() -> None:
 
 
 def test_layers_that_are_not_there_are_refused() -> None:
-    with pytest.raises(UserError, match=r"--dst_layers bert\.layer\.\?: no module has such a name"):
+    with pytest.raises(UserError, match=r"`dst_layers` bert\.layer\.\?: no module has such a name"):
         LayerDistillation(
             lambda *_: torch.zeros(()),
             tiny_bert(),
@@ -95,5 +95,5 @@ def test_layers_that_are_not_there_are_refused() -> None:
             layers=["bert.layer.?"],
             weight=1.0,
         )
-    with pytest.raises(UserError, match="--dst_layers a: needs --enbl_dst"):
+    with pytest.raises(UserError, match="`dst_layers` a: needs `enbl_dst`"):
         WeightSparseConfig(dst_layers=("a",))

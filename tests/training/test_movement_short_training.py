@@ -18,7 +18,7 @@ def test_few_steps_for_learned_scores(
 ) -> None:
     config = WeightSparseConfig(ws_method="movement", movement_steps=steps)
     check_steps(config, Recipe(nb_epochs=2, batch_size=32, lrn_rate=0.01), examples=examples)
-    assert ("--movement_steps weights" in capsys.readouterr().err) == told
+    assert ("`movement_steps` weights" in capsys.readouterr().err) == told
 
 
 def test_gradual_pruning_has_no_scores(capsys: pytest.CaptureFixture[str]) -> None:

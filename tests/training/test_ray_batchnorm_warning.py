@@ -14,15 +14,15 @@ PLAIN = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
 @pytest.mark.parametrize(
     ("batch", "ranks", "each", "remedy"),
     [
-        (16, 8, 2, "give --batch_size 64, or -n=2"),
-        (63, 8, 7, "give --batch_size 64, or -n=7"),
-        (6, 2, 3, "give --batch_size 16"),
+        (16, 8, 2, "give `batch_size` 64, or `ClusterConfig.workers`=2"),
+        (63, 8, 7, "give `batch_size` 64, or `ClusterConfig.workers`=7"),
+        (6, 2, 3, "give `batch_size` 16"),
     ],
 )
 def test_flag_examples_and_remedy_are_named(batch: int, ranks: int, each: int, remedy: str) -> None:
     said = few_examples(batch, ranks=ranks, parts=["a loss", NORMED])
     assert said is not None
-    assert said.startswith(f"--batch_size {batch}: batch norm sees {each} of them on each")
+    assert said.startswith(f"`batch_size` {batch}: batch norm sees {each} of them on each")
     assert said.endswith(remedy)
 
 

@@ -112,7 +112,7 @@ def test_a_killed_rank_ends_in_the_undisturbed_result(
 
 @pytest.mark.slow
 def test_bad_input_found_by_a_rank_is_the_users_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"loss is (nan|inf).*--lrn_rate|has the training diverged"):
+    with pytest.raises(UserError, match=r"loss is (nan|inf).*`lrn_rate`|has the training diverged"):
         prune(tmp_path / "run", ranks=2, recipe={"lrn_rate": 1e30})
 
 

@@ -129,16 +129,16 @@ def test_top_k() -> None:
 
 def test_a_diverging_loss_is_an_error_that_names_the_rate(tmp_path: Path) -> None:
     recipe = Recipe(nb_epochs=3, batch_size=50, lrn_rate=1e30)
-    with pytest.raises(UserError, match=r"loss is (nan|inf).*--lrn_rate"):
+    with pytest.raises(UserError, match=r"loss is (nan|inf).*`lrn_rate`"):
         fit(tmp_path, recipe).run(network(4))
 
 
 @pytest.mark.parametrize(
     ("values", "flag"),
     [
-        ({"nb_epochs": 0}, "--nb_epochs"),
-        ({"nb_epochs": math.nan}, "--nb_epochs"),
-        ({"nb_epochs": 1, "lrn_rate": -1.0}, "--lrn_rate"),
+        ({"nb_epochs": 0}, "`nb_epochs`"),
+        ({"nb_epochs": math.nan}, "`nb_epochs`"),
+        ({"nb_epochs": 1, "lrn_rate": -1.0}, "`lrn_rate`"),
         ({"nb_epochs": 1, "warmup": 1.0}, "warmup"),
     ],
 )
@@ -148,5 +148,5 @@ def test_recipes_refuse_what_makes_no_sense(values: dict[str, float], flag: str)
 
 
 def test_a_batch_larger_than_the_split_is_refused() -> None:
-    with pytest.raises(UserError, match="--batch_size 128"):
+    with pytest.raises(UserError, match="`batch_size` 128"):
         Recipe(nb_epochs=1, batch_size=128).total_steps(100)

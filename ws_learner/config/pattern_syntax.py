@@ -87,7 +87,7 @@ def parse_pattern_spec(text: str) -> PatternSpec:
             return PatternSpec("any:m", 1, group, columns)
         kept = int(match[1].strip("*")) if match[1] != "n" else 0
         if not 0 < kept < group:
-            raise UserError(f"`ws_pattern` {text}: N:M keeps N of M, so it needs 0 < N < M")
+            raise UserError(f"`pattern` {text}: N:M keeps N of M, so it needs 0 < N < M")
         return PatternSpec("n:m", kept, group, columns)
     if match := re.fullmatch(r"(\**)(\d+)\**x(\**)(\d+)\**", name):
         outputs, inputs = int(match[2]), int(match[4])
@@ -97,7 +97,7 @@ def parse_pattern_spec(text: str) -> PatternSpec:
             return PatternSpec("unstructured")
         if outputs and inputs:
             return PatternSpec("block", outputs, inputs)
-    raise UserError(f"`ws_pattern` {text}: no such pattern; {_nearest(name)}{_ALLOWED}")
+    raise UserError(f"`pattern` {text}: no such pattern; {_nearest(name)}{_ALLOWED}")
 
 
 def _nearest(name: str) -> str:
@@ -129,10 +129,10 @@ def _by_role(text: str) -> PatternSpec:
     for part in text.split("+"):
         pattern, _, roles = part.partition("@")
         if not roles or "@" in roles:
-            raise UserError(f"`ws_pattern` {text}: write PATTERN@ROLES+PATTERN@ROLES")
+            raise UserError(f"`pattern` {text}: write PATTERN@ROLES+PATTERN@ROLES")
         parts.append((parse_roles(roles, flag="ws_pattern"), parse_pattern_spec(pattern)))
     named = [role for roles, _ in parts for role in roles]
     twice = [role for role in named if named.count(role) > 1]
     if twice:
-        raise UserError(f"`ws_pattern` {text}: {twice[0]} has two patterns")
+        raise UserError(f"`pattern` {text}: {twice[0]} has two patterns")
     return PatternSpec("roles", parts=tuple(parts))
