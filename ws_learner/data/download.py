@@ -64,7 +64,7 @@ def download(
     """
     part = path.with_name(f"{path.name}.part")
     try:
-        _knock(url)
+        _test_connection(url)
         _copy(url, part, megabytes=megabytes)
         check_digest(part, digest=digest, algorithm=algorithm)
         part.replace(path)
@@ -75,7 +75,7 @@ def download(
         part.unlink(missing_ok=True)
 
 
-def _knock(url: str) -> None:
+def _test_connection(url: str) -> None:
     """Test the connection, so that an unreachable server is detected within seconds."""
     address = urllib.parse.urlsplit(url)
     if address.hostname is None or address.scheme in urllib.request.getproxies():

@@ -1,4 +1,4 @@
-"""Which proposer a protocol stands for."""
+"""Registry of proposers by protocol."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SEARCHERS = (*_ALONE, *_WITH_AGENT)
 def build_proposer(
     problem: AllocationProblem, config: WeightSparseConfig, *, agent: DDPGConfig, seed: int
 ) -> Proposer:
-    """Make the proposer of the protocol that the settings name, one of `SEARCHERS`."""
+    """Build the proposer of the settings' protocol, one of `SEARCHERS`."""
     name = config.ws_prune_ratio_prtl
     if name in _ALONE:
         return _ALONE[name](problem, seed=seed)

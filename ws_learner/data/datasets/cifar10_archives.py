@@ -32,7 +32,7 @@ def read_pickle_archive(archive: Path) -> Arrays:
     Raises:
         SourceError: The file is not this archive, or is truncated or altered.
     """
-    with _blaming(archive):
+    with _as_source_error(archive):
         wanted = {f"cifar-10-batches-py/{name}" for name in _PICKLES}
         files = _members(archive, wanted)
         return _from_pickles(lambda name: files[f"cifar-10-batches-py/{name}"])
@@ -44,7 +44,7 @@ def read_pickle_folder(folder: Path) -> Arrays:
     Raises:
         SourceError: A file is missing, truncated or altered.
     """
-    with _blaming(folder):
+    with _as_source_error(folder):
         return _from_pickles(lambda name: (folder / name).read_bytes())
 
 
@@ -54,7 +54,7 @@ def read_npm_archive(archive: Path) -> Arrays:
     Raises:
         SourceError: The file is not this archive, or is truncated or altered.
     """
-    with _blaming(archive):
+    with _as_source_error(archive):
         images = [f"{name}.png" for name in _PICKLES]
         files = _members(archive, {f"package/{name}" for name in [*images, *_LABELS.values()]})
         with track("decoding CIFAR-10", total=len(images)) as progress:
@@ -132,7 +132,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 @contextmanager
-def _blaming(path: Path) -> Iterator[None]:
+def _as_source_error(path: Path) -> Iterator[None]:
     """Convert errors caused by a damaged file to a `SourceError` that names it."""
     try:
         yield
