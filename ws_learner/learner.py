@@ -58,10 +58,10 @@ __all__ = ["Result", "WeightSparseLearner"]
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Result of a run.
+    """What a run made.
 
     Attributes:
-        model: The network in its original class, with plain sparse weights.
+        model: The network, of its own class, with plain sparse weights.
         ratios: The layer table with chosen and achieved ratios, see `report.table.COLUMNS`.
         summary: Headline numbers, as in `summary.json`.
     """

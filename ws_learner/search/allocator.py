@@ -148,7 +148,7 @@ class Allocator:
         return build_pattern_plan(self.model, open_, pattern=pattern, pool=pool)
 
     def _in_whole_units(self, zeros: IntArray) -> IntArray:
-        """Round to the nearest profile of the pattern; rollouts scored this rounded one."""
+        """The nearest profile that the pattern can make; the rollouts scored the same one."""
         if self.config.ws_method == "pattern_lock":
             return zeros
         plan = self._plan()

@@ -76,4 +76,4 @@ CLOSED_FORM: dict[str, ClosedForm] = {
     "lamp": lamp,
     "knapsack": knapsack,
 }
-"""Protocols without rollouts, roughly from worst to best."""
+"""Protocols that take no rollout, roughly from worst to best."""

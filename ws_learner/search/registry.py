@@ -33,7 +33,7 @@ SEARCHERS = (*_ALONE, *_WITH_AGENT)
 def build_proposer(
     problem: AllocationProblem, config: WeightSparseConfig, *, agent: DDPGConfig, seed: int
 ) -> Proposer:
-    """Build the proposer of the settings' protocol, one of `SEARCHERS`."""
+    """Make the proposer of the protocol that the settings name, one of `SEARCHERS`."""
     name = config.ws_prune_ratio_prtl
     if name in _ALONE:
         return _ALONE[name](problem, seed=seed)

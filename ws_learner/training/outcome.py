@@ -80,10 +80,10 @@ def build_summary(
 
 
 def _criterion(config: WeightSparseConfig) -> str:
-    """Name of the pruning criterion; N:M training always uses magnitude."""
+    """What scored the weights; N:M training goes by magnitude whatever the flag says."""
     own = {"pattern_lock": "none", "movement": "movement"}
     own |= dict.fromkeys(NM_METHODS, "magnitude")
-    if config.ws_criterion == "magnitude":  # the default stands for the method's own criterion
+    if config.ws_criterion == "magnitude":  # there the default stands for its own sum
         own["gradient_sensitivity"] = "gradient_sensitivity"
     return own.get(config.ws_method, config.ws_criterion)
 

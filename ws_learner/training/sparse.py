@@ -59,7 +59,7 @@ class PruningCallback(Callback):
 def build_method_config(
     config: WeightSparseConfig, *, steps_per_epoch: int, total_steps: int
 ) -> MethodConfig:
-    """Build the settings of the method."""
+    """The method's own settings."""
     if config.ws_method == "pattern_lock":
         return PatternLockConfig()
     if config.ws_method in NM_METHODS:
