@@ -1,4 +1,4 @@
-"""Who decides: agents that learn which prune ratios pay. They never see a network being pruned."""
+"""Search agents: DDPG, Bayesian optimisation, evolution and random search over prune ratios."""
 
 from __future__ import annotations
 

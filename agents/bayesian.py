@@ -1,4 +1,4 @@
-"""Bayesian optimisation with a trust region: a model screens hundreds of proposals a rollout."""
+"""Bayesian optimisation of prune ratios in a trust region around the best profiles."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["BayesianSearch"]
 
 
 class BayesianSearch(Stateless):
-    """A Gaussian process on logit-densities, trusted near the best profiles only.
+    """Trust-region Bayesian optimisation: a Gaussian process on logit-densities.
 
     As in TuRBO (Eriksson et al., NeurIPS 2019) candidates are drawn around the best profiles,
-    within a step that grows with success and shrinks with failure; those of greatest expected
-    improvement are rolled out.
+    within a radius that grows with success and shrinks with failure. Those of greatest expected
+    improvement are evaluated by a rollout.
 
     Args:
-        problem: What is searched.
-        seed: Everything random follows from it and the history.
-        candidates: Proposals screened in a round, for each profile that is rolled out.
-        step: First radius of the trust region, in units of logit-density.
+        problem: The allocation problem.
+        seed: Seed; the same seed and history give the same proposals.
+        candidates: Proposals scored by the model for each profile that gets a rollout.
+        step: Initial radius of the trust region, in units of logit-density.
     """
 
     def __init__(

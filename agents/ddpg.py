@@ -1,4 +1,4 @@
-"""DDPG on stable-baselines3, with the exploration and the targets a ratio search needs."""
+"""DDPG on stable-baselines3, with exploration and critic targets for a ratio search."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ _FINAL_LAYER = 3e-3  # Lillicrap et al., supplementary material, section 7
 class DDPG(stable_baselines3.DDPG):
     """Deep deterministic policy gradient (Lillicrap et al., ICLR 2016, arXiv:1509.02971).
 
-    Learns on any gymnasium environment with a Box action space by the stock `learn()`: one
+    Trains on any Gymnasium environment with a Box action space by the inherited `learn()`: one
     rollout, then `ddpg_nb_updates` updates. It differs from stable-baselines3's class in:
 
     - exploration: a truncated normal around the actor's output (He et al., ECCV 2018, section
-      3.3), its spread a function of the number of finished rollouts; uniform during the first
-      `ddpg_nb_rlouts_rand`, with nothing added. Drawn from a generator of its own;
-    - one learning rate for the actor, another for the critics;
-    - `ReturnBuffer`: baseline and scale of returns, mixed targets;
-    - the last layer of every network starts within 0.003 of 0, so that the first actions are
-      near 0: the prior ratios, in a pruning environment.
+      3.3) whose spread depends on the number of finished rollouts. Actions are uniform in the first
+      `ddpg_nb_rlouts_rand` rollouts. A separate random generator is used;
+    - separate learning rates for the actor and the critics;
+    - `ReturnBuffer`: baseline and normalisation of returns, mixed critic targets;
+    - the last layer of every network is initialised within 0.003 of 0, so the first actions are
+      near 0, which stands for the prior ratios in a pruning environment.
 
     Args:
         policy: Name of the policy, or its class.
         env: The environment, or its registered name.
         config: Settings of the agent.
         seed: Seeds networks, exploration and the environment.
-        device: Where the networks live; small ones are fastest on the CPU.
-        options: Anything else stable-baselines3's class takes.
+        device: Device of the networks; small networks are fastest on the CPU.
+        options: Further arguments of stable-baselines3's class.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class DDPG(stable_baselines3.DDPG):
                 torch.nn.init.zeros_(last.bias)
 
     def _update_learning_rate(self, optimizers: Any) -> None:
-        """Keep the two rates apart; stable-baselines3 would write one into both."""
+        """Keep separate learning rates; stable-baselines3 would set one for all optimizers."""
         for network, rate in (
             (self.actor, self.config.ddpg_lrn_rate_actor),
             (self.critic, self.config.ddpg_lrn_rate_critic),
@@ -106,10 +106,10 @@ class DDPG(stable_baselines3.DDPG):
 
         Args:
             mean: The actor's output, (..., A).
-            rollout: Finished rollouts so far.
+            rollout: Number of finished rollouts.
 
         Returns:
-            Actions of the shape of `mean`.
+            Actions with the shape of `mean`.
         """
         if rollout < self.config.ddpg_nb_rlouts_rand:
             return self.exploration.uniform(-1.0, 1.0, mean.shape).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The agent as a search sees it: act, observe, learn, save."""
+"""The DDPG agent's interface for a search: act, observe, learn, save and restore."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Transition(NamedTuple):
 def transitions(
     observations: Observation, actions: NDArray[np.float64], *, reward: float
 ) -> list[Transition]:
-    """Cut a walk of T steps into transitions; the reward comes with the last.
+    """Split an episode of T steps into transitions; the last one carries the reward.
 
     Args:
-        observations: (T + 1, F) what was seen before each step, and at the end.
+        observations: (T + 1, F) observations before each step and after the last.
         actions: (T,) executed actions, in [-1, 1].
-        reward: What the whole walk earned.
+        reward: Reward of the episode.
     """
     last = len(actions) - 1
     return [
@@ -62,7 +62,7 @@ def transitions(
 
 
 class _Spaces(gymnasium.Env[Observation, NDArray[np.float32]]):
-    """Tells stable-baselines3 the spaces; rollouts happen elsewhere."""
+    """Declares observation and action space for stable-baselines3; it is never stepped."""
 
     def __init__(self, observation_size: int) -> None:
         self.observation_space = spaces.Box(-1.0, 1.0, (observation_size,), np.float32)
@@ -70,10 +70,10 @@ class _Spaces(gymnasium.Env[Observation, NDArray[np.float32]]):
 
 
 class DDPGAgent:
-    """Decides one number in [-1, 1] per observation and learns from whole rollouts.
+    """DDPG agent: one action in [-1, 1] per observation, trained on complete rollouts.
 
-    It owns its random numbers: the same calls give the same answers whatever else in the process
-    draws some, and `state_bytes` / `restore` continue to the last bit.
+    It has a private random state: the same calls give the same results whatever else the process
+    draws. Training resumed by `state_bytes` and `restore` is bit-identical.
 
     Example:
         >>> agent = DDPGAgent(3, config=DDPGConfig(ddpg_nb_updates=1), seed=0)
@@ -85,9 +85,9 @@ class DDPGAgent:
         1
 
     Args:
-        observation_size: Entries of an observation.
+        observation_size: Number of entries of an observation.
         config: Settings.
-        seed: Everything random follows from it.
+        seed: Seed of networks, exploration and replay sampling.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class DDPGAgent:
         return self._model.replay_buffer
 
     def act(self, observation: Observation, *, explore: bool) -> float:
-        """Return an action in [-1, 1]; without `explore`, the actor's own."""
+        """Return an action in [-1, 1]; without `explore`, the actor's output without noise."""
         with self._random.active(), torch.no_grad():
             greedy = self._model.actor(torch.as_tensor(observation[None])).numpy()
         if not explore:
@@ -115,15 +115,15 @@ class DDPGAgent:
         return float(self._model.explore(greedy, rollout=self.rollouts)[0, 0])
 
     def observe(self, trajectory: Sequence[Transition], *, demonstration: bool = False) -> None:
-        """Remember a whole rollout.
+        """Store a complete rollout in the replay buffer.
 
         Args:
-            trajectory: Its transitions, in order, the last one done.
-            demonstration: True for a rollout somebody else chose: it teaches as any other, but
-                the schedule of exploration does not move on.
+            trajectory: Its transitions in order; only the last one has `done` set.
+            demonstration: True for a rollout the agent did not choose. It is learned from, but
+                does not advance the exploration schedule.
 
         Raises:
-            ValueError: The rollout is not whole, or a reward is not finite.
+            ValueError: The rollout is incomplete, or a reward is not finite.
         """
         last = len(trajectory) - 1
         if last < 0 or any(t.done != (i == last) for i, t in enumerate(trajectory)):
@@ -143,7 +143,7 @@ class DDPGAgent:
         self.rollouts += not demonstration
 
     def learn(self, updates: int | None = None) -> None:
-        """Update the networks `updates` times (default: `ddpg_nb_updates`); nothing if no data."""
+        """Make `updates` gradient steps (default: `ddpg_nb_updates`); none if there is no data."""
         count = self.config.ddpg_nb_updates if updates is None else updates
         if self._buffer.size() == 0 or count == 0:
             return
@@ -152,7 +152,7 @@ class DDPGAgent:
         self._model.policy.set_training_mode(False)
 
     def state_bytes(self) -> bytes:
-        """Return everything the agent is, between two rollouts; write it to a file as it is."""
+        """Serialise the agent between two rollouts; write the bytes to a file unchanged."""
         file = io.BytesIO()
         torch.save(
             {
@@ -169,10 +169,10 @@ class DDPGAgent:
         return file.getvalue()
 
     def restore(self, data: bytes) -> None:
-        """Become the agent whose `state_bytes` these are.
+        """Restore the agent saved by `state_bytes`.
 
         Raises:
-            ValueError: They belong to an agent of other settings or another observation.
+            ValueError: The saved agent has other settings or another observation size.
         """
         state = torch.load(io.BytesIO(data), weights_only=True)
         if json.loads(state["config"]) != dataclasses.asdict(self.config):
@@ -185,7 +185,7 @@ class DDPGAgent:
         self.rollouts, self._model._n_updates = state["rollouts"], state["updates"]
 
     def _parts(self) -> dict[str, Any]:
-        """Return networks and optimizers by name."""
+        """Networks and optimizers by name."""
         model = self._model
         return {
             "actor": model.actor,

@@ -1,4 +1,4 @@
-"""Settings of the DDPG agent. Free of torch, so that a command line can show them at once."""
+"""Settings of the DDPG agent. Imports no torch, so the command line can list them quickly."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ class DDPGConfig:
     """Settings of the agent; names as in PocketFlow where it has them.
 
     Attributes:
-        ddpg_actor_depth: Hidden layers of the actor.
-        ddpg_actor_width: Units of each.
-        ddpg_critic_depth: Hidden layers of each critic.
-        ddpg_critic_width: Units of each.
-        ddpg_nb_critics: Critics whose minimum is the target; 2 counters over-estimation
+        ddpg_actor_depth: Number of hidden layers of the actor.
+        ddpg_actor_width: Units of each hidden layer of the actor.
+        ddpg_critic_depth: Number of hidden layers of each critic.
+        ddpg_critic_width: Units of each hidden layer of a critic.
+        ddpg_nb_critics: Number of critics; their minimum is the target. 2 reduces over-estimation
             (Fujimoto et al., ICML 2018).
-        ddpg_tau: Share of the online networks mixed into the target networks per update.
-        ddpg_gamma: Discount. 1: a layer's worth does not depend on its place in the walk.
-        ddpg_mixed_return: Share of the observed return in the critic's target, the rest being
+        ddpg_tau: Soft-update rate of the target networks.
+        ddpg_gamma: Discount factor. At 1 a layer's value does not depend on its position.
+        ddpg_mixed_return: Share of the observed return in the critic's target; the rest is the
             one-step bootstrap (Ostrovski et al., ICML 2017). The reward comes at the last layer
-            only; the return carries it to the first in one update instead of one per layer.
-        ddpg_lrn_rate_actor: Adam's learning rate of the actor.
-        ddpg_lrn_rate_critic: Adam's learning rate of the critics.
+            only; the return propagates it to all layers in one update.
+        ddpg_lrn_rate_actor: Learning rate of the actor (Adam).
+        ddpg_lrn_rate_critic: Learning rate of the critics (Adam).
         ddpg_batch_size: Transitions per update.
-        ddpg_buffer_size: Transitions kept; the oldest go first.
+        ddpg_buffer_size: Capacity of the replay buffer, in transitions; the oldest are dropped.
         ddpg_nb_updates: Updates after each rollout.
         ddpg_enbl_bsln_func: Subtract a moving average of returns from the final reward.
         ddpg_bsln_decy_rate: Share of the old value in that moving average, in [0, 1).
         ddpg_enbl_rtrn_norm: Divide rewards by a moving standard deviation of returns.
-        ddpg_nb_rlouts_rand: Rollouts of uniformly random actions before the actor is asked.
-        ddpg_noise_std_init: Spread of exploration at the start, in units of [-1, 1].
-        ddpg_noise_std_finl: Its floor.
-        ddpg_noise_decy_rate: Its factor per rollout, in (0, 1].
+        ddpg_nb_rlouts_rand: Rollouts of uniformly random actions before the actor is used.
+        ddpg_noise_std_init: Initial standard deviation of exploration, in units of [-1, 1].
+        ddpg_noise_std_finl: Final (lowest) standard deviation of exploration.
+        ddpg_noise_decy_rate: Decay factor of that standard deviation per rollout, in (0, 1].
     """
 
     ddpg_actor_depth: int = 2
@@ -84,7 +84,7 @@ class DDPGConfig:
 
     @property
     def noise(self) -> NoiseSchedule:
-        """The spread of exploration as a function of the rollout."""
+        """Standard deviation of exploration per rollout."""
         return NoiseSchedule(
             std_init=self.ddpg_noise_std_init,
             std_final=self.ddpg_noise_std_finl,

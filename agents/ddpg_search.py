@@ -1,4 +1,4 @@
-"""The plain agent as a searcher: it walks through the layers once per rollout."""
+"""DDPG search without a surrogate model: one episode over the layers per rollout."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ __all__ = ["DDPGSearch"]
 
 
 class DDPGSearch:
-    """DDPG over the layers, as in PocketFlow and AMC (He et al., ECCV 2018), in rounds.
+    """DDPG over the layers, as in PocketFlow and AMC (He et al., ECCV 2018).
 
-    All profiles of a round come from the same actor. Action 0 stands for the best of the seeds,
-    and all seeds are in the replay buffer as demonstrations. The last rollout is the actor's
-    own, without exploration.
+    All profiles of a round come from the same actor. Action 0 stands for the best seed profile.
+    All seed profiles are stored in the replay buffer as demonstrations. The last rollout follows
+    the actor without exploration.
 
     Args:
-        problem: What is searched.
+        problem: The allocation problem.
         config: The agent's settings.
-        seed: Of the agent.
-        rollouts: Trials in all.
-        rollouts_min: Trials of exploration before the agent is trained.
+        seed: Seed of the agent.
+        rollouts: Number of trials in total.
+        rollouts_min: Number of exploration trials before training starts.
         scale: How actions map to ratios.
     """
 
@@ -56,7 +56,7 @@ class DDPGSearch:
         self._known = 0  # trials the agent has learned from
 
     def propose(self, history: Sequence[Trial], count: int) -> list[Proposal]:
-        """Learn from the newest trials, then walk."""
+        """Learn from the newest trials, then run one episode per proposal."""
         self._learn(history)
         left = self._rollouts - len(history)
         if left <= 1:
@@ -66,11 +66,11 @@ class DDPGSearch:
         return [Proposal(kind, zeros) for zeros in walks]
 
     def state(self) -> dict[str, Any]:
-        """Return the agent and how much of the history it knows."""
+        """Return the agent's state and the number of trials it has learned from."""
         return {"known": self._known, "agent": self._agent.state_bytes()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a saved agent."""
+        """Continue from a saved agent."""
         self._known = state["known"]
         self._agent.restore(state["agent"])
 
@@ -94,10 +94,10 @@ class DDPGSearch:
         return replay_episode(self._centred, self._map, zeros=zeros)
 
     def _walk(self, *, explore: bool) -> IntArray:
-        """One profile of the agent's, brought to the budget as a whole.
+        """One profile proposed by the agent, projected onto the budget.
 
-        Walking under the budget would leave what the first layers over- or underspend to the last
-        ones, at whatever cost; projection spreads it over all.
+        Under the budget, an episode would leave what the first layers over- or underspend to
+        the last ones; projection spreads it over all layers.
         """
         free = dataclasses.replace(self._centred, exact=False)
         path = run_episode(

@@ -1,4 +1,4 @@
-"""Evolution: the best profile so far, with density moved between a few of its layers."""
+"""Evolutionary search: mutations move density between a few layers of the best profile."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _ATTEMPTS = 8
 
 
 class Evolution(Stateless):
-    """A (1 + lambda) strategy; lambda is how many profiles are scored in a round.
+    """(1 + lambda) evolution strategy; lambda is the number of profiles scored in a round.
 
-    As in EvoPress (Sieberling et al., ICML 2025) a mutation raises some layers and lowers others,
-    the budget being kept among them: the rest of the profile stays as it is. Here levels are
-    continuous, the step being a normal one in logit-density whose size follows the one-fifth
-    success rule.
+    As in EvoPress (Sieberling et al., ICML 2025) a mutation raises some layers and lowers others
+    so that the budget is kept; the other layers are unchanged. Unlike there, levels are
+    continuous: a step is normal in logit-density, and its size follows the one-fifth success
+    rule.
 
     Args:
-        problem: What is searched.
-        seed: Everything random follows from it and the history.
-        step: Standard deviation of the first mutations, in units of logit-density.
+        problem: The allocation problem.
+        seed: Seed; the same seed and history give the same proposals.
+        step: Initial standard deviation of mutations, in units of logit-density.
     """
 
     def __init__(self, problem: AllocationProblem, *, seed: int, step: float = 0.5) -> None:

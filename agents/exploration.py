@@ -1,4 +1,4 @@
-"""How an agent tries things out: truncated-normal actions and their spread over time."""
+"""Exploration: truncated-normal action noise and its decay schedule."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["NoiseSchedule", "truncated_normal"]
 def truncated_normal(
     mean: ArrayLike, std: float, *, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Draw from a normal distribution cut off outside [-1, 1].
+    """Draw from a normal distribution truncated to [-1, 1].
 
-    Unlike clipping, which piles the tails up on the bounds, this has a density. One uniform number
-    is drawn per entry (inverse of the distribution function), whatever mean and spread are.
+    Unlike clipping, this puts no probability mass on the bounds. One uniform number is drawn per
+    entry (inverse of the distribution function), independent of mean and spread.
 
     Args:
-        mean: Centre of the normal before the cut, any shape, in [-1, 1].
-        std: Its standard deviation before the cut; 0 returns `mean`.
-        rng: Where the numbers come from.
+        mean: Mean before truncation, any shape, in [-1, 1].
+        std: Standard deviation before truncation; 0 returns `mean`.
+        rng: Random generator.
 
     Returns:
-        An array of the shape of `mean`, in [-1, 1].
+        An array with the shape of `mean`, in [-1, 1].
     """
     from scipy.special import ndtr, ndtri
 
@@ -41,12 +41,12 @@ def truncated_normal(
 class NoiseSchedule:
     """Standard deviation of exploration, in units of the action range [-1, 1], per rollout.
 
-    The first `warm_up` rollouts have `std_init`, then it decays geometrically to the floor
+    It is `std_init` for the first `warm_up` rollouts, then decays geometrically to the floor
     `std_final`. AMC's schedule (0.5 x 0.95^k in units of [0, 1]) falls under 0.01 after 77
-    rollouts and repeats itself from there on; a floor keeps every rollout a new candidate.
+    rollouts and then repeats the same candidate; a floor keeps every rollout a new candidate.
 
     Attributes:
-        std_init: Spread at the start, > 0.
+        std_init: Initial standard deviation, > 0.
         std_final: Floor, in [0, `std_init`].
         decay: Factor per rollout after the warm-up, in (0, 1].
         warm_up: Rollouts before the decay starts.
@@ -58,5 +58,5 @@ class NoiseSchedule:
     warm_up: int = 0
 
     def std(self, rollout: int) -> float:
-        """Return the spread of rollout number `rollout`, counted from 0."""
+        """Return the standard deviation of rollout number `rollout`, counted from 0."""
         return max(self.std_final, self.std_init * self.decay ** max(0, rollout - self.warm_up))

@@ -1,4 +1,4 @@
-"""Exact Gaussian-process regression, for some hundred trials."""
+"""Exact Gaussian-process regression for a few hundred trials."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from envs import FloatArray
 __all__ = ["GaussianProcess", "Views", "matern52"]
 
 Views = tuple[FloatArray, ...]
-"""The same N points in one or more coordinate systems, (N, D) each; every D is a system's own."""
+"""The same N points in one or more coordinate systems, (N, D) each; D may differ per system."""
 
 LENGTHS = tuple(float(x) for x in np.geomspace(0.3, 20.0, 7))
 """Length scales that `fit` chooses from, in units of the median distance between points."""
 
 NOISES = (1e-4, 1e-3, 1e-2, 1e-1, 0.5)
-"""Shares of noise in the variance that `fit` chooses from."""
+"""Noise shares of the variance that `fit` chooses from."""
 
 
 def matern52(a: FloatArray, b: FloatArray, length: float) -> FloatArray:
@@ -42,23 +42,22 @@ def matern52(a: FloatArray, b: FloatArray, length: float) -> FloatArray:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GaussianProcess:
-    """A posterior: constant mean, Gaussian noise, the mean of one Matern 5/2 covariance per view.
+    """Gaussian-process posterior: constant mean, Gaussian noise, mean of Matern 5/2 kernels.
 
     C. E. Rasmussen and C. Williams, "Gaussian Processes for Machine Learning", 2006, algorithm
-    2.1. A sum of covariances says that points are alike if they are so in any of the views. Mean
-    and variance are those of greatest likelihood, in closed form; length scales and share of
-    noise are the most likely ones of a grid, so that nothing can diverge and equal data give
-    equal answers.
+    2.1. The covariance averages one kernel per view, so points are similar if they are similar in
+    any view. Mean and variance maximise the likelihood in closed form. Length scales and noise
+    share maximise it over a grid, so the fit cannot diverge and equal data give equal results.
 
     Attributes:
         views: The N inputs.
         lengths: Length scale of each view.
-        noise: Variance of the noise over that of the function.
+        noise: Noise variance divided by the variance of the function.
         mean: Mean of the function.
         variance: Variance of the function.
         evidence: Logarithm of the marginal likelihood.
-        root: (N, N) lower Cholesky factor of the covariance, over `variance`.
-        weights: (N,) covariance's inverse times the residuals, over `variance`.
+        root: (N, N) lower Cholesky factor of the covariance divided by `variance`.
+        weights: (N,) inverse of that covariance times the residuals.
     """
 
     views: Views
@@ -72,7 +71,7 @@ class GaussianProcess:
 
     @classmethod
     def fit(cls, views: Views, values: FloatArray) -> Self:
-        """Return the most likely posterior of the grid.
+        """Return the posterior of the highest likelihood over the grid.
 
         Args:
             views: N inputs, N at least 1.
@@ -100,7 +99,7 @@ class GaussianProcess:
     def given(
         cls, views: Views, values: FloatArray, *, lengths: tuple[float, ...], noise: float
     ) -> Self:
-        """Return the posterior for given length scales, one per view, and share of noise."""
+        """Return the posterior for given length scales (one per view) and noise share."""
         return cls._posterior(views, values, lengths, noise, _covariance(views, views, lengths))
 
     @classmethod
@@ -152,7 +151,7 @@ def _distances(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def _median_distance(view: FloatArray) -> float:
-    """Median distance between two different points; 1 where there are none."""
+    """Median distance between distinct points; 1 if there are none."""
     distances = _distances(view, view)[np.triu_indices(len(view), 1)]
     apart = distances[distances > 1e-9]
     return float(np.median(apart)) if apart.size else 1.0

@@ -1,4 +1,4 @@
-"""Profiles as points: the logit of each layer's density, where a step means the same anywhere."""
+"""Logit-density coordinates of profiles: equal steps are equally large at any sparsity."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["LogitSpace"]
 
 
 class LogitSpace:
-    """The D layers of a problem that have a choice, as coordinates ln(kept / pruned).
+    """Coordinates ln(kept / pruned) of the D layers whose bounds leave a choice.
 
-    At high sparsity a step is a factor on the density, near density 1 a factor on the share
-    pruned. A layer that is all or nothing stands where half a weight is kept or pruned.
+    At high sparsity a step multiplies the density; near density 1 it multiplies the pruned share.
+    A dense or empty layer is placed where half a weight is pruned or kept.
 
     Args:
         problem: Bounds and budget.
@@ -32,7 +32,7 @@ class LogitSpace:
 
     @property
     def size(self) -> int:
-        """D, the number of layers with a choice."""
+        """D, the number of coordinates."""
         return len(self.free)
 
     def encode(self, zeros: IntArray) -> FloatArray:
@@ -40,7 +40,7 @@ class LogitSpace:
         return self._logit((self._sizes - zeros[..., self.free]).astype(np.float64))
 
     def errors(self, points: FloatArray) -> FloatArray:
-        """Return what the error curves say of each coordinate's layer at points (..., D)."""
+        """Return each layer's error, from the error curves, at points (..., D)."""
         zeros, problem = self._sizes / (1 + np.exp(points)), self._problem
         columns = [
             error_at(
@@ -54,9 +54,9 @@ class LogitSpace:
         return np.stack(columns, axis=-1)
 
     def settle(self, points: FloatArray) -> FloatArray:
-        """Return the points (..., D) moved onto the bounds and, if it is exact, the budget.
+        """Project points (..., D) onto the bounds and, if `exact` is set, the budget.
 
-        Nothing is rounded to whole weights yet; all rows are moved at once.
+        Works on all rows at once; counts are not rounded to whole weights.
         """
         kept = self._sizes / (1 + np.exp(-points))
         if self._problem.exact:
@@ -68,7 +68,7 @@ class LogitSpace:
 
         Args:
             point: (D,) coordinates.
-            around: (L,) profile that the other layers keep to.
+            around: (L,) profile that supplies the other layers.
             moving: Coordinates, in [0, D), that may differ from `around`.
         """
         layers, problem = self.free[moving], self._problem

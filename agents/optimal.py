@@ -1,4 +1,4 @@
-"""Model and agent together: hundreds of profiles are imagined, a few are rolled out."""
+"""The `optimal` search: DDPG and a Gaussian process screen candidates before each rollout."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ __all__ = ["OptimalSearch"]
 
 
 class OptimalSearch(DDPGSearch):
-    """DDPG that thinks before it acts: many proposals are judged for each that is rolled out.
+    """DDPG with a surrogate model: many candidates are predicted, the best get a rollout.
 
-    In every round
+    In every round:
 
-    - the actor walks through the layers, once without noise and a few times with (kind `agent`);
-    - the best profiles so far are mutated and crossed (kind `model`);
-    - the model, a Gaussian process that compares profiles by their logit-densities and by what
-      the layers' error curves say of them, chooses those of greatest expected improvement.
+    - the actor proposes profiles, one without noise and a few with noise (kind `agent`);
+    - mutation and crossover of the best profiles propose more (kind `model`);
+    - a Gaussian process on logit-densities and on the layers' errors, read from their error
+      curves, selects the proposals of greatest expected improvement.
 
-    What they score teaches both. Before `rollouts_min` trials the agent is neither trained nor
-    asked. The last rollout is the candidate that the model expects most of, without any bonus
-    for uncertainty. After Dyna (Sutton, 1991), evolution that an agent takes part in (Khadka &
+    Agent and model both learn from the scores. Before `rollouts_min` trials the agent is neither
+    trained nor used. The last rollout is the candidate of the highest predicted reward, without a
+    bonus for uncertainty. Follows Dyna (Sutton, 1991), evolution with an agent (Khadka &
     Tumer, NeurIPS 2018) and TuRBO (Eriksson et al., NeurIPS 2019).
 
     Args:
-        problem: What is searched.
-        seed: Everything random follows from it and the history.
-        candidates: Proposals imagined in a round.
-        step: First radius of the trust region, in units of logit-density.
-        walks: Walks of the actor in a round; 0 leaves the agent out altogether.
+        problem: The allocation problem.
+        seed: Seed of the agent and the proposals.
+        candidates: Number of candidates predicted in a round.
+        step: Initial radius of the trust region, in units of logit-density.
+        walks: Number of actor proposals in a round; 0 disables the agent.
         options: As for `DDPGSearch`.
     """
 
@@ -55,7 +55,7 @@ class OptimalSearch(DDPGSearch):
         self._candidates, self._step, self._walks = candidates, step, walks
 
     def propose(self, history: Sequence[Trial], count: int) -> list[Proposal]:
-        """Learn from the newest trials, imagine many profiles, return the most promising."""
+        """Learn from the newest trials, predict many candidates, return the most promising."""
         if self._walks:
             self._learn(history)
         left = self._rollouts - len(history)
@@ -71,12 +71,12 @@ class OptimalSearch(DDPGSearch):
         return list(map(Proposal, kinds, self._decoded(history, pool[rows])))
 
     def _own(self) -> FloatArray:
-        """Points of the actor's walks, (walks, D), the one without noise first."""
+        """Points proposed by the actor, (walks, D), the one without noise first."""
         walks = [self._walk(explore=number > 0) for number in range(self._walks)]
         return self._space.encode(np.stack(walks))
 
     def _imagine(self, history: Sequence[Trial], model: Surrogate, own: FloatArray) -> FloatArray:
-        """All candidates, the actor's first."""
+        """All candidate points, the actor's first."""
         step = step_size(history, start=self._step, least=0.3, most=1.5)
         rng = generator(self._seed, history)
         drawn = neighbours(model.points, count=self._candidates, step=step, rng=rng)

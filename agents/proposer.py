@@ -1,4 +1,4 @@
-"""What a search asks of whoever decides: profiles to try next, given all that was tried."""
+"""The proposer interface: profiles to try next, given the history of scored trials."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from envs import IntArray, Score
 __all__ = ["SEED", "Proposal", "Proposer", "Stateless", "Trial", "generator", "ranked", "step_size"]
 
 SEED = "prior"
-"""Kind of the trials that a search begins with: profiles nobody had to search for."""
+"""Kind of the trials that a search starts from: profiles computed in closed form."""
 
 
 class Trial(Protocol):
@@ -20,7 +20,7 @@ class Trial(Protocol):
 
     @property
     def kind(self) -> str:
-        """Who proposed it."""
+        """Name of the proposer."""
 
     @property
     def zeros(self) -> IntArray:
@@ -28,42 +28,42 @@ class Trial(Protocol):
 
     @property
     def score(self) -> Score:
-        """What it scored."""
+        """Its score."""
 
 
 class Proposal(NamedTuple):
-    """A profile to try, (L,) zero counts, and who proposes it."""
+    """A profile to try, (L,) zero counts, and the name of its proposer."""
 
     kind: str
     zeros: IntArray
 
 
 class Proposer(Protocol):
-    """Decides what to try next.
+    """Proposes the profiles to score next.
 
-    A search scores cheap profiles first (kind `SEED`), then asks again and again.
+    A search scores closed-form profiles first (kind `SEED`), then calls `propose` repeatedly.
     """
 
     def propose(self, history: Sequence[Trial], count: int) -> list[Proposal]:
-        """Return one to `count` profiles within the problem's bounds, spending its budget.
+        """Return one to `count` profiles that keep the problem's bounds and meet its budget.
 
         Args:
             history: All trials so far, in order; at least one.
-            count: How many may be scored before the next call.
+            count: Maximum number of profiles.
         """
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` needs to go on from the last call, history aside: plain values."""
+        """Return plain values from which `restore` continues, without the history."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from where another proposer of the same settings stood."""
+        """Continue from the state of a proposer with the same settings."""
 
 
 class Stateless:
-    """For proposers whose answers follow from seed and history alone: there is nothing to save."""
+    """Base of proposers that depend on seed and history only, so they have no state to save."""
 
     def state(self) -> dict[str, Any]:
-        """Return nothing."""
+        """Return an empty state."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -71,14 +71,14 @@ class Stateless:
 
 
 def generator(seed: int, history: Sequence[Trial]) -> np.random.Generator:
-    """Random numbers of their own for every length of the history."""
+    """Random generator for the next call, derived from the seed and the history's length."""
     return np.random.default_rng([seed, len(history)])
 
 
 def ranked(history: Sequence[Trial]) -> list[Trial]:
-    """Return different profiles that did not fail, best first; equal ones in their order.
+    """Return the distinct profiles that did not fail, best first; ties keep their order.
 
-    If every trial failed, the first one, so that a search has somewhere to start.
+    If every trial failed, return the first one, so that the search has a starting point.
     """
     order = sorted(
         (trial for trial in history if not trial.score.failed),
@@ -93,17 +93,17 @@ def ranked(history: Sequence[Trial]) -> list[Trial]:
 def step_size(
     history: Sequence[Trial], *, start: float, least: float, most: float, success: float = 0.2
 ) -> float:
-    """Return a step that grows with every trial that beat all before it, and shrinks else.
+    """Return a step size that grows with every new best trial and shrinks otherwise.
 
-    The one-fifth success rule (Rechenberg 1973; S. Kern et al., Natural Computing 3, 2004): where
-    a share `success` of the trials improves, the step stays as it is.
+    The one-fifth success rule (Rechenberg 1973; S. Kern et al., Natural Computing 3, 2004): if
+    a share `success` of the trials improves, the step stays constant.
 
     Args:
         history: Trials in order; those of kind `SEED` do not count as attempts.
-        start: Step before the first attempt.
+        start: Initial step.
         least: Floor.
         most: Ceiling.
-        success: The share of successes that is just right, in (0, 1).
+        success: Share of successes that keeps the step constant, in (0, 1).
     """
     step, best = start, -np.inf
     for trial in history:

@@ -1,4 +1,4 @@
-"""Random search: draws around the best cheap profile, and learns nothing from what it scores."""
+"""Random search around the best closed-form profile."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["RandomSearch"]
 
 
 class RandomSearch(Stateless):
-    """Normal noise on the log-densities of all layers, then exact projection on the budget.
+    """Normal noise on the log-densities of all layers, projected exactly onto the budget.
 
-    The honest control: uniform random candidates came within 0.3 points of a DDPG search in
-    published notebooks (Distiller, amc-resnet20).
+    It does not learn from scores and serves as a control: uniform random candidates came within
+    0.3 points of a DDPG search in published notebooks (Distiller, amc-resnet20).
 
     Args:
-        problem: What is searched.
-        seed: Everything random follows from it and the history.
+        problem: The allocation problem.
+        seed: Seed; the same seed and history give the same proposals.
         spread: Standard deviation of the noise, in units of ln(density).
     """
 
@@ -29,7 +29,7 @@ class RandomSearch(Stateless):
         self._space, self._seed, self._spread = LogitSpace(problem), seed, spread
 
     def propose(self, history: Sequence[Trial], count: int) -> list[Proposal]:
-        """Return `count` fresh draws."""
+        """Return `count` new random profiles."""
         rng, space = generator(self._seed, history), self._space
         centre = ranked([trial for trial in history if trial.kind == SEED] or history)[0].zeros
         noise = rng.normal(0.0, self._spread, (count, space.size))

@@ -1,4 +1,4 @@
-"""The agent's own random numbers, whatever else in the process draws some."""
+"""A private random state for the agent, isolated from the rest of the process."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["OwnRandomness"]
 
 
 class OwnRandomness:
-    """A private set of the global generators: Python's, NumPy's legacy one and torch's on the CPU.
+    """Private states of the global generators: Python, legacy NumPy and torch on the CPU.
 
-    stable-baselines3 draws from the global ones. Inside `active()` they continue from this
-    object's states, and one torch thread works, so that sums are added in one order; outside, the
-    process finds generators and thread count as it left them.
+    stable-baselines3 draws from the global generators. Inside `active()` they continue from this
+    object's states, and torch uses one thread, so that sums have a fixed order. On leaving, the
+    generators and the thread count are restored.
     """
 
     def __init__(self, seed: int) -> None:
@@ -29,7 +29,7 @@ class OwnRandomness:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Let the global generators be this object's for a while."""
+        """Run the global generators from this object's states inside the block."""
         outside = self._read(), torch.get_num_threads()
         self._write((self._torch, self._numpy, self._python))
         torch.set_num_threads(1)

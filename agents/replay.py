@@ -1,4 +1,4 @@
-"""A replay buffer that knows whole returns: baseline, scale and mixed targets."""
+"""Replay buffer with observed returns: baseline, normalisation and mixed critic targets."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _NUMBERS = ("pos", "full", "_mean", "_variance", "_episodes")
 class ReturnBuffer(ReplayBuffer):
     """Replay buffer of whole episodes of one environment.
 
-    What a sample's reward and discount are made of, so that the critic's usual target becomes a
-    mix of observed return G and bootstrap, w being `ddpg_mixed_return`:
+    Sampled rewards and discounts are changed so that the critic's usual target becomes a mix of
+    observed return G and bootstrap, with weight w = `ddpg_mixed_return`:
 
         r'     = w G + (1 - w) r,   gamma' = (1 - w) gamma
 
-    Before that, a terminal reward is reduced by the moving average of returns, then every reward
-    is divided by their moving standard deviation. (PocketFlow subtracts the average from every
-    reward; with the one reward at the end that would have the critic learn how many layers are
-    left.) Both happen on sampling, so old transitions follow the newest statistics; an episode's
-    length must not depend on the actions where a baseline is used. An episode cut short by a time
-    limit has no observed return: its transitions bootstrap only.
+    Before that, a terminal reward is reduced by the moving average of returns, and every reward is
+    divided by their moving standard deviation. (PocketFlow subtracts the average from
+    every reward; with a single reward at the end, the critic would then learn the number of layers
+    left.) Both happen on sampling, so old transitions use the newest statistics. With a baseline,
+    the length of an episode must not depend on the actions. An episode truncated by a time limit
+    has no observed return: its transitions use the bootstrap only.
     """
 
     def __init__(
@@ -56,18 +56,18 @@ class ReturnBuffer(ReplayBuffer):
         self._config = config
         self._returns = np.zeros(self.buffer_size, np.float64)  # discounted, from here to the end
         self._to_go = np.zeros(self.buffer_size, np.float64)  # transitions after this one
-        self._ended = np.zeros(self.buffer_size, bool)  # the episode came to its own end
+        self._ended = np.zeros(self.buffer_size, bool)  # the episode terminated
         self._open: list[tuple[int, float]] = []  # position and reward, of the running episode
         self._mean, self._variance, self._episodes = 0.0, 0.0, 0
 
     @property
     def baseline(self) -> float:
-        """Moving average of returns; 0 where the baseline is off."""
+        """Moving average of returns; 0 if the baseline is off."""
         return self._mean if self._config.ddpg_enbl_bsln_func else 0.0
 
     @property
     def scale(self) -> float:
-        """Moving standard deviation of returns; 1 where scaling is off or nothing is known."""
+        """Moving standard deviation of returns; 1 if scaling is off or no return is known."""
         known = self._config.ddpg_enbl_rtrn_norm and self._variance > 1e-16
         return float(np.sqrt(self._variance)) if known else 1.0
 
@@ -80,7 +80,7 @@ class ReturnBuffer(ReplayBuffer):
         done: NDArray[Any],
         infos: list[dict[str, Any]],
     ) -> None:
-        """Add one transition; at an episode's end, its returns are worked out."""
+        """Add one transition; at the end of an episode, compute its returns."""
         self._open.append((self.pos, float(reward[0])))
         self._ended[self.pos] = False
         super().add(obs, next_obs, action, reward, done, infos)
@@ -91,11 +91,11 @@ class ReturnBuffer(ReplayBuffer):
         value = 0.0
         for steps, (position, reward) in enumerate(reversed(self._open)):
             value = reward + self._config.ddpg_gamma * value
-            if steps < self.buffer_size:  # a longer episode has overwritten its own beginning
+            if steps < self.buffer_size:  # else the episode has overwritten its beginning
                 self._returns[position], self._to_go[position] = value, steps
                 self._ended[position] = own_end
         self._open.clear()
-        # A plain average at first, then a moving one: the first return must not weigh for ever.
+        # First a plain average, then a moving one, so the first return does not dominate.
         self._episodes += 1
         share = max(1.0 - self._config.ddpg_bsln_decy_rate, 1.0 / self._episodes)
         offset = value - self._mean
@@ -117,7 +117,7 @@ class ReturnBuffer(ReplayBuffer):
         )
 
     def state(self) -> dict[str, Any]:
-        """Return what is stored, as tensors and numbers; only between episodes.
+        """Return the stored transitions as tensors and numbers; only between episodes.
 
         Raises:
             ValueError: An episode is running.
@@ -125,7 +125,7 @@ class ReturnBuffer(ReplayBuffer):
         if self._open:
             raise ValueError("an episode is running: save between rollouts")
         filled = self.buffer_size if self.full else self.pos
-        # Cloned: a view would drag the whole empty buffer into the file.
+        # Cloned: a view would save the whole, mostly empty buffer.
         arrays = {name: torch.from_numpy(getattr(self, name)[:filled].copy()) for name in _ARRAYS}
         numbers = {name: getattr(self, name) for name in _NUMBERS}
         return {"arrays": arrays, "numbers": numbers}

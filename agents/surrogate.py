@@ -1,4 +1,4 @@
-"""Screens many proposals with a model before one of them is paid for with a rollout."""
+"""Surrogate model: predicts candidates so that only promising ones get a rollout."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from envs import FloatArray
 
 __all__ = ["Surrogate", "expected_improvement", "neighbours"]
 
-_TRIALS = 300  # the model's time grows with their cube
+_TRIALS = 300  # the model's run time is cubic in their number
 _ELITE = 8
 
 
 def neighbours(
     ranks: FloatArray, *, count: int, step: float, rng: np.random.Generator
 ) -> FloatArray:
-    """Return points near the best ones: mutants, and a quarter of them crossovers.
+    """Return mutants of the best points, a quarter of them crossovers.
 
-    A mutant takes normal steps in a random subset of coordinates, longer ones where they are few;
-    a crossover takes each coordinate from one of two good points, and a tenth of a step.
+    A mutant takes normal steps in a random subset of coordinates; steps are longer if it is small.
+    A crossover takes each coordinate from one of two good points and adds a tenth of a step.
 
     Args:
-        ranks: (N, D) points, best first; better ones have more children.
-        count: Children wanted.
-        step: Length of a step; the spread of a child that moves in two coordinates.
-        rng: Where the numbers come from.
+        ranks: (N, D) points, best first; better points have more children.
+        count: Number of children.
+        step: Standard deviation of a child that moves in two coordinates.
+        rng: Random generator.
 
     Returns:
-        (count, D) points, to be settled on bounds and budget.
+        (count, D) points, not yet projected onto bounds and budget.
     """
     elite, size = ranks[:_ELITE], ranks.shape[1]
     shape = (count, size)
@@ -50,7 +50,7 @@ def neighbours(
 
 
 def expected_improvement(mean: FloatArray, std: FloatArray, best: float) -> FloatArray:
-    """Return how much better than `best` a normal variable is, on average, counting only gains.
+    """Return the expected improvement of a normal variable over `best`.
 
     J. Mockus, "On Bayesian methods for seeking the extremum", 1975.
     """
@@ -60,15 +60,15 @@ def expected_improvement(mean: FloatArray, std: FloatArray, best: float) -> Floa
 
 
 class Surrogate:
-    """A Gaussian process over profiles, fitted to the best trials of a history.
+    """Gaussian process over profiles, fitted to the best trials of a history.
 
-    It knows a profile by its logit-densities and, if asked, by what the error curves say of each
-    layer too: profiles are then alike if their ratios are, or if what they do to the layers is.
+    The inputs are logit-densities and, with `by_errors`, each layer's error from the error curves.
+    Profiles are then similar if their ratios or their layer errors are similar.
 
     Args:
         space: The coordinates.
-        history: Trials; failed ones are left out.
-        by_errors: Look at the error curves as well.
+        history: Trials; failed ones are ignored.
+        by_errors: Use the error curves as a second view.
     """
 
     def __init__(
@@ -77,17 +77,17 @@ class Surrogate:
         self._space, self._by_errors = space, by_errors
         trials = ranked(history)[:_TRIALS]
         self.points = space.encode(np.stack([trial.zeros for trial in trials]))
-        """(N, D) trials the model knows, best first."""
+        """(N, D) trials used to fit the model, best first."""
         rewards = np.array([trial.score.reward for trial in trials])
         self._values = (rewards - rewards.mean()) / max(float(rewards.std()), 1e-12)
         self._model = GaussianProcess.fit(self._views(self.points), self._values)
 
     def expect(self, points: FloatArray) -> FloatArray:
-        """Return the reward (M,) expected at points (M, D), standardised."""
+        """Return the predicted reward (M,) at points (M, D), standardised."""
         return self._model.predict(self._views(points))[0]
 
     def improvement(self, points: FloatArray) -> FloatArray:
-        """Return the improvement (M,) on the best trial expected at points (M, D)."""
+        """Return the expected improvement (M,) over the best trial at points (M, D)."""
         mean, std = self._model.predict(self._views(points))
         return expected_improvement(mean, std, float(self._values.max()))
 
@@ -97,13 +97,12 @@ class Surrogate:
     def select(self, points: FloatArray, *, count: int) -> list[int]:
         """Return the rows of `points` to try, in order of choice.
 
-        Each is the one of greatest expected improvement, the choices before it taken to score
-        what the model expects ("kriging believer": Ginsbourger et al. 2010), which keeps them
-        apart.
+        Each has the greatest expected improvement when all earlier choices are assumed to score
+        their prediction ("kriging believer": Ginsbourger et al. 2010), which spreads the choices.
 
         Args:
             points: (M, D) candidates, M at least `count`.
-            count: How many to choose.
+            count: Number of points to choose.
         """
         model, values, chosen = self._model, self._values, list[int]()
         views = self._views(points)

@@ -1,4 +1,4 @@
-"""Ground: the decision problem, NumPy and gymnasium only."""
+"""The allocation problem and its Gymnasium environment; imports NumPy and Gymnasium only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an action in [-1, 1] to a layer's prune ratio, and back."""
+"""Action map: an action in [-1, 1] to a layer's prune ratio, and the inverse."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Scale = Literal["log-density", "linear"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ActionMap:
-    """A fixed monotone map per layer: piecewise linear through three points.
+    """Fixed monotone map per layer, piecewise linear through three points.
 
     | action | prune ratio |
     |---|---|
@@ -25,14 +25,14 @@ class ActionMap:
     | +1 | `upper` |
 
     Between them it is linear in log-density (log of the share of weights kept; 95 and 97.5 % are
-    as far apart as 50 and 75 %) or in the ratio itself, as in PocketFlow. Where two of the points
-    coincide that half of the action axis is flat, and the inverse returns 0.
+    as far apart as 50 and 75 %) or in the ratio itself, as in PocketFlow. If two of the points
+    coincide, that half of the action axis is flat, and the inverse returns 0.
 
     Attributes:
         lower: (L,) least prune ratio of each layer, in [0, 1].
         prior: (L,) prune ratio that action 0 stands for.
         upper: (L,) most prune ratio of each layer, in [0, 1].
-        scale: Where the map is linear.
+        scale: The quantity in which the map is linear.
         density_floor: Added to the density before the logarithm in layers that may become empty
             (`upper` = 1), in (0, 1).
     """
@@ -60,7 +60,7 @@ class ActionMap:
 
     @classmethod
     def of(cls, problem: AllocationProblem, *, scale: Scale = "log-density") -> Self:
-        """Return the map of a problem: its bounds and prior, as ratios."""
+        """Build the map of a problem from its bounds and prior."""
         weights = problem.weights
         return cls(
             lower=problem.lower / weights,
@@ -70,7 +70,7 @@ class ActionMap:
         )
 
     def ratio(self, action: float, layer: int) -> float:
-        """Return the prune ratio an action in [-1, 1] stands for in a layer."""
+        """Return the prune ratio of an action in [-1, 1] in a layer."""
         share = min(abs(float(action)), 1.0)
         if share == 0.0:
             return float(self.prior[layer])
@@ -84,9 +84,9 @@ class ActionMap:
         return min(max(self._from_scale(value, layer), low), high)
 
     def action(self, ratio: float, layer: int) -> float:
-        """Return the action that stands for a prune ratio; beyond the bounds it is -1 or 1.
+        """Return the action of a prune ratio; -1 or 1 if the ratio is beyond the bounds.
 
-        The exact inverse of `ratio`, but for flat halves.
+        The exact inverse of `ratio`, except for flat halves.
         """
         clipped = float(np.clip(ratio, self.lower[layer], self.upper[layer]))
         sign = 1.0 if clipped > self.prior[layer] else -1.0

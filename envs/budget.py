@@ -1,6 +1,6 @@
-"""Budget arithmetic on zero counts: what is still feasible, and the nearest exact profile.
+"""Budget arithmetic on zero counts: feasible intervals and projection onto the budget.
 
-A profile is an int64 array (L,): how many weights of each layer are zero.
+A profile is an int64 array (L,): the number of zero weights of each layer.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ __all__ = [
     "water_fill",
 ]
 
-_ROUNDING = 1e-9  # 0.1 * 30 is a hair above 3; a bound must not move for that
+_ROUNDING = 1e-9  # 0.1 * 30 is slightly above 3; this must not move a bound
 _BISECTIONS = 200  # halves the interval below one float64 step
 
 
 def count_bounds(
     lower_ratio: ArrayLike, upper_ratio: ArrayLike, weights: IntArray
 ) -> tuple[IntArray, IntArray]:
-    """Turn bounds on prune ratios into bounds on zero counts.
+    """Convert bounds on prune ratios into bounds on zero counts.
 
-    A layer too small to have a count between its two ratios gets the upper one twice: rather a
-    weight too many kept than one too many pruned.
+    A layer too small to have a count between its two ratios gets the rounded-down upper ratio as
+    both bounds, so that a weight too many is kept rather than pruned.
 
     Args:
         lower_ratio: Least prune ratio, one for all or (L,), in [0, 1].
@@ -55,7 +55,7 @@ def count_bounds(
 
 
 def check_feasible(budget: int, *, lower: IntArray, upper: IntArray, weights: IntArray) -> None:
-    """Make sure some profile within the bounds spends the budget exactly.
+    """Check that some profile within the bounds meets the budget exactly.
 
     Args:
         budget: Zeros the whole network must have.
@@ -64,7 +64,7 @@ def check_feasible(budget: int, *, lower: IntArray, upper: IntArray, weights: In
         weights: (L,) number of weights of each layer.
 
     Raises:
-        ValueError: No profile does; the text names target, bounds and remedy.
+        ValueError: No profile does; the message names target, bounds and remedy.
     """
     least, most, total = int(lower.sum()), int(upper.sum()), int(weights.sum())
     if least <= budget <= most:
@@ -81,7 +81,7 @@ def check_feasible(budget: int, *, lower: IntArray, upper: IntArray, weights: In
 def feasible_interval(
     index: int, chosen: IntArray, *, lower: IntArray, upper: IntArray, budget: int
 ) -> tuple[int, int]:
-    """What layer `index` may take so that the later layers can still spend the budget exactly.
+    """Feasible zeros of layer `index`, so that the later layers can still meet the budget exactly.
 
     Args:
         index: The layer to decide, in [0, L).
@@ -94,7 +94,7 @@ def feasible_interval(
         Least and most zeros of this layer, both inclusive.
 
     Raises:
-        ValueError: The layers before have made the budget unreachable.
+        ValueError: The choices of the earlier layers made the budget infeasible.
     """
     left = budget - int(chosen[:index].sum())
     least = max(int(lower[index]), left - int(upper[index + 1 :].sum()))
@@ -145,20 +145,20 @@ def largest_remainder(
 
 
 def water_fill(kept: FloatArray, *, total: int, least: IntArray, most: IntArray) -> FloatArray:
-    """Scale every row by a factor of its own and clip it to the bounds, so that it sums to `total`.
+    """Scale every row by a separate factor and clip it to the bounds, so that it sums to `total`.
 
     The factor is found by bisection.
 
     Args:
         kept: (..., L) rows of positive numbers.
-        total: What each row is to sum to, between the sums of `least` and `most`.
+        total: Sum of each row, between the sums of `least` and `most`.
         least: (L,) lower bounds, 0 or more.
         most: (L,) upper bounds.
 
     Returns:
         (..., L) rows within the bounds, exact up to rounding.
     """
-    # At the ends of this interval every layer sits at its least, at its most.
+    # At the ends of this interval every layer is at its lower or at its upper bound.
     low = np.log(np.maximum(least, _ROUNDING) / kept).min(-1, keepdims=True)
     high = np.log(np.maximum(most, _ROUNDING) / kept).max(-1, keepdims=True)
     for _ in range(_BISECTIONS):
@@ -177,12 +177,12 @@ def project(
     upper: IntArray,
     weights: IntArray,
 ) -> IntArray:
-    """Return the nearest profile that spends the budget exactly and keeps the bounds.
+    """Project a profile onto the budget and the bounds.
 
     Every layer's density is multiplied by one common factor and clipped to its bounds (found by
     bisection), then counts are rounded by largest remainder. Before rounding this is the profile
     of least Kullback-Leibler divergence between the kept counts and those of `zeros` (I. Csiszar,
-    "I-divergence geometry", 1975). A profile that is exact and within bounds comes back as it is.
+    "I-divergence geometry", 1975). A profile that is exact and within bounds is unchanged.
 
     Args:
         zeros: (L,) zeros of each layer, in [0, weights]; need not be whole.
@@ -192,13 +192,13 @@ def project(
         weights: (L,) number of weights of each layer.
 
     Raises:
-        ValueError: No profile within the bounds spends the budget.
+        ValueError: No profile within the bounds meets the budget.
     """
     check_feasible(budget, lower=lower, upper=upper, weights=weights)
     whole = np.rint(zeros).astype(np.int64)
     if np.array_equal(whole, zeros) and _fits(whole, budget, lower, upper):
         return whole
-    # Half a weight stands for an empty layer: no factor could ever open a density of zero.
+    # An empty layer counts as half a weight: no factor could raise a density of zero.
     kept = np.maximum(weights - np.asarray(zeros, np.float64), 0.5)
     wanted = int(weights.sum()) - budget
     ideal = weights - water_fill(kept, total=wanted, least=weights - upper, most=weights - lower)

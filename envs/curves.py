@@ -1,4 +1,4 @@
-"""Error curves between the ratios at which they were measured."""
+"""Interpolation of the layers' error curves."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ __all__ = ["error_at"]
 def error_at(
     zeros: IntArray | FloatArray, *, weights: int, ratios: FloatArray, errors: FloatArray
 ) -> FloatArray:
-    """Errors of one layer at any counts of zeros.
+    """Interpolate the errors of one layer at any counts of zeros.
 
     Between measured ratios the error is linear in the logarithm of the number of weights kept,
-    where 95 and 97.5 % are as far apart as 50 and 75 %. A dense layer has error 0, an empty one
-    has error 1 and stands where half a weight is kept. A curve is taken to never fall: what is
-    pruned more is at least as wrong.
+    where 95 and 97.5 % are as far apart as 50 and 75 %. A dense layer has error 0. An empty one
+    has error 1 and counts as half a weight kept. Curves are made non-decreasing in the ratio.
 
     Args:
         zeros: Counts in [0, `weights`], any shape, not necessarily whole.

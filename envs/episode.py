@@ -1,4 +1,4 @@
-"""One walk through the layers: each step sets one layer's zero count."""
+"""An episode over the layers: each step sets one layer's zero count."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Observation = NDArray[np.float32]
 class Episode:
     """Sets the layers of a problem one by one, in forward order.
 
-    A step turns the action into a ratio by the fixed map, rounds it to a count and clips that to
-    what is feasible: under `problem.exact`, to what lets the later layers still spend the budget,
-    so that any actions end on it exactly; otherwise to the layer's bounds. Layers whose bounds
-    coincide (exempt ones among them) are set beforehand and take no step.
+    A step maps the action to a ratio, rounds it to a count and clips it to the feasible interval.
+    With `problem.exact` this interval lets the later layers still meet the budget, so that every
+    episode ends on it exactly; otherwise it is the layer's bounds. Layers whose bounds coincide,
+    such as exempt ones, are set beforehand and take no step.
 
     Raises:
         ValueError: The budget cannot be met within the bounds.
@@ -42,14 +42,14 @@ class Episode:
         self.restart()
 
     def restart(self) -> None:
-        """Go back to before the first step."""
+        """Reset to the state before the first step."""
         self._zeros = self._problem.lower.copy()
         self._step = 0
         self._previous = 0.0
 
     @property
     def steps(self) -> int:
-        """How many steps a whole walk takes."""
+        """Number of steps of an episode."""
         return len(self._free)
 
     @property
@@ -64,12 +64,12 @@ class Episode:
 
     @property
     def zeros(self) -> IntArray:
-        """(L,) zero counts; layers not yet decided stand at their least."""
+        """(L,) zero counts; layers not yet decided have their lower bound."""
         return self._zeros.copy()
 
     @property
     def observation(self) -> Observation:
-        """(len(FEATURES),) what the agent sees, see `ObservationBuilder`; zeros when done."""
+        """(len(FEATURES),) observation, see `ObservationBuilder`; zeros when done."""
         if self.done:
             return np.zeros(len(FEATURES), np.float32)
         return self._observer(
@@ -79,14 +79,14 @@ class Episode:
     def step(self, action: float) -> float:
         """Set the next layer by an action in [-1, 1] and return the action executed.
 
-        The executed action is the map's inverse of the ratio that was set; where it differs from
-        `action`, the budget, a bound or rounding has had its say.
+        The executed action is the inverse map of the ratio that was set. It differs from `action`
+        if the budget, a bound or rounding changed the ratio.
 
         Raises:
-            ValueError: The action is not a number, or the walk is over.
+            ValueError: The action is not a number, or the episode is over.
         """
         if self.done:
-            raise ValueError("every layer is set: restart() begins a new walk")
+            raise ValueError("every layer is set; call restart() to begin a new episode")
         if not np.isfinite(action):
             raise ValueError(f"action {action!r}: allowed is a number in [-1, 1]")
         i = self.layer
@@ -112,7 +112,7 @@ class Trajectory:
 
     Attributes:
         zeros: (L,) zero counts chosen.
-        observations: (T + 1, F) what was seen before each step, and at the end.
+        observations: (T + 1, F) observations before each step and after the last.
         actions: (T,) executed actions, in [-1, 1].
     """
 
@@ -124,7 +124,7 @@ class Trajectory:
 def run_episode(
     problem: AllocationProblem, action_map: ActionMap, *, choose: Callable[[Observation], float]
 ) -> Trajectory:
-    """Walk through all layers, `choose` turning each observation into an action."""
+    """Run an episode; `choose` maps each observation to an action."""
     episode = Episode(problem, action_map)
     return _walk(episode, lambda observation: choose(observation))
 
@@ -132,13 +132,13 @@ def run_episode(
 def replay_episode(
     problem: AllocationProblem, action_map: ActionMap, *, zeros: IntArray
 ) -> Trajectory:
-    """Walk along a given profile, as if its actions had been taken: a demonstration.
+    """Replay a given profile as an episode, to use it as a demonstration.
 
     Args:
         problem: The problem.
-        action_map: Its map from actions to ratios.
-        zeros: (L,) zero counts; a profile that fits bounds and budget is followed exactly, any
-            other as far as they allow.
+        action_map: The problem's action map.
+        zeros: (L,) zero counts; a profile within bounds and budget is replayed exactly, any
+            other is clipped to the feasible intervals.
     """
     episode = Episode(problem, action_map)
     ratios = zeros / problem.weights

@@ -1,4 +1,4 @@
-"""What the agent sees before it decides a layer: a vector of fixed size for any network."""
+"""Observation features: a vector of fixed size for any network."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _DENSITY_DECADES = 3.0
 
 
 class ObservationBuilder:
-    """Turns the state of an episode into a float32 vector, entries in [-1, 1].
+    """Builds the observation of an episode's state: a float32 vector with entries in [-1, 1].
 
-    Sizes come from logarithms and shares, never from a one-hot, so that an agent trained on one
-    network can be tried on another. "Rest" is this layer and all after it.
+    Sizes are logarithms and shares, never one-hot, so that an agent trained on one
+    network can be used on another. "Rest" is this layer and all after it.
 
     | entry | meaning | range | also in |
     |---|---|---|---|
@@ -64,14 +64,14 @@ class ObservationBuilder:
         self._weights = problem.weights
         self._total = int(self._weights.sum())
         self._static = _static(problem)  # (L, S)
-        # What layer i and all after it hold, and how much of it the prior keeps.
+        # Weights of layer i and all after it, and how many of them the prior keeps.
         self._rest = np.cumsum(self._weights[::-1])[::-1]
         self._rest_kept = np.cumsum((self._weights - problem.prior)[::-1])[::-1]
 
     def __call__(
         self, index: int, zeros: IntArray, *, interval: tuple[int, int], previous: float
     ) -> NDArray[np.float32]:
-        """Observe the state before layer `index` is decided.
+        """Build the observation before layer `index` is decided.
 
         Args:
             index: The layer to decide, in [0, L).
@@ -86,7 +86,7 @@ class ObservationBuilder:
         left = float(np.clip(self._problem.budget - spent, 0, self._rest[index]))
         rest = float(self._rest[index])
         before = self._total - rest
-        # Half a weight keeps the logarithm finite where nothing is kept.
+        # Half a weight keeps the logarithm finite if nothing is kept.
         shift = np.log((rest - left + 0.5) / (self._rest_kept[index] + 0.5))
         ratios = np.array(interval, np.float64) / self._weights[index]
         dynamic = np.array(
@@ -106,7 +106,7 @@ class ObservationBuilder:
 
 
 def _static(problem: AllocationProblem) -> FloatArray:
-    """Return (L, S): what does not change during an episode."""
+    """Return the features that do not change during an episode, (L, S)."""
     weights = problem.weights.astype(np.float64)
     macs = np.array([row.macs for row in problem.layers], np.float64)
     prior = problem.prior / weights

@@ -1,4 +1,4 @@
-"""The decision problem: how many weights of each layer become zero, under one budget."""
+"""The allocation problem: how many weights of each layer become zero, under one budget."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class LayerRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """What one rollout found.
+    """Score of one rollout.
 
     Attributes:
         reward: What the search maximises.
@@ -67,20 +67,20 @@ Evaluate = Callable[[Sequence[IntArray]], list[Score]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AllocationProblem:
-    """A layer table, a budget and a way to score a candidate. L is the number of layers.
+    """A layer table, a budget and a scoring function. L is the number of layers.
 
-    A candidate is an integer array (L,): how many weights of each layer are zero.
+    A candidate is an integer array (L,): the number of zero weights of each layer.
 
     Attributes:
         layers: The layer table, in forward order.
         target: Overall prune ratio, in [0, 1].
         lower: (L,) least zeros of each layer.
         upper: (L,) most zeros of each layer.
-        prior: (L,) zeros of a sensible profile within the bounds; action 0 stands for it.
+        prior: (L,) zeros of the default profile, within the bounds; action 0 stands for it.
         curve_ratios: (K,) ascending ratios at which the error curves were measured.
         curves: (L, K) relative squared error of each layer's output, pruned to each ratio.
         evaluate: Scores candidates; may run them in parallel.
-        exact: Every candidate must spend the budget exactly (`single-obj`).
+        exact: Every candidate must meet the budget exactly (`single-obj`).
     """
 
     layers: tuple[LayerRow, ...]
@@ -104,8 +104,8 @@ class AllocationProblem:
         return round(self.target * int(self.weights.sum()))
 
     def __deepcopy__(self, memo: dict[int, object]) -> AllocationProblem:
-        """Return the problem itself: gymnasium copies what it is told to make an environment of.
+        """Return the problem itself: Gymnasium copies the arguments of an environment.
 
-        A problem does not change, and its `evaluate` may hold a network and a data set.
+        A problem is immutable, and its `evaluate` may hold a network and a data set.
         """
         return self

@@ -1,4 +1,4 @@
-"""The decision problem as a gymnasium environment."""
+"""The allocation problem as a Gymnasium environment."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ Array = NDArray[np.float32]
 
 
 class PruningEnv(gymnasium.Env[Array, Array]):
-    """Choose every layer's prune ratio, one layer a step; the network's score is the reward.
+    """Chooses the prune ratios layer by layer; the network's score is the reward.
 
     **Action**: Box(-1, 1, (1,)). A fixed monotone map per layer: -1 the layer's least ratio, 0 its
     prior ratio, 1 its most (`ActionMap`); then clipped to what the budget still allows.
 
-    **Observation**: Box(-1, 1, (len(FEATURES),)), float32; the table is in `Observer`.
+    **Observation**: Box(-1, 1, (len(FEATURES),)), float32; the table is in `ObservationBuilder`.
 
     **Reward**: 0 until the last step, then `Score.reward` of the whole profile. A candidate that
-    could not be scored ends the episode like any other, with the reward its score carries.
+    could not be scored ends the episode like any other, with the reward in its score.
 
-    **Episode**: one step per layer that has a choice; it terminates after the last, never by a
-    time limit. Under `problem.exact` every episode ends on the budget exactly.
+    **Episode**: one step per layer whose bounds leave a choice; it terminates after the last, never
+    by a time limit. With `problem.exact` every episode ends on the budget exactly.
 
     **Info**: `layer` (index), `ratio` (executed prune ratio), `executed_action` (the action that
     ratio stands for); after the last step also `zeros` (L,) and `score` (a `Score`).
 
-    The environment draws no random numbers; `problem.evaluate` decides whether scores repeat.
+    The environment draws no random numbers; scores repeat if `problem.evaluate` is deterministic.
 
     Raises:
         ValueError: The budget cannot be met, or no layer has a choice.
@@ -64,7 +64,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         return self._episode.observation, {}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """Set one layer's ratio by an action (1,) in [-1, 1]."""
+        """Set one layer's ratio from an action (1,) in [-1, 1]."""
         layer = self._episode.layer
         executed = self._episode.step(float(np.asarray(action).reshape(())))
         zeros = self._episode.zeros
@@ -81,9 +81,9 @@ class PruningEnv(gymnasium.Env[Array, Array]):
 
 
 def register() -> None:
-    """Make the environment known as `gymnasium.make("ws/Pruning-v0", problem=...)`.
+    """Register the environment for `gymnasium.make("ws/Pruning-v0", problem=...)`.
 
-    Registration is per process; calling it again changes nothing.
+    Registration is per process; calling it again has no effect.
     """
     if ENV_ID not in gymnasium.registry:
         gymnasium.register(id=ENV_ID, entry_point="envs.pruning_env:PruningEnv")

@@ -1,6 +1,6 @@
-"""The weight-sparse learner: an agent picks each layer's prune ratio, training takes it there.
+"""The weight-sparse learner: an agent sets each layer's prune ratio, training reaches it.
 
-Names are handed out when first asked for, so that importing the package needs no torch.
+Names are imported on first use, so that importing the package does not import torch.
 """
 
 from __future__ import annotations
@@ -155,6 +155,6 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         try:
             return version("weight-sparse-learner")
-        except PackageNotFoundError:  # run from a checkout that was not installed
+        except PackageNotFoundError:  # run from a source checkout without installation
             return "unknown"
     return _lazy(name)

@@ -1,4 +1,4 @@
-"""The weight-sparse learner: allocate, sparsify, verify, report."""
+"""The weight-sparse learner: allocate ratios, train to sparsity, verify, report."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ __all__ = ["Result", "WeightSparseLearner"]
 
 
 class WeightSparseLearner:
-    """Makes a network sparse: a protocol sets each layer's ratio, training takes it there.
+    """Prunes a network: a protocol sets each layer's ratio, gradual training reaches it.
 
-    Every stage keeps its outcome in the run directory, so that giving the same arguments again
-    goes on where an earlier call stopped, and ends with the same ratios.
+    Every stage saves its result in the run directory, so that a call with the same arguments
+    resumes where an earlier one stopped, and ends with the same ratios.
 
     Example:
         >>> # learner = WeightSparseLearner(model, data, loss=loss, metric=metric, recipe=recipe,
@@ -83,23 +83,23 @@ class WeightSparseLearner:
         cluster: ClusterConfig | None = None,
         facts: dict[str, Any] | None = None,
     ) -> None:
-        """Plan a run; nothing happens before `fit`.
+        """Configure a run; `fit` starts it.
 
         Args:
-            model: The dense network, trained; it is not changed.
+            model: The trained dense network; it is not changed.
             data: Train, search, select and test split.
             loss: (outputs, targets) -> scalar.
             metric: (outputs, targets) -> (B,) scores in [0, 1].
-            recipe: How the sparse network is trained.
-            teacher: For distillation; by default the dense network.
-            run_dir: Where the run lives; by default runs/<network>-gradual.
-            config: What to prune and how.
-            agent: Settings of the agent.
-            compute: Device, number format, memory layout; by default this machine's.
-            seed: Fixes everything random.
-            workers: Processes that score rollouts; by default one per core.
-            cluster: Score rollouts and train on Ray instead, with these workers.
-            facts: More entries for the summary, such as the experiment's name.
+            recipe: Training recipe of the sparse network.
+            teacher: Teacher for distillation; by default the dense network.
+            run_dir: Directory of the run; by default runs/<network>-gradual.
+            config: Pruning settings.
+            agent: Settings of the DDPG agent.
+            compute: Device, precision and memory layout; by default chosen for this machine.
+            seed: Seed of all random numbers.
+            workers: Number of processes that score rollouts; by default one per core.
+            cluster: Settings for scoring rollouts and training on Ray; None uses local processes.
+            facts: Additional entries of the summary, such as the experiment's name.
         """
         self.model, self.data, self.loss, self.metric = model, data, loss, metric
         self.recipe, self.teacher = recipe, teacher
@@ -111,7 +111,7 @@ class WeightSparseLearner:
         self.run = RunDir(run_dir or Path("runs") / f"{type(model).__name__.lower()}-gradual")
 
     def fit(self) -> Result:
-        """Allocate, sparsify, verify, report."""
+        """Run all stages: allocate, sparsify, verify, report."""
         layers = self.layers()
         with self._session():
             allocation = self._allocate(layers)
@@ -120,12 +120,12 @@ class WeightSparseLearner:
         return self._verify(layers, allocation)
 
     def allocate(self) -> Allocation:
-        """Set the ratios only; the run directory keeps them."""
+        """Allocate the ratios only and save them in the run directory."""
         with self._session():
             return self._allocate(self.layers())
 
     def prune(self) -> nn.Module:
-        """Allocate and sparsify only: no file is exported, the test split stays unread."""
+        """Allocate and sparsify only, without exporting files or reading the test split."""
         layers = self.layers()
         with self._session():
             return self._sparsify(self._allocate(layers), layers)
@@ -151,7 +151,7 @@ class WeightSparseLearner:
         if METHODS[config.ws_method].keeps_zeros:
             return layers
         pattern = parse_pattern(config.pattern_spelling)
-        if not isinstance(pattern, ByRole):  # which leaves parts of a layer dense
+        if not isinstance(pattern, ByRole):  # a role pattern leaves parts of a layer dense
             layers = filter_by_role(layers, config.roles)
         return fitting_rows(self.model, layers, pattern=pattern, remainder=config.ws_remainder)
 
@@ -216,7 +216,7 @@ class WeightSparseLearner:
             save_model(self.config.ws_save_path, sparse.state_dict(), metadata)
 
     def _verify(self, layers: tuple[LayerRow, ...], allocation: Allocation) -> Result:
-        """Open the saved file again; count its zeros and test it. The test split is read here."""
+        """Reload the saved file, count its zeros and evaluate it on the test split."""
         state = load_state(self.run.model)
         frame = verified_table(layers, allocation.zeros, state=state, config=self.config)
         model = copy.deepcopy(self.model)

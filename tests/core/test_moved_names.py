@@ -64,7 +64,7 @@ def test_an_unfinished_training_goes_on(folder: Path) -> None:
     flags = ("--ws_nb_rlouts", "12", "--nb_epochs", "300", "--run_dir", "training")
     done = prune(folder, *flags)
     assert done.returncode == 0, done.stderr
-    assert "going on from step" in done.stderr
+    assert "resuming from step" in done.stderr
     rows = (folder / "training" / "metrics.csv").read_text().splitlines()
     assert rows[:50] == begun[:50]
     weights = load_file(folder / "training" / "model.safetensors")

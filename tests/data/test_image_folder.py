@@ -296,7 +296,7 @@ def test_a_data_set_that_does_not_fit_is_refused():
         def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
             return torch.zeros(index), index
 
-    with pytest.raises(UserError, match="cannot be put into one batch"):
+    with pytest.raises(UserError, match="cannot be stacked into a batch"):
         next(DatasetSplit(Ragged()).batches(4))
     with pytest.raises(UserError, match="workers = -1"):
         DatasetSplit(Noisy(), workers=-1)

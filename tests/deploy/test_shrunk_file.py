@@ -133,7 +133,7 @@ def test_damage_and_foreign_files_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no shrunk network"):
         load_shrunk(resnet_cifar(8), tmp_path / "plain.safetensors")
     (tmp_path / "text.safetensors").write_text("no tensors")
-    with pytest.raises(UserError, match="not a whole safetensors file"):
+    with pytest.raises(UserError, match="not a valid safetensors file"):
         load_shrunk(resnet_cifar(8), tmp_path / "text.safetensors")
     with pytest.raises(UserError, match="no such file"):
         load_shrunk(resnet_cifar(8), tmp_path / "none.safetensors")

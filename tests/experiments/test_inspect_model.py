@@ -117,7 +117,7 @@ class Evil:
         ("m.pt", {"w": torch.ones(2), "lr": 0.1}, "'lr' is a float, not a tensor"),
         ("m.txt", b"some words", "not a state_dict that loads without running code"),
         ("m.pt", b"", "not a state_dict that loads without running code"),
-        ("m.safetensors", b"some words", "not a whole safetensors file"),
+        ("m.safetensors", b"some words", "not a valid safetensors file"),
         ("none.pt", None, "none.pt: no such file"),
         ("", None, "model.safetensors: no such file"),
     ],

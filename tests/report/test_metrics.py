@@ -108,7 +108,7 @@ def test_undocumented_scalars_are_refused(tmp_path: Path):
     log = MetricsLog(tmp_path / "metrics.csv")
     with pytest.raises(ValueError, match=r"'train/los'.*did you mean train/loss\?"):
         log.log({"step": 1, "train/los": 1.0})
-    with pytest.raises(ValueError, match="needs its step"):
+    with pytest.raises(ValueError, match="needs the key `step`"):
         log.log({"train/loss": 1.0})
     assert not (tmp_path / "metrics.csv").exists()
     assert all(len(meaning) > 15 for meaning in SCALARS.values())

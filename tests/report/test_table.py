@@ -150,7 +150,7 @@ GOOD = "layer,prune_ratio\nconv1.weight,0.5\nlayer1.0.conv1.weight,0.5\n"
         ("layer,prune_ratio,layer\n", ["line 1", "column layer", "twice"]),
         (GOOD + "fc.wieght,0.5\n", ["line 4", "'fc.wieght'", "did you mean fc.weight?"]),
         (GOOD, ["1 of 3 layers", "fc.weight", "add them"]),
-        (GOOD + "conv1.weight,0.5\n", ["line 4", "conv1.weight", "second time"]),
+        (GOOD + "conv1.weight,0.5\n", ["line 4", "conv1.weight", "listed twice"]),
         (GOOD + "fc.weight,1.0001\n", ["line 4", "fc.weight", "'1.0001'", "from 0 to 1"]),
         (GOOD + "fc.weight,-0.1\n", ["line 4", "'-0.1'", "from 0 to 1"]),
         (GOOD + "fc.weight,nan\n", ["line 4", "'nan'", "from 0 to 1"]),

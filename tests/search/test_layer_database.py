@@ -126,7 +126,7 @@ def test_a_damaged_file_is_reported_and_built_again(
     again, reads = open_in(tmp_path, model)
     said = capsys.readouterr().err
     assert str(path) in said
-    assert "built again" in said
+    assert "rebuilding it" in said
     assert reads == 1
     assert same(built, again, model)
     assert open_in(tmp_path, model)[1] == 0

@@ -121,7 +121,7 @@ def test_a_candidate_that_kills_its_worker_twice_is_recorded_as_failed(
     assert "twice" in scores[1].failed
     assert scores[1].reward == 0
     said = capfd.readouterr().err
-    assert "tried again" in said
+    assert "retried" in said
     assert "recorded as failed" in said
 
 

@@ -115,7 +115,7 @@ def test_a_worker_killed_while_it_scores_is_replaced_and_no_score_is_lost(
     assert gone(before[:1])
     assert before[1] in pool.pids
     said = capfd.readouterr().err
-    assert f"(process {before[0]}) and is replaced" in said
+    assert f"(process {before[0]}) and was replaced" in said
     assert "recorded as failed" not in said
 
 
@@ -145,7 +145,7 @@ def test_a_candidate_that_kills_its_worker_twice_is_recorded_as_failed(
     assert "the worker process died 2 times" in scores[1].failed
     assert scores[1].reward == 0
     said = capfd.readouterr().err
-    assert "tried again" in said
+    assert "retried" in said
     assert "recorded as failed" in said
 
 

@@ -1,4 +1,4 @@
-"""Foundations: errors, files, progress, devices, processes, run directories."""
+"""Foundations: errors, files, progress, devices, process groups, run directories."""
 
 from __future__ import annotations
 

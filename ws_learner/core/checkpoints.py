@@ -1,4 +1,4 @@
-"""Files of tensors and plain values that a resume needs: written whole, read without pickle."""
+"""Checkpoint files of tensors and plain values: written atomically, read without pickle."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["load_state_file", "save_state_file"]
 
 
 def save_state_file(path: Path, state: Mapping[str, Any]) -> None:
-    """Write tensors, numbers, text and nested dicts of them, whole or not at all.
+    """Write tensors, numbers, text and nested dicts of them atomically.
 
     Raises:
         UserError: The disk is full or the folder cannot be written.
     """
-    buffer = io.BytesIO()  # torch's own writer turns a full disk into a nameless RuntimeError
+    buffer = io.BytesIO()  # torch.save to a file hides a full disk behind a RuntimeError
     torch.save(dict(state), buffer)
     write_bytes(path, buffer.getvalue())
 
@@ -36,7 +36,7 @@ def load_state_file(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # torch raises many kinds
         raise UserError(
-            f"{path}: damaged ({type(error).__name__}); delete it, and the same command "
-            "repeats that stage from its start"
+            f"{path}: damaged ({type(error).__name__}); delete it and run the same command again; "
+            "that stage then restarts from its beginning"
         ) from error
     return state

@@ -1,4 +1,4 @@
-"""Sums that come out the same on any number of cores."""
+"""Reproducible sums: a context that limits PyTorch to one CPU thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["one_thread"]
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run PyTorch on one CPU thread, so that sums come out the same on any number of cores."""
+    """Run PyTorch on one CPU thread, so that sums do not depend on the number of cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""What arithmetic to use on this machine: a function of its features, never of a stopwatch."""
+"""Choice of device, precision and memory layout, from the machine's features without timing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeDevice:
-    """Device, number format and memory layout of a training run.
+    """Device, precision and memory layout of a training run.
 
     Attributes:
         device: `cpu` or `cuda`.
@@ -31,29 +31,29 @@ class ComputeDevice:
     def place(self, inputs: Tensor) -> Tensor:
         """Move a batch to the device and, if it is 4-d, into the memory layout."""
         if self.device.startswith("cuda") and inputs.device.type == "cpu":
-            inputs = inputs.pin_memory()  # else the copy would wait for all that is under way
+            inputs = inputs.pin_memory()  # else the copy waits for all pending work
         moved = inputs.to(self.device, non_blocking=True)
         if self.channels_last and moved.dim() == 4:
             return moved.contiguous(memory_format=torch.channels_last)
         return moved
 
     def place_model(self, model: nn.Module) -> nn.Module:
-        """Move a network, in place."""
+        """Move a network to the device and memory layout, in place."""
         model.to(self.device)
         if self.channels_last:
             for parameter in model.parameters():
-                if parameter.dim() == 4:  # `contiguous` would leave 1x1 kernels as they are
+                if parameter.dim() == 4:  # `contiguous` leaves 1x1 kernels unchanged
                     layout = torch.empty_like(parameter, memory_format=torch.channels_last)
                     parameter.data = layout.copy_(parameter.detach())
         return model
 
     def wait(self) -> None:
-        """Return when the device is through with everything it was given."""
+        """Wait until the device has finished all pending work."""
         if self.device.startswith("cuda"):
             torch.cuda.synchronize(self.device)
 
     def autocast(self) -> torch.autocast:
-        """Context of the forward pass."""
+        """Autocast context of the forward pass."""
         return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.bf16)
 
 
@@ -67,10 +67,10 @@ def _cpu_flags() -> frozenset[str]:
 
 
 def choose_device(precision: Precision = "auto", device: str | None = None) -> ComputeDevice:
-    """Choose for this machine.
+    """Choose device, precision and memory layout for this machine.
 
-    Measured per step of ResNet-20 at batch 128: with AVX-512 but in fp32, NHWC is twice as slow
-    as NCHW; with AVX2 alone it is a third faster; with AVX-512-BF16, bf16 in NHWC is fastest.
+    Measured per step of ResNet-20 at batch 128: with AVX-512 in fp32, NHWC is twice as slow as
+    NCHW; with AVX2 alone it is a third faster; with AVX-512-BF16, bf16 in NHWC is fastest.
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -82,7 +82,7 @@ def choose_device(precision: Precision = "auto", device: str | None = None) -> C
 
 
 def describe_machine(chosen: ComputeDevice) -> dict[str, str | int | bool]:
-    """Facts to record beside a result."""
+    """Hardware facts to record with a result."""
     model = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as file:

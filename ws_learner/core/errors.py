@@ -1,4 +1,4 @@
-"""Errors that a user can correct: one line names the argument or file, the value and the remedy.
+"""Errors that a user can correct: the message names the argument or file, value and remedy.
 
 Messages name arguments in backticks, as in "`nb_epochs` -1: must be a number above 0". The command
 line shows them as flags, see `message_style` in `ws_learner.core.progress`.
@@ -13,14 +13,14 @@ __all__ = ["UserError", "complain", "suggest"]
 
 
 class UserError(ValueError):
-    """Bad input. The command line prints the message, one line a problem, and exits with code 2."""
+    """Invalid input. The command line prints the message, a line per problem, and exits with 2."""
 
 
 def complain(problems: Iterable[str]) -> None:
-    """Raise one error for all of them, one a line, so that they can be mended at one go.
+    """Raise one error that lists all problems, one per line; do nothing if there are none.
 
     Raises:
-        UserError: There is a problem.
+        UserError: There is at least one problem.
     """
     found = [line.strip() for problem in problems for line in problem.splitlines()]
     if len(found) > 1:
@@ -30,7 +30,7 @@ def complain(problems: Iterable[str]) -> None:
 
 
 def suggest(value: str, allowed: Iterable[str]) -> str:
-    """Say what is allowed and, if one lies near, which name was probably meant.
+    """List the allowed names, and first the closest one to `value`, if any is close.
 
     Example:
         >>> suggest("unifrom", ["uniform", "heurist"])

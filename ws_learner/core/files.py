@@ -1,4 +1,4 @@
-"""Whole files or none: every write goes to a temporary name first and is renamed into place."""
+"""Atomic file writes: every write goes to a temporary file that is then renamed into place."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["read_json", "sha256_of", "write_bytes", "write_json", "write_text", 
 
 
 def write_with(path: Path, writer: Callable[[Path], object]) -> None:
-    """Let `writer` fill a temporary file beside `path`, flush it to disk and rename it.
+    """Call `writer` on a temporary file in the same folder, flush it to disk and rename it.
 
     Raises:
-        UserError: The disk is full or the folder cannot be written; `path` is as it was.
+        UserError: The disk is full or the folder cannot be written; `path` is unchanged.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,12 +44,12 @@ def write_with(path: Path, writer: Callable[[Path], object]) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, whole or not at all."""
+    """Write `data` to `path` atomically."""
     write_with(path, lambda temporary: temporary.write_bytes(data))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8, whole or not at all."""
+    """Write `text` to `path` as UTF-8, atomically."""
     write_bytes(path, text.encode())
 
 

@@ -1,4 +1,4 @@
-"""Lazy public names: a package lists them, a module is imported when one is first used."""
+"""Lazy public names of a package: a module is imported when one of its names is first used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def lazy_names(
     *,
     moved: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Make a package's `__getattr__` and `__dir__` (PEP 562).
+    """Build a package's `__getattr__` and `__dir__` (PEP 562).
 
     `import package` then loads none of its modules, so that `-h` needs no torch.
 
@@ -26,7 +26,7 @@ def lazy_names(
         package: The package's `__name__`.
         modules: Module, relative to the package or absolute -> names that it defines, or names of
             modules inside it.
-        moved: Former name -> where it is now; still handed out, with a `FutureWarning`.
+        moved: Former name -> its current place; still available, with a `FutureWarning`.
 
     Returns:
         `__getattr__` and `__dir__` of the package.
@@ -55,7 +55,7 @@ def lazy_names(
 
 def _moved(former: str, today: str) -> Any:
     warnings.warn(
-        f"{former} is now {today}; the old name will go in version 1.0",
+        f"{former} is now {today}; the old name will be removed in version 1.0",
         FutureWarning,
         stacklevel=3,
     )

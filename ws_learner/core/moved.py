@@ -1,4 +1,4 @@
-"""Old import paths keep working: a moved module is the same module under its former name."""
+"""Former import paths: a moved module is also importable by its old name, as the same object."""
 
 from __future__ import annotations
 
@@ -52,19 +52,19 @@ MOVED: dict[str, str] = {
     "ws_learner.unit_groups": "ws_learner.pruning.layers.unit_groups",
     "ws_learner.weights_file": "ws_learner.core.weights",
 }
-"""Former module or package -> today's; what lies inside a package goes with it."""
+"""Former module or package -> its current name; the entry of a package covers its modules."""
 
 _PARENTS = {name.rpartition(".")[0] for name in MOVED if name.count(".") > 1} - set(MOVED)
-"""Packages that are gone; former modules inside them still need a parent to be imported from."""
+"""Removed packages; former modules inside them still need a parent package on import."""
 
 
 class MovedModules(MetaPathFinder):
-    """Finds a former name, says once where it is now, and hands out today's module."""
+    """Import hook: finds the current module of a former name and warns once about the move."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Answer for names in `MOVED`, and for their sub-modules."""
+        """Return a spec for names in `MOVED` and their sub-modules, None for all others."""
         if fullname in _PARENTS:
             return ModuleSpec(fullname, _EmptyPackage(), is_package=True)
         today = today_of(fullname, MOVED)
@@ -72,7 +72,7 @@ class MovedModules(MetaPathFinder):
         if today is None or found is None:
             return None
         warnings.warn(
-            f"{fullname} is now {today}; the old name will go in version 1.0",
+            f"{fullname} is now {today}; the old name will be removed in version 1.0",
             FutureWarning,
             stacklevel=2,
         )
@@ -82,7 +82,7 @@ class MovedModules(MetaPathFinder):
 
 
 def today_of(name: str, moved: Mapping[str, str]) -> str | None:
-    """Today's name of a former module, by the longest entry that it lies in; None if unknown."""
+    """Current name of a former module, by its longest matching entry; None if unknown."""
     head, tail = name, ""
     while head:
         if head in moved:
@@ -101,44 +101,44 @@ class _EmptyPackage(Loader):
     """A package without content."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """There is nothing to run."""
+        """Do nothing."""
 
 
 class _Alias(InspectLoader):
-    """Loads today's module in place of the former one; `python -m` runs its code."""
+    """Loads the current module under its former name; `python -m` runs its code."""
 
     def __init__(self, today: str) -> None:
         self._today = today
         self._spec: ModuleSpec | None = None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Return the module of today: both names stand for one object."""
+        """Return the current module, so that both names refer to one object."""
         module = importlib.import_module(self._today)
         self._spec = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """The module has run; give it back the spec that the import machinery replaced."""
+        """Restore the spec that the import machinery replaced; the module has already run."""
         module.__spec__ = self._spec
 
     def get_code(self, fullname: str) -> CodeType | None:
-        """The code, for `python -m`."""
+        """Code object, for `python -m`."""
         spec = find_spec(self._today)
         assert spec is not None
         return cast(InspectLoader, spec.loader).get_code(self._today)
 
     def get_source(self, fullname: str) -> str | None:
-        """The source, for tracebacks."""
+        """Source text, for tracebacks."""
         spec = find_spec(self._today)
         assert spec is not None
         return cast(InspectLoader, spec.loader).get_source(self._today)
 
     def is_package(self, fullname: str) -> bool:
-        """Whether it holds modules."""
+        """Whether the current name is a package."""
         return _is_package(self._today)
 
 
 def install() -> None:
-    """Answer for former names from now on; calling it again changes nothing."""
+    """Install the import hook for former names; calling it again has no effect."""
     if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
-        sys.meta_path.insert(0, MovedModules())  # before a parent's path would give a second copy
+        sys.meta_path.insert(0, MovedModules())  # first, to avoid a second copy

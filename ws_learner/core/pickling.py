@@ -1,4 +1,4 @@
-"""Send objects to a process that cannot import all the modules this one has loaded."""
+"""Pickling for other processes: modules they cannot import are sent by value."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["importable"]
 
 @contextmanager
 def importable(parts: Iterable[object]) -> Iterator[None]:
-    """Inside, cloudpickle ships by value what a fresh interpreter could not import by name.
+    """Inside this context, cloudpickle pickles non-importable modules of `parts` by value.
 
-    That is the code of an experiment file loaded from anywhere.
+    Such a module is an experiment file that was loaded from a path.
 
     Args:
         parts: Networks and functions, such as a network, its loss and its metric.
@@ -34,7 +34,7 @@ def importable(parts: Iterable[object]) -> Iterator[None]:
 
 
 def _modules(owns: Iterable[object]) -> list[ModuleType]:
-    """The modules that define the parts of networks, losses and metrics."""
+    """Modules that define the parts of networks, losses and metrics."""
     parts = [part for own in owns for part in (own, type(own))]
     parts += [type(part) for own in parts if isinstance(own, nn.Module) for part in own.modules()]
     names = {str(getattr(part, "__module__", "")) for part in parts} - {"__main__"}
@@ -42,7 +42,7 @@ def _modules(owns: Iterable[object]) -> list[ModuleType]:
 
 
 def _found_by_name(module: ModuleType) -> bool:
-    """Whether importing the module's name afresh, package by package, leads to the same file."""
+    """Whether a new interpreter would find the same file by the module's name."""
     path: Sequence[str] | None = None
     spec: ModuleSpec | None = None
     parts = module.__name__.split(".")

@@ -1,4 +1,4 @@
-"""The processes that train one network together; alone, every operation does nothing."""
+"""Process group of data-parallel training; for a single process every operation is a no-op."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ws_learner.core.errors import UserError
 
 __all__ = ["ProcessGroup", "rank_slice"]
 
-_OF_RANKS = 2**31  # keeps the ranks' random streams apart from those of epochs
+_OF_RANKS = 2**31  # separates the ranks' random streams from those of epochs
 
 
 def rank_slice(count: int, *, rank: int, size: int) -> slice:
@@ -27,13 +27,13 @@ def rank_slice(count: int, *, rank: int, size: int) -> slice:
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """One process among those of a data-parallel training; `torch.distributed` is up if size > 1.
+    """A rank of data-parallel training; `torch.distributed` must be initialised if size > 1.
 
-    Every step takes one batch of the order that a process alone would read, each rank a part of
-    it, so the world's size changes neither the schedule nor which images a step sees. Gradients
-    are averages over the whole batch. Batch norm normalises each rank's part by itself (Goyal et
-    al. 2017, section 2.3); running statistics are averaged over ranks after every step, so that
-    all ranks hold the same network at any time.
+    Every step takes the batch that a single process would read, and each rank takes a part of it.
+    The number of ranks therefore changes neither the schedule nor the images of a step. Gradients
+    are averages over the whole batch. Batch norm normalises each rank's part separately (Goyal et
+    al. 2017, section 2.3). Running statistics are averaged over ranks after every step, so that
+    all ranks always hold the same network.
 
     Attributes:
         rank: Number of this process, from 0; 0 writes files and reports.
@@ -44,7 +44,7 @@ class ProcessGroup:
     size: int = 1
 
     def check_batch(self, batch_size: int) -> None:
-        """Refuse a batch that leaves a rank without a row.
+        """Raise an error if a batch leaves a rank without a row.
 
         Raises:
             UserError: There are more ranks than rows.
@@ -56,30 +56,30 @@ class ProcessGroup:
             )
 
     def seed(self, seed: int) -> None:
-        """Seed PyTorch; each rank draws a dropout of its own, rank 0 the one of a run alone."""
+        """Seed PyTorch, differently per rank for dropout; rank 0 as in a single process."""
         if self.rank:
             words = np.random.SeedSequence([seed, _OF_RANKS + self.rank]).generate_state(1)
             seed = int(words[0])
         torch.manual_seed(seed)
 
     def parallel(self, model: nn.Module) -> nn.Module:
-        """What to call instead of `model`, so that its gradients are averages over the ranks."""
+        """Wrap `model` so that gradients are averaged over the ranks; call the result instead."""
         if self.size == 1:
             return model
         from torch.nn.parallel import DistributedDataParallel
 
         known = inspect.signature(DistributedDataParallel).parameters
-        # Its name since torch 2.13; `average_batchnorm_stats` keeps the buffers alike.
+        # Its name since torch 2.13; `average_batchnorm_stats` synchronises the buffers.
         name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
         options: dict[str, Any] = {name: False}
         return DistributedDataParallel(model, **options)
 
     def loss_scale(self, rows: int, batch_size: int) -> float:
-        """Factor of this rank's mean loss whose average over the ranks is the batch's mean loss."""
+        """Factor for this rank's mean loss, so that its average over ranks is the batch's mean."""
         return rows * self.size / batch_size
 
     def average_batchnorm_stats(self, model: nn.Module, loss: Tensor) -> Tensor:
-        """After a step: average the running statistics; return the whole batch's mean loss.
+        """Average the running statistics after a step; return the whole batch's mean loss.
 
         Args:
             model: Changed in place.
@@ -104,7 +104,7 @@ class ProcessGroup:
         return flat[0]
 
     def all_reduce_minmax(self, ranges: Tensor) -> Tensor:
-        """Ranges that hold those of all ranks: (N, 2), least and greatest value."""
+        """Minimum and maximum over all ranks of N ranges, (N, 2)."""
         if self.size == 1:
             return ranges
         flipped = ranges * ranges.new_tensor([-1.0, 1.0])
@@ -112,7 +112,7 @@ class ProcessGroup:
         return flipped * ranges.new_tensor([-1.0, 1.0])
 
     def gather(self, value: Any) -> list[Any]:
-        """The values of all ranks, in their order."""
+        """Values of all ranks, in rank order."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -120,15 +120,15 @@ class ProcessGroup:
         return values
 
     def broadcast_decision(self, opinion: bool) -> bool:
-        """Rank 0's opinion, on every rank."""
+        """Rank 0's decision, on every rank."""
         return bool(self.gather(opinion)[0])
 
     def assert_equal_across_ranks(self, name: str, state: Mapping[str, Any]) -> None:
-        """Assert that all ranks hold the same tensors, to the last bit.
+        """Assert that all ranks hold bit-identical tensors.
 
         Raises:
-            RuntimeError: They do not; a defect of this program, or a network with state of its
-                own beside batch norm's.
+            RuntimeError: They do not. This is a bug, or the network has state other than batch
+                norm's.
         """
         if self.size == 1:
             return

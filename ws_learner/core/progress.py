@@ -1,4 +1,4 @@
-"""Progress of long work: a rich bar on a terminal, a plain line every few seconds elsewhere."""
+"""Progress of long operations: a bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _STYLE: ContextVar[Callable[[str], str]] = ContextVar("message style", default=s
 
 
 class Progress(Protocol):
-    """What long work reports to."""
+    """Receives the progress of a long operation."""
 
     def advance(self, amount: float = 1.0, *, note: str = "") -> None:
-        """Move on by `amount` units; `note` is shown beside the bar."""
+        """Advance by `amount` units; `note` is shown next to the bar."""
 
 
 def say(text: str) -> None:
@@ -29,7 +29,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def message_style(style: Callable[[str], str]) -> Iterator[None]:
-    """Inside, `say` prints what `style` makes of a message, such as flags for arguments."""
+    """Inside this context, `say` rewrites messages by `style`, such as arguments to flags."""
     token = _STYLE.set(style)
     try:
         yield
@@ -38,7 +38,7 @@ def message_style(style: Callable[[str], str]) -> Iterator[None]:
 
 
 class _Lines:
-    """Plain progress for logs: what is done, of how much, and how long is left."""
+    """Plain progress lines for logs: share done and time left."""
 
     def __init__(self, description: str, total: float, done: float) -> None:
         self._description, self._total, self._done = description, total, done
@@ -59,7 +59,7 @@ class _Lines:
 
 
 class _Bar:
-    """A rich bar."""
+    """Progress bar by rich."""
 
     def __init__(self, description: str, total: float, done: float) -> None:
         from rich.console import Console
@@ -83,7 +83,7 @@ class _Bar:
 
 @contextmanager
 def track(description: str, *, total: float, done: float = 0.0) -> Iterator[Progress]:
-    """Show progress of `total` units of work, `done` of which an earlier run has finished.
+    """Show progress of `total` units of work, of which an earlier run finished `done`.
 
     Example:
         >>> with track("pruning", total=3) as progress:

@@ -1,4 +1,4 @@
-"""A run's directory: one address per configuration, so that the same command goes on."""
+"""Run directory: one path per configuration, so that the same command resumes the run."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["RunDir", "identity_hash"]
 
 
 def identity_hash(identity: Mapping[str, Any]) -> str:
-    """Eight hex digits of what changes the result."""
+    """Hash of the settings that change the result, eight hex digits."""
     text = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _changes(made: Any, asked: Any, name: str = "") -> Iterator[str]:
-    """A line per setting that differs, `recipe.lrn_rate 0.1 -> 0.2`; tables are gone into."""
+    """One line per changed setting, `recipe.lrn_rate 0.1 -> 0.2`, through nested tables."""
     if isinstance(made, list) and isinstance(asked, list) and len(made) == len(asked):
         made, asked = (dict(enumerate(values)) for values in (made, asked))
     if isinstance(made, dict) and isinstance(asked, dict):
@@ -40,7 +40,7 @@ def _changes(made: Any, asked: Any, name: str = "") -> Iterator[str]:
 
 @dataclass(frozen=True)
 class RunDir:
-    """Names of the files in one run's directory.
+    """Directory of one run and the names of its files.
 
     Attributes:
         path: The directory.
@@ -70,26 +70,26 @@ class RunDir:
 
     @property
     def summary(self) -> Path:
-        """Headline numbers; there once the run is finished."""
+        """Headline numbers; exists once the run is finished."""
         return self.path / "summary.json"
 
     @property
     def model(self) -> Path:
-        """The result's weights."""
+        """Weights of the result."""
         return self.path / "model.safetensors"
 
     @property
     def state(self) -> Path:
-        """Folder of what a resume needs."""
+        """Folder of checkpoints for resuming."""
         return self.path / "state"
 
     @property
     def finished(self) -> bool:
-        """Whether an earlier run got to its end."""
+        """Whether the run has finished."""
         return self.summary.exists()
 
     def read_summary(self) -> dict[str, Any]:
-        """The headline numbers.
+        """Read the headline numbers.
 
         Raises:
             UserError: The run is not finished, or the folder holds no run.
@@ -97,16 +97,16 @@ class RunDir:
         if not self.finished:
             raise UserError(
                 f"`run_dir` {self.path}: holds no finished run (no summary.json); "
-                "name a folder under runs/, or finish the run by giving its command again"
+                "give a folder under runs/, or run the command again to finish the run"
             )
         summary: dict[str, Any] = read_json(self.summary)
         return summary
 
     def claim(self, settings: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-        """Write the settings, or check that the directory was made with the same ones.
+        """Write the settings, or check that the directory was created with the same ones.
 
         Raises:
-            UserError: The directory belongs to a run with other settings, or to no run at all.
+            UserError: The directory holds a run with other settings, or files of no run.
         """
         record = self.path / "identity.json"
         asked = json.loads(json.dumps(identity, default=str))
@@ -128,7 +128,7 @@ class RunDir:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep a second process out; the lock goes with the process, however it ends."""
+        """Lock the directory against other processes; the lock is released when this one ends."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             handle = (self.path / ".lock").open("w")
@@ -141,6 +141,6 @@ class RunDir:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UserError(
-                    f"`run_dir` {self.path}: another process is at work there; wait for it"
+                    f"`run_dir` {self.path}: is locked by another process; wait until it ends"
                 ) from error
             yield

@@ -1,4 +1,4 @@
-"""Versions of the libraries that a result depends on."""
+"""Versions of the libraries that affect a result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LIBRARIES = ("torch", "numpy", "gymnasium", "stable-baselines3", "pandas")
 
 
 def library_versions() -> dict[str, str]:
-    """Library -> version, and Python's."""
+    """Versions by library, and Python's."""
     found = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:

@@ -1,4 +1,4 @@
-"""The saved network: a safetensors file, written whole and checked name by name when read."""
+"""Network weights as safetensors files: written atomically, checked name by name on loading."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _SHOWN = 3
 
 
 def save_model(path: Path, state_dict: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write the tensors under their own names, whole or not at all.
+    """Write the tensors under their names, atomically.
 
     Tensors that share memory (tied weights) are written once per name, so that the file loads
-    into the same network without further knowledge.
+    into the same network without extra information.
 
     The same tensors and metadata always give the same bytes.
 
     Raises:
         UserError: The disk is full or the folder cannot be written.
     """
-    # A copy each: the format refuses views and shared memory.
+    # Copies: the format does not support views or shared memory.
     tensors = {
         name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()
     }
@@ -37,10 +37,10 @@ def save_model(path: Path, state_dict: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
-    """Put sorted metadata into the header; the library itself writes it in random order.
+    """Put sorted metadata into the header; the safetensors library writes it in random order.
 
-    The format: 8 bytes with the header's length, little-endian, the header as JSON, the tensors,
-    whose offsets count from the header's end (https://huggingface.co/docs/safetensors).
+    The format: 8 bytes with the header's length (little-endian), the header as JSON, the tensors.
+    Tensor offsets count from the header's end (https://huggingface.co/docs/safetensors).
     """
     end = 8 + int.from_bytes(data[:8], "little")
     header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(data[8:end])}
@@ -62,7 +62,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Read the text entries that `save_model` wrote beside the tensors.
+    """Read the metadata that `save_model` wrote with the tensors.
 
     Raises:
         UserError: The file cannot be read or is not a safetensors file.
@@ -78,7 +78,7 @@ def load_into(model: nn.Module, path: Path) -> None:
     """Load a file into `model`, which must have exactly the file's names and shapes.
 
     Raises:
-        UserError: The file is unreadable or belongs to another network; `model` is untouched.
+        UserError: The file is unreadable or belongs to another network; `model` is unchanged.
     """
     load_tensors(model, load_state(path), path)
 
@@ -87,16 +87,16 @@ def load_tensors(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> N
     """Load tensors read from `path` into `model`; see `load_into`.
 
     Raises:
-        UserError: They belong to another network; `model` is untouched.
+        UserError: They belong to another network; `model` is unchanged.
     """
     own: dict[str, Tensor] = model.state_dict()
     problems = [
         _some("missing", (name for name in own if name not in state)),
         _some("unexpected", (name for name in state if name not in own)),
         _some(
-            "of another shape",
+            "different shape:",
             (
-                f"{name} {_shape(state[name])} where the network has {_shape(own[name])}"
+                f"{name} {_shape(state[name])} instead of {_shape(own[name])}"
                 for name in own
                 if name in state and state[name].shape != own[name].shape
             ),
@@ -105,14 +105,14 @@ def load_tensors(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> N
     found = [problem for problem in problems if problem]
     if found:
         raise UserError(
-            f"{path} is the checkpoint of another network than {type(model).__name__}: "
-            f"{'; '.join(found)}; give the file that belongs to it or choose the matching network"
+            f"{path} is a checkpoint of another network, not of {type(model).__name__}: "
+            f"{'; '.join(found)}; give a matching file or choose the matching network"
         )
     model.load_state_dict(state)
 
 
 def _some(label: str, names: Iterable[str]) -> str:
-    """The first few names behind their label; empty if there are none."""
+    """A label and the first few names; empty if there are none."""
     listed = list(names)
     more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
     return f"{label} {', '.join(listed[:_SHOWN])}{more}" if listed else ""
@@ -129,6 +129,6 @@ def _unreadable(path: Path, error: Exception) -> UserError:
         return UserError(f"{path}: cannot read it: {error.strerror or error}")
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return UserError(
-        f"{path} is not a whole safetensors file ({reason}); "
+        f"{path} is not a valid safetensors file ({reason}); "
         "download or train it again, or convert a .pth file with safetensors.torch.save_file"
     )

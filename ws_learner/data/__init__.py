@@ -1,4 +1,4 @@
-"""Data sets: found, checked, split, and read in batches."""
+"""Data sets: download, checksums, splits, transforms and batches."""
 
 from __future__ import annotations
 

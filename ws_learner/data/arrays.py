@@ -1,4 +1,4 @@
-"""Images held in memory: batches by one gather, crop and flip without a loop over images."""
+"""In-memory image split with vectorised gather, random crop and flip."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _ORDER, _BATCH = 0, 1  # separate streams of random numbers under one seed
 
 
 def generator_for(seed: int, *key: int) -> np.random.Generator:
-    """A random generator that is a function of `seed` (>= 0) and `key` alone."""
+    """Random generator determined by `seed` (>= 0) and `key`."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 def reading_order(count: int, *, seed: int | None, augment: bool) -> npt.NDArray[np.int64]:
-    """Positions 0..count-1 in the order of one epoch; file order without a seed.
+    """Positions 0..count-1 in the order of one epoch; in file order without a seed.
 
     Raises:
-        ValueError: Augmentation was asked for without a seed, or the seed is negative.
+        ValueError: `augment` without a seed, or a negative seed.
     """
     if seed is None:
         if augment:
-            raise ValueError("augment=True needs a seed: random crops are a function of it")
+            raise ValueError("augment=True needs a seed: it determines the random crops; give one")
         return np.arange(count)
     if seed < 0:
         raise ValueError(f"seed = {seed}: give a seed of 0 or more")
@@ -44,14 +44,14 @@ def reading_order(count: int, *, seed: int | None, augment: bool) -> npt.NDArray
 
 
 def batch_generator(seed: int, number: int) -> np.random.Generator:
-    """What batch `number` of the epoch with this seed draws from."""
+    """Random generator of batch `number` of the epoch with this seed."""
     return generator_for(seed, _BATCH, number)
 
 
 def draw_windows(
     count: int, rng: np.random.Generator, *, padding: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Tops, lefts and 1 for mirrored of `count` random windows; three draws in this order."""
+    """Draw top, left and mirrored (0 or 1) of `count` random windows, in this order."""
     tops = rng.integers(0, 2 * padding + 1, size=count)
     lefts = rng.integers(0, 2 * padding + 1, size=count)
     return tops, lefts, rng.integers(0, 2, size=count)
@@ -64,7 +64,7 @@ def crop_and_flip(
     padding: int,
     flip: bool = True,
 ) -> npt.NDArray[np.uint8]:
-    """Pad every image with zeros, cut a random window of its own size, mirror half of them.
+    """Pad images with zeros, crop a random window of the original size, mirror half of them.
 
     The usual augmentation of CIFAR-10 (He et al. 2016, section 4.2, with a padding of 4 pixels).
     """
@@ -85,13 +85,13 @@ def crop_and_flip(
 
 
 class ArraySplit:
-    """A `Split` over uint8 images in memory.
+    """Split over uint8 images in memory.
 
     Attributes:
         images: (N, H, W, C).
         labels: (N,) int64.
-        table: What each pixel value becomes, (C, 256).
-        padding: Border of the random crop.
+        table: Normalised value of each pixel value, (C, 256).
+        padding: Padding of the random crop, in pixels.
         flip: Whether half of the images are mirrored when augmenting.
     """
 
@@ -106,19 +106,19 @@ class ArraySplit:
         padding: int = 4,
         flip: bool = True,
     ) -> None:
-        """Hold the arrays; nothing is copied that need not be.
+        """Store the arrays, without a copy where possible.
 
         Args:
             images: Pixels, 0 to 255.
             labels: Class numbers.
-            mean: Of every channel, in units of the full pixel range (0 to 1).
-            std: As `mean`; above zero.
-            channels_first: How `images` is laid out.
-            padding: Border of the random crop, in pixels; 0 leaves the crop out.
+            mean: Mean of each channel, in units of the full pixel range (0 to 1).
+            std: Standard deviation of each channel, in the same units; above zero.
+            channels_first: `images` has the layout (N, C, H, W).
+            padding: Padding of the random crop, in pixels; 0 disables the crop.
             flip: Mirror half of the images left to right when augmenting.
 
         Raises:
-            ValueError: Shapes, types or lengths do not fit together.
+            ValueError: Shapes, types or lengths do not match.
         """
         if images.ndim != 4 or images.dtype != np.uint8:
             raise ValueError(f"images {images.dtype} {images.shape}: expected four axes of uint8")

@@ -1,4 +1,4 @@
-"""Any map-style data set of (input, target) pairs as a `Split`; worker processes if wanted."""
+"""Split over a map-style data set of (input, target) pairs, with optional worker processes."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Examples(Protocol):
 
 
 class DatasetSplit:
-    """A `Split` over a map-style data set.
+    """Split over a map-style data set.
 
-    Before every example the global random generators of PyTorch (CPU), NumPy and Python are set to
-    a state that is a function of the seed and of the example's place in the epoch. So a data set
-    may draw from them, and what it gives depends neither on `skip` nor on the number of workers.
+    Before every example the global random generators of PyTorch (CPU), NumPy and Python are seeded
+    from the seed and the example's position in the epoch. A data set may therefore draw from them,
+    and its examples depend neither on `skip` nor on the number of workers.
 
     Example:
         >>> images, labels = torch.zeros(8, 3, 4, 4), torch.arange(8)
@@ -48,13 +48,13 @@ class DatasetSplit:
     def __init__(
         self, dataset: Examples, *, augmented: Examples | None = None, workers: int = 0
     ) -> None:
-        """Hold the data sets.
+        """Store the data sets.
 
         Args:
-            dataset: Examples as they are scored.
-            augmented: The same examples with random changes, read for `augment=True`; without it
-                `dataset` is read then too.
-            workers: Processes that prepare batches ahead; 0 does it in this one. With workers the
+            dataset: Examples without augmentation, for scoring.
+            augmented: The same examples with augmentation, read for `augment=True`; None reads
+                `dataset` instead.
+            workers: Processes that prefetch batches; 0 reads in this process. With workers the
                 data sets must be picklable where processes are not forked.
 
         Raises:
@@ -62,7 +62,7 @@ class DatasetSplit:
             ValueError: The data sets differ in length.
         """
         if workers < 0:
-            raise UserError(f"workers = {workers}: allowed are 0 (none) and above")
+            raise UserError(f"workers = {workers}: must be 0 or more")
         if augmented is not None and len(augmented) != len(dataset):
             raise ValueError(f"{len(dataset)} examples but {len(augmented)} augmented ones")
         self._dataset = dataset
@@ -85,15 +85,15 @@ class DatasetSplit:
         """Read the split once; see `ws_learner.data.splits.Split`.
 
         Args:
-            batch_size: See there, as for what follows.
-            seed: Of order and augmentation.
-            augment: Read the augmented examples.
-            skip: Batches to leave out.
-            drop_last: Leave out a smaller last batch.
+            batch_size: Examples per batch.
+            seed: Seed of order and augmentation.
+            augment: Whether to read the augmented examples.
+            skip: Number of batches to skip.
+            drop_last: Whether to drop a smaller last batch.
             part: (rank, size): only the rows of each batch that belong to this rank.
 
         Raises:
-            UserError: An example cannot be read, or examples do not fit into one batch.
+            UserError: An example cannot be read, or examples of a batch differ in shape.
             ValueError: `augment` without a seed, or a negative seed.
         """
         order = reading_order(len(self), seed=seed, augment=augment)
@@ -114,7 +114,7 @@ class DatasetSplit:
 
 
 class _Batches(Dataset[Batch | UserError]):
-    """The batches of one epoch, each a function of its number alone."""
+    """Batches of one epoch, addressed by number."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class _Batches(Dataset[Batch | UserError]):
             for number in numbers:
                 yield self[number]
             return
-        # A generator of its own: the loader would draw from the global one.
+        # A separate generator: the loader would draw from the global one.
         yield from DataLoader(
             self,
             batch_size=None,
@@ -154,7 +154,7 @@ class _Batches(Dataset[Batch | UserError]):
             with _own_randomness():
                 return _stack([self._example(place) for place in places])
         except UserError as error:
-            return error  # as a value: a worker process would bury it in a traceback
+            return error  # returned: raised in a worker it would become a traceback
 
     def _example(self, place: int) -> tuple[Any, Any]:
         _seed_everything(np.random.SeedSequence(self._seed, spawn_key=(_EXAMPLE, place)))
@@ -167,8 +167,8 @@ def _stack(examples: list[tuple[Any, Any]]) -> Batch:
     except (TypeError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"the data set's examples cannot be put into one batch ({reason}); "
-            "each must be a pair (input, target) of tensors, arrays or numbers of equal shape"
+            f"the data set's examples cannot be stacked into a batch ({reason}); "
+            "make each a pair (input, target) of tensors, arrays or numbers of equal shape"
         ) from error
     return cast(Batch, (inputs, targets))
 
@@ -182,7 +182,7 @@ def _seed_everything(sequence: np.random.SeedSequence) -> None:
 
 @contextmanager
 def _own_randomness() -> Iterator[None]:
-    """Leave the caller's global random generators as they were."""
+    """Restore the caller's global random generators on leaving."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield

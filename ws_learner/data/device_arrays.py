@@ -1,4 +1,4 @@
-"""Images held in a GPU's memory: the batches of an `ArraySplit`, made where they are used."""
+"""GPU-resident image split: the batches of an `ArraySplit`, built in GPU memory."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ws_learner.data.splits import Batch, Split
 
 __all__ = ["DeviceArrays", "on_device"]
 
-_SHARE = 4  # images take at most this part of the memory that is free: a quarter
+_SHARE = 4  # images take at most a quarter of the free memory
 
 
 class DeviceArrays:
-    """Makes the batches of an `ArraySplit` on a device, equal to the bit to those of the CPU.
+    """Split that builds the batches of an `ArraySplit` on a device, bit-identical to the CPU's.
 
-    The random numbers are the same, drawn on the CPU and sent once per epoch; gathering, crop,
+    The random numbers are drawn on the CPU and sent once per epoch. Gather, crop,
     flip and normalisation happen on the device, in channels-last order.
     """
 
     def __init__(self, split: ArraySplit, device: str | torch.device) -> None:
-        """Send the pixels there."""
+        """Copy the pixels to the device."""
         self.device = torch.device(device)
         self._images = torch.from_numpy(np.ascontiguousarray(split.images)).to(self.device)
         self._labels = torch.from_numpy(split.labels).to(self.device)
@@ -74,7 +74,7 @@ class DeviceArrays:
             yield values.permute(0, 3, 1, 2), self._labels[chosen]
 
     def _cut(self, pixels: Tensor, tops: Tensor, lefts: Tensor, mirrored: Tensor) -> Tensor:
-        """(B, H, W, C) windows of padded images, see `crop_and_flip`."""
+        """Crop and flip as `crop_and_flip` does, to (B, H, W, C)."""
         border = (self._padding,) * 4
         padded = functional.pad(pixels, (0, 0, *border))
         across = self._columns.expand(len(pixels), -1)
@@ -89,7 +89,7 @@ _THERE: WeakKeyDictionary[ArraySplit, DeviceArrays] = WeakKeyDictionary()
 
 
 def on_device(split: Split, device: str) -> Split:
-    """The split itself, or one that makes the same batches in the memory of a GPU with room."""
+    """Return a split with the same batches on a GPU with enough memory, else the split itself."""
     place = torch.device(device)
     if place.type != "cuda" or not isinstance(split, ArraySplit):
         return split

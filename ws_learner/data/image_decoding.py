@@ -1,4 +1,4 @@
-"""One photograph from file to tensor, with the usual ImageNet augmentation."""
+"""Image decoding to tensors, with the usual ImageNet augmentation."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ws_learner.data.normalization import normalise, normalise_table
 
 __all__ = ["MEAN", "STD", "Photographs", "centre_window", "open_photograph", "random_window"]
 
-# Of the ILSVRC-12 training images, in units of the full pixel range.
+# Mean and standard deviation of the ILSVRC-12 training images, in the full pixel range's units.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
-_SCALE = (0.08, 1.0)  # share of the picture's area that is kept
+_SCALE = (0.08, 1.0)  # share of the image area that is kept
 _RATIO = (3 / 4, 4 / 3)  # width / height of the window
 _TRIES = 10
 
@@ -30,10 +30,10 @@ CropBox = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 
 
 def random_window(width: int, height: int) -> CropBox:
-    """Draw a window of 8 to 100 % of the area and a side ratio of 3/4 to 4/3.
+    """Draw a window of 8 to 100 % of the area with an aspect ratio of 3/4 to 4/3.
 
-    As in Szegedy et al. 2015, section 6. Draws from Python's global generator. A picture too long
-    for ten draws gives the largest allowed window at its centre.
+    As in Szegedy et al. 2015, section 6. Draws from Python's global generator. If ten draws do not
+    fit the image, the largest allowed window at its centre is returned.
     """
     low, high = math.log(_RATIO[0]), math.log(_RATIO[1])
     for _ in range(_TRIES):
@@ -49,7 +49,7 @@ def random_window(width: int, height: int) -> CropBox:
 
 
 def centre_window(width: int, height: int, *, size: int) -> CropBox:
-    """Window of `size` x `size` in the middle."""
+    """Centred window of `size` x `size`."""
     return _centred(width, height, size, size)
 
 
@@ -59,7 +59,7 @@ def _centred(width: int, height: int, across: int, down: int) -> CropBox:
 
 
 class Photographs:
-    """Map-style data set: files and class numbers to (float32 (3, size, size), int)."""
+    """Map-style data set of image files: (float32 (3, size, size), class number)."""
 
     def __init__(
         self,
@@ -69,14 +69,14 @@ class Photographs:
         image_size: int,
         augment: bool = False,
     ) -> None:
-        """Hold the names; files are opened when read.
+        """Store the paths; files are opened when read.
 
         Args:
             files: Paths of the N images.
             labels: Class numbers.
             image_size: Height and width of an input, in pixels.
-            augment: A random window, mirrored half of the time, instead of the centre of the
-                picture (seven eighths of the shorter side).
+            augment: Use a random window, mirrored half of the time, instead of the centre of the
+                image (seven eighths of the shorter side).
         """
         self._files, self._labels = files, labels
         self._size, self._augment = image_size, augment
@@ -113,21 +113,21 @@ class Photographs:
 
 
 def open_photograph(file: str) -> Image.Image:
-    """Decode a file into an RGB picture.
+    """Decode a file into an RGB image.
 
     Raises:
         UserError: The file is no image, or broken; the message names it.
     """
     try:
         with warnings.catch_warnings():
-            # Odd metadata and palettes, of which ILSVRC-12 has some; the pixels are sound.
+            # Unusual metadata and palettes, as in some ILSVRC-12 files; the pixels are valid.
             warnings.simplefilter("ignore", UserWarning)
             with Image.open(file) as picture:
                 return picture.convert("RGB")
     except MemoryError:
         raise
     except Exception as error:
-        # Each decoder raises its own kinds for damaged data.
+        # Each decoder raises different exceptions for damaged data.
         raise UserError(
-            f"cannot read image {file}: {error or type(error).__name__}; replace or remove it"
+            f"cannot read image {file}: {error or type(error).__name__}; replace or remove the file"
         ) from error

@@ -1,4 +1,4 @@
-"""One rank's rows of every training batch."""
+"""Training batches of one rank of a process group."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def read_rank_batches(
     skip: int,
     device: str = "cpu",
 ) -> Iterator[Batch]:
-    """Read one augmented epoch, of every batch the rows that belong to this rank.
+    """Read one augmented epoch, with the rows of every batch that belong to this rank.
 
-    The order and each row are those of a process that reads the whole batch. A `DatasetSplit`
-    prepares only the rows it hands out; other splits are read whole and cut.
+    Order and rows equal those of a process that reads whole batches. A `DatasetSplit`
+    prepares only this rank's rows; other splits are read whole and sliced.
 
     Args:
         split: Training examples.
-        batch_size: Examples of a whole batch; a smaller last one is left out.
-        process_group: Whose part to read.
-        seed: Order and augmentation are a function of it.
-        skip: Batches to leave out at the start.
-        device: Where they will be used; images in memory are prepared there.
+        batch_size: Examples of a whole batch; a smaller last one is dropped.
+        process_group: The rank and the number of ranks.
+        seed: Seed of order and augmentation.
+        skip: Number of batches to skip at the start.
+        device: Device of the training; in-memory images are prepared there.
     """
     part = (process_group.rank, process_group.size)
     if isinstance(split, DatasetSplit):

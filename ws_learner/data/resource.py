@@ -1,4 +1,4 @@
-"""A file that is known by its checksum: from a folder of the user's, the cache or the network."""
+"""Files with a known checksum, read from a user's folder, the cache or the network."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ws_learner.data.download import SourceError, download
 __all__ = ["Resource", "cache_folder", "content", "from_url"]
 
 Source = Callable[[Path], bytes]
-"""Given an empty folder to work in, the file's content; a `SourceError` if there is none."""
+"""Function from an empty working folder to the file's content; raises `SourceError` on failure."""
 
 
 def cache_folder() -> Path:
-    """Folder of downloads: the environment variable WS_DATA_DIR, else ~/.cache/ws_learner."""
+    """Download folder: the environment variable WS_DATA_DIR, else ~/.cache/ws_learner."""
     return Path(os.environ.get("WS_DATA_DIR") or Path.home() / ".cache" / "ws_learner")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """One file.
+    """A file with a known checksum and its sources.
 
     Attributes:
-        name: What it is, for messages.
-        file: Its name in the cache, and in a folder of the user's.
-        digest: SHA-256 of its content, whatever source it comes from.
-        sources: Tried in this order.
-        readers: Other files that a user's folder may hold instead, by name; each reader makes the
-            content out of the file's bytes.
+        name: Name of the content, for messages.
+        file: File name in the cache and in a user's folder.
+        digest: SHA-256 of its content, the same for every source.
+        sources: Sources, tried in this order.
+        readers: Other files that a user's folder may hold instead, by name; each reader converts
+            the file's bytes to the content.
         by_hand: Address to download by hand.
     """
 
@@ -57,14 +57,14 @@ def from_url(url: str, *, digest: str, megabytes: float) -> Source:
 
 
 def content(resource: Resource, data_dir: Path | None = None) -> bytes:
-    """The file's bytes, compared with its checksum every time; the cache is filled if need be.
+    """Return the file's bytes after checking them; download to the cache if necessary.
 
     Args:
-        resource: Which file.
-        data_dir: A folder that holds it; the network is not asked then.
+        resource: The file.
+        data_dir: Folder that holds the file; if given, the network is not used.
 
     Raises:
-        UserError: `data_dir` lacks the file or holds another one, or no source can be reached.
+        UserError: `data_dir` lacks the file or holds a different one, or no source is reachable.
     """
     if data_dir is not None:
         return _from_folder(resource, data_dir)
@@ -73,10 +73,10 @@ def content(resource: Resource, data_dir: Path | None = None) -> bytes:
         data = path.read_bytes()
         if _fits(resource, data):
             return data
-        say(f"{resource.name}: the cached {path} is damaged and will be fetched again")
+        say(f"{resource.name}: the cached {path} is damaged; downloading it again")
     data = _fetched(resource, path.parent)
     write_bytes(path, data)
-    say(f"{resource.name} is checked and kept in {path}")
+    say(f"{resource.name}: checked and cached in {path}")
     return data
 
 
@@ -111,7 +111,7 @@ def _fetched(resource: Resource, cache: Path) -> bytes:
                     data = source(Path(folder))
                     if _fits(resource, data):
                         return data
-                    raise SourceError("its content is not the known one")
+                    raise SourceError("its checksum does not match")
                 except SourceError as error:
                     say(f"{resource.name}: {error}")
                     reasons.append(str(error))

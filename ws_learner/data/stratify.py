@@ -1,4 +1,4 @@
-"""Random parts of a data set in which every class has its share."""
+"""Stratified random splits: every part holds the classes in proportion."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Indices = npt.NDArray[np.int64]
 
 
 def stratified_parts(labels: Indices, *, sizes: Sequence[int], seed: int) -> list[Indices]:
-    """Draw disjoint parts of the given sizes; what is left is the last part.
+    """Draw disjoint parts of the given sizes; the rest is the last part.
 
-    A part holds the classes in the proportions of the whole set, to one image, and at least one
-    image of every class if it is large enough. A class gives an image to the last part first,
-    then to the earlier ones; a part gets fewer images than asked for if classes run out.
+    A part holds the classes in the proportions of the whole set, up to one image, and at least one
+    image of every class if it is large enough. Rare classes supply the last part first, then the
+    earlier ones; a part is smaller than requested if classes run out.
 
     Args:
         labels: (N,), 0 <= label.
-        sizes: Images wanted in every part but the last.
-        seed: The draw is a function of it alone.
+        sizes: Number of images in every part but the last.
+        seed: Seed of the draw.
 
     Returns:
         len(sizes) + 1 arrays of positions, together 0..N-1; each in random order.
@@ -39,7 +39,7 @@ def stratified_parts(labels: Indices, *, sizes: Sequence[int], seed: int) -> lis
     parts: list[Indices] = []
     taken = np.zeros_like(counts)
     for number, size in enumerate(sizes):
-        later = len(sizes) - number  # parts still to come, each with a claim to one image
+        later = len(sizes) - number  # remaining parts, with one image reserved for each
         quota = _quota(counts - taken - later, size)
         first, last = taken[labels], (taken + quota)[labels]
         chosen = (rank >= first) & (rank < last)
@@ -50,14 +50,14 @@ def stratified_parts(labels: Indices, *, sizes: Sequence[int], seed: int) -> lis
 
 
 def _quota(room: Indices, size: int) -> Indices:
-    """Images to take of every class: one each, the rest in proportion by largest remainder."""
+    """Images to take of every class: at least one, the rest in proportion by largest remainder."""
     room = np.maximum(room, 0)
     size = min(size, int(room.sum()))
     quota = np.minimum(room, 1) if size >= np.count_nonzero(room) else np.zeros_like(room)
     rest, space = size - int(quota.sum()), room - quota
     if rest <= 0:
         return quota
-    # Whole numbers throughout: a float share could round past the room of a class.
+    # Integer arithmetic: a float share could exceed the size of a class.
     share, remainder = np.divmod(rest * space, int(space.sum()))
     quota = quota + share
     missing = size - int(quota.sum())

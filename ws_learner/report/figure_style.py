@@ -1,4 +1,4 @@
-"""How every figure looks and is saved: quiet axes, colour-blind-safe colours, stable bytes."""
+"""Style of all figures: reduced axes, colour-blind-safe colours, reproducible files."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = ["BLUE", "GREEN", "GREY", "INK", "LIGHT", "ORANGE", "YELLOW", "canvas", "quiet"]
 
-# Okabe & Ito's palette, distinguishable under every common colour blindness.
+# Palette of Okabe & Ito, distinguishable with common colour blindness.
 BLUE, ORANGE, GREEN, YELLOW = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 INK, GREY, LIGHT = "#222222", "#767676", "#DDDDDD"
 
 _STYLE: dict[str, Any] = {
-    "svg.hashsalt": "ws_learner",  # element ids that do not change from run to run
-    "svg.fonttype": "none",  # text stays text: small files, searchable, readable aloud
+    "svg.hashsalt": "ws_learner",  # reproducible element ids
+    "svg.fonttype": "none",  # keep text as text: small, searchable, accessible
     "font.family": ["sans-serif"],
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so the layout is everywhere one
+    "font.sans-serif": ["DejaVu Sans"],  # bundled with matplotlib: same layout everywhere
     "font.size": 9.0,
     "axes.titlesize": 10.0,
     "axes.titleweight": "bold",
@@ -44,7 +44,7 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def canvas(path: Path, *, width: float, height: float) -> Iterator[Figure]:
-    """Give a figure to draw on; on leaving, save it whole as `path` (SVG or PNG).
+    """Create a figure to draw on; save it atomically as `path` (SVG or PNG) on leaving.
 
     Neither pyplot nor a display is used. The file has no date and no random ids, so the same
     data gives the same bytes on one matplotlib version.
@@ -59,7 +59,7 @@ def canvas(path: Path, *, width: float, height: float) -> Iterator[Figure]:
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context():
-        # The user's own matplotlib settings must not change a report.
+        # The user's matplotlib settings must not change a report.
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(cast(Any, _STYLE))
         figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
@@ -71,7 +71,7 @@ def canvas(path: Path, *, width: float, height: float) -> Iterator[Figure]:
 
 
 def quiet(axes: Axes, *, grid: str) -> None:
-    """Keep only the left and bottom line and a faint grid along the axis `grid`."""
+    """Keep only the left and bottom spines and a faint grid along the axis `grid`."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis=grid, color=LIGHT, linewidth=0.7)  # type: ignore[arg-type]
     axes.set_axisbelow(True)

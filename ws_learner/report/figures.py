@@ -17,7 +17,7 @@ __all__ = ["draw_all", "ratios_figure", "schedule_figure", "search_figure"]
 
 
 def draw_all(run_dir: Path) -> list[Path]:
-    """Draw whatever the files of a run allow; returns the paths in `run_dir/figures`."""
+    """Draw the figures that a run's files allow; return their paths in `run_dir/figures`."""
     drawn: list[Path] = []
     for source, name, read, draw in (
         ("ratios.csv", "ratios.svg", read_table, ratios_figure),

@@ -1,4 +1,4 @@
-"""What a run found, as labelled text: shared by the terminal and the Markdown report."""
+"""Headline results as labelled text, shared by the terminal summary and the Markdown report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 TABLE_HEADS = ("layer", "role", "shape", "weights", "chosen", "achieved", "MACs", "MACs kept")
-"""Heads of the per-layer table for people; `chosen` and `achieved` are prune ratios."""
+"""Headings of the per-layer table; `chosen` and `achieved` are prune ratios."""
 
 TABLE_ALIGN = ("left", "left", "right", "right", "right", "right", "right", "right")
 
@@ -41,7 +41,7 @@ def title(summary: Mapping[str, Any]) -> str:
 def result_rows(
     summary: Mapping[str, Any], frame: pd.DataFrame | None = None
 ) -> list[tuple[str, str]]:
-    """The headline results as (label, value); what the summary lacks is left out.
+    """Return the headline results as (label, value), without those the summary lacks.
 
     Args:
         summary: The content of `summary.json`.
@@ -100,7 +100,7 @@ def total_row(frame: pd.DataFrame) -> tuple[str, ...]:
 
 
 def percent(value: float | None) -> str:
-    """A share in percent with two decimals, empty for None."""
+    """Format a share as percent with two decimals; empty for None."""
     return "" if value is None else f"{100 * value:.2f} %"
 
 

@@ -1,4 +1,4 @@
-"""`report.md`: the story of one run, told from the files in its directory and nothing else."""
+"""The Markdown report `report.md` of a run, written from the files in its directory."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _results(summary: Mapping[str, Any], frame: pd.DataFrame | None) -> str:
 
 
 def _table(rows: list[tuple[str, ...]], align: tuple[str, ...]) -> str:
-    """A Markdown table; the first row holds the heads. Numbers are text and stay as they are."""
+    """A Markdown table; the first row holds the headings. Cells are text, printed unchanged."""
     cells = [[cell.replace("|", r"\|") for cell in row] for row in rows[1:]]
     frame = pd.DataFrame(cells, columns=list(rows[0]))
     return str(frame.to_markdown(index=False, disable_numparse=True, colalign=align))
@@ -161,7 +161,7 @@ def _search(run_dir: Path) -> str:
 
 
 def _chosen(rollouts: pd.DataFrame) -> str:
-    """Which rollout won, and on what images."""
+    """A sentence on the chosen rollout and its rewards."""
     good = rollouts[rollouts["failed"].eq("")]
     if good.empty:
         return "No rollout could be scored."

@@ -1,4 +1,4 @@
-"""The training log `metrics.csv`: one row per logged step, one column per documented scalar."""
+"""Training log `metrics.csv`: one row per logged step, one column per documented scalar."""
 
 from __future__ import annotations
 
@@ -37,22 +37,21 @@ SCALARS: Mapping[str, str] = {
     "test/accuracy": "share of the test images answered right, in [0, 1]; read once, at the end",
     "test/loss": "mean loss on the test images, in nats; read once, at the end",
 }
-"""Every scalar that may be logged, with its meaning. A new one starts with a line here."""
+"""Every scalar that may be logged, with its meaning. Add a new scalar here first."""
 
 
 class MetricsLog:
-    """Keeps `metrics.csv` tidy: fixed column order, empty where a row has no value.
+    """Writer of `metrics.csv`: fixed column order, empty cells for missing values.
 
-    A row is appended when it is logged; the whole file is rewritten, whole or not at all, only
-    when a column is new or rows are taken back. A line cut short by a crash is dropped when the
-    log is opened again.
+    A logged row is appended. The whole file is rewritten, atomically, only when a column is new or
+    rows are removed. A line truncated by a crash is dropped when the log is opened again.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the log; an existing file is carried on.
+        """Open the log; rows are added to an existing file.
 
         Raises:
-            UserError: The file there is not such a log, or cannot be read or written.
+            UserError: The existing file is not such a log, or cannot be read or written.
         """
         self.path = path
         self._rows, whole = _read(path) if path.exists() else ([], True)
@@ -64,7 +63,7 @@ class MetricsLog:
         """Add one row.
 
         Args:
-            row: `step` (int) and, where they make sense, `epoch` and `phase`; all other keys are
+            row: `step` (int), optionally `epoch` and `phase`; all other keys are
                 names from `SCALARS`. None and NaN leave the cell empty.
 
         Raises:
@@ -72,7 +71,7 @@ class MetricsLog:
             UserError: The disk is full.
         """
         if "step" not in row:
-            raise ValueError("a row of metrics needs its step")
+            raise ValueError("a row of metrics needs the key `step`")
         for name in row:
             if name not in _KEYS and name not in SCALARS:
                 raise ValueError(f"scalar {name!r} is not documented; {suggest(name, SCALARS)}")
@@ -84,12 +83,12 @@ class MetricsLog:
             self._rewrite()
 
     def truncate_after(self, step: int, *, phase: str | None = None) -> None:
-        """Take back the rows a resumed run will write again.
+        """Remove the rows that a resumed run will write again.
 
         Args:
-            step: The last step whose row stays.
-            phase: If given, `step` counts within this phase: rows logged before the phase began
-                stay, whatever came after it goes.
+            step: The last step whose row is kept.
+            phase: If given, `step` counts within this phase: rows before the phase are kept, all
+                rows after it are removed.
         """
         begin = 0
         if phase is not None:
@@ -105,7 +104,7 @@ class MetricsLog:
             self._rewrite()
 
     def frame(self) -> pd.DataFrame:
-        """All rows, read as `read_metrics` reads them."""
+        """All rows, as returned by `read_metrics`."""
         return read_tidy(io.StringIO(_csv(self._columns, self._rows)), text=("phase",))
 
     def _append(self, cells: Mapping[str, str]) -> None:
@@ -124,12 +123,12 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> pd.DataFrame:
-    """Read a `metrics.csv`: numbers with NaN where a cell is empty, phase as text."""
+    """Read a `metrics.csv`: numbers with NaN for empty cells, phase as text."""
     return read_tidy(path, text=("phase",))
 
 
 def _columns(rows: Iterable[Mapping[str, str]]) -> list[str]:
-    """The columns in use, in the order of `_KEYS` and `SCALARS`: the same for any row order."""
+    """Columns in use, in the order of `_KEYS` and `SCALARS`, whatever the order of rows."""
     used = {name for row in rows for name in row}
     return [*_KEYS, *(name for name in SCALARS if name in used)]
 
@@ -137,7 +136,7 @@ def _columns(rows: Iterable[Mapping[str, str]]) -> list[str]:
 def _text(value: float | int | str | None) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    # float() turns NumPy's and other subclasses' repr into plain digits.
+    # float() first, so that NumPy numbers and other subclasses print as plain digits.
     return repr(float(value)) if isinstance(value, float) else str(value)
 
 
@@ -153,7 +152,7 @@ def _csv(columns: list[str], rows: Iterable[Mapping[str, str]]) -> str:
 
 
 def _read(path: Path) -> tuple[list[dict[str, str]], bool]:
-    """The rows of an existing log, and whether its last line was whole."""
+    """Rows of an existing log, and whether its last line is complete."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -164,7 +163,7 @@ def _read(path: Path) -> tuple[list[dict[str, str]], bool]:
     unknown = [name for name in columns if name not in _KEYS and name not in SCALARS]
     if unknown or "step" not in columns:
         raise UserError(
-            f"{path} is not a log of this program (columns {', '.join(columns)}); "
+            f"{path} is not a metrics log (columns {', '.join(columns)}); "
             "move it away and run again"
         )
     rows = [{name: cell for name, cell in row.items() if cell} for row in reader]

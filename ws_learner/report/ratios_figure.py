@@ -1,4 +1,4 @@
-"""The figure of the chosen ratios, with where the weights are."""
+"""Figure of the chosen ratios and the weights per layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ratios_figure"]
 
 
 def ratios_figure(frame: pd.DataFrame, path: Path) -> None:
-    """Draw the chosen ratio of each layer and, beside it, where the weights are.
+    """Draw the chosen ratio of each layer and, to its right, its kept and pruned weights.
 
     Args:
         frame: The ratio table, in forward order; drawn from top to bottom.
@@ -59,7 +59,7 @@ def ratios_figure(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _weights(axes: Axes, frame: pd.DataFrame, places: list[int]) -> None:
-    """Weights of each layer, kept beside pruned."""
+    """Kept and pruned weights of each layer."""
     scale, unit = _scale(float(frame["weights"].max()))
     all_weights = frame["weights"] / scale
     kept = all_weights * (1 - frame["achieved"])

@@ -1,4 +1,4 @@
-"""Read the ratios a user hands in (`--ws_ratios FILE`): another run's table or a short own one."""
+"""Prune ratios from a user's CSV file: another run's `ratios.csv` or a hand-written table."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _SHOWN = 3
 
 
 def read_ratios(path: Path, layers: Sequence[LayerRow]) -> IntArray:
-    """Read the ratios planned for a network from a CSV file.
+    """Read a network's planned prune ratios from a CSV file.
 
-    Only the columns `layer` and `prune_ratio` are looked at, in any order, so that a `ratios.csv`
-    of another run and a file written by hand both do. Every layer must be there once.
+    Only the columns `layer` and `prune_ratio` are read, in any order, so that both a `ratios.csv`
+    of another run and a hand-written file work. Every layer must be listed once.
 
     Args:
         path: The file.
@@ -41,20 +41,20 @@ def read_ratios(path: Path, layers: Sequence[LayerRow]) -> IntArray:
         if name not in rows:
             raise UserError(f"{where}: this network has no layer {name!r}; {suggest(name, rows)}")
         if name in zeros:
-            raise UserError(f"{where}: layer {name} is there a second time; keep one of the lines")
+            raise UserError(f"{where}: layer {name} is listed twice; keep one of the lines")
         ratio = _ratio(text, where=where, layer=name)
         zeros[name] = round(ratio * rows[name].weights)
         if rows[name].exempt and zeros[name]:
             raise UserError(
                 f"{where}: layer {name} is exempt and stays dense, so its prune_ratio must be 0, "
-                f"not {text}; mend the line or lift the exemption"
+                f"not {text}; correct the line or remove the exemption"
             )
     missing = [name for name in rows if name not in zeros]
     if missing:
         more = ", ..." if len(missing) > _SHOWN else ""
         raise UserError(
             f"`ws_ratios` {path}: no line for {len(missing)} of {len(rows)} layers "
-            f"({', '.join(missing[:_SHOWN])}{more}); add them, prune_ratio 0 keeps a layer dense"
+            f"({', '.join(missing[:_SHOWN])}{more}); add them; prune_ratio 0 keeps a layer dense"
         )
     return np.array([zeros[layer.name] for layer in layers], dtype=np.int64)
 
@@ -74,7 +74,7 @@ def _ratio(text: str, *, where: str, layer: str) -> float:
 def _records(path: Path) -> list[tuple[int, str, str]]:
     """Line number, layer and ratio text of every line that is not blank."""
     try:
-        # utf-8-sig: spreadsheets like to put a byte order mark first.
+        # utf-8-sig: spreadsheets may write a byte order mark.
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True, skipinitialspace=True)
             columns = [name.strip() for name in reader.fieldnames or ()]
@@ -101,8 +101,8 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
         if needed not in columns:
             found = ", ".join(columns) or "none"
             raise UserError(
-                f"`ws_ratios` {path}, line 1: no column {needed}; needed are "
+                f"`ws_ratios` {path}, line 1: no column {needed}; required are "
                 f"{' and '.join(_NEEDED)}, found {found}"
             )
         if columns.count(needed) > 1:
-            raise UserError(f"`ws_ratios` {path}, line 1: column {needed} is there twice; keep one")
+            raise UserError(f"`ws_ratios` {path}, line 1: column {needed} appears twice; keep one")

@@ -1,4 +1,4 @@
-"""The figure of a pruning run: accuracy and sparsity over the steps."""
+"""Figure of the pruning schedule: accuracy and sparsity over the steps."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _STYLES = {
 
 
 def schedule_figure(metrics: pd.DataFrame, path: Path) -> None:
-    """Draw accuracy (or else the loss) above, overall sparsity below, over the steps.
+    """Draw accuracy, or the loss without it, and below it overall sparsity over the steps.
 
     Args:
-        metrics: The rows of `metrics.csv`. If sparsity was logged, only the phases in which it
-            was are drawn.
+        metrics: The rows of `metrics.csv`. If sparsity was logged, only phases that logged it are
+            drawn.
         path: The `.svg` or `.png` to write.
     """
     if "prune/ratio" in metrics and "phase" in metrics:
@@ -60,7 +60,7 @@ def schedule_figure(metrics: pd.DataFrame, path: Path) -> None:
 
 
 def _mark_end(axes: Axes, last: pd.Series, name: str) -> None:
-    """Write the last value of a line beside its end; the axis starts at zero."""
+    """Label the end of a line with its last value and start the axis at zero."""
     axes.annotate(
         f"{last[name]:.4g}",
         (last["step"], last[name]),

@@ -1,4 +1,4 @@
-"""The figure of a search: what each rollout earned."""
+"""Figure of a search: the reward of each rollout."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _RESCORED = "select"
 def search_figure(rollouts: pd.DataFrame, path: Path, *, chosen: int | None = None) -> None:
     """Draw the reward of each rollout, the best so far and the one that was chosen.
 
-    Failed rollouts, and those far below the rest, stand on the lower edge. Rows of kind `select`
-    were measured on other images: they choose, but are not drawn.
+    Failed rollouts, and those far below the rest, are drawn on the lower edge. Rows of kind
+    `select` were measured on other images; they determine the choice but are not drawn.
 
     Args:
         rollouts: The rows of `rollouts.csv`.
         path: The `.svg` or `.png` to write.
-        chosen: Number of the chosen rollout; by default the one whose profile did best when
-            scored again or, without re-scoring, the one with the highest reward.
+        chosen: Number of the chosen rollout; by default the one with the best reward on
+            re-scoring or, without re-scoring, the highest reward.
     """
     failed = rollouts["reward"].isna() | rollouts["failed"].fillna("").ne("")
     again = rollouts["kind"].eq(_RESCORED)
@@ -61,7 +61,7 @@ def search_figure(rollouts: pd.DataFrame, path: Path, *, chosen: int | None = No
 
 
 def _chosen(shown: pd.DataFrame, again: pd.DataFrame) -> int | None:
-    """Number of the first rollout with the profile that did best; None if all failed."""
+    """Number of the first rollout with the best profile; None if all failed."""
     ranked = again if len(again) else shown
     if ranked.empty or shown.empty:
         return None
@@ -81,7 +81,7 @@ def _dots(axes: Axes, shown: pd.DataFrame) -> None:
 
 
 def _cut(axes: Axes, shown: pd.DataFrame) -> pd.Series[bool]:
-    """Keep the better half legible; tell which rewards lie below what is then seen."""
+    """Limit the axis to keep the better half legible; return which rewards lie below it."""
     rewards = shown["reward"]
     if rewards.empty:
         return rewards.astype(bool)

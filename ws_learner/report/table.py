@@ -1,4 +1,4 @@
-"""The ratio table: what was planned for each layer and what the saved weights really hold."""
+"""The ratio table: planned prune ratios and those counted in the saved weights."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ratio_table(
     zeros: IntArray,
     state: Mapping[str, Tensor],
 ) -> pd.DataFrame:
-    """Set the plan beside what the saved tensors hold.
+    """Build the table of planned and achieved ratios.
 
     Args:
         layers: The layer table, L rows in forward order.
@@ -78,13 +78,13 @@ def _row(layer: LayerRow, *, planned: int, kept: int) -> dict[str, object]:
         "prune_ratio": planned / layer.weights,
         "achieved": (layer.weights - kept) / layer.weights,
         "macs": layer.macs,
-        # Whole numbers throughout: exact for any network, halves go up.
+        # Integer arithmetic: exact for any network, halves are rounded up.
         "macs_kept": (2 * layer.macs * kept + layer.weights) // (2 * layer.weights),
     }
 
 
 def totals(frame: pd.DataFrame) -> dict[str, int | float]:
-    """Sum the table up: weights, zeros, achieved_prune_ratio, dense_macs, kept_macs."""
+    """Totals of the table: weights, zeros, achieved_prune_ratio, dense_macs, kept_macs."""
     weights = int(frame["weights"].sum())
     # A count divided by its total and multiplied back rounds to the same count below 2**52.
     zeros = int((frame["achieved"] * frame["weights"]).round().astype("int64").sum())
@@ -98,7 +98,7 @@ def totals(frame: pd.DataFrame) -> dict[str, int | float]:
 
 
 def to_csv(frame: pd.DataFrame) -> str:
-    """Write the table as text; the same table always gives the same bytes.
+    """Format the table as CSV; the same table always gives the same bytes.
 
     Floats are written with the fewest digits that read back as the same number.
     """
@@ -106,8 +106,8 @@ def to_csv(frame: pd.DataFrame) -> str:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a run's own `ratios.csv` back, number for number.
+    """Read a run's `ratios.csv` with its exact numbers.
 
-    For a file that a user hands in, see `read_ratios`.
+    For a file given by a user, see `read_ratios`.
     """
     return read_tidy(path, text=("layer", "kind", "role", "shape"))

@@ -1,4 +1,4 @@
-"""The end of a run on standard output: coloured on a terminal, plain aligned text elsewhere."""
+"""Summary of a run on standard output: coloured on a terminal, plain aligned text elsewhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def print_summary(summary: Mapping[str, Any], frame: pd.DataFrame | None = None)
     """Print the layers with chosen and achieved ratios, totals, accuracies and times.
 
     Args:
-        summary: The content of `summary.json`; keys it lacks are left out.
+        summary: The content of `summary.json`; missing keys are skipped.
         frame: The ratio table, or None for a run without one.
     """
     if sys.stdout.isatty():
@@ -35,7 +35,7 @@ def print_summary(summary: Mapping[str, Any], frame: pd.DataFrame | None = None)
 
 
 def plain_summary(summary: Mapping[str, Any], frame: pd.DataFrame | None = None) -> str:
-    """The same as text without colours or box characters."""
+    """Return the summary as text without colours or box characters."""
     from tabulate import tabulate
 
     blocks = [title(summary)]

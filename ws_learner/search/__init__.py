@@ -1,4 +1,4 @@
-"""Protocols: layer table and target in, a profile of zero counts out."""
+"""Allocation protocols: from layer table and target to the number of zeros of each layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From layer table, target and protocol to a profile; the answer is kept for a resume."""
+"""Allocator: runs a protocol to get a profile, and saves it for resuming."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ __all__ = ["Allocation", "Allocator"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Allocation:
-    """What a protocol decided.
+    """Result of a protocol.
 
     Attributes:
         zeros: (L,) zero counts.
-        rollouts: Rollouts it took.
-        seconds: Wall time it took.
-        network: Builds the network as the rollout left it: pruned, regressed, fine-tuned.
+        rollouts: Number of rollouts.
+        seconds: Wall time.
+        network: Builds the network of the rollout: pruned, regressed, fine-tuned.
     """
 
     zeros: IntArray
@@ -57,19 +57,19 @@ class Allocation:
 
 @dataclass(kw_only=True)
 class Allocator:
-    """Runs the protocol that the settings name.
+    """Runs the protocol of the settings.
 
     Attributes:
         model: The dense network.
-        data: Its splits.
-        layers: Its layer table.
+        data: The data splits.
+        layers: The layer table.
         loss: Task loss.
         metric: Score of each example.
         config: Settings of the learner.
-        agent: Settings of the agent.
-        seed: Fixes everything random.
-        pool: Makes what scores rollouts, here or on a cluster.
-        run: Where state and tables are kept.
+        agent: Settings of the DDPG agent.
+        seed: Seed of all random numbers.
+        pool: Builds the pool that scores rollouts, local or on a cluster.
+        run: Run directory for state and tables.
     """
 
     model: nn.Module
@@ -85,10 +85,10 @@ class Allocator:
     _evaluator: RolloutEvaluator | None = field(default=None, init=False)
 
     def run_protocol(self) -> Allocation:
-        """Decide, or recall what an earlier call decided.
+        """Run the protocol, or load the result of an earlier call.
 
         Raises:
-            UserError: The target cannot be met, or the given ratios do not fit.
+            UserError: The target cannot be met, or the given ratios do not match the network.
         """
         answer = self.run.state / "allocation.json"
         if not answer.exists():
@@ -135,7 +135,7 @@ class Allocator:
         share = int(zeros.sum()) / sum(row.weights for row in self.layers)
         if not zeros.any():
             raise UserError(
-                "`ws_method` pattern_lock: the network has no zeros to keep; name sparse weights "
+                "`ws_method` pattern_lock: the network has no zeros to keep; give sparse weights "
                 "with `dense_checkpoint`"
             )
         say(f"pattern_lock: {share:.4f} of the weights are zero (`ws_prune_ratio` is not used)")
@@ -157,7 +157,7 @@ class Allocator:
             weights = sum(row.weights for row in self.layers)
             say(
                 f"pattern {self.config.pattern_spelling}: {int(snapped.sum())} zeros in whole "
-                f"units, {int(zeros.sum())} were asked for "
+                f"units, {int(zeros.sum())} were requested "
                 f"({int(snapped.sum()) / weights:.6f} overall)"
             )
         return snapped
@@ -168,7 +168,7 @@ class Allocator:
         )
 
     def evaluator(self) -> RolloutEvaluator:
-        """What scores a candidate; made when first needed, for it reads calibration images."""
+        """The evaluator of candidates, built on first use because it reads calibration images."""
         if self._evaluator is None:
             self._evaluator = RolloutEvaluator(
                 self.model,
@@ -203,7 +203,7 @@ class Allocator:
         return self._choose(history), len(history)
 
     def _choose(self, history: Sequence[Rollout]) -> IntArray:
-        """Score the best few again, on images the search has not seen: against winner's curse."""
+        """Re-score the best few on the select split, to avoid the winner's curse."""
         finalists = distinct_best(history, self.config.ws_nb_rescore)
         if len(finalists) <= 1:
             return best(history).zeros

@@ -1,4 +1,4 @@
-"""The least and most zeros of each layer."""
+"""Bounds on the zeros of each layer."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["layer_bounds"]
 def layer_bounds(
     layers: tuple[LayerRow, ...], config: WeightSparseConfig
 ) -> tuple[IntArray, IntArray]:
-    """(L,) least and (L,) most zeros of each layer.
+    """Return (L,) least and (L,) most zeros of each layer.
 
-    Exempt layers have both at 0. A target of 1 prunes everything, whatever the bounds.
+    Both are 0 for exempt layers. A target of 1 prunes everything, regardless of the bounds.
 
     Raises:
         UserError: The bounds do not allow the target.
@@ -26,7 +26,7 @@ def layer_bounds(
     target = config.ws_prune_ratio
     low, high = config.ws_ratio_min, config.ws_ratio_max
     if target == 1.0:
-        say("`ws_prune_ratio` 1.0: every weight is pruned; the network will answer by bias alone")
+        say("`ws_prune_ratio` 1.0: every weight is pruned; only biases remain")
         low = high = 1.0
     elif target == 0.0:
         low = high = 0.0

@@ -1,4 +1,4 @@
-"""Allocations that take no rollout: one function each, from a context to zero counts."""
+"""Closed-form allocations, without rollouts: functions from a context to zero counts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BISECTIONS = 200
 def _fill(direction: FloatArray, context: AllocationContext) -> IntArray:
     """Zeros whose ratios are proportional to `direction`, clipped to the bounds, exact in sum.
 
-    The factor is found by bisection: where a layer meets a bound, the others take the excess.
+    The factor is found by bisection: if a layer reaches a bound, the others take the excess.
     """
     low, high = 0.0, 1.0 / float(direction.min())
     wanted, lower, upper = direction * context.weights, context.lower, context.upper
@@ -41,8 +41,8 @@ def heurist(context: AllocationContext) -> IntArray:
     """(L,) zeros at ratios proportional to the log of a layer's size.
 
     PocketFlow's protocol (learners/weight_sparsification/pr_optimizer.py): ratio_i = a ln(n_i)
-    with a chosen so that the weighted mean is the target. There a ratio can exceed 1; here it is
-    clipped to the bounds and the other layers take what is missing. A layer of one weight counts
+    with a chosen so that the weighted mean is the target. There a ratio can exceed 1. Here it is
+    clipped to the bounds and the other layers take the difference. A layer of one weight counts
     as one of two, since ln(1) = 0.
     """
     return _fill(np.log(np.maximum(context.weights, 2).astype(np.float64)), context)
@@ -52,8 +52,8 @@ def erk(context: AllocationContext) -> IntArray:
     """(L,) zeros at densities proportional to (sum of dimensions) / (product of dimensions).
 
     Erdos-Renyi kernel (Evci et al., "Rigging the Lottery", ICML 2020, section 3): a layer keeps
-    weights in proportion to the sum of its shape. A layer that would keep more than it has stays
-    dense and the others share what is left, which is what `project` does for any bound.
+    weights in proportion to the sum of its shape. A layer that would keep more than it has remains
+    dense and the others share the rest, as `project` does for any bound.
     """
     kept = np.array([sum(row.shape) for row in context.layers], np.float64)
     return project(

@@ -1,4 +1,4 @@
-"""What a cheap protocol may look at: the layer table, the budget and, if it asks, the network."""
+"""Input of the closed-form protocols: layer table, budget, magnitudes and error curves."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ Curves = tuple[FloatArray, FloatArray]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AllocationContext:
-    """One target for one network. L is the number of layers.
+    """Allocation context of one network and target. L is the number of layers.
 
     Attributes:
         layers: The layer table, in forward order.
         budget: Zeros the whole network must have.
         lower: (L,) least zeros of each layer.
         upper: (L,) most zeros of each layer.
-        magnitudes: Reads the L layers' absolute weights, each flat.
-        curves: Measures the error curves; needs calibration images, so it is called only by
-            protocols that use them.
-        choices: L ascending arrays of the counts that a layer's pattern can make, where there
-            are so few that a protocol should choose among them; None: any count.
+        magnitudes: Reads the absolute weights of the L layers, flattened.
+        curves: Measures the error curves; needs calibration images, so only protocols that use
+            them call it.
+        choices: L ascending arrays of the counts that a layer's pattern allows, if there
+            are few, as in N:M; None: any count.
     """
 
     layers: tuple[LayerRow, ...]
@@ -56,7 +56,7 @@ def allocation_context(
     *,
     curves: Callable[[], Curves],
 ) -> AllocationContext:
-    """The context of a network under the learner's settings.
+    """Build the context of a network from the learner's settings.
 
     Raises:
         UserError: The bounds do not allow the target.
@@ -76,7 +76,7 @@ def allocation_context(
 def _choices(
     model: nn.Module, layers: Sequence[LayerRow], config: WeightSparseConfig, *, upper: IntArray
 ) -> tuple[IntArray, ...] | None:
-    """The counts of N = M, M - 1, ..., 1 of each layer, up to its bound."""
+    """Counts of zeros for N = M, M - 1, ..., 1 of each layer, up to its bound."""
     pattern = parse_pattern(config.pattern_spelling)
     names = [row.name for row, most in zip(layers, upper, strict=True) if most and not row.exempt]
     if not isinstance(pattern, PerLayerNM | ByRole):
@@ -93,6 +93,6 @@ def _choices(
 
 
 def magnitudes_of(model: nn.Module, layers: Sequence[LayerRow]) -> list[FloatArray]:
-    """Absolute weights of each layer, flat."""
+    """Absolute weights of each layer, flattened."""
     tensors = (parameter_of(model, row.name).detach() for row in layers)
     return [tensor.abs().double().flatten().cpu().numpy() for tensor in tensors]

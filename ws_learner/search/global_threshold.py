@@ -1,4 +1,4 @@
-"""Allocations by one threshold over all layers: on magnitudes, or on scores made of them."""
+"""Allocations by a global threshold: on magnitudes or LAMP scores."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["global_magnitude", "lamp", "lamp_scores"]
 
 
 def global_magnitude(context: AllocationContext) -> IntArray:
-    """(L,) zeros where the smallest weights of the whole network are pruned."""
+    """(L,) zeros when the smallest weights of the whole network are pruned."""
     return _threshold([np.sort(weights) for weights in context.magnitudes()], context)
 
 
 def lamp(context: AllocationContext) -> IntArray:
-    """(L,) zeros where the weights of the smallest LAMP scores are pruned.
+    """(L,) zeros when the weights with the smallest LAMP scores are pruned.
 
     Layer-adaptive magnitude pruning (Lee et al., ICLR 2021, equation 4), see `lamp_scores`.
     """
@@ -26,7 +26,7 @@ def lamp(context: AllocationContext) -> IntArray:
 
 
 def lamp_scores(magnitudes: FloatArray) -> FloatArray:
-    """(n,) ascending scores of a layer's weights.
+    """(n,) ascending LAMP scores of a layer's weights.
 
     A weight's score is its square over the sum of squares of all weights of the layer that are
     not smaller (of equal ones, those that come later in a stable sort). The largest weight of
@@ -42,10 +42,10 @@ def lamp_scores(magnitudes: FloatArray) -> FloatArray:
 
 
 def _threshold(scores: Sequence[FloatArray], context: AllocationContext) -> IntArray:
-    """(L,) how many scores of each layer are among the smallest, within the bounds.
+    """(L,) number of scores of each layer among the smallest, within the bounds.
 
-    A layer's first `lower` scores go in any case, and those beyond its `upper` never. Weights
-    that score just the threshold are pruned in forward order until the budget is spent.
+    A layer's first `lower` scores are always pruned, those after `upper` never. Weights at the
+    threshold are pruned in forward order until the budget is met.
 
     Args:
         scores: Ascending scores of each layer.

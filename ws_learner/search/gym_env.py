@@ -1,4 +1,4 @@
-"""The search as a gymnasium environment, for agents of the user's own."""
+"""The ratio search as a Gymnasium environment, for custom agents."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def make_pruning_env(
     seed: int = 0,
     cache_dir: Path | None = None,
 ) -> PruningEnv:
-    """An environment in which one episode is one rollout; any gymnasium agent can learn on it.
+    """Build an environment with one rollout per episode, for any Gymnasium agent.
 
     Args:
         model: The dense network; it is not changed.
-        data: `train` calibrates and fine-tunes, `search` scores.
+        data: Data splits: `train` for calibration and fine-tuning, `search` for scoring.
         loss: (outputs, targets) -> scalar.
         metric: (outputs, targets) -> (B,) scores in [0, 1].
         target: Overall prune ratio, in (0, 1).
-        config: Everything else; its `ws_prune_ratio` gives way to `target`.
-        seed: Fixes which images score the rollouts.
-        cache_dir: Folder in which the layer database is kept; None keeps it in memory.
+        config: All other settings; `target` replaces its `ws_prune_ratio`.
+        seed: Seed of the draw of images that score rollouts.
+        cache_dir: Folder of the layer database; None keeps it in memory.
 
     Raises:
         UserError: The target cannot be met, or no layer can be pruned.
@@ -70,5 +70,5 @@ def make_pruning_env(
     def evaluate(candidates: Sequence[IntArray]) -> list[Score]:
         return [evaluator.score(zeros) for zeros in candidates]
 
-    register()  # from here on gymnasium.make knows the class as ws/Pruning-v0
+    register()  # makes ws/Pruning-v0 available to gymnasium.make
     return PruningEnv(build_pruning_problem(evaluator, settings, evaluate=evaluate))

@@ -1,4 +1,4 @@
-"""The rollouts of a search: kept in order, written as a table, read back on resume."""
+"""History of a search: rollouts in order, as a table and as JSON for resuming."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Rollout:
     """One scored candidate.
 
     Attributes:
-        kind: Who proposed it: `prior` for a cheap profile, `random`, `mutation`, `model`,
-            `warm-up`, `agent`, `final`; or `select` for one of the best, scored again on the
+        kind: Proposer: `prior` for a closed-form profile, `random`, `mutation`, `model`,
+            `warm-up`, `agent`, `final`; or `select` for one of the best, re-scored on the
             select split.
         zeros: (L,) zero counts.
-        score: What it scored.
+        score: Its score.
     """
 
     kind: str
@@ -33,12 +33,12 @@ class Rollout:
 
 
 def best(rollouts: Sequence[Rollout]) -> Rollout:
-    """The rollout of the highest reward that did not fail; the first among equals."""
+    """Rollout of the highest reward that did not fail; the first one on ties."""
     return max(rollouts, key=lambda rollout: (not rollout.score.failed, rollout.score.reward))
 
 
 def distinct_best(rollouts: Sequence[Rollout], count: int) -> list[Rollout]:
-    """Up to `count` rollouts of different profiles, best first; ties keep their order."""
+    """Up to `count` rollouts of distinct profiles, best first; ties keep their order."""
     ranked = sorted(
         (rollout for rollout in rollouts if not rollout.score.failed),
         key=lambda rollout: -rollout.score.reward,
@@ -50,7 +50,7 @@ def distinct_best(rollouts: Sequence[Rollout], count: int) -> list[Rollout]:
 
 
 def frame(rollouts: Sequence[Rollout], layers: Sequence[LayerRow]) -> pd.DataFrame:
-    """One row per rollout: who, how good, and the zeros of each layer."""
+    """Table with one row per rollout: kind, score and the zeros of each layer."""
     total = sum(row.weights for row in layers)
     rows = []
     for index, rollout in enumerate(rollouts):
@@ -67,7 +67,7 @@ def frame(rollouts: Sequence[Rollout], layers: Sequence[LayerRow]) -> pd.DataFra
 
 
 def to_plain(rollouts: Sequence[Rollout]) -> list[dict[str, Any]]:
-    """As JSON values; floats survive exactly."""
+    """Convert to JSON values; floats are exact."""
     return [
         {"kind": r.kind, "zeros": r.zeros.tolist(), "score": dataclasses.asdict(r.score)}
         for r in rollouts
@@ -75,7 +75,7 @@ def to_plain(rollouts: Sequence[Rollout]) -> list[dict[str, Any]]:
 
 
 def from_plain(rows: Sequence[dict[str, Any]]) -> list[Rollout]:
-    """Back from `to_plain`."""
+    """Convert from the values of `to_plain`."""
     return [
         Rollout(
             kind=row["kind"],

@@ -15,11 +15,11 @@ __all__ = ["Frontier", "frontier", "knapsack"]
 
 
 def knapsack(context: AllocationContext) -> IntArray:
-    """(L,) zeros of least summed relative error of the layers' outputs.
+    """(L,) zeros that minimise the summed relative error of the layers' outputs.
 
     As in RD_PRUNE (Xu et al., ICCV 2023) and SPDY (Frantar & Alistarh, ICML 2022): the error of
-    each layer alone is measured once, the sum is minimised exactly under the budget. Where a
-    layer has few counts to choose among (an N of M), the profile has at least the zeros asked for.
+    each layer alone is measured once, and the sum is minimised under the budget. If a
+    layer has few possible counts (N:M), the profile has at least the requested zeros.
     """
     ratios, curves = context.curves()
     if context.choices is not None:
@@ -41,16 +41,16 @@ def knapsack(context: AllocationContext) -> IntArray:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frontier:
-    """The best profiles for a whole range of budgets, out of one table.
+    """Best profiles for a range of budgets, from one dynamic-programming table.
 
     Attributes:
         weights: (L,) number of weights of each layer.
         lower: (L,) least zeros of each layer.
         upper: (L,) most zeros of each layer.
-        unit: Weights that one cell of the budget axis stands for.
-        errors: (J + 1,) least summed error when up to j units are kept beyond the least.
-        costs: For each layer, the units each of its levels keeps beyond its least.
-        choices: (L, J + 1) the level chosen, given j units for this layer and those before.
+        unit: Number of weights per cell of the budget axis.
+        errors: (J + 1,) least summed error with up to j units kept beyond the minimum.
+        costs: For each layer, the units that each level keeps beyond the layer's minimum.
+        choices: (L, J + 1) level chosen, given j units for this layer and the earlier ones.
     """
 
     weights: IntArray
@@ -64,14 +64,14 @@ class Frontier:
     def zeros(self, budget: int) -> IntArray:
         """(L,) zeros of the best profile with exactly `budget` zeros.
 
-        What the units leave over is handed out by `project`, which lets no layer lose a weight.
+        `project` distributes the remainder of the units; no layer loses a weight by it.
 
         Raises:
-            ValueError: The table does not reach that far.
+            ValueError: The budget is outside the table's range.
         """
         left = (int(self.upper.sum()) - budget) // self.unit
         if not 0 <= left < len(self.errors):
-            raise ValueError(f"{budget} zeros: the frontier was not made for so few or so many")
+            raise ValueError(f"{budget} zeros: outside the frontier's range of budgets")
         units = np.zeros(len(self.weights), np.int64)
         for layer in reversed(range(len(units))):
             units[layer] = self.costs[layer][self.choices[layer, left]]
@@ -98,12 +98,12 @@ def frontier(
 ) -> Frontier:
     """Minimise the sum of the layers' errors for every budget from `budget` zeros up.
 
-    What the layers keep beyond their least is counted in units, `cells` of them at most. A layer
-    may keep any of up to `levels` whole numbers of units, about evenly spaced in the logarithm of
-    its density; `error_at` gives the error there. The table is exact for these choices. So the
-    summed error is above that of the best exact profile by at most what the curves rise, in sum,
-    when each layer of that profile falls to the next level with a unit less to keep; with few
-    weights (all counts are levels, the unit is 1) by nothing.
+    Weights kept beyond the layers' minimum are counted in at most `cells` units. A layer may keep
+    any of up to `levels` numbers of units, about evenly spaced in the logarithm of its density;
+    `error_at` gives the error there. The table is exact for these choices. The summed error
+    exceeds that of the best exact profile by at most the total rise of the curves when each layer
+    of that profile moves to the next level with one unit less. With few weights, where all counts
+    are levels and the unit is 1, the result is exact.
 
     Args:
         ratios: (K,) ascending ratios in [0, 1] at which errors were measured.
@@ -111,9 +111,9 @@ def frontier(
         weights: (L,) number of weights of each layer.
         lower: (L,) least zeros of each layer.
         upper: (L,) most zeros of each layer.
-        budget: Fewest zeros the table is to answer for.
+        budget: Smallest number of zeros covered by the table.
         cells: Size of the budget axis.
-        levels: Choices per layer.
+        levels: Maximum number of choices per layer.
     """
     spare = int(upper.sum()) - budget
     unit = max(1, -(-spare // cells))
@@ -139,7 +139,7 @@ def frontier(
 
 
 def _levels(least: int, room: int, unit: int, count: int) -> IntArray:
-    """Ascending numbers of units a layer may keep beyond `least` weights, the last one all."""
+    """Ascending numbers of units a layer may keep beyond `least` weights; the last is all."""
     top = -(-room // unit)
     if top < count:
         return np.arange(top + 1)
@@ -150,8 +150,8 @@ def _levels(least: int, room: int, unit: int, count: int) -> IntArray:
 def _add_layer(
     errors: FloatArray, cost: IntArray, prices: FloatArray
 ) -> tuple[FloatArray, IntArray]:
-    """Let one more layer have its share of j units, for all j at once."""
-    best = errors + prices[0]  # the level of no units at all is always open
+    """Add a layer to the table, for all budgets of j units at once."""
+    best = errors + prices[0]  # the level of zero units is always allowed
     choice = np.zeros(len(errors), np.int64)
     for level in range(1, len(cost)):
         start = int(cost[level])

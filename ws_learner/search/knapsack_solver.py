@@ -1,4 +1,4 @@
-"""The cheapest choice of one count per layer under a budget: a multiple-choice knapsack."""
+"""Multiple-choice knapsack: the cheapest choice of one count per layer under a budget."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ def solve_knapsack(
 ) -> IntArray:
     """(L,) counts of least summed price among those with at least `budget` zeros.
 
-    Exact if what the layers may keep beyond their least comes to no more than `cells` times its
-    greatest common divisor, as it does for transformers; else weights are counted in larger
-    units, rounded against the layer, and what that leaves is given to the layers that gain most.
+    Exact if the weights that layers may keep beyond their minimum are at most `cells` times their
+    greatest common divisor, as in transformers. Otherwise weights are counted in larger units,
+    rounded up, and the remainder is given to the layers that gain most.
 
     Args:
         choices: L ascending arrays of counts of zeros.
         prices: L arrays of their errors.
-        budget: Least zeros of all layers together.
+        budget: Minimum number of zeros of all layers together.
         cells: Size of the budget axis.
 
     Raises:
-        ValueError: All layers at their most have fewer zeros.
+        ValueError: The layers' maximum counts have fewer zeros.
     """
     kept = [int(counts[-1]) - counts for counts in choices]
     spare = sum(int(counts[-1]) for counts in choices) - budget
     if spare < 0:
-        raise ValueError(f"{budget} zeros: the layers can have {budget + spare} at most")
+        raise ValueError(f"{budget} zeros: the layers allow at most {budget + spare}")
     step = math.gcd(*(int(value) for values in kept for value in values)) or 1
     unit = step * max(1, -(-(spare // step) // cells))
     costs = [-(-values // unit) for values in kept]
@@ -59,7 +59,7 @@ def solve_knapsack(
 def _spend(
     levels: IntArray, kept: Sequence[IntArray], prices: Sequence[FloatArray], *, spare: int
 ) -> None:
-    """Hand out what rounding left over, to the layer that gains most each time."""
+    """Give the remainder of rounding step by step to the layer that gains most."""
     used = sum(int(values[level]) for values, level in zip(kept, levels, strict=True))
     while True:
         gains = [

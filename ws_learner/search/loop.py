@@ -1,4 +1,4 @@
-"""The search loop that the agent and its rivals share: cheap profiles first, then rounds."""
+"""The search loop shared by all proposers: closed-form profiles first, then rounds."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["Search"]
 
 @dataclass(kw_only=True)
 class Search:
-    """Scores what a proposer proposes, until the rollouts are spent.
+    """Scores a proposer's profiles until the rollouts are used up.
 
-    The cheap profiles come first and count like any other rollout. Then a round asks for up to
-    `per_round` profiles and scores them together. What is found is a function of the problem, the
-    proposer and these settings: not of how many processes score a round, nor of interruptions,
-    since the state is saved after each.
+    The closed-form profiles are scored first and count as rollouts. Each round then requests up to
+    `per_round` profiles and scores them together. The result depends on the problem, the
+    proposer and these settings, but neither on the number of processes nor on interruptions: the
+    state is saved after each round.
 
     Attributes:
-        problem: What is searched.
-        proposer: Who decides what to try.
-        seeds: Cheap profiles by name, most promising first; equal ones are scored once.
-        rollouts: Rollouts in all.
-        per_round: Profiles proposed before any of them is scored.
-        state: File the search goes on from.
-        table: `rollouts.csv`.
+        problem: The allocation problem.
+        proposer: The proposer of profiles.
+        seeds: Closed-form profiles by name, most promising first; duplicates are scored once.
+        rollouts: Number of rollouts in total.
+        per_round: Number of profiles per round.
+        state: State file for resuming.
+        table: Path of `rollouts.csv`.
     """
 
     problem: AllocationProblem
@@ -44,7 +44,7 @@ class Search:
     history: list[Rollout] = field(default_factory=list, init=False)
 
     def run(self) -> list[Rollout]:
-        """Search to the end, from wherever an earlier call stopped."""
+        """Run the search to its end, resuming an earlier call."""
         self._resume()
         with track("search", total=self.rollouts, done=len(self.history)) as progress:
             while len(self.history) < self.rollouts:
@@ -70,7 +70,7 @@ class Search:
             self.history.append(Rollout(kind=proposal.kind, zeros=proposal.zeros, score=score))
 
     def _save(self) -> None:
-        """Proposer and history in one file, so that they can never be of different rounds."""
+        """Save proposer and history in one file, so that they always belong to the same round."""
         history = json.dumps(to_plain(self.history))
         save_state_file(self.state, {"proposer": self.proposer.state(), "history": history})
         self._write_table()

@@ -1,4 +1,4 @@
-"""The decision problem of a network: table, bounds, budget, error curves, rollouts."""
+"""The allocation problem of a network: layer table, bounds, budget, error curves, rollouts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["build_pruning_problem", "build_rollout_config"]
 
 
 def build_rollout_config(config: WeightSparseConfig) -> RolloutConfig:
-    """The rollout's part of the learner's settings."""
+    """Extract the rollout settings from the learner's settings."""
     return RolloutConfig(
         rg_solver=config.ws_rg_solver,
         lrn_rate_rg=config.ws_lrn_rate_rg,
@@ -34,7 +34,7 @@ def build_rollout_config(config: WeightSparseConfig) -> RolloutConfig:
 def build_pruning_problem(
     evaluator: RolloutEvaluator, config: WeightSparseConfig, *, evaluate: Evaluate
 ) -> AllocationProblem:
-    """What an agent is to solve; `evaluate` scores its candidates, on one core or on many."""
+    """Build the allocation problem for an agent; `evaluate` scores its candidates."""
     context = allocation_context(evaluator.dense, evaluator.layers, config, curves=evaluator.curves)
     ratios, curves = context.curves()
     return AllocationProblem(

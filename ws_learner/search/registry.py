@@ -1,4 +1,4 @@
-"""Which proposer a protocol stands for."""
+"""Registry of proposers by protocol."""
 
 from __future__ import annotations
 

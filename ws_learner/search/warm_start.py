@@ -1,4 +1,4 @@
-"""Profiles of an earlier search, whatever its target was, as a start for this one."""
+"""Warm start: profiles of an earlier search, for any target, as seeds of this one."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ __all__ = ["load_earlier_profiles"]
 
 
 def load_earlier_profiles(path: Path, context: AllocationContext, *, count: int) -> list[IntArray]:
-    """Best profiles of another run's `rollouts.csv`, brought to this target.
+    """Load the best profiles of another run's `rollouts.csv`, projected onto this target.
 
-    Every density of a profile is multiplied by one factor, and clipped to the bounds.
+    All densities of a profile are multiplied by one factor and clipped to the bounds.
 
     Args:
-        path: The file (`--ws_rollouts`).
+        path: The `rollouts.csv`.
         context: Layer table, budget and bounds of this search.
-        count: How many different ones, at most.
+        count: Maximum number of distinct profiles.
 
     Returns:
         Profiles (L,), best first.
 
     Raises:
-        UserError: The file cannot be read or is of another network.
+        UserError: The file cannot be read or belongs to another network.
     """
     try:
         table = read_rollouts(path)

@@ -1,4 +1,4 @@
-"""The training loop, dense and sparse training, distillation, evaluation."""
+"""Training: loop, callbacks, dense and sparse phases, distillation, evaluation."""
 
 from __future__ import annotations
 

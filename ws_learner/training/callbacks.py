@@ -1,4 +1,4 @@
-"""What hangs on the training loop: checkpoints, metrics, progress."""
+"""Training callbacks: checkpoints, metrics, progress."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ __all__ = ["CheckpointCallback", "MetricsCallback", "ProgressCallback", "Statefu
 
 
 class Stateful(Protocol):
-    """Something whose state belongs into a checkpoint, such as a sparsifier."""
+    """An object with state to checkpoint, such as a sparsifier."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain numbers."""
+        """Return tensors and plain numbers."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state."""
+        """Restore a state."""
 
 
-_STEPS_BETWEEN_QUESTIONS = 10  # steps after which ranks ask rank 0 whether to save
+_STEPS_BETWEEN_DECISIONS = 10  # steps between rank 0's decisions whether to save
 
 
 class CheckpointCallback(Callback):
-    """Saves the run every so often and, at the start, goes on from what it finds.
+    """Saves the training state at intervals and resumes from it at the start.
 
-    When a checkpoint is written never changes the result: the run after a resume is the same,
-    step for step, as one that was never stopped.
+    The time of a checkpoint does not affect the result: a resumed run equals an uninterrupted one,
+    step for step.
     """
 
     def __init__(
         self, path: Path, *, seconds: float = 60.0, also: Mapping[str, Stateful] | None = None
     ) -> None:
-        """Save to `path` whenever `seconds` have passed since the last time."""
+        """Save to `path` every `seconds`."""
         self._path, self._seconds = path, seconds
         self._also = dict(also or {})
         self._last = time.monotonic()
 
     def on_start(self, trainer: Trainer) -> None:
-        """Go on from the checkpoint, if there is one."""
+        """Resume from the checkpoint, if there is one."""
         if not self._path.exists():
             return
         state = load_state_file(self._path)
@@ -57,26 +57,26 @@ class CheckpointCallback(Callback):
         trainer.optimizer.load_state_dict(state["optimizer"])
         trainer.step, trainer.seconds = state["step"], state["seconds"]
         if trainer.process_group.rank == 0 and trainer.step < trainer.total_steps:
-            say(f"going on from step {trainer.step}")
+            say(f"resuming from step {trainer.step}")
         for name, part in self._also.items():
             part.load_state_dict(state[name])
-        if trainer.process_group.rank < len(state["rng"]):  # else another world's: seeded afresh
+        if trainer.process_group.rank < len(state["rng"]):  # a new rank keeps its seed
             _set_rng(state["rng"][trainer.process_group.rank])
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
-        """Save if it is time."""
+        """Save if the interval has passed."""
         process_group = trainer.process_group
-        if process_group.size > 1 and trainer.step % _STEPS_BETWEEN_QUESTIONS:
+        if process_group.size > 1 and trainer.step % _STEPS_BETWEEN_DECISIONS:
             return
         if process_group.broadcast_decision(time.monotonic() - self._last >= self._seconds):
             self.save(trainer)
 
     def on_end(self, trainer: Trainer) -> None:
-        """Save the finished run, so that what follows can be repeated without training."""
+        """Save the finished training, so that later stages can be repeated without it."""
         self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Write everything that the rest of the run depends on."""
+        """Write the state that the remaining training depends on."""
         parts = {
             "model": trainer.model.state_dict(),
             "optimizer": trainer.optimizer.state_dict(),
@@ -90,7 +90,7 @@ class CheckpointCallback(Callback):
 
 
 def _get_rng() -> dict[str, Tensor]:
-    """State of PyTorch's generators: of the CPU, and of the GPU in use if there is one."""
+    """States of PyTorch's generators on the CPU and on the current GPU, if any."""
     gpu = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
     return {"cpu": torch.get_rng_state()} | gpu
 
@@ -102,9 +102,10 @@ def _set_rng(state: Mapping[str, Tensor]) -> None:
 
 
 class MetricsCallback(Callback):
-    """Logs the mean loss of every `every` steps, and of an epoch's last; there an accuracy, too.
+    """Logs the mean loss every `every` steps and at epoch ends, where it also logs an accuracy.
 
-    Comes before the checkpoint and is part of it, so a resumed run logs the same rows.
+    It runs before the checkpoint callback and is part of the checkpoint, so a resumed run logs the
+    same rows.
     """
 
     def __init__(
@@ -125,21 +126,21 @@ class MetricsCallback(Callback):
         self.more: dict[str, float] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """The losses since the last row."""
+        """Return the losses since the last row."""
         return {"sum": self._sum.cpu(), "count": self._count}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         self._sum, self._count = state["sum"], state["count"]
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
-        """Add to the mean; write a row when it is time."""
+        """Add the loss to the mean and write a row when due."""
         if (
             not self._opened and trainer.process_group.rank == 0
-        ):  # rows beyond the checkpoint from which this run goes on
+        ):  # rows after the checkpoint that this run resumes from
             self._log.truncate_after(trainer.step - 1, phase=self._phase)
             self._opened = True
-        self._sum = self._sum.to(loss.device) + loss.float()  # not waiting for a GPU
+        self._sum = self._sum.to(loss.device) + loss.float()  # does not synchronise with a GPU
         self._count += 1
         last = trainer.step == trainer.total_steps
         if self.logs_loss(trainer):
@@ -150,7 +151,7 @@ class MetricsCallback(Callback):
             self._row(trainer, {"select/accuracy": value})
 
     def logs_loss(self, trainer: Trainer) -> bool:
-        """Whether this step writes a row with the loss, `ratio` and `more`."""
+        """Whether a row with the loss, `ratio` and `more` is written at this step."""
         regular = trainer.step % self._every == 0 or trainer.step % trainer.steps_per_epoch == 0
         return regular or trainer.step == trainer.total_steps
 
@@ -176,20 +177,20 @@ class MetricsCallback(Callback):
 
 
 class ProgressCallback(Callback):
-    """Moves a progress bar, a step at a time."""
+    """Advances a progress bar."""
 
     def __init__(self, progress: Progress) -> None:
-        """Report to `progress`, whose unit is one optimizer step."""
+        """Report to `progress` in units of optimizer steps."""
         self._progress = progress
         self._earlier: Tensor | None = None
 
     def on_start(self, trainer: Trainer) -> None:
-        """Account for the steps done before a resume."""
+        """Count the steps done before a resume."""
         self._progress.advance(trainer.step)
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
-        """One step further."""
-        if trainer.step % 10 == 0:  # an earlier loss, for which a GPU need not be waited for
+        """Advance by one step."""
+        if trainer.step % 10 == 0:  # show an earlier loss, to avoid waiting for a GPU
             shown = loss if self._earlier is None else self._earlier
             self._progress.advance(10, note=f"loss {float(shown):.3f}")
             self._earlier = loss

@@ -1,4 +1,4 @@
-"""The dense network: trained by its own recipe (`--learner full-prec`)."""
+"""Training of the dense network by its recipe (`--learner full-prec`)."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def train_dense(
     run: RunDir,
     cluster: ClusterConfig | None = None,
 ) -> float:
-    """Train `model` in place on the training split; return the seconds it took.
+    """Train `model` in place on the training split; return the time in seconds.
 
-    Goes on where an earlier call stopped; with a `cluster`, on Ray.
+    Resumes where an earlier call stopped. Trains on Ray if `cluster` is given.
     """
 
     def criterion(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:

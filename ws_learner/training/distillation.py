@@ -1,4 +1,4 @@
-"""Distillation: the sparse network also learns from the dense one's softened predictions."""
+"""Knowledge distillation from the softened predictions of a teacher network."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class DistillationLoss:
 
         Args:
             outputs: (B, C, ...) logits of the network in training.
-            targets: What the task loss takes.
-            inputs: The batch, from which the teacher makes its own logits.
+            targets: Targets of the task loss.
+            inputs: The batch's inputs, for the teacher.
 
         Raises:
             UserError: The teacher's logits have another shape.
@@ -71,7 +71,7 @@ class DistillationLoss:
         if soft.shape != outputs.shape:
             raise UserError(
                 f"the teacher of `enbl_dst` gives logits {tuple(soft.shape)}, "
-                f"the network {tuple(outputs.shape)}: both need the same classes"
+                f"the network {tuple(outputs.shape)}: use a teacher with the same classes"
             )
         soft = F.softmax(_precise(soft) / self._temperature, dim=1)
         match = F.cross_entropy(_precise(outputs) / self._temperature, soft)

@@ -1,4 +1,4 @@
-"""Accuracy of a network on a split."""
+"""Evaluation of a network on a split."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def evaluate(
 ) -> float:
     """Mean of `metric` over the whole split, in evaluation mode and full precision.
 
-    With a `title` progress is shown under it.
+    Progress is shown if `title` is given.
     """
     training = model.training
     model.eval()

@@ -1,4 +1,4 @@
-"""Distillation layer by layer: what a network's layers give out follows the teacher's."""
+"""Layer-wise distillation: layer outputs are trained to match the teacher's."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def relative_output_error(outputs: Tensor, wanted: Tensor, *, words: Tensor | No
 
 
 class LayerDistillation:
-    """A criterion + weight x mean over layers of the relative error of their outputs.
+    """A criterion plus weight x mean relative error of the layers' outputs.
 
-    Layer to layer, without projections: teacher and student are one architecture (TinyBERT's
-    second term, Jiao et al. 2020, section 3.1, made free of scale).
+    Layers are compared one to one, without projections: teacher and student have the same
+    architecture. This is TinyBERT's second term (Jiao et al. 2020, section 3.1), scale-free.
     """
 
     def __init__(
@@ -46,15 +46,15 @@ class LayerDistillation:
         layers: Sequence[str],
         weight: float,
     ) -> None:
-        """Watch both networks from now on.
+        """Register hooks on both networks.
 
         Args:
             criterion: (outputs, targets, inputs) -> scalar; calls the teacher on the inputs.
-            student: The network that is trained. Where training runs in other processes, both
-                are pickled together.
-            teacher: Has modules of the same names.
-            layers: Modules, as shell patterns such as `bert.encoder.layer.?`.
-            weight: Of the mean error, at least 0.
+            student: The network in training. If training runs in other processes, both
+                networks are pickled together.
+            teacher: The teacher, with modules of the same names.
+            layers: Module names as shell patterns, such as `bert.encoder.layer.?`.
+            weight: Weight of the mean error, at least 0.
 
         Raises:
             UserError: A pattern matches no module, or not the same ones in both networks.
@@ -70,14 +70,14 @@ class LayerDistillation:
             )
 
     def __call__(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
-        """Return the scalar loss of a batch whose forward pass was the student's last."""
+        """Return the scalar loss of the batch of the student's last forward pass."""
         loss = self._criterion(outputs, targets, inputs)
         student, teacher = self._seen
         words = words_in(inputs)
         errors = [
             relative_output_error(student[name], teacher[name], words=words) for name in student
         ]
-        for seen in self._seen:  # a graph must not outlive its step
+        for seen in self._seen:  # free the graph after each step
             seen.clear()
         return loss + self._weight * torch.stack(errors).mean()
 

@@ -1,4 +1,4 @@
-"""What a pruning run came to, read off the saved weights: the table, and the headline numbers."""
+"""Outcome of a pruning run: the verified layer table and the summary."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def verified_table(
     state: Mapping[str, Tensor],
     config: WeightSparseConfig,
 ) -> pd.DataFrame:
-    """The layer table with the zeros counted in `state`, none fewer than were planned.
+    """Build the layer table with zeros counted in `state`; check them against the plan.
 
     Raises:
-        RuntimeError: There are fewer.
+        RuntimeError: A layer, or the network, has fewer zeros than planned.
     """
     if config.ws_scope == "global" and not METHODS[config.ws_method].keeps_zeros:
         counts = [count_zeros(state[row.name]) for row in layers]
         if sum(counts) < int(planned.sum()):
-            raise RuntimeError("fewer zeros saved than were planned")
-        planned = np.array(counts)  # the protocol's sum, where the scores put it
+            raise RuntimeError("fewer zeros saved than planned")
+        planned = np.array(counts)  # the planned total, distributed by the scores
     frame = ratio_table(layers, planned, state)
     short = frame[frame["achieved"] < frame["prune_ratio"]]
     if len(short):
-        raise RuntimeError(f"{short['layer'].iloc[0]}: fewer zeros saved than were planned")
+        raise RuntimeError(f"{short['layer'].iloc[0]}: fewer zeros saved than planned")
     return frame
 
 
@@ -52,7 +52,7 @@ def build_summary(
     rollouts: int,
     search_seconds: float,
 ) -> dict[str, Any]:
-    """What `summary.json` says of the settings, the search and the zeros."""
+    """Build the entries of `summary.json` on settings, search and zeros."""
     sums = totals(frame)
     method = METHODS[config.ws_method]
     locked = method.keeps_zeros
@@ -89,5 +89,5 @@ def _criterion(config: WeightSparseConfig) -> str:
 
 
 def split_sizes(data: DataSplits) -> dict[str, int]:
-    """Examples of each part."""
+    """Number of examples of each split."""
     return {name: len(getattr(data, name)) for name in ("train", "search", "select", "test")}

@@ -1,4 +1,4 @@
-"""Trains a network to the end of a recipe: resumable, logged, with a progress bar."""
+"""A training phase: a recipe run to its end with resume, metrics and progress."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["TrainingPhase"]
 
 
 _EVERY = 50  # steps between two rows of metrics.csv
-_ROWS = 20  # of a short run, at least
+_ROWS = 20  # minimum number of rows of a short run
 
 
 def _seconds() -> float:
@@ -40,16 +40,16 @@ class TrainingPhase:
 
     Attributes:
         phase: Name in the metrics and on the progress bar, e.g. `dense`.
-        data: Trains on `train`, reports on `select`.
-        criterion: What is minimised.
+        data: The splits; trains on `train`, evaluates on `select`.
+        criterion: Loss to minimise.
         metric: Score of each example.
         recipe: Optimizer, schedule, length.
-        compute: Device, number format, memory layout.
-        seed: Fixes order, augmentation, dropout.
-        log: Where metrics go.
-        checkpoint: File from which the phase goes on after an interruption.
-        optimizer_of: Makes the optimizer; by default the recipe's.
-        process_group: The processes that train together; rank 0 reports and writes.
+        compute: Device, precision and memory layout.
+        seed: Seed of order, augmentation and dropout.
+        log: Metrics log.
+        checkpoint: Checkpoint file for resuming after an interruption.
+        optimizer_of: Function that builds the optimizer; by default the recipe's.
+        process_group: The process group; rank 0 reports and writes.
         checkpoint_seconds: Time between checkpoints; by default WS_CHECKPOINT_SECONDS or 60.
     """
 
@@ -74,13 +74,13 @@ class TrainingPhase:
         also: Mapping[str, Stateful] | None = None,
         metrics: MetricsCallback | None = None,
     ) -> float:
-        """Train `model` in place; return the seconds it took, earlier attempts included.
+        """Train `model` in place; return the time in seconds, including earlier attempts.
 
         Args:
             model: The network.
-            before: Callbacks that come before checkpointing, such as a sparsifier's.
-            also: More state for the checkpoint.
-            metrics: Replaces the usual metrics callback.
+            before: Callbacks that run before checkpointing, such as a sparsifier's.
+            also: Additional objects to checkpoint.
+            metrics: Metrics callback; by default `metrics()`.
         """
         metrics = metrics or self.metrics()
         total = self.recipe.total_steps(len(self.data.train))
@@ -109,9 +109,9 @@ class TrainingPhase:
         return trainer.seconds
 
     def metrics(self) -> MetricsCallback:
-        """The usual metrics callback: held-out accuracy every epoch, loss there and in between.
+        """Build the default metrics callback: loss, and select accuracy after every epoch.
 
-        In between is every 50 steps, or so often that a shorter run has 20 rows.
+        The loss is logged every 50 steps, or more often to give a short run 20 rows.
         """
         total = self.recipe.total_steps(len(self.data.train))
         every = min(_EVERY, max(1, total // _ROWS))

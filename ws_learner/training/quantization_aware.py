@@ -1,8 +1,9 @@
-"""Training with 8-bit weights and activations in the forward pass, masks first.
+"""Quantization-aware training: 8-bit weights and activations in the forward pass.
 
-Weights are symmetric with a scale for each output, or one for all; a pruned weight is exactly 0
-after it. Inputs of a layer have one range, which follows the data by a moving average. Gradients
-pass straight through the rounding and are zero beyond the range (Jacob et al., CVPR 2018).
+Weights are quantized symmetrically, after masking, with one scale per output or per tensor; a
+pruned weight stays exactly 0. A layer's inputs have one range, a moving average over batches.
+Gradients pass straight through the rounding and are zero outside the range (Jacob et al., CVPR
+2018).
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ _TINY = 1e-8
 
 @dataclass(frozen=True, kw_only=True)
 class QuantConfig:
-    """How weights and activations become 8-bit numbers.
+    """Quantization scheme of weights and activations.
 
     Attributes:
-        symmetric_activations: Range -a to a as int8, else a to b as uint8.
-        per_channel: A weight's scale for each output, else one for all.
+        symmetric_activations: Activations as int8 with range -a to a, else as uint8 from a to b.
+        per_channel: One weight scale per output, else one per tensor.
         half_range: Weights use 7 of the 8 bits, so that processors whose 8-bit products saturate
             do not overflow (NNCF's overflow_fix).
-        first_only: So do only the layers that read what the first of them reads in a forward pass,
-            such as the first q, k and v.
-        range_type: What of a batch's inputs makes their range.
-        percentiles: For `percentile`, in percent.
-        momentum: Of the ranges' moving average, in [0, 1).
+        first_only: Apply `half_range` only to layers with the same input as the first layer, such
+            as the first q, k and v.
+        range_type: Statistic of a batch's inputs that gives their range.
+        percentiles: Lower and upper percentile for `percentile`, in percent.
+        momentum: Momentum of the ranges' moving average, in [0, 1).
     """
 
     symmetric_activations: bool = True
@@ -51,17 +52,17 @@ class QuantConfig:
 
 
 class FakeQuantizer:
-    """Makes Linear layers of a model compute as their 8-bit versions will.
+    """Fake quantization of a model's Linear layers.
 
-    The model keeps its class, parameters and keys; `detach` gives the layers back their own
+    The model keeps its class, parameters and keys; `detach` restores the layers' original
     forward pass.
     """
 
     def __init__(self, model: nn.Module, names: Iterable[str], config: QuantConfig) -> None:
-        """Wrap the named Linear modules; ranges are empty until `calibrate`.
+        """Wrap the named Linear modules; ranges are unset until `calibrate`.
 
         Raises:
-            UserError: There is none, or one is no Linear module.
+            UserError: No module is named, or one is not a Linear module.
         """
         self.config, self.model = config, model
         self.layers: dict[str, nn.Linear] = {}
@@ -69,11 +70,11 @@ class FakeQuantizer:
         for name in names:
             layer = model.get_submodule(name)
             if not isinstance(layer, nn.Linear):
-                raise UserError(f"quantization: {name} is no Linear layer")
+                raise UserError(f"quantization: {name} is not a Linear layer")
             self.layers[name] = layer
             self.ranges[name] = torch.zeros(2)
         if not self.layers:
-            raise UserError("quantization: no Linear layer is left; mend ignored_scopes")
+            raise UserError("quantization: no Linear layer is left; change ignored_scopes")
         self._calibrating, self._first = False, set[str]()
         self._read: Tensor | None = None
         for name, layer in self.layers.items():
@@ -81,9 +82,9 @@ class FakeQuantizer:
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[Tensor]) -> None:
-        """Begin the ranges: the average over the batches, without quantisation.
+        """Initialise the ranges to the average over the batches, without quantization.
 
-        Shows which layers are the first, too.
+        This also determines which layers are first.
         """
         training, self._calibrating = self.model.training, True
         self.model.eval()
@@ -105,41 +106,41 @@ class FakeQuantizer:
         self.model.train(training)
 
     def moved_to(self, model: nn.Module) -> FakeQuantizer:
-        """The same quantisation of another network with these layers, such as a cropped one."""
+        """Apply this quantization to another network with these layers, such as a cropped one."""
         other = FakeQuantizer(model, self.layers, self.config)
         other.load_state_dict(self.state_dict())
         other._first = set(self._first)
         return other
 
     def settle(self, process_group: ProcessGroup) -> None:
-        """After a step: let the ranges hold what any rank has seen.
+        """Synchronise the ranges over all ranks after a step.
 
-        Where a range is that of least and greatest inputs, this is the whole batch's.
+        For ranges of minimum and maximum, the result is the range of the whole batch.
         """
         together = process_group.all_reduce_minmax(torch.stack([*self.ranges.values()]))
         self.ranges = dict(zip(self.ranges, together.unbind(), strict=True))
 
     def detach(self) -> None:
-        """Take the quantisation off the layers."""
+        """Remove the quantization from the layers."""
         for layer in self.layers.values():
             vars(layer).pop("forward", None)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The ranges."""
+        """Return the ranges."""
         return {name: value.clone() for name, value in self.ranges.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over the ranges.
+        """Load the ranges.
 
         Raises:
-            UserError: They are of another network.
+            UserError: The ranges belong to another network.
         """
         if set(state) != set(self.ranges):
-            raise UserError("the saved ranges are of another network")
+            raise UserError("the saved ranges belong to another network; give a matching file")
         self.ranges = {name: value.clone() for name, value in state.items()}
 
     def activation(self, name: str) -> tuple[float, int, int, int]:
-        """Scale, zero point, least and largest whole number of a layer's inputs."""
+        """Scale, zero point, minimum and maximum integer of a layer's inputs."""
         low, high = (float(value) for value in self.ranges[name])
         if self.config.symmetric_activations:
             return max(abs(low), abs(high), _TINY) / 127, 0, -128, 127
@@ -148,7 +149,7 @@ class FakeQuantizer:
         return scale, min(max(round(-low / scale), 0), 255), 0, 255
 
     def most(self, name: str) -> int:
-        """Largest whole number of a layer's weights."""
+        """Maximum integer of a layer's weights."""
         half = self.config.half_range and (not self.config.first_only or name in self._first)
         return 63 if half else 127
 
@@ -199,7 +200,7 @@ def whole_weights(quantizer: FakeQuantizer, name: str) -> tuple[Tensor, Tensor]:
 
 
 def calibration(batches: Iterable[tuple[Tensor, Tensor]], samples: int) -> Sequence[Tensor]:
-    """Inputs of the first batches, as many as hold `samples` examples."""
+    """Inputs of the first batches that together hold `samples` examples."""
     chosen: list[Tensor] = []
     for inputs, _ in batches:
         chosen.append(inputs)

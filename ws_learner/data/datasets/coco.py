@@ -1,4 +1,4 @@
-"""Images with boxes as splits, and SSD's augmentation."""
+"""COCO detection splits and SSD's augmentation."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ Boxes = npt.NDArray[np.float32]  # (K, 5) corners as shares, class
 
 
 def zoomed(boxes: Boxes) -> tuple[Window, Boxes]:
-    """Draw a window and give the boxes in it (Liu et al. 2016, section 2.2, data augmentation).
+    """Draw a window and return its boxes (Liu et al. 2016, section 2.2, data augmentation).
 
-    Its sides are 0.3 to 1 of the image's, one at most twice the other, and it covers one of the
-    boxes by a drawn least share. Boxes whose centre is inside stay, cut at its borders. Draws
-    from Python's global generator.
+    Its sides are 0.3 to 1 of the image's, one at most twice the other. Its overlap with one of the
+    boxes reaches a randomly drawn minimum. Boxes with their centre inside are kept and clipped to
+    the window. Draws from Python's global generator.
     """
     while True:
         least = random.choice(_LEAST_OVERLAP)
@@ -51,7 +51,7 @@ def zoomed(boxes: Boxes) -> tuple[Window, Boxes]:
 
 
 def _inside(boxes: Boxes, window: Window, least: float) -> Boxes | None:
-    """The boxes in coordinates of the window; None if it covers none of them well enough."""
+    """Boxes in window coordinates; None if none reaches the minimum overlap."""
     low, high = np.array(window[:2]), np.array(window[2:])
     clipped_low, clipped_high = np.maximum(boxes[:, :2], low), np.minimum(boxes[:, 2:4], high)
     shared = np.maximum(clipped_high - clipped_low, 0).prod(1)
@@ -67,7 +67,7 @@ def _inside(boxes: Boxes, window: Window, least: float) -> Boxes | None:
 
 
 class Boxed:
-    """Map-style data set: float32 (3, size, size), and (M, 5) boxes, class 0 behind the last."""
+    """Map-style data set: image float32 (3, size, size) and boxes (M, 5), padded with class 0."""
 
     def __init__(
         self,
@@ -78,14 +78,14 @@ class Boxed:
         most: int,
         augment: bool = False,
     ) -> None:
-        """Hold the names; files are opened when read.
+        """Store the paths; files are opened when read.
 
         Args:
             files: Paths of the images.
-            boxes: Of each image.
-            image_size: Height and width of an input, in pixels; sides are not kept in proportion.
-            most: M, at least the boxes of any image.
-            augment: A window by `zoomed`, mirrored half of the time.
+            boxes: Boxes of each image.
+            image_size: Height and width of an input, in pixels; the aspect ratio is not kept.
+            most: M, at least the largest number of boxes of an image.
+            augment: Use a window by `zoomed`, mirrored half of the time.
         """
         self._files, self._boxes = files, boxes
         self._size, self._most, self._augment = image_size, most, augment
@@ -133,21 +133,21 @@ def load_coco(
 ) -> tuple[DataSplits, Annotated]:
     """Read annotations/instances_{train,val}YEAR.json with trainYEAR/ and valYEAR/.
 
-    val is the test split. A tenth of the training images, at most 2,000, scores rollouts, and as
-    many are the select split; training images without a box are left out.
+    val is the test split. A tenth of the training images, at most 2,000, is the search split, and
+    as many are the select split. Training images without a box are dropped.
 
     Args:
-        data_dir: Folder with these.
+        data_dir: Folder with these files and folders.
         image_size: Height and width of an input, in pixels.
-        year: In the names.
-        workers: Processes that decode; 0 decodes in this one; None takes up to four.
-        split_seed: Which training images go into search and select.
+        year: Year in the names.
+        workers: Processes for decoding; 0 decodes in this process; None uses up to four.
+        split_seed: Seed of the draw of search and select images.
 
     Returns:
         The splits, and the images of the test split.
 
     Raises:
-        UserError: Something is missing or has another form.
+        UserError: A file is missing or malformed.
     """
     jsons = [data_dir / "annotations" / f"instances_{half}{year}.json" for half in ("train", "val")]
     for path in jsons:
@@ -156,7 +156,7 @@ def load_coco(
     train = read_coco(jsons[0], data_dir / f"train{year}", empty=False)
     test = read_coco(jsons[1], data_dir / f"val{year}")
     if train.categories != test.categories:
-        raise UserError(f"`data_dir` {data_dir}: both files need the same categories")
+        raise UserError(f"`data_dir` {data_dir}: train and val must have the same categories")
     size = min(_MOST, int(_SHARE * len(train.files)))
     if not size:
         raise UserError(f"`data_dir` {data_dir}: {len(train.files)} training images are too few")

@@ -1,4 +1,4 @@
-"""COCO's annotations (Lin et al. 2014): boxes of a folder of images, and average precision."""
+"""COCO annotation files (Lin et al. 2014) and average precision."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Annotated:
     """Images with boxes.
 
     Attributes:
-        path: The JSON.
+        path: The JSON file.
         files: Image files.
-        keys: `id` of each image.
-        sizes: Width and height of each, in pixels.
-        boxes: Of each image (K, 5): corners as shares of width and height, and class from 1.
-            Crowds are left out.
-        categories: `id` of class 1, 2, ...
+        keys: COCO `id` of each image.
+        sizes: Width and height of each image, in pixels.
+        boxes: Boxes of each image (K, 5): corners as shares of width and height, class from 1.
+            Crowd annotations are dropped.
+        categories: COCO `id` of class 1, 2, ...
     """
 
     path: Path
@@ -46,12 +46,12 @@ def read_coco(path: Path, folder: Path, *, empty: bool = True) -> Annotated:
     """Read a file such as instances_val2017.json.
 
     Args:
-        path: The JSON.
-        folder: Where its images lie.
-        empty: Keep images without a box.
+        path: The JSON file.
+        folder: Folder of its images.
+        empty: Whether to keep images without a box.
 
     Raises:
-        UserError: It cannot be read or has another form, or images are missing.
+        UserError: The file cannot be read or is malformed, or images are missing.
     """
     try:
         whole = json.loads(path.read_text(encoding="utf-8"))
@@ -87,7 +87,7 @@ def read_coco(path: Path, folder: Path, *, empty: bool = True) -> Annotated:
 
 
 def _corners(box: Sequence[float], size: tuple[int, int]) -> tuple[float, ...]:
-    """Left, top, width, height in pixels to corners as shares, within the image."""
+    """Convert left, top, width, height in pixels to corners as shares, clipped to the image."""
     left, top, width, height = (float(side) for side in box)
     across, down = size
     sides = (left / across, top / down, (left + width) / across, (top + height) / down)
@@ -95,14 +95,16 @@ def _corners(box: Sequence[float], size: tuple[int, int]) -> tuple[float, ...]:
 
 
 def average_precision(truth: Annotated, found: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """`AP` (mean over overlaps of 0.5 to 0.95) and `AP50`, by COCO's own program.
+    """Compute `AP` (mean over overlaps of 0.5 to 0.95) and `AP50` with pycocotools.
 
     Args:
-        truth: The images, all of their JSON.
-        found: image_id, category_id, bbox (left, top, width, height in pixels) and score each.
+        truth: All images of the annotation file.
+        found: Detections with image_id, category_id, bbox (left, top, width, height in pixels)
+
+            and score.
 
     Raises:
-        UserError: The library for it is not there.
+        UserError: pycocotools is not installed.
     """
     try:
         from pycocotools.coco import COCO

@@ -1,4 +1,4 @@
-"""Criteo's click logs as splits: does a user click on an advertisement?"""
+"""Criteo's click logs as splits: click prediction for advertisements."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from ws_learner.data.tabular import TableSplit, read_criteo
 __all__ = ["load_criteo"]
 
 _FILES = ("train.txt", "day_0")
-_LAST = 7  # the last of so many parts, a day of Kaggle's week, is not trained on
+_LAST = 7  # the last seventh, a day of Kaggle's week, is held out
 
 
 def load_criteo(data_dir: Path, *, rows: int, limit: int | None = None) -> DataSplits:
-    """Read a file of clicks in the order of time; see `read_criteo`.
+    """Read a click log in order of time; see `read_criteo`.
 
-    The first six sevenths are trained on; of the last, half is the test split and a quarter each
-    are search and select, as the last day is halved for DLRM (Naumov et al. 2019, section 5.1).
+    The first six sevenths are the training split. Half of the last seventh is the test split, and
+    a quarter each are search and select; DLRM halves the last day too (Naumov et al. 2019, section
+    5.1).
 
     Args:
         data_dir: The file, or a folder with train.txt (Kaggle's) or day_0 (of the Terabyte set).
-        rows: Of every table; words are taken modulo it.
-        limit: Lines to read, all by default.
+        rows: Rows of every embedding table; words are taken modulo this number.
+        limit: Number of lines to read; all by default.
 
     Raises:
-        UserError: There is no such file, it has another form, or is too short.
+        UserError: The file is missing, malformed or too short.
     """
     path = _find(data_dir)
     table, clicked = read_criteo(path, rows=rows, limit=limit)
@@ -61,5 +62,5 @@ def _find(data_dir: Path) -> Path:
         if (data_dir / name).is_file():
             return data_dir / name
     raise UserError(
-        f"`data_dir` {data_dir}: no {' or '.join(_FILES)} there; unpack Criteo's file, or name it"
+        f"`data_dir` {data_dir}: no {' or '.join(_FILES)} there; unpack Criteo's file or give it"
     )

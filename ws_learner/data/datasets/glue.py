@@ -1,4 +1,4 @@
-"""Tasks of GLUE from a folder of the user's: SST-2 and MRPC as tab-separated files."""
+"""GLUE tasks from a user's folder: SST-2 and MRPC as tab-separated files."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ Rows = tuple[list[Text], list[int]]
 def load_glue(
     task: GlueTask, data_dir: Path, *, split_seed: int = 0, longest: int = _LONGEST
 ) -> DataSplits:
-    """Read train.tsv and dev.tsv (Wang et al. 2019); dev is the test split: the tests are secret.
+    """Read train.tsv and dev.tsv (Wang et al. 2019); dev is the test split.
 
-    A tenth of the training file, at most 2,000 examples, scores rollouts, and as many are the
-    select split.
+    The labels of the official test sets are not public. A tenth of the training file, at most
+    2,000 examples, is the search split, and as many are the select split.
 
     Args:
         task: `sst2` (a sentence, positive or not) or `mrpc` (two sentences, alike or not).
-        data_dir: Folder with both files; BERT's vocab.txt is read there too if it is there.
-        split_seed: Which training examples go into search and select.
-        longest: Word pieces kept of an example.
+        data_dir: Folder with both files and, optionally, BERT's vocab.txt.
+        split_seed: Seed of the draw of search and select examples.
+        longest: Maximum number of word pieces of an example.
 
     Raises:
-        UserError: A file is missing or is not in the task's layout.
+        UserError: A file is missing or does not have the task's layout.
     """
     paths = [_find(data_dir, name) for name in _FILES]
     (texts, labels), (test_texts, test_labels) = (_read(path, task) for path in paths)
@@ -93,7 +93,7 @@ def _read(path: Path, task: GlueTask) -> Rows:
         lacking = [name for name in (*wanted, target) if name not in (reader.fieldnames or ())]
         if lacking:
             raise UserError(
-                f"{path}: no column {lacking[0]!r} in its first line, as {task} has; "
+                f"{path}: no column {lacking[0]!r} in its first line, which {task} requires; "
                 f"found {', '.join(reader.fieldnames or ()) or 'nothing'}"
             )
         for row in reader:
@@ -105,5 +105,5 @@ def _read(path: Path, task: GlueTask) -> Rows:
             texts.append((parts[0], parts[1]) if len(parts) == 2 else parts[0])
             labels.append(int(row[target]))
     if not texts:
-        raise UserError(f"{path}: holds no examples")
+        raise UserError(f"{path}: contains no examples")
     return texts, labels

@@ -1,4 +1,4 @@
-"""Photographs in one folder per class, as ILSVRC-12 comes: found, split and decoded."""
+"""Image folders with one sub-folder per class, as in ILSVRC-12, as splits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LAYOUT = "expected train/CLASS/*.jpeg and val/CLASS/*.jpeg, or CLASS/*.jpeg"
 _TEST_SHARE, _SEARCH_SHARE, _SELECT_SHARE = 0.20, 0.05, 0.10
 
 Prepare = Callable[[Sequence[str], npt.NDArray[np.int64], bool], Examples]
-"""(files, classes, whether to augment) -> data set, instead of the usual preparation."""
+"""(files, classes, augment) -> data set; replaces the usual preparation."""
 Listing = dict[str, list[tuple[str, int]]]  # class -> (file, its size in bytes), sorted
 
 
@@ -37,24 +37,24 @@ def load_image_folder(
     num_select: int = 4_000,
     prepare: Prepare | None = None,
 ) -> DataSplits:
-    """Open a folder of images; they are decoded when a batch is read.
+    """Load a folder of images; they are decoded when a batch is read.
 
-    `data_dir` has train/CLASS/* and val/CLASS/*, where val is the test part, or CLASS/* alone, of
-    which a fifth becomes the test part. Search and select are drawn from the training images, in
-    a small set at most 5 % and 10 % of them, but one image of every class where there are enough.
-    Classes are numbered in the sorted order of their folders' names.
+    `data_dir` has either train/CLASS/* and val/CLASS/*, where val is the test split, or only
+    CLASS/*, where a fifth becomes the test split. Search and select are drawn from the training
+    images: at most 5 % and 10 % of them, but one image of every class if there are enough. Classes
+    are numbered by their sorted folder names.
 
     Args:
         data_dir: The folder.
         image_size: Height and width of an input, in pixels.
-        workers: Processes that decode; 0 decodes in this one; None takes up to four.
-        split_seed: The draw is a function of it.
-        num_search: Images of the search part.
-        num_select: Images of the select part.
-        prepare: How images become inputs; by default as `Photographs` does.
+        workers: Processes for decoding; 0 decodes in this process; None uses up to four.
+        split_seed: Seed of the draw.
+        num_search: Number of images of the search split.
+        num_select: Number of images of the select split.
+        prepare: Conversion of images to inputs; by default `Photographs`.
 
     Raises:
-        UserError: Folders or images are missing, or the two parts have different classes.
+        UserError: Folders or images are missing, or train and val have different classes.
     """
     processes = min(4, usable_cores()) if workers is None else workers
     if image_size < 1:
@@ -85,7 +85,7 @@ def load_image_folder(
         made = [(prepare or usual)(names, classes, augment) for augment in (False, True)]
         return DatasetSplit(made[0], augmented=made[1], workers=processes)
 
-    # Parts stay in drawn order: in the folders' order a batch would hold a single class.
+    # Splits keep the drawn order: in folder order a batch would hold a single class.
     splits = [split([files[index] for index in part], labels[part]) for part in parts]
     if test:
         splits.insert(0, split(*_flat(test)))
@@ -102,14 +102,14 @@ def load_image_folder(
 
 
 def usable_cores() -> int:
-    """Cores this process may use, which in a container are fewer than the machine has."""
+    """Number of cores that this process may use; in a container fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):  # not on every system
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _find(data_dir: Path) -> tuple[Listing, Listing]:
-    """Training and test files by class; without train/ and val/ there are no test files yet."""
+    """Training and test files by class; no test files yet without train/ and val/."""
     if not data_dir.is_dir():
         raise UserError(f"`data_dir` {data_dir}: no such folder; {_LAYOUT}")
     halves = [data_dir / "train", data_dir / "val"]
@@ -158,14 +158,14 @@ def _list_images(folder: Path) -> list[tuple[str, int]]:
 
 
 def _flat(listing: Listing) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Files, and the number of each one's class."""
+    """Files and their class numbers."""
     counts = [len(images) for images in listing.values()]
     files = [name for images in listing.values() for name, _ in images]
     return files, np.repeat(np.arange(len(listing)), counts)
 
 
 def _digest(data_dir: Path, listings: tuple[Listing, Listing], settings: str) -> str:
-    """Of names below `data_dir`, file sizes and settings; reading every image would take hours."""
+    """Hash of relative file names, file sizes and settings, without reading the images."""
     state = hashlib.sha256(settings.encode())
     for listing in listings:
         for images in listing.values():

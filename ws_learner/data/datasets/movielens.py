@@ -1,4 +1,4 @@
-"""MovieLens-100K (Harper & Konstan 2015): will a user give a film four stars or more?"""
+"""MovieLens-100K (Harper & Konstan 2015) as splits: is a rating four stars or more?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ws_learner.data.wheel_download import files_of_package
 __all__ = ["CARDINALITIES", "load_movielens"]
 
 CARDINALITIES = (943, 1682, 2, 21, 111, 19)
-"""Users, films, genders, occupations, first two places of zip codes, first genres."""
+"""Numbers of users, films, genders, occupations, zip-code prefixes and first genres."""
 _DENSE = 3  # age, year of release, time of the rating
 _WHEEL = ("recbole==1.2.1", "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407")
 _DIGESTS = {
@@ -50,7 +50,7 @@ def load_movielens(data_dir: Path | None = None) -> DataSplits:
     the numbers of six categories (`CARDINALITIES`).
 
     Raises:
-        UserError: The files are not there and cannot be fetched.
+        UserError: The files are missing and cannot be downloaded.
     """
     rows, liked = _rows(lambda file: content(_resource(file), data_dir).decode("latin-1"))
     order = np.random.Generator(np.random.Philox(20)).permutation(len(rows))

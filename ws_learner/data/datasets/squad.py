@@ -1,4 +1,4 @@
-"""Questions and paragraphs as windows of word pieces, and answers out of a network's logits."""
+"""SQuAD splits as windows of word pieces, and answers from a network's logits."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["Window", "Windows", "cut_windows", "find_answers", "load_squad"]
 
 _TRAIN, _TEST = "train-v1.1.json", "dev-v1.1.json"
 _SHARE, _MOST = 0.1, 2_000  # of the training questions, each for search and select
-_QUESTION = 64  # most word pieces of a question (Devlin et al. 2019, the authors' code)
+_QUESTION = 64  # maximum word pieces of a question (Devlin et al. 2019, the authors' code)
 _AT_ONCE = 1_000  # questions
-_BEST, _LONGEST_ANSWER = 20, 30  # starts and ends looked at; word pieces of an answer
+_BEST, _LONGEST_ANSWER = 20, 30  # candidate starts and ends; word pieces of an answer
 
 Predict = Callable[[Tensor], Tensor]
 """(B, T) word pieces -> (B, T, 2) logits of an answer's start and end."""
@@ -32,14 +32,14 @@ Predict = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """A question and a stretch of its paragraph.
+    """A question and a span of its paragraph.
 
     Attributes:
         question: Number of the question.
-        pieces: [CLS] question [SEP] stretch [SEP].
-        places: (T, 2) first character and the one behind the last, in the paragraph; -1 where a
-            piece is none of the stretch's.
-        target: First and last piece of the answer; (0, 0), [CLS], where it is not all there.
+        pieces: [CLS] question [SEP] span [SEP].
+        places: (T, 2) start and end (exclusive) characters in the paragraph; -1 for pieces
+            outside the span.
+        target: First and last piece of the answer; (0, 0), [CLS], if it is not fully inside.
     """
 
     question: int
@@ -50,7 +50,7 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """All windows of some questions, in their order."""
+    """All windows of a list of questions, in order."""
 
     questions: Sequence[Question]
     windows: Sequence[Window]
@@ -64,22 +64,22 @@ class Windows:
 def load_squad(
     data_dir: Path, *, longest: int = 384, overlap: int = 128, split_seed: int = 0
 ) -> tuple[DataSplits, Windows]:
-    """Read train-v1.1.json and dev-v1.1.json; dev is the test split: the tests are secret.
+    """Read train-v1.1.json and dev-v1.1.json; dev is the test split.
 
-    A tenth of the training questions, at most 2,000, scores rollouts, and as many are the select
-    split; no paragraph is in two parts.
+    The official test set is not public. A tenth of the training questions, at most 2,000, is the
+    search split, and as many are the select split. No paragraph is in two splits.
 
     Args:
-        data_dir: Folder with both files; BERT's vocab.txt is read there too if it is there.
-        longest: Word pieces of a window.
-        overlap: Word pieces of the paragraph that a window shares with the next.
-        split_seed: Which paragraphs go into search and select.
+        data_dir: Folder with both files and, optionally, BERT's vocab.txt.
+        longest: Maximum number of word pieces of a window.
+        overlap: Number of paragraph word pieces that consecutive windows share.
+        split_seed: Seed of the draw of search and select paragraphs.
 
     Returns:
-        The splits, and what their test split is made of.
+        The splits, and the windows of the test split.
 
     Raises:
-        UserError: A file is missing or has another form.
+        UserError: A file is missing or malformed.
     """
     for name in (_TRAIN, _TEST):
         if not (data_dir / name).is_file():
@@ -107,7 +107,7 @@ def load_squad(
 def _by_paragraph(
     questions: Sequence[Question], *, sizes: Sequence[int], seed: int
 ) -> list[list[Question]]:
-    """Whole paragraphs until a part is full; the rest is the last part."""
+    """Assign whole paragraphs to each part until it is full; the rest is the last part."""
     count = max(question.paragraph for question in questions) + 1
     order = np.random.default_rng(seed).permutation(count)
     about: list[list[Question]] = [[] for _ in range(count)]
@@ -128,13 +128,13 @@ def cut_windows(
     """Cut every question and its paragraph into windows of at most `longest` word pieces.
 
     Args:
-        questions: What is asked.
+        questions: The questions.
         cutter: See `word_piece_cutter`.
-        longest: Word pieces, the question's and the three special ones included.
-        overlap: Word pieces that two windows share.
+        longest: Maximum number of word pieces, including the question and three special ones.
+        overlap: Number of word pieces that consecutive windows share.
 
     Raises:
-        UserError: A window would have no room for anything new.
+        UserError: A window would have no room for new word pieces.
     """
     if longest < _QUESTION + overlap + 4:
         raise UserError(
@@ -160,7 +160,7 @@ def cut_windows(
 
 
 def _end(cut: Any) -> int:
-    """Where the last word piece of a question that is too long ends; [CLS] and [SEP] count."""
+    """End of the last word piece of a truncated question; [CLS] and [SEP] count."""
     end: int = cut.offsets[_QUESTION - 2][1]
     return end
 
@@ -178,10 +178,10 @@ def _window(number: int, part: Any, question: Question) -> Window:
 
 
 def find_answers(windows: Windows, predict: Predict, *, batch_size: int = 32) -> dict[str, str]:
-    """Key of each question -> the answer with the largest sum of a start's and an end's logit.
+    """Return the answer of each question, by key: the largest sum of start and end logit.
 
-    Over all windows of the question; starts and ends are the 20 largest of a window, an answer
-    has at most 30 word pieces (Devlin et al. 2019, section 4.2, and the authors' code).
+    The maximum is over all windows of the question, over the 20 largest starts and ends of each
+    and answers of at most 30 word pieces (Devlin et al. 2019, section 4.2, and the authors' code).
     """
     best: dict[int, tuple[float, str]] = {}
     reader = windows.split().batches(batch_size)
@@ -199,7 +199,7 @@ def find_answers(windows: Windows, predict: Predict, *, batch_size: int = 32) ->
 def _best_span(
     logits: npt.NDArray[np.float32], places: npt.NDArray[np.int64]
 ) -> tuple[float, tuple[int, int]]:
-    """Largest sum, and the characters it stands for; minus infinity if no span is allowed."""
+    """Largest sum and its characters; minus infinity if no span is allowed."""
     starts, ends = (np.argsort(-column, kind="stable")[:_BEST] for column in logits.T)
     sums = logits[starts, 0][:, None] + logits[ends, 1]
     length = ends - starts[:, None] + 1

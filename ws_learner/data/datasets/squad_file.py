@@ -1,4 +1,4 @@
-"""SQuAD 1.1 (Rajpurkar et al. 2016): its JSON, and the two measures it is judged by."""
+"""SQuAD 1.1 files (Rajpurkar et al. 2016) and its metrics, exact match and F1."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Question:
     """One question about one paragraph.
 
     Attributes:
-        key: The file's `id`.
+        key: `id` in the file.
         text: The question.
         context: The paragraph.
         paragraph: Number of the paragraph in its file.
-        answers: (text, first character in the context), one or more; people differ.
+        answers: (text, first character in the context) of one or more annotators.
     """
 
     key: str
@@ -42,7 +42,7 @@ def read_squad(path: Path) -> list[Question]:
     """Read a file such as train-v1.1.json.
 
     Raises:
-        UserError: It cannot be read, has another form, or has questions without an answer
+        UserError: The file cannot be read, is malformed, or has questions without an answer
             (version 2.0).
     """
     try:
@@ -58,7 +58,7 @@ def read_squad(path: Path) -> list[Question]:
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not SQuAD's JSON ({type(error).__name__}: {error})") from error
     if not found:
-        raise UserError(f"{path}: holds no questions")
+        raise UserError(f"{path}: contains no questions")
     return found
 
 
@@ -81,28 +81,28 @@ def _question(path: Path, one: Mapping[str, Any], context: str, paragraph: int) 
 
 
 def _words(text: str) -> list[str]:
-    """Lower case, without punctuation and articles."""
+    """Lower-case words without punctuation and articles."""
     return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
 
 
 def exact_match(given: str, truth: str) -> float:
-    """1 if both are the same words, else 0; case, punctuation and articles do not count."""
+    """1 if both have the same words, else 0; ignores case, punctuation and articles."""
     return float(_words(given) == _words(truth))
 
 
 def f1(given: str, truth: str) -> float:
-    """Harmonic mean of precision and recall of the words given, counted with repetition."""
+    """Harmonic mean of precision and recall of the words, counted with repetition."""
     ours, theirs = _words(given), _words(truth)
     shared = sum((Counter(ours) & Counter(theirs)).values())
     return 2 * shared / (len(ours) + len(theirs)) if shared else 0.0
 
 
 def score_answers(questions: Sequence[Question], given: Mapping[str, str]) -> dict[str, float]:
-    """`exact match` and `F1` in percent: of each question the best over its answers, then means.
+    """Compute `exact match` and `F1` in percent: best over a question's answers, then the mean.
 
     Args:
-        questions: What was asked.
-        given: Key of a question -> answer; a question without one scores 0.
+        questions: The questions.
+        given: Answers by question key; a question without an answer scores 0.
     """
 
     def best(measure: Callable[[str, str], float]) -> float:

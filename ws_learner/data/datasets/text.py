@@ -1,4 +1,4 @@
-"""Sentences and their classes: TREC-6 questions, movie-review polarity; cut into word pieces."""
+"""Text classification splits: TREC-6 questions and movie-review polarity, as word pieces."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from ws_learner.data.tokens import TokenSplit
 __all__ = ["TREC_CLASSES", "load_polarity", "load_trec", "word_piece_cutter", "word_pieces"]
 
 TREC_CLASSES = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
-_LONGEST = 64  # word pieces; the longest question has 41, of movie sentences some dozens have more
+_LONGEST = 64  # word pieces; the longest question has 41, a few dozen movie sentences have more
 
 Text = str | tuple[str, str]
-"""A sentence, or two of them that are judged together."""
+"""A sentence or a pair of sentences."""
 
 
 def load_trec(data_dir: Path | None = None, *, split_seed: int = 0) -> DataSplits:
-    """TREC-6 (Li & Roth 2002): 3,800 train, 300 search, 400 select, 882 test questions.
+    """Load TREC-6 (Li & Roth 2002): 3,800 train, 300 search, 400 select, 882 test questions.
 
-    The official training file, every question once; the 500 official test questions are not read.
-    Without `data_dir` it comes from the cache, which a first call fills.
+    All splits come from the official training file, without duplicate questions; the 500 official
+    test questions are not read. Without `data_dir` the file comes from the cache, which the first
+    call fills.
 
     Args:
         data_dir: Folder with train_5500.label and BERT's vocab.txt.
-        split_seed: Which questions make up which part (classes in proportion).
+        split_seed: Seed of the stratified draw.
 
     Raises:
-        UserError: `data_dir` lacks an intact file, or no source can be reached.
+        UserError: `data_dir` lacks an intact file, or no source is reachable.
     """
     texts, labels = [], []
     for line in content(TREC, data_dir).decode().splitlines():
@@ -49,10 +50,10 @@ def load_trec(data_dir: Path | None = None, *, split_seed: int = 0) -> DataSplit
 
 
 def load_polarity(data_dir: Path | None = None, *, split_seed: int = 0) -> DataSplits:
-    """Movie-review sentences, positive or not: 7,266 train, 500 search, 800 select, 2,000 test.
+    """Load movie-review polarity: 7,266 train, 500 search, 800 select, 2,000 test sentences.
 
-    The sentences of Pang & Lee 2004 that SST-2 is built on, as rated by Hutto & Gilbert 2014;
-    without the 37 whose mean rating is 0 and without two repeated ones.
+    The sentences of Pang & Lee 2004, the source of SST-2, as rated by Hutto & Gilbert 2014,
+    without 37 sentences with a mean rating of 0 and two duplicates.
 
     Args:
         data_dir: Folder with movieReviewSnippets_GroundTruth.txt and BERT's vocab.txt.
@@ -80,10 +81,10 @@ def word_pieces(
     Args:
         texts: Sentences or pairs.
         data_dir: Folder with vocab.txt; by default it comes from the cache.
-        longest: Word pieces kept of one text, the special ones included.
+        longest: Maximum number of word pieces of a text, including special ones.
 
     Raises:
-        UserError: The library for it is not there, or the word pieces cannot be had.
+        UserError: The package tokenizers is not installed, or the vocabulary is unavailable.
     """
     tokenizer = word_piece_cutter(data_dir)
     tokenizer.enable_truncation(longest)
@@ -97,13 +98,13 @@ def word_piece_cutter(data_dir: Path | None = None) -> Any:
         data_dir: Folder that may have a vocab.txt; by default it comes from the cache.
 
     Raises:
-        UserError: The library for it is not there, or the word pieces cannot be had.
+        UserError: The package tokenizers is not installed, or the vocabulary is unavailable.
     """
     try:
         from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
     except ImportError as error:
         raise UserError("text needs the package tokenizers: pip install -e '.[text]'") from error
-    # A user's folder of sentences need not hold the vocabulary, which is BERT's own.
+    # A user's folder of sentences need not hold BERT's vocabulary.
     own = data_dir if data_dir is not None and (data_dir / "vocab.txt").is_file() else None
     pieces = content(VOCABULARY, own).decode().splitlines()
     numbers = {piece: number for number, piece in enumerate(pieces)}

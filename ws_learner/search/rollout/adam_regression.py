@@ -1,7 +1,7 @@
-"""PocketFlow's layer-wise regression: Adam steps, layer after layer, on the raw outputs.
+"""PocketFlow's layer-wise regression: Adam steps per layer on the layer's outputs.
 
-Source: learners/weight_sparsification/pr_optimizer.py of PocketFlow. The target of a layer is its
-output in the dense network, its input is that of the pruned network, whose earlier layers are
+Source: learners/weight_sparsification/pr_optimizer.py of PocketFlow. A layer's target is its
+output in the dense network. Its input comes from the pruned network, in which earlier layers are
 already regressed.
 """
 
@@ -20,7 +20,7 @@ __all__ = ["layer_output", "regress_by_adam"]
 
 
 class _Reached(Exception):  # noqa: N818  (a signal, not an error)
-    """The layer was reached; what lies behind it need not run."""
+    """Signal that the layer was reached and the rest of the network need not run."""
 
 
 def regress_by_adam(
@@ -43,7 +43,7 @@ def regress_by_adam(
         dense: The same network before pruning.
         layers: The layers in forward order.
         masks: Bool tensor per layer, True = kept.
-        batches: Training inputs, a fresh one for every step.
+        batches: Training inputs, one batch per step.
         lrn_rate: Adam's learning rate, the same for every layer.
     """
     pruned.eval()
@@ -67,7 +67,7 @@ def regress_by_adam(
 
 
 def layer_output(model: nn.Module, layer: nn.Module, inputs: Tensor) -> Tensor | None:
-    """Run the model without gradients as far as the layer, and the layer itself with them."""
+    """Run the model without gradients up to the layer, and the layer with gradients."""
     seen: list[tuple[Any, ...]] = []
 
     def stop(module: nn.Module, args: tuple[Any, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Batch-norm recalibration: statistics of the network as it is now (EagleEye, Li et al. 2020)."""
+"""Batch-norm recalibration after pruning (EagleEye, Li et al. 2020)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["recalibrate"]
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Replace the running statistics of all batch norms by their mean over the batches.
+    """Replace the running statistics of all batch norms by the mean over the batches.
 
-    Only batch norms that keep running statistics are in training mode meanwhile; dropout and the
-    rest stay in evaluation mode. Modes and momenta are as before afterwards. Without a batch norm,
-    or without a batch, nothing runs and nothing changes.
+    Only batch norms with running statistics are in training mode meanwhile; dropout and all other
+    modules are in evaluation mode. Modes and momenta are restored. Without a batch norm, or
+    without a batch, this does nothing.
 
     Args:
         model: Changed in place.

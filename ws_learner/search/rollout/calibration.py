@@ -1,4 +1,4 @@
-"""The fixed images of a search: drawn once by a seed and held in memory."""
+"""Calibration images of a search, drawn once by seed and kept in memory."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _HELD_BYTES = 256 << 20
 def draw_batches(
     split: Split, number: int, *, size: int, seed: int, compute: ComputeDevice
 ) -> list[Batch]:
-    """The first `number` batches of a shuffled split, over as many passes as it takes.
+    """The first `number` batches of a shuffled split, over as many epochs as necessary.
 
-    Once `_HELD_BYTES` are reached, those there are come again: PocketFlow's 400 fine-tuning steps
+    Beyond `_HELD_BYTES` the batches are repeated: PocketFlow's 400 fine-tuning steps
     on ImageNet would not fit in memory.
     """
     seeds = (epoch_seed(seed, epoch) if epoch else seed for epoch in count())
@@ -38,7 +38,7 @@ def draw_batches(
 def draw_inputs(
     split: Split, images: int, *, size: int, seed: int, compute: ComputeDevice
 ) -> list[Tensor]:
-    """Inputs of `images` examples, in batches of about equal size, at most `size`."""
+    """Draw inputs of `images` examples in batches of about equal size, at most `size`."""
     if not images:
         return []
     number = -(-images // size)

@@ -1,4 +1,4 @@
-"""One rollout: prune, regress, recalibrate, fine-tune, evaluate."""
+"""The rollout evaluator: prune, regress, recalibrate, fine-tune and evaluate a candidate."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ class _Source(TypedDict):
 
 
 class RolloutEvaluator:
-    """Scores candidates, each an array (L,) of zero counts over the layer table.
+    """Scores candidates: arrays (L,) of zero counts over the layer table.
 
-    All images are drawn, and the dense network's answers computed, once. A score is a function of
-    the candidate alone: not of what was scored before, nor of the process. Arithmetic is float32
-    in the memory layout that suits the machine, on one CPU thread. An evaluator can be pickled
-    (with cloudpickle if loss, metric or model are defined in a script).
+    Images are drawn, and the dense network's outputs computed, once. A score depends only on the
+    candidate, not on earlier candidates or the process. Computation is float32 in the machine's
+    memory layout, on one CPU thread. An evaluator can be pickled (with cloudpickle if loss, metric
+    or model are defined in a script).
 
     Args:
         model: The dense network; copied.
-        data: `train` calibrates and fine-tunes, `search` scores.
+        data: Data splits: `train` for calibration and fine-tuning, `search` for scoring.
         layers: The L layers of its table.
         loss: Task loss of fine-tuning.
         metric: Score of each example.
-        config: How a candidate is treated.
-        seed: Fixes which images are used.
-        cache_dir: Where the layer database is kept; None for memory only.
-        device: `cpu` or `cuda`; None takes a GPU if there is one.
+        config: Rollout settings.
+        seed: Seed of the draw of images.
+        cache_dir: Folder of the layer database; None keeps it in memory.
+        device: `cpu` or `cuda`; None uses a GPU if there is one.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class RolloutEvaluator:
         every = [row.name for row in layers]
         dense_ones = set(drop_unfitting(self.dense, every, pattern=pattern, remainder="pad"))
         open_ = [name for name in every if name not in dense_ones]
-        self._planned = self.layers  # the names that the plan knows
+        self._planned = self.layers  # the names used by the plan
         self.plan = build_pattern_plan(self.dense, open_, pattern=pattern, pool=config.pool)
         self._sizes = np.array([row.weights for row in layers], dtype=np.int64)
         train, size = data.train, config.batch_size
@@ -117,22 +117,22 @@ class RolloutEvaluator:
             )
 
     def on(self, split: Split) -> RolloutEvaluator:
-        """An evaluator like this one that scores on all images of another split."""
+        """Return a copy of this evaluator that scores on all images of another split."""
         other = copy.copy(self)
         with one_thread():
             other._exam = self._examination(split, 0)
         return other
 
     def curves(self) -> tuple[FloatArray, FloatArray]:
-        """(K,) ratios and (L, K) relative errors of every layer, closed-form regression."""
+        """(K,) ratios and (L, K) relative errors of every layer after closed-form regression."""
         with one_thread():
             return self.database.curves()
 
     def score(self, zeros: IntArray) -> Score:
-        """Run one candidate; if it fails twice, the worst score and the reason.
+        """Score a candidate; if it fails twice, return the worst score with the reason.
 
         Raises:
-            ValueError: The candidate does not fit the layer table.
+            ValueError: The candidate does not match the layer table.
         """
         zeros = self.checked(zeros)
         start, reason = time.perf_counter(), ""
@@ -141,15 +141,15 @@ class RolloutEvaluator:
                 with one_thread():
                     score = self._score(zeros)
                 return replace(score, seconds=time.perf_counter() - start)
-            except Exception as error:  # a candidate must never end the search
+            except Exception as error:  # a failing candidate must not end the search
                 reason = f"{type(error).__name__}: {error}"
         return replace(failed_score(reason), seconds=time.perf_counter() - start)
 
     def network(self, zeros: IntArray) -> nn.Module:
-        """The candidate's network as it is scored: pruned, repaired, fine-tuned, in eval mode.
+        """Build the scored network of a candidate: pruned, repaired, fine-tuned, in eval mode.
 
         Raises:
-            ValueError: The candidate does not fit the layer table.
+            ValueError: The candidate does not match the layer table.
         """
         zeros = self.checked(zeros)
         with one_thread():
@@ -173,7 +173,7 @@ class RolloutEvaluator:
         )
 
     def _prune(self, zeros: IntArray) -> tuple[nn.Module, list[Tensor]]:
-        """The pruned, regressed and recalibrated network, and its masks."""
+        """Build the pruned, regressed and recalibrated network, and its masks."""
         network = copy.deepcopy(self.dense)
         masks = []
         solver = self.config.rg_solver
@@ -208,10 +208,10 @@ class RolloutEvaluator:
         )
 
     def checked(self, zeros: IntArray) -> IntArray:
-        """The candidate as int64, moved to whole units of the pattern.
+        """Check a candidate; return it as int64, rounded to whole units of the pattern.
 
         Raises:
-            ValueError: It does not fit the layer table.
+            ValueError: The candidate does not match the layer table.
         """
         zeros = np.asarray(zeros)
         if zeros.shape != self._sizes.shape or not np.issubdtype(zeros.dtype, np.integer):
@@ -225,7 +225,7 @@ class RolloutEvaluator:
         return snap_profile(zeros.astype(np.int64), self._planned, self.plan)
 
     def _levels(self) -> tuple[float, ...]:
-        """Ratios of the error curves: with a choice of N in N:M exactly those there are."""
+        """Ratios of the error curves; with a choice of N in N:M exactly the possible ones."""
         ratios = {
             count / row.weights
             for row in self.layers
@@ -241,5 +241,5 @@ class RolloutEvaluator:
         return Scoring(self.dense, placed, metric=self.metric)
 
     def _source(self, purpose: int) -> _Source:
-        """Every purpose draws its images in an order of its own."""
+        """Draw order of images, different for every purpose."""
         return {"seed": epoch_seed(self._seed, purpose), "compute": self._compute}

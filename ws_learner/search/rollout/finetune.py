@@ -1,4 +1,4 @@
-"""Global fine-tuning: a few steps of Adam on the task loss, zeros stay zero."""
+"""Fine-tuning of a pruned network: a few Adam steps on the task loss; zeros stay zero."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def fine_tune(
 ) -> None:
     """Take one Adam step on each batch, in place. The model is in evaluation mode afterwards.
 
-    Batch norm normalises by its running statistics, as in PocketFlow: they have just been
-    recalibrated, a few small steps hardly move them, and what is trained is then the very
-    function that is scored. Its scale and shift are trained, as are the biases.
+    Batch norm uses its running statistics, as in PocketFlow: they have just been
+    recalibrated and a few small steps hardly change them, so that the trained function is the one
+    that is scored. Scale, shift and biases are trained.
 
     Args:
         model: The pruned network.
@@ -34,7 +34,7 @@ def fine_tune(
         loss: Task loss.
         lrn_rate: Adam's learning rate.
         parameters: The pruned tensors.
-        masks: Bool tensor of each one's shape, True = kept.
+        masks: Bool tensor per pruned tensor, True = kept.
     """
     model.eval()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -1,7 +1,7 @@
-"""Gram matrices of the layers' inputs: all that a least-squares fit has to know of the data.
+"""Gram matrices of the layers' inputs, the statistics for least-squares regression.
 
-For a layer with unfolded inputs X (D, N), H = X X^T / N. The squared error of any other weights v
-in the place of w is then (v - w) H (v - w)^T per output row, whatever N was.
+For a layer with unfolded inputs X (D, N), H = X X^T / N. The squared error of weights v instead
+of w is (v - w) H (v - w)^T per output row, independent of N.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ def collect_grams(
     seed: int,
     positions: int = _POSITIONS,
 ) -> list[Tensor]:
-    """Run the dense network over calibration inputs and sum up every layer's Gram matrix.
+    """Compute every layer's Gram matrix by running the dense network on calibration inputs.
 
-    Neighbouring positions of an image say nearly the same, so at most `positions` of them, drawn
-    anew for every batch, enter. A layer then costs 2 x images x positions x D^2 / groups flop
-    beside the forward pass: ResNet-20 at 512 images 150 GFLOP, about as long as four training
-    steps of 128 images. A layer that runs more than once in a forward pass counts every time.
-    Of sentences only what is no padding enters.
+    Neighbouring positions of an image are nearly redundant, so at most `positions` of them are
+    used, drawn for every batch. A layer then costs 2 x images x positions x D^2 / groups flop in
+    addition to the forward pass: 150 GFLOP for ResNet-20 at 512 images, about four training steps
+    of 128 images. A layer that runs more than once in a forward pass counts every time. Padding of
+    sentences is skipped.
 
     Args:
-        model: Called in evaluation mode; left as it was.
+        model: Called in evaluation mode; its mode is restored.
         batches: Inputs on the model's device.
         layers: The L layers.
-        seed: Fixes the positions.
-        positions: Most spatial positions (or tokens) used of one example.
+        seed: Seed of the draw of positions.
+        positions: Maximum number of spatial positions (or tokens) per example.
 
     Returns:
         L float32 tensors (G, D, D), with G groups and D weights per output row.
@@ -67,7 +67,7 @@ def collect_grams(
 
 
 class _Accumulator:
-    """A forward pre-hook that adds up one layer's Gram matrix, in float64 across batches."""
+    """Forward pre-hook that sums one layer's Gram matrix, in float64 across batches."""
 
     def __init__(self, module: nn.Module, row: LayerRow, positions: int) -> None:
         self.module, self.positions = module, positions
@@ -96,14 +96,14 @@ def unfolded_inputs(
     generator: torch.Generator | None = None,
     words: Tensor | None = None,
 ) -> Tensor:
-    """The input vectors that meet the rows of the layer's weight, (G, N, D).
+    """Input vectors of the layer's weight rows, (G, N, D).
 
     Args:
         module: Conv1d, Conv2d (any stride, padding, dilation, groups) or Linear.
-        inputs: What the module is called with: (B, C, *spatial) or (B, *any, D).
-        positions: Most positions taken of each example; None takes all.
-        generator: Draws them, the same for all examples of the batch.
-        words: (B, T) False at padding, which is left out of inputs (B, T, D).
+        inputs: The module's input: (B, C, *spatial) or (B, *any, D).
+        positions: Maximum number of positions per example; None uses all.
+        generator: Generator for the positions, which are the same for all examples of the batch.
+        words: (B, T) False at padding, which is dropped from inputs (B, T, D).
     """
     if isinstance(module, nn.Linear):
         tokens = inputs.reshape(inputs.shape[0], -1, inputs.shape[-1])
@@ -113,7 +113,7 @@ def unfolded_inputs(
             return tokens[:, chosen][words[:, chosen]][None]
         return tokens[:, chosen].reshape(1, -1, inputs.shape[-1])
     if not isinstance(module, nn.Conv1d | nn.Conv2d):
-        raise TypeError(f"{type(module).__name__}: only Conv1d, Conv2d and Linear have inputs here")
+        raise TypeError(f"{type(module).__name__}: only Conv1d, Conv2d and Linear are supported")
     return _conv_inputs(module, inputs, positions, generator)
 
 

@@ -1,6 +1,6 @@
-"""What every (layer, ratio) costs, and the weights that make it cost least.
+"""Layer database: error and regressed weights of every layer at every prune ratio.
 
-Built once per dense network and calibration set, kept on disk, and used for every target.
+Built once per dense network and calibration set, stored on disk, and used for every target.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FORMAT = 1
 
 
 def state_digest(model: nn.Module) -> str:
-    """Hex SHA-256 of names, types and values of all parameters and buffers."""
+    """SHA-256 of names, types and values of all parameters and buffers, as hex."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         if isinstance(tensor, Tensor):
@@ -42,8 +42,8 @@ def state_digest(model: nn.Module) -> str:
 class LayerDatabase:
     """Regressed weights of every layer at any number of zeros.
 
-    A count that was asked for before comes from memory, one on the grid of levels from the file,
-    any other is solved on the spot, to the same values. The file holds the Gram matrices, 4 G D^2
+    Earlier requests are cached in memory, counts on the grid of levels are read from the file, and
+    all others are solved on demand, with the same values. The file holds the Gram matrices, 4 G D^2
     bytes per layer (ResNet-20: 9 MB, ResNet-50: 0.5 GB), and the solved weights that fit in
     `memory` bytes. A process that solves holds up to three times the Gram matrices.
 
@@ -52,10 +52,10 @@ class LayerDatabase:
         grams: L Gram matrices, (G, D, D).
         levels: (K,) ascending ratios of the error curves.
         ridge: See `regression.RIDGE`.
-        memory: Bytes of solved weights to keep; the one asked for longest ago goes first.
-        plan: Pattern of each layer, in the order of `weights`; layers it lacks have none, and
+        memory: Size of the cache of solved weights, in bytes; the least recently used are dropped.
+        plan: Pattern of each layer, in the order of `weights`; missing layers have none, and
             without a plan no layer has.
-        names: L names under which the plan knows the layers.
+        names: L names of the layers in the plan.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class LayerDatabase:
         self._errors: FloatArray | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy in another process starts with the Gram matrices and solves again."""
+        """Pickle without solved weights; a copy in another process solves them again."""
         return self.__dict__ | {"_solvers": {}, "_solved": OrderedDict(), "held": 0}
 
     def mask(self, layer: int, zeros: int) -> Tensor:
-        """Which weights are kept at `zeros` zeros, or the nearest number the pattern can make."""
+        """Mask of kept weights at `zeros` zeros, or the nearest count of the pattern."""
         weight, name = self._weights[layer], self._names[layer] if self._names else ""
         if self._plan is None or name not in self._plan.patterns:
             return keep_largest(weight.abs(), zeros)
@@ -101,8 +101,8 @@ class LayerDatabase:
     def weights(self, layer: int, zeros: int) -> Tensor:
         """The layer's weight with its `zeros` smallest pruned and the rest regressed.
 
-        A count that the layer's pattern cannot make stands for the nearest one. Not to be changed
-        in place.
+        A count that the layer's pattern does not allow is rounded to the nearest one. Do not modify
+        the result in place.
         """
         key = (layer, self._fitted(layer, zeros))
         if key not in self._solved:
@@ -115,7 +115,7 @@ class LayerDatabase:
         return relative_error(self._weights[layer], self.weights(layer, zeros), self.grams[layer])
 
     def curves(self) -> tuple[FloatArray, FloatArray]:
-        """The error curves, measured at the first call.
+        """Return the error curves, measured on the first call.
 
         Returns:
             (K,) ascending ratios and (L, K) relative squared errors.
@@ -158,15 +158,15 @@ class LayerDatabase:
         cache_dir: Path | None,
         plan: PatternPlan | None = None,
     ) -> LayerDatabase:
-        """Read the database of this network and these images, or build and save it.
+        """Load the database of this network and these images, or build and save it.
 
         Args:
             model: The dense network.
             batches: Reads the calibration inputs; called only if there is no usable file.
             layers: The L layers.
             levels: (K,) ratios of the error curves.
-            seed: Fixes the positions that are sampled.
-            facts: JSON values that tell calibration sets and settings apart.
+            seed: Seed of the sampled positions.
+            facts: JSON values that identify calibration set and settings.
             cache_dir: Folder of the file; None keeps everything in memory.
             plan: Pattern of each layer; None for no pattern.
         """
@@ -175,7 +175,7 @@ class LayerDatabase:
         about["layers"] = [[row.name, *row.shape] for row in layers]
         names = [row.name for row in layers]
         kinds = {str(kind) for kind in plan.patterns.values()} if plan else set()
-        if plan and kinds != {"unstructured"}:  # a file without a pattern says nothing of one
+        if plan and kinds != {"unstructured"}:  # files without a pattern omit the entry
             about["pattern"] = [*sorted(kinds), plan.pool]
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
         weights = [parameter_of(model, row.name) for row in layers]
@@ -219,12 +219,12 @@ def _read(path: Path, key: str) -> dict[str, Tensor] | None:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError) as error:
-        say(f"layer database {path}: cannot be read ({error}); it is built again")
+        say(f"layer database {path}: cannot be read ({error}); rebuilding it")
         return None
     if metadata.get("key") != key:
-        say(f"layer database {path}: belongs to another network or setting; it is built again")
+        say(f"layer database {path}: belongs to another network or setting; rebuilding it")
     elif metadata.get("sha256") != _content_digest(tensors):
-        say(f"layer database {path}: is damaged; it is built again")
+        say(f"layer database {path}: is damaged; rebuilding it")
     else:
         return tensors
     return None

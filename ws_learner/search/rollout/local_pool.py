@@ -1,4 +1,4 @@
-"""Rollouts in parallel on one machine: one process per worker, one thread per process."""
+"""Local rollout pool: parallel worker processes with one thread each."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class _Worker:
 
 
 class LocalPool:
-    """A context manager whose `evaluate` scores candidates, the same on any number of workers.
+    """Context manager that scores candidates in local processes.
 
-    Each worker is a fresh interpreter, so the calling script needs no `__main__` guard, and holds
-    its own copy of the evaluator. A worker that dies is replaced and its candidate tried once
-    more, then recorded as failed. Workers end with the pool, and with this process however it
-    ends.
+    Scores do not depend on the number of workers. Each worker is a new interpreter with a copy of
+    the evaluator, so the calling script needs no `__main__` guard. A worker that dies is replaced
+    and its candidate retried once, then recorded as failed. Workers end with the pool and with
+    this process, even if it is killed.
 
     Args:
-        evaluator: What scores a candidate.
-        workers: Number of processes; 0 scores in this one.
+        evaluator: Evaluator of candidates.
+        workers: Number of processes; 0 scores in this process.
 
     Example:
         >>> with LocalPool(evaluator, workers=2) as pool:  # doctest: +SKIP
@@ -88,8 +88,8 @@ class LocalPool:
         """Score candidates, each an array (L,) of zero counts; results in the order given.
 
         Raises:
-            ValueError: A candidate does not fit the layer table.
-            RuntimeError: The pool has been left, or was never entered.
+            ValueError: A candidate does not match the layer table.
+            RuntimeError: The pool is closed or was never entered.
         """
         candidates = [self._evaluator.checked(np.asarray(zeros)) for zeros in candidates]
         if not self._count:
@@ -109,28 +109,28 @@ class LocalPool:
                 assert task is not None
                 worker.task = None
                 if score is None:
-                    score = self._mourn(worker, task, waiting, deaths)
+                    score = self._replace_dead(worker, task, waiting, deaths)
                 if score is not None:
                     scores[task] = score
         return [scores[index] for index in range(len(candidates))]
 
     def _give(self, worker: _Worker, waiting: deque[int], candidates: Sequence[IntArray]) -> None:
         worker.task = waiting.popleft()
-        with suppress(OSError):  # it died idle; reading from it will tell
+        with suppress(OSError):  # it died while idle; reading from it shows this
             worker.connection.send(candidates[worker.task])
 
-    def _mourn(
+    def _replace_dead(
         self, worker: _Worker, task: int, waiting: deque[int], deaths: list[int]
     ) -> Score | None:
-        """Replace a dead worker; queue its candidate once more, or give it up."""
+        """Replace a dead worker; queue its candidate again or record it as failed."""
         _stop(worker)
         code = worker.process.returncode
         self._workers[self._workers.index(worker)] = self._start()
         deaths[task] += 1
         again = deaths[task] < 2
         say(
-            f"a rollout worker died (exit code {code}) and is replaced; its candidate is "
-            + ("tried again" if again else "recorded as failed")
+            f"a rollout worker died (exit code {code}) and was replaced; its candidate is "
+            + ("retried" if again else "recorded as failed")
         )
         if again:
             waiting.appendleft(task)

@@ -1,4 +1,4 @@
-"""What a search needs of whoever scores its candidates."""
+"""Interface of rollout pools."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["PoolFactory", "RolloutPool"]
 
 
 class RolloutPool(Protocol):
-    """A context manager whose `evaluate` scores candidates, the same on any number of workers."""
+    """Context manager that scores candidates, independent of the number of workers."""
 
     def __enter__(self) -> Self:
         """Start the workers."""
@@ -25,16 +25,16 @@ class RolloutPool(Protocol):
         trace: TracebackType | None,
         /,
     ) -> None:
-        """End the workers."""
+        """Stop the workers."""
 
     def evaluate(self, candidates: Sequence[IntArray]) -> list[Score]:
         """Score candidates, each an array (L,) of zero counts; results in the order given.
 
         Raises:
-            ValueError: A candidate does not fit the layer table.
-            RuntimeError: The pool has been left, or was never entered.
+            ValueError: A candidate does not match the layer table.
+            RuntimeError: The pool is closed or was never entered.
         """
 
 
 PoolFactory = Callable[[RolloutEvaluator], RolloutPool]
-"""Makes the pool that scores by an evaluator."""
+"""Builds a pool from an evaluator."""

@@ -15,10 +15,10 @@ __all__ = ["RolloutActor"]
 
 
 class RolloutActor:
-    """Holds one evaluator, on one thread.
+    """Ray actor with one evaluator, on one thread.
 
     Args:
-        pickled: The evaluator's bytes, read in place from the machine's object store.
+        pickled: The pickled evaluator, read from the machine's object store without a copy.
     """
 
     def __init__(self, pickled: NDArray[np.uint8]) -> None:
@@ -26,12 +26,12 @@ class RolloutActor:
         self._evaluator = cloudpickle.loads(pickled.data)
 
     def place(self) -> tuple[int, str]:
-        """Process number and Ray's name of the machine; the answer says that the worker is up."""
+        """Process id and Ray's node id; the reply shows that the worker has started."""
         import ray
 
         return os.getpid(), ray.get_runtime_context().get_node_id()
 
     def score(self, zeros: IntArray) -> Score:
         """Score one candidate; see `RolloutEvaluator.score`."""
-        score: Score = self._evaluator.score(zeros.copy())  # what Ray brings is read-only
+        score: Score = self._evaluator.score(zeros.copy())  # arrays from Ray are read-only
         return score

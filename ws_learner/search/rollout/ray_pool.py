@@ -1,4 +1,4 @@
-"""Rollouts in Ray actors: same answers as on this machine alone, dead workers replaced."""
+"""Ray rollout pool: scores candidates in Ray actors and replaces dead workers."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from ws_learner.search.rollout.worker_failures import (
 __all__ = ["RayPool"]
 
 IN_FLIGHT = 2
-"""Requests a worker may have: one at work, one waiting, so that it need not wait for the driver."""
+"""Requests per worker: one running and one queued, so that it does not wait for the driver."""
 PATIENCE = 300.0
-"""Seconds without any worker after which the pool gives up."""
+"""Seconds without a worker after which the pool raises an error."""
 
 
 @dataclass(kw_only=True, eq=False)
 class _Worker:
-    """An actor, the answer that says it is up, and its requests (reference -> candidate)."""
+    """An actor, its start-up reply, and its requests (reference -> candidate)."""
 
     actor: Any
     starting: Any
@@ -44,7 +44,7 @@ class _Worker:
 
 @dataclass(kw_only=True)
 class _Round:
-    """The candidates of one `evaluate` and what has become of them."""
+    """Candidates of one `evaluate` call and their status."""
 
     candidates: Sequence[IntArray]
     waiting: deque[int]
@@ -53,15 +53,16 @@ class _Round:
 
 
 class RayPool:
-    """A context manager whose `evaluate` scores candidates, the same on any number of workers.
+    """Context manager that scores candidates in Ray actors.
 
-    The evaluator goes to each machine once. A worker that dies is replaced, on another machine if
-    need be, and its candidate tried again. A candidate that kills two workers is recorded as
-    failed; what a lost machine took along is not held against it, see `deaths`.
+    Scores equal those of the local pool. The evaluator is sent to each machine once. A worker that
+    dies is replaced, on another machine if necessary, and its candidate is retried. A candidate
+    that kills two workers is recorded as failed; workers on lost machines do not count, see
+    `worker_failures`.
 
     Args:
-        evaluator: What scores a candidate.
-        config: Number of workers and their resources. Ray must be connected by the time the pool
+        evaluator: Evaluator of candidates.
+        config: Number of workers and their resources. Ray must be connected before the pool
             is entered, see `ray_session`.
 
     Example:
@@ -96,16 +97,16 @@ class RayPool:
 
     @property
     def pids(self) -> list[int]:
-        """Process numbers of the workers that are up."""
+        """Process ids of the running workers."""
         return [worker.pid for worker in self._workers if worker.pid is not None]
 
     def evaluate(self, candidates: Sequence[IntArray]) -> list[Score]:
         """Score candidates, each an array (L,) of zero counts; results in the order given.
 
         Raises:
-            ValueError: A candidate does not fit the layer table.
-            RuntimeError: The pool has been left, or was never entered, or no worker starts.
-            UserError: No worker was to be had for a long time.
+            ValueError: A candidate does not match the layer table.
+            RuntimeError: The pool is closed, was never entered, or no worker starts.
+            UserError: No worker became available in time.
         """
         candidates = [self._evaluator.checked(np.asarray(zeros)) for zeros in candidates]
         if not self._workers:
@@ -113,13 +114,13 @@ class RayPool:
         count = len(candidates)
         work = _Round(candidates=candidates, waiting=deque(range(count)))
         while len(work.scores) < count:
-            self._hand_out(work)
+            self._dispatch(work)
             for worker in self._wait():
                 self._collect(worker, work)
         return [work.scores[index] for index in range(count)]
 
-    def _hand_out(self, work: _Round) -> None:
-        """One request for each idle worker; a second while there is one for everybody."""
+    def _dispatch(self, work: _Round) -> None:
+        """Send a request to each idle worker, then a second one to each while any are left."""
         ready = [worker for worker in self._workers if worker.pid is not None]
         for depth in range(IN_FLIGHT):
             for worker in ready:
@@ -129,13 +130,13 @@ class RayPool:
                     worker.tasks[worker.actor.score.remote(work.candidates[task])] = task
 
     def _wait(self) -> list[_Worker]:
-        """Workers of which something was heard."""
+        """Wait; return the workers with a reply or an error."""
         import ray
 
         owners = {ref: worker for worker in self._workers for ref in worker.tasks}
         owners |= {worker.starting: worker for worker in self._workers if worker.pid is None}
         heard, _ = ray.wait(list(owners), timeout=PATIENCE)
-        if heard:  # whatever else is there by now
+        if heard:  # collect further finished replies
             heard, _ = ray.wait(list(owners), num_returns=len(owners), timeout=0)
         if not heard and not any(worker.tasks for worker in self._workers):
             raise UserError(
@@ -158,10 +159,10 @@ class RayPool:
                 work.scores[worker.tasks[ref]] = ray.get(ref)
                 del worker.tasks[ref]
         except ray.exceptions.RayError as error:
-            self._mourn(worker, work, error)
+            self._replace_dead(worker, work, error)
 
-    def _mourn(self, worker: _Worker, work: _Round, error: Exception) -> None:
-        """Replace a dead worker; queue its candidates again, or give one up."""
+    def _replace_dead(self, worker: _Worker, work: _Round, error: Exception) -> None:
+        """Replace a dead worker; queue its candidates again or record one as failed."""
         import ray
 
         lost = []
@@ -173,12 +174,12 @@ class RayPool:
         _stop(worker)
         self._count_start(worker, error)
         self._workers[self._workers.index(worker)] = self._start()
-        work.waiting.extendleft(reversed(lost[1:]))  # these had not begun
+        work.waiting.extendleft(reversed(lost[1:]))  # these had not started
         for task in lost[:1]:
-            self._judge(worker, task, work, error)
+            self._retry_or_fail(worker, task, work, error)
 
-    def _judge(self, worker: _Worker, task: int, work: _Round, error: Exception) -> None:
-        """Try the candidate that a dead worker was scoring again, or give it up."""
+    def _retry_or_fail(self, worker: _Worker, task: int, work: _Round, error: Exception) -> None:
+        """Queue the candidate of a dead worker again, or record it as failed."""
         import ray
 
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
@@ -188,8 +189,8 @@ class RayPool:
         reason = failure_reason(work.deaths[task], alive=alive)
         happened = "died" if is_candidate_fault(death, alive=alive) else "was lost"
         say(
-            f"a rollout worker {happened} (process {worker.pid}) and is replaced; its candidate "
-            + ("is tried again" if reason is None else "is recorded as failed")
+            f"a rollout worker {happened} (process {worker.pid}) and was replaced; its candidate "
+            + ("is retried" if reason is None else "is recorded as failed")
         )
         if reason is None:
             work.waiting.appendleft(task)
@@ -197,7 +198,7 @@ class RayPool:
             work.scores[task] = failed_score(reason)
 
     def _count_start(self, worker: _Worker, error: Exception) -> None:
-        """Give up if workers die before they are up, over and over."""
+        """Raise an error if workers repeatedly die before they have started."""
         self._bad_starts += worker.pid is None
         if self._bad_starts > 3 * self._config.workers:
             raise RuntimeError(f"rollout workers cannot be started: {error}") from error
@@ -215,5 +216,5 @@ class RayPool:
 def _stop(worker: _Worker) -> None:
     import ray
 
-    with suppress(Exception):  # gone already, or Ray is
+    with suppress(Exception):  # the actor or Ray has already ended
         ray.kill(worker.actor)

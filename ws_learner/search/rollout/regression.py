@@ -1,12 +1,12 @@
-"""Layer-wise regression in closed form: the kept weights make up for the pruned ones.
+"""Layer-wise regression in closed form: kept weights compensate for the pruned ones.
 
-With H the Gram matrix of the layer's inputs and S the kept places of an output row w, the row that
-comes nearest to the dense outputs is v_S = H_SS^-1 (H w)_S, v = 0 elsewhere. The same row follows
-from the pruned places P: v = w - K_:P K_PP^-1 w_P with K = H^-1 (Hassibi & Stork 1993, for many
-weights at once). Each row takes the smaller of the two systems, so none exceeds D / 2.
+With H the Gram matrix of the layer's inputs and S the kept positions of an output row w, the row
+closest to the dense outputs is v_S = H_SS^-1 (H w)_S, v = 0 elsewhere. The same row follows
+from the pruned positions P: v = w - K_:P K_PP^-1 w_P with K = H^-1 (Hassibi & Stork 1993, for many
+weights at once). Each row uses the smaller of the two systems, so none exceeds D / 2.
 
-Where a layer has many wide rows, a few steps of conjugate gradients on all of them together come
-to the same error sooner (`ITERATIONS`).
+For layers with many wide rows, a few steps of conjugate gradients on all rows together reach
+the same error faster (`ITERATIONS`).
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from torch import Tensor
 __all__ = ["RIDGE", "LayerRegression", "relative_error"]
 
 RIDGE = 1e-4
-"""Added to H's diagonal, as a share of its mean. It pulls the weights towards the dense ones where
-inputs are dead or alike, and is well above the rounding error of a float32 Gram matrix."""
+"""Added to H's diagonal, as a share of its mean. It regularises towards the dense weights where
+inputs are zero or collinear, and is well above the rounding error of a float32 Gram matrix."""
 
 ITERATIONS = 10
-"""Steps of conjugate gradients where they are cheaper than the exact solution. On MiniLM's layers,
-50 to 95 % pruned, what they leave of the error is within 4 % of the least."""
+"""Conjugate-gradient steps where they are cheaper than the exact solution. On MiniLM's layers,
+50 to 95 % pruned, the remaining error is within 4 % of the minimum."""
 
 _TINY = 1e-30
 _LARGE = 5e7
-"""Outputs x D^2 from which conjugate gradients may be taken; smaller layers are solved exactly."""
+"""Outputs x D^2 from which conjugate gradients may be used; smaller layers are solved exactly."""
 
 
 class LayerRegression:
     """Masked least squares for one layer.
 
-    The systems are solved row by row in float32: against float64 that moves the weights by 1e-5 of
-    their size and the squared error by 1e-10 of its, in a third of the time for large layers.
+    The systems are solved row by row in float32. Compared with float64 this changes weights by 1e-5
+    and the squared error by 1e-10, relatively, in a third of the time for large layers.
 
     Args:
         weight: Dense weight (O, ...), output channels first.
-        gram: (G, D, D) Gram matrix; the O rows fall into G equal groups, D weights a row.
+        gram: (G, D, D) Gram matrix; the O rows form G equal groups with D weights per row.
         ridge: See `RIDGE`.
 
     Raises:
@@ -56,7 +56,7 @@ class LayerRegression:
         self._inverse: Tensor | None = None
 
     def solve(self, mask: Tensor) -> Tensor:
-        """Weights that are zero exactly where `mask` is False and fit the dense outputs best.
+        """Return the weights that best fit the dense outputs and are zero where `mask` is False.
 
         Args:
             mask: Bool tensor of the weight's shape, True = kept.
@@ -78,7 +78,7 @@ class LayerRegression:
                     places = here.nonzero()[:, 0]
                     right = self._targets[group, row, places]
                     solved[group, row, places] = _solve(self._gram[group], places, right)
-                elif count:  # solve for the pruned places; nothing to do if there are none
+                elif count:  # solve for the pruned positions, if any
                     places = (~here).nonzero()[:, 0]
                     right = self._rows[group, row, places]
                     solved[group, row] = self._rows[group, row]
@@ -90,7 +90,7 @@ class LayerRegression:
         return (solved * keep).to(self._weight.dtype).reshape(self._weight.shape)
 
     def _many(self, keep: Tensor) -> bool:
-        """Whether the exact solution is the dearer one: a function of layer and mask alone."""
+        """Whether the exact solution is more expensive, by layer and mask only."""
         groups, outputs, width = keep.shape
         step = 2.0 * groups * outputs * width**2
         if step < 2 * _LARGE:
@@ -102,8 +102,8 @@ class LayerRegression:
     def _descend(self, keep: Tensor) -> Tensor:
         """Conjugate gradients on all rows at once, preconditioned by H's diagonal.
 
-        Shewchuk 1994, B3; the search directions stay within the kept places, and each step lowers
-        every row's error, from that of the dense weights with the pruned ones left out.
+        Shewchuk 1994, B3. Search directions are restricted to the kept positions. The start is the
+        masked dense weights, and each step lowers every row's error.
         """
         mask = keep.float()
         scale = self._gram.diagonal(dim1=1, dim2=2)[:, None]
@@ -132,7 +132,7 @@ def _solve(matrix: Tensor, places: Tensor, right: Tensor) -> Tensor:
     """Solve matrix[places, places] x = right for a positive definite matrix."""
     square = matrix.index_select(0, places).index_select(1, places)
     factor, info = torch.linalg.cholesky_ex(square)
-    if int(info):  # lost to rounding: the least-norm solution
+    if int(info):  # numerically singular: the least-norm solution
         exact = torch.linalg.pinv(square.double(), hermitian=True)
         least: Tensor = exact @ right.double()
         return least.float()
@@ -141,11 +141,11 @@ def _solve(matrix: Tensor, places: Tensor, right: Tensor) -> Tensor:
 
 
 def relative_error(weight: Tensor, other: Tensor, gram: Tensor) -> float:
-    """Squared error of the layer's outputs with `other` for `weight`, over the outputs' energy.
+    """Squared error of the layer's outputs with `other`, relative to the dense outputs' energy.
 
     Args:
         weight: Dense weight (O, ...).
-        other: Weights in its place, same shape.
+        other: Replacement weights, same shape.
         gram: (G, D, D) Gram matrix of the inputs.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Fast evaluation: accuracy, and divergence from the dense network, on fixed images."""
+"""Scoring on fixed images: accuracy and divergence from the dense network."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = [
 ]
 
 WORST_DIVERGENCE = 100.0
-"""Divergences are cut off here, in nats; exp of its negative is as good as 0."""
+"""Maximum divergence in nats; exp of its negative is practically 0."""
 
 
 def as_scored(zeros: IntArray, sizes: IntArray, *, power: float) -> IntArray:
-    """Return the candidate as it is scored, see `RolloutConfig.score_power`.
+    """Return the candidate that is scored, see `RolloutConfig.score_power`.
 
     Args:
         zeros: (L,) zero counts.
@@ -42,7 +42,7 @@ def as_scored(zeros: IntArray, sizes: IntArray, *, power: float) -> IntArray:
 
 
 class Scoring:
-    """Fixed images with what the dense network makes of them.
+    """Fixed images with the dense network's outputs.
 
     Args:
         dense: The dense network, in evaluation mode.
@@ -59,7 +59,7 @@ class Scoring:
 
     @torch.inference_mode()
     def mark(self, model: nn.Module) -> tuple[float, float]:
-        """Mean metric and mean divergence in nats of a model in evaluation mode.
+        """Return mean metric and mean divergence in nats of a model in evaluation mode.
 
         Raises:
             FloatingPointError: An output is NaN or infinite.
@@ -79,7 +79,7 @@ def divergences(outputs: Tensor, dense: Tensor) -> Tensor:
 
     Args:
         outputs: Logits (B, ..., C), averaged over the axes between; (B, 1) is one binary logit.
-        dense: The dense network's, same shape.
+        dense: Logits of the dense network, same shape.
     """
     if dense.shape[-1] == 1:
         outputs = torch.cat([outputs, torch.zeros_like(outputs)], dim=-1)
@@ -97,7 +97,7 @@ def reward_of(
     layers: Sequence[LayerRow],
     config: RolloutConfig,
 ) -> float:
-    """What the search maximises, see `RolloutConfig.reward_signal` and `.reward_type`."""
+    """Compute the reward, see `RolloutConfig.reward_signal` and `.reward_type`."""
     quality = accuracy if config.reward_signal == "accuracy" else math.exp(-divergence)
     if config.reward_type == "single-obj":
         return quality
@@ -105,7 +105,7 @@ def reward_of(
 
 
 def failed_score(reason: str) -> Score:
-    """The worst score there is, with the reason."""
+    """Score of a failed candidate: the worst possible, with the reason."""
     return Score(
         reward=0.0,
         accuracy=0.0,

@@ -1,7 +1,7 @@
-"""A worker process of the rollout pool: `python -m ws_learner.search.rollout.worker PIPE DATA`.
+"""Worker process of the local pool: `python -m ws_learner.search.rollout.worker PIPE DATA`.
 
-PIPE is the number of an inherited socket that brings candidates, DATA that of an inherited file
-with the pickled evaluator. Standard input is a lifeline: it ends when the parent process does.
+PIPE is the descriptor of an inherited socket for candidates, DATA that of an inherited file
+with the pickled evaluator. Standard input closes when the parent process ends.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["main"]
 
 def main(pipe: int, data: int) -> None:
     """Score candidates from the pipe until it closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
     import cloudpickle

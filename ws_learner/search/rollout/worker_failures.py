@@ -1,4 +1,4 @@
-"""Whose fault it was that a rollout worker died: its candidate's, or its machine's."""
+"""Failures of rollout workers: caused by the candidate or by the machine."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 __all__ = ["LIMIT", "TRIES", "WorkerFailure", "failure_reason", "is_candidate_fault"]
 
 TRIES = 2
-"""Workers that a candidate may kill."""
+"""Number of workers that a candidate may kill before it is recorded as failed."""
 LIMIT = 8
-"""Workers that may die under a candidate, whoever killed them: nothing is tried for ever."""
+"""Number of worker deaths for any reason after which a candidate is not retried."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerFailure:
-    """The end of a worker that was scoring a candidate.
+    """Death of a worker that was scoring a candidate.
 
     Attributes:
-        node: Ray's name of the machine it ran on.
-        error: What Ray says about it.
+        node: Ray's node id of its machine.
+        error: Ray's error.
     """
 
     node: str
@@ -27,15 +27,15 @@ class WorkerFailure:
 
 
 def is_candidate_fault(death: WorkerFailure, *, alive: Collection[str]) -> bool:
-    """Whether a worker's death is held against the candidate it was scoring.
+    """Whether a worker's death counts against the candidate it was scoring.
 
-    Not if its machine is gone, or short of memory, or out of reach. That a machine is gone Ray
-    notices seconds after the connection broke; all it knows until then is that the actor is
-    unavailable. A process that ends on a machine that goes on counts.
+    It does not count if the machine is lost, out of memory or unreachable. Ray detects a lost
+    machine only seconds after the connection broke; until then it reports the actor as
+    unavailable. The death of a process on a machine that is still alive counts.
 
     Args:
-        death: The death.
-        alive: Machines that Ray takes for alive.
+        death: The worker's death.
+        alive: Node ids that Ray reports as alive.
     """
     from ray import exceptions as ray
 
@@ -48,17 +48,17 @@ def is_candidate_fault(death: WorkerFailure, *, alive: Collection[str]) -> bool:
 
 
 def failure_reason(deaths: Sequence[WorkerFailure], *, alive: Collection[str]) -> str | None:
-    """Reason to try a candidate no more; None if it should be tried again.
+    """Reason to record a candidate as failed; None if it should be retried.
 
-    All its deaths are judged by what is known now: a worker may end before its machine does.
+    All deaths are judged by the current state: a worker may die before its machine is lost.
 
     Args:
-        deaths: Of the workers that were scoring it.
-        alive: Machines that Ray takes for alive.
+        deaths: Deaths of the workers that were scoring it.
+        alive: Node ids that Ray reports as alive.
     """
     own = sum(is_candidate_fault(death, alive=alive) for death in deaths)
     if own >= TRIES:
         return f"the worker process died {own} times"
     if len(deaths) >= LIMIT:
-        return f"{len(deaths)} workers were lost under it"
+        return f"{len(deaths)} workers were lost while scoring it"
     return None

@@ -1,1 +1,1 @@
-"""Ray: rollouts in actors, training in data-parallel ranks, on one machine or many."""
+"""Ray sessions and data-parallel training on Ray, on one machine or many."""

@@ -1,4 +1,4 @@
-"""Environment variables that Ray reads when it is imported or started. Free of ray."""
+"""Environment variables that Ray reads on import or start; does not import ray."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ __all__ = ["one_thread_each", "patient_start", "prepare", "signals_wait", "token
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths a user gave stay valid in workers
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # keep relative paths valid in workers
     "RAY_DEDUP_LOGS": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more; a lost machine is a lost rank
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # it shows every line twice
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # saves a process; ranks restart anyway
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # it prints every line twice
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the command's to handle
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the command handles Ctrl-C
 }
 _OWN = {
-    "RAY_worker_niceness": "0",  # 15 by default: beside anything else, workers would starve
+    "RAY_worker_niceness": "0",  # default 15: other processes would starve the workers
 }
 START_SECONDS = 120.0
-"""How long a Ray of one's own may take to start."""
+"""Time limit for starting a local Ray cluster, in seconds."""
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def prepare(*, local: bool) -> None:
-    """Set what is not set; call it before ray is imported, for Ray reads the mode only once.
+    """Set the variables that are not set; call before importing ray, which reads the mode once.
 
-    A Ray of one's own gets a token nobody else knows, kept in this process's environment: other
-    users of the machine cannot talk to it, and nothing is written to the home folder.
+    A local Ray cluster gets a secret token, kept only in this process's environment, so that other
+    users of the machine cannot connect and nothing is written to the home folder.
     """
     for name, value in (_QUIET | (_OWN if local else {})).items():
         os.environ.setdefault(name, value)
@@ -50,7 +50,7 @@ def prepare(*, local: bool) -> None:
 
 
 def token_exists() -> bool:
-    """Whether Ray will find an authentication token."""
+    """Whether Ray finds an authentication token."""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return True
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
@@ -59,7 +59,7 @@ def token_exists() -> bool:
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Processes started inside use one thread, whatever this one uses."""
+    """Make processes started inside use one thread."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
@@ -74,9 +74,9 @@ def one_thread_each() -> Iterator[None]:
 
 @contextmanager
 def patient_start(seconds: float = START_SECONDS) -> Iterator[None]:
-    """Inside, a Ray that starts here has longer than Ray's own 30 seconds to come up.
+    """Extend Ray's 30-second limit for starting inside this context.
 
-    Ray asks for its node without a pause, which on a busy machine is what keeps it from coming up.
+    It also slows down Ray's polling for its node, which delays the start on a busy machine.
     """
     from ray._private import services
 
@@ -87,7 +87,7 @@ def patient_start(seconds: float = START_SECONDS) -> Iterator[None]:
         while True:
             try:
                 return theirs(*args)
-            except RuntimeError:  # not there yet
+            except RuntimeError:  # not started yet
                 if time.monotonic() > end:
                     raise
             time.sleep(0.2)
@@ -101,10 +101,10 @@ def patient_start(seconds: float = START_SECONDS) -> Iterator[None]:
 
 @contextmanager
 def signals_wait() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until Ray has started; a second one does not wait.
+    """Defer Ctrl-C and SIGTERM until Ray has started; a second signal is not deferred.
 
-    Ray takes SIGTERM for itself, and an exception in the midst of its start can get lost. Where
-    nobody handles a signal, and outside the main thread, nothing is changed.
+    Ray replaces the SIGTERM handler, and an exception during its start can get lost. If
+    a signal has no handler, and outside the main thread, nothing is changed.
     """
     from ray._private import utils
 

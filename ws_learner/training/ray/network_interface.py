@@ -1,4 +1,4 @@
-"""Which network card the ranks talk over: the one by which Ray knows their machine."""
+"""Network interface of the ranks: the one with Ray's address of the machine."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _SIOCGIFADDR = 0x8915
 
 @dataclass
 class RankConfig(TorchConfig):
-    """Ray's own set-up, after `choose_card` on every rank.
+    """Ray's torch backend, set up after `choose_card` on every rank.
 
-    Left to itself gloo takes the card of the machine's host name, which on many systems is the
-    loopback: ranks on two machines then look for each other at home.
+    By default gloo uses the interface of the host name. On many systems this is the loopback
+    interface, and ranks on different machines then cannot connect.
     """
 
     @property
     def backend_cls(self) -> type[_TorchBackend]:
-        """What Ray Train starts before the ranks."""
+        """Backend that Ray Train starts before the ranks."""
         return _Backend
 
 
@@ -37,7 +37,7 @@ class _Backend(_TorchBackend):
 
 
 def choose_card() -> None:
-    """Tell gloo the card of Ray's address, unless the administrator has chosen one."""
+    """Set gloo's interface to that of Ray's address, unless one is configured."""
     import ray
 
     address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
@@ -47,7 +47,7 @@ def choose_card() -> None:
 
 
 def card_of(address: str) -> str | None:
-    """Name of the network card with an IPv4 address, or None; Linux only."""
+    """Name of the network interface with an IPv4 address, or None; Linux only."""
     import fcntl
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
@@ -55,7 +55,7 @@ def card_of(address: str) -> str | None:
             request = struct.pack("256s", name.encode()[:15])
             try:
                 answer = fcntl.ioctl(any_socket.fileno(), _SIOCGIFADDR, request)
-            except OSError:  # a card without an address
+            except OSError:  # an interface without an address
                 continue
             if socket.inet_ntoa(answer[20:24]) == address:
                 return name

@@ -1,4 +1,4 @@
-"""Ray Train's trainer, without what gets in the way of a command."""
+"""Ray Train's trainer, adapted to run inside a command."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = ["RayTrainer"]
 
 
 class RayTrainer(TorchTrainer):
-    """Leaves Ctrl-C to the command, and no process beside the controller and its ranks."""
+    """Trainer without a Ctrl-C handler and without a clean-up process."""
 
     def _create_default_callbacks(self) -> list[Any]:
-        """Without the process that outlives a dead controller to free its workers.
+        """Leave out the process that frees the workers of a dead controller.
 
-        They end with the driver in any case. It takes 200 MB, asks a dashboard that may not be
-        there, and breaks with a traceback when it finds a second Ray on the machine.
+        The workers end with the driver in any case. The process takes 200 MB, requires a dashboard
+        that may be missing, and fails with a traceback if a second Ray runs on the machine.
         """
         callbacks = super()._create_default_callbacks()  # type: ignore[misc]  # of the old class
         return [
@@ -24,4 +24,4 @@ class RayTrainer(TorchTrainer):
         ]
 
     def _register_sigint_handler(self, controller: Any) -> None:
-        """Nothing: Ray's handler stays behind, and the next Ctrl-C would end with code 0."""
+        """Do nothing: Ray's handler is never removed, and a later Ctrl-C would exit with code 0."""

@@ -1,4 +1,4 @@
-"""A training phase on Ray: the ranks bring its checkpoint to the end, anybody reads it there."""
+"""A training phase on Ray: ranks train to the last checkpoint, the driver reads it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class _AsRank:
 
     def __call__(self, process_group: ProcessGroup) -> None:
         phase = replace(self.phase, process_group=process_group)
-        if process_group.rank == 0:  # what an earlier attempt has logged belongs to the run
+        if process_group.rank == 0:  # keep the rows of an earlier attempt
             phase = replace(phase, log=MetricsLog(phase.log.path))
-        with warnings.catch_warnings():  # the driver, which reads the result, says them too
+        with warnings.catch_warnings():  # the driver repeats them
             warnings.simplefilter("ignore", UserWarning)
             self.run(phase)
 
@@ -44,21 +44,21 @@ def run_phase(
     model: nn.Module,
     cluster: ClusterConfig | None,
 ) -> T:
-    """Return `run(phase)`; with a cluster, ranks on Ray do its work first.
+    """Return `run(phase)`; with a cluster, ranks on Ray train first.
 
-    The same function trains here and there: they bring the checkpoint to its last step, and
-    running it here then only reads it. So a phase begun on Ray can be ended here, or at another
-    number of ranks, and the other way round.
+    The same function runs on the ranks and here. The ranks train up to the last checkpoint; the
+    run here then only reads it. A phase can therefore be started on Ray and finished locally or
+    with another number of ranks, and vice versa.
 
     Args:
-        run: Runs a phase to its end, such as `train_sparse` with the rest given; it and all
-            it holds can be pickled.
-        phase: The phase.
+        run: Function that runs a phase to its end, such as a partial of `train_sparse`; it must
+            be picklable.
+        phase: The training phase.
         model: The network that `run` trains.
-        cluster: Ranks; None trains here.
+        cluster: Cluster settings; None trains locally.
 
     Raises:
-        UserError: Bad input, or too few machines.
+        UserError: Invalid input, or too few machines.
     """
     if cluster is not None:
         with ray_session(cluster):

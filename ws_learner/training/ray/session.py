@@ -1,4 +1,4 @@
-"""A connection to Ray: a small one of one's own, ended with everything in it, or a cluster."""
+"""Ray sessions: a local cluster, shut down afterwards, or a connection to an existing one."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from ws_learner.training.ray.env_vars import (
 __all__ = ["MIN_STORE", "ray_session", "store_for"]
 
 MIN_STORE = 100 * 2**20
-"""Smallest object store of a Ray of one's own, in bytes; Ray itself refuses less than 75 MiB."""
+"""Minimum object store of a local Ray cluster, in bytes; Ray requires at least 75 MiB."""
 
 
 def store_for(data: DataSplits) -> int:
-    """Bytes of object store for a search on `data`: an evaluator with the whole select split.
+    """Size of the object store for a search on `data`, in bytes.
 
-    That is float32 images, as many again for calibration, and a margin for network and database.
+    It holds the select split as float32, as much for calibration, and a margin for the network.
     """
     images = 2 * max(len(data.select), len(data.search))
     return MIN_STORE + 4 * images * math.prod(data.input_shape)
@@ -40,11 +40,11 @@ def store_for(data: DataSplits) -> int:
 
 @contextmanager
 def ray_session(config: ClusterConfig, *, store: int = MIN_STORE) -> Iterator[None]:
-    """Inside, Ray is there. A session within a session uses the outer one.
+    """Connect to Ray inside this context; a nested session uses the outer one.
 
     Args:
-        config: Workers and where they come from.
-        store: Bytes that one's own Ray should be able to share in memory; more goes to disk.
+        config: Number of workers and the cluster.
+        store: Object store of a local cluster, in bytes; larger data is spilled to disk.
 
     Raises:
         UserError: The cluster cannot be reached, runs another Ray, or is too small.
@@ -71,9 +71,9 @@ def ray_session(config: ClusterConfig, *, store: int = MIN_STORE) -> Iterator[No
 
 
 def _short_folder() -> Path:
-    """A folder of our own: the name of a socket below it may have only 107 characters.
+    """A temporary folder with a short name: socket paths are limited to 107 characters.
 
-    Those of processes that were killed are removed.
+    Folders of killed processes are removed.
     """
     place = Path(os.environ.get("RAY_TMPDIR", "/tmp"))
     for old in place.glob("ws-ray-*-*"):
@@ -84,7 +84,7 @@ def _short_folder() -> Path:
 
 
 def _remove(folder: Path) -> None:
-    """Delete a folder in which the last of Ray's processes may still be writing a line."""
+    """Delete a folder to which Ray's last processes may still be writing."""
     for _ in range(20):
         shutil.rmtree(folder, ignore_errors=True)
         time.sleep(0.1)
@@ -93,16 +93,16 @@ def _remove(folder: Path) -> None:
 
 
 def _start(config: ClusterConfig, folder: Path, store: int) -> None:
-    """Start Ray on this machine; `local` never joins one that is there already."""
+    """Start a local Ray cluster; never connects to an existing one."""
     import ray
 
     cores = len(os.sched_getaffinity(0))
     if config.workers > cores:
         say(
             f"`ClusterConfig.workers`={config.workers}: more workers than this machine "
-            f"has cores ({cores}); it works, but no faster"
+            f"has cores ({cores}); this works, but is no faster"
         )
-    say("starting Ray")
+    say("starting a local Ray cluster")
     try:
         with one_thread_each(), signals_wait(), patient_start():
             context = ray.init(
@@ -119,8 +119,8 @@ def _start(config: ClusterConfig, folder: Path, store: int) -> None:
         if "timed out" not in str(error):
             raise
         raise UserError(
-            "Ray did not start in time: this machine is busy; give the same command again when "
-            f"it is less so ({error})"
+            "Ray did not start in time: this machine is busy; run the same command again when "
+            f"it is less busy ({error})"
         ) from error
     if config.dashboard:
         say(f"Ray's dashboard: http://{context.dashboard_url}")
@@ -147,7 +147,7 @@ def _join(config: ClusterConfig) -> None:
 
 
 def _check_size(config: ClusterConfig) -> None:
-    """Refuse at once what could only wait forever."""
+    """Check that the cluster has enough resources, instead of waiting forever."""
     import ray
 
     there: dict[str, Any] = ray.cluster_resources()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Training on Ray Train: the local training function, run by data-parallel ranks."""
+"""Training on Ray Train: data-parallel ranks run the local training function."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ from ws_learner.core import (
 __all__ = ["Job", "few_examples", "train_on_ray"]
 
 Job = Callable[[ProcessGroup], object]
-"""Trains as one rank of a world; keeps its state in a checkpoint file and goes on from there."""
+"""Trains as one rank of a process group; saves checkpoints and resumes from them."""
 
 FEW = 8
-"""Examples of a rank below which batch norm's statistics mean little."""
+"""Examples per rank below which batch-norm statistics are unreliable."""
 RESTARTS = 3
-"""How often the ranks are started again after one of them died."""
+"""Maximum number of restarts after a rank failed."""
 
 
 def train_on_ray(
     job: Job, config: ClusterConfig, *, folder: Path, batch_size: int, parts: Iterable[object]
 ) -> None:
-    """Run `job` on every rank, to its end; a rank that dies makes all go on from the checkpoint.
+    """Run `job` on every rank to its end; if a rank fails, restart all from the checkpoint.
 
     Ray must be connected, see `ray_session`.
 
     Args:
-        job: What to run; leaves its result in its checkpoint.
+        job: The training job; its result is its last checkpoint.
         config: Number of ranks and their resources.
-        folder: Where the job is handed over; on storage that all machines share, as the job's
-            own files are.
-        batch_size: Examples per step, which bounds the number of ranks.
-        parts: Objects within the job whose code may come from a file of the user's own.
+        folder: Folder to pass the job to the ranks, on storage that all machines share, like the
+            job's files.
+        batch_size: Examples per step; an upper bound of the number of ranks.
+        parts: Objects within the job that may be defined in a user's file.
 
     Raises:
-        UserError: The job met bad input, or the ranks could not be started.
-        RuntimeError: The job failed for another reason, again and again.
+        UserError: The job had invalid input, or the ranks could not be started.
+        RuntimeError: The job failed for another reason, after all restarts.
     """
     import ray.train
     from ray.train import FailureConfig
@@ -69,7 +69,7 @@ def train_on_ray(
     say(f"training on {ranks} rank{'s' if ranks > 1 else ''}")
     if warning := few_examples(batch_size, ranks=ranks, parts=parts):
         say(warning)
-    quiet = ray.train.LoggingConfig(log_level="CRITICAL")  # the ranks say what went wrong
+    quiet = ray.train.LoggingConfig(log_level="CRITICAL")  # the ranks report errors themselves
     resources = {"CPU": 1.0} | ({"GPU": _whole(config)} if config.gpus_per_worker else {})
     trainer = RayTrainer(
         run_rank,
@@ -110,12 +110,12 @@ def train_on_ray(
 
 
 def few_examples(batch_size: int, *, ranks: int, parts: Iterable[object]) -> str | None:
-    """What to say where ranks have too few examples for batch norm; None if all is well.
+    """Warning if ranks have too few examples for batch norm; None otherwise.
 
     Args:
         batch_size: Examples per step.
-        ranks: Processes that share them.
-        parts: Networks among them are looked at.
+        ranks: Number of ranks that share them.
+        parts: Objects; networks among them are checked for batch norm.
     """
     networks = [part for part in parts if isinstance(part, nn.Module)]
     normed = any(isinstance(m, _BatchNorm) for network in networks for m in network.modules())
@@ -138,15 +138,15 @@ def _whole(config: ClusterConfig) -> float:
 def _count_start(record: Path) -> None:
     starts = read_json(record) if record.exists() else 0
     if starts:
-        say(f"a rank died: all go on from the last checkpoint (restart {starts} of {RESTARTS})")
+        say(f"rank failed; restarting all ranks from the last checkpoint ({starts} of {RESTARTS})")
     write_json(record, starts + 1)
 
 
 def run_rank(settings: dict[str, Any]) -> None:
-    """What Ray Train calls in each rank's process.
+    """Entry point of each rank's process, called by Ray Train.
 
-    Bad input is written down and raised, so that Ray ends the other ranks; the restart that
-    follows finds the note and ends at once.
+    A user error is saved and raised, so that Ray ends the other ranks; the restart that
+    follows finds the saved error and ends at once.
     """
     import ray.train
 
