@@ -75,8 +75,7 @@ def _check(given: argparse.Namespace) -> None:
 
 
 def _weights(run: RunDir, target: Path, *, kind: str, bf16: bool) -> None:
-    from experiments.cli.spelling import message_style
-from ws_learner.core import load_state, read_metadata, save_model
+    from ws_learner.core import load_state, read_metadata, save_model
 
     state, metadata = load_state(run.model), read_metadata(run.model)
     if kind == "safetensors":
