@@ -12,7 +12,7 @@ import numpy as np
 
 from ws_learner.core import write_text
 
-__all__ = ["add_run", "interval", "read_runs", "write_nm_report"]
+__all__ = ["add_run", "mean_and_interval", "read_runs", "write_nm_report"]
 
 Row = dict[str, Any]
 CURVES = ("step", "gradient variance", "second-moment variance", "mask change", "loss")
@@ -42,7 +42,7 @@ def _line(row: Row) -> str:
     return json.dumps(row, separators=(",", ":")) + "\n"
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
+def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:
     """Mean, and half of its 95 % interval by Student's t; nan for one value."""
     from scipy.stats import t
 
@@ -123,7 +123,7 @@ def _paired(mine: dict[int, float], other: dict[int, float]) -> str:
 
 
 def _points(values: Sequence[float], *, sign: str = "+") -> str:
-    mean, half = interval([100 * value for value in values])
+    mean, half = mean_and_interval([100 * value for value in values])
     return f"{mean:{sign}.2f}" + ("" if np.isnan(half) else f" ± {half:.2f}")
 
 
@@ -176,7 +176,7 @@ def _draw_accuracy(runs: Sequence[Row], path: Path) -> None:
         if recipe != "dense":
             shift = (number - len(tests) / 2) * 0.08
             at = [patterns.index(pattern) + shift for pattern in found]
-            mean, half = zip(*map(interval, found.values()), strict=True)
+            mean, half = zip(*map(mean_and_interval, found.values()), strict=True)
             style = {"fmt": "o", "label": recipe, "markersize": 4, "color": f"C{number}"}
             axis.errorbar(at, mean, np.nan_to_num(half), **style)
     axis.set_xticks(range(len(patterns)), patterns)

@@ -99,7 +99,7 @@ def train(term: str, weight: float, *, seed: int, steps: int) -> Outcome:
 
 def main(arguments: list[str] | None = None) -> int:
     """Train all settings and print a table."""
-    from benchmarks.nm_report import interval
+    from benchmarks.nm_report import mean_and_interval
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--steps", type=int, default=200, help="of each training (default 200)")
@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
         found = [train(term, weight, seed=s, steps=options.steps) for s in range(options.seeds)]
         accuracy = [100 * outcome.accuracy for outcome in found]
         plain = plain or accuracy
-        mean, half = interval([a - b for a, b in zip(accuracy, plain, strict=True)])
+        mean, half = mean_and_interval([a - b for a, b in zip(accuracy, plain, strict=True)])
         print(
             f"| {term} | {weight:g} | {np.mean(accuracy):.2f} | {mean:+.2f} ± {half:.2f} | "
             f"{np.mean([o.change for o in found]):.4%} | "

@@ -21,7 +21,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from experiments.cli.spelling import message_style
+from experiments.cli.spelling import spell_message
 from ws_learner.core import RunDir, UserError, say
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             _weights(run, target, kind=given.to, bf16=given.bf16)
     except UserError as error:
-        say(f"error: {message_style(sys.argv[1:] if argv is None else argv)(str(error))}")
+        say(f"error: {spell_message(sys.argv[1:] if argv is None else argv)(str(error))}")
         return 2
     say(f"wrote {target}, {target.stat().st_size:,} bytes")
     return 0

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.spelling import message_style
+from experiments.cli.spelling import spell_message
 from ws_learner.core import UserError, say
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError("--check: needs --pattern, such as --pattern 2:4")
         frame, totals = _inspect(given.file, given.pattern, only=given.only)
     except UserError as error:
-        say(f"error: {message_style(sys.argv[1:] if argv is None else argv)(str(error))}")
+        say(f"error: {spell_message(sys.argv[1:] if argv is None else argv)(str(error))}")
         return 2
     sys.stdout.write(frame.to_csv(index=False) if given.csv else _text(frame, totals))
     if given.pattern is not None:

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from types import FrameType
 
-from experiments.cli.spelling import SpeltError
-from experiments.cli.spelling import message_style as style_for
+from experiments.cli.spelling import SpeltError, spell_message
 from ws_learner.core import UserError, message_style, say
 
 __all__ = ["run_with_exit_code"]
@@ -24,7 +23,7 @@ def run_with_exit_code(work: Callable[[], int], *, words: Sequence[str] = ()) ->
         work: The command.
         words: Its command line; messages name settings as it does.
     """
-    with message_style(style_for(words)):
+    with message_style(spell_message(words)):
         return _run(work)
 
 

@@ -20,7 +20,7 @@ from experiments.cli.flag_parser import (
     peek_flag,
     read_value,
 )
-from experiments.cli.spelling import ALIASES, SpeltError, canonical_settings, message_style
+from experiments.cli.spelling import ALIASES, SpeltError, canonical_settings, spell_message
 from ws_learner.config import (
     METHODS,
     POCKETFLOW,
@@ -47,7 +47,7 @@ def parse(argv: Sequence[str]) -> Command:
     try:
         return _parse(argv, typed)
     except UserError as error:
-        raise SpeltError(message_style(typed)(str(error))) from error
+        raise SpeltError(spell_message(typed)(str(error))) from error
 
 
 def _parse(argv: Sequence[str], typed: list[str]) -> Command:

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from experiments.cli.flag_parser import Flag
-from experiments.cli.spelling import readable
+from experiments.cli.spelling import readable_name
 from ws_learner.config import Registry
 
 __all__ = ["help_page"]
@@ -128,7 +128,7 @@ def _entry(flag: Flag, width: int, *, whole: bool) -> str:
         text = f"{text} {_choices_help(flag.registry)}".strip()
     shown = _default(flag.default)
     text = f"{text} (default {shown})" if shown else text
-    alias = readable(flag.name)
+    alias = readable_name(flag.name)
     text += f" (also --{flag.name})" if whole and alias != flag.name else ""
     head = f"  --{alias} {_metavar(flag)}".rstrip()
     lines = textwrap.wrap(text, width, initial_indent=" " * 30, subsequent_indent=" " * 30)

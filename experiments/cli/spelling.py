@@ -15,8 +15,8 @@ __all__ = [
     "SpeltError",
     "canonical_settings",
     "canonical_words",
-    "message_style",
-    "readable",
+    "readable_name",
+    "spell_message",
 ]
 
 ALIASES: dict[str, str] = {
@@ -60,7 +60,7 @@ class SpeltError(UserError):
     """An error whose message has the spellings of the command line and its config file already."""
 
 
-def readable(name: str) -> str:
+def readable_name(name: str) -> str:
     """The readable alias of a setting, or its name."""
     return READABLE.get(name, name)
 
@@ -126,7 +126,7 @@ def _canonical(word: str) -> str:
     return f"--{ALIASES[name]}{sign}{value}" if name in ALIASES else word
 
 
-def message_style(words: Sequence[str]) -> Callable[[str], str]:
+def spell_message(words: Sequence[str]) -> Callable[[str], str]:
     """Make the function that turns a message of the library into one for this command line.
 
     The library names its arguments in backticks. On a command line they are flags, in the spelling

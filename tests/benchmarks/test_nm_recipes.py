@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.nm_recipes import main
-from benchmarks.nm_report import add_run, interval, read_runs
+from benchmarks.nm_report import add_run, mean_and_interval, read_runs
 from benchmarks.side_by_side import side_by_side
 
 TINY = str(Path(__file__).parents[1] / "support" / "tiny_vit_experiment.py")
@@ -64,7 +64,7 @@ def test_runs_are_trained_once_and_drawn(tmp_path: Path) -> None:
     assert main([*ARGUMENTS, "--out", str(tmp_path)]) == 0
     assert (tmp_path / "runs.jsonl").read_bytes() == before
     pairs = [rows[1]["test"] - rows[0]["test"], rows[3]["test"] - rows[2]["test"]]
-    mean, width = interval([100 * value for value in pairs])
+    mean, width = mean_and_interval([100 * value for value in pairs])
     assert f"| {mean:+.2f} ± {width:.2f} |" in (tmp_path / "table.md").read_text()
     for name in ("curves", "accuracy"):
         assert (tmp_path / f"{name}-tiny_vit_experiment.svg").stat().st_size > 1000

@@ -15,7 +15,7 @@ from tests.support.nncf import SEED_JSON, movement, text
 from tests.support.tiny_transformers import SIZES
 from ws_learner.compat.nncf.plan import build_movement_config, build_nncf_distillation_loss
 from ws_learner.compat.nncf.reader import parse_nncf
-from ws_learner.compat.nncf.schema import DistillationSection
+from ws_learner.compat.nncf.schema import NncfDistillation
 from ws_learner.pruning.sparsifier import Sparsifier
 
 
@@ -42,7 +42,7 @@ def test_distillation_has_the_published_gradient(kind: str) -> None:
         divergence = (p * (log_softmax(wanted / heat) - log_softmax(x / heat))).sum(1).mean()
         return float(task + scale * heat**2 * divergence)
 
-    part = DistillationSection.model_validate(
+    part = NncfDistillation.model_validate(
         {"algorithm": "knowledge_distillation", "type": kind, "scale": scale, "temperature": heat}
     )
     criterion = build_nncf_distillation_loss(functional.cross_entropy, teacher, part)

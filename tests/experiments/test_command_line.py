@@ -16,7 +16,7 @@ from experiments.cli.discovery import find_config
 from experiments.cli.flags import parse
 from experiments.cli.help_page import ESSENTIALS
 from experiments.cli.ray.sweep_plan import read_plan
-from experiments.cli.spelling import ALIASES, readable
+from experiments.cli.spelling import ALIASES, readable_name
 from experiments.run import main
 from tests.support.lpot import SEED_YAML
 from tests.support.nncf import movement, text
@@ -220,12 +220,12 @@ def test_the_long_help_has_every_flag_and_the_short_one_fits_a_screen(
     shown = re.findall(r"^  --(\w+)", everything, flags=re.MULTILINE)
     assert len(shown) == len(set(shown))
     settings = set(parse([DIGITS]).settings()) - {"experiment"} | {"config"}
-    assert set(shown) == {readable(name) for name in settings}
+    assert set(shown) == {readable_name(name) for name in settings}
     assert all(f"(also --{name})" in " ".join(everything.split()) for name in ALIASES.values())
     short = help_of(capsys, DIGITS, "-h")
     assert len(short.splitlines()) <= 60
     assert set(re.findall(r"^  --(\w+)", short, flags=re.MULTILINE)) == {
-        *map(readable, ESSENTIALS),
+        *map(readable_name, ESSENTIALS),
         "width",
     }
     hidden = len(set(shown)) - len(ESSENTIALS) - 1

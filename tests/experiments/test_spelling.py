@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cli.flags import parse
-from experiments.cli.spelling import ALIASES, canonical_words, message_style
+from experiments.cli.spelling import ALIASES, canonical_words, spell_message
 from experiments.run import main
 from ws_learner import UserError, WeightSparseConfig
 from ws_learner.pruning import GradualConfig
@@ -84,11 +84,11 @@ def test_an_error_uses_the_spelling_that_was_typed(flag: str) -> None:
 
 def test_a_setting_that_was_not_typed_has_the_spelling_of_the_others() -> None:
     text = "`ws_pattern` with `ClusterConfig.workers`=2 and `something_else`"
-    assert message_style([])(text) == "--pattern with -n=2 and `something_else`"
-    assert message_style(["--ws_method", "movement"])(text).startswith("--ws_pattern with")
-    assert message_style(["--ws_method", "x", "--ratios", "f"])(text).startswith("--pattern")
-    assert message_style([])("`SrSteConfig.weight` -1") == "--srste_lambda -1"
-    assert message_style([])("`prune_ratio_exp` -1") == "--ws_prune_ratio_exp -1"
+    assert spell_message([])(text) == "--pattern with -n=2 and `something_else`"
+    assert spell_message(["--ws_method", "movement"])(text).startswith("--ws_pattern with")
+    assert spell_message(["--ws_method", "x", "--ratios", "f"])(text).startswith("--pattern")
+    assert spell_message([])("`SrSteConfig.weight` -1") == "--srste_lambda -1"
+    assert spell_message([])("`prune_ratio_exp` -1") == "--ws_prune_ratio_exp -1"
 
 
 def test_a_python_user_reads_about_arguments() -> None:

@@ -22,7 +22,7 @@ from ws_learner import Pruning, UserError
 from ws_learner.compat.lpot import common
 from ws_learner.compat.lpot.distillation import build_lpot_distillation_loss
 from ws_learner.compat.lpot.reader import parse_lpot
-from ws_learner.compat.lpot.schema import DistillationSection, LpotConf, Pruner
+from ws_learner.compat.lpot.schema import LpotConf, LpotDistillation, Pruner
 from ws_learner.pruning.methods.gradual import GradualConfig
 from ws_learner.pruning.methods.pattern_lock import PatternLockConfig, found_zeros
 from ws_learner.pruning.sparsifier import Sparsifier
@@ -110,7 +110,7 @@ def test_under_a_sparsifier_and_a_lock(name: str) -> None:
 def test_the_distillation_loss_by_hand(kind: str) -> None:
     generator = np.random.default_rng(0)
     student, teacher = generator.normal(size=(2, 5, 7))
-    settings = DistillationSection(temperature=3.0, kind=kind, loss_weights=(0.3, 0.7))  # type: ignore[arg-type]
+    settings = LpotDistillation(temperature=3.0, kind=kind, loss_weights=(0.3, 0.7))  # type: ignore[arg-type]
     got = build_lpot_distillation_loss(
         torch.tensor(student, dtype=torch.float32),
         torch.tensor(teacher, dtype=torch.float32),

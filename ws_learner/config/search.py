@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["RewardType", "SearchSettings"]
+from ws_learner.config.rollout import RewardType
 
-RewardType = Literal["single-obj", "multi-obj"]
+__all__ = ["RewardType", "SearchSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)

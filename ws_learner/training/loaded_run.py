@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,16 +138,14 @@ def _names_experiment(run: RunDir) -> bool:
 
 
 def _experiments() -> Any:
-    """What rebuilds experiments: the only place where this package looks a floor up.
+    """The module that rebuilds experiments, as the installed project names it.
 
-    `experiments` is built on `ws_learner`, so it is found by name and only when it is needed.
+    `experiments` is built on `ws_learner`, so this package must not import it. It finds the module
+    through the entry point `experiments` of the group `ws_learner.runs` (pyproject.toml).
     """
-    try:
-        return importlib.import_module("experiments.cli.rebuild_experiment")
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "experiments":
-            raise
-        raise UserError(
-            "load_run: the package `experiments`, which rebuilds a run of the command line, is "
-            "not installed; install the whole project, or give load_run(path, model=model)"
-        ) from error
+    for entry in entry_points(group="ws_learner.runs", name="experiments"):
+        return entry.load()
+    raise UserError(
+        "load_run: the package `experiments`, which rebuilds a run of the command line, is "
+        "not installed; install the whole project, or give load_run(path, model=model)"
+    )

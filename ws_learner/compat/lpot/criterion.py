@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ws_learner.compat.lpot.schema import CriterionSection, DistillationSection
+from ws_learner.compat.lpot.schema import CriterionSection, LpotDistillation
 from ws_learner.compat.values import above_zero, number
 from ws_learner.compat.yaml_with_lines import Problems, Table
 from ws_learner.core import suggest
@@ -54,7 +54,7 @@ def read_criterion(table: Table, problems: Problems) -> CriterionSection | None:
     return CriterionSection(reduction=reduction)  # type: ignore[arg-type]
 
 
-def _distillation(settings: Table, problems: Problems) -> DistillationSection:
+def _distillation(settings: Table, problems: Problems) -> LpotDistillation:
     problems.keys(settings, ("temperature", "loss_types", "loss_weights"), where="distillation")
     read = {
         "temperature": (above_zero, "a number above 0"),
@@ -66,7 +66,7 @@ def _distillation(settings: Table, problems: Problems) -> DistillationSection:
         for key, (convert, wanted) in read.items()
     }
     values["kind"] = values.pop("loss_types")
-    return DistillationSection(**{key: value for key, value in values.items() if value is not None})
+    return LpotDistillation(**{key: value for key, value in values.items() if value is not None})
 
 
 def _loss_types(value: Any) -> str:

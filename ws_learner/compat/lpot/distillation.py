@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ws_learner.compat.lpot.schema import DistillationSection
+from ws_learner.compat.lpot.schema import LpotDistillation
 from ws_learner.core import UserError
 
 __all__ = ["build_lpot_distillation_loss", "teacher_outputs"]
 
 
 def build_lpot_distillation_loss(
-    student: Tensor, teacher: Tensor, *, loss: Tensor, settings: DistillationSection | None
+    student: Tensor, teacher: Tensor, *, loss: Tensor, settings: LpotDistillation | None
 ) -> Tensor:
     """w_0 loss + w_1 T^2 D, with D the soft cross-entropy or the KL divergence at temperature T.
 
@@ -34,7 +34,7 @@ def build_lpot_distillation_loss(
             f"KnowledgeDistillationLoss: the teacher gives {tuple(teacher.shape)}, the network "
             f"{tuple(student.shape)}: both need the same classes"
         )
-    settings = settings or DistillationSection()
+    settings = settings or LpotDistillation()
     own, soft = settings.loss_weights
     heat = settings.temperature
     wanted = functional.softmax(teacher.detach().float() / heat, dim=-1)

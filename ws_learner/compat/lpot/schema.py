@@ -11,9 +11,9 @@ from ws_learner.pruning import EpochFormula
 
 __all__ = [
     "CriterionSection",
-    "DistillationSection",
     "Loader",
     "LpotConf",
+    "LpotDistillation",
     "Optimizer",
     "PruneType",
     "Pruner",
@@ -81,7 +81,7 @@ class Optimizer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillationSection:
+class LpotDistillation:
     """`KnowledgeDistillationLoss`, with Neural Compressor's defaults.
 
     Attributes:
@@ -100,7 +100,7 @@ class CriterionSection:
     """Cross-entropy; `none` is averaged before the backward pass, which needs a scalar."""
 
     reduction: Literal["none", "sum", "mean"] = "mean"
-    distillation: DistillationSection | None = None
+    distillation: LpotDistillation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ws_learner.compat.nncf.schema import DistillationSection, NncfConf, Quantization
+from ws_learner.compat.nncf.schema import NncfConf, NncfDistillation, Quantization
 from ws_learner.compat.nncf.scopes import select_layers
 from ws_learner.core import UserError
 from ws_learner.pruning import (
@@ -83,7 +83,7 @@ def build_movement_config(
 
 
 def build_nncf_distillation_loss(
-    loss: OutputLoss, teacher: nn.Module, part: DistillationSection | None
+    loss: OutputLoss, teacher: nn.Module, part: NncfDistillation | None
 ) -> TrainingLoss:
     """The task loss, and NNCF's distillation term if the file has one.
 

@@ -132,7 +132,7 @@ def _near(name: str, place: list[Any], loaded: Any) -> str:
     elif words:
         chosen = at.get("algorithm") if isinstance(at, dict) else None
         model = {
-            "knowledge_distillation": schema.DistillationSection,
+            "knowledge_distillation": schema.NncfDistillation,
             "quantization": schema.Quantization,
         }.get(str(chosen), MovementSection)
     return suggest(name, [key for key in model.model_fields if key != "path"])

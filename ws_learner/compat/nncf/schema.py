@@ -9,10 +9,10 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ws_learner.compat.nncf.movement_schema import MovementSection, Number, SchemaSection, Scopes
 
-__all__ = ["DistillationSection", "NncfConf", "Quantization"]
+__all__ = ["NncfConf", "NncfDistillation", "Quantization"]
 
 
-class DistillationSection(SchemaSection):
+class NncfDistillation(SchemaSection):
     """`knowledge_distillation`, from the network as it was before."""
 
     algorithm: Literal["knowledge_distillation"]
@@ -21,7 +21,7 @@ class DistillationSection(SchemaSection):
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
     @model_validator(mode="after")
-    def _consistent(self) -> DistillationSection:
+    def _consistent(self) -> NncfDistillation:
         if self.type == "mse" and self.temperature != 1.0:
             raise ValueError("temperature belongs to type softmax; leave it out under mse")
         return self
@@ -93,7 +93,7 @@ class Quantization(SchemaSection):
 
 
 Algorithm = Annotated[
-    MovementSection | DistillationSection | Quantization, Field(discriminator="algorithm")
+    MovementSection | NncfDistillation | Quantization, Field(discriminator="algorithm")
 ]
 
 
@@ -142,9 +142,9 @@ class NncfConf(SchemaSection):
         return next(part for part in self.compression if isinstance(part, MovementSection))
 
     @property
-    def distillation(self) -> DistillationSection | None:
+    def distillation(self) -> NncfDistillation | None:
         """The distillation, if it is listed."""
-        found = (part for part in self.compression if isinstance(part, DistillationSection))
+        found = (part for part in self.compression if isinstance(part, NncfDistillation))
         return next(found, None)
 
     @property
