@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from ws_learner.data.normalization import normalise, normalise_table
+from ws_learner.data.reading import MemorySplit
 from ws_learner.data.splits import Batch
 
-__all__ = [
-    "ArraySplit",
-    "batch_generator",
-    "crop_and_flip",
-    "draw_windows",
-    "generator_for",
-    "reading_order",
-]
-
-_ORDER, _BATCH = 0, 1  # separate streams of random numbers under one seed
-
-
-def generator_for(seed: int, *key: int) -> np.random.Generator:
-    """Random generator determined by `seed` (>= 0) and `key`."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
-
-
-def reading_order(count: int, *, seed: int | None, augment: bool) -> npt.NDArray[np.int64]:
-    """Positions 0..count-1 in the order of one epoch; in file order without a seed.
-
-    Raises:
-        ValueError: `augment` without a seed, or a negative seed.
-    """
-    if seed is None:
-        if augment:
-            raise ValueError("augment=True needs a seed: it determines the random crops; give one")
-        return np.arange(count)
-    if seed < 0:
-        raise ValueError(f"seed = {seed}: give a seed of 0 or more")
-    return generator_for(seed, _ORDER).permutation(count)
-
-
-def batch_generator(seed: int, number: int) -> np.random.Generator:
-    """Random generator of batch `number` of the epoch with this seed."""
-    return generator_for(seed, _BATCH, number)
+__all__ = ["ArraySplit", "crop_and_flip", "draw_windows"]
 
 
 def draw_windows(
@@ -84,8 +51,8 @@ def crop_and_flip(
     return window
 
 
-class ArraySplit:
-    """Split over uint8 images in memory.
+class ArraySplit(MemorySplit):
+    """A `Split` over uint8 images in memory.
 
     Attributes:
         images: (N, H, W, C).
@@ -134,31 +101,12 @@ class ArraySplit:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batches(
-        self,
-        batch_size: int,
-        *,
-        seed: int | None = None,
-        augment: bool = False,
-        skip: int = 0,
-        drop_last: bool = False,
-    ) -> Iterator[Batch]:
-        """Read the split once; see `ws_learner.data.splits.Split`.
-
-        Raises:
-            ValueError: `augment` without a seed, or a negative seed.
-        """
-        order = reading_order(len(self), seed=seed, augment=augment)
-        stop = len(order) - len(order) % batch_size if drop_last else len(order)
-        for number, start in enumerate(range(0, stop, batch_size)):
-            if number < skip:
-                continue
-            chosen = order[start : start + batch_size]
-            pixels = self.images[chosen]
-            if augment and seed is not None:
-                rng = batch_generator(seed, number)
-                pixels = crop_and_flip(pixels, rng, padding=self.padding, flip=self.flip)
-            yield (
-                torch.from_numpy(normalise(pixels, self.table)),
-                torch.from_numpy(self.labels[chosen]),
-            )
+    def gather(self, positions: npt.NDArray[np.int64], rng: np.random.Generator | None) -> Batch:
+        """Normalised images, cropped and mirrored at random with `rng`, and their labels."""
+        pixels = self.images[positions]
+        if rng is not None:
+            pixels = crop_and_flip(pixels, rng, padding=self.padding, flip=self.flip)
+        return (
+            torch.from_numpy(normalise(pixels, self.table)),
+            torch.from_numpy(self.labels[positions]),
+        )

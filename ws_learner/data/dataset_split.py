@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ws_learner.core import UserError, rank_slice
-from ws_learner.data.arrays import reading_order
+from ws_learner.data.reading import epoch_order
 from ws_learner.data.splits import Batch
 
 __all__ = ["DatasetSplit", "Examples"]
@@ -80,25 +80,42 @@ class DatasetSplit:
         augment: bool = False,
         skip: int = 0,
         drop_last: bool = False,
-        part: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
         """Read the split once; see `ws_learner.data.splits.Split`.
-
-        Args:
-            batch_size: Examples per batch.
-            seed: Seed of order and augmentation.
-            augment: Whether to read the augmented examples.
-            skip: Number of batches to skip.
-            drop_last: Whether to drop a smaller last batch.
-            part: (rank, size): only the rows of each batch that belong to this rank.
 
         Raises:
             UserError: An example cannot be read, or examples of a batch differ in shape.
             ValueError: `augment` without a seed, or a negative seed.
         """
-        order = reading_order(len(self), seed=seed, augment=augment)
-        if drop_last:
-            order = order[: len(order) - len(order) % batch_size]
+        return self.rank_batches(
+            batch_size, (0, 1), seed=seed, augment=augment, skip=skip, drop_last=drop_last
+        )
+
+    def rank_batches(
+        self,
+        batch_size: int,
+        part: tuple[int, int],
+        *,
+        seed: int | None,
+        augment: bool,
+        skip: int,
+        drop_last: bool,
+    ) -> Iterator[Batch]:
+        """The rows of each of the `batches` that belong to one rank; others are not prepared.
+
+        Args:
+            batch_size: See `batches`, as for what follows `part`.
+            part: (rank, number of ranks).
+            seed: Of order and augmentation.
+            augment: Read the augmented examples.
+            skip: Batches to leave out.
+            drop_last: Leave out a smaller last batch.
+
+        Raises:
+            UserError: An example cannot be read, or examples do not fit into one batch.
+            ValueError: `augment` without a seed, or a negative seed.
+        """
+        order = epoch_order(len(self), batch_size, seed=seed, augment=augment, drop_last=drop_last)
         source = _Batches(
             self._augmented if augment else self._dataset,
             order,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ws_learner.data.arrays import ArraySplit, batch_generator, draw_windows, reading_order
+from ws_learner.data.arrays import ArraySplit, draw_windows
+from ws_learner.data.reading import batch_generator, epoch_order
 from ws_learner.data.splits import Batch, Split
 
 __all__ = ["DeviceArrays", "on_device"]
@@ -54,11 +55,10 @@ class DeviceArrays:
         Raises:
             ValueError: `augment` without a seed, or a negative seed.
         """
-        order = reading_order(len(self), seed=seed, augment=augment)
-        stop = len(order) - len(order) % batch_size if drop_last else len(order)
-        plan = np.zeros((4, stop), dtype=np.int64)  # image, top, left, mirrored or not
-        plan[0] = order[:stop]
-        starts = range(0, stop, batch_size)[skip:]
+        order = epoch_order(len(self), batch_size, seed=seed, augment=augment, drop_last=drop_last)
+        plan = np.zeros((4, len(order)), dtype=np.int64)  # image, top, left, mirrored or not
+        plan[0] = order
+        starts = range(0, len(order), batch_size)[skip:]
         if augment and seed is not None:
             for start in starts:
                 part = plan[1:, start : start + batch_size]

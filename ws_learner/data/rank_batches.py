@@ -36,8 +36,8 @@ def read_rank_batches(
     """
     part = (process_group.rank, process_group.size)
     if isinstance(split, DatasetSplit):
-        yield from split.batches(
-            batch_size, seed=seed, augment=True, skip=skip, drop_last=True, part=part
+        yield from split.rank_batches(
+            batch_size, part, seed=seed, augment=True, skip=skip, drop_last=True
         )
         return
     source = on_device(split, device)

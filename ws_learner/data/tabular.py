@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from ws_learner.core import UserError, track
-from ws_learner.data.arrays import reading_order
+from ws_learner.data.reading import MemorySplit
 from ws_learner.data.splits import Batch
 
 __all__ = ["TableSplit", "read_criteo"]
@@ -20,8 +19,8 @@ __all__ = ["TableSplit", "read_criteo"]
 _NUMBERS, _CATEGORIES = 13, 26
 
 
-class TableSplit:
-    """Split over rows in memory: numbers first, then categories as whole floats."""
+class TableSplit(MemorySplit):
+    """A `Split` over rows in memory: numbers first, then categories as whole floats."""
 
     def __init__(self, rows: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> None:
         """Store (N, K) rows and (N,) labels."""
@@ -30,22 +29,10 @@ class TableSplit:
     def __len__(self) -> int:
         return len(self._labels)
 
-    def batches(
-        self,
-        batch_size: int,
-        *,
-        seed: int | None = None,
-        augment: bool = False,
-        skip: int = 0,
-        drop_last: bool = False,
-    ) -> Iterator[Batch]:
-        """Read the split once; see `ws_learner.data.splits.Split`. There is no augmentation."""
-        order = torch.from_numpy(reading_order(len(self), seed=seed, augment=False))
-        stop = len(order) - len(order) % batch_size if drop_last else len(order)
-        for number, start in enumerate(range(0, stop, batch_size)):
-            if number >= skip:
-                chosen = order[start : start + batch_size]
-                yield self._rows[chosen], self._labels[chosen]
+    def gather(self, positions: npt.NDArray[np.int64], rng: np.random.Generator | None) -> Batch:
+        """Rows and labels; nothing is augmented."""
+        chosen = torch.from_numpy(positions)
+        return self._rows[chosen], self._labels[chosen]
 
 
 def read_criteo(

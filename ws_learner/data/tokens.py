@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ws_learner.data.arrays import generator_for, reading_order
+from ws_learner.data.reading import MemorySplit, generator_for
 from ws_learner.data.splits import Batch
 
 __all__ = ["PAD", "TokenSplit", "bucketed", "by_length", "stacked", "words_in"]
@@ -75,8 +75,8 @@ def bucketed(
     return np.concatenate([shuffled.reshape(-1), order[whole:]])
 
 
-class TokenSplit:
-    """Split over sentences in memory; inputs are int64 (B, T), T the longest of the batch."""
+class TokenSplit(MemorySplit):
+    """A `Split` over sentences in memory; inputs are int64 (B, T), T the longest of the batch."""
 
     def __init__(self, sentences: Sequence[Sequence[int]], labels: npt.NDArray[np.integer]) -> None:
         """Store the sentences.
@@ -99,30 +99,15 @@ class TokenSplit:
     def __len__(self) -> int:
         return len(self._labels)
 
-    def batches(
-        self,
-        batch_size: int,
-        *,
-        seed: int | None = None,
-        augment: bool = False,
-        skip: int = 0,
-        drop_last: bool = False,
-    ) -> Iterator[Batch]:
-        """Read the split once; see `ws_learner.data.splits.Split`.
+    def arrange(
+        self, order: npt.NDArray[np.int64], batch_size: int, *, seed: int
+    ) -> npt.NDArray[np.int64]:
+        """With `augment`, as in training, sentences of similar length share a batch."""
+        return bucketed(order, self._lengths, batch_size=batch_size, seed=seed)
 
-        With `augment`, as in training, each batch holds sentences of similar length.
-
-        Raises:
-            ValueError: `augment` without a seed, or a negative seed.
-        """
-        order = reading_order(len(self), seed=seed, augment=augment)
-        if drop_last:
-            order = order[: len(order) - len(order) % batch_size]
-        if augment and seed is not None:
-            order = bucketed(order, self._lengths, batch_size=batch_size, seed=seed)
-        for start in range(skip * batch_size, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            inputs = np.full((len(chosen), self._lengths[chosen].max()), PAD, dtype=np.int64)
-            for row, position in enumerate(chosen):
-                inputs[row, : self._lengths[position]] = self._sentences[position]
-            yield torch.from_numpy(inputs), torch.from_numpy(self._labels[chosen])
+    def gather(self, positions: npt.NDArray[np.int64], rng: np.random.Generator | None) -> Batch:
+        """Sentences padded to the longest of the batch, and their labels."""
+        inputs = np.full((len(positions), self._lengths[positions].max()), PAD, dtype=np.int64)
+        for row, position in enumerate(positions):
+            inputs[row, : self._lengths[position]] = self._sentences[position]
+        return torch.from_numpy(inputs), torch.from_numpy(self._labels[positions])

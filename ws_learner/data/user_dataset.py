@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import Subset
 
 from ws_learner.core import UserError
-from ws_learner.data.arrays import reading_order
 from ws_learner.data.dataset_split import DatasetSplit, Examples
+from ws_learner.data.reading import reading_order
 from ws_learner.data.splits import DataSplits
 
 __all__ = ["split_dataset"]

@@ -1,0 +1,50 @@
+"""Splits: every class that offers `batches` offers it with the signature of `Split`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from types import ModuleType
+
+import pytest
+
+import ws_learner.compat
+import ws_learner.data
+from ws_learner.compat.lpot.limited_split import LimitedSplit
+from ws_learner.data.arrays import ArraySplit
+from ws_learner.data.dataset_split import DatasetSplit
+from ws_learner.data.device_arrays import DeviceArrays
+from ws_learner.data.reading import MemorySplit
+from ws_learner.data.splits import Split
+from ws_learner.data.tabular import TableSplit
+from ws_learner.data.tokens import TokenSplit
+
+SPLITS = (
+    *(ArraySplit, DatasetSplit, DeviceArrays, LimitedSplit, MemorySplit, Split, TableSplit),
+    TokenSplit,
+)
+
+
+def modules_of(package: ModuleType) -> list[ModuleType]:
+    found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    return [importlib.import_module(entry.name) for entry in found]
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=lambda split: split.__name__)
+def test_a_split_reads_batches_with_the_signature_of_the_protocol(split: type) -> None:
+    assert inspect.signature(split.batches) == inspect.signature(Split.batches)
+    assert "__len__" in dir(split)
+
+
+def test_no_split_is_forgotten() -> None:
+    modules = [m for p in (ws_learner.data, ws_learner.compat) for m in modules_of(p)]
+    found = {
+        kind
+        for module in modules
+        for kind in vars(module).values()
+        if inspect.isclass(kind)
+        and kind.__module__.startswith("ws_learner")
+        and hasattr(kind, "batches")
+    }
+    assert found == set(SPLITS)
