@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from experiments.cli.discovery import find_config
 from experiments.cli.exit_codes import run_with_exit_code
+from experiments.cli.flag_parser import underscored
 from experiments.cli.flags import parse
 from ws_learner.config import ClusterConfig
 from ws_learner.core import UserError, say
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(words: Sequence[str]) -> int:
     if words and words[0] in SUBCOMMANDS:
         return _manage(words)
-    own, rest = _parser().parse_known_args(words)
+    own, rest = _parser().parse_known_args([underscored(word) for word in words])
     if own.help:
         _parser().print_help()
         parse([word for word in rest[:1] if not word.startswith("-")] + ["-h"])

@@ -10,9 +10,11 @@ Any Python file that does so can be run: `./run_local.sh path/to/mine.py --my_fl
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,3 +97,17 @@ def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
+
+
+def __getattr__(name: str) -> Any:
+    """Hand out former names with a notice; experiment files of users may import them."""
+    former = {"checkpoint_of": committed_checkpoint, "Measure": TaskMetric}
+    if name not in former:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        f"{__name__}.{name} is now {getattr(former[name], '__name__', 'TaskMetric')}; "
+        "the old name will go in version 1.0",
+        FutureWarning,
+        stacklevel=2,
+    )
+    return former[name]

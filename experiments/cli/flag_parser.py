@@ -15,7 +15,7 @@ from experiments.cli.spelling import ALIASES, canonical_words
 from ws_learner.config import Registry
 from ws_learner.core import UserError, complain, suggest
 
-__all__ = ["Flag", "dataclass_flags", "parse_arguments", "peek_flag", "read_value"]
+__all__ = ["Flag", "dataclass_flags", "parse_arguments", "peek_flag", "read_value", "underscored"]
 
 OF_RAY = ("n", "gpus_per_worker", "sweep", "storage", "dashboard", "no_follow")
 """Flags of ./run_distributed.sh only."""
@@ -99,7 +99,9 @@ def parse_arguments(words: Sequence[str], flags: Mapping[str, Flag]) -> dict[str
     Raises:
         UserError: Flags that do not exist, values that cannot be read; all of them at once.
     """
-    words = canonical_words([_underscored(word) for word in words])
+    words = canonical_words(
+        [underscored(word) for word in words], own=flags.keys() & ALIASES.keys()
+    )
     _refuse_unknown(words, flags)
     parser = _Parser(allow_abbrev=False, add_help=False, argument_default=argparse.SUPPRESS)
     for flag in flags.values():
@@ -123,7 +125,8 @@ def parse_arguments(words: Sequence[str], flags: Mapping[str, Flag]) -> dict[str
     return values
 
 
-def _underscored(word: str) -> str:
+def underscored(word: str) -> str:
+    """A flag with underscores for hyphens; its value stays as it is."""
     flag, sign, value = word.partition("=")
     return flag.replace("-", "_").replace("__", "--", 1) + sign + value if _is_flag(word) else word
 

@@ -99,13 +99,15 @@ def _typed(settings: Mapping[str, Any], flags: Mapping[str, Flag]) -> dict[str, 
     """A config file's values, checked for names and types."""
     values: dict[str, Any] = {}
     problems: list[str] = []
-    typed = {ALIASES.get(str(key), key): str(key) for key in settings}
-    for name, value in canonical_settings(settings, of="config file: ").items():
+    typed = {key if key in flags else ALIASES.get(str(key), key): str(key) for key in settings}
+    for name, value in canonical_settings(
+        settings, of="config file: ", own=flags.keys() & ALIASES.keys()
+    ).items():
         if name == "experiment":
             continue
         if name not in flags:
             problems.append(
-                f"config file: unknown setting {name!r}; {suggest(name, [*flags, *ALIASES])}"
+                f"config file: unknown setting {name!r}; {suggest(str(name), [*flags, *ALIASES])}"
             )
             continue
         try:

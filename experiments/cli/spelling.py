@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -65,15 +65,22 @@ def readable_name(name: str) -> str:
     return READABLE.get(name, name)
 
 
-def canonical_settings(settings: Mapping[str, Any], *, of: str) -> dict[str, Any]:
+def canonical_settings(
+    settings: Mapping[str, Any], *, of: str, own: Collection[str] = ()
+) -> dict[str, Any]:
     """Settings under their names, whichever spelling a file uses.
+
+    Args:
+        settings: As in the file.
+        of: Stands before a name in errors.
+        own: Options of the experiment; these are not taken for aliases.
 
     Raises:
         UserError: A setting is given in both spellings, with different values.
     """
     found: dict[str, Any] = {}
     for key, value in settings.items():
-        name = ALIASES.get(str(key), key)
+        name = key if key in own else ALIASES.get(str(key), key)
         if name in found and found[name] != value:
             raise UserError(
                 f"{of}{READABLE[name]} and {name} are one setting, given as "
@@ -83,16 +90,21 @@ def canonical_settings(settings: Mapping[str, Any], *, of: str) -> dict[str, Any
     return found
 
 
-def canonical_words(words: Sequence[str]) -> list[str]:
+def canonical_words(words: Sequence[str], *, own: Collection[str] = ()) -> list[str]:
     """A command line with every alias replaced by the setting's name.
+
+    Args:
+        words: As typed.
+        own: Options of the experiment; these are not taken for aliases.
 
     Raises:
         UserError: A setting is given in both spellings, with different values.
     """
+    aliases = {alias: name for alias, name in ALIASES.items() if alias not in own}
     given: dict[str, dict[str, tuple[str, ...]]] = {}
     for spelling, value in _given(words):
-        negated = spelling.startswith("no_") and spelling[3:] in ALIASES
-        name = "no_" + ALIASES[spelling[3:]] if negated else ALIASES.get(spelling, spelling)
+        negated = spelling.startswith("no_") and spelling[3:] in aliases
+        name = "no_" + aliases[spelling[3:]] if negated else aliases.get(spelling, spelling)
         given.setdefault(name, {})[spelling] = value
     for name, spellings in given.items():
         if len(set(spellings.values())) > 1:
@@ -100,7 +112,7 @@ def canonical_words(words: Sequence[str]) -> list[str]:
                 " ".join([f"--{spelling}", *value]) for spelling, value in spellings.items()
             )
             raise UserError(f"{shown}: are one setting, {name}; keep one")
-    return [_canonical(word) for word in words]
+    return [_canonical(word, aliases) for word in words]
 
 
 def _given(words: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -116,22 +128,26 @@ def _given(words: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
             values.append(word)
 
 
-def _canonical(word: str) -> str:
+def _canonical(word: str, aliases: Mapping[str, str]) -> str:
     flag, sign, value = word.partition("=")
     name = flag.removeprefix("--").replace("-", "_")
     if not flag.startswith("--"):
         return word
-    if name.startswith("no_") and name[3:] in ALIASES:
-        return f"--no_{ALIASES[name[3:]]}{sign}{value}"
-    return f"--{ALIASES[name]}{sign}{value}" if name in ALIASES else word
+    if name.startswith("no_") and name[3:] in aliases:
+        return f"--no_{aliases[name[3:]]}{sign}{value}"
+    return f"--{aliases[name]}{sign}{value}" if name in aliases else word
 
 
-def spell_message(words: Sequence[str]) -> Callable[[str], str]:
+def spell_message(words: Sequence[str], *, own: Collection[str] = ()) -> Callable[[str], str]:
     """Make the function that turns a message of the library into one for this command line.
 
     The library names its arguments in backticks. On a command line they are flags, in the spelling
     that was typed; a setting that was not typed has its readable alias, unless PocketFlow's
     spellings were typed for others.
+
+    Args:
+        words: The command line as typed.
+        own: Options of the experiment; a setting is not shown by the same name.
     """
     typed = {flag for flag, _ in _given(words)}
     pocketflow = any(name in READABLE or name.startswith("ws_") for name in typed)
@@ -141,7 +157,7 @@ def spell_message(words: Sequence[str]) -> Callable[[str], str]:
         if name == "n":
             return "-n"
         alias = READABLE.get(name, name)
-        if name in typed or (alias not in typed and pocketflow):
+        if alias in own or name in typed or (alias not in typed and pocketflow):
             return f"--{name}"
         return f"--{alias}"
 

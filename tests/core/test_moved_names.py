@@ -126,3 +126,18 @@ def test_modules_inside_a_former_package_are_not_loaded_twice() -> None:
     from ws_learner.deploy.runtime import compile_sparse as today
 
     assert compile_sparse is today
+
+
+def test_former_names_of_the_experiment_contract_are_handed_out() -> None:
+    from experiments import experiment
+
+    with pytest.warns(FutureWarning, match="checkpoint_of is now committed_checkpoint"):
+        assert experiment.checkpoint_of is experiment.committed_checkpoint
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = experiment.nothing
+
+
+def test_packages_of_today_are_not_shadowed() -> None:
+    code = "import ws_learner.data, ws_learner.core; print(ws_learner.data.__file__)"
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert shown.stdout.strip() == str(ROOT / "ws_learner" / "data" / "__init__.py")

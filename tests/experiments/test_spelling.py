@@ -121,3 +121,36 @@ def test_the_library_knows_no_flags() -> None:
                 and path.name not in COMMANDS_OF_OTHERS
             ]
     assert found == []
+
+
+OWN = """
+from dataclasses import dataclass
+from tests.support.tiny_experiment import Options as Tiny, build as build_tiny
+
+@dataclass(frozen=True)
+class Options:
+    method: str = "fast"
+
+def build(options, *, seed):
+    return build_tiny(Tiny(), seed=seed)
+"""
+
+
+def test_an_option_of_an_experiment_is_not_taken_for_an_alias(tmp_path: Path) -> None:
+    file = tmp_path / "own_at_here.py"
+    file.write_text(OWN)
+    command = parse([str(file), "--method", "slow", "--ws_method", "group_lasso"])
+    assert command.options.method == "slow"
+    assert command.ws.ws_method == "group_lasso"
+    (tmp_path / "c.yaml").write_text("method: slower\nprune_ratio: 0.6\n")
+    command = parse([str(file), "--config", str(tmp_path / "c.yaml")])
+    assert (command.options.method, command.ws.ws_prune_ratio) == ("slower", 0.6)
+    with pytest.raises(UserError, match="--ws_method lasso: no such choice"):
+        parse([str(file), "--ws_method", "lasso"])
+
+
+def test_a_config_key_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("1: 2\n")
+    with pytest.raises(UserError, match="unknown setting 1"):
+        parse(["--config", str(file)])

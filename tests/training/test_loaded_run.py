@@ -166,3 +166,13 @@ def test_mistakes_are_told(finished: Path, tmp_path: Path, monkeypatch: pytest.M
 
 def test_it_is_public() -> None:
     assert "load_run" in ws_learner.__all__
+
+
+def test_damaged_files_are_said(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text('{"learner": ')
+    with pytest.raises(UserError, match=r"summary\.json: not JSON .* damaged"):
+        load_run(tmp_path)
+    (tmp_path / "summary.json").write_text("{}")
+    (tmp_path / "config.yaml").write_text("experiment: [")
+    with pytest.raises(UserError, match=r"config\.yaml: not YAML .* damaged"):
+        load_run(tmp_path)

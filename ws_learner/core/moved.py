@@ -17,12 +17,43 @@ __all__ = ["MOVED", "MovedModules", "install"]
 MOVED: dict[str, str] = {
     "experiments.benchmarks": "benchmarks",
     "experiments.inspect": "experiments.inspect_model",
+    "experiments.measures": "experiments.cli.task_metrics",
     "experiments.nets": "experiments.models",
+    "experiments.reopen": "experiments.cli.evaluate_run",
+    "experiments.weights": "experiments.cli.dense_weights",
+    "ws_learner.allocation.context": "ws_learner.search.context",
     "ws_learner.allocation.environment": "ws_learner.search.gym_env",
+    "ws_learner.allocation.knapsack": "ws_learner.search.knapsack",
+    "ws_learner.allocation.problem": "ws_learner.search.problem",
+    "ws_learner.allocation.search": "ws_learner.search.loop",
     "ws_learner.attention": "ws_learner.pruning.layers.attention_heads",
     "ws_learner.callbacks": "ws_learner.training.callbacks",
     "ws_learner.cluster.config": "ws_learner.config.cluster",
+    "ws_learner.cluster.pool": "ws_learner.search.rollout.ray_pool",
+    "ws_learner.cluster.session": "ws_learner.training.ray.session",
     "ws_learner.common": "ws_learner.compat.lpot.common",
+    "ws_learner.data.cifar10": "ws_learner.data.datasets.cifar10",
+    "ws_learner.data.cifar10_archives": "ws_learner.data.datasets.cifar10_archives",
+    "ws_learner.data.cifar10_source": "ws_learner.data.datasets.cifar10_source",
+    "ws_learner.data.coco": "ws_learner.data.datasets.coco",
+    "ws_learner.data.coco_file": "ws_learner.data.datasets.coco_file",
+    "ws_learner.data.criteo": "ws_learner.data.datasets.criteo",
+    "ws_learner.data.glue": "ws_learner.data.datasets.glue",
+    "ws_learner.data.image_folder": "ws_learner.data.datasets.image_folder",
+    "ws_learner.data.movielens": "ws_learner.data.datasets.movielens",
+    "ws_learner.data.part": "ws_learner.data.rank_batches",
+    "ws_learner.data.photographs": "ws_learner.data.image_decoding",
+    "ws_learner.data.pixels": "ws_learner.data.normalization",
+    "ws_learner.data.squad": "ws_learner.data.datasets.squad",
+    "ws_learner.data.squad_file": "ws_learner.data.datasets.squad_file",
+    "ws_learner.data.text": "ws_learner.data.datasets.text",
+    "ws_learner.data.text_resources": "ws_learner.data.datasets.text_resources",
+    "ws_learner.data.wheel": "ws_learner.data.wheel_download",
+    "ws_learner.dialects.lpot": "ws_learner.compat.lpot.reader",
+    "ws_learner.dialects.lpot_conf": "ws_learner.compat.lpot.schema",
+    "ws_learner.dialects.nncf": "ws_learner.compat.nncf.reader",
+    "ws_learner.dialects.nncf_conf": "ws_learner.compat.nncf.schema",
+    "ws_learner.dialects.timm_nm": "ws_learner.compat.timm.reader",
     "ws_learner.dialects.weight_pruning": "ws_learner.compat.neural_compressor.api",
     "ws_learner.dialects.weight_pruning_conf": "ws_learner.compat.neural_compressor.config",
     "ws_learner.distillation": "ws_learner.training.distillation",
@@ -36,26 +67,40 @@ MOVED: dict[str, str] = {
     "ws_learner.export.semi_structured": "ws_learner.deploy.shrinking.semi_structured",
     "ws_learner.export.shrink": "ws_learner.deploy.shrinking.shrink",
     "ws_learner.export.shrunk_file": "ws_learner.deploy.shrinking.shrunk_file",
+    "ws_learner.fake_quant": "ws_learner.training.quantization_aware",
     "ws_learner.files": "ws_learner.core.files",
+    "ws_learner.fit": "ws_learner.training.phase",
+    "ws_learner.full_prec": "ws_learner.training.dense",
     "ws_learner.functional": "ws_learner.pruning.functional",
     "ws_learner.hardware": "ws_learner.core.device",
+    "ws_learner.layer_distillation": "ws_learner.training.layer_distillation",
     "ws_learner.layers": "ws_learner.pruning.layers.table",
     "ws_learner.methods": "ws_learner.pruning.methods",
+    "ws_learner.outcome": "ws_learner.training.outcome",
     "ws_learner.progress": "ws_learner.core.progress",
     "ws_learner.recipe": "ws_learner.config.recipe",
+    "ws_learner.roles": "ws_learner.pruning.layers.roles",
     "ws_learner.run_dir": "ws_learner.core.run_dir",
     "ws_learner.runtime": "ws_learner.deploy.runtime",
+    "ws_learner.runtime.model_file": "ws_learner.deploy.runtime.load",
     "ws_learner.runtime.pairs": "ws_learner.deploy.runtime.codegen.pairs",
+    "ws_learner.runtime.sparse_file": "ws_learner.deploy.runtime.wsr_file",
     "ws_learner.sparsifier": "ws_learner.pruning.sparsifier",
+    "ws_learner.sparsity.mask": "ws_learner.pruning.patterns.mask",
     "ws_learner.sparsity.nm": "ws_learner.pruning.patterns.nm",
     "ws_learner.sparsity.pattern": "ws_learner.pruning.patterns.pattern",
+    "ws_learner.sparsity.schedule": "ws_learner.pruning.schedules.polynomial",
+    "ws_learner.sparsity.units": "ws_learner.pruning.patterns.unit_counts",
     "ws_learner.unit_groups": "ws_learner.pruning.layers.unit_groups",
     "ws_learner.weights_file": "ws_learner.core.weights",
+    "ws_learner.world": "ws_learner.core.process_group",
 }
 """Former module or package -> its current name; the entry of a package covers its modules."""
 
-_PARENTS = {name.rpartition(".")[0] for name in MOVED if name.count(".") > 1} - set(MOVED)
-"""Removed packages; former modules inside them still need a parent package on import."""
+_GONE = frozenset(
+    f"ws_learner.{name}" for name in ("allocation", "cluster", "dialects", "export", "sparsity")
+)
+"""Packages that are gone; former modules inside them still need a parent to be imported from."""
 
 
 class MovedModules(MetaPathFinder):
@@ -65,7 +110,7 @@ class MovedModules(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return a spec for names in `MOVED` and their sub-modules, None for all others."""
-        if fullname in _PARENTS:
+        if fullname in _GONE:
             return ModuleSpec(fullname, _EmptyPackage(), is_package=True)
         today = today_of(fullname, MOVED)
         found = None if today is None else find_spec(today)

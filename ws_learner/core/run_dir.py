@@ -99,7 +99,13 @@ class RunDir:
                 f"`run_dir` {self.path}: holds no finished run (no summary.json); "
                 "give a folder under runs/, or run the command again to finish the run"
             )
-        summary: dict[str, Any] = read_json(self.summary)
+        try:
+            summary: dict[str, Any] = read_json(self.summary)
+        except ValueError as error:
+            raise UserError(
+                f"{self.summary}: not JSON ({error}); the file is damaged: run the command "
+                "again in another folder"
+            ) from error
         return summary
 
     def claim(self, settings: Mapping[str, Any], identity: Mapping[str, Any]) -> None:

@@ -133,7 +133,11 @@ def load_run(
 
 
 def _names_experiment(run: RunDir) -> bool:
-    settings = yaml.safe_load(run.config.read_text()) if run.config.exists() else None
+    try:
+        settings = yaml.safe_load(run.config.read_text()) if run.config.exists() else None
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{run.config}: not YAML ({reason}); the file is damaged") from error
     return isinstance(settings, dict) and "experiment" in settings
 
 
