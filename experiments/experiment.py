@@ -3,7 +3,7 @@
 An experiment file defines two names:
 
 - `Options`, a frozen dataclass: its own flags, each with a line of help below it;
-- `build(options)`, which returns an `Experiment`.
+- `build(options, *, seed)`, which returns an `Experiment`.
 
 Any Python file that does so can be run: `./run_local.sh path/to/mine.py --my_flag 3`.
 """

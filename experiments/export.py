@@ -21,7 +21,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from experiments.cli.spelling import spell_message
+from experiments.cli.flag_aliases import spell_message
 from ws_learner.core import RunDir, UserError, say
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.spelling import spell_message
+from experiments.cli.flag_aliases import spell_message
 from ws_learner.core import UserError, say
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from types import FrameType
 
-from experiments.cli.spelling import SpeltError, spell_message
+from experiments.cli.flag_aliases import SpeltError, spell_message
 from ws_learner.core import UserError, message_style, say
 
 __all__ = ["run_with_exit_code"]

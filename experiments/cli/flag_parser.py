@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
-from experiments.cli.spelling import ALIASES, canonical_words
+from experiments.cli.flag_aliases import ALIASES, canonical_words
 from ws_learner.config import Registry
 from ws_learner.core import UserError, complain, suggest
 

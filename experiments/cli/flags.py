@@ -13,6 +13,7 @@ from experiments.cli.adjust_settings import adjust_settings
 from experiments.cli.command import Command, RunFlags
 from experiments.cli.config_file import read_config_file
 from experiments.cli.discovery import experiment_names, find_experiment
+from experiments.cli.flag_aliases import ALIASES, SpeltError, canonical_settings, spell_message
 from experiments.cli.flag_parser import (
     Flag,
     dataclass_flags,
@@ -20,7 +21,6 @@ from experiments.cli.flag_parser import (
     peek_flag,
     read_value,
 )
-from experiments.cli.spelling import ALIASES, SpeltError, canonical_settings, spell_message
 from ws_learner.config import (
     METHODS,
     POCKETFLOW,

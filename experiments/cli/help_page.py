@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from experiments.cli.flag_aliases import readable_name
 from experiments.cli.flag_parser import Flag
-from experiments.cli.spelling import readable_name
 from ws_learner.config import Registry
 
 __all__ = ["help_page"]
@@ -20,7 +20,7 @@ __all__ = ["help_page"]
 ESSENTIALS = {
     "learner": "prune, or train the dense network",
     "ws_prune_ratio": "share of weights to become zero",
-    "ws_prune_ratio_prtl": "who sets each layer's ratio (docs/protocols.md)",
+    "ws_prune_ratio_prtl": "how each layer's ratio is chosen (docs/protocols.md)",
     "ws_nb_rlouts": "rollouts, if it is a search",
     "ws_method": "how training takes the network there (docs/patterns.md)",
     "ws_pattern": "what is pruned together: unstructured, 4x1, 2:4, n:4, mha, units, ...",
@@ -73,7 +73,7 @@ PocketFlow's spellings (--ws_prune_ratio, --enbl_dst, ...) are accepted for ever
 """
 CLUSTER = """\
 On Ray: ./run_distributed.sh takes the same flags and -n=K, --gpus_per_worker, --sweep, --storage,
---dashboard, --no_follow; ./run_distributed.sh -h tells about them.
+--dashboard, --no_follow; see ./run_distributed.sh -h.
 """
 
 
@@ -91,7 +91,7 @@ def help_page(
     width = min(shutil.get_terminal_size((100, 24)).columns, 100)
     about = (module.__doc__ or "").strip().partition("\n")[0]
     known = f"EXPERIMENT is a file of your own, or one of {', '.join(names)} (the default is "
-    known += "resnet_at_cifar10: about ten minutes on two cores)."
+    known += "resnet_at_cifar10, ten minutes)."
     parts = ["usage: ./run_local.sh [EXPERIMENT] [flags]", textwrap.fill(about, width)]
     parts += [textwrap.fill(known, width), EXAMPLES.strip()]
     groups = _grouped(module, flags)
@@ -152,6 +152,8 @@ def _metavar(flag: Flag) -> str:
         return "{" + ", ".join(map(str, flag.choices)) + "}"
     if flag.many:
         return "... "
+    if flag.name.endswith("_dir"):
+        return "DIR"
     return {int: "N", float: "X", Path: "FILE", str: "TEXT"}.get(flag.kind, "VALUE")
 
 

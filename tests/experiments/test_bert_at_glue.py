@@ -81,7 +81,9 @@ def test_two_sentences_are_cut_as_a_pair(tmp_path: Path) -> None:
 
 def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
     folder = sst2(tmp_path / "a")
-    with pytest.raises(UserError, match="no column '#1 String' in its first line, as mrpc has"):
+    with pytest.raises(
+        UserError, match="no column '#1 String' in its first line, which mrpc requires"
+    ):
         load_glue("mrpc", folder)
     (folder / "train.tsv").write_text("sentence\tlabel\nwho is\t1\nthe city\t2\n")
     with pytest.raises(UserError, match=r"train\.tsv, line 3: expected text and a label of 0 or 1"):

@@ -13,10 +13,10 @@ import yaml
 
 from experiments import distributed
 from experiments.cli.discovery import find_config
+from experiments.cli.flag_aliases import ALIASES, readable_name
 from experiments.cli.flags import parse
 from experiments.cli.help_page import ESSENTIALS
 from experiments.cli.ray.sweep_plan import read_plan
-from experiments.cli.spelling import ALIASES, readable_name
 from experiments.run import main
 from tests.support.lpot import SEED_YAML
 from tests.support.nncf import movement, text

@@ -152,7 +152,10 @@ def test_bad_input_is_one_line(
 @pytest.mark.parametrize(
     ("config", "parts"),
     [
-        ({"workers": 99}, ["`ClusterConfig.workers`=99: needs 99 CPUs", "at most -n=4"]),
+        (
+            {"workers": 99},
+            ["`ClusterConfig.workers`=99: needs 99 CPUs", "at most `ClusterConfig.workers`=4"],
+        ),
         ({"workers": 2, "gpus_per_worker": 8}, ["16 GPUs", "`gpus_per_worker` 0"]),
     ],
 )

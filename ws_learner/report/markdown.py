@@ -103,8 +103,8 @@ def _reproduce(run_dir: Path, summary: Mapping[str, Any]) -> str:
     config = run_dir / "config.yaml"
     if config.exists():
         text += (
-            "\n\n<details><summary>All settings (<code>config.yaml</code>, accepted back by "
-            f"<code>`config`</code>)</summary>\n\n```yaml\n{config.read_text().strip()}\n```\n\n"
+            "\n\n<details><summary>All settings (<code>config.yaml</code>, which can be read "
+            f"again as a configuration file)</summary>\n\n```yaml\n{config.read_text().strip()}\n```\n\n"
             "</details>"
         )
     return text

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from experiments.cli.spelling import canonical_settings
+from experiments.cli.flag_aliases import canonical_settings
 from ws_learner.core import UserError
 
 __all__ = ["SCHEDULE", "Plan", "read_plan"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments.cli.flag_aliases import ALIASES, canonical_words, spell_message
 from experiments.cli.flags import parse
-from experiments.cli.spelling import ALIASES, canonical_words, spell_message
 from experiments.run import main
 from ws_learner import UserError, WeightSparseConfig
 from ws_learner.pruning import GradualConfig
