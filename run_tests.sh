@@ -3,13 +3,14 @@
 #
 #   ./run_tests.sh            everything but the tests marked `slow` and `hosts`
 #   ./run_tests.sh --fast     the same without the tests marked `long`: two processes, for use
-#                             while editing
+#                             while editing; a minute on two free cores, half a minute more
+#                             if mypy has no cache yet
 #   ./run_tests.sh WORDS      pytest with these words, such as
 #                             ./run_tests.sh -m slow tests/experiments/test_ray_faults.py
 #
-# `long` are tests of a second or more, all that start Ray, and tests/experiments and
-# tests/benchmarks, which run whole experiments (tests/conftest.py marks these). Mark a new test
-# with @pytest.mark.long if `--durations=10` shows it at a second or more.
+# `long` are tests of about a second or more, all that run a whole experiment in a subprocess, and
+# all that start Ray. Mark a new one with @pytest.mark.long if `--durations=10` shows it at a
+# second or more.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 .ci/make_venv.sh dev

@@ -9,7 +9,6 @@ os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,16 +21,11 @@ settings.register_profile("roaming", deadline=None, max_examples=1000)
 settings.load_profile("steady")
 
 
-WHOLE_RUNS = ("experiments", "benchmarks")
-"""Folders whose tests run whole experiments; they are marked `long`, like single long tests."""
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `./run_tests.sh --fast` leaves out."""
+    """`./run_tests.sh --fast` leaves out every test of Ray, as those marked `long`."""
     for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        if folder in WHOLE_RUNS or "ray" in item.keywords:
+        if "ray" in item.keywords:
             item.add_marker("long")
 
 

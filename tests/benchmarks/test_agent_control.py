@@ -43,6 +43,7 @@ def test_an_episode_is_cut_after_200_steps() -> None:
     assert ends == [(False, False)] * (STEPS - 1) + [(False, True)]
 
 
+@pytest.mark.long
 def test_a_short_training_brings_the_point_closer() -> None:
     result = agent_control.run("move-to-target", seed=0, episodes=8, evaluations=5)
     before, after = result["mean_before_training"], result["mean"]

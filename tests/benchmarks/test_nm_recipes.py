@@ -44,6 +44,7 @@ def test_lines_survive_a_kill(tmp_path: Path) -> None:
     assert all(json.loads(line) for line in file.read_text().splitlines())
 
 
+@pytest.mark.long
 def test_runs_are_trained_once_and_drawn(tmp_path: Path) -> None:
     assert main([*ARGUMENTS, "--out", str(tmp_path)]) == 0
     rows = read_runs(tmp_path)

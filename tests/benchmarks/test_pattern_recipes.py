@@ -47,6 +47,7 @@ def test_the_table_has_means_over_seeds() -> None:
     assert row["test"] == "+0.00 ± 2.48"  # t(0.975, 2) / sqrt(3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("pattern", "recipe"), [("4x1", "layers+soft+global"), ("2:4", "global")])
 def test_a_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, recipe: str

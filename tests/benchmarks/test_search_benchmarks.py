@@ -63,6 +63,7 @@ def test_the_ways_of_scoring_are_settings_of_the_learner_and_differ() -> None:
     assert WeightSparseConfig() in configs
 
 
+@pytest.mark.long
 def test_training_goes_on_where_the_table_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

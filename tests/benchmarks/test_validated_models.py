@@ -39,6 +39,7 @@ def test_there_is_a_config_for_every_row_and_no_other() -> None:
     assert ours - {"conf"} == {name for name, _, _ in ROWS}  # conf.yaml is an example to copy
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "pattern", "target"), ROWS)
 def test_a_row_resolves_on_its_architecture(name: str, pattern: str, target: float) -> None:
     model = network_of(name)
@@ -119,6 +120,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean bert_mini_4x1_mrpc" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_networks_run() -> None:
     tokens = torch.randint(1000, (2, 6))
     assert bert("mini")(tokens, torch.ones(2, 6)).shape == (2, 2)

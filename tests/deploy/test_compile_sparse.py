@@ -156,6 +156,7 @@ def test_a_layer_that_is_not_faster_stays_itself(monkeypatch: pytest.MonkeyPatch
     assert torch.equal(fast(x), model(x))
 
 
+@pytest.mark.long
 def test_a_slower_whole_stays_dense(
     sparse_wins: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -173,6 +174,7 @@ def test_a_slower_whole_stays_dense(
     assert torch.equal(load_sparse(tmp_path / "m.wsr")(x), model(x))
 
 
+@pytest.mark.long
 @needs_kernels
 @pytest.mark.parametrize("dtype", ["fp32", "int8"])
 def test_saved_and_loaded_is_the_same(sparse_wins: None, tmp_path: Path, dtype: str) -> None:

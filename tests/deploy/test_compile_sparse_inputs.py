@@ -244,6 +244,7 @@ class Watching(nn.Sequential):
         return torch.cat(found, 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", ["fp32", "int8"])
 def test_a_sequence_that_is_looked_into_keeps_every_step(sparse_wins: None, dtype: str) -> None:
     torch.manual_seed(0)

@@ -151,6 +151,7 @@ def bytes_win(runs: dict[str, object], base: str, **_: object) -> TimedTrial:
     return TimedTrial(winner=wanted[-1], speedup=2.0, seconds={n: 1.0 + (n == base) for n in runs})
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not usable_isas(), reason="no generated kernels here")
 def test_auto_uses_bytes_only_where_they_move_little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "fastest", bytes_win)

@@ -67,6 +67,7 @@ def test_a_problem_without_choice_is_refused() -> None:
         PruningEnv(replace(problem, lower=problem.prior, upper=problem.prior))
 
 
+@pytest.mark.long
 def test_a_stock_agent_learns_on_it() -> None:
     problem, evaluator = synthetic_problem(seed=1, every=3)
     returns: list[float] = []

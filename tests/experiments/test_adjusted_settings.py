@@ -74,6 +74,7 @@ def digits() -> Experiment:
     return build(parse([DIGITS]))
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None)
 @given(
     epochs=st.floats(0.01, 8, allow_nan=False),
@@ -110,6 +111,7 @@ def test_a_phase_gives_way_to_the_other() -> None:
         adjust_training(command, build(command))
 
 
+@pytest.mark.long
 def test_a_small_run_needs_no_second_try(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,6 +140,7 @@ def projections(model: nn.Module) -> list[str]:
     return [f"{n}.weight" for n in found if n.endswith((*QUERIES, *OUTPUTS, "qkv"))]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["magnitude", "gradient_sensitivity"])
 @pytest.mark.parametrize("name", NETS)
 def test_heads_by_a_sparsifier(name: str, kind: str) -> None:
@@ -227,6 +228,7 @@ def test_mha_without_heads_says_so() -> None:
         prune()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["gradual", "gradient_sensitivity"])
 def test_heads_from_the_command_line(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

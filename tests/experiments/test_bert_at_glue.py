@@ -119,6 +119,7 @@ def test_a_config_of_the_table_trains_on_a_folder(tmp_path: Path) -> None:
     assert main(["--exec_mode", "eval", "--run_dir", str(tmp_path / "run")]) == 0
 
 
+@pytest.mark.long
 def test_pretrained_weights_are_taken_whatever_their_prefix(tmp_path: Path) -> None:
     from experiments.models.sentence_bert import bert_classifier
 

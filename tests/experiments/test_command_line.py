@@ -188,6 +188,7 @@ def test_all_conflicts_are_reported_at_once(capsys: pytest.CaptureFixture[str]) 
     assert len(lines) == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", [["-h"], ["--help_all"]])
 def test_help_needs_no_torch(words: list[str]) -> None:
     code = (
@@ -212,6 +213,7 @@ def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_long_help_has_every_flag_and_the_short_one_fits_a_screen(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

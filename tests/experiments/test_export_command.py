@@ -33,6 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_weights_are_the_runs(run: Path, tmp_path: Path) -> None:
     saved = load_state(run / "model.safetensors")
     for kind in ("safetensors", "wsr"):
@@ -44,6 +45,7 @@ def test_weights_are_the_runs(run: Path, tmp_path: Path) -> None:
     assert (tmp_path / "m.wsr").stat().st_size < (tmp_path / "m.safetensors").stat().st_size
 
 
+@pytest.mark.long
 def test_onnx_of_a_run_is_cut_and_answers_alike(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,6 +64,7 @@ def test_bad_flags(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "holds no finished run" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_convolutional_run_is_written_in_bytes(run: Path, tmp_path: Path) -> None:
     out, whole = tmp_path / "m.onnx", tmp_path / "whole.onnx"
     assert export.main([str(run), "--to", "onnx", "--int8", "--out", str(out)]) == 0
@@ -77,6 +80,7 @@ def mlp() -> nn.Module:
     return pruned(nn.Sequential(*layers, nn.Linear(16, 3)), "4x4", 0.5)
 
 
+@pytest.mark.long
 def test_float_network_of_any_batch(tmp_path: Path) -> None:
     model, path = mlp(), tmp_path / "m.onnx"
     export_onnx(model, torch.randn(4, 24), path)

@@ -29,6 +29,7 @@ def check(run: Path, zeros: int) -> None:
     assert summary["experiment"] == "resnet18_at_ilsvrc12"
 
 
+@pytest.mark.long
 def test_the_seeds_config_on_small_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -47,6 +48,7 @@ def test_the_seeds_config_on_small_images(
     assert first == second
 
 
+@pytest.mark.long
 def test_a_run_killed_halfway_ends_with_the_same_bytes(tmp_path: Path) -> None:
     root = images(tmp_path / "images")
     conf = config(tmp_path / "conf.yaml", root, {**SMALL, "end_epoch: 4": "end_epoch: 3"})

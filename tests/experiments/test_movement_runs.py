@@ -36,6 +36,7 @@ def run(dense: Path, folder: Path, *flags: str) -> dict[str, Any]:
     return summary
 
 
+@pytest.mark.long
 def test_a_target_is_met_and_heads_and_neurons_are_gone(dense: Path, tmp_path: Path) -> None:
     words = [
         "--ws_method",
@@ -82,6 +83,7 @@ def config(folder: Path, *more: dict[str, Any], **changes: Any) -> str:
     return str(path)
 
 
+@pytest.mark.long
 def test_nncfs_file_runs_structured_distilled_and_quantised(dense: Path, tmp_path: Path) -> None:
     distillation = {"algorithm": "knowledge_distillation", "type": "softmax", "temperature": 2.0}
     quantization = {"algorithm": "quantization", "preset": "mixed", "overflow_fix": "enable"}
@@ -181,6 +183,7 @@ def test_nncfs_file_runs_quantised(dense: Path, tmp_path: Path) -> None:
 SLOW = [pytest.param(stop, marks=pytest.mark.slow) for stop in (5, 27)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stop", [13, *SLOW])
 @pytest.mark.parametrize("way", ["file", "flags"])
 def test_a_run_that_is_stopped_goes_on_as_if_it_never_was(

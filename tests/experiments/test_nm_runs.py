@@ -33,6 +33,7 @@ METHODS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "method",
     [

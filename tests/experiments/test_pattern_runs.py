@@ -65,6 +65,7 @@ def check(run: Path, pattern: str) -> tuple[int, dict[str, object]]:
     return total, summary
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("protocol", "flags"),
     [
@@ -99,6 +100,7 @@ def test_two_of_four_sets_its_own_ratios(launch: Callable[..., Path]) -> None:
     assert torch.equal((head != 0).sum(1), torch.full((640,), 2))
 
 
+@pytest.mark.long
 def test_a_skipped_layer_stays_dense_and_counts(launch: Callable[..., Path]) -> None:
     flags = ["--ws_pattern", "4x1", "--ws_remainder", "skip", "--ws_prune_ratio", "0.25"]
     with pytest.warns(UserWarning, match=r"does not divide 7\.weight"):
@@ -108,6 +110,7 @@ def test_a_skipped_layer_stays_dense_and_counts(launch: Callable[..., Path]) -> 
     assert (load_file(run / "model.safetensors")["7.weight"] != 0).all()
 
 
+@pytest.mark.long
 def test_a_locked_pattern_is_distilled_without_losing_a_zero(
     launch: Callable[..., Path], dense: Path
 ) -> None:
@@ -161,6 +164,7 @@ def test_flags_that_a_pattern_implies() -> None:
         WeightSparseConfig(ws_prune_ratio_prtl="given", ws_pattern="4x1")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pattern", ["4x1", "1xchannel", "2:4"])
 def test_roll_outs_prune_by_the_pattern(pattern: str, tmp_path: Path) -> None:
     evaluator = tiny_evaluator(tmp_path, pattern=pattern, nb_iters_ft=2)

@@ -51,6 +51,7 @@ def test_auto_has_the_name_of_what_it_means_here(machine) -> None:  # type: igno
     assert name_of("--precision", "bf16") == bf16
 
 
+@pytest.mark.long
 def test_a_run_is_not_continued_in_another_precision(  # type: ignore[no-untyped-def]
     machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,6 +66,7 @@ def test_a_run_is_not_continued_in_another_precision(  # type: ignore[no-untyped
     assert main(["--config", "run/config.yaml", "--run_dir", "run"]) == 0
 
 
+@pytest.mark.long
 def test_a_run_begun_when_auto_was_written_down_goes_on_where_it_is(  # type: ignore[no-untyped-def]
     machine, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,6 +57,7 @@ def stop(
     return process.returncode, said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", list(CODES))
 def test_a_local_run_is_stopped_in_one_line(number: signal.Signals, tmp_path: Path) -> None:
     begun = tmp_path / "run" / "state" / "sparse.pt"

@@ -109,6 +109,7 @@ def test_the_linear_rate_rises_over_the_warmup_and_falls_to_zero() -> None:
     np.testing.assert_allclose(rates[20:], 0.5 * (100 - np.arange(20, 100)) / 80)
 
 
+@pytest.mark.long
 def test_the_loop_trains_on_sentences() -> None:
     from ws_learner.core.device import ComputeDevice
     from ws_learner.training.evaluation import evaluate, top_k_accuracy

@@ -45,6 +45,7 @@ def pruned(state: dict[str, torch.Tensor]) -> dict[str, int]:
     return {name: int((t == 0).sum()) for name, t in state.items() if bool((t == 0).any())}
 
 
+@pytest.mark.long
 def test_the_search_prunes_the_encoder_and_leaves_head_and_embeddings_alone(
     dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -238,6 +238,7 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path) -> None:
         load_coco(folder, image_size=60, workers=0)
 
 
+@pytest.mark.long
 def test_the_trunk_is_that_of_a_classifier(tmp_path: Path) -> None:
     theirs = resnet(34).state_dict()
     save_file(theirs, tmp_path / "resnet34.safetensors")

@@ -61,6 +61,7 @@ def zeros_saved(run: Path) -> int:
 WEIGHTS = 8 * 9 + 16 * 8 * 9 + 10 * 256
 
 
+@pytest.mark.long
 def test_search_pruning_and_report_agree_with_the_saved_file(
     launch: Callable[..., Path], dense: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,6 +103,7 @@ def test_search_pruning_and_report_agree_with_the_saved_file(
     assert f"{summary['sparse_accuracy']:.4f}" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_finished_run_shows_its_report_and_touches_nothing(
     launch: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,6 +127,7 @@ def test_protocols_and_starting_points(
     assert zeros_saved(run) == WEIGHTS // 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("protocol", sorted(set(PROTOCOLS) - {"given"}))
 def test_every_protocol_meets_target_and_exemption(
     launch: Callable[..., Path], protocol: str
@@ -141,6 +144,7 @@ def test_every_protocol_meets_target_and_exemption(
     assert summary["rollouts"] == (14 if PROTOCOLS[protocol].propose else 0)
 
 
+@pytest.mark.long
 def test_given_ratios_of_another_run(launch: Callable[..., Path], tmp_path: Path) -> None:
     first = launch("--ws_prune_ratio_prtl", "heurist", "--ws_prune_ratio", "0.6", run="first")
     second = launch("--ws_ratios", str(first / "ratios.csv"), "--enbl_dst", run="second")
@@ -148,12 +152,14 @@ def test_given_ratios_of_another_run(launch: Callable[..., Path], tmp_path: Path
     assert a["achieved"].tolist() == b["achieved"].tolist()
 
 
+@pytest.mark.long
 def test_target_0_leaves_the_network_as_it_is(launch: Callable[..., Path], dense: Path) -> None:
     run = launch("--ws_prune_ratio", "0")
     a, b = load_file(run / "model.safetensors"), load_file(dense)
     assert all(torch.equal(a[name], b[name]) for name in b)
 
 
+@pytest.mark.long
 def test_target_1_prunes_everything_with_a_warning(
     launch: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,6 +168,7 @@ def test_target_1_prunes_everything_with_a_warning(
     assert "--ws_prune_ratio 1.0: every weight is pruned" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "flags",
     [
@@ -177,6 +184,7 @@ def test_ways_to_search_all_end_on_the_exact_budget(
     assert zeros_saved(run) == round(0.75 * WEIGHTS)
 
 
+@pytest.mark.long
 def test_multi_obj_leaves_the_total_free_within_the_bounds(launch: Callable[..., Path]) -> None:
     run = launch(*SEARCH, "--ws_reward_type", "multi-obj", "--ws_ratio_max", "0.9")
     rollouts = pd.read_csv(run / "rollouts.csv")
@@ -191,6 +199,7 @@ def bytes_of(run: Path) -> bytes:
     return (run / "ratios.csv").read_bytes()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", ["search.pt", "allocation.json", "sparse.pt", "summary.json"])
 def test_kill_9_and_the_same_command_ends_with_the_same_ratios(
     launch: Callable[..., Path], dense: Path, tmp_path: Path, moment: str
@@ -215,6 +224,7 @@ def test_kill_9_and_the_same_command_ends_with_the_same_ratios(
         assert torch.equal(tensor, state[undisturbed][name]), name
 
 
+@pytest.mark.long
 def test_the_number_of_workers_does_not_matter(launch: Callable[..., Path]) -> None:
     runs = [
         launch("--ws_prune_ratio", "0.8", *SEARCH, "--workers", str(n), run=f"w{n}") for n in (0, 2)
@@ -222,6 +232,7 @@ def test_the_number_of_workers_does_not_matter(launch: Callable[..., Path]) -> N
     assert bytes_of(runs[0]) == bytes_of(runs[1])
 
 
+@pytest.mark.long
 def test_a_directory_made_with_other_settings_is_left_alone(
     launch: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -250,6 +261,7 @@ def test_foreign_files_checkpoints_and_ratio_tables_are_refused(
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.long
 def test_a_full_disk_is_one_line_and_the_run_goes_on_afterwards(
     launch: Callable[..., Path], dense: Path, tmp_path: Path
 ) -> None:

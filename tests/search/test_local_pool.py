@@ -108,6 +108,7 @@ def test_a_killed_worker_is_replaced_and_no_score_is_lost(
     assert gone([first])
 
 
+@pytest.mark.long
 def test_a_candidate_that_kills_its_worker_twice_is_recorded_as_failed(
     pool: LocalPool,
     candidates: list[IntArray],

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from ws_learner.core import UserError
 from ws_learner.pruning.methods.movement_scores import importance_loss, price
+from ws_learner.pruning.methods.tensor_state import copy_tensors
 from ws_learner.pruning.patterns.score_grid import ScoreGrid
 
 __all__ = ["OWN_RATE", "LearnedScores", "check_score_rate"]
@@ -161,12 +162,7 @@ class LearnedScores:
         Raises:
             UserError: Names or shapes are others.
         """
-        wrong = set(self.values) ^ set(state)
-        wrong |= {n for n in set(state) - wrong if state[n].shape != self.values[n].shape}
-        if wrong:
-            raise UserError(f"the saved scores belong to another network or pattern: {min(wrong)}")
-        for name, score in self.values.items():
-            score.copy_(state[name])
+        copy_tensors(self.values, state, what="scores belong to another network or pattern")
 
     def _price(self, grid: ScoreGrid) -> float:
         return price(grid, layers=self.layers, weights=self._weights, normalize=self._normalize)

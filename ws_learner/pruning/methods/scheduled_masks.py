@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from ws_learner.core import UserError
 from ws_learner.pruning.criteria import Criterion
 from ws_learner.pruning.methods.stored_masks import StoredMasks
+from ws_learner.pruning.methods.tensor_state import copy_parts, take_part
 from ws_learner.pruning.patterns.mask import count_zeros
 from ws_learner.pruning.patterns.model_plan import PatternPlan
 from ws_learner.pruning.patterns.scope import Scope
@@ -154,13 +155,12 @@ class GradualPruning:
 
     def state_dict(self) -> dict[str, Tensor]:
         """See `Method`."""
-        seen = {f"criterion.{name}": value for name, value in self._criterion.state_dict().items()}
+        seen = copy_parts({"criterion": self._criterion.state_dict()})
         return self._in_place.state_dict() | seen
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """See `Method`."""
-        own = {k: v for k, v in state.items() if not k.startswith("criterion.")}
-        seen = {k.removeprefix("criterion."): v for k, v in state.items() if k not in own}
+        seen, own = take_part(state, "criterion")
         strangers = set(seen) - set(self._zeros)
         if strangers:
             raise UserError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import UserError
+from ws_learner.pruning.methods.tensor_state import copy_parts, load_parts
 from ws_learner.pruning.patterns.nm import NM
 
 __all__ = ["Piece", "ShadowMasks"]
@@ -211,14 +211,12 @@ class ShadowMasks:
         part = tensors[piece.name][piece.rows]
         return part.T if pattern.columns and part.ndim == 2 else part
 
+    def _parts_of_state(self) -> dict[str, dict[str, Tensor]]:
+        return {"mask": self.masks, "latent": self.shadow}
+
     def state_dict(self) -> dict[str, Tensor]:
         """Copies of masks and latent values, under `mask.NAME` and `latent.NAME`."""
-        parts = {"mask": self.masks, "latent": self.shadow}
-        return {
-            f"{part}.{name}": tensor.clone()
-            for part, tensors in parts.items()
-            for name, tensor in tensors.items()
-        }
+        return copy_parts(self._parts_of_state())
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over the tensors of `state_dict`.
@@ -226,13 +224,6 @@ class ShadowMasks:
         Raises:
             UserError: Names or shapes are not those of these weights; nothing is changed.
         """
-        mine = {f"mask.{name}": tensor for name, tensor in self.masks.items()}
-        mine |= {f"latent.{name}": tensor for name, tensor in self.shadow.items()}
-        wrong = set(mine) ^ set(state)
-        wrong |= {key for key in set(mine) & set(state) if mine[key].shape != state[key].shape}
-        if wrong:
-            raise UserError(f"the saved masks belong to another network or target: {min(wrong)}")
-        for key, tensor in mine.items():
-            tensor.copy_(state[key])
+        load_parts(self._parts_of_state(), state)
         for name in self._order:
             self.keep[name].copy_(self.masks[name])

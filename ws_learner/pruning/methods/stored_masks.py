@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ws_learner.core import UserError
+from ws_learner.pruning.methods.tensor_state import copy_parts, load_parts
 from ws_learner.pruning.patterns.mask import count_zeros
 
 __all__ = ["StoredMasks"]
@@ -139,14 +139,12 @@ class StoredMasks:
                 text = f"{name}: {more} kept weights happen to be 0 as well"
                 warnings.warn(text, stacklevel=stacklevel)
 
+    def _parts_of_state(self) -> dict[str, dict[str, Tensor]]:
+        return {"mask": self.masks, "retained": self._retained}
+
     def state_dict(self) -> dict[str, Tensor]:
         """Copies of masks and retained values, under `mask.NAME` and `retained.NAME`."""
-        parts = {"mask": self.masks, "retained": self._retained}
-        return {
-            f"{part}.{name}": tensor.clone()
-            for part, tensors in parts.items()
-            for name, tensor in tensors.items()
-        }
+        return copy_parts(self._parts_of_state())
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over the tensors of `state_dict`.
@@ -154,15 +152,8 @@ class StoredMasks:
         Raises:
             UserError: Names or shapes are not those of these weights; nothing is changed.
         """
-        mine = {f"mask.{name}": tensor for name, tensor in self.masks.items()}
-        mine |= {f"retained.{name}": tensor for name, tensor in self._retained.items()}
-        wrong = set(mine) ^ set(state)
-        wrong |= {key for key in set(mine) & set(state) if mine[key].shape != state[key].shape}
-        if wrong:
-            raise UserError(f"the saved masks belong to another network or target: {min(wrong)}")
+        load_parts(self._parts_of_state(), state)
         self._fresh = False
-        for key, tensor in mine.items():
-            tensor.copy_(state[key])
         self._list_active()
 
     def _list_active(self) -> None:

@@ -13,6 +13,7 @@ from ws_learner.core import UserError
 from ws_learner.pruning.methods.learned_scores import LearnedScores
 from ws_learner.pruning.methods.movement_scores import initial_threshold, kept_of_all
 from ws_learner.pruning.methods.stored_masks import StoredMasks
+from ws_learner.pruning.methods.tensor_state import copy_parts, take_part
 from ws_learner.pruning.methods.warm_up_clock import WarmUpClock
 from ws_learner.pruning.methods.warm_up_settings import WarmUpSettings
 from ws_learner.pruning.patterns.mask import count_zeros
@@ -135,13 +136,13 @@ class ThresholdMovement:
 
     def state_dict(self) -> dict[str, Tensor]:
         """See `Method`."""
-        scores = {f"score.{name}": value for name, value in self._scores.state_dict().items()}
+        scores = copy_parts({"score": self._scores.state_dict()})
         frozen = {"frozen": torch.tensor(self.frozen)}
         return self._in_place.state_dict() | scores | self._clock.state_dict() | frozen
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """See `Method`."""
-        scores = {k.removeprefix("score."): v for k, v in state.items() if k.startswith("score.")}
+        scores, _ = take_part(state, "score")
         masks = {k: v for k, v in state.items() if k.startswith(("mask.", "retained."))}
         if not scores or "first_threshold" not in state:
             raise UserError("the saved state belongs to a method other than movement")
