@@ -104,7 +104,8 @@ def _reproduce(run_dir: Path, summary: Mapping[str, Any]) -> str:
     if config.exists():
         text += (
             "\n\n<details><summary>All settings (<code>config.yaml</code>, which can be read "
-            f"again as a configuration file)</summary>\n\n```yaml\n{config.read_text().strip()}\n```\n\n"
+            "again as a configuration file)</summary>\n\n"
+            f"```yaml\n{config.read_text().strip()}\n```\n\n"
             "</details>"
         )
     return text
