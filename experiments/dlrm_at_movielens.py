@@ -1,6 +1,6 @@
 """DLRM (Naumov et al. 2019) on MovieLens-100K: does a user like a film?
 
-    ./run_local.sh dlrm_at_movielens --ws_method group_lasso --ws_pattern 16x4 --ws_prune_ratio 0.5
+    ./run_local.sh dlrm_at_movielens --method group_lasso --pattern 16x4 --prune_ratio 0.5
     python -m experiments.dlrm_at_movielens [--ratio 0.85] [--seeds 3] [--out DIR]
 
 The second form is the published recipe: blocks of 4 inputs x 16 outputs, 85 % of the inner layers

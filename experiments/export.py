@@ -36,12 +36,10 @@ _WRONG = 1e-3  # relative difference of outputs beyond which an export is refuse
 _CALIBRATION = 8
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiments.export") -> int:
     """Export; return 0, or 2 after bad input."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.export", description=__doc__, formatter_class=raw
-    )
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=raw)
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("--to", required=True, choices=_FORMATS, help="format")
     parser.add_argument("--out", type=Path, help="file (default: model.<format> in the run)")

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None, *, prog: str = "python -m experiments.inspect_model"
+) -> int:
     """Print the table; return the exit code: 0, or 2 after bad input."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.inspect_model", description=__doc__
-    )
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument(
         "file", type=Path, help="weights: .safetensors, .pt, .pth, or a run directory"
     )
@@ -93,14 +93,11 @@ def _inspect(
 def _units(text: str) -> Pattern:
     from ws_learner.pruning import ByRole, HeadPattern, PerLayerNM, parse_pattern
 
-    try:
-        pattern = parse_pattern(text)
-    except UserError as error:
-        raise UserError(str(error).replace("--ws_pattern", "--pattern")) from error
+    pattern = parse_pattern(text)
     if isinstance(pattern, HeadPattern):
         raise UserError(
-            "--pattern mha: a file of weights does not tell how many heads there are; count with "
-            "a block as high as a head is wide, such as --pattern 64x768"
+            f"--pattern {text}: a file of weights does not tell how many heads there are; count "
+            "with a block as high as a head is wide, such as --pattern 64x768"
         )
     if isinstance(pattern, ByRole | PerLayerNM):
         raise UserError(

@@ -50,14 +50,24 @@ def main(
     *,
     cluster: ClusterConfig | None = None,
     runs: Path = Path("runs"),
+    prog: str = "./run_local.sh",
 ) -> int:
-    """Run a command line, on Ray if a cluster is given; return the exit code."""
+    """Run a command line, on Ray if a cluster is given; return the exit code.
+
+    Args:
+        argv: The words, instead of the process's own.
+        cluster: Runs on Ray.
+        runs: Folder of the run directories.
+        prog: What the help page calls the command.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
-    return run_with_exit_code(lambda: _main(words, cluster=cluster, runs=runs), words=words)
+    return run_with_exit_code(
+        lambda: _main(words, cluster=cluster, runs=runs, prog=prog), words=words
+    )
 
 
-def _main(words: Sequence[str], *, cluster: ClusterConfig | None, runs: Path) -> int:
-    command = dataclasses.replace(parse(words), cluster=cluster, runs=runs)
+def _main(words: Sequence[str], *, cluster: ClusterConfig | None, runs: Path, prog: str) -> int:
+    command = dataclasses.replace(parse(words, prog=prog), cluster=cluster, runs=runs)
     check_paths(command)
     if command.run.exec_mode == "eval":
         return _evaluate(command)

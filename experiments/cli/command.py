@@ -42,7 +42,7 @@ class RunFlags:
     """Dense weights to start from (safetensors or a plain PyTorch state_dict); for pattern_lock
     sparse ones."""
     dst_checkpoint: Path | None = None
-    """Weights of the teacher under --enbl_dst, instead of those that training starts from."""
+    """Weights of the teacher under --distill, instead of those that training starts from."""
     nb_epochs: float | None = None
     """Passes over the training split in the training asked for (under weight-sparse the sparse
     network's, not that of a dense network trained first), instead of the recipe's."""

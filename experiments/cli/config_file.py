@@ -128,5 +128,5 @@ def _own(content: str, *, path: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise UserError(f"--config {path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(loaded, dict):
-        raise UserError(f"--config {path}: must be a table, such as ws_prune_ratio: 0.9")
+        raise UserError(f"--config {path}: must be a table, such as prune_ratio: 0.9")
     return loaded

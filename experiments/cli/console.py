@@ -10,14 +10,10 @@ from ws_learner.core import say, suggest
 
 __all__ = ["VERBS", "main"]
 
-DEMO = ("cnn_at_digits", "--num_rollouts", "60")
+DEMO = ("cnn_at_digits", "--config", "demo.yaml")
 VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "prune": ("experiments.run", (), "prune a network: the command line of ./run_local.sh"),
-    "export": (
-        "experiments.export",
-        (),
-        "write a finished run as ONNX, safetensors or wsr",
-    ),
+    "export": ("experiments.export", (), "write a finished run as ONNX, safetensors or wsr"),
     "inspect": ("experiments.inspect_model", (), "count the zeros of a saved network"),
     "demo": ("experiments.run", DEMO, "the whole job on printed digits, in a minute"),
 }
@@ -32,7 +28,7 @@ Verbs:
 {verbs}
 
 Examples:
-  ws-learner demo                                     # no data, no flags: prunes, ends in a report
+  ws-learner demo                                     # no data, no flags; ends in a report
   ws-learner prune resnet_at_cifar10 --prune_ratio 0.9
   ws-learner prune my_experiment.py --pattern 2:4
   ws-learner inspect runs/<one>
@@ -52,8 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] not in VERBS:
         say(f"error: {words[0]}: no such verb; {suggest(words[0], VERBS)}")
         return 2
-    module, first, _ = VERBS[words[0]]
-    return int(importlib.import_module(module).main([*first, *words[1:]]))
+    verb, *rest = words
+    module, first, _ = VERBS[verb]
+    prog = f"ws-learner {'prune' if verb == 'demo' else verb}"
+    return int(importlib.import_module(module).main([*first, *rest], prog=prog))
 
 
 if __name__ == "__main__":

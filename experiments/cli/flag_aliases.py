@@ -101,18 +101,26 @@ def canonical_words(words: Sequence[str], *, own: Collection[str] = ()) -> list[
         UserError: A setting is given in both spellings, with different values.
     """
     aliases = {alias: name for alias, name in ALIASES.items() if alias not in own}
-    given: dict[str, dict[str, tuple[str, ...]]] = {}
-    for spelling, value in _given(words):
-        negated = spelling.startswith("no_") and spelling[3:] in aliases
-        name = "no_" + aliases[spelling[3:]] if negated else aliases.get(spelling, spelling)
-        given.setdefault(name, {})[spelling] = value
+    both = {*aliases, *aliases.values()}
+    given: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {}
+    for flag, value in _given(words):
+        spelling = flag.removeprefix("no_") if flag.removeprefix("no_") in both else flag
+        shown = " ".join([f"--{flag}", *value])
+        meant = ("false",) if spelling != flag else tuple(map(_meant, value)) or ("true",)
+        given.setdefault(aliases.get(spelling, spelling), {})[spelling] = shown, meant
     for name, spellings in given.items():
-        if len(set(spellings.values())) > 1:
-            shown = " and ".join(
-                " ".join([f"--{spelling}", *value]) for spelling, value in spellings.items()
-            )
+        if len({meant for _, meant in spellings.values()}) > 1:
+            shown = " and ".join(shown for shown, _ in spellings.values())
             raise UserError(f"{shown}: are one setting, {name}; keep one")
     return [_canonical(word, aliases) for word in words]
+
+
+def _meant(value: str) -> str:
+    """A value in one form: 0.5 for 0.50."""
+    try:
+        return str(float(value))
+    except ValueError:
+        return value
 
 
 def _given(words: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -36,8 +36,8 @@ DEFAULT_EXPERIMENT = "resnet_at_cifar10"
 HELP = {"-h": False, "--help": False, "--help_all": True, "--help-all": True}
 
 
-def parse(argv: Sequence[str]) -> Command:
-    """Read a command line: `[EXPERIMENT] [flags]`.
+def parse(argv: Sequence[str], *, prog: str = "./run_local.sh") -> Command:
+    """Read a command line: `[EXPERIMENT] [flags]`; the help page calls the command `prog`.
 
     Raises:
         UserError: Anything that cannot be understood or does not go together, one line each.
@@ -45,12 +45,12 @@ def parse(argv: Sequence[str]) -> Command:
     """
     typed = list(argv)
     try:
-        return _parse(argv, typed)
+        return _parse(argv, typed, prog=prog)
     except UserError as error:
         raise SpeltError(spell_message(typed)(str(error))) from error
 
 
-def _parse(argv: Sequence[str], typed: list[str]) -> Command:
+def _parse(argv: Sequence[str], typed: list[str], *, prog: str) -> Command:
     """Read a command line; spellings of a config file are added to `typed`."""
     words = ["-h" if word == "help" else word for word in argv[:1]] + list(argv[1:])
     named = words.pop(0) if words and not words[0].startswith("-") else None
@@ -63,7 +63,7 @@ def _parse(argv: Sequence[str], typed: list[str]) -> Command:
     flags = {flag.name: flag for kind in kinds.values() for flag in dataclass_flags(kind)}
     for word in words:
         if word in HELP:
-            _help(module, flags, everything=HELP[word])
+            _help(module, flags, everything=HELP[word], prog=prog)
     asked = parse_arguments(words, flags)
     settings = file.settings_for(module, nb_epochs=asked.get("nb_epochs"))
     written = _typed(settings, flags)
@@ -84,10 +84,14 @@ def _parse(argv: Sequence[str], typed: list[str]) -> Command:
     )
 
 
-def _help(module: ModuleType, flags: Mapping[str, Flag], *, everything: bool) -> None:
+def _help(module: ModuleType, flags: Mapping[str, Flag], *, everything: bool, prog: str) -> None:
     from experiments.cli.help_page import help_page
 
-    print(help_page(module, flags, names=experiment_names(), everything=everything), end="")
+    page = help_page(module, flags, names=experiment_names(), everything=everything)
+    if prog != "./run_local.sh":  # installed: there are no scripts
+        page = page.replace("./run_local.sh", prog)
+        page = page.replace("./run_distributed.sh", "python -m experiments.distributed")
+    print(page, end="")
     sys.exit(0)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from experiments.cli.flag_aliases import readable_name
+from experiments.cli.flag_aliases import readable_name, spell_message
 from experiments.cli.flag_parser import Flag
 from ws_learner.config import Registry
 
@@ -63,9 +63,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 EXAMPLES = """\
 Examples:
   ./run_local.sh                                              # search, prune, report
-  ./run_local.sh --prune_ratio 0.9 --protocol knapsack     # without a search
+  ./run_local.sh --prune_ratio 0.9 --protocol knapsack        # without a search
   ./run_local.sh bert_at_trec --pattern 2:4
-  ./run_local.sh my_experiment.py --nb_epochs 2 --num_rollouts 20         # a small run
+  ./run_local.sh my_experiment.py --nb_epochs 2 --num_rollouts 20   # a small run
   ./run_local.sh --exec_mode eval --run_dir runs/<one>        # measure a result again
 
 The same command resumes an interrupted run. Unset options are adjusted to fit the ones you set.
@@ -172,5 +172,6 @@ def _documentation(owner: type) -> dict[str, str]:
     found: dict[str, str] = {}
     for kind in reversed(owner.__mro__[:-1]):
         for parameter in parse_from_object(kind).params:
-            found[parameter.arg_name] = " ".join((parameter.description or "").split())
+            text = " ".join((parameter.description or "").split())
+            found[parameter.arg_name] = spell_message([])(text)  # the library names arguments
     return found

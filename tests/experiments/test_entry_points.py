@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cli.console import DEMO, VERBS, main
+from experiments.cli.flags import parse
 
 ROOT = Path(__file__).parents[2]
 ENTRIES = ("run", "distributed", "export", "inspect_model")
@@ -62,3 +63,21 @@ def test_the_demo_ends_in_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert main(["demo", *small]) == 0
     assert (tmp_path / "demo" / "report.md").exists()
     assert DEMO[0] == "cnn_at_digits"
+
+
+@pytest.mark.parametrize("flag", ["--num_rollouts", "--ws_nb_rlouts"])
+def test_flags_override_the_demo_in_both_spellings(flag: str) -> None:
+    assert parse(DEMO).ws.ws_nb_rlouts == 60
+    assert parse([*DEMO, flag, "30"]).ws.ws_nb_rlouts == 30
+
+
+@pytest.mark.parametrize("verb", ["prune", "export", "inspect"])
+def test_the_help_of_a_verb_names_the_installed_command(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "-h"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: ws-learner {verb} ")
+    assert "./run_" not in shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -72,8 +73,22 @@ def test_a_config_file_takes_both_spellings_but_not_two_values(tmp_path: Path) -
 def test_one_setting_with_two_values_is_refused() -> None:
     with pytest.raises(UserError, match=r"--prune_ratio 0\.5 and --ws_prune_ratio 0\.6"):
         canonical_words(["--prune_ratio", "0.5", "--ws_prune_ratio", "0.6"])
+    with pytest.raises(UserError, match="--distill and --no_enbl_dst: are one setting"):
+        canonical_words(["--distill", "--no_enbl_dst"])
     same = canonical_words(["--prune_ratio=0.5", "--ws_prune_ratio", "0.5"])
     assert same == ["--ws_prune_ratio=0.5", "--ws_prune_ratio", "0.5"]
+
+
+@pytest.mark.parametrize(
+    ("words", "setting", "value"),
+    [
+        ("--prune_ratio 0.5 --ws_prune_ratio 0.50", "ws_prune_ratio", 0.5),
+        ("--distill=true --enbl_dst", "enbl_dst", True),
+        ("--no_distill --enbl_dst false", "enbl_dst", False),
+    ],
+)
+def test_one_value_in_two_forms_is_accepted(words: str, setting: str, value: float) -> None:
+    assert parse(words.split()).settings()[setting] == value
 
 
 @pytest.mark.parametrize("flag", ["--prune_ratio", "--ws_prune_ratio"])
@@ -115,9 +130,7 @@ def test_the_library_knows_no_flags() -> None:
                 if isinstance(node, ast.Constant)
                 and isinstance(node.value, str)
                 and id(node) not in documentation
-                and any(
-                    word.startswith("--") and word[2:3].isalpha() for word in node.value.split()
-                )
+                and re.search(r"(?<![\w-])--[a-z]", node.value)
                 and path.name not in COMMANDS_OF_OTHERS
             ]
     assert found == []

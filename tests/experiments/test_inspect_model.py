@@ -139,7 +139,11 @@ def test_foreign_files(
 
 @pytest.mark.parametrize(
     ("pattern", "part"),
-    [("mha", "does not tell how many heads"), ("4by1", "--pattern 4by1: no such")],
+    [
+        ("units", "--pattern units: a file of weights does not tell"),
+        ("mha", "does not tell how many heads"),
+        ("4by1", "--pattern 4by1: no such"),
+    ],
 )
 def test_patterns_that_cannot_be_counted(
     pattern: str, part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

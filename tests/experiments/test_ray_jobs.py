@@ -182,6 +182,11 @@ def test_a_job_takes_along_code_and_named_files_but_no_data_or_runs(tmp_path: Pa
     assert not folder.exists()
     with staged(["nets/resnet_at_cifar10_run.py", "--seed", "1"]) as (_, rewritten):
         assert rewritten == ["nets/resnet_at_cifar10_run.py", "--seed", "1"]
+    for words in (["--from_rollouts", str(mine)], [f"--ws-rollouts={mine}", "--seed", str(mine)]):
+        with staged(words) as (folder, rewritten):
+            assert (folder / "given" / "mine.yaml").is_file()
+            assert str(mine) not in rewritten[:-1]
+            assert rewritten[-1] == (str(mine) if len(words) == 3 else "given/mine.yaml")
 
 
 def make_run(folder: Path, identity: str) -> Path:

@@ -14,8 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.cli.command import Command
+from experiments.cli.flags import parse
+from experiments.cli.ray import sweep
 from experiments.cli.ray.sweep import run_sweep
 from experiments.cli.ray.sweep_plan import Plan, Range, read_plan
+from experiments.cli.ray.sweep_trial import trial_arguments
 from experiments.distributed import main
 from tests.support.processes import descendants, gone
 from tests.support.ray_hosts import ROOT
@@ -72,7 +76,10 @@ def test_the_sweep_that_comes_with_the_project() -> None:
     ("text", "part"),
     [
         ("space: {ws_prune_rato: [1]}", "did you mean ws_prune_ratio"),
-        ("space: {ws_prune_ratio: []}", "no value"),
+        ("space: {ws_prune_ratio: []}", "ws_prune_ratio: no value"),
+        ("space: {prune_ratio: []}", ": prune_ratio: no value"),
+        ("space: {prune_rato: [1]}", "did you mean prune_ratio"),
+        ("space: {prune_ratio: [0.5], ws_prune_ratio: [0.6]}", "are one setting"),
         ("space: {ws_prune_ratio: {min: 0.5, max: 0.9}}", "how many samples"),
         ("space: {ws_prune_ratio: {min: 0.9, max: 0.5}}\nsamples: 2", "min must lie below max"),
         ("space: {ws_prune_ratio: {min: 0, max: 0.5, log: true}}\nsamples: 2", "above 0"),
@@ -91,6 +98,25 @@ def test_bad_sweep_files_are_one_line(
     assert len(lines) == 1
     assert "--sweep" in lines[0]
     assert part in lines[0]
+
+
+@pytest.mark.parametrize("swept", ["prune_ratio", "ws_prune_ratio"])
+@pytest.mark.parametrize("flag", ["--prune_ratio", "--ws_prune_ratio"])
+def test_a_trial_overrides_the_command_line_in_both_spellings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swept: str, flag: str
+) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(f"space: {{{swept}: [0.9]}}")
+    tried = []
+
+    def tune(plan: Plan, command: Command, words: list[str], **more: object) -> None:
+        tried.extend(parse([*words, *trial_arguments(trial)]) for trial in plan.trials())
+
+    monkeypatch.setattr(sweep, "_tune", tune)
+    runs = tmp_path / "runs"
+    assert run_sweep(path, [TINY, flag, "0.5"], cluster=ClusterConfig(workers=1), runs=runs) == 0
+    assert [command.ws.ws_prune_ratio for command in tried] == [0.9]
+    assert len(list(runs.iterdir())) == 1
 
 
 @pytest.mark.ray

@@ -1,11 +1,36 @@
-"""Validate values of a config file. Free of torch."""
+"""Read config files and validate their values. Free of torch."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
-__all__ = ["above_zero", "boolean", "fraction", "from_zero", "number", "text", "whole"]
+from ws_learner.core import UserError
+
+__all__ = [
+    "above_zero",
+    "boolean",
+    "fraction",
+    "from_zero",
+    "number",
+    "read_config_text",
+    "text",
+    "whole",
+]
+
+
+def read_config_text(path: Path) -> str:
+    """The text of a config file.
+
+    Raises:
+        UserError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"`config` {path}: cannot be read ({reason})") from error
 
 
 def number(value: Any) -> float:

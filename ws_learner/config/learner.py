@@ -94,10 +94,10 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
     tempr_dst: float = 4.0
     """Temperature of the distillation loss."""
     dst_layers: tuple[str, ...] = ()
-    """Under --enbl_dst also follow the teacher layer by layer: patterns of modules, such as
+    """With `enbl_dst` also follow the teacher layer by layer: patterns of modules, such as
     'bert.encoder.layer.?'."""
     loss_w_layers: float = 10.0
-    """Weight of the mean relative squared error of the outputs of --dst_layers."""
+    """Weight of the mean relative squared error of the outputs of `dst_layers`."""
 
     def __post_init__(self) -> None:
         complain(self._unknown_names())

@@ -31,7 +31,7 @@ class MethodSettings:
     the other layers stay dense but count in the total. By default what the experiment says: every
     layer, of a text model ff and attention."""
     ws_qkv_pattern: str = ""
-    """Another pattern for q, k and v, such as 1:4 beside --ws_pattern 1:8."""
+    """Another pattern for q, k and v, such as 1:4 next to `ws_pattern` 1:8."""
     ws_sparse_dim: Literal["row", "col"] = "row"
     """N:M groups run along a row (the inputs), or down a column (the outputs)."""
     nm_dense_epochs: float | None = None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.command import Command
+from experiments.cli.flag_aliases import ALIASES, canonical_words
 from experiments.cli.flags import parse
 from experiments.cli.ray.sweep_plan import SCHEDULE, Plan, read_plan
 from experiments.cli.ray.sweep_trial import run_rungs, trial_arguments
@@ -39,6 +40,8 @@ def run_sweep(path: Path, words: Sequence[str], *, cluster: ClusterConfig, runs:
     """
     plan, command = read_plan(path), parse(words)
     _check_names(path, plan, command)
+    own = {item.name for item in dataclasses.fields(command.options)}
+    words = canonical_words(words, own=own)  # a trial's values come after these and override them
     settings = resolved_settings(command)
     identity = {"plan": plan.plain(), "settings": settings}
     folder = command.run.run_dir or runs / f"sweep-{path.stem}-{identity_hash(identity)}"
@@ -63,7 +66,9 @@ def _check_names(path: Path, plan: Plan, command: Command) -> None:
     } - NOT_SWEPT
     for name in plan.space:
         if name not in known:
-            raise UserError(f"--sweep {path}: {name}: no such setting; {suggest(name, known)}")
+            raise UserError(
+                f"--sweep {path}: {name}: no such setting; {suggest(name, [*known, *ALIASES])}"
+            )
 
 
 def _tune(

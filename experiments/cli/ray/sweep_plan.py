@@ -105,9 +105,8 @@ def read_plan(path: Path) -> Plan:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"--sweep {path}: {where}: {first['msg']}") from error
-    plan = dataclasses.replace(plan, space=canonical_settings(plan.space, of=f"--sweep {path}: "))
-    _check(path, plan)
-    return plan
+    _check(path, plan)  # in the file's spelling
+    return dataclasses.replace(plan, space=canonical_settings(plan.space, of=f"--sweep {path}: "))
 
 
 def _check(path: Path, plan: Plan) -> None:

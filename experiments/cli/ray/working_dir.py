@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from experiments.cli.discovery import experiment_names
+from experiments.cli.flag_parser import underscored
 
 __all__ = ["staged"]
 
@@ -40,7 +41,7 @@ def staged(words: Sequence[str]) -> Iterator[tuple[Path, list[str]]]:
 def _rewrite(words: Sequence[str], folder: Path) -> list[str]:
     rewritten, before = [], ""
     for word in words:
-        flag, equals, value = word.partition("=")
+        flag, equals, value = underscored(word).partition("=")
         if before in FILES:
             word = _take(word, folder)
         elif flag in FILES and equals:
@@ -48,7 +49,7 @@ def _rewrite(words: Sequence[str], folder: Path) -> list[str]:
         elif _own_experiment(word):
             word = _take(word, folder)
         rewritten.append(word)
-        before = word
+        before = "" if equals else flag
     return rewritten
 
 

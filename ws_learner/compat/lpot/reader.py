@@ -14,7 +14,7 @@ from typing import Any, get_args
 from ws_learner.compat.lpot.pattern import spelled_pattern
 from ws_learner.compat.lpot.schema import LpotConf, Pruner, PruneType
 from ws_learner.compat.lpot.train import read_train
-from ws_learner.compat.values import above_zero, fraction, from_zero, text, whole
+from ws_learner.compat.values import above_zero, fraction, from_zero, read_config_text, text, whole
 from ws_learner.compat.yaml_with_lines import Problems, Rows, Table, read_yaml
 from ws_learner.core import UserError
 from ws_learner.pruning import EpochFormula
@@ -48,12 +48,7 @@ def read_lpot(path: Path) -> LpotConf:
     Raises:
         UserError: The file cannot be read, or its content is refused.
     """
-    try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"`config` {path}: cannot be read ({reason})") from error
-    return parse_lpot(content, path=path)
+    return parse_lpot(read_config_text(path), path=path)
 
 
 def parse_lpot(content: str, *, path: Path | None = None) -> LpotConf:

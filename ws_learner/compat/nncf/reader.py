@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ws_learner.compat.values import read_config_text
 from ws_learner.core import UserError, suggest
 
 if TYPE_CHECKING:
@@ -35,12 +36,7 @@ def read_nncf(path: Path) -> NncfConf:
     Raises:
         UserError: The file cannot be read, or its content is refused.
     """
-    try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"`config` {path}: cannot be read ({reason})") from error
-    return parse_nncf(content, path=path)
+    return parse_nncf(read_config_text(path), path=path)
 
 
 def parse_nncf(content: str, *, path: Path | None = None) -> NncfConf:

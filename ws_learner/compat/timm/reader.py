@@ -24,7 +24,7 @@ from ws_learner.compat.timm.values import (
     share_or_percent,
     switch,
 )
-from ws_learner.compat.values import whole
+from ws_learner.compat.values import read_config_text, whole
 from ws_learner.compat.yaml_with_lines import Problems, Table, read_yaml
 from ws_learner.config import Recipe, WeightSparseConfig
 from ws_learner.core import UserError
@@ -174,12 +174,7 @@ def read_timm(path: str | Path) -> TimmNM:
         UserError: The file cannot be read, or its content is refused; see `parse_timm_nm`.
     """
     path = Path(path)
-    try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"`config` {path}: cannot be read ({reason})") from error
-    return parse_timm_nm(content, path=path)
+    return parse_timm_nm(read_config_text(path), path=path)
 
 
 def parse_timm_nm(content: str, *, path: Path | None = None) -> TimmNM:
