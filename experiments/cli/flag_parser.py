@@ -188,8 +188,9 @@ def read_value(flag: Flag, value: Any, *, of: str = "--", name: str = "") -> Any
 
 def peek_flag(words: Sequence[str], name: str) -> str | None:
     """The value of `--name value` or `--name=value`, before it is known which flags there are."""
+    found = None  # the last one counts, as with every flag
     for index, word in enumerate(words):
         flag, sign, value = word.partition("=")
         if flag == f"--{name}":
-            return value if sign else (words[index + 1] if index + 1 < len(words) else "")
-    return None
+            found = value if sign else (words[index + 1] if index + 1 < len(words) else "")
+    return found

@@ -38,6 +38,7 @@ def load_experiment(run: RunDir, *, module: ModuleType | None = None) -> Experim
     """
     run.read_summary()
     settings = _settings(run)
+    _check_setting(run, settings, "seed", int)
     module = module or find_experiment(settings["experiment"])
     names = {item.name for item in dataclasses.fields(module.Options)}
     plain = {name: settings[name] for name in names if name in settings}
@@ -94,7 +95,15 @@ def find_parts(
 
 def _settings(run: RunDir) -> dict[str, Any]:
     settings: dict[str, Any] = yaml.safe_load(run.config.read_text())
+    _check_setting(run, settings, "experiment", str)
     return settings
+
+
+def _check_setting(run: RunDir, settings: Any, name: str, kind: type) -> None:
+    if not isinstance(settings, dict) or not isinstance(settings.get(name), kind):
+        raise UserError(
+            f"{run.config}: no {name} in it, or not as {kind.__name__}; the file is damaged"
+        )
 
 
 def _digest(run: RunDir) -> str | None:

@@ -11,7 +11,7 @@ import pytest
 
 import ws_learner.compat
 import ws_learner.data
-from ws_learner.compat.lpot.limited_split import LimitedSplit
+from ws_learner.compat.lpot.data import LimitedSplit
 from ws_learner.data.arrays import ArraySplit
 from ws_learner.data.dataset_split import DatasetSplit
 from ws_learner.data.device_arrays import DeviceArrays

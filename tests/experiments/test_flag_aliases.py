@@ -167,3 +167,10 @@ def test_a_config_key_that_is_no_text_is_refused(tmp_path: Path) -> None:
     file.write_text("1: 2\n")
     with pytest.raises(UserError, match="unknown setting 1"):
         parse(["--config", str(file)])
+
+
+def test_the_last_config_counts(tmp_path: Path) -> None:
+    for name, ratio in (("a", 0.6), ("b", 0.7)):
+        (tmp_path / f"{name}.yaml").write_text(f"prune_ratio: {ratio}\n")
+    words = ["--config", str(tmp_path / "a.yaml"), f"--config={tmp_path / 'b.yaml'}"]
+    assert parse(words).ws.ws_prune_ratio == 0.7

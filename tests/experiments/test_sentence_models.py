@@ -12,7 +12,7 @@ from ws_learner.config.learner import WeightSparseConfig
 from ws_learner.config.recipe import Recipe, learning_rate
 from ws_learner.core.errors import UserError
 from ws_learner.data.tokens import stacked
-from ws_learner.pruning.layers.role_filter import filter_by_role
+from ws_learner.pruning.layers.roles import filter_by_role
 from ws_learner.pruning.layers.table import layer_table
 from ws_learner.search.rollout.gram import collect_grams
 

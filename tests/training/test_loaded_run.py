@@ -176,3 +176,11 @@ def test_damaged_files_are_said(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("experiment: [")
     with pytest.raises(UserError, match=r"config\.yaml: not YAML .* damaged"):
         load_run(tmp_path)
+
+
+@pytest.mark.parametrize("config", ["experiment: 3\nseed: 0\n", "experiment: bert_at_trec\n"])
+def test_a_config_without_its_settings_is_said(tmp_path: Path, config: str) -> None:
+    (tmp_path / "summary.json").write_text("{}")
+    (tmp_path / "config.yaml").write_text(config)
+    with pytest.raises(UserError, match=r"config\.yaml: no (experiment|seed) in it"):
+        _ = load_run(tmp_path).model

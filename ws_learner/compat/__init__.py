@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ws_learner.compat.lpot.data import find_data_folder
+    from ws_learner.compat.lpot.data import LimitedSplit, find_data_folder
     from ws_learner.compat.lpot.distillation import build_lpot_distillation_loss, teacher_outputs
     from ws_learner.compat.lpot.epoch_plan import EpochPlan
     from ws_learner.compat.lpot.epoch_pruner import EpochPruner
-    from ws_learner.compat.lpot.limited_split import LimitedSplit
     from ws_learner.compat.lpot.plan import build_plans
     from ws_learner.compat.lpot.pruning import Pruning
     from ws_learner.compat.lpot.reader import is_lpot, parse_lpot, read_lpot
@@ -88,6 +87,7 @@ __all__ = [
 
 _MODULES = {
     "lpot.data": [
+        "LimitedSplit",
         "find_data_folder",
     ],
     "lpot.distillation": [
@@ -99,9 +99,6 @@ _MODULES = {
     ],
     "lpot.epoch_pruner": [
         "EpochPruner",
-    ],
-    "lpot.limited_split": [
-        "LimitedSplit",
     ],
     "lpot.plan": [
         "build_plans",
@@ -152,8 +149,8 @@ _MODULES = {
         "read_nncf",
     ],
     "nncf.run": [
-        "NNCF_COPY",
         "Deployment",
+        "NNCF_COPY",
         "run_nncf",
     ],
     "nncf.schema": [

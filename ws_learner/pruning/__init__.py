@@ -29,8 +29,7 @@ if TYPE_CHECKING:
         snap_profile,
         with_default_pattern,
     )
-    from ws_learner.pruning.layers.role_filter import filter_by_role
-    from ws_learner.pruning.layers.roles import weight_roles
+    from ws_learner.pruning.layers.roles import filter_by_role, weight_roles
     from ws_learner.pruning.layers.table import layer_table, modules_by_weight, parameter_of
     from ws_learner.pruning.layers.unit_groups import check_groups, find_groups, pattern_conflict
     from ws_learner.pruning.methods.gradient_sensitivity import GradientSensitivityConfig
@@ -154,10 +153,8 @@ _MODULES = {
         "snap_profile",
         "with_default_pattern",
     ],
-    "layers.role_filter": [
-        "filter_by_role",
-    ],
     "layers.roles": [
+        "filter_by_role",
         "weight_roles",
     ],
     "layers.table": [

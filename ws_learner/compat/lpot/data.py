@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import numpy.typing as npt
 from ws_learner.compat.lpot.schema import Loader
 from ws_learner.core import UserError
 from ws_learner.data import (
+    Batch,
     DatasetSplit,
     DataSplits,
     Examples,
+    Split,
     Transformed,
     cifar10_arrays,
     load_image_folder,
@@ -22,7 +25,7 @@ from ws_learner.data import (
     stratified_parts,
 )
 
-__all__ = ["find_data_folder", "load_splits"]
+__all__ = ["LimitedSplit", "find_data_folder", "load_splits"]
 
 
 def find_data_folder(loader: Loader) -> Path | None:
@@ -102,3 +105,33 @@ def _cifar10(loader: Loader) -> DataSplits:
         select=chosen(select),
         test=part(arrays["test_images"], arrays["test_labels"].astype(np.int64)),
     )
+
+
+class LimitedSplit:
+    """LPOT's `iteration`: an epoch ends after so many batches, of other images every time."""
+
+    def __init__(self, split: Split, iteration: int | None, batch_size: int) -> None:
+        """Read at most `iteration` batches of `batch_size` from `split`; None: all."""
+        self._split, self._iteration, self._batch_size = split, iteration, batch_size
+
+    def __len__(self) -> int:
+        if self._iteration is None:
+            return len(self._split)
+        return min(len(self._split), self._iteration * self._batch_size)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        augment: bool = False,
+        skip: int = 0,
+        drop_last: bool = False,
+    ) -> Iterator[Batch]:
+        """Read the split once, as far as it goes; see `ws_learner.data.splits.Split`."""
+        batches = self._split.batches(
+            batch_size, seed=seed, augment=augment, skip=skip, drop_last=drop_last
+        )
+        if self._iteration is None:
+            return batches
+        return islice(batches, max(0, -(-len(self) // batch_size) - skip))

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ws_learner.compat.lpot.data import LimitedSplit
 from ws_learner.compat.lpot.distillation import build_lpot_distillation_loss, teacher_outputs
-from ws_learner.compat.lpot.limited_split import LimitedSplit
 from ws_learner.compat.lpot.schema import LpotConf
 from ws_learner.compat.lpot.training_function import load_conf_splits
 from ws_learner.config import Recipe, WeightSparseConfig
