@@ -20,16 +20,16 @@ __all__ = ["help_page"]
 ESSENTIALS = {
     "learner": "prune, or train the dense network",
     "ws_prune_ratio": "share of weights to become zero",
-    "ws_prune_ratio_prtl": "how each layer's ratio is chosen (docs/protocols.md)",
+    "ws_prune_ratio_prtl": "how each layer's ratio is chosen",
     "ws_nb_rlouts": "rollouts, if it is a search",
-    "ws_method": "how training takes the network there (docs/patterns.md)",
+    "ws_method": "training method",
     "ws_pattern": "what is pruned together: unstructured, 4x1, 2:4, n:4, mha, units, ...",
     "nb_epochs": "length of the training, instead of the recipe's",
     "batch_size": "examples per step, instead of the recipe's",
     "lrn_rate": "peak learning rate, instead of the recipe's",
     "enbl_dst": "distil from the dense network",
     "dense_checkpoint": "dense weights to start from",
-    "config": "settings in YAML, or a file of LPOT, Neural Compressor, NNCF or timm",
+    "config": "YAML settings, or LPOT's, NNCF's, timm's file",
     "run_dir": "where the run lives, instead of runs/<experiment>-<method>-<hash>",
     "exec_mode": "eval measures the result in --run_dir again",
     "seed": "fixes everything random",
@@ -70,6 +70,7 @@ Examples:
 
 The same command resumes an interrupted run. Unset options are adjusted to fit the ones you set.
 PocketFlow's spellings (--ws_prune_ratio, --enbl_dst, ...) are accepted for every flag.
+Protocols: docs/protocols.md. Methods and patterns: docs/patterns.md.
 """
 CLUSTER = """\
 On Ray: ./run_distributed.sh takes the same flags and -n=K, --gpus_per_worker, --sweep, --storage,

@@ -58,13 +58,15 @@ def test_a_run_killed_halfway_ends_with_the_same_bytes(tmp_path: Path) -> None:
         sys.executable,
         "-c",
         "import sys; import ws_learner.training.callbacks as c;"
-        "c.Checkpoint.__init__.__kwdefaults__['seconds'] = 0.0;"
+        "c.CheckpointCallback.__init__.__kwdefaults__['seconds'] = 0.0;"
         "from experiments.run import main; sys.exit(main(sys.argv[1:]))",
     ]
     process = subprocess.Popen([*command, *words(conf, broken)], env=dict(os.environ))
     deadline = time.monotonic() + 120
     while not (broken / "state" / "sparse.pt").exists() and time.monotonic() < deadline:
+        assert process.poll() is None, "ended before it was killed"
         time.sleep(0.02)
+    assert (broken / "state" / "sparse.pt").exists()
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert main(words(conf, broken)) == 0
