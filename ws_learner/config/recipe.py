@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from ws_learner.core import UserError, complain
@@ -40,6 +41,10 @@ class Recipe:
         lrn_rate_min: Rate at which `cosine`, `one-cycle` and `linear` end, up to `lrn_rate`.
         clip_norm: Largest Euclidean norm of all gradients together; None clips nothing.
         mixup: Alpha of the Beta distribution of mixup (Zhang et al. 2018); 0 mixes nothing.
+        progressive_sizes: Pairs (share of the run, scale), both in (0, 1) and rising: until that
+            share, training images are scaled down by that factor, later they have their full
+            size (progressive resizing, as in fastai's DAWNBench entry of 2018). For networks
+            that take images of any size.
     """
 
     nb_epochs: float
@@ -58,6 +63,7 @@ class Recipe:
     lrn_rate_min: float = 0.0
     clip_norm: float | None = None
     mixup: float = 0.0
+    progressive_sizes: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         complain(self._problems())
@@ -81,6 +87,19 @@ class Recipe:
             yield f"`clip_norm` {self.clip_norm}: must be a number above 0"
         if not 0 <= self.mixup < math.inf:
             yield f"`mixup` {self.mixup}: must be 0 or above"
+        for values in zip(*self.progressive_sizes, strict=True):  # shares, then scales
+            if not all(low < high for low, high in pairwise((0.0, *values, 1.0))):
+                yield (
+                    f"`progressive_sizes` {self.progressive_sizes}: shares and scales must lie "
+                    "between 0 and 1 and rise"
+                )
+
+    def image_scale(self, step: int, *, total_steps: int) -> float:
+        """Scale of the training images of optimizer step `step` in [0, total_steps)."""
+        for share, scale in self.progressive_sizes:
+            if step < share * total_steps:
+                return scale
+        return 1.0
 
     def steps_per_epoch(self, examples: int) -> int:
         """Optimizer steps of one pass over `examples`; a smaller last batch is left out."""

@@ -143,7 +143,7 @@ class Trainer:
 
     def _run_step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         self.model.train()
-        inputs = self.compute.place(inputs)
+        inputs = self.compute.place(self._scaled(inputs))
         targets = targets.to(inputs.device, non_blocking=True)
         rate = learning_rate(self.recipe, self.step, total_steps=self.total_steps)
         for group in self.optimizer.param_groups:
@@ -160,6 +160,16 @@ class Trainer:
         self.optimizer.step()
         self.step += 1
         return self.process_group.average_batchnorm_stats(self.model, loss.detach())
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        """The batch at this step's size (`Recipe.progressive_sizes`)."""
+        scale = self.recipe.image_scale(self.step, total_steps=self.total_steps)
+        if scale == 1:
+            return images
+        height, width = (round(side * scale) for side in images.shape[2:])
+        return nn.functional.interpolate(
+            images, (height, width), mode="bilinear", antialias=True
+        )
 
     def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Loss of the batch, or of the batch mixed with itself in reverse order (mixup)."""
