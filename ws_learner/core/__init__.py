@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ws_learner.core.checkpoints import load_state_file, save_state_file
     from ws_learner.core.determinism import one_thread
     from ws_learner.core.device import ComputeDevice, choose_device, describe_machine
+    from ws_learner.core.digests import ValueDigest, forward_digest, state_digest, value_digest
     from ws_learner.core.errors import UserError, complain, suggest
     from ws_learner.core.files import (
         read_json,
@@ -41,9 +42,11 @@ __all__ = [
     "Progress",
     "RunDir",
     "UserError",
+    "ValueDigest",
     "choose_device",
     "complain",
     "describe_machine",
+    "forward_digest",
     "identity_hash",
     "importable",
     "install",
@@ -62,8 +65,10 @@ __all__ = [
     "save_state_file",
     "say",
     "sha256_of",
+    "state_digest",
     "suggest",
     "track",
+    "value_digest",
     "write_bytes",
     "write_json",
     "write_text",
@@ -82,6 +87,12 @@ _MODULES = {
         "ComputeDevice",
         "choose_device",
         "describe_machine",
+    ],
+    "digests": [
+        "ValueDigest",
+        "forward_digest",
+        "state_digest",
+        "value_digest",
     ],
     "errors": [
         "UserError",
