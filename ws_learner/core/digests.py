@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import logging
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -94,7 +94,7 @@ class ValueDigest(CodeParts):
         self._known[id(value)] = (value, found)
         return found
 
-    def _parts(self, value: Any) -> Iterator[str | memoryview]:
+    def _parts(self, value: Any) -> Iterator[str | bytes | memoryview]:
         kind = full_name(type(value))
         if isinstance(value, nn.Module):
             yield from self._network(value)
@@ -102,7 +102,7 @@ class ValueDigest(CodeParts):
             yield f"tensor {value.dtype} {tuple(value.shape)}"
             yield _bytes(value)
         elif isinstance(value, np.ndarray | np.generic) and value.dtype != object:
-            yield from (f"array {value.dtype} {value.shape}", value.tobytes().hex())
+            yield from (f"array {value.dtype} {value.shape}", value.tobytes())
         elif isinstance(value, Mapping):
             pairs = sorted(self.of(key) + self.of(item) for key, item in value.items())
             yield from (kind, *pairs)
@@ -165,7 +165,7 @@ class ValueDigest(CodeParts):
         return self.of([*stored[:3], *items])
 
 
-def _hash(parts: Any) -> str:
+def _hash(parts: Iterable[str | bytes | memoryview]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
