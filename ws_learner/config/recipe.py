@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from ws_learner.core import UserError, complain
+from ws_learner.core import UserError, check_settings, complain
 
 __all__ = ["LrnSchedule", "OptimizerName", "Recipe", "learning_rate"]
 
@@ -66,7 +66,8 @@ class Recipe:
     progressive_sizes: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
-        complain(self._problems())
+        check_settings(self)
+        complain([*self._problems(), *self._wrong_sizes()])
 
     def _problems(self) -> Iterator[str]:
         positive = {"nb_epochs": self.nb_epochs, "batch_size": self.batch_size}
@@ -87,6 +88,8 @@ class Recipe:
             yield f"`clip_norm` {self.clip_norm}: must be a number above 0"
         if not 0 <= self.mixup < math.inf:
             yield f"`mixup` {self.mixup}: must be 0 or above"
+
+    def _wrong_sizes(self) -> Iterator[str]:
         for values in zip(*self.progressive_sizes, strict=True):  # shares, then scales
             if not all(low < high for low, high in pairwise((0.0, *values, 1.0))):
                 yield (

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ws_learner.core.process_group import ProcessGroup, rank_slice
     from ws_learner.core.progress import Progress, message_style, say, track
     from ws_learner.core.run_dir import RunDir, identity_hash
+    from ws_learner.core.setting_checks import check_settings, setting_problems
     from ws_learner.core.versions import library_versions
     from ws_learner.core.weights import (
         load_into,
@@ -43,6 +44,7 @@ __all__ = [
     "RunDir",
     "UserError",
     "ValueDigest",
+    "check_settings",
     "choose_device",
     "complain",
     "describe_machine",
@@ -64,6 +66,7 @@ __all__ = [
     "save_model",
     "save_state_file",
     "say",
+    "setting_problems",
     "sha256_of",
     "state_digest",
     "suggest",
@@ -130,6 +133,10 @@ _MODULES = {
     "run_dir": [
         "RunDir",
         "identity_hash",
+    ],
+    "setting_checks": [
+        "check_settings",
+        "setting_problems",
     ],
     "versions": [
         "library_versions",

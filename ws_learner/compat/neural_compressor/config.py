@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from ws_learner.compat.values import boolean, fraction, number, text, whole
-from ws_learner.core import UserError, say
+from ws_learner.core import UserError, check_settings, say
 
 __all__ = ["OpPruning", "PruningType", "WeightPruningConfig"]
 
@@ -61,6 +61,9 @@ class OpPruning:
     reg_type: Literal["group_lasso"] | None = None
     parameters: Mapping[str, float] = field(default_factory=dict)
     resume_from_pruned_checkpoint: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 class WeightPruningConfig:

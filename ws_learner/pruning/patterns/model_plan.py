@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ws_learner.core import check_settings
 from ws_learner.pruning.patterns.group_base import PoolName
 from ws_learner.pruning.patterns.pattern import Pattern
 from ws_learner.pruning.patterns.scope import ScorePool as UnitPool
@@ -37,6 +38,7 @@ class PatternPlan:
     _teams: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        check_settings(self)
         grouped = {name for group in self.groups for name in group}
         alone = tuple((name,) for name in self.patterns if name not in grouped)
         object.__setattr__(self, "_teams", (*self.groups, *alone))
