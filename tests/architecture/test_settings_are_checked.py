@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
+import torch
+from torch import nn
 
 import agents
 import envs
@@ -20,8 +22,17 @@ import experiments
 import ws_learner
 from agents import DDPGConfig
 from ws_learner.config import ClusterConfig, Recipe, RolloutConfig, WeightSparseConfig
-from ws_learner.core import UserError
-from ws_learner.pruning import GradualConfig, MdgfConfig, MovementConfig, SrSteConfig
+from ws_learner.core import UserError, choose_device
+from ws_learner.pruning import (
+    GradualConfig,
+    MdgfConfig,
+    MovementConfig,
+    Sensitivity,
+    SrSteConfig,
+    drop_unfitting,
+    parse_pattern,
+    prune_weights_with_magnitude,
+)
 
 
 def modules() -> Iterator[Any]:
@@ -152,3 +163,34 @@ def test_what_fits_is_taken() -> None:
     assert recipe.total_steps(256) == 4
     config = WeightSparseConfig(ws_prune_ratio=1, ws_exclude=["fc"], ws_save_path="x.pt")  # type: ignore[arg-type]
     assert config.ws_save_path == Path("x.pt")
+
+
+WEIGHT = torch.arange(16.0).reshape(4, 4)
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (lambda: choose_device("fp16"), "`precision` fp16: did you mean bf16"),
+        (
+            lambda: prune_weights_with_magnitude([WEIGHT.clone()], ratio=0.5, pool="avg"),
+            "`pool` avg: Allowed: max, mean, sum",
+        ),
+        (lambda: parse_pattern("4x1").pooled(WEIGHT, pool="avg"), "`pool` avg"),
+        (lambda: parse_pattern("2:4").mask(WEIGHT, 8, pool="avg"), "`pool` avg"),
+        (lambda: parse_pattern("n:4").mask(WEIGHT, 8, pool="avg"), "`pool` avg"),
+        (lambda: parse_pattern("unstructured").mask(WEIGHT, 8, pool="avg"), "`pool` avg"),
+        (lambda: parse_pattern("channelx1").pooled(WEIGHT, pool="avg"), "`pool` avg"),
+        (lambda: Sensitivity({}, of="product "), "`of` product : did you mean product"),
+        (
+            lambda: drop_unfitting(
+                nn.Linear(4, 4), ["weight"], pattern=parse_pattern("3x1"), remainder="Error"
+            ),
+            "`remainder` Error: did you mean error",
+        ),
+    ],
+    ids=map(str, range(9)),
+)
+def test_functions_refuse_other_choices_too(call: Callable[[], Any], line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        call()

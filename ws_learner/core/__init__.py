@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ws_learner.core.process_group import ProcessGroup, rank_slice
     from ws_learner.core.progress import Progress, message_style, say, track
     from ws_learner.core.run_dir import RunDir, identity_hash
-    from ws_learner.core.setting_checks import check_settings, setting_problems
+    from ws_learner.core.setting_checks import check_choice, check_settings, setting_problems
     from ws_learner.core.versions import library_versions
     from ws_learner.core.weights import (
         load_into,
@@ -44,6 +44,7 @@ __all__ = [
     "RunDir",
     "UserError",
     "ValueDigest",
+    "check_choice",
     "check_settings",
     "choose_device",
     "complain",
@@ -135,6 +136,7 @@ _MODULES = {
         "identity_hash",
     ],
     "setting_checks": [
+        "check_choice",
         "check_settings",
         "setting_problems",
     ],

@@ -14,9 +14,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from ws_learner.core.errors import complain, suggest
+from ws_learner.core.errors import UserError, complain, suggest
 
-__all__ = ["check_settings", "setting_problems"]
+__all__ = ["check_choice", "check_settings", "setting_problems"]
+
+
+def check_choice(value: Any, hint: Any, *, name: str) -> None:
+    """Refuse an argument that is not among the choices of a `Literal`.
+
+    Raises:
+        UserError: The message has the choices and the nearest one.
+    """
+    wrong = _wrong(value, hint)
+    if wrong is not None:
+        raise UserError(f"`{name}` {value}: {wrong}")
 
 
 def check_settings(settings: Any) -> None:

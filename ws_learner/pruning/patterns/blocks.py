@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ws_learner.core import UserError, check_settings
+from ws_learner.core import UserError, check_choice, check_settings
 from ws_learner.pruning.patterns.group_base import (
     GroupedPattern,
     PoolName,
@@ -64,6 +64,7 @@ class _Tiles(GroupedPattern):
 
     def pooled(self, score: Tensor, pool: PoolName = "mean") -> Tensor:
         """See `Pattern`."""
+        check_choice(pool, PoolName, name="pool")
         shape = tuple(score.shape)
         tiles = self._tiles(score.detach(), padding=-math.inf if pool == "max" else 0.0)
         if pool == "max":
