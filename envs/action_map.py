@@ -45,7 +45,7 @@ class ActionMap:
 
     def __post_init__(self) -> None:
         if self.scale not in ("log-density", "linear"):
-            raise ValueError(f"`scale` {self.scale!r}: allowed are log-density, linear")
+            raise ValueError(f"`scale` {self.scale!r}: allowed are 'log-density', 'linear'")
         ordered = (self.lower >= 0) & (self.lower <= self.prior) & (self.prior <= self.upper)
         wrong = np.flatnonzero(~(ordered & (self.upper <= 1)))
         if wrong.size:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ws_learner.core.lazy import lazy_names
     from ws_learner.core.moved import MOVED, install
     from ws_learner.core.pickling import importable
+    from ws_learner.core.plain_yaml import PlainLoader, dump_yaml, load_yaml
     from ws_learner.core.process_group import ProcessGroup, rank_slice
     from ws_learner.core.progress import Progress, message_style, say, track
     from ws_learner.core.run_dir import RunDir, identity_hash
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MOVED",
     "ComputeDevice",
+    "PlainLoader",
     "ProcessGroup",
     "Progress",
     "RunDir",
@@ -49,6 +51,7 @@ __all__ = [
     "choose_device",
     "complain",
     "describe_machine",
+    "dump_yaml",
     "forward_digest",
     "identity_hash",
     "importable",
@@ -59,6 +62,7 @@ __all__ = [
     "load_state",
     "load_state_file",
     "load_tensors",
+    "load_yaml",
     "message_style",
     "one_thread",
     "rank_slice",
@@ -120,6 +124,11 @@ _MODULES = {
     ],
     "pickling": [
         "importable",
+    ],
+    "plain_yaml": [
+        "PlainLoader",
+        "dump_yaml",
+        "load_yaml",
     ],
     "process_group": [
         "ProcessGroup",

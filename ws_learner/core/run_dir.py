@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ws_learner.core.errors import UserError
 from ws_learner.core.files import read_json, write_text
+from ws_learner.core.plain_yaml import dump_yaml
 
 __all__ = ["RunDir", "identity_hash"]
 
@@ -136,7 +135,7 @@ class RunDir:
         else:
             write_text(record, json.dumps(asked, indent=2, sort_keys=True) + "\n")
         if settings is not None and not self.finished:
-            write_text(self.config, yaml.safe_dump(dict(settings), sort_keys=False))
+            write_text(self.config, dump_yaml(settings))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
