@@ -42,8 +42,15 @@ class PruningCallback(Callback):
         """Pass the current sparsity to the metrics callback if it is about to log."""
         if not self._metrics.logs_loss(trainer):
             return
-        self._metrics.ratio = self._sparsifier.planned_ratio()
-        self._metrics.more = self._sparsifier.readings()
+        self._metrics.more = {
+            "prune/planned": self._sparsifier.planned_ratio(),
+            "prune/ratio": self._sparsifier.counted_ratio(),
+            **self._sparsifier.readings(),
+        }
+
+    def on_gradients(self, trainer: Trainer) -> None:
+        """Mask the gradients before they are clipped: only what is applied counts in the norm."""
+        self._sparsifier.mask_gradients()
 
     def on_end(self, trainer: Trainer) -> None:
         """Check that all ranks pruned the same weights."""
