@@ -193,7 +193,11 @@ class WeightSparseLearner:
             phase="sparse",
             data=self.data,
             criterion=build_training_loss(
-                self.loss, teacher=teacher, config=self.config, student=start
+                self.loss,
+                teacher=teacher,
+                config=self.config,
+                student=start,
+                pad_id=self.data.pad_id,
             ),
             metric=self.metric,
             recipe=self.recipe,
