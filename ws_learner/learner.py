@@ -231,6 +231,7 @@ class WeightSparseLearner:
             config=self.config,
             rollouts=allocation.rollouts,
             search_seconds=allocation.seconds,
+            failed_rollouts=allocation.failed,
         )
         summary |= {"seed": self.seed, "split_sizes": split_sizes(self.data)} | self.facts
         summary["sparse_accuracy"] = self._test(model, "sparse")

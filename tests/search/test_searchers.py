@@ -21,7 +21,7 @@ from agents.random_search import RandomSearch
 from envs.budget import project
 from envs.problem import AllocationProblem, IntArray, Score
 from tests.support.synthetic_problem import Separable, synthetic_problem
-from ws_learner.search.history import Rollout
+from ws_learner.search.history import Rollout, best, distinct_best
 from ws_learner.search.loop import Search
 
 RLOUTS, PER_ROUND = 17, 4
@@ -159,14 +159,13 @@ def test_failed_candidates_do_not_stop_or_win_the_search(name: str, tmp_path: Pa
         bad = Score(reward=1e9, accuracy=0, accuracy_before=0, divergence=0, failed="broken")
         return [bad if int(z[3]) % 3 == 0 else s for z, s in zip(candidates, scores, strict=True)]
 
-    def all_fail(candidates: Sequence[IntArray]) -> list[Score]:
-        return [dataclasses.replace(score, failed="broken") for score in evaluator(candidates)]
-
-    for number, evaluate in enumerate((every_third_fails, all_fail)):
-        broken = dataclasses.replace(problem, evaluate=evaluate)
-        history = searched(name, tmp_path / str(number), broken)
-        assert len(history) == RLOUTS
-        assert all(rollout.zeros.sum() == problem.budget for rollout in history)
+    broken = dataclasses.replace(problem, evaluate=every_third_fails)
+    history = searched(name, tmp_path, broken)
+    assert len(history) == RLOUTS
+    assert all(rollout.zeros.sum() == problem.budget for rollout in history)
+    assert any(rollout.score.failed for rollout in history)
+    assert best(history).score.reward == max(r.score.reward for r in history if not r.score.failed)
+    assert not any(rollout.score.failed for rollout in distinct_best(history, RLOUTS))
 
 
 @searchers

@@ -175,12 +175,18 @@ class RolloutEvaluator:
         if self._tuning:
             self._fine_tune(network, masks)
             accuracy, divergence = self._exam.mark(network)
-        return Score(
+        score = Score(
             reward=reward_of(accuracy, divergence, zeros, layers=self.layers, config=self.config),
             accuracy=accuracy,
             accuracy_before=before,
             divergence=divergence,
         )
+        if not score.finite:
+            raise FloatingPointError(
+                f"the score is not finite: accuracy {accuracy}, {before} before fine-tuning, "
+                f"divergence {divergence}"
+            )
+        return score
 
     def _prune(self, zeros: IntArray) -> tuple[nn.Module, list[Tensor]]:
         """Build the pruned, regressed and recalibrated network, and its masks."""
