@@ -16,7 +16,7 @@ from torch.nn import functional
 from agents.proposer import SEED, seed_trials
 from agents.random_search import RandomSearch
 from envs.problem import AllocationProblem, IntArray, Score
-from tests.search.test_searchers import MAKERS, PER_ROUND, RLOUTS, plain, seeds_of, small_problem
+from tests.support.searchers import MAKERS, PER_ROUND, RLOUTS, plain, seeds_of, small_problem
 from tests.support.rollout_parts import (
     accuracy,
     counts,
