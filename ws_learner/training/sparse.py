@@ -93,8 +93,12 @@ def build_training_loss(
     teacher: nn.Module | None,
     config: WeightSparseConfig,
     student: nn.Module | None = None,
+    pad_id: int | None = None,
 ) -> TrainingLoss:
-    """Build the task loss with optional distillation terms; `dst_layers` needs the student."""
+    """Build the task loss with optional distillation terms.
+
+    `dst_layers` needs the student and, for padded sentences, `DataSplits.pad_id`.
+    """
     if config.enbl_dst and teacher is not None:
         distilled = DistillationLoss(
             loss, teacher, weight=config.loss_w_dst, temperature=config.tempr_dst
@@ -107,6 +111,7 @@ def build_training_loss(
             teacher=teacher,
             layers=config.dst_layers,
             weight=config.loss_w_layers,
+            pad_id=pad_id,
         )
 
     def criterion(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
