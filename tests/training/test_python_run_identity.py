@@ -253,10 +253,11 @@ def test_who_claims_the_folder_may_call_the_learner(tmp_path: Path) -> None:
 
 
 def test_another_process_makes_the_same_identity() -> None:
-    code = "from tests.training.test_python_run_identity import learner; import json; "
-    code += "print(json.dumps(learner(loss=double).identity()))"
+    place = __name__  # imported by name in the other process, too
+    code = f"from importlib import import_module as load; import json; own = load({place!r}); "
+    code += "print(json.dumps(own.learner(loss=own.double).identity()))"
     shown = subprocess.run(
-        [sys.executable, "-c", code.replace("import learner", "import double, learner")],
+        [sys.executable, "-c", code],
         cwd=ROOT,
         env=os.environ | {"PYTHONHASHSEED": "1"},
         capture_output=True,

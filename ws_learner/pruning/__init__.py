@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.schedules.epoch_schedule import EpochFormula, EpochLinearSchedule
     from ws_learner.pruning.schedules.movement_warmup import check_warm_up
     from ws_learner.pruning.schedules.oneshot import HeldFromStart, OneShotSchedule
-    from ws_learner.pruning.schedules.polynomial import Schedule, ramp_steps
+    from ws_learner.pruning.schedules.polynomial import Schedule, ramp_steps, usual_interval
     from ws_learner.pruning.schedules.registry import build_schedule
     from ws_learner.pruning.sparsifier import Sparsifier
     from ws_learner.pruning.tensor_report import tensor_table, tensor_totals
@@ -121,6 +121,7 @@ __all__ = [
     "snap_profile",
     "tensor_table",
     "tensor_totals",
+    "usual_interval",
     "weight_roles",
     "with_default_pattern",
 ]
@@ -246,6 +247,7 @@ _MODULES = {
     "schedules.polynomial": [
         "Schedule",
         "ramp_steps",
+        "usual_interval",
     ],
     "schedules.registry": [
         "build_schedule",

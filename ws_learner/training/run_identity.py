@@ -66,7 +66,7 @@ def build_run_identity(
         "data": _data(data),
         "loss": _function(loss, "loss"),
         "metric": _function(metric, "metric"),
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": recipe.identity(),
         "seed": seed,
         "precision": "bf16" if compute.bf16 else "fp32",
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",  # bytecode depends on it
@@ -129,6 +129,7 @@ def _network(model: nn.Module) -> dict[str, str]:
 def _data(data: DataSplits) -> dict[str, Any]:
     sizes = {name: len(getattr(data, name)) for name in ("train", "search", "select", "test")}
     about = {"digest": data.digest, "classes": data.num_classes, "shape": list(data.input_shape)}
+    about |= {"padding": data.pad_id}
     return about | {"sizes": sizes, "content": content_digest(data)}
 
 
