@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from ws_learner.training.evaluation import Loss, Metric
 
 __all__ = ["build_run_identity", "config_identity", "owned_run"]
 
+_MARKS = {"identity.json", ".lock"}
 _FILES = ("ws_ratios", "ws_rollouts")
 
 
@@ -112,10 +114,16 @@ def owned_run(
         return
     asked = identity()
     run = RunDir(run_dir or Path("runs") / f"{stem}-{identity_hash(asked)}")
+    fresh = not run.path.exists()
     with run.locked():
         run.claim(None, asked)
         say(f"run directory: {run.path}{' (finished)' if run.finished else ''}")
-        yield run
+        try:
+            yield run
+        except UserError:
+            if fresh and {path.name for path in run.path.iterdir()} <= _MARKS:
+                shutil.rmtree(run.path)  # refused before anything was made
+            raise
 
 
 def _network(model: nn.Module) -> dict[str, str]:

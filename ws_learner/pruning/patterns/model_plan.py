@@ -53,6 +53,11 @@ class PatternPlan:
         shape = self.shapes[name]
         return self.patterns[name].feasible(shape, _size(shape))
 
+    def least(self) -> int:
+        """Fewest zeros above 0 that whole units can make; 0 if they can make none."""
+        counts = [self._team_count(team, 1, "up") for team in self._teams]
+        return min((count for count in counts if count), default=0)
+
     def snap(self, zeros: Mapping[str, int]) -> dict[str, int]:
         """The feasible counts next to `zeros`, with a sum as near to theirs as single units allow.
 
