@@ -16,6 +16,7 @@ from ws_learner.pruning import (
     Criterion,
     HeadPattern,
     Magnitude,
+    OptimizerSteps,
     Pattern,
     PatternPlan,
     Sensitivity,
@@ -63,6 +64,7 @@ class EpochPruner:
         self._criteria = [_criterion(p, u) for p, u in zip(plans, self._units, strict=True)]
         self._updates = [0] * len(plans)
         self._optimizers: list[Optimizer] = []
+        self._steps = OptimizerSteps()
         self._epoch = 0
         self._collected = False
         for plan, part in zip(self.plans, self._parts, strict=True):
@@ -87,11 +89,13 @@ class EpochPruner:
         """Renew the masks that are due."""
         self._epoch = epoch
         self.follow_weights()
+        self._take_over_writes()
         self._renew_due(0)
 
     def batch_begin(self, batch: int) -> None:
         """Renew the masks that are due within an epoch, and zero what is pruned."""
         self.follow_weights()
+        self._take_over_writes()
         self._renew_due(batch)
         self.mask_weights()
 
@@ -100,7 +104,21 @@ class EpochPruner:
         if self.holds(optimizer) and all(known is not optimizer for known in self._optimizers):
             self._optimizers.append(optimizer)
 
-    def before_step(self, optimizer: Optimizer | None = None) -> None:
+    def step_begins(
+        self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """`before_step`, as a hook of the optimizer: under a GradScaler and with a closure, too."""
+        self.follow(optimizer)
+        return self._steps.begin(
+            optimizer, args, kwargs, lambda call: self.before_step(learns=call <= 1)
+        )
+
+    def step_ends(self, optimizer: Optimizer, *_: Any) -> None:
+        """`after_step`, as a hook of the optimizer."""
+        self._steps.end(optimizer)
+        self.after_step()
+
+    def before_step(self, optimizer: Optimizer | None = None, *, learns: bool = True) -> None:
         """Collect importance, add the group lasso's gradient, spare pruned weights the rest.
 
         Once for each step, right before it; an optimizer is followed.
@@ -108,22 +126,30 @@ class EpochPruner:
         if optimizer is not None:
             self.follow(optimizer)
         self.follow_weights()
+        if learns:
+            self._take_over_writes()
         parts = zip(self.plans, self._parts, self._units, self._criteria, strict=True)
         for plan, part, units, criterion in parts:
-            criterion.observe(part.weights)
-            self._collected |= criterion.needs_gradients
+            if learns:
+                criterion.observe(part.weights)
+                self._collected |= criterion.needs_gradients
             for name, weight in part.weights.items():
                 add_group_lasso(weight, plan.alpha, pattern=units.patterns[name])
             part.mask_gradients()
 
     def after_step(self) -> None:
         """Set pruned weights to zero after the optimizer step."""
-        self.mask_weights()
-
-    def mask_weights(self) -> None:
-        """Set pruned weights to zero."""
         for part in self._parts:
             part.mask_weights()
+
+    def mask_weights(self) -> None:
+        """Set pruned weights to zero between steps, whoever wrote to them."""
+        self._take_over_writes()
+        self.after_step()
+
+    def _take_over_writes(self) -> None:
+        for part in self._parts:
+            part.take_over_writes()
 
     def holds(self, optimizer: Optimizer) -> bool:
         """Whether the optimizer has one of the parameters."""

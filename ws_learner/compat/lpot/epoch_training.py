@@ -27,8 +27,8 @@ class _Prune(Callback):
         """Before anything is restored."""
         self.pruner.follow_weights()
         self.pruner.follow(trainer.optimizer)
-        trainer.optimizer.register_step_pre_hook(lambda *_: self.pruner.before_step())
-        trainer.optimizer.register_step_post_hook(lambda *_: self.pruner.after_step())
+        trainer.optimizer.register_step_pre_hook(self.pruner.step_begins)
+        trainer.optimizer.register_step_post_hook(self.pruner.step_ends)
         self._begin(trainer)
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:

@@ -89,8 +89,15 @@ class PatternLock:
         self._in_place.to_device()
         self._in_place.mask_state(optimizer)
 
+    reads_gradients = False
+    adds_terms = False
+
+    def new_gradients(self) -> None:
+        """See `UsesGradients`: there are no terms."""
+
     def on_gradients(self) -> None:
-        """See `Method`: nothing to do."""
+        """See `Method`: only what was written to the zeros is noticed."""
+        self._in_place.take_over_writes()
 
     def before_step(self) -> None:
         """See `Method`."""
