@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,9 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 class _Open:
     """A step between its hooks: what is put back after it."""
 
+    optimizer: Optimizer
     counts: bool = True
+    inner: int = 0
     scale: Any = None
     hidden: list[tuple[nn.Parameter, Tensor]] = field(default_factory=list)
 
@@ -38,10 +41,13 @@ class OptimizerSteps:
     momentum with whatever lies in memory). To know that costs a wait for the GPU, as it does for
     all other optimizers under a scaler. Gradients in float16, which a scaler refuses to divide,
     lose what is below 6e-8.
+
+    A step within a step is a part of it: hooks also run when a class calls the `step` of its
+    parent class, or a wrapper that of the optimizer in it.
     """
 
     def __init__(self) -> None:
-        self._open: dict[int, _Open] = {}
+        self._now: _Open | None = None
 
     def begin(
         self,
@@ -62,6 +68,9 @@ class OptimizerSteps:
         Raises:
             UserError: A closure under a scaler, or the optimizer takes the scaler itself.
         """
+        if self._now is not None and _is_running(self._now.optimizer):
+            self._now.inner += 1
+            return None
         if "grad_scaler" in kwargs:
             raise UserError(
                 f"{type(optimizer).__name__}: its `step` takes a `grad_scaler` and unscales the "
@@ -74,7 +83,7 @@ class OptimizerSteps:
                 "`closure` under a GradScaler: its gradients would stay scaled; run the backward "
                 "pass before `scaler.step(optimizer)` and give no closure"
             )
-        step = self._open[id(optimizer)] = _Open()
+        step = self._now = _Open(optimizer)
         if found is not None and float(found) > 0:
             step.counts = False
             for parameter, grad in _gradients(optimizer):
@@ -89,20 +98,48 @@ class OptimizerSteps:
             return None
         return args[:1], {**kwargs, "closure": _edited(closure, edit)}
 
-    def was_scaled(self, optimizer: Optimizer) -> bool:
+    @property
+    def counts(self) -> bool:
+        """Whether the step that has begun will be made."""
+        return self._now is None or self._now.counts
+
+    @property
+    def was_scaled(self) -> bool:
         """Whether the gradients of the step that has begun were scaled before it."""
-        return self._open[id(optimizer)].scale is not None
+        return self._now is not None and self._now.scale is not None
 
     def end(self, optimizer: Optimizer) -> bool:
         """To be called in a post-hook: puts back what `begin` changed; whether the step counts."""
-        step = self._open.pop(id(optimizer), None)
+        step = self._now
         if step is None:
             return True
+        if step.inner:
+            step.inner -= 1
+            return False
+        self._now = None
         for parameter, grad in step.hidden:
             parameter.grad = grad
         if step.scale is not None:
             optimizer.grad_scale = step.scale  # type: ignore[attr-defined]
         return step.counts
+
+
+_STEP = Optimizer.profile_hook_step(lambda optimizer: None).__code__
+"""Of the function around each optimizer's `step` that calls the hooks."""
+
+
+def _is_running(optimizer: Optimizer) -> bool:
+    """Whether a step of `optimizer` is being made around the one whose hook this is.
+
+    A step that failed left no trace but its call frame, which is gone.
+    """
+    frame, steps = sys._getframe(), 0
+    while (frame := frame.f_back) is not None:  # type: ignore[assignment]
+        if frame.f_code is _STEP:
+            steps += 1
+            if steps > 1 and frame.f_locals.get("self") is optimizer:
+                return True
+    return False
 
 
 def _edited(closure: Callable[[], Any], edit: Callable[[int], object]) -> Callable[[], Any]:

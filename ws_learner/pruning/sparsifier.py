@@ -287,22 +287,29 @@ class Sparsifier:
             if call:  # a closure has made new gradients
                 self._forget_gradients()
             else:
-                self._check_scale(optimizer)
-            if call <= 1:
+                self._check_scale()
+            if call <= 1 or self._sets_gradients:
                 self._learn()
             self._method.before_step()
 
-        return self._steps.begin(optimizer, args, kwargs, edit)
+        arguments = self._steps.begin(optimizer, args, kwargs, edit)
+        if not self._steps.counts:
+            self._forget_gradients()
+        return arguments
 
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
-        self._forget_gradients()
         if self._steps.end(optimizer):
             self._step += 1
             self._method.after_step(optimizer, self._step)
+            self._forget_gradients()
 
-    def _check_scale(self, optimizer: Optimizer) -> None:
+    @property
+    def _sets_gradients(self) -> bool:
+        return isinstance(self._method, UsesGradients) and self._method.sets_gradients
+
+    def _check_scale(self) -> None:
         terms = isinstance(self._method, UsesGradients) and self._method.adds_terms
-        if terms and self._masked_early and self._steps.was_scaled(optimizer):
+        if terms and self._masked_early and self._steps.was_scaled:
             raise UserError(
                 "mask_gradients() was called on gradients that a GradScaler had scaled, so the "
                 "method's terms are too small: call scaler.unscale_(optimizer) before it"

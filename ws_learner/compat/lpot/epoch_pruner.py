@@ -110,7 +110,7 @@ class EpochPruner:
         """`before_step`, as a hook of the optimizer: under a GradScaler and with a closure, too."""
         self.follow(optimizer)
         return self._steps.begin(
-            optimizer, args, kwargs, lambda call: self.before_step(learns=call <= 1)
+            optimizer, args, kwargs, lambda call: self.before_step(optimizer, learns=call <= 1)
         )
 
     def step_ends(self, optimizer: Optimizer, *_: Any) -> None:
@@ -121,7 +121,8 @@ class EpochPruner:
     def before_step(self, optimizer: Optimizer | None = None, *, learns: bool = True) -> None:
         """Collect importance, add the group lasso's gradient, spare pruned weights the rest.
 
-        Once for each step, right before it; an optimizer is followed.
+        Once for each step, right before it; an optimizer is followed, and what it does not hold
+        is left to the one that does.
         """
         if optimizer is not None:
             self.follow(optimizer)
@@ -130,10 +131,11 @@ class EpochPruner:
             self._take_over_writes()
         parts = zip(self.plans, self._parts, self._units, self._criteria, strict=True)
         for plan, part, units, criterion in parts:
-            if learns:
-                criterion.observe(part.weights)
+            weights = _held(part.weights, optimizer)
+            if learns and weights:
+                criterion.observe(weights)
                 self._collected |= criterion.needs_gradients
-            for name, weight in part.weights.items():
+            for name, weight in weights.items():
                 add_group_lasso(weight, plan.alpha, pattern=units.patterns[name])
             part.mask_gradients()
 
@@ -153,8 +155,7 @@ class EpochPruner:
 
     def holds(self, optimizer: Optimizer) -> bool:
         """Whether the optimizer has one of the parameters."""
-        mine = {id(w) for part in self._parts for w in part.weights.values()}
-        return any(id(p) in mine for group in optimizer.param_groups for p in group["params"])
+        return any(_held(part.weights, optimizer) for part in self._parts)
 
     def follow_weights(self) -> None:
         """Move the saved tensors to the weights' device, if it has changed."""
@@ -239,6 +240,16 @@ class EpochPruner:
             raise UserError(f"pruning in epoch {self._epoch}: {error}") from error
         for optimizer in self._optimizers:
             part.mask_state(optimizer)
+
+
+def _held(
+    weights: Mapping[str, nn.Parameter], optimizer: Optimizer | None
+) -> dict[str, nn.Parameter]:
+    """Those of the weights that an optimizer has; all without one."""
+    if optimizer is None:
+        return dict(weights)
+    own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    return {name: weight for name, weight in weights.items() if id(weight) in own}
 
 
 def _criterion(plan: EpochPlan, units: PatternPlan) -> Criterion:

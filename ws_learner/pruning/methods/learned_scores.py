@@ -69,8 +69,22 @@ class LearnedScores:
         self.frozen = False
         self._weights = sum(math.prod(grid.shape) for grid in self.grids.values())
 
+    @property
+    def trained(self) -> bool:
+        """Whether an optimizer moves the scores now."""
+        return not self.frozen and not self._relative
+
     def attach(self, optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]) -> None:
-        """Follow the parameters to their device and join `optimizer`, once."""
+        """Follow the parameters to their device and join `optimizer`, once.
+
+        Raises:
+            UserError: The optimizer knows one group of parameters only.
+        """
+        if self.trained and isinstance(optimizer, torch.optim.LBFGS):
+            raise UserError(
+                "LBFGS cannot train the scores of movement pruning, which need a learning rate of "
+                "their own; take another optimizer, or `MovementConfig.steps` relative"
+            )
         for name, score in self.values.items():
             score.data = score.data.to(parameters[name].device)
         if self._relative:

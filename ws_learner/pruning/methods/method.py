@@ -126,5 +126,9 @@ class UsesGradients(Protocol):
     def adds_terms(self) -> bool:
         """Whether `before_step` adds something to gradients, for which their scale matters."""
 
+    @property
+    def sets_gradients(self) -> bool:
+        """Whether `on_gradients` sets those of parameters of its own, after each backward pass."""
+
     def new_gradients(self) -> None:
         """The gradients have been computed anew, perhaps in the same tensors."""

@@ -126,6 +126,11 @@ class MovementPruning(GradualPruning):
         """See `UsesGradients`."""
         return not self._criterion.frozen
 
+    @property
+    def sets_gradients(self) -> bool:
+        """See `UsesGradients`."""
+        return self._criterion.trained
+
     def on_gradients(self) -> None:
         """See `Method`; the first step starts the scores, after weights were loaded or shared."""
         self._in_place.take_over_writes()

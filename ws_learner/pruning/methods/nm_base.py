@@ -87,6 +87,7 @@ class NMTraining:
             self._mask(0)
 
     reads_gradients = False
+    sets_gradients = False
 
     @property
     def adds_terms(self) -> bool:
@@ -94,7 +95,16 @@ class NMTraining:
         return False
 
     def new_gradients(self) -> None:
-        """See `UsesGradients`."""
+        """See `UsesGradients`.
+
+        Raises:
+            UserError: Within a step the network that made them is not the masked one.
+        """
+        if self._in_step:
+            raise UserError(
+                "`closure` was called twice within a step, where weights are not masked: take an "
+                "optimizer that calls it once, or another method"
+            )
         self._fresh.forget()
 
     def on_gradients(self) -> None:

@@ -91,6 +91,7 @@ class PatternLock:
 
     reads_gradients = False
     adds_terms = False
+    sets_gradients = False
 
     def new_gradients(self) -> None:
         """See `UsesGradients`: there are no terms."""

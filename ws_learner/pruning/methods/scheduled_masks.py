@@ -96,6 +96,11 @@ class GradualPruning:
 
     adds_terms = False
 
+    @property
+    def sets_gradients(self) -> bool:
+        """See `UsesGradients`."""
+        return False
+
     def new_gradients(self) -> None:
         """See `UsesGradients`: there are no terms."""
 

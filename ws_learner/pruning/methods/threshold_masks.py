@@ -97,6 +97,11 @@ class ThresholdMovement:
         """See `UsesGradients`."""
         return not self.frozen
 
+    @property
+    def sets_gradients(self) -> bool:
+        """See `UsesGradients`."""
+        return self._scores.trained
+
     def new_gradients(self) -> None:
         """See `UsesGradients`: there are no terms."""
 
