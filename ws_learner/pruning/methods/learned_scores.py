@@ -78,12 +78,13 @@ class LearnedScores:
         """Follow the parameters to their device and join `optimizer`, once.
 
         Raises:
-            UserError: The optimizer knows one group of parameters only.
+            UserError: The optimizer does not move each score by its own gradient.
         """
-        if self.trained and isinstance(optimizer, torch.optim.LBFGS):
+        kind = type(optimizer).__name__
+        if self.trained and kind in ("LBFGS", "Muon"):
             raise UserError(
-                "LBFGS cannot train the scores of movement pruning, which need a learning rate of "
-                "their own; take another optimizer, or `MovementConfig.steps` relative"
+                f"{kind} cannot train the scores of movement pruning: it does not move each by its "
+                "own gradient; take another optimizer, or `MovementConfig.steps` relative"
             )
         for name, score in self.values.items():
             score.data = score.data.to(parameters[name].device)

@@ -138,7 +138,9 @@ class StoredMasks:
         if self.moving:
             return
         for weight, keep in self._active:
-            for value in optimizer.state.get(weight, {}).values():
+            for key, value in optimizer.state.get(weight, {}).items():
+                if key == "step_size":  # Rprop's, which 0 would keep small long after a return
+                    continue
                 if isinstance(value, Tensor) and value.shape == weight.shape:
                     value.mul_(keep)
 
