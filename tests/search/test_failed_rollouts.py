@@ -16,7 +16,6 @@ from torch.nn import functional
 from agents.proposer import SEED, seed_trials
 from agents.random_search import RandomSearch
 from envs.problem import AllocationProblem, IntArray, Score
-from tests.support.searchers import MAKERS, PER_ROUND, RLOUTS, plain, seeds_of, small_problem
 from tests.support.rollout_parts import (
     accuracy,
     counts,
@@ -25,6 +24,7 @@ from tests.support.rollout_parts import (
     tiny_data,
     tiny_network,
 )
+from tests.support.searchers import MAKERS, PER_ROUND, RLOUTS, plain, seeds_of, small_problem
 from ws_learner import Recipe, WeightSparseConfig, WeightSparseLearner
 from ws_learner.core.errors import UserError
 from ws_learner.report import read_rollouts
