@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.methods.srste import SrSteConfig
     from ws_learner.pruning.methods.stored_masks import StoredMasks
     from ws_learner.pruning.methods.threshold_movement import ThresholdMovementConfig
+    from ws_learner.pruning.optimizer_steps import OptimizerSteps
     from ws_learner.pruning.patterns.blocks import BlockPattern, ChannelPattern, HeadPattern
     from ws_learner.pruning.patterns.mask import count_zeros, keep_largest
     from ws_learner.pruning.patterns.model_plan import PatternPlan
@@ -82,6 +83,7 @@ __all__ = [
     "MovementConfig",
     "NMConfig",
     "OneShotSchedule",
+    "OptimizerSteps",
     "Pattern",
     "PatternLockConfig",
     "PatternPlan",
@@ -209,6 +211,9 @@ _MODULES = {
     ],
     "methods.threshold_movement": [
         "ThresholdMovementConfig",
+    ],
+    "optimizer_steps": [
+        "OptimizerSteps",
     ],
     "patterns.blocks": [
         "BlockPattern",

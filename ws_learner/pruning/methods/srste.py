@@ -61,6 +61,11 @@ class SrSte(NMTraining):
         super().__init__(config, masks, zeros=zeros, phases=phases)
         self._weight, self._term = config.weight, config.term
 
+    @property
+    def adds_terms(self) -> bool:
+        """See `UsesGradients`."""
+        return self._term == "gradient" and self._weight > 0
+
     def _edit(self, grads: Mapping[str, Tensor]) -> None:
         if self._term == "gradient" and self._weight:
             shadow = [self._shadow_masks.shadow[name] for name in grads]
