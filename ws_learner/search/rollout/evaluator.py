@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from envs import FloatArray, IntArray, LayerRow, Score
 from ws_learner.config import RolloutConfig
 from ws_learner.core import ComputeDevice, UserError, choose_device, one_thread
-from ws_learner.data import PAD, DataSplits, Split, by_length
+from ws_learner.data import PAD, DataSplits, Split, by_length, split_digest
 from ws_learner.pruning import (
     PerLayerNM,
     build_pattern_plan,
@@ -120,6 +120,7 @@ class RolloutEvaluator:
                 seed=seed,
                 facts={"data": data.digest, "images": config.nb_smpls_rg, "batch": size}
                 | asdict(self._compute)
+                | {"examples": split_digest(train)}
                 | _padding_fact(data),
                 cache_dir=cache_dir,
                 plan=self.plan,
