@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         snap_profile,
         with_default_pattern,
     )
+    from ws_learner.pruning.layers.no_units import refuse_no_units
     from ws_learner.pruning.layers.roles import filter_by_role, weight_roles
     from ws_learner.pruning.layers.table import layer_table, modules_by_weight, parameter_of
     from ws_learner.pruning.layers.unit_groups import check_groups, find_groups, pattern_conflict
@@ -120,6 +121,7 @@ __all__ = [
     "prune_gradient_with_magnitude",
     "prune_weights_with_magnitude",
     "ramp_steps",
+    "refuse_no_units",
     "snap_profile",
     "tensor_table",
     "tensor_totals",
@@ -155,6 +157,9 @@ _MODULES = {
         "fitting_rows",
         "snap_profile",
         "with_default_pattern",
+    ],
+    "layers.no_units": [
+        "refuse_no_units",
     ],
     "layers.roles": [
         "filter_by_role",

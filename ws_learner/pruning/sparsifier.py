@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ws_learner.core import UserError, say
 from ws_learner.pruning.early_gradients import EarlyGradients
+from ws_learner.pruning.layers.no_units import refuse_no_units
 from ws_learner.pruning.layers.zero_counts import checked_zeros, sizes_of, split_ratios
 from ws_learner.pruning.mask_copy import mask_copy
 from ws_learner.pruning.methods.method import (
@@ -75,7 +76,8 @@ class Sparsifier:
             zeros: Parameter name -> final number of zeros; 0 leaves a layer alone, at no cost.
             ratios: Instead of `zeros`: parameter name -> share of zeros in [0, 1]. All layers
                 together get round(sum of ratio x weights) zeros, split by largest remainder, or
-                the nearest number that whole units of the method's pattern make, printed.
+                the nearest number that whole units of the method's pattern make, printed. Ratios
+                above 0 that come to no unit at all are refused.
             layers: Instead of both, for a method whose sparsity is an outcome: parameter names.
             total_steps: Optimizer steps of the whole training.
 
@@ -94,6 +96,7 @@ class Sparsifier:
             targets = checked_zeros(zeros or {}, self._sizes)
         else:
             targets = split_ratios(ratios, self._sizes)
+            self._refuse_no_units(model, method_config, ratios)
         targets = self._fitted(model, method_config, targets, exact=ratios is None)
         self.model, self._step = model, 0
         self._pruned = {name: n for name, n in targets.items() if n or layers is not None}
@@ -102,6 +105,26 @@ class Sparsifier:
         self._optimizer: Optimizer | None = None
         self._steps, self._early = OptimizerSteps(), EarlyGradients()
         self._masked_early = False
+
+    def _refuse_no_units(
+        self, model: nn.Module, config: MethodConfig, ratios: Mapping[str, float]
+    ) -> None:
+        """Refuse ratios above 0 that come to no whole unit at all."""
+        total = sum(self._sizes.values())
+        target = sum(ratio * self._sizes[name] for name, ratio in ratios.items()) / total
+
+        def zeros_at(overall: float) -> int:
+            more = (overall - target) / (1 - target) if target < 1 else 0.0
+            grown = {name: r and r + (1 - r) * more for name, r in ratios.items()}
+            return sum(config.feasible(model, split_ratios(grown, self._sizes)).values())
+
+        refuse_no_units(
+            zeros_at,
+            target,
+            total=total,
+            pattern=getattr(config, "pattern", "unstructured"),
+            names=[name for name, ratio in ratios.items() if ratio],
+        )
 
     @staticmethod
     def _fitted(
@@ -117,7 +140,10 @@ class Sparsifier:
                 f"{adjusted[name]}; give that count, or ratios, which are moved by themselves"
             )
         if changed:
-            say(f"{sum(targets.values())} zeros asked for, {sum(adjusted.values())} in whole units")
+            left = [name for name in changed if not adjusted[name]]
+            dense = f"; without a whole unit, dense: {', '.join(left)}" if left else ""
+            asked, made = sum(targets.values()), sum(adjusted.values())
+            say(f"{asked} zeros asked for, {made} in whole units{dense}")
         return adjusted
 
     @property
