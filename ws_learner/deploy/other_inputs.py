@@ -7,6 +7,7 @@ branches on values or on the number of examples.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ def other_inputs(example: Any) -> Iterator[tuple[str, Any]]:
         (10.0, "ten times as large"),
         (-0.1, "of the opposite sign and a tenth of the size"),
     ):
-        yield words, _mapped(example, lambda x, factor=factor: _changed(x, factor))
+        yield words, _mapped(example, partial(_changed, factor=factor))
     sizes = {x.shape[0] for x in _tensors(example) if x.dim()}
     if len(sizes) == 1:
         (size,) = sizes
@@ -79,9 +80,9 @@ def first_difference(
             except Exception as error:  # the same
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 return f"it does not run on inputs {words} ({reason})"
-            error = differences([(got, wanted)])["relative_error"]
-            if not error <= most:
-                return f"outputs differ by {error:.2g} of their size on inputs {words}"
+            moved = differences([(got, wanted)])["relative_error"]
+            if not moved <= most:
+                return f"outputs differ by {moved:.2g} of their size on inputs {words}"
     return None
 
 
