@@ -61,7 +61,7 @@ def first_difference(
     Inputs that the original itself cannot take are left out.
 
     Args:
-        original: Runs the network on inputs; must not change them.
+        original: Runs the network on inputs, which are copies.
         other: Runs the rewritten one.
         example: Inputs.
         most: Relative difference of outputs that is allowed.
@@ -72,11 +72,11 @@ def first_difference(
     with torch.no_grad(), _highest_precision():
         for words, inputs in other_inputs(example):
             try:
-                wanted = original(inputs)
+                wanted = original(_mapped(inputs, Tensor.clone))  # it may change them
             except Exception:  # whatever a forward pass raises
                 continue
             try:
-                got = other(inputs)
+                got = other(_mapped(inputs, Tensor.clone))
             except Exception as error:  # the same
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 return f"it does not run on inputs {words} ({reason})"
