@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,6 +86,8 @@ def _train(command: Command, share: float, *, run: Path, allocation: Path | None
         zeros = sum(int((value == 0).sum()) for value in _prunable(learner, model))
         count = sum(value.numel() for value in _prunable(learner, model))
     accuracy = evaluate(model, experiment.data.select, experiment.metric, compute=learner.compute)
+    if not math.isfinite(accuracy):
+        raise UserError(f"accuracy on the select split is {accuracy}: check the `metric`")
     return {
         "select_accuracy": accuracy,
         "prune_ratio": zeros / count,
