@@ -39,7 +39,11 @@ if TYPE_CHECKING:
     from ws_learner.pruning.methods.method import MethodConfig
     from ws_learner.pruning.methods.movement import MovementConfig
     from ws_learner.pruning.methods.nm_config import NMConfig
-    from ws_learner.pruning.methods.pattern_lock import PatternLockConfig, found_zeros
+    from ws_learner.pruning.methods.pattern_lock import (
+        PatternLockConfig,
+        found_zeros,
+        warn_of_unlocked,
+    )
     from ws_learner.pruning.methods.sdgf import SdgfConfig
     from ws_learner.pruning.methods.srste import SrSteConfig
     from ws_learner.pruning.methods.stored_masks import StoredMasks
@@ -123,6 +127,7 @@ __all__ = [
     "snap_profile",
     "tensor_table",
     "tensor_totals",
+    "warn_of_unlocked",
     "weight_roles",
     "with_default_pattern",
 ]
@@ -193,6 +198,7 @@ _MODULES = {
     "methods.pattern_lock": [
         "PatternLockConfig",
         "found_zeros",
+        "warn_of_unlocked",
     ],
     "methods.sdgf": [
         "SdgfConfig",
