@@ -48,19 +48,23 @@ class ForeignWrites:
             return None
         count = torch.count_nonzero(written)
         self._counts[name] = self._counts[name] + count if name in self._counts else count
-        if written.device.type == "cpu":
-            self.tell()
         return written
 
-    def tell(self) -> None:
-        """Print a line for each parameter that was written to and has not been named yet."""
-        for name, count in self._counts.items():
-            if name not in self._told and int(count):
-                self._told.add(name)
-                say(
-                    f"warning: {name}: {int(count)} pruned weights were given values other than 0 "
-                    "between optimizer steps (loaded weights, an average copied in, another "
-                    "optimizer?); they are zero again after the step, and would come back with "
-                    "these values if the method brings them back"
-                )
-        self._counts = {}
+    def tell(self, *, wait: bool = True) -> None:
+        """Print one line of the parameters that were written to and have not been named yet.
+
+        Args:
+            wait: Count on GPUs too, which is waited for; else they are left for later.
+        """
+        counts = {n: c for n, c in self._counts.items() if wait or c.device.type == "cpu"}
+        self._counts = {name: c for name, c in self._counts.items() if name not in counts}
+        new = {n: int(c) for n, c in counts.items() if n not in self._told and int(c)}
+        self._told |= set(new)
+        if new:
+            first = ", ".join(f"{name} ({count})" for name, count in list(new.items())[:3])
+            more = f" and {len(new) - 3} more parameters" if len(new) > 3 else ""
+            say(
+                "warning: pruned weights were given values other than 0 between optimizer steps: "
+                f"{first}{more}. They are zero again, and have these values if they come back. "
+                "Loaded weights, an average copied in, another optimizer?"
+            )

@@ -126,6 +126,7 @@ class ShadowMasks:
             written = self.writes.find(name, weight, mask, expected)
             if written is not None:
                 torch.where(written, weight, shadow, out=shadow)
+        self.writes.tell(wait=False)
         shadows, weights = self._listed(self.shadow), self._listed(self.weights)
         torch._foreach_lerp_(shadows, weights, self._listed(self.keep))  # exact at 0 and 1
 

@@ -85,6 +85,7 @@ class StoredMasks:
             if written is not None:
                 torch.where(written, weight, retained, out=retained)
                 weight.masked_fill_(written, 0)
+        self._writes.tell(wait=False)
 
     def values_in_step(self) -> dict[str, Tensor]:
         """An older name of `dense_values()`."""
