@@ -40,7 +40,11 @@ if TYPE_CHECKING:
     from ws_learner.pruning.methods.method import MethodConfig
     from ws_learner.pruning.methods.movement import MovementConfig
     from ws_learner.pruning.methods.nm_config import NMConfig
-    from ws_learner.pruning.methods.pattern_lock import PatternLockConfig, found_zeros
+    from ws_learner.pruning.methods.pattern_lock import (
+        PatternLockConfig,
+        found_zeros,
+        warn_of_unlocked,
+    )
     from ws_learner.pruning.methods.sdgf import SdgfConfig
     from ws_learner.pruning.methods.srste import SrSteConfig
     from ws_learner.pruning.methods.stored_masks import StoredMasks
@@ -126,6 +130,7 @@ __all__ = [
     "tensor_table",
     "tensor_totals",
     "usual_interval",
+    "warn_of_unlocked",
     "weight_roles",
     "with_default_pattern",
 ]
@@ -199,6 +204,7 @@ _MODULES = {
     "methods.pattern_lock": [
         "PatternLockConfig",
         "found_zeros",
+        "warn_of_unlocked",
     ],
     "methods.sdgf": [
         "SdgfConfig",

@@ -14,7 +14,14 @@ from ws_learner.compat.lpot.epoch_plan import EpochPlan, PlanKind
 from ws_learner.compat.lpot.pattern import spelled_pattern
 from ws_learner.compat.lpot.schema import LpotConf, Pruner, PruneType
 from ws_learner.core import UserError, say
-from ws_learner.pruning import HeadPattern, Pattern, find_attention, parse_pattern, refuse_no_units
+from ws_learner.pruning import (
+    HeadPattern,
+    Pattern,
+    find_attention,
+    parse_pattern,
+    refuse_no_units,
+    warn_of_unlocked,
+)
 
 __all__ = ["build_plans", "parse_lpot_pattern"]
 
@@ -41,7 +48,10 @@ def build_plans(conf: LpotConf, model: nn.Module) -> tuple[EpochPlan, ...]:
     Raises:
         UserError: A name matches no parameter, or a pattern is unknown or cannot prune so much.
     """
-    return tuple(_plan(conf, pruner, model) for pruner in conf.pruners)
+    plans = tuple(_plan(conf, pruner, model) for pruner in conf.pruners)
+    if any(plan.kind == "lock" for plan in plans):
+        warn_of_unlocked(model, [name for plan in plans for name in plan.names])
+    return plans
 
 
 def parse_lpot_pattern(text: str) -> Pattern:

@@ -29,12 +29,17 @@ from ws_learner.pruning import (
 __all__ = ["layers_of", "sparsifier_of"]
 
 
+_ALL_TYPES = OpPruning.pruning_op_types
+"""What is pruned where no types are given."""
+
+
 def layers_of(entry: OpPruning, model: nn.Module) -> tuple[str, ...]:
     """Names of the weights an entry prunes, in the network's order.
 
     A layer's class name contains one of `pruning_op_types`, its name matches one of `op_names`
     and none of `excluded_op_names`. A linear layer or convolution at the very end, dropout aside,
-    is the classifier and stays dense, unless an op name is its name to the letter.
+    is the classifier and stays dense, unless an op name is its name to the letter. A pattern lock
+    has no classifier to spare: without op names it keeps the zeros of every weight that has some.
 
     Raises:
         UserError: An op name matches no layer, or nothing is left.
@@ -55,12 +60,16 @@ def layers_of(entry: OpPruning, model: nn.Module) -> tuple[str, ...]:
             )
     chosen = [n for n in kinds if not entry.op_names or _matches(n, entry.op_names)]
     chosen = [n for n in chosen if not _matches(n, entry.excluded_op_names)]
-    last = _classifier(model)
-    if last in chosen and last not in entry.op_names:
+    last, lock = _classifier(model), entry.pruning_type == "pattern_lock"
+    if last in chosen and last not in entry.op_names and not lock:
         say(f"{last} is the classifier and stays dense; to prune it, put its name into op_names")
         chosen.remove(last)
     names = [f"{name}.weight" if name else "weight" for name in chosen]
-    if entry.pattern == "mha" and entry.pruning_type != "pattern_lock":
+    if lock and not entry.op_names and entry.pruning_op_types == _ALL_TYPES:
+        listed = {id(model.get_parameter(name)) for name in names}
+        found = [n for n in found_zeros(model) if not _matches(n, entry.excluded_op_names)]
+        names += [name for name in found if id(model.get_parameter(name)) not in listed]
+    if entry.pattern == "mha" and not lock:
         known = {name for found in find_attention(model) for name in found.patterns}
         names = [name for name in names if name in known]
     if not names:
