@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from ws_learner.pruning.layers.attention_heads import find_attention
     from ws_learner.pruning.layers.attention_names import ATTENTION_WIDTHS, HEAD_COUNTS
+    from ws_learner.pruning.layers.convolution_windows import Convolution, choose_positions
     from ws_learner.pruning.layers.layer_plan import (
         build_pattern_plan,
         drop_unfitting,
@@ -29,9 +30,22 @@ if TYPE_CHECKING:
         snap_profile,
         with_default_pattern,
     )
+    from ws_learner.pruning.layers.matrix_use import Rows
+    from ws_learner.pruning.layers.prunable import (
+        default_names,
+        parameter_of,
+        unlisted_weights,
+        watched_weights,
+    )
     from ws_learner.pruning.layers.roles import filter_by_role, weight_roles
-    from ws_learner.pruning.layers.table import layer_table, modules_by_weight, parameter_of
+    from ws_learner.pruning.layers.table import layer_table, modules_by_weight
     from ws_learner.pruning.layers.unit_groups import check_groups, find_groups, pattern_conflict
+    from ws_learner.pruning.layers.weight_kinds import (
+        is_conv1d_of_transformers,
+        layout_of,
+        name_layout,
+    )
+    from ws_learner.pruning.layers.weight_uses import Use, WeightUses
     from ws_learner.pruning.methods.gradient_sensitivity import GradientSensitivityConfig
     from ws_learner.pruning.methods.gradual import GradualConfig
     from ws_learner.pruning.methods.group_lasso import GroupLassoConfig
@@ -45,6 +59,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.methods.stored_masks import StoredMasks
     from ws_learner.pruning.methods.threshold_movement import ThresholdMovementConfig
     from ws_learner.pruning.patterns.blocks import BlockPattern, ChannelPattern, HeadPattern
+    from ws_learner.pruning.patterns.layout import Layout
     from ws_learner.pruning.patterns.mask import count_zeros, keep_largest
     from ws_learner.pruning.patterns.model_plan import PatternPlan
     from ws_learner.pruning.patterns.nm import NM
@@ -66,6 +81,7 @@ __all__ = [
     "BlockPattern",
     "ByRole",
     "ChannelPattern",
+    "Convolution",
     "Criterion",
     "EpochFormula",
     "EpochLinearSchedule",
@@ -74,6 +90,7 @@ __all__ = [
     "GroupLassoConfig",
     "HeadPattern",
     "HeldFromStart",
+    "Layout",
     "Magnitude",
     "MdgfConfig",
     "Member",
@@ -85,6 +102,7 @@ __all__ = [
     "PatternLockConfig",
     "PatternPlan",
     "PerLayerNM",
+    "Rows",
     "Schedule",
     "SdgfConfig",
     "Sensitivity",
@@ -94,13 +112,17 @@ __all__ = [
     "ThresholdMovementConfig",
     "UnitGroup",
     "Unstructured",
+    "Use",
+    "WeightUses",
     "add_group_lasso",
     "build_criterion",
     "build_pattern_plan",
     "build_schedule",
     "check_groups",
     "check_warm_up",
+    "choose_positions",
     "count_zeros",
+    "default_names",
     "drop_unfitting",
     "filter_by_role",
     "find_attention",
@@ -108,10 +130,13 @@ __all__ = [
     "fitting_rows",
     "found_zeros",
     "group_lasso_regularize",
+    "is_conv1d_of_transformers",
     "keep_largest",
     "layer_table",
+    "layout_of",
     "magnitude",
     "modules_by_weight",
+    "name_layout",
     "parameter_of",
     "parse_pattern",
     "pattern_conflict",
@@ -121,6 +146,8 @@ __all__ = [
     "snap_profile",
     "tensor_table",
     "tensor_totals",
+    "unlisted_weights",
+    "watched_weights",
     "weight_roles",
     "with_default_pattern",
 ]
@@ -146,12 +173,25 @@ _MODULES = {
         "ATTENTION_WIDTHS",
         "HEAD_COUNTS",
     ],
+    "layers.convolution_windows": [
+        "Convolution",
+        "choose_positions",
+    ],
     "layers.layer_plan": [
         "build_pattern_plan",
         "drop_unfitting",
         "fitting_rows",
         "snap_profile",
         "with_default_pattern",
+    ],
+    "layers.matrix_use": [
+        "Rows",
+    ],
+    "layers.prunable": [
+        "default_names",
+        "parameter_of",
+        "unlisted_weights",
+        "watched_weights",
     ],
     "layers.roles": [
         "filter_by_role",
@@ -160,12 +200,20 @@ _MODULES = {
     "layers.table": [
         "layer_table",
         "modules_by_weight",
-        "parameter_of",
     ],
     "layers.unit_groups": [
         "check_groups",
         "find_groups",
         "pattern_conflict",
+    ],
+    "layers.weight_kinds": [
+        "is_conv1d_of_transformers",
+        "layout_of",
+        "name_layout",
+    ],
+    "layers.weight_uses": [
+        "Use",
+        "WeightUses",
     ],
     "methods.gradient_sensitivity": [
         "GradientSensitivityConfig",
@@ -208,6 +256,9 @@ _MODULES = {
         "BlockPattern",
         "ChannelPattern",
         "HeadPattern",
+    ],
+    "patterns.layout": [
+        "Layout",
     ],
     "patterns.mask": [
         "count_zeros",

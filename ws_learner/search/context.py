@@ -69,12 +69,17 @@ def allocation_context(
         upper=upper,
         magnitudes=lambda: magnitudes_of(model, layers),
         curves=curves,
-        choices=_choices(model, layers, config, upper=upper),
+        choices=_choices(model, layers, config, lower=lower, upper=upper),
     )
 
 
 def _choices(
-    model: nn.Module, layers: Sequence[LayerRow], config: WeightSparseConfig, *, upper: IntArray
+    model: nn.Module,
+    layers: Sequence[LayerRow],
+    config: WeightSparseConfig,
+    *,
+    lower: IntArray,
+    upper: IntArray,
 ) -> tuple[IntArray, ...] | None:
     """Counts of zeros for N = M, M - 1, ..., 1 of each layer, up to its bound."""
     pattern = parse_pattern(config.pattern_spelling)
@@ -85,10 +90,14 @@ def _choices(
     if not all(isinstance(own, PerLayerNM) for own in plan.patterns.values()):
         return None
     found = []
-    for row, most in zip(layers, upper, strict=True):
+    for row, least, most in zip(layers, lower, upper, strict=True):
         own = plan.patterns.get(row.name)
         counts = own.counts(row.shape) if isinstance(own, PerLayerNM) else (0,)
-        found.append(np.array(sorted({c for c in counts if c <= most}), dtype=np.int64))
+        if least == most and isinstance(own, PerLayerNM):  # held
+            counts = (own.feasible(row.shape, int(most)),)
+        else:
+            counts = tuple(count for count in counts if count <= most)
+        found.append(np.array(sorted(set(counts)), dtype=np.int64))
     return tuple(found)
 
 

@@ -167,9 +167,7 @@ class Trainer:
         if scale == 1:
             return images
         height, width = (round(side * scale) for side in images.shape[2:])
-        return nn.functional.interpolate(
-            images, (height, width), mode="bilinear", antialias=True
-        )
+        return nn.functional.interpolate(images, (height, width), mode="bilinear", antialias=True)
 
     def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Loss of the batch, or of the batch mixed with itself in reverse order (mixup)."""

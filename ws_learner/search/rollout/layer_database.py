@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from envs import FloatArray, LayerRow
 from ws_learner.core import say, track, write_with
-from ws_learner.pruning import PatternPlan, keep_largest, parameter_of
+from ws_learner.pruning import PatternPlan, keep_largest, parameter_of, watched_weights
 from ws_learner.search.rollout.gram import collect_grams
 from ws_learner.search.rollout.regression import RIDGE, LayerRegression, relative_error
 
@@ -174,6 +174,8 @@ class LayerDatabase:
         about |= {"network": state_digest(model), "levels": list(levels), **facts}
         about["layers"] = [[row.name, *row.shape] for row in layers]
         names = [row.name for row in layers]
+        if any(len(weight.modules) > 1 for weight in watched_weights(model, names)):
+            about["calls"] = "of every module"  # earlier files count the first module only
         kinds = {str(kind) for kind in plan.patterns.values()} if plan else set()
         if plan and kinds != {"unstructured"}:  # files without a pattern omit the entry
             about["pattern"] = [*sorted(kinds), plan.pool]
@@ -182,9 +184,11 @@ class LayerDatabase:
         path = cache_dir / f"layers-{key[:16]}.safetensors" if cache_dir else None
         if path and path.exists():
             stored = _read(path, key)
-            if stored is not None:
-                stored_grams = _take(stored, "gram", len(weights))
-                database = cls(weights, stored_grams, levels=levels, plan=plan, names=names)
+            grams = [] if stored is None else _take(stored, "gram", len(weights))
+            if grams and not all(bool(gram.any()) for gram in grams):
+                say(f"layer database {path}: lacks the inputs of a layer; rebuilding it")
+            elif stored is not None:
+                database = cls(weights, grams, levels=levels, plan=plan, names=names)
                 database._restore(stored)
                 return database
         grams = collect_grams(model, batches(), layers=layers, seed=seed)

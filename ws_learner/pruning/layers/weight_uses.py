@@ -1,0 +1,279 @@
+"""Observe every use of a network's weights in a forward pass, whatever module it is in.
+
+A module that is called is known by its hook. All other uses are seen as the products and
+convolutions that PyTorch computes: `functional.linear` with another module's weight, the parts of
+an attention, `x @ weight`, experts in `torch.bmm` or `einsum`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+
+from ws_learner.pruning.layers.convolution_windows import Convolution
+from ws_learner.pruning.layers.matrix_use import Rows, rows_of
+from ws_learner.pruning.layers.recurrent import cell_inputs, recurrent_inputs
+from ws_learner.pruning.layers.tracked_weights import Operand, TrackedWeights
+from ws_learner.pruning.patterns.layout import Layout
+
+__all__ = ["Use", "Watched", "WeightUses"]
+
+_aten = torch.ops.aten
+_PRODUCTS = {  # positions of the two factors
+    _aten.mm.default: (0, 1),
+    _aten.bmm.default: (0, 1),
+    _aten.addmm.default: (1, 2),
+    _aten._addmm_activation.default: (1, 2),
+    _aten.baddbmm.default: (1, 2),
+    _aten.mv.default: (0, 1),
+    _aten.addmv.default: (1, 2),
+}
+_COPIES = (
+    _aten.clone.default,
+    _aten._to_copy.default,
+    _aten.index.Tensor,
+    _aten.index_select.default,
+)
+
+
+@dataclass(kw_only=True, eq=False)
+class Watched:
+    """A weight that is observed.
+
+    Attributes:
+        name: Of the parameter.
+        parameter: The weight.
+        kind: See `LayerRow.kind`.
+        layout: Learnt at the first use, if it was not known.
+        modules: Modules whose call is a use of the weight.
+    """
+
+    name: str
+    parameter: nn.Parameter
+    kind: str
+    layout: Layout
+    modules: Sequence[nn.Module] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Use:
+    """One use of a weight.
+
+    Attributes:
+        weight: What is used.
+        macs: Multiply-accumulates of the whole batch.
+        inputs: What it is multiplied by; None where that cannot be told.
+        reads: How the weight's rows read it: the module that was called, a convolution, rows of a
+            matrix; None for vectors (B, ..., D).
+        output: The module's.
+        there: (B, T) False at vectors that do not count.
+    """
+
+    weight: Watched
+    macs: int
+    inputs: Tensor | None = None
+    reads: nn.Module | Convolution | Rows | None = None
+    output: Tensor | None = None
+    there: Tensor | None = None
+
+
+class WeightUses(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Calls `report` at every use, in their order; `with` starts and ends it.
+
+    Attributes:
+        changed: Names of weights that a module changes before it uses them.
+    """
+
+    def __init__(
+        self, model: nn.Module, weights: Sequence[Watched], report: Callable[[Use], None]
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._model, self._report = model, report
+        self._watched = {weight.name: weight for weight in weights}
+        self._tracked = TrackedWeights({w.name: w.parameter for w in weights})
+        self._inside: dict[str, list[bool]] = {}  # calls of modules, and whether they used it
+        self._attending = 0
+        self._busy = False
+        self.changed: set[str] = set()
+
+    @contextmanager
+    def observing(self) -> Iterator[None]:
+        """Observe forward passes; PyTorch's fused attention, which hides uses, is off."""
+        fused = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with ExitStack() as hooks, self:
+                for module, weights in self._called().items():
+                    first = module.register_forward_pre_hook(self._enter(weights))
+                    last = module.register_forward_hook(self._leave(weights), with_kwargs=True)
+                    hooks.callback(first.remove)
+                    hooks.callback(last.remove)
+                for module in self._model.modules():
+                    if isinstance(module, nn.MultiheadAttention):
+                        hooks.callback(module.register_forward_pre_hook(self._attend).remove)
+                        hooks.callback(module.register_forward_hook(self._attended).remove)
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
+
+    def forget(self) -> None:
+        """Between two forward passes: release copies of weights."""
+        self._tracked.clear()
+
+    def _called(self) -> dict[nn.Module, list[Watched]]:
+        found: dict[nn.Module, list[Watched]] = {}
+        for weight in self._watched.values():
+            for module in weight.modules:
+                found.setdefault(module, []).append(weight)
+        return found
+
+    def _attend(self, *_: Any) -> None:
+        self._attending += 1
+
+    def _attended(self, *_: Any) -> None:
+        self._attending -= 1
+
+    def _enter(self, weights: Sequence[Watched]) -> Callable[..., None]:
+        def enter(*_: Any) -> None:
+            for weight in weights:
+                self._inside.setdefault(weight.name, []).append(False)
+
+        return enter
+
+    def _leave(self, weights: Sequence[Watched]) -> Callable[..., None]:
+        def leave(module: nn.Module, args: tuple[Any, ...], named: Any, output: Any) -> None:
+            for weight in weights:
+                used = self._inside[weight.name].pop()
+                if not used and weight.kind != "recurrent":
+                    self.changed.add(weight.name)
+            self._busy = True
+            try:
+                for use in _uses_of_call(module, weights, [*args, *named.values()], output):
+                    self._report(use)
+            finally:
+                self._busy = False
+
+        return leave
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if not self._busy:
+            self._busy = True
+            try:
+                self._look(func, args, kwargs or {}, output)
+            finally:
+                self._busy = False
+        return output
+
+    def _look(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
+        every = [*args, *kwargs.values()]
+        shown = [(at, found) for at, x in enumerate(every) if (found := self._tracked.find(x))]
+        if not shown or func.is_view:
+            return
+        for at, operand in shown:
+            if func in _PRODUCTS and at in _PRODUCTS[func]:
+                left, right = (args[place] for place in _PRODUCTS[func])
+                weight = self._watched[operand.name]
+                rows = rows_of(weight, operand, left, right, first=at == _PRODUCTS[func][0])
+                rows = rows and Rows(rows.groups, rows.columns, rows.inputs, bool(self._attending))
+                macs = left.numel() * (right.shape[-1] if right.dim() > 1 else 1)
+                self._used(operand, macs, rows.inputs if rows else None, rows)
+            elif func in (_aten.convolution.default, _aten._convolution.default) and at == 1:
+                self._convolved(operand, args, output)
+            elif func in _COPIES and at == 0 and isinstance(output, Tensor):
+                self._tracked.copied(operand, output, _picking(func, args[1:]))
+            else:
+                self._other(operand, output)
+
+    def _other(self, operand: Operand, output: Any) -> None:
+        """An operation that is no product: it changes the weight, or computes with it."""
+        results = output if isinstance(output, tuple | list) else [output]
+        tensors = [x for x in results if isinstance(x, Tensor) and x.is_floating_point()]
+        same = [x for x in tensors if x.shape == operand.tensor.shape]
+        if same:
+            self._tracked.made(operand, same[0])
+        elif tensors:
+            self._mark(operand)
+
+    def _mark(self, operand: Operand) -> bool:
+        """Note a use; whether it is within a call that reports it itself."""
+        calls = self._inside.get(operand.name)
+        if operand.changed:
+            self.changed.add(operand.name)
+        if calls:
+            calls[-1] = True
+        return bool(calls)
+
+    def _used(
+        self, operand: Operand, macs: int, inputs: Tensor | None, reads: Convolution | Rows | None
+    ) -> None:
+        if not self._mark(operand):
+            weight = self._watched[operand.name]
+            self._report(Use(weight=weight, macs=macs, inputs=inputs, reads=reads))
+
+    def _convolved(self, operand: Operand, args: Sequence[Any], output: Tensor) -> None:
+        inputs, kernel, weight = args[0], operand.tensor, self._watched[operand.name]
+        stride, padding, dilation, transposed, extra, groups = args[3:9]
+        axes = "io" if transposed else "oi"
+        if not weight.layout.known:
+            weight.layout = Layout(axes, groups)
+        whole = kernel.shape == weight.parameter.shape
+        fits = whole and weight.layout == Layout(axes, groups)
+        reads = Convolution.of_numbers(
+            kernel.shape[2:],
+            stride,
+            padding,
+            dilation,
+            groups,
+            transposed=extra if transposed else None,
+        )
+        macs = (inputs if transposed else output).numel() * kernel[0].numel()
+        self._used(operand, macs, inputs if fits else None, reads if fits else None)
+
+
+def _picking(func: Any, rest: Sequence[Any]) -> Callable[[Tensor], Tensor]:
+    """What a copy takes: everything, or what its other arguments select."""
+    if "index" not in str(func):
+        return lambda positions: positions
+    chosen = tree_map(lambda x: x.cpu() if isinstance(x, Tensor) else x, list(rest))
+    return lambda positions: func(positions, *chosen)
+
+
+def _uses_of_call(
+    module: nn.Module, weights: Sequence[Watched], args: Sequence[Any], output: Any
+) -> Iterator[Use]:
+    """The uses of a module's weights by its own call."""
+    if isinstance(module, nn.RNNBase):
+        states = next((x for x in args[1:] if x is not None), None)
+        found, there = recurrent_inputs(module, args[0], states)
+        steps = int(there.sum())
+    elif isinstance(module, nn.RNNCellBase):
+        found, there = cell_inputs(module, *args[:2]), None
+        steps = len(found["weight_ih"])
+    else:
+        for weight in weights:
+            # Each output value is one dot product with one output's slice of the weight.
+            per_output = weight.layout.width(tuple(weight.parameter.shape))
+            made = output[0] if isinstance(output, tuple) else output
+            macs = made.numel() * per_output
+            if weight.kind.startswith("conv_transpose"):  # each input meets a slice of it
+                macs = args[0].numel() * weight.parameter[0].numel()
+            yield Use(weight=weight, macs=macs, inputs=args[0], reads=module, output=output)
+        return
+    for weight in weights:
+        own = found[weight.name.rpartition(".")[2]]
+        macs = steps * weight.parameter.numel()
+        yield Use(weight=weight, macs=macs, inputs=own, there=there)
