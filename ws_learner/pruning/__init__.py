@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.layers.prunable import (
         default_names,
         parameter_of,
+        shared_with_embedding,
         unlisted_weights,
         watched_weights,
     )
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.layers.unit_groups import check_groups, find_groups, pattern_conflict
     from ws_learner.pruning.layers.weight_kinds import (
         is_conv1d_of_transformers,
+        kinds_of,
         layout_of,
         name_layout,
     )
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.methods.stored_masks import StoredMasks
     from ws_learner.pruning.methods.threshold_movement import ThresholdMovementConfig
     from ws_learner.pruning.patterns.blocks import BlockPattern, ChannelPattern, HeadPattern
+    from ws_learner.pruning.patterns.laid_out import counts_of
     from ws_learner.pruning.patterns.layout import Layout
     from ws_learner.pruning.patterns.mask import count_zeros, keep_largest
     from ws_learner.pruning.patterns.model_plan import PatternPlan
@@ -122,6 +125,7 @@ __all__ = [
     "check_warm_up",
     "choose_positions",
     "count_zeros",
+    "counts_of",
     "default_names",
     "drop_unfitting",
     "filter_by_role",
@@ -132,6 +136,7 @@ __all__ = [
     "group_lasso_regularize",
     "is_conv1d_of_transformers",
     "keep_largest",
+    "kinds_of",
     "layer_table",
     "layout_of",
     "magnitude",
@@ -143,6 +148,7 @@ __all__ = [
     "prune_gradient_with_magnitude",
     "prune_weights_with_magnitude",
     "ramp_steps",
+    "shared_with_embedding",
     "snap_profile",
     "tensor_table",
     "tensor_totals",
@@ -190,6 +196,7 @@ _MODULES = {
     "layers.prunable": [
         "default_names",
         "parameter_of",
+        "shared_with_embedding",
         "unlisted_weights",
         "watched_weights",
     ],
@@ -208,6 +215,7 @@ _MODULES = {
     ],
     "layers.weight_kinds": [
         "is_conv1d_of_transformers",
+        "kinds_of",
         "layout_of",
         "name_layout",
     ],
@@ -256,6 +264,9 @@ _MODULES = {
         "BlockPattern",
         "ChannelPattern",
         "HeadPattern",
+    ],
+    "patterns.laid_out": [
+        "counts_of",
     ],
     "patterns.layout": [
         "Layout",

@@ -18,6 +18,9 @@ __all__ = [
     "default_names",
     "find_prunable",
     "further_tensors",
+    "nearest_name",
+    "parameter_of",
+    "shared_with_embedding",
     "some_names",
     "stacks_of",
     "unlisted_weights",
@@ -46,9 +49,11 @@ def find_prunable(model: nn.Module, *, quiet: bool = False) -> list[Found]:
             role = "".join(roles.get(full, ("ff",) if kind == "experts" else ("other",)))
             new = Found(parameter=weight, kind=kind, layout=layout, role=role)
             _add(found.setdefault(id(weight), new), full, name, module)
-    for name, module in model.named_modules():
+    for name, module in model.named_modules(remove_duplicate=False):
         if is_embedding(module) and (entry := found.get(id(module.weight))):
             entry.embedding = entry.embedding or weight_name(name)
+            if weight_name(name) not in entry.parameters:
+                _add(entry, weight_name(name), name, module)
     return list(found.values())
 
 
@@ -190,16 +195,21 @@ def unlisted_weights(model: nn.Module, listed: Iterable[str]) -> dict[str, int]:
 
 
 def default_names(model: nn.Module) -> tuple[str, ...]:
-    """Weights that are pruned where the user names none: all of known kinds.
+    """Weights that are pruned where the user names none: all of known kinds, as `layer_table` has.
 
-    A weight that an embedding shares stays dense, and what else is left out is said.
+    A weight that an embedding shares stays dense. What else is left out is said.
     """
-    found = find_prunable(model)
-    names = tuple(entry.name for entry in found if not entry.embedding)
+    names = tuple(entry.name for entry in find_prunable(model) if not entry.embedding)
     left = unlisted_weights(model, names)
     if left and names:
         say(f"not pruned unless named: {some_names(list(left), 5)}")
     return names
+
+
+def shared_with_embedding(model: nn.Module) -> dict[str, str]:
+    """Every name of a layer's weight that an embedding shares -> the embedding's own."""
+    shared = [entry for entry in find_prunable(model, quiet=True) if entry.embedding]
+    return {name: entry.embedding for entry in shared for name in entry.parameters}
 
 
 def some_names(names: Sequence[str], most: int = _MOST_NAMES) -> str:

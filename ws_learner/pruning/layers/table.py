@@ -71,7 +71,7 @@ def layer_table(
     found = [*known, *further]
     _check(model, found, include=include, exclude=exclude, exempt=exempt)
     stacks = stacks_of(model, found)
-    every = [*include, *named]
+    every = [*include, *(name for entry in further for name in entry.parameters)]
     _refuse_nothing(model, [*found, *stacks], include=every, exclude=exclude)
     rows = [
         entry

@@ -16,6 +16,7 @@ from ws_learner.core import say
 from ws_learner.data import words_in
 from ws_learner.pruning import (
     Convolution,
+    Layout,
     Rows,
     Use,
     WeightUses,
@@ -63,8 +64,7 @@ def collect_grams(
     """
     weights = watched_weights(model, [row.name for row in layers])
     sums = {
-        weight.name: _Accumulator(weight.parameter, weight.layout.groups, row, positions)
-        for weight, row in zip(weights, layers, strict=True)
+        weight.name: _Accumulator(weight.parameter, weight.layout, positions) for weight in weights
     }
     uses = WeightUses(model, weights, lambda use: sums[use.weight.name].add(use))
     for index, total in enumerate(sums.values()):
@@ -95,10 +95,10 @@ def _say_unseen(sums: dict[str, _Accumulator]) -> None:
 class _Accumulator:
     """Sums one layer's Gram matrix over its uses, in float64 across batches."""
 
-    def __init__(self, parameter: Tensor, groups: int, row: LayerRow, positions: int) -> None:
+    def __init__(self, parameter: Tensor, layout: Layout, positions: int) -> None:
         self.positions = positions
         self.generator = torch.Generator()
-        width = row.weights // (row.fan or row.shape)[0]
+        width, groups = layout.width(tuple(parameter.shape)), layout.groups
         device = parameter.device
         self.total = torch.zeros(groups, width, width, dtype=torch.float64, device=device)
         self.count = 0
