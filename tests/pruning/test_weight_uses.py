@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from ws_learner.pruning.layers.table import layer_table
 from ws_learner.pruning.layers.weight_kinds import layout_of
+from ws_learner.search import collect_grams
 
 TOKENS = torch.randn(3, 7, 8)
 
@@ -138,6 +139,26 @@ def test_only_the_experts_that_work_cost_anything() -> None:
     (row,) = layer_table(Mixture(), TOKENS)
     assert row.macs == round(2 * 7 * 8 * 5 / 3)
     assert row.kind == "experts"
+
+
+def test_a_grouped_product_gives_each_expert_its_rows() -> None:
+    class Mixture(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stack = nn.Parameter(torch.randn(3, 16, 8))  # experts, outputs, inputs
+
+        def forward(self, x: Tensor) -> Tensor:
+            ends = torch.tensor([5, 5, 21], dtype=torch.int32)
+            return functional.grouped_mm(x.reshape(-1, 8), self.stack.mT, offs=ends)
+
+    model = Mixture()
+    (row,) = layer_table(model, TOKENS)
+    assert row.macs == 21 * 8 * 16 / 3
+    assert layout_of(model, "stack").axes == "eoi"
+    (gram,) = collect_grams(model, [TOKENS], layers=[row], seed=0)
+    rows = TOKENS.reshape(-1, 8)
+    torch.testing.assert_close(gram[0] * 21, rows[:5].T @ rows[:5])
+    torch.testing.assert_close(gram[2] * 21, rows[5:].T @ rows[5:])
 
 
 # ---- what does not hold is said

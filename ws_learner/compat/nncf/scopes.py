@@ -104,9 +104,12 @@ def select_layers(model: nn.Module, conf: NncfConf) -> dict[str, str]:
         if not isinstance(module, nn.Linear) or name not in known:
             continue
         names = known[name]
-        if f"{name}.weight" in shared and not matches([p for p in target if "{re}" not in p], names):
-            say(f"{name} shares its weight with an embedding and stays dense unless target_scopes "
-                "hold its full name")  # fmt: skip
+        exact = [pattern for pattern in target if "{re}" not in pattern]
+        if f"{name}.weight" in shared and not matches(exact, names):
+            say(
+                f"{name} shares its weight with an embedding and stays dense, unless target_scopes "
+                "hold its full name"
+            )
             continue
         if matches(ignored, names) or (target and not matches(target, names)):
             continue

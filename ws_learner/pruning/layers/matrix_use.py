@@ -60,7 +60,7 @@ def rows_of(
     stack, outputs, inputs = shown.shape
     if not shown.numel():
         return None
-    view = Operand(operand.name, shown, operand.changed, operand._source)
+    view = operand.of(shown)
     zero = torch.zeros((), dtype=torch.int64)
     along = view.at(zero, zero, torch.arange(inputs))
     down = view.at(torch.arange(stack)[:, None], torch.arange(outputs)[None], zero)

@@ -47,6 +47,10 @@ class Operand:
     changed: bool
     _source: _Source
 
+    def of(self, view: Tensor) -> Operand:
+        """The same for a view of the tensor."""
+        return Operand(self.name, view, self.changed, self._source)
+
     def at(self, *picks: Tensor) -> Tensor:
         """Flat position in the weight of the tensor's entries, along broadcast `picks`.
 

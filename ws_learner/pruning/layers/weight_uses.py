@@ -191,12 +191,29 @@ class WeightUses(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 rows = rows and Rows(rows.groups, rows.columns, rows.inputs, bool(self._attending))
                 macs = left.numel() * (right.shape[-1] if right.dim() > 1 else 1)
                 self._used(operand, macs, rows.inputs if rows else None, rows)
+            elif "grouped_mm" in str(func) and at == 1:
+                self._grouped(operand, args[0], every[2])
             elif func in (_aten.convolution.default, _aten._convolution.default) and at == 1:
                 self._convolved(operand, args, output)
             elif func in _COPIES and at == 0 and isinstance(output, Tensor):
                 self._tracked.copied(operand, output, _picking(func, args[1:]))
             else:
                 self._other(operand, output)
+
+    def _grouped(self, operand: Operand, inputs: Tensor, ends: object) -> None:
+        """A product of a stack, whose matrices read consecutive rows up to their `ends`."""
+        if not isinstance(ends, Tensor) or inputs.dim() != 2 or operand.tensor.dim() != 3:
+            self._mark(operand)
+            return
+        start = 0
+        for matrix, end in zip(operand.tensor, ends.tolist(), strict=True):
+            own = inputs[start:end]
+            if len(own):
+                rows = rows_of(
+                    self._watched[operand.name], operand.of(matrix), own, matrix, first=False
+                )
+                self._used(operand, own.numel() * matrix.shape[-1], own, rows)
+            start = end
 
     def _other(self, operand: Operand, output: Any) -> None:
         """An operation that is no product: it changes the weight, or computes with it."""
