@@ -228,3 +228,22 @@ def test_a_branch_that_is_not_taken_is_said_and_listed_last(
 
     assert macs(Branches().train(), TOKENS) == {"always.weight": 280, "training_only.weight": 0}
     assert "training_only.weight" in capsys.readouterr().err
+
+
+def test_weights_that_are_joined_are_not_said_to_be_unused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.q, self.k, self.out = nn.Linear(8, 4), nn.Linear(8, 4), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            both = functional.linear(x, torch.cat([self.q.weight, self.k.weight]))
+            out: Tensor = self.out(both)
+            return out
+
+    assert macs(Joined(), TOKENS) == {"out.weight": 112, "q.weight": 0, "k.weight": 0}
+    said = capsys.readouterr().err
+    assert "reads q.weight, k.weight, but in no product that can be followed" in said
+    assert "does not use" not in said

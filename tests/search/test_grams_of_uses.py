@@ -108,6 +108,23 @@ def test_two_layers_that_share_a_weight_both_count() -> None:
     torch.testing.assert_close(grams_of(model, x)["0.weight"][0], expected)
 
 
+def test_a_use_along_the_outputs_is_said_not_to_count(capsys: pytest.CaptureFixture[str]) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.code = nn.Linear(4, 3, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return functional.linear(self.code(x), self.code.weight.T)
+
+    x = torch.randn(9, 4)
+    (row,) = layer_table(Tied(), x)
+    assert row.macs == 2 * 12
+    (found,) = collect_grams(Tied(), [x], layers=[row], seed=0)
+    torch.testing.assert_close(found[0], gram(x))
+    assert "code.weight: used in other ways too" in capsys.readouterr().err
+
+
 def test_each_expert_counts_the_inputs_that_reach_it_and_idle_ones_are_not_free() -> None:
     class Mixture(nn.Module):
         def __init__(self) -> None:

@@ -32,6 +32,7 @@ class Found:
         macs: Multiply-accumulates of one example.
         embedding: Name of an embedding that shares it, or empty.
         changed: Whether the network computes with other values than the stored ones.
+        touched: Whether the forward pass reads it at all.
     """
 
     parameter: nn.Parameter
@@ -44,6 +45,7 @@ class Found:
     macs: int = 0
     embedding: str = ""
     changed: bool = False
+    touched: bool = False
 
     @property
     def name(self) -> str:
@@ -72,6 +74,8 @@ def in_forward_order(model: nn.Module, inputs: Tensor, found: Sequence[Found]) -
         nonlocal by_word, attends
         entry = entries[use.weight.name]
         entry.macs += use.macs
+        if not use.macs and entry.kind != "embedding":  # looked up: its place is that of a product
+            return
         calls.append(entry)
         attends = isinstance(use.reads, Rows) and use.reads.time_first
         linear, output = entry.kind.startswith("linear"), use.output
@@ -97,6 +101,7 @@ def in_forward_order(model: nn.Module, inputs: Tensor, found: Sequence[Found]) -
     for entry, weight in zip(found, weights, strict=True):
         entry.macs = round(entry.macs / len(inputs))
         entry.layout, entry.changed = weight.layout, entry.name in uses.changed
+        entry.touched = entry in calls or entry.name in uses.touched
     if calls and calls[-1].kind.startswith("linear") and not attends:
         calls[-1].role = "head"
     return dict.fromkeys([*calls, *found])

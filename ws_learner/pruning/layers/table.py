@@ -100,11 +100,17 @@ def _tied(rows: Sequence[Found], include: Sequence[str], named: Sequence[str]) -
 
 def _say_doubts(rows: Sequence[Found], tied: Sequence[Found]) -> None:
     """Name the rows of which something does not hold."""
-    unused = [entry.name for entry in rows if not entry.macs]
+    unused = [entry.name for entry in rows if not entry.macs and not entry.touched]
     if unused:
         say(
             f"layer table: the forward pass on the example does not use {some_names(unused)}: "
             "listed last, 0 MACs; no search can judge them, so that they keep the overall ratio"
+        )
+    unclear = [entry.name for entry in rows if not entry.macs and entry.touched]
+    if unclear:
+        say(
+            f"layer table: the forward pass reads {some_names(unclear)}, but in no product that "
+            "can be followed: 0 MACs; no search can judge them, so that they keep the overall ratio"
         )
     changed = [entry.name for entry in rows if entry.changed]
     if changed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,6 +35,8 @@ _PRODUCTS = {  # positions of the two factors
     _aten.mv.default: (0, 1),
     _aten.addmv.default: (1, 2),
 }
+_CONVOLUTIONS = (_aten.convolution.default, _aten._convolution.default)
+_LOOK_UPS = (_aten.embedding.default, _aten._embedding_bag.default)
 _COPIES = (
     _aten.clone.default,
     _aten._to_copy.default,
@@ -89,6 +91,7 @@ class WeightUses(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Attributes:
         changed: Names of weights that a module changes before it uses them.
+        touched: Names of weights that any operation reads, whether it can be followed or not.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class WeightUses(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._attending = 0
         self._busy = False
         self.changed: set[str] = set()
+        self.touched: set[str] = set()
 
     @contextmanager
     def observing(self) -> Iterator[None]:
@@ -181,24 +185,35 @@ class WeightUses(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _look(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
         every = [*args, *kwargs.values()]
         shown = [(at, found) for at, x in enumerate(every) if (found := self._tracked.find(x))]
-        if not shown or func.is_view:
-            return
-        for at, operand in shown:
-            if func in _PRODUCTS and at in _PRODUCTS[func]:
-                left, right = (args[place] for place in _PRODUCTS[func])
-                weight = self._watched[operand.name]
-                rows = rows_of(weight, operand, left, right, first=at == _PRODUCTS[func][0])
-                rows = rows and Rows(rows.groups, rows.columns, rows.inputs, bool(self._attending))
-                macs = left.numel() * (right.shape[-1] if right.dim() > 1 else 1)
-                self._used(operand, macs, rows.inputs if rows else None, rows)
-            elif "grouped_mm" in str(func) and at == 1:
-                self._grouped(operand, args[0], every[2])
-            elif func in (_aten.convolution.default, _aten._convolution.default) and at == 1:
-                self._convolved(operand, args, output)
-            elif func in _COPIES and at == 0 and isinstance(output, Tensor):
-                self._tracked.copied(operand, output, _picking(func, args[1:]))
-            else:
-                self._other(operand, output)
+        for part in every:  # such as weights that are joined
+            for one in part if isinstance(part, list | tuple) else ():
+                if found := self._tracked.find(one):
+                    self._mark(found)
+        if not func.is_view:
+            for at, operand in shown:
+                self._seen(func, args, output, operand=operand, at=at)
+
+    def _seen(
+        self, func: Any, args: Sequence[Any], output: Any, *, operand: Operand, at: int
+    ) -> None:
+        """An operation whose argument number `at` shows a weight."""
+        if at in _PRODUCTS.get(func, ()):
+            left, right = (args[place] for place in _PRODUCTS[func])
+            weight = self._watched[operand.name]
+            rows = rows_of(weight, operand, left, right, first=at == _PRODUCTS[func][0])
+            rows = rows and replace(rows, time_first=bool(self._attending))
+            macs = left.numel() * (right.shape[-1] if right.dim() > 1 else 1)
+            self._used(operand, macs, rows.inputs if rows else None, rows)
+        elif "grouped_mm" in str(func) and at == 1:
+            self._grouped(operand, args[0], args[2] if len(args) > 2 else None)
+        elif func in _LOOK_UPS and at == 0:
+            self._used(operand, 0, None, None)
+        elif func in _CONVOLUTIONS and at == 1:
+            self._convolved(operand, args, output)
+        elif func in _COPIES and at == 0 and isinstance(output, Tensor):
+            self._tracked.copied(operand, output, _picking(func, args[1:]))
+        else:
+            self._other(operand, output)
 
     def _grouped(self, operand: Operand, inputs: Tensor, ends: object) -> None:
         """A product of a stack, whose matrices read consecutive rows up to their `ends`."""
@@ -220,6 +235,7 @@ class WeightUses(TorchDispatchMode):  # type: ignore[no-untyped-call]
         results = output if isinstance(output, tuple | list) else [output]
         tensors = [x for x in results if isinstance(x, Tensor) and x.is_floating_point()]
         same = [x for x in tensors if x.shape == operand.tensor.shape]
+        self.touched.add(operand.name)
         if same:
             self._tracked.made(operand, same[0])
         elif tensors:
@@ -228,6 +244,7 @@ class WeightUses(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _mark(self, operand: Operand) -> bool:
         """Note a use; whether it is within a call that reports it itself."""
         calls = self._inside.get(operand.name)
+        self.touched.add(operand.name)
         if operand.changed:
             self.changed.add(operand.name)
         if calls:

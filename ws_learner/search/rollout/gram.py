@@ -85,11 +85,21 @@ def collect_grams(
 def _say_unseen(sums: dict[str, _Accumulator]) -> None:
     unseen = [name for name, total in sums.items() if total.unseen]
     if unseen:
-        more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
         say(
-            f"layer database: no input of {', '.join(unseen[:5])}{more} was seen: its weights "
-            "count by their squares, and are not regressed"
+            f"layer database: no input of {_some(unseen)} was seen: such weights count by their "
+            "squares, and are not regressed"
         )
+    partly = [name for name, total in sums.items() if total.missed and not total.unseen]
+    if partly:
+        say(
+            f"layer database: {_some(partly)}: used in other ways too, as an embedding or along "
+            "the outputs, of which the error does not count"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{', '.join(names[:5])}{more}"
 
 
 class _Accumulator:
@@ -101,7 +111,7 @@ class _Accumulator:
         width, groups = layout.width(tuple(parameter.shape)), layout.groups
         device = parameter.device
         self.total = torch.zeros(groups, width, width, dtype=torch.float64, device=device)
-        self.count = 0
+        self.count, self.missed = 0, False
         self.seen = torch.zeros(groups, dtype=torch.bool)
         self.words: Tensor | None = None  # (B, T) of the batch, False at padding
         self.batch = 1
@@ -109,6 +119,7 @@ class _Accumulator:
     def add(self, use: Use) -> None:
         """Add the inputs of a use, if they are known."""
         if use.inputs is None or not use.weight.layout.known:
+            self.missed = True
             return
         if isinstance(use.reads, Rows):
             self._add_rows(use.reads)
