@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.support.conv1d_of_transformers import Conv1D
+from tests.support.conv1d_of_transformers import Conv1D, TinyGpt
 from tests.support.rollout_parts import CLASSES, SIDE, accuracy, small_config, tiny_data
 from ws_learner import WeightSparseLearner
 from ws_learner.config import Recipe, WeightSparseConfig
-from ws_learner.core import ComputeDevice
+from ws_learner.core import ComputeDevice, UserError
 from ws_learner.pruning.layers.table import layer_table
+from ws_learner.search.bounds import layer_bounds
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 
 
@@ -105,3 +107,29 @@ def test_a_run_reaches_its_target_and_keeps_its_pattern(
     for matrix in (up.reshape(2, 4, -1).transpose(1, 2).reshape(-1, 4), turned.T.reshape(-1, 4)):
         assert set(matrix.ne(0).sum(1).tolist()) <= {2, 4}
     assert int((turned == 0).sum() + (up == 0).sum()) > 0
+
+
+def test_an_allocation_for_another_table_is_refused(tmp_path: Path) -> None:
+    learner = WeightSparseLearner(
+        mixed(),
+        tiny_data(),
+        loss=functional.cross_entropy,
+        metric=accuracy,
+        recipe=Recipe(nb_epochs=1, batch_size=32, lrn_rate=0.01),
+        run_dir=tmp_path,
+        config=WeightSparseConfig(ws_prune_ratio=0.5, ws_prune_ratio_prtl="uniform"),
+    )
+    learner.allocate()
+    (answer,) = tmp_path.rglob("allocation.json")
+    stored = json.loads(answer.read_text())
+    answer.write_text(json.dumps(stored | {"zeros": stored["zeros"][1:]}))
+    with pytest.raises(UserError, match=r"13 layers, the layer table 14.*another run directory"):
+        learner.allocate()
+
+
+def test_a_target_that_needs_the_tied_embedding_says_what_is_exempt() -> None:
+    rows = layer_table(TinyGpt(), torch.zeros(1, 4, dtype=torch.int64))
+    config = WeightSparseConfig(ws_prune_ratio=0.8)
+    share = 320 / 1088
+    with pytest.raises(UserError, match=rf"{share:.4f} of the weights are exempt, first lm_head"):
+        layer_bounds(rows, config)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         with_default_pattern,
     )
     from ws_learner.pruning.layers.matrix_use import Rows
+    from ws_learner.pruning.layers.module_uses import Use
     from ws_learner.pruning.layers.prunable import (
         default_names,
         parameter_of,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
         layout_of,
         name_layout,
     )
-    from ws_learner.pruning.layers.weight_uses import Use, WeightUses
+    from ws_learner.pruning.layers.weight_uses import WeightUses
     from ws_learner.pruning.methods.gradient_sensitivity import GradientSensitivityConfig
     from ws_learner.pruning.methods.gradual import GradualConfig
     from ws_learner.pruning.methods.group_lasso import GroupLassoConfig
@@ -193,6 +194,9 @@ _MODULES = {
     "layers.matrix_use": [
         "Rows",
     ],
+    "layers.module_uses": [
+        "Use",
+    ],
     "layers.prunable": [
         "default_names",
         "parameter_of",
@@ -220,7 +224,6 @@ _MODULES = {
         "name_layout",
     ],
     "layers.weight_uses": [
-        "Use",
         "WeightUses",
     ],
     "methods.gradient_sensitivity": [

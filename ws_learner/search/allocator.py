@@ -100,6 +100,11 @@ class Allocator:
             write_json(answer, plain)
         kept = read_json(answer)
         zeros = np.array(kept["zeros"], dtype=np.int64)
+        if len(zeros) != len(self.layers):
+            raise UserError(
+                f"{answer}: has zeros for {len(zeros)} layers, the layer table {len(self.layers)}: "
+                "the run was made with another table; choose another run directory"
+            )
         return Allocation(
             zeros=zeros,
             rollouts=kept["rollouts"],

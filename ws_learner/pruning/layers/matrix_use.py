@@ -12,7 +12,7 @@ from ws_learner.pruning.layers.tracked_weights import Operand
 from ws_learner.pruning.patterns.layout import Layout
 
 if TYPE_CHECKING:
-    from ws_learner.pruning.layers.weight_uses import Watched
+    from ws_learner.pruning.layers.module_uses import Watched
 
 __all__ = ["Rows", "rows_of"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,11 +19,11 @@ from torch.utils._pytree import tree_map
 
 from ws_learner.pruning.layers.convolution_windows import Convolution
 from ws_learner.pruning.layers.matrix_use import Rows, rows_of
-from ws_learner.pruning.layers.recurrent import cell_inputs, recurrent_inputs
+from ws_learner.pruning.layers.module_uses import Use, Watched, uses_of_call
 from ws_learner.pruning.layers.tracked_weights import Operand, TrackedWeights
 from ws_learner.pruning.patterns.layout import Layout
 
-__all__ = ["Use", "Watched", "WeightUses"]
+__all__ = ["WeightUses"]
 
 _aten = torch.ops.aten
 _PRODUCTS = {  # positions of the two factors
@@ -43,47 +43,6 @@ _COPIES = (
     _aten.index.Tensor,
     _aten.index_select.default,
 )
-
-
-@dataclass(kw_only=True, eq=False)
-class Watched:
-    """A weight that is observed.
-
-    Attributes:
-        name: Of the parameter.
-        parameter: The weight.
-        kind: See `LayerRow.kind`.
-        layout: Learnt at the first use, if it was not known.
-        modules: Modules whose call is a use of the weight.
-    """
-
-    name: str
-    parameter: nn.Parameter
-    kind: str
-    layout: Layout
-    modules: Sequence[nn.Module] = ()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Use:
-    """One use of a weight.
-
-    Attributes:
-        weight: What is used.
-        macs: Multiply-accumulates of the whole batch.
-        inputs: What it is multiplied by; None where that cannot be told.
-        reads: How the weight's rows read it: the module that was called, a convolution, rows of a
-            matrix; None for vectors (B, ..., D).
-        output: The module's.
-        there: (B, T) False at vectors that do not count.
-    """
-
-    weight: Watched
-    macs: int
-    inputs: Tensor | None = None
-    reads: nn.Module | Convolution | Rows | None = None
-    output: Tensor | None = None
-    there: Tensor | None = None
 
 
 class WeightUses(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -159,7 +118,7 @@ class WeightUses(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     self.changed.add(weight.name)
             self._busy = True
             try:
-                for use in _uses_of_call(module, weights, [*args, *named.values()], output):
+                for use in uses_of_call(module, weights, [*args, *named.values()], output):
                     self._report(use)
             finally:
                 self._busy = False
@@ -284,30 +243,3 @@ def _picking(func: Any, rest: Sequence[Any]) -> Callable[[Tensor], Tensor]:
         return lambda positions: positions
     chosen = tree_map(lambda x: x.cpu() if isinstance(x, Tensor) else x, list(rest))
     return lambda positions: func(positions, *chosen)
-
-
-def _uses_of_call(
-    module: nn.Module, weights: Sequence[Watched], args: Sequence[Any], output: Any
-) -> Iterator[Use]:
-    """The uses of a module's weights by its own call."""
-    if isinstance(module, nn.RNNBase):
-        states = next((x for x in args[1:] if x is not None), None)
-        found, there = recurrent_inputs(module, args[0], states)
-        steps = int(there.sum())
-    elif isinstance(module, nn.RNNCellBase):
-        found, there = cell_inputs(module, *args[:2]), None
-        steps = len(found["weight_ih"])
-    else:
-        for weight in weights:
-            # Each output value is one dot product with one output's slice of the weight.
-            per_output = weight.layout.width(tuple(weight.parameter.shape))
-            made = output[0] if isinstance(output, tuple) else output
-            macs = made.numel() * per_output
-            if weight.kind.startswith("conv_transpose"):  # each input meets a slice of it
-                macs = args[0].numel() * weight.parameter[0].numel()
-            yield Use(weight=weight, macs=macs, inputs=args[0], reads=module, output=output)
-        return
-    for weight in weights:
-        own = found[weight.name.rpartition(".")[2]]
-        macs = steps * weight.parameter.numel()
-        yield Use(weight=weight, macs=macs, inputs=own, there=there)
