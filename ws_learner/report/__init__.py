@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from ws_learner.report.figures import draw_all
     from ws_learner.report.markdown import write_report
     from ws_learner.report.metrics import MetricsLog
-    from ws_learner.report.ratios_file import read_ratios
+    from ws_learner.report.ratios_file import layers_in_ratios, read_ratios
     from ws_learner.report.table import ratio_table, read_table, to_csv, totals
     from ws_learner.report.terminal import print_summary
 
 __all__ = [
     "MetricsLog",
     "draw_all",
+    "layers_in_ratios",
     "print_summary",
     "ratio_table",
     "read_ratios",
@@ -42,6 +43,7 @@ _MODULES = {
         "MetricsLog",
     ],
     "ratios_file": [
+        "layers_in_ratios",
         "read_ratios",
     ],
     "table": [

@@ -19,8 +19,8 @@ from ws_learner.config import RolloutConfig
 from ws_learner.core import ComputeDevice, UserError, choose_device, one_thread
 from ws_learner.data import PAD, DataSplits, Split, by_length, split_digest
 from ws_learner.pruning import (
-    PerLayerNM,
     build_pattern_plan,
+    counts_of,
     drop_unfitting,
     parameter_of,
     parse_pattern,
@@ -246,8 +246,7 @@ class RolloutEvaluator:
         ratios = {
             count / row.weights
             for row in self.layers
-            if isinstance(own := self.plan.patterns.get(row.name), PerLayerNM)
-            for count in own.counts(row.shape)
+            for count in counts_of(self.plan.patterns.get(row.name), row.shape) or ()
         }
         return tuple(sorted(ratios)) or self.config.levels
 
