@@ -143,6 +143,7 @@ def make_learner(
         workers=command.run.workers,
         cluster=command.cluster,
         facts=facts,
+        outputs=command.run.outputs or experiment.outputs,
     )
 
 

@@ -13,9 +13,10 @@ from torch import nn
 
 from agents import DDPGConfig
 from envs import LayerRow
-from ws_learner.config import METHODS, ClusterConfig, Recipe, WeightSparseConfig
+from ws_learner.config import METHODS, PROTOCOLS, ClusterConfig, Recipe, WeightSparseConfig
 from ws_learner.core import (
     ComputeDevice,
+    OutputKind,
     RunDir,
     choose_device,
     load_into,
@@ -42,7 +43,9 @@ from ws_learner.training import (
     TrainingPhase,
     build_summary,
     build_training_loss,
+    check_task,
     evaluate,
+    metric_entries,
     reinitialised,
     run_phase,
     split_sizes,
@@ -82,6 +85,7 @@ class WeightSparseLearner:
         workers: int | None = None,
         cluster: ClusterConfig | None = None,
         facts: dict[str, Any] | None = None,
+        outputs: OutputKind | None = None,
     ) -> None:
         """Configure a run; `fit` starts it.
 
@@ -89,7 +93,8 @@ class WeightSparseLearner:
             model: The trained dense network; it is not changed.
             data: Train, search, select and test split.
             loss: (outputs, targets) -> scalar.
-            metric: (outputs, targets) -> (B,) scores in [0, 1].
+            metric: (outputs, targets) -> (B,) scores in [0, 1], or a `MetricSpec`, which may have
+                another unit or be minimised.
             recipe: Training recipe of the sparse network.
             teacher: Teacher for distillation; by default the dense network.
             run_dir: Directory of the run; by default runs/<network>-gradual.
@@ -100,6 +105,9 @@ class WeightSparseLearner:
             workers: Number of processes that score rollouts; by default one per core.
             cluster: Settings for scoring rollouts and training on Ray; None uses local processes.
             facts: Additional entries of the summary, such as the experiment's name.
+            outputs: What the network's outputs mean, see `OutputKind`: how a search compares them
+                with the dense network's, and distillation with the teacher's. None takes what the
+                data say, or infers it from loss, shapes and targets.
         """
         self.model, self.data, self.loss, self.metric = model, data, loss, metric
         self.recipe, self.teacher = recipe, teacher
@@ -107,7 +115,7 @@ class WeightSparseLearner:
         self.agent = agent or DDPGConfig()
         self.compute = compute or choose_device()
         self.seed, self.workers, self.facts = seed, workers, dict(facts or {})
-        self.cluster = cluster
+        self.cluster, self.outputs = cluster, outputs
         self.run = RunDir(run_dir or Path("runs") / f"{type(model).__name__.lower()}-gradual")
 
     def fit(self) -> Result:
@@ -155,7 +163,29 @@ class WeightSparseLearner:
             layers = filter_by_role(layers, config.roles)
         return fitting_rows(self.model, layers, pattern=pattern, remainder=config.ws_remainder)
 
+    def check(self) -> OutputKind | None:
+        """Check metric and outputs on a few training examples, before any work.
+
+        Returns:
+            What the outputs mean; None if nothing needs it and it was not given.
+
+        Raises:
+            UserError: The metric does not return a finite number in its range for each example,
+                or the meaning of the outputs is needed and not known.
+        """
+        config = self.config
+        searches = config.ws_ratios is None and PROTOCOLS[config.ws_prune_ratio_prtl].propose
+        return check_task(
+            self.model,
+            self.data,
+            loss=self.loss,
+            metric=self.metric,
+            outputs=self.outputs,
+            compares=bool(searches and config.ws_reward_signal == "kl") or config.enbl_dst,
+        )
+
     def _allocate(self, layers: tuple[LayerRow, ...]) -> Allocation:
+        self.outputs = self.check()
         return Allocator(
             model=self.model,
             data=self.data,
@@ -167,6 +197,7 @@ class WeightSparseLearner:
             seed=self.seed,
             pool=self._pool,
             run=self.run,
+            outputs=self.outputs,
         ).run_protocol()
 
     def _pool(self, evaluator: RolloutEvaluator) -> RolloutPool:
@@ -193,7 +224,11 @@ class WeightSparseLearner:
             phase="sparse",
             data=self.data,
             criterion=build_training_loss(
-                self.loss, teacher=teacher, config=self.config, student=start
+                self.loss,
+                teacher=teacher,
+                config=self.config,
+                student=start,
+                outputs=self.outputs,
             ),
             metric=self.metric,
             recipe=self.recipe,
@@ -229,9 +264,9 @@ class WeightSparseLearner:
             search_seconds=allocation.seconds,
         )
         summary |= {"seed": self.seed, "split_sizes": split_sizes(self.data)} | self.facts
-        summary["sparse_accuracy"] = self._test(model, "sparse")
-        if "dense_accuracy" not in summary:
-            summary["dense_accuracy"] = self._test(copy.deepcopy(self.model), "dense")
+        summary.pop("dense_accuracy", None)  # entered again under the metric's own name
+        sparse = self._test(model, "sparse")
+        summary |= metric_entries(self.metric, dense=self._dense_metric(), sparse=sparse)
         if "units" in self.config.pattern_spelling:
             from ws_learner.deploy import crop_run
 
@@ -239,6 +274,13 @@ class WeightSparseLearner:
             summary |= crop_run(model, inputs, self.run.path)
         write_json(self.run.summary, summary)
         return Result(model=model, ratios=frame, summary=summary)
+
+    def _dense_metric(self) -> float | None:
+        """The dense network's metric on the test split; the facts may know it, None for none."""
+        if "dense_accuracy" in self.facts:
+            known: float | None = self.facts["dense_accuracy"]
+            return known
+        return self._test(copy.deepcopy(self.model), "dense")
 
     def _test(self, model: nn.Module, which: str) -> float:
         self.compute.place_model(model)
@@ -248,4 +290,5 @@ class WeightSparseLearner:
             self.metric,
             compute=self.compute,
             title=f"test of the {which} network",
+            where="the test split",
         )

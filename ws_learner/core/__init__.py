@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from ws_learner.core.lazy import lazy_names
     from ws_learner.core.moved import MOVED, install
+    from ws_learner.core.output_kinds import OUTPUT_KINDS, OutputKind, check_output_kind
     from ws_learner.core.pickling import importable
     from ws_learner.core.process_group import ProcessGroup, rank_slice
     from ws_learner.core.progress import Progress, message_style, say, track
@@ -36,11 +37,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MOVED",
+    "OUTPUT_KINDS",
     "ComputeDevice",
+    "OutputKind",
     "ProcessGroup",
     "Progress",
     "RunDir",
     "UserError",
+    "check_output_kind",
     "choose_device",
     "complain",
     "describe_machine",
@@ -102,6 +106,11 @@ _MODULES = {
     "moved": [
         "MOVED",
         "install",
+    ],
+    "output_kinds": [
+        "OUTPUT_KINDS",
+        "OutputKind",
+        "check_output_kind",
     ],
     "pickling": [
         "importable",

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from ws_learner.core import OutputKind
+
 __all__ = ["Batch", "DataSplits", "Split"]
 
 Batch = tuple[Tensor, Tensor]
@@ -56,6 +58,8 @@ class DataSplits:
         search: For scoring rollouts; without augmentation.
         select: For re-scoring the best rollouts; without augmentation.
         test: Read once, at the end.
+        outputs: What the outputs of a network on these data mean; None tells it from shapes and
+            targets.
     """
 
     name: str
@@ -66,3 +70,4 @@ class DataSplits:
     search: Split
     select: Split
     test: Split
+    outputs: OutputKind | None = None

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ws_learner.report.csv_io import read_rollouts
     from ws_learner.report.figures import draw_all
     from ws_learner.report.markdown import write_report
+    from ws_learner.report.metric_text import metric_of
     from ws_learner.report.metrics import MetricsLog
     from ws_learner.report.ratios_file import read_ratios
     from ws_learner.report.table import ratio_table, read_table, to_csv, totals
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MetricsLog",
     "draw_all",
+    "metric_of",
     "print_summary",
     "ratio_table",
     "read_ratios",
@@ -37,6 +39,9 @@ _MODULES = {
     ],
     "markdown": [
         "write_report",
+    ],
+    "metric_text": [
+        "metric_of",
     ],
     "metrics": [
         "MetricsLog",

@@ -32,6 +32,7 @@ class Search:
         per_round: Number of profiles per round.
         state: State file for resuming.
         table: Path of `rollouts.csv`.
+        metric: Name of the metric, for the progress bar.
     """
 
     problem: AllocationProblem
@@ -41,6 +42,7 @@ class Search:
     per_round: int
     state: Path
     table: Path
+    metric: str = "accuracy"
     history: list[Rollout] = field(default_factory=list, init=False)
 
     def run(self) -> list[Rollout]:
@@ -54,7 +56,7 @@ class Search:
                 top = best(self.history).score
                 progress.advance(
                     len(self.history) - before,
-                    note=f"best accuracy {top.accuracy:.4f}, reward {top.reward:.4f}",
+                    note=f"best: {self.metric} {top.accuracy:.4f}, reward {top.reward:.4f}",
                 )
         return self.history
 

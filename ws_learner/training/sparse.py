@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.config import METHODS, Recipe, WeightSparseConfig, load_object
-from ws_learner.core import say
+from ws_learner.core import OutputKind, say
 from ws_learner.pruning import (
     GradualConfig,
     MethodConfig,
@@ -86,11 +86,19 @@ def build_training_loss(
     teacher: nn.Module | None,
     config: WeightSparseConfig,
     student: nn.Module | None = None,
+    outputs: OutputKind | None = None,
 ) -> TrainingLoss:
-    """Build the task loss with optional distillation terms; `dst_layers` needs the student."""
+    """Build the task loss with optional distillation terms; `dst_layers` needs the student.
+
+    `outputs` says what the outputs mean; by default classes.
+    """
     if config.enbl_dst and teacher is not None:
         distilled = DistillationLoss(
-            loss, teacher, weight=config.loss_w_dst, temperature=config.tempr_dst
+            loss,
+            teacher,
+            weight=config.loss_w_dst,
+            temperature=config.tempr_dst,
+            outputs=outputs or "classes",
         )
         if not config.dst_layers or student is None:
             return distilled

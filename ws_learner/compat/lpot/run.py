@@ -28,6 +28,7 @@ from ws_learner.compat.lpot.training_function import build_loss, build_lpot_opti
 from ws_learner.config import ClusterConfig, Recipe, WeightSparseConfig
 from ws_learner.core import (
     ComputeDevice,
+    OutputKind,
     RunDir,
     UserError,
     choose_device,
@@ -47,7 +48,9 @@ from ws_learner.training import (
     Result,
     TrainingPhase,
     build_optimizer,
+    check_task,
     evaluate,
+    metric_entries,
     run_phase,
     top_k_accuracy,
 )
@@ -74,6 +77,7 @@ def run_lpot(
     workers: int | None = None,
     cluster: ClusterConfig | None = None,
     facts: Mapping[str, Any] | None = None,
+    outputs: OutputKind | None = None,
 ) -> Result:
     """Train and prune as an LPOT / Neural Compressor 1.x YAML says.
 
@@ -87,7 +91,7 @@ def run_lpot(
         model: The network, with the weights that training starts from; it is not changed.
         data: Train, search, select and test split; by default those of the file's `dataloader`.
         loss: (outputs, targets) -> scalar; by default the file's criterion.
-        metric: (outputs, targets) -> (B,) scores in [0, 1].
+        metric: (outputs, targets) -> (B,) scores in [0, 1], or a `MetricSpec`.
         recipe: Length in epochs, batch, rate; by default the file's. A file without `train:`
             needs `data`, `loss` and `recipe`.
         teacher: For distillation; by default the network as given.
@@ -99,6 +103,8 @@ def run_lpot(
         workers: Processes that read the file's images; by default one per core.
         cluster: Train in ranks on Ray, with these workers.
         facts: More entries for the summary.
+        outputs: What the outputs mean, for distillation; None takes what the data say, or infers
+            it.
 
     Returns:
         The pruned network, the layer table and the summary.
@@ -112,6 +118,9 @@ def run_lpot(
     run = RunDir(run_dir or Path("runs") / f"{type(model).__name__.lower()}-lpot")
     recipe, loss, data = _parts(conf, recipe, loss, data, workers=workers)
     teacher = _teacher(conf, model, teacher, config=config)
+    outputs = check_task(
+        model, data, loss=loss, metric=metric, outputs=outputs, compares=teacher is not None
+    )
     train, first = conf.train, 0 if conf.train is None else conf.train.start_epoch
     plans = build_plans(conf, model)
     _check_length(conf, plans, ends=first + recipe.nb_epochs)
@@ -122,7 +131,11 @@ def run_lpot(
         phase="sparse",
         data=data,
         criterion=build_lpot_training_loss(
-            conf, loss, teacher=teacher and compute.place_model(teacher), config=config
+            conf,
+            loss,
+            teacher=teacher and compute.place_model(teacher),
+            config=config,
+            outputs=outputs,
         ),
         metric=metric,
         recipe=recipe,
@@ -143,7 +156,7 @@ def run_lpot(
 
     def test(network: nn.Module) -> float:
         compute.place_model(network)
-        return evaluate(network, data.test, metric, compute=compute)
+        return evaluate(network, data.test, metric, compute=compute, where="the test split")
 
     load_into(sparse, run.model)
     sums = totals(frame)
@@ -154,8 +167,7 @@ def run_lpot(
         "pattern": ", ".join(dict.fromkeys(str(plan.pattern) for plan in plans)),
         "target_prune_ratio": float(zeros.sum()) / total,
         "achieved_prune_ratio": sums["achieved_prune_ratio"],
-        "dense_accuracy": test(copy.deepcopy(model)),
-        "sparse_accuracy": test(sparse),
+        **metric_entries(metric, dense=test(copy.deepcopy(model)), sparse=test(sparse)),
         "dense_macs": sums["dense_macs"],
         "kept_macs": sums["kept_macs"],
         "rollouts": 0,

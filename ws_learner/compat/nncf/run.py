@@ -22,6 +22,7 @@ from ws_learner.compat.nncf.scopes import quantized_layers
 from ws_learner.config import ClusterConfig, Recipe, WeightSparseConfig
 from ws_learner.core import (
     ComputeDevice,
+    OutputKind,
     RunDir,
     UserError,
     choose_device,
@@ -47,7 +48,9 @@ from ws_learner.training import (
     TrainingPhase,
     build_training_loss,
     calibration,
+    check_task,
     evaluate,
+    metric_entries,
     run_phase,
 )
 
@@ -137,6 +140,7 @@ def run_nncf(
     seed: int = 0,
     cluster: ClusterConfig | None = None,
     facts: Mapping[str, Any] | None = None,
+    outputs: OutputKind | None = None,
 ) -> Result:
     """Train and sparsify as an NNCF compression JSON with movement sparsity says.
 
@@ -152,7 +156,7 @@ def run_nncf(
         model: The fine-tuned network; it is not changed.
         data: Train, search, select and test split.
         loss: (outputs, targets) -> scalar.
-        metric: (outputs, targets) -> (B,) scores in [0, 1].
+        metric: (outputs, targets) -> (B,) scores in [0, 1], or a `MetricSpec`.
         recipe: How the network is trained; epochs in the file are epochs of this training.
         deploy: `ws_learner.deploy`, for files with `enable_structured_masking` (the network is
             cropped) or `quantization` (an INT8 file is written); no other file needs it.
@@ -163,6 +167,8 @@ def run_nncf(
         seed: Fixes everything random.
         cluster: Train in ranks on Ray, with these workers.
         facts: More entries for the summary.
+        outputs: What the outputs mean, for distillation; None takes what the data say, or infers
+            it.
 
     Returns:
         The network with zeros in place, not cropped; the layer table; the summary.
@@ -175,6 +181,9 @@ def run_nncf(
     settings, compute = config or WeightSparseConfig(), compute or choose_device()
     run = RunDir(run_dir or Path("runs") / f"{type(model).__name__.lower()}-nncf")
     _check_deployment(conf, deploy)
+    part = conf.distillation
+    compares = settings.enbl_dst if part is None else part.type == "softmax"
+    outputs = check_task(model, data, loss=loss, metric=metric, outputs=outputs, compares=compares)
     dense, model = model, copy.deepcopy(model)
     write_text(run.path / NNCF_COPY, conf.path.read_text() if conf.path else conf.model_dump_json())
     steps = recipe.steps_per_epoch(len(data.train))
@@ -182,10 +191,12 @@ def run_nncf(
         conf, model, steps_per_epoch=steps, lrn_rate=recipe.lrn_rate
     )
     teacher = compute.place_model(copy.deepcopy(dense))
-    distilled = settings.enbl_dst or conf.distillation is not None
-    criterion = build_nncf_distillation_loss(loss, teacher, conf.distillation)
-    if conf.distillation is None:
-        criterion = build_training_loss(loss, teacher=teacher, config=settings, student=model)
+    distilled = settings.enbl_dst or part is not None
+    criterion = build_nncf_distillation_loss(loss, teacher, part, outputs=outputs)
+    if part is None:
+        criterion = build_training_loss(
+            loss, teacher=teacher, config=settings, student=model, outputs=outputs
+        )
     phase = TrainingPhase(
         phase="sparse",
         data=data,
@@ -203,17 +214,18 @@ def run_nncf(
 
     def test(network: nn.Module) -> float:
         compute.place_model(network)
-        return evaluate(network, data.test, metric, compute=compute)
+        return evaluate(network, data.test, metric, compute=compute, where="the test split")
 
     summary: dict[str, Any] = {"train_seconds": round(seconds, 1), "distilled": distilled}
     inputs, _ = next(data.test.batches(32))
     if quantizer is not None:
-        summary |= {"quantized_accuracy": test(quantizer.model), "int8": INT8}
+        quantized = metric_entries(metric, quantized=test(quantizer.model))
+        summary |= quantized | {"int8": INT8}
         quantizer.detach()
     load_into(model, run.model)
     table = _table(dense, data, names, run)
     summary |= _totals(table, names)
-    summary |= {"dense_accuracy": test(copy.deepcopy(dense)), "sparse_accuracy": test(model)}
+    summary |= metric_entries(metric, dense=test(copy.deepcopy(dense)), sparse=test(model))
     if movement.rule is not None and deploy is not None:
         summary |= deploy.crop_run(model, inputs, run.path, groups=movement.groups)
     if quantizer is not None and deploy is not None:
