@@ -46,9 +46,10 @@ class Score:
 
     Attributes:
         reward: What the search maximises.
-        accuracy: Metric on the search images after fine-tuning, in [0, 1].
+        accuracy: Metric on the search images after fine-tuning, an accuracy or any other.
         accuracy_before: The same before fine-tuning.
-        divergence: Mean KL divergence from the dense network's predictions, in nats.
+        divergence: Mean divergence from the dense network's predictions, for classes the KL
+            divergence in nats; NaN if what the outputs mean is not known.
         seconds: Wall time, for reports only; never part of a comparison.
         failed: Empty, or why the candidate could not be scored.
     """
