@@ -142,8 +142,6 @@ class Command:
             for item in dataclasses.fields(part):
                 flat[item.name] = _plain(getattr(part, item.name))
         del flat["config"]
-        if flat["outputs"] is None:  # younger than many runs, whose names must stay
-            del flat["outputs"]
         return flat
 
 
