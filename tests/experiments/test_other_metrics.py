@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tests.support.tasks import MSE, Task, regression, several_labels
 from ws_learner import MetricSpec, Recipe, UserError, WeightSparseConfig, WeightSparseLearner
+from ws_learner.core.checkpoints import load_state_file, save_state_file
 from ws_learner.core.device import ComputeDevice
 from ws_learner.report import write_report
 from ws_learner.search import Allocation
@@ -143,3 +144,18 @@ def test_outputs_that_are_not_known_are_asked_for_only_if_they_are_compared(
     learner(said, tmp_path / "data").allocate()
     named = [pd.read_csv(tmp_path / name / "rollouts.csv") for name in ("given", "data")]
     assert named[0]["reward"].tolist() == named[1]["reward"].tolist()
+
+
+def test_a_search_does_not_go_on_with_another_reward(tmp_path: Path) -> None:
+    task = regression()
+    allocation = learner(task, tmp_path).allocate()
+    (tmp_path / "state" / "allocation.json").unlink()
+    assert learner(task, tmp_path).allocate().zeros.tolist() == allocation.zeros.tolist()
+    (tmp_path / "state" / "allocation.json").unlink()
+    with pytest.raises(UserError, match=r"divergence of values, but .* of embeddings; give"):
+        learner(task, tmp_path, outputs="embeddings").allocate()
+    state = load_state_file(tmp_path / "state" / "search.pt")
+    del state["rewarded"]  # as of a version that took everything for classes
+    save_state_file(tmp_path / "state" / "search.pt", state)
+    with pytest.raises(UserError, match=r"rewarded as a classifier, but .* divergence of values"):
+        learner(task, tmp_path).allocate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.support.tasks import TASKS
+from tests.support.tasks import TASKS, splits
 from ws_learner.core.errors import UserError
+from ws_learner.training.evaluation import top_k_accuracy
 from ws_learner.training.outputs import (
     class_axis,
     counted_positions,
@@ -151,6 +153,19 @@ def test_the_check_before_work_finds_the_kind_and_says_an_unusual_one(
     said = capsys.readouterr().err
     assert (f"taken as {task.kind}; give `outputs`" in said) == (task.kind != "classes")
     assert check_task(task.dense, task.data, compares=False, **parts) is None
+
+
+def test_the_metric_tells_classes_of_which_the_data_have_only_some() -> None:
+    """As where a network of 1000 classes is pruned on a folder of ten."""
+    inputs = torch.randn(50, 6)
+    data = splits(inputs, torch.randint(4, (50,)), num_classes=4)
+    network = nn.Linear(6, 1000)
+    parts: dict[str, Any] = {"loss": own_loss, "outputs": None, "compares": True}
+    assert check_task(network, data, metric=top_k_accuracy, **parts) == "classes"
+    five = partial(top_k_accuracy, k=5)
+    assert check_task(network, data, metric=five, **parts) == "classes"
+    with pytest.raises(UserError, match=r"gives \(B, 1000\) .* of 4 classes"):
+        check_task(network, data, metric=lambda o, t: (o.argmax(1) == t).float(), **parts)
 
 
 def test_a_network_that_returns_no_tensor_is_said() -> None:

@@ -203,6 +203,7 @@ class Allocator:
                 state=self.run.state / "search.pt",
                 table=self.run.rollouts,
                 metric=as_metric(self.metric).name,
+                rewarded=evaluator.rewarded(),
             ).run()
         return self._choose(history), len(history)
 

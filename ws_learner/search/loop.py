@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agents import SEED, Proposal, Proposer
 from envs import AllocationProblem, IntArray
-from ws_learner.core import load_state_file, save_state_file, track, write_text
+from ws_learner.core import UserError, load_state_file, save_state_file, track, write_text
 from ws_learner.search.history import Rollout, best, frame, from_plain, to_plain
 
 __all__ = ["Search"]
@@ -33,6 +33,7 @@ class Search:
         state: State file for resuming.
         table: Path of `rollouts.csv`.
         metric: Name of the metric, for the progress bar.
+        rewarded: What the reward measures; a search goes on only with the same reward.
     """
 
     problem: AllocationProblem
@@ -43,10 +44,15 @@ class Search:
     state: Path
     table: Path
     metric: str = "accuracy"
+    rewarded: str = ""
     history: list[Rollout] = field(default_factory=list, init=False)
 
     def run(self) -> list[Rollout]:
-        """Run the search to its end, resuming an earlier call."""
+        """Run the search to its end, resuming an earlier call.
+
+        Raises:
+            UserError: The earlier call had another reward.
+        """
         self._resume()
         with track("search", total=self.rollouts, done=len(self.history)) as progress:
             while len(self.history) < self.rollouts:
@@ -74,13 +80,22 @@ class Search:
     def _save(self) -> None:
         """Save proposer and history in one file, so that they always belong to the same round."""
         history = json.dumps(to_plain(self.history))
-        save_state_file(self.state, {"proposer": self.proposer.state(), "history": history})
+        state = {"proposer": self.proposer.state(), "history": history}
+        save_state_file(self.state, state | {"rewarded": self.rewarded})
         self._write_table()
 
     def _resume(self) -> None:
         if not self.state.exists():
             return
         saved = load_state_file(self.state)
+        before = saved.get("rewarded", "")
+        if before != self.rewarded:
+            usual = "as a classifier"
+            raise UserError(
+                f"{self.state}: this search was begun with rollouts rewarded {before or usual}, "
+                f"but now they would be rewarded {self.rewarded or usual}; give another `run_dir`, "
+                "or `outputs` and metric as they were"
+            )
         self.proposer.restore(saved["proposer"])
         self.history = from_plain(json.loads(saved["history"]))
         self._write_table()

@@ -126,6 +126,10 @@ class RolloutEvaluator:
                 plan=self.plan,
             )
 
+    def rewarded(self) -> str:
+        """What the reward measures; empty for an accuracy, and for the KL of (B, C) classes."""
+        return self._exam.described(self.config.reward_signal)
+
     def on(self, split: Split) -> RolloutEvaluator:
         """Return a copy of this evaluator that scores on all images of another split."""
         other = copy.copy(self)

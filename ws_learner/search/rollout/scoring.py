@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from envs import IntArray, LayerRow, Score, project
-from ws_learner.config import RolloutConfig
+from ws_learner.config import RewardSignal, RolloutConfig
 from ws_learner.core import OutputKind, UserError
 from ws_learner.data import Batch
 from ws_learner.search.rollout.divergence import divergences, spread_of
@@ -132,6 +132,13 @@ class Scoring:
         if self.outputs is None:
             return value, math.nan
         return value, min(distance / self.examples, WORST_DIVERGENCE)
+
+    def described(self, signal: RewardSignal) -> str:
+        """What the reward measures; empty for an accuracy, and for the KL of (B, C) classes."""
+        if signal == "accuracy":
+            return "" if self._metric.accuracy else f"by {self._metric.name}"
+        plain = self.outputs == "classes" and self._answers[0].dim() == 2
+        return "" if plain else f"by the divergence of {self.outputs}"
 
     def quality(self, value: float) -> float:
         """The metric as a reward, in [0, 1], higher for the better of two networks.
