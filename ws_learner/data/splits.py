@@ -14,7 +14,8 @@ __all__ = ["Batch", "DataSplits", "Split"]
 
 Batch = tuple[Tensor, Tensor]
 """(inputs, targets); inputs are float32 (B, C, H, W), or int64 (B, T) word pieces padded with 0
-(see `ws_learner.data.tokens`); targets are int64 (B,)."""
+(see `ws_learner.data.tokens`); targets are int64 (B,) class numbers, or whatever the loss takes,
+such as int64 (B, H, W) or float32 (B,)."""
 
 
 class Split(Protocol):
@@ -52,7 +53,7 @@ class DataSplits:
     Attributes:
         name: Name, for example `cifar10`.
         digest: Hash of the images and of how they are split.
-        num_classes: Number of classes.
+        num_classes: Number of classes, or of labels; 1 for numbers.
         input_shape: Shape of one input, (C, H, W), or (T,) of the longest sentence.
         train: For training, calibration and batch-norm statistics.
         search: For scoring rollouts; without augmentation.

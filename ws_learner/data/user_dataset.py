@@ -7,7 +7,7 @@ import hashlib
 import torch
 from torch.utils.data import Subset
 
-from ws_learner.core import UserError
+from ws_learner.core import OutputKind, UserError
 from ws_learner.data.dataset_split import DatasetSplit, Examples
 from ws_learner.data.reading import reading_order
 from ws_learner.data.splits import DataSplits
@@ -24,17 +24,20 @@ def split_dataset(
     select: float = 0.1,
     test: float = 0.2,
     seed: int = 0,
+    outputs: OutputKind | None = None,
 ) -> DataSplits:
     """Split a map-style data set at random; examples in no other split are for training.
 
     Args:
-        dataset: (input, target) pairs; inputs float32 (C, H, W), targets integers.
-        num_classes: Number of classes.
+        dataset: (input, target) pairs; inputs such as float32 (C, H, W), targets such as integers.
+        num_classes: Number of classes, or of labels; 1 for numbers.
         name: Name of the data, for reports.
         search: Share for scoring rollouts, in (0, 1).
         select: Share for re-scoring the best rollouts, in (0, 1).
         test: Share for the test at the end, in (0, 1).
         seed: Seed of the split.
+        outputs: What the outputs of a network on these data mean; None tells it from shapes and
+            targets.
 
     Returns:
         The splits; their digest covers up to 256 examples and how they are split.
@@ -63,6 +66,7 @@ def split_dataset(
         select=parts[1],
         test=parts[2],
         train=parts[3],
+        outputs=outputs,
     )
 
 
