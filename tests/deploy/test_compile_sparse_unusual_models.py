@@ -273,7 +273,7 @@ def test_every_example_counts_alike_in_a_metric() -> None:
     metric = MetricSpec(losses, name="log-loss", unit="nats", higher_is_better=False)
     found = fast.compare(model, batches, metric)
     inputs, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    assert found["fp32"] == pytest.approx(float(losses(model(inputs), targets).mean()), rel=1e-5)
+    assert found["fp32"] == pytest.approx(losses(model(inputs), targets).mean().item(), rel=1e-5)
     assert found["compiled"] == pytest.approx(found["fp32"], rel=1e-5)
     with pytest.raises(UserError, match="a score for each example"):
         fast.compare(model, batches, nn.functional.cross_entropy)

@@ -97,7 +97,7 @@ class MetricSpec:
                 f"score for each example, a tensor of shape ({count},): leave out the mean over "
                 "the batch, and average whatever axes an example has"
             )
-        return cast(Tensor, found).double()
+        return cast(Tensor, found).detach().double()
 
     def check(self, mean: float, *, low: float, high: float, where: str) -> float:
         """The metric of a split, from the mean, least and largest score of its examples.
