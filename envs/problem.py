@@ -52,9 +52,10 @@ class Score:
 
     Attributes:
         reward: What the search maximises.
-        accuracy: Metric on the search images after fine-tuning, in [0, 1].
+        accuracy: Metric on the search images after fine-tuning, an accuracy or any other.
         accuracy_before: The same before fine-tuning.
-        divergence: Mean KL divergence from the dense network's predictions, in nats.
+        divergence: Mean divergence from the dense network's predictions, for classes the KL
+            divergence in nats; NaN if what the outputs mean is not known.
         seconds: Wall time, for reports only; never part of a comparison.
         failed: Empty, or why the candidate could not be scored.
     """
@@ -68,9 +69,12 @@ class Score:
 
     @property
     def finite(self) -> bool:
-        """Whether neither the reward nor a measurement is NaN or infinite."""
-        measured = (self.reward, self.accuracy, self.accuracy_before, self.divergence)
-        return all(map(math.isfinite, measured))
+        """Whether neither the reward nor a measurement is NaN or infinite.
+
+        A divergence of NaN was not measured: nobody knows what the outputs mean, nor needs to.
+        """
+        measured = (self.reward, self.accuracy, self.accuracy_before)
+        return all(map(math.isfinite, measured)) and not math.isinf(self.divergence)
 
 
 Evaluate = Callable[[Sequence[IntArray]], list[Score]]

@@ -58,6 +58,7 @@ def build(options: Options, *, seed: int) -> Experiment:
             name="printed digits",
             digest="printed-digits-1",
             num_classes=CLASSES,
+            outputs="classes",
             input_shape=(1, SIDE, SIDE),
             pad_id=None,
             **splits,

@@ -64,7 +64,6 @@ def build(options: Options, *, seed: int) -> Experiment:
         metric=metric,
         dense_recipe=DENSE,
         sparse_recipe=SPARSE,
-        distils=False,
-        searches=False,
+        outputs="labels",
         measure=lambda model, compute: {"AUC": area_under_curve(model, data.test, compute=compute)},
     )

@@ -58,6 +58,7 @@ def build(options: Options, *, seed: int) -> Experiment:
         metric=metric,
         dense_recipe=Recipe(nb_epochs=3, weight_decay=1e-2, **plain),  # type: ignore[arg-type]
         sparse_recipe=Recipe(nb_epochs=3, weight_decay=1e-2, **plain),  # type: ignore[arg-type]
+        outputs="labels",
     )
 
 

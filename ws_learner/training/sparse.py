@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.config import METHODS, Recipe, WeightSparseConfig, load_object
-from ws_learner.core import say
+from ws_learner.core import OutputKind, say
 from ws_learner.pruning import (
     GradualConfig,
     MethodConfig,
@@ -95,14 +95,21 @@ def build_training_loss(
     config: WeightSparseConfig,
     student: nn.Module | None = None,
     pad_id: int | None = None,
+    outputs: OutputKind | None = None,
 ) -> TrainingLoss:
     """Build the task loss with optional distillation terms.
 
-    `dst_layers` needs the student and, for padded sentences, `DataSplits.pad_id`.
+    `dst_layers` needs the student and, for padded sentences, `DataSplits.pad_id`. `outputs` says
+    what the outputs mean; by default classes.
     """
     if config.enbl_dst and teacher is not None:
         distilled = DistillationLoss(
-            loss, teacher, weight=config.loss_w_dst, temperature=config.tempr_dst
+            loss,
+            teacher,
+            weight=config.loss_w_dst,
+            temperature=config.tempr_dst,
+            outputs=outputs or "classes",
+            pad_id=pad_id,
         )
         if not config.dst_layers or student is None:
             return distilled
