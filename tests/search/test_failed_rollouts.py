@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from agents.proposer import SEED, seed_trials
@@ -150,6 +150,16 @@ def test_a_score_that_is_no_number_is_a_failure(field: str, value: float) -> Non
 
 
 def test_the_evaluator_counts_a_metric_that_is_no_number_as_a_failure() -> None:
+    dense: list[Tensor] = []
+
+    def only_at_first(outputs: Tensor, targets: Tensor) -> Tensor:
+        if not any(torch.equal(outputs, known) for known in dense):
+            if len(dense) == batches:
+                return accuracy(outputs, targets) * torch.nan
+            dense.append(outputs)
+        return accuracy(outputs, targets)
+
+    batches = small_config().nb_iters_feval
     torch.manual_seed(0)
     model = tiny_network().eval()
     layers = table_of(model)
@@ -158,14 +168,14 @@ def test_the_evaluator_counts_a_metric_that_is_no_number_as_a_failure() -> None:
         tiny_data(),
         layers=layers,
         loss=functional.cross_entropy,
-        metric=lambda outputs, targets: accuracy(outputs, targets) * torch.nan,
+        metric=only_at_first,
         config=small_config(),
         seed=0,
         cache_dir=None,
         device="cpu",
     )
     score = made.score(counts(layers, 0.5))
-    assert "accuracy nan" in score.failed
+    assert "is NaN or infinite" in score.failed
     assert (score.reward, score.accuracy) == (0.0, 0.0)
 
 
@@ -182,14 +192,30 @@ def test_the_centre_of_a_random_search_is_no_failed_profile() -> None:
 # ---- through the learner
 
 
+class Brittle(nn.Sequential):
+    """Fails once a tenth of its weights are zero."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = torch.cat([w.flatten() for w in self.parameters() if w.dim() > 1])
+        if (weights == 0).float().mean() > 0.1:
+            raise ZeroDivisionError("too many zeros for this network")
+        out: Tensor = super().forward(x)
+        return out
+
+
 def broken_metric(outputs: Tensor, targets: Tensor) -> Tensor:
     raise ZeroDivisionError("no examples of this class")
 
 
-def learner(folder: Path, metric: Callable[[Tensor, Tensor], Tensor], **more: object):  # type: ignore[no-untyped-def]
+def learner(  # type: ignore[no-untyped-def]
+    folder: Path,
+    metric: Callable[[Tensor, Tensor], Tensor],
+    model: nn.Module | None = None,
+    **more: object,
+):
     torch.manual_seed(0)
     return WeightSparseLearner(
-        tiny_network().eval(),
+        (model or tiny_network()).eval(),
         tiny_data(),
         loss=functional.cross_entropy,
         metric=metric,
@@ -216,12 +242,19 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_failed_is_one_error_on_any_number_of_workers(tmp_path: Path) -> None:
     messages = []
     for workers in (0, 1):
-        with pytest.raises(UserError, match="ZeroDivisionError: no examples of this") as caught:
-            learner(tmp_path / f"{workers}", broken_metric, workers=workers).fit()
+        brittle = Brittle(*tiny_network())
+        with pytest.raises(UserError, match="ZeroDivisionError: too many zeros") as caught:
+            learner(tmp_path / f"{workers}", accuracy, brittle, workers=workers).fit()
         messages.append(str(caught.value))
         assert not (tmp_path / f"{workers}" / "model.safetensors").exists()
     assert messages[0] == messages[1]
     assert "at an overall ratio of 0.60" in messages[0]
+
+
+def test_a_metric_that_fails_is_refused_before_work(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"`metric` broken metric: .*: no examples"):
+        learner(tmp_path / "run", broken_metric).fit()
+    assert not (tmp_path / "run").exists()
 
 
 def test_profiles_that_fail_on_the_select_split_are_not_chosen(
@@ -231,9 +264,9 @@ def test_profiles_that_fail_on_the_select_split_are_not_chosen(
 
     def fails_at_first(outputs: Tensor, targets: Tensor) -> Tensor:
         nonlocal calls
-        if len(targets) == 60:  # the select split; every profile has two tries
+        if len(targets) == 60:  # the select split; the dense network, then two tries a profile
             calls += 1
-            if calls <= 2:
+            if 2 <= calls <= 3:
                 raise ZeroDivisionError("odd batch")
         return accuracy(outputs, targets)
 
@@ -246,13 +279,19 @@ def test_profiles_that_fail_on_the_select_split_are_not_chosen(
     assert allocation.zeros.tolist() == wanted.tolist()
     assert allocation.failed == 1
     told = capsys.readouterr().err
-    assert "1 of 3 rollouts failed on the select split and cannot be chosen: ZeroDiv" in told
+    assert "1 of 3 rollouts failed on the select split and cannot be chosen: " in told
+    assert "ZeroDivisionError: odd batch" in told
 
 
 def test_nothing_is_chosen_if_every_re_scoring_fails(tmp_path: Path) -> None:
+    calls = 0
+
     def no_select(outputs: Tensor, targets: Tensor) -> Tensor:
+        nonlocal calls
         if len(targets) == 60:
-            raise ZeroDivisionError("odd batch")
+            calls += 1
+            if calls > 1:  # after the dense network
+                raise ZeroDivisionError("odd batch")
         return accuracy(outputs, targets)
 
     with pytest.raises(UserError, match="all 3 rollouts failed on the select split"):

@@ -86,10 +86,16 @@ class MetricSpec:
         """(B,) scores in double precision.
 
         Raises:
-            UserError: They are not one number for each example.
+            UserError: They are not one number for each example, or the function failed.
         """
-        found: Any = self.function(outputs, targets)
         count = len(targets)
+        try:
+            found: Any = self.function(outputs, targets)
+        except Exception as error:  # whatever a user's function raises
+            raise UserError(
+                f"`metric` {self.name}: failed on outputs {tuple(outputs.shape)} and targets "
+                f"{tuple(targets.shape)}: {type(error).__name__}: {error}"
+            ) from error
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         if shape != (count,):
             raise UserError(
