@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -49,7 +50,7 @@ class Score:
         accuracy: Metric on the search images after fine-tuning, an accuracy or any other.
         accuracy_before: The same before fine-tuning.
         divergence: Mean divergence from the dense network's predictions, for classes the KL
-            divergence in nats; NaN if what the outputs mean is not known.
+            divergence in nats; None if what the outputs mean is not known.
         seconds: Wall time, for reports only; never part of a comparison.
         failed: Empty, or why the candidate could not be scored.
     """
@@ -57,9 +58,15 @@ class Score:
     reward: float
     accuracy: float
     accuracy_before: float
-    divergence: float
+    divergence: float | None
     seconds: float = field(default=0.0, compare=False)
     failed: str = ""
+
+    @property
+    def finite(self) -> bool:
+        """Whether neither the reward nor a measurement is NaN or infinite."""
+        measured = (self.reward, self.accuracy, self.accuracy_before, self.divergence)
+        return all(math.isfinite(value) for value in measured if value is not None)
 
 
 Evaluate = Callable[[Sequence[IntArray]], list[Score]]

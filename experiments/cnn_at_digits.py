@@ -55,6 +55,7 @@ def build(options: Options, *, seed: int) -> Experiment:
             num_classes=CLASSES,
             outputs="classes",
             input_shape=(1, SIDE, SIDE),
+            pad_id=None,
             **splits,
         ),
         loss=loss,

@@ -123,7 +123,10 @@ def make_learner(
     teacher: nn.Module | None = None,
     facts: dict[str, Any] | None = None,
 ) -> WeightSparseLearner:
-    """Build the learner of a command line, with its files in the folder `run`."""
+    """Build the learner of a command line, with its files in the folder `run`.
+
+    The command line locks and claims the folder itself, by the settings' names.
+    """
     from ws_learner.learner import WeightSparseLearner
 
     return WeightSparseLearner(
@@ -144,6 +147,7 @@ def make_learner(
         cluster=command.cluster,
         facts=facts,
         outputs=command.run.outputs or experiment.outputs,
+        claims=False,
     )
 
 

@@ -131,15 +131,18 @@ def test_the_axis_of_the_classes_is_the_one_that_targets_lack(
 def test_ignored_targets_and_padding_do_not_count() -> None:
     targets = torch.tensor([[1, -100, 2], [0, 1, -100]])
     inputs = torch.tensor([[7, 8, 9], [7, 0, 0]])
-    found = counted_positions(torch.randn(2, 3, 4), targets, inputs, kind="tokens")
+    found = counted_positions(torch.randn(2, 3, 4), targets, inputs, kind="tokens", pad_id=0)
     assert found is not None
     assert found.tolist() == [[True, False, True], [True, False, False]]
     images = torch.randn(2, 1, 3)
-    found = counted_positions(torch.randn(2, 4, 3), targets, images, kind="classes")
+    found = counted_positions(torch.randn(2, 4, 3), targets, images, kind="classes", pad_id=None)
     assert found is not None
     assert found.tolist() == [[True, False, True], [True, True, False]]
     assert (
-        counted_positions(torch.randn(2, 4), torch.tensor([1, 2]), images, kind="classes") is None
+        counted_positions(
+            torch.randn(2, 4), torch.tensor([1, 2]), images, kind="classes", pad_id=None
+        )
+        is None
     )
 
 

@@ -11,16 +11,13 @@ from typing import Any, Literal
 from ws_learner.config.methods import MethodSettings
 from ws_learner.config.pattern_syntax import parse_pattern_spec
 from ws_learner.config.registries import (
-    CRITERIA,
     METHODS,
-    PROTOCOLS,
-    SCHEDULES,
     CriterionName,
     ProtocolName,
     ScheduleName,
 )
 from ws_learner.config.search import RewardType, SearchSettings
-from ws_learner.core import UserError, complain
+from ws_learner.core import UserError, check_settings, complain
 
 __all__ = [
     "POCKETFLOW",
@@ -80,8 +77,8 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
     """Share of all steps at which the sparsity begins to rise."""
     ws_iter_ratio_end: float = 0.5
     """Share of all steps at which the target is reached."""
-    ws_mask_update_step: int = 25
-    """Optimizer steps between mask updates."""
+    ws_mask_update_step: int | None = None
+    """Optimizer steps between mask updates; by default 25, or a tenth of a shorter ramp."""
     ws_update_frequency: float | None = None
     """Epochs between mask updates, instead of ws_mask_update_step; below 1 a share of an epoch."""
     ws_init: InitName = "dense"
@@ -100,14 +97,13 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
     """Weight of the mean relative squared error of the outputs of `dst_layers`."""
 
     def __post_init__(self) -> None:
-        complain(self._unknown_names())
+        check_settings(self)
+        for name in ("ws_save_path", "ws_ratios", "ws_rollouts"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
         own = (*self._wrong_shares(), *self._wrong_numbers(), *self._wrong_pairs())
         complain([*own, *self.search_problems(), *self.nm_problems()])
         self._check_method()
-
-    def _unknown_names(self) -> Iterator[str]:
-        for registry in (METHODS, PROTOCOLS, CRITERIA, SCHEDULES):
-            yield from registry.problems(getattr(self, registry.setting))
 
     def _wrong_pairs(self) -> Iterator[str]:
         if self.ws_iter_ratio_beg >= self.ws_iter_ratio_end:
@@ -160,7 +156,7 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
             yield f"`ws_prune_ratio_exp` {self.ws_prune_ratio_exp}: must be above 0"
 
     def _wrong_numbers(self) -> Iterator[str]:
-        if self.ws_mask_update_step < 1:
+        if self.ws_mask_update_step is not None and self.ws_mask_update_step < 1:
             yield f"`ws_mask_update_step` {self.ws_mask_update_step}: must be at least 1"
         for name in ("tempr_dst", "ws_update_frequency", "movement_score_lr"):
             value = getattr(self, name)

@@ -8,14 +8,14 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ws_learner.core import OutputKind
+from ws_learner.core import OutputKind, check_output_kind
 
 __all__ = ["Batch", "DataSplits", "Split"]
 
 Batch = tuple[Tensor, Tensor]
-"""(inputs, targets); inputs are float32 (B, C, H, W), or int64 (B, T) word pieces padded with 0
-(see `ws_learner.data.tokens`); targets are int64 (B,) class numbers, or whatever the loss takes,
-such as int64 (B, H, W) or float32 (B,)."""
+"""(inputs, targets); inputs are float32 (B, C, H, W), or int64 (B, T) word pieces padded with
+`DataSplits.pad_id`; targets are int64 (B,) class numbers, (B, T) tags of words, -100 at padding, or
+whatever the loss takes, such as int64 (B, H, W) or float32 (B,)."""
 
 
 class Split(Protocol):
@@ -61,6 +61,10 @@ class DataSplits:
         test: Read once, at the end.
         outputs: What the outputs of a network on these data mean; None tells it from shapes and
             targets.
+        pad_id: Number that fills inputs (B, T) after the end of a sentence. Batches may then be
+            padded further or cut to their longest sentence, and padding does not count. None:
+            every number is a value, and the network gets all columns. By default what `train`
+            says, which is 0 for a `TokenSplit` and None for other splits.
     """
 
     name: str
@@ -72,3 +76,10 @@ class DataSplits:
     select: Split
     test: Split
     outputs: OutputKind | None = None
+    pad_id: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.outputs is not None:
+            check_output_kind(self.outputs)
+        if self.pad_id is None:
+            object.__setattr__(self, "pad_id", getattr(self.train, "pad_id", None))

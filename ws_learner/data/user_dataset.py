@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 
 import torch
-from torch.utils.data import Subset
+from torch.utils.data import Subset, TensorDataset
 
-from ws_learner.core import OutputKind, UserError
-from ws_learner.data.dataset_split import DatasetSplit, Examples
+from ws_learner.core import OutputKind, UserError, value_digest
+from ws_learner.data.dataset_split import DatasetSplit, Examples, seeded_example
 from ws_learner.data.reading import reading_order
 from ws_learner.data.splits import DataSplits
 
 __all__ = ["split_dataset"]
+
+_READ = 256
 
 
 def split_dataset(
@@ -25,11 +27,14 @@ def split_dataset(
     test: float = 0.2,
     seed: int = 0,
     outputs: OutputKind | None = None,
+    pad_id: int | None = None,
 ) -> DataSplits:
     """Split a map-style data set at random; examples in no other split are for training.
 
     Args:
         dataset: (input, target) pairs; inputs such as float32 (C, H, W), targets such as integers.
+            Or inputs of whole numbers: rows whose columns have a meaning, or sentences (see
+            `pad_id`).
         num_classes: Number of classes, or of labels; 1 for numbers.
         name: Name of the data, for reports.
         search: Share for scoring rollouts, in (0, 1).
@@ -38,9 +43,13 @@ def split_dataset(
         seed: Seed of the split.
         outputs: What the outputs of a network on these data mean; None tells it from shapes and
             targets.
+        pad_id: Number that pads sentences, see `DataSplits.pad_id`. Sentences may then differ in
+            length, and a target may be one whole number per word.
 
     Returns:
-        The splits; their digest covers up to 256 examples and how they are split.
+        The splits. Their digest covers how they are split and all examples of a list, a
+        `TensorDataset` or any data set of fewer than 512; of others about 256 spaced evenly, and
+        all of their `targets` or `labels`, if they have such an attribute.
 
     Raises:
         UserError: A split would be empty.
@@ -56,10 +65,10 @@ def split_dataset(
     parts: list[DatasetSplit] = []
     for size in (*sizes, count - sum(sizes)):
         chosen, order = order[:size], order[size:]
-        parts.append(DatasetSplit(Subset(dataset, chosen)))  # type: ignore[arg-type]
+        parts.append(DatasetSplit(Subset(dataset, chosen), pad_id=pad_id))  # type: ignore[arg-type]
     return DataSplits(
         name=name,
-        digest=_digest(dataset, f"{sizes} {seed}"),
+        digest=_digest(dataset, f"{sizes} {seed}" + ("" if pad_id is None else f" pad {pad_id}")),
         num_classes=num_classes,
         input_shape=tuple(torch.as_tensor(dataset[0][0]).shape),
         search=parts[0],
@@ -67,12 +76,30 @@ def split_dataset(
         test=parts[2],
         train=parts[3],
         outputs=outputs,
+        pad_id=pad_id,
     )
 
 
 def _digest(dataset: Examples, way: str) -> str:
     digest = hashlib.sha256(f"{len(dataset)} {way}".encode())
-    for index in range(0, len(dataset), max(1, len(dataset) // 256)):
-        for part in dataset[index]:
+    stride = max(1, len(dataset) // _READ)
+    if stride > 1:  # not all of them are read
+        digest.update(value_digest(_in_memory(dataset)).encode())
+    for index in range(0, len(dataset), stride):
+        with seeded_example(index):
+            example = dataset[index]
+        for part in example:
             digest.update(torch.as_tensor(part).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _in_memory(dataset: object) -> object:
+    """What a data set shows of its contents without reading examples: all of it, or targets."""
+    if isinstance(dataset, list | tuple):
+        return dataset
+    if type(dataset) is TensorDataset:
+        return dataset.tensors
+    if type(dataset) is Subset:
+        return list(dataset.indices), _in_memory(dataset.dataset)
+    names = ("targets", "labels")
+    return [value for name in names if (value := getattr(dataset, name, None)) is not None]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         snap_profile,
         with_default_pattern,
     )
+    from ws_learner.pruning.layers.no_units import refuse_no_units
     from ws_learner.pruning.layers.roles import filter_by_role, weight_roles
     from ws_learner.pruning.layers.table import layer_table, modules_by_weight, parameter_of
     from ws_learner.pruning.layers.unit_groups import check_groups, find_groups, pattern_conflict
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.methods.srste import SrSteConfig
     from ws_learner.pruning.methods.stored_masks import StoredMasks
     from ws_learner.pruning.methods.threshold_movement import ThresholdMovementConfig
+    from ws_learner.pruning.optimizer_steps import OptimizerSteps
     from ws_learner.pruning.patterns.blocks import BlockPattern, ChannelPattern, HeadPattern
     from ws_learner.pruning.patterns.mask import count_zeros, keep_largest
     from ws_learner.pruning.patterns.model_plan import PatternPlan
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.schedules.epoch_schedule import EpochFormula, EpochLinearSchedule
     from ws_learner.pruning.schedules.movement_warmup import check_warm_up
     from ws_learner.pruning.schedules.oneshot import HeldFromStart, OneShotSchedule
-    from ws_learner.pruning.schedules.polynomial import Schedule, ramp_steps
+    from ws_learner.pruning.schedules.polynomial import Schedule, ramp_steps, usual_interval
     from ws_learner.pruning.schedules.registry import build_schedule
     from ws_learner.pruning.sparsifier import Sparsifier
     from ws_learner.pruning.tensor_report import tensor_table, tensor_totals
@@ -81,6 +83,7 @@ __all__ = [
     "MovementConfig",
     "NMConfig",
     "OneShotSchedule",
+    "OptimizerSteps",
     "Pattern",
     "PatternLockConfig",
     "PatternPlan",
@@ -118,9 +121,11 @@ __all__ = [
     "prune_gradient_with_magnitude",
     "prune_weights_with_magnitude",
     "ramp_steps",
+    "refuse_no_units",
     "snap_profile",
     "tensor_table",
     "tensor_totals",
+    "usual_interval",
     "weight_roles",
     "with_default_pattern",
 ]
@@ -152,6 +157,9 @@ _MODULES = {
         "fitting_rows",
         "snap_profile",
         "with_default_pattern",
+    ],
+    "layers.no_units": [
+        "refuse_no_units",
     ],
     "layers.roles": [
         "filter_by_role",
@@ -204,6 +212,9 @@ _MODULES = {
     "methods.threshold_movement": [
         "ThresholdMovementConfig",
     ],
+    "optimizer_steps": [
+        "OptimizerSteps",
+    ],
     "patterns.blocks": [
         "BlockPattern",
         "ChannelPattern",
@@ -246,6 +257,7 @@ _MODULES = {
     "schedules.polynomial": [
         "Schedule",
         "ramp_steps",
+        "usual_interval",
     ],
     "schedules.registry": [
         "build_schedule",

@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     from ws_learner.training.ray.run_phase import run_phase
     from ws_learner.training.ray.session import ray_session, store_for
     from ws_learner.training.result import Result
+    from ws_learner.training.run_identity import (
+        build_run_identity,
+        config_identity,
+        owned_run,
+    )
     from ws_learner.training.sparse import (
         PruningCallback,
         build_method_config,
@@ -72,18 +77,21 @@ __all__ = [
     "as_metric",
     "build_method_config",
     "build_optimizer",
+    "build_run_identity",
     "build_summary",
     "build_training_loss",
     "calibration",
     "check_metric",
     "check_steps",
     "check_task",
+    "config_identity",
     "counted_positions",
     "epoch_seed",
     "evaluate",
     "infer_output_kind",
     "load_run",
     "metric_entries",
+    "owned_run",
     "perplexity",
     "prepare",
     "ray_session",
@@ -160,6 +168,11 @@ _MODULES = {
     ],
     "result": [
         "Result",
+    ],
+    "run_identity": [
+        "build_run_identity",
+        "config_identity",
+        "owned_run",
     ],
     "sparse": [
         "PruningCallback",

@@ -38,6 +38,7 @@ class DistillationLoss:
         weight: float = 4.0,
         temperature: float = 4.0,
         outputs: OutputKind = "classes",
+        pad_id: int | None = None,
     ) -> None:
         """Combine `loss` with a teacher.
 
@@ -47,6 +48,7 @@ class DistillationLoss:
             weight: `--loss_w_dst`, at least 0.
             temperature: `--tempr_dst`, T above 0; the higher, the softer the predictions.
             outputs: What the outputs mean, see `OutputKind`.
+            pad_id: Number that pads sentences, see `DataSplits.pad_id`; None counts all.
 
         Raises:
             UserError: A value is outside its range.
@@ -60,6 +62,7 @@ class DistillationLoss:
                 f"`DistillationLoss.temperature` {temperature}: allowed are numbers above 0"
             )
         self._loss, self._weight, self._temperature = loss, weight, temperature
+        self._pad_id = pad_id
         self._teacher, self._outputs = teacher.eval(), check_output_kind(outputs)
 
     def __call__(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
@@ -80,7 +83,9 @@ class DistillationLoss:
                 f"the teacher of `enbl_dst` gives logits {tuple(soft.shape)}, "
                 f"the network {tuple(outputs.shape)}: use a teacher with the same classes"
             )
-        counted = counted_positions(outputs, targets, inputs, kind=self._outputs)
+        counted = counted_positions(
+            outputs, targets, inputs, kind=self._outputs, pad_id=self._pad_id
+        )
         match = self._match(_precise(outputs), _precise(soft), counted)
         return self._loss(outputs, targets) + self._weight * match
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
@@ -86,10 +87,19 @@ class MetricSpec:
         """(B,) scores in double precision.
 
         Raises:
-            UserError: They are not one number for each example.
+            UserError: They are not one number for each example, or the function fails.
         """
-        found: Any = self.function(outputs, targets)
         count = len(targets)
+        try:
+            found: Any = self.function(outputs, targets)
+        except UserError:
+            raise
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            raise UserError(
+                f"`metric` {self.name}: fails on {count} examples, {type(error).__name__}: {error} "
+                f"({place.filename}, line {place.lineno})"
+            ) from error
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         if shape != (count,):
             raise UserError(

@@ -166,7 +166,7 @@ def class_axis(outputs: Tensor, targets: Tensor) -> int:
 
 
 def counted_positions(
-    outputs: Tensor, targets: Tensor, inputs: Tensor, *, kind: OutputKind
+    outputs: Tensor, targets: Tensor, inputs: Tensor, *, kind: OutputKind, pad_id: int | None
 ) -> Tensor | None:
     """(B, ...) True at the positions that count; None if an example has one prediction.
 
@@ -177,6 +177,7 @@ def counted_positions(
         targets: Targets of the task loss.
         inputs: Its inputs.
         kind: What the outputs mean.
+        pad_id: Number that pads sentences, see `DataSplits.pad_id`; None for no padding.
     """
     if kind not in ("classes", "tokens") or outputs.dim() < 3:
         return None
@@ -185,7 +186,7 @@ def counted_positions(
     counted = torch.ones(shape, dtype=torch.bool, device=outputs.device)
     if targets.shape == shape and not targets.is_floating_point():
         counted &= targets.to(outputs.device) != _IGNORED
-    words = words_in(inputs) if kind == "tokens" else None
+    words = words_in(inputs, pad_id=pad_id) if kind == "tokens" else None
     if words is not None and words.shape == shape:
         counted &= words.to(outputs.device)
     return counted

@@ -42,8 +42,15 @@ class PruningCallback(Callback):
         """Pass the current sparsity to the metrics callback if it is about to log."""
         if not self._metrics.logs_loss(trainer):
             return
-        self._metrics.ratio = self._sparsifier.planned_ratio()
-        self._metrics.more = self._sparsifier.readings()
+        self._metrics.more = {
+            "prune/planned": self._sparsifier.planned_ratio(),
+            "prune/ratio": self._sparsifier.counted_ratio(),
+            **self._sparsifier.readings(),
+        }
+
+    def on_gradients(self, trainer: Trainer) -> None:
+        """Mask the gradients before they are clipped: only what is applied counts in the norm."""
+        self._sparsifier.mask_gradients()
 
     def on_end(self, trainer: Trainer) -> None:
         """Check that all ranks pruned the same weights."""
@@ -87,10 +94,12 @@ def build_training_loss(
     config: WeightSparseConfig,
     student: nn.Module | None = None,
     outputs: OutputKind | None = None,
+    pad_id: int | None = None,
 ) -> TrainingLoss:
-    """Build the task loss with optional distillation terms; `dst_layers` needs the student.
+    """Build the task loss with optional distillation terms.
 
-    `outputs` says what the outputs mean; by default classes.
+    `dst_layers` needs the student. `outputs` says what the outputs mean, by default classes;
+    padded sentences need `DataSplits.pad_id`.
     """
     if config.enbl_dst and teacher is not None:
         distilled = DistillationLoss(
@@ -99,6 +108,7 @@ def build_training_loss(
             weight=config.loss_w_dst,
             temperature=config.tempr_dst,
             outputs=outputs or "classes",
+            pad_id=pad_id,
         )
         if not config.dst_layers or student is None:
             return distilled
@@ -108,6 +118,7 @@ def build_training_loss(
             teacher=teacher,
             layers=config.dst_layers,
             weight=config.loss_w_layers,
+            pad_id=pad_id,
         )
 
     def criterion(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:

@@ -37,8 +37,8 @@ class MaskSettings(Protocol):
     def ratio_max(self) -> float:
         """Largest ratio of a layer under a global scope."""
 
-    def every(self) -> int:
-        """Steps between mask updates."""
+    def every(self, ramp: int) -> int:
+        """Steps between mask updates on a ramp of `ramp` steps."""
 
     def make_criterion(self, plan: PatternPlan) -> Criterion:
         """Build the pruning criterion."""
@@ -68,7 +68,8 @@ class GradualPruning:
         self._in_place = StoredMasks(weights)
         self._in_place.moving = self._moving
         self._config, self._plan, self._schedule = config, plan, schedule
-        self._zeros, self._every = dict(zeros), config.every()
+        self._zeros = dict(zeros)
+        self._every = config.every(schedule.end_step - schedule.begin_step)
         self._criterion = config.make_criterion(plan)
 
     @property
@@ -87,9 +88,26 @@ class GradualPruning:
         first = step == 0 and self._schedule.is_update(0, self._every)
         if first and self._schedule.share(0) > 0 and not self._criterion.needs_gradients:
             self._renew(0)
+        self._in_place.mask_state(optimizer)  # it may remember what was before
+
+    @property
+    def reads_gradients(self) -> bool:
+        """See `UsesGradients`."""
+        return self._criterion.needs_gradients
+
+    adds_terms = False
+
+    @property
+    def sets_gradients(self) -> bool:
+        """See `UsesGradients`."""
+        return False
+
+    def new_gradients(self) -> None:
+        """See `UsesGradients`: there are no terms."""
 
     def on_gradients(self) -> None:
         """See `Method`."""
+        self._in_place.take_over_writes()
         self._criterion.observe(self._in_place.weights)
 
     def before_step(self) -> None:
