@@ -21,14 +21,18 @@ class LayerRow:
 
     Attributes:
         name: Parameter name in the network's state_dict, e.g. `layer1.0.conv1.weight`.
-        kind: `conv1d`, `conv2d` or `linear`.
+        kind: `conv1d`, `conv2d`, `conv3d`, `conv_transpose1d` and so on, `linear`, `linear_io`
+            (inputs first, transformers' `Conv1D`), `recurrent`, `projection` (packed in an
+            attention), `experts` (a stack of matrices), `embedding` or `tensor`, which the user
+            names.
         role: `conv`, `ff`, `q`, `k`, `v`, `qkv` (one weight for all three), `o`, `embed`, `head`
             or `other`.
-        shape: Shape of the weight, output channels first.
+        shape: Shape of the weight as it is stored.
         weights: Number of weights, the product of `shape`.
         macs: Multiply-accumulates of one example's forward pass through this layer, dense.
         exempt: True if the layer stays dense under every protocol; its weights still count.
         most: Most zeros that the layer's pattern can make; None: all weights.
+        fan: Outputs, and inputs of each, where these are not the first two entries of `shape`.
     """
 
     name: str
@@ -39,6 +43,7 @@ class LayerRow:
     macs: int
     exempt: bool = False
     most: int | None = None
+    fan: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

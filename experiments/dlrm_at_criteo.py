@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ws_learner.config import Recipe
+from ws_learner.core import check_settings
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -38,6 +39,9 @@ class Options:
     """Rows of each of the 26 tables; words are taken modulo it."""
     lines: int | None = None
     """Lines to read; all by default."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def build(options: Options, *, seed: int) -> Experiment:

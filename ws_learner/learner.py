@@ -37,7 +37,7 @@ from ws_learner.pruning import (
     parse_pattern,
     with_default_pattern,
 )
-from ws_learner.report import MetricsLog, read_table, to_csv
+from ws_learner.report import MetricsLog, layers_in_ratios, read_table, to_csv
 from ws_learner.search import Allocation, Allocator, RolloutEvaluator, RolloutPool
 from ws_learner.training import (
     Loss,
@@ -233,13 +233,20 @@ class WeightSparseLearner:
             include=config.ws_include,
             exclude=config.ws_exclude,
             exempt=config.ws_exempt,
+            named=layers_in_ratios(config.ws_ratios) if config.ws_ratios else (),
         )
         if METHODS[config.ws_method].keeps_zeros:
             return layers
         pattern = parse_pattern(config.pattern_spelling)
         if not isinstance(pattern, ByRole):  # a role pattern leaves parts of a layer dense
             layers = filter_by_role(layers, config.roles)
-        return fitting_rows(self.model, layers, pattern=pattern, remainder=config.ws_remainder)
+        return fitting_rows(
+            self.model,
+            layers,
+            pattern=pattern,
+            remainder=config.ws_remainder,
+            method=config.ws_method,
+        )
 
     def check(self) -> OutputKind | None:
         """Check metric and outputs on a few training examples, before any work.

@@ -66,11 +66,13 @@ def split_dataset(
     for size in (*sizes, count - sum(sizes)):
         chosen, order = order[:size], order[size:]
         parts.append(DatasetSplit(Subset(dataset, chosen), pad_id=pad_id))  # type: ignore[arg-type]
+    with seeded_example(0):
+        shape = tuple(torch.as_tensor(dataset[0][0]).shape)
     return DataSplits(
         name=name,
         digest=_digest(dataset, f"{sizes} {seed}" + ("" if pad_id is None else f" pad {pad_id}")),
         num_classes=num_classes,
-        input_shape=tuple(torch.as_tensor(dataset[0][0]).shape),
+        input_shape=shape,
         search=parts[0],
         select=parts[1],
         test=parts[2],

@@ -122,6 +122,11 @@ class Allocator:
         if kept["rollouts"]:
             self._refuse_earlier_failures()
         zeros = np.array(kept["zeros"], dtype=np.int64)
+        if len(zeros) != len(self.layers):
+            raise UserError(
+                f"{answer}: has zeros for {len(zeros)} layers, the layer table {len(self.layers)}: "
+                "the run was made with another table; choose another run directory"
+            )
         return Allocation(
             zeros=zeros,
             rollouts=kept["rollouts"],

@@ -15,6 +15,7 @@ from ws_learner.pruning import (
     MethodConfig,
     MovementConfig,
     Sparsifier,
+    found_zeros,
 )
 from ws_learner.training.callbacks import MetricsCallback
 from ws_learner.training.distillation import DistillationLoss
@@ -158,6 +159,8 @@ def train_sparse(
     """
     total = phase.recipe.total_steps(len(phase.data.train))
     steps_per_epoch = phase.recipe.steps_per_epoch(len(phase.data.train))
+    if METHODS[config.ws_method].keeps_zeros:
+        zeros = _with_all_zeros(model, zeros)
     method = build_method_config(config, steps_per_epoch=steps_per_epoch, total_steps=total)
     sparsifier = Sparsifier(model, method, zeros=zeros, total_steps=total)
     metrics = phase.metrics()
@@ -168,3 +171,11 @@ def train_sparse(
         metrics=metrics,
     )
     return sparsifier.finalize(), seconds
+
+
+def _with_all_zeros(model: nn.Module, zeros: Mapping[str, int]) -> dict[str, int]:
+    """With the zeros of tensors that are not in the layer table, which a lock keeps too."""
+    known = dict(model.named_parameters(remove_duplicate=False))
+    listed = {id(known[name]) for name in zeros}
+    found = found_zeros(model)
+    return dict(zeros) | {n: count for n, count in found.items() if id(known[n]) not in listed}

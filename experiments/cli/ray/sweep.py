@@ -38,7 +38,7 @@ def run_sweep(path: Path, words: Sequence[str], *, cluster: ClusterConfig, runs:
     restarted trainings).
 
     Raises:
-        UserError: The file or the command line makes no sense.
+        UserError: The file or the command line makes no sense, or every trial failed.
     """
     plan, command = read_plan(path), parse(words)
     _check_names(path, plan, command)
@@ -57,6 +57,11 @@ def run_sweep(path: Path, words: Sequence[str], *, cluster: ClusterConfig, runs:
         write_text(run.path / "sweep.csv", table.to_csv(index=False))
     print(table.to_markdown(index=False))
     say(f"table: {run.path / 'sweep.csv'}")
+    if table["state"].eq("failed").all():
+        raise UserError(
+            f"--sweep {path}: all {len(table)} trials failed, the first with: "
+            f"{table['reason'].iloc[0]}"
+        )
     return 0
 
 

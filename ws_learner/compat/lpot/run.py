@@ -192,7 +192,8 @@ def _run(
     """Train, save, verify and report in the run's own directory."""
     train, first = conf.train, 0 if conf.train is None else conf.train.start_epoch
     write_text(run.path / LPOT_COPY, conf.path.read_text() if conf.path else "")
-    layers = layer_table(model, next(data.train.batches(2))[0])
+    named = [name for plan in plans for name in plan.names]
+    layers = layer_table(model, next(data.train.batches(2))[0], named=named)
     sparse = copy.deepcopy(model)
     phase = TrainingPhase(
         phase="sparse",
@@ -217,8 +218,9 @@ def _run(
     work = partial(train_epochs, sparse, plans=plans, first_epoch=first, total=total)
     pruner, seconds = run_phase(work, phase, model=sparse, cluster=cluster)
     save_model(run.model, sparse.state_dict(), {"format": "pt"})
-    planned = {name: int((~mask).sum()) for name, mask in pruner.masks.items()}
-    zeros = np.array([planned.get(row.name, 0) for row in layers], dtype=np.int64)
+    planned = {id(sparse.get_parameter(n)): int((~m).sum()) for n, m in pruner.masks.items()}
+    owners = [id(sparse.get_parameter(row.name)) for row in layers]  # a weight may have two names
+    zeros = np.array([planned.get(owner, 0) for owner in owners], dtype=np.int64)
     frame = ratio_table(layers, zeros, load_state(run.model))
     write_text(run.ratios, to_csv(frame))
 

@@ -352,7 +352,7 @@ def _quantizer(conf: NncfConf, model: nn.Module) -> FakeQuantizer | None:
 
 def _table(dense: nn.Module, data: DataSplits, names: tuple[str, ...], run: RunDir) -> pd.DataFrame:
     """Write the layer table of the saved file."""
-    layers = layer_table(dense, next(data.train.batches(2))[0])
+    layers = layer_table(dense, next(data.train.batches(2))[0], named=names)
     state = load_state(run.model)
     found = [int((state[row.name] == 0).sum()) if row.name in names else 0 for row in layers]
     frame = ratio_table(layers, np.array(found, dtype=np.int64), state)

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from envs import FloatArray, IntArray, LayerRow, Score
 from ws_learner.config import RolloutConfig
 from ws_learner.core import ComputeDevice, OutputKind, UserError, choose_device, one_thread
-from ws_learner.data import PAD, DataSplits, Split, by_length
+from ws_learner.data import PAD, DataSplits, Split, by_length, split_digest
 from ws_learner.pruning import (
-    PerLayerNM,
     build_pattern_plan,
+    counts_of,
     drop_unfitting,
     parameter_of,
     parse_pattern,
@@ -130,6 +130,7 @@ class RolloutEvaluator:
                 seed=seed,
                 facts={"data": data.digest, "images": config.nb_smpls_rg, "batch": size}
                 | asdict(self._compute)
+                | {"examples": split_digest(train)}
                 | _padding_fact(data),
                 cache_dir=cache_dir,
                 plan=self.plan,
@@ -260,8 +261,7 @@ class RolloutEvaluator:
         ratios = {
             count / row.weights
             for row in self.layers
-            if isinstance(own := self.plan.patterns.get(row.name), PerLayerNM)
-            for count in own.counts(row.shape)
+            for count in counts_of(self.plan.patterns.get(row.name), row.shape) or ()
         }
         return tuple(sorted(ratios)) or self.config.levels
 
