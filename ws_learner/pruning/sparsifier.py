@@ -13,7 +13,8 @@ from torch.utils.hooks import RemovableHandle
 
 from ws_learner.core import UserError, say
 from ws_learner.pruning.layers.zero_counts import checked_zeros, sizes_of, split_ratios
-from ws_learner.pruning.methods.method import CountsEpochs, HasReadings, MethodConfig
+from ws_learner.pruning.methods.method import CountsEpochs, HasEnd, HasReadings, MethodConfig
+from ws_learner.pruning.optimizers import step_is_skipped, unscale_gradients, unwrap_optimizer
 
 __all__ = ["Sparsifier"]
 
@@ -83,7 +84,7 @@ class Sparsifier:
         else:
             targets = split_ratios(ratios, self._sizes)
         targets = self._fitted(model, method_config, targets, exact=ratios is None)
-        self.model, self._step = model, 0
+        self.model, self._step, self._total_steps = model, 0, total_steps
         self._pruned = {name: n for name, n in targets.items() if n or layers is not None}
         self._method = method_config.build(model, zeros=self._pruned, total_steps=total_steps)
         self._handles: list[RemovableHandle] = []
@@ -112,6 +113,13 @@ class Sparsifier:
         return self._step
 
     @property
+    def finished(self) -> bool:
+        """Whether the method's schedule has ended: `finalize` would succeed."""
+        if isinstance(self._method, HasEnd):
+            return self._method.is_finished(self._step)
+        return self._step >= self._total_steps
+
+    @property
     def masks(self) -> dict[str, Tensor]:
         """Parameter name -> bool mask, True = kept, of every layer whose target is not 0."""
         return dict(self._method.masks)
@@ -124,11 +132,16 @@ class Sparsifier:
     def attach(self, optimizer: Optimizer) -> None:
         """Follow `optimizer` from now on; a second time changes nothing.
 
+        Args:
+            optimizer: Or a wrapper of it, as accelerate's and Lightning's; see `unwrap_optimizer`.
+
         Raises:
             ValueError: Attached to another optimizer, or the optimizer lacks a parameter that is
                 to be pruned.
-            UserError: Another sparsifier is attached that prunes one of the parameters.
+            UserError: Another sparsifier is attached that prunes one of the parameters, or the
+                wrapper holds no optimizer with step hooks.
         """
+        optimizer = unwrap_optimizer(optimizer)
         if self._handles and optimizer is self._optimizer:
             return
         if self._handles:
@@ -235,6 +248,9 @@ class Sparsifier:
     def _before_step(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        if step_is_skipped(optimizer):
+            return None
+        unscale_gradients(optimizer)
         closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
         if closure is None:
             self._method.on_gradients()
@@ -254,6 +270,8 @@ class Sparsifier:
         return args[:1], {**kwargs, "closure": masked_closure}
 
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
+        if step_is_skipped(optimizer):
+            return
         self._step += 1
         self._method.after_step(optimizer, self._step)
 

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from ws_learner.core import UserError
 from ws_learner.pruning.methods.movement_scores import importance_loss, price
 from ws_learner.pruning.methods.tensor_state import copy_tensors
+from ws_learner.pruning.optimizers import state_of
 from ws_learner.pruning.patterns.score_grid import ScoreGrid
 
 __all__ = ["OWN_RATE", "LearnedScores", "check_score_rate"]
@@ -142,7 +143,7 @@ class LearnedScores:
             score.requires_grad_(False)
             score.grad = None
             if optimizer is not None:
-                optimizer.state.pop(score, None)
+                state_of(optimizer).pop(score, None)
 
     def observe(self, weights: Mapping[str, nn.Parameter]) -> None:
         """See `Criterion`; `learn` does it, which knows the values of masked weights too."""

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from ws_learner.config import WeightSparseConfig
 
-__all__ = ["CountsEpochs", "FromSettings", "HasReadings", "Method", "MethodConfig"]
+__all__ = ["CountsEpochs", "FromSettings", "HasEnd", "HasReadings", "Method", "MethodConfig"]
 
 
 class Method(Protocol):
@@ -97,6 +97,14 @@ class CountsEpochs(Protocol):
 
     def epoch_begin(self, step: int) -> None:
         """An epoch begins after `step` optimizer steps."""
+
+
+@runtime_checkable
+class HasEnd(Protocol):
+    """A method whose schedule ends before the training does."""
+
+    def is_finished(self, step: int) -> bool:
+        """Whether `finish(step)` would succeed."""
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ws_learner.pruning.methods.tensor_state import copy_parts, load_parts
+from ws_learner.pruning.optimizers import state_of
 from ws_learner.pruning.patterns.mask import count_zeros
 
 __all__ = ["StoredMasks"]
@@ -124,8 +125,9 @@ class StoredMasks:
         """Clear the optimizer state of pruned weights (momentum and the like), unless they move."""
         if self.moving:
             return
+        state = state_of(optimizer)
         for weight, keep in self._active:
-            for value in optimizer.state.get(weight, {}).values():
+            for value in state.get(weight, {}).values():
                 if isinstance(value, Tensor) and value.shape == weight.shape:
                     value.mul_(keep)
 
