@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.methods.srste import SrSteConfig
     from ws_learner.pruning.methods.stored_masks import StoredMasks
     from ws_learner.pruning.methods.threshold_movement import ThresholdMovementConfig
+    from ws_learner.pruning.optimizers import step_is_skipped, unwrap_optimizer
     from ws_learner.pruning.patterns.blocks import BlockPattern, ChannelPattern, HeadPattern
     from ws_learner.pruning.patterns.mask import count_zeros, keep_largest
     from ws_learner.pruning.patterns.model_plan import PatternPlan
@@ -119,8 +120,10 @@ __all__ = [
     "prune_weights_with_magnitude",
     "ramp_steps",
     "snap_profile",
+    "step_is_skipped",
     "tensor_table",
     "tensor_totals",
+    "unwrap_optimizer",
     "weight_roles",
     "with_default_pattern",
 ]
@@ -203,6 +206,10 @@ _MODULES = {
     ],
     "methods.threshold_movement": [
         "ThresholdMovementConfig",
+    ],
+    "optimizers": [
+        "step_is_skipped",
+        "unwrap_optimizer",
     ],
     "patterns.blocks": [
         "BlockPattern",
