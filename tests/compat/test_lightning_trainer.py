@@ -88,9 +88,28 @@ class Stop(L.Callback):  # type: ignore[misc, name-defined]
         trainer.should_stop |= trainer.global_step == self.step and not self.fail
 
 
-def data(rows: int = 32, batch: int = 4) -> DataLoader[Any]:
+class Resumable(DataLoader[Any]):
+    """Goes on within an epoch: Lightning begins a plain loader anew."""
+
+    begin = seen = 0
+
+    def __iter__(self) -> Any:
+        begin, self.begin = self.begin, 0
+        for number, batch in enumerate(super().__iter__()):
+            if number >= begin:
+                self.seen = number + 1
+                yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.begin = state["seen"] % len(self)
+
+
+def data(rows: int = 32, batch: int = 4) -> Resumable:
     x = torch.randn(rows, 8, generator=torch.Generator().manual_seed(1))
-    return DataLoader(TensorDataset(x, x.sum(1).relu()), batch_size=batch)
+    return Resumable(TensorDataset(x, x.sum(1).relu()), batch_size=batch)
 
 
 def trainer(folder: Path, *callbacks: Any, **changes: Any) -> Any:
@@ -133,21 +152,22 @@ METHODS: dict[str, tuple[MethodConfig, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(("accumulate", "at"), [(1, 8), (1, 10), (2, 10)])
 def test_a_resumed_fit_is_the_uninterrupted_one(
-    tmp_path: Path, name: str, accumulate: int
+    tmp_path: Path, name: str, accumulate: int, at: int
 ) -> None:
     config, given = METHODS[name]
     settings = {"accumulate_grad_batches": accumulate, "max_epochs": 2 * accumulate}
     whole, cut, rest = Net(), Net(), Net()
     trainer(tmp_path / "a", SparsifierCallback(config, **given), **settings).fit(whole, data())
-    callbacks = [SparsifierCallback(config, **given), keeper(tmp_path), Stop(13, fail=True)]
+    callbacks = [SparsifierCallback(config, **given), keeper(tmp_path, every_n_train_steps=at)]
+    callbacks.append(Stop(13, fail=True))
     with pytest.raises(RuntimeError, match="power cut"):
         trainer(tmp_path / "b", *callbacks, **settings).fit(cut, data())
     callback = SparsifierCallback(config, **given)
     again = trainer(tmp_path / "b", callback, **settings)
-    again.fit(rest, data(), ckpt_path=tmp_path / "step=10.ckpt")
-    done = 10 * accumulate
+    again.fit(rest, data(), ckpt_path=tmp_path / f"step={at}.ckpt")
+    done = at * accumulate
     assert len(whole.zeros) == 16 * accumulate
     assert cut.zeros[:done] + rest.zeros == whole.zeros
     assert callback.sparsifier is not None
@@ -157,6 +177,14 @@ def test_a_resumed_fit_is_the_uninterrupted_one(
     if name in ("gradual", "movement"):
         assert all(a <= b for a, b in itertools.pairwise(rest.zeros))
         assert rest.zeros[-1] == ZEROS
+
+
+def test_a_fit_that_was_through_stays_sparse(tmp_path: Path) -> None:
+    trainer(tmp_path, gradual(), keeper(tmp_path, every_n_train_steps=16)).fit(Net(), data())
+    net = Net()
+    trainer(tmp_path, gradual()).fit(net, data(), ckpt_path=tmp_path / "step=16.ckpt")
+    assert net.zeros == []
+    assert int((net.hidden.weight == 0).sum()) == ZEROS
 
 
 def test_manual_optimization_needs_the_number_of_steps(tmp_path: Path) -> None:
@@ -241,12 +269,12 @@ def test_the_best_model_is_one_that_is_sparse(
     best = keeper(tmp_path, every_n_train_steps=None, monitor="cost", save_top_k=1)
     patient = EarlyStopping("cost", patience=2)
     net, callback = Net(worse=True), SparsifierCallback(config, **given)
-    run = trainer(tmp_path, patient, best, callback, val_check_interval=1)
+    run = trainer(tmp_path, patient, best, callback, val_check_interval=2)
     run.fit(net, data(), data(8, 8))
     assert "compare from the end of the pruning's schedule" in capfd.readouterr().err
     first = {"gradual": 8, "srste": 12}[name]  # the first after the schedule
     assert Path(best.best_model_path).name == f"step={first}.ckpt"
-    assert run.global_step == first + 2  # patience counts from there
+    assert run.global_step == first + 4  # patience of two evaluations counts from there
     zeros = {"gradual": ZEROS, "srste": 64}[name]
     found = torch.load(best.best_model_path, weights_only=False)["state_dict"]["hidden.weight"]
     assert int((found == 0).sum()) == int((net.hidden.weight == 0).sum()) == zeros

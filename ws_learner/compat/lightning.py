@@ -85,7 +85,7 @@ class SparsifierCallback(Callback):  # type: ignore[misc, unused-ignore]
         )
         self._loop, self._name = LoopPruning(self._plan), name
         self._saved: dict[str, Any] | None = None
-        self._resumes = self._compared = False
+        self._resumes = self._compared = self._begun = False
 
     @property
     def sparsifier(self) -> Sparsifier | None:
@@ -111,12 +111,25 @@ class SparsifierCallback(Callback):  # type: ignore[misc, unused-ignore]
         """Note that a checkpoint of a training is resumed."""
         self._resumes = checkpoint.get("global_step", 0) > 0
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Attach to the optimizer; on a resumed fit with the checkpoint's state.
+
+        Not in `on_fit_start`: to ask for the number of steps there would set the data loaders up
+        before the checkpoint's loops are restored, and a loader that can resume within an epoch
+        would begin it anew.
 
         Raises:
             UserError: See `LoopPruning.begin`; or no state belongs to the checkpoint.
         """
+        sparsifier = self._begin(trainer, pl_module)
+        self._compared = sparsifier.finished
+        if trainer.early_stopping_callbacks or any(map(_compares, trainer.checkpoint_callbacks)):
+            say(
+                "ModelCheckpoint and EarlyStopping: compare from the end of the pruning's schedule "
+                "on; what is best before does not count"
+            )
+
+    def _begin(self, trainer: Trainer, pl_module: LightningModule) -> Sparsifier:
         saved, resumes = self._saved, self._resumes or trainer.global_step > 0
         self._saved, self._resumes = None, False
         if resumes and saved is None:
@@ -125,19 +138,15 @@ class SparsifierCallback(Callback):  # type: ignore[misc, unused-ignore]
                 f"({self.state_key}) comes with it: resume from a checkpoint that was written with "
                 "it, or start a new Trainer with the network"
             )
-        sparsifier = self._loop.begin(
-            pl_module, trainer.optimizers, steps=_steps(trainer, pl_module), saved=saved
-        )
-        self._compared = sparsifier.finished
-        if trainer.early_stopping_callbacks or any(map(_compares, trainer.checkpoint_callbacks)):
-            say(
-                "ModelCheckpoint and EarlyStopping: compare from the end of the pruning's schedule "
-                "on; what is best before does not count"
-            )
+        steps = _steps(trainer, pl_module)
+        self._begun = True
+        return self._loop.begin(pl_module, trainer.optimizers, steps=steps, saved=saved)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell a method that counts epochs."""
-        if self._loop.sparsifier is not None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Tell a method that counts epochs; a resumed fit may leave out on_train_epoch_start."""
+        if self._loop.sparsifier is not None and batch_idx == 0:
             self._loop.sparsifier.epoch_begin()
 
     def on_train_batch_end(
@@ -168,12 +177,16 @@ class SparsifierCallback(Callback):  # type: ignore[misc, unused-ignore]
         Raises:
             UserError: The fit ended before the schedule did.
         """
+        if not self._begun:  # the checkpoint is that of a fit that was through
+            self._begin(trainer, pl_module)
+        self._begun = False
         self._loop.end(pl_module)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Leave the optimizer alone."""
+        self._begun = False
         self._loop.detach()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
