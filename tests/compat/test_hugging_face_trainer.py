@@ -208,7 +208,11 @@ def test_a_checkpoint_without_the_callbacks_file_is_refused(tmp_path: Path) -> N
     [
         ({"num_train_epochs": 4}, {}, r"`total_steps` 32: .* had 16; give .*total_steps=16"),
         ({}, {"ratios": {"hidden.weight": 0.5}}, r"`zeros, ratios or layers` .* had .*0\.75"),
-        ({}, {"method_config": GradualConfig(mask_update_step=2)}, r"`method_config` Gradual.* had"),
+        (
+            {},
+            {"method_config": GradualConfig(mask_update_step=2)},
+            "`method_config` Gradual.* had",
+        ),
     ],
 )
 def test_a_resumed_training_cannot_change_its_plan(

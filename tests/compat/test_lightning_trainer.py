@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-L = pytest.importorskip("lightning.pytorch", reason="the package lightning is not installed")
+pytest.importorskip("lightning.pytorch", reason="the package lightning is not installed")
 
+import lightning.pytorch as L
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 
 from ws_learner.compat.lightning import SparsifierCallback

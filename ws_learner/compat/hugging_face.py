@@ -1,5 +1,6 @@
 """Prune in Hugging Face's `Trainer`: a callback. Needs the package transformers.
 
+Example:
     from ws_learner.compat.hugging_face import SparsifierCallback
 
     Trainer(..., callbacks=[SparsifierCallback(GradualConfig(), ratios={"fc.weight": 0.9})])
@@ -184,9 +185,9 @@ class SparsifierCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         looked = ", ".join(map(str, there or folders))
         what = "belongs to other weights than those resumed" if there else "is not there"
         raise UserError(
-            f"`resume_from`: {self._file} {what} (looked in {looked}). Give SparsifierCallback(..., "
-            "resume_from=FOLDER), the checkpoint that train() resumes; one that was written without "
-            "this callback cannot be resumed with it, only be the network of a new training"
+            f"`resume_from`: {self._file} {what} (looked in {looked}). Give "
+            "SparsifierCallback(..., resume_from=FOLDER), the checkpoint that train() resumes; one "
+            "written without this callback can only be the network of a new training"
         )
 
     def _read(self, folder: Path) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Prune in Lightning's `Trainer`: a callback. Needs the package lightning or pytorch_lightning.
 
+Parameters are named as the LightningModule names them.
+
+Example:
     from ws_learner.compat.lightning import SparsifierCallback
 
     Trainer(..., callbacks=[SparsifierCallback(GradualConfig(), ratios={"net.fc.weight": 0.9})])
-
-Parameters are named as the LightningModule names them.
 """
 
 from __future__ import annotations

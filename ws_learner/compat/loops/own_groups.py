@@ -1,4 +1,4 @@
-"""Parameters that a method adds to an optimizer, kept out of a loop's schedulers and checkpoints."""
+"""Groups that a method adds to an optimizer, kept from a loop's schedulers and checkpoints."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def digest(model: nn.Module, names: Iterable[str]) -> str:
     sha = hashlib.sha256()
     for name in sorted(names):
         tensor = model.get_parameter(name).detach().cpu().contiguous()
-        sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()
 
 
