@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.methods.srste import SrSteConfig
     from ws_learner.pruning.methods.stored_masks import StoredMasks
     from ws_learner.pruning.methods.threshold_movement import ThresholdMovementConfig
-    from ws_learner.pruning.optimizers import step_is_skipped, unwrap_optimizer
+    from ws_learner.pruning.optimizers import unwrap_optimizer
     from ws_learner.pruning.patterns.blocks import BlockPattern, ChannelPattern, HeadPattern
     from ws_learner.pruning.patterns.mask import count_zeros, keep_largest
     from ws_learner.pruning.patterns.model_plan import PatternPlan
@@ -120,7 +120,6 @@ __all__ = [
     "prune_weights_with_magnitude",
     "ramp_steps",
     "snap_profile",
-    "step_is_skipped",
     "tensor_table",
     "tensor_totals",
     "unwrap_optimizer",
@@ -208,8 +207,7 @@ _MODULES = {
         "ThresholdMovementConfig",
     ],
     "optimizers": [
-        "step_is_skipped",
-        "unwrap_optimizer",
+            "unwrap_optimizer",
     ],
     "patterns.blocks": [
         "BlockPattern",

@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from ws_learner.core import UserError, say
 from ws_learner.pruning.layers.zero_counts import checked_zeros, sizes_of, split_ratios
 from ws_learner.pruning.methods.method import CountsEpochs, HasEnd, HasReadings, MethodConfig
-from ws_learner.pruning.optimizers import step_is_skipped, unscale_gradients, unwrap_optimizer
+from ws_learner.pruning.optimizers import unwrap_optimizer
 
 __all__ = ["Sparsifier"]
 
@@ -248,9 +248,6 @@ class Sparsifier:
     def _before_step(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        if step_is_skipped(optimizer):
-            return None
-        unscale_gradients(optimizer)
         closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
         if closure is None:
             self._method.on_gradients()
@@ -270,8 +267,6 @@ class Sparsifier:
         return args[:1], {**kwargs, "closure": masked_closure}
 
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
-        if step_is_skipped(optimizer):
-            return
         self._step += 1
         self._method.after_step(optimizer, self._step)
 

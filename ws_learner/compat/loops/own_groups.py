@@ -7,8 +7,6 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from ws_learner.pruning import step_is_skipped
-
 __all__ = ["OwnGroups"]
 
 
@@ -53,5 +51,7 @@ class OwnGroups:
             self._own.load_state_dict(state)
 
     def _step(self, optimizer: Optimizer, *_: Any) -> None:
-        if self._own is not None and not step_is_skipped(optimizer):
+        """Make the step, if there are new gradients: a scaler may leave one out."""
+        if self._own is not None:
             self._own.step()
+            self._own.zero_grad()
