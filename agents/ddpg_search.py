@@ -8,7 +8,7 @@ from typing import Any
 
 from agents.ddpg_agent import DDPGAgent, transitions
 from agents.ddpg_config import DDPGConfig
-from agents.proposer import SEED, Proposal, Trial, ranked
+from agents.proposer import SEED, Proposal, Trial, ranked, seed_trials
 from envs import (
     FEATURES,
     ActionMap,
@@ -75,8 +75,8 @@ class DDPGSearch:
         self._agent.restore(state["agent"])
 
     def _learn(self, history: Sequence[Trial]) -> None:
-        seeds = [trial for trial in history if trial.kind == SEED] or history
-        centred = dataclasses.replace(self._problem, prior=ranked(seeds)[0].zeros)
+        start = ranked(seed_trials(history))[0].zeros
+        centred = dataclasses.replace(self._problem, prior=start)
         self._centred, self._map = centred, ActionMap.of(centred, scale=self._scale)
         new = history[self._known :]
         for trial in new:

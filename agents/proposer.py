@@ -9,7 +9,17 @@ import numpy as np
 
 from envs import IntArray, Score
 
-__all__ = ["SEED", "Proposal", "Proposer", "Stateless", "Trial", "generator", "ranked", "step_size"]
+__all__ = [
+    "SEED",
+    "Proposal",
+    "Proposer",
+    "Stateless",
+    "Trial",
+    "generator",
+    "ranked",
+    "seed_trials",
+    "step_size",
+]
 
 SEED = "prior"
 """Kind of the trials that a search starts from: profiles computed in closed form."""
@@ -88,6 +98,12 @@ def ranked(history: Sequence[Trial]) -> list[Trial]:
     for trial in order:
         distinct.setdefault(trial.zeros.tobytes(), trial)
     return list(distinct.values()) or list(history[:1])
+
+
+def seed_trials(history: Sequence[Trial]) -> Sequence[Trial]:
+    """Return the trials of kind `SEED` that did not fail, or all trials if there is none."""
+    seeds = [trial for trial in history if trial.kind == SEED and not trial.score.failed]
+    return seeds or history
 
 
 def step_size(

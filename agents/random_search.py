@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from agents.logits import LogitSpace
-from agents.proposer import SEED, Proposal, Stateless, Trial, generator, ranked
+from agents.proposer import Proposal, Stateless, Trial, generator, ranked, seed_trials
 from envs import AllocationProblem
 
 __all__ = ["RandomSearch"]
@@ -31,7 +31,7 @@ class RandomSearch(Stateless):
     def propose(self, history: Sequence[Trial], count: int) -> list[Proposal]:
         """Return `count` new random profiles."""
         rng, space = generator(self._seed, history), self._space
-        centre = ranked([trial for trial in history if trial.kind == SEED] or history)[0].zeros
+        centre = ranked(seed_trials(history))[0].zeros
         noise = rng.normal(0.0, self._spread, (count, space.size))
         everything = np.arange(space.size)
         return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -59,6 +60,12 @@ class Score:
     divergence: float
     seconds: float = field(default=0.0, compare=False)
     failed: str = ""
+
+    @property
+    def finite(self) -> bool:
+        """Whether neither the reward nor a measurement is NaN or infinite."""
+        measured = (self.reward, self.accuracy, self.accuracy_before, self.divergence)
+        return all(map(math.isfinite, measured))
 
 
 Evaluate = Callable[[Sequence[IntArray]], list[Score]]

@@ -54,6 +54,7 @@ def build(options: Options, *, seed: int) -> Experiment:
             digest="printed-digits-1",
             num_classes=CLASSES,
             input_shape=(1, SIDE, SIDE),
+            pad_id=None,
             **splits,
         ),
         loss=loss,

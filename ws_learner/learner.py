@@ -193,7 +193,11 @@ class WeightSparseLearner:
             phase="sparse",
             data=self.data,
             criterion=build_training_loss(
-                self.loss, teacher=teacher, config=self.config, student=start
+                self.loss,
+                teacher=teacher,
+                config=self.config,
+                student=start,
+                pad_id=self.data.pad_id,
             ),
             metric=self.metric,
             recipe=self.recipe,
@@ -227,6 +231,7 @@ class WeightSparseLearner:
             config=self.config,
             rollouts=allocation.rollouts,
             search_seconds=allocation.seconds,
+            failed_rollouts=allocation.failed,
         )
         summary |= {"seed": self.seed, "split_sizes": split_sizes(self.data)} | self.facts
         summary["sparse_accuracy"] = self._test(model, "sparse")

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.adjust_settings import change_line
 from experiments.cli.build import recipe_for_command
 from experiments.cli.command import Command
 from ws_learner.config import METHODS, SCHEDULES
-from ws_learner.pruning import ramp_steps
+from ws_learner.pruning import ramp_steps, usual_interval
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
     from ws_learner.config import Recipe
 
 __all__ = ["adjust_batch", "adjust_training"]
-
-UPDATES = 10
-"""Mask updates along a ramp that is too short for the default interval."""
 
 
 def adjust_batch(command: Command, recipe: Recipe, *, examples: int) -> Command:
@@ -63,10 +61,14 @@ def _adjust_ramp(command: Command, total: int) -> Command:
         begin, end = _ramp(command, total)
     ws = command.ws
     counted = ws.ws_update_frequency is None and not SCHEDULES[ws.ws_schedule].once
-    if counted and ws.ws_mask_update_step > end - begin:
-        interval = max(1, (end - begin) // UPDATES)
-        why += f", {end - begin} of them on the way to the target"
-        command = _fit(command, "ws_mask_update_step", interval, why=why)
+    if not counted:
+        return command
+    ramp, usual = end - begin, usual_interval(sys.maxsize)
+    interval = usual_interval(ramp)
+    if interval < usual if ws.ws_mask_update_step is None else ws.ws_mask_update_step > ramp:
+        why += f", {ramp} of them on the way to the target"
+        before = usual if ws.ws_mask_update_step is None else ws.ws_mask_update_step
+        command = _fit(command, "ws_mask_update_step", interval, why=why, before=before)
     return command
 
 

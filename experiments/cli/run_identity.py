@@ -38,13 +38,15 @@ def build_identity(
     settings = resolved_settings(command)
     source = command.experiment.__file__
     own = source is not None and not command.experiment.__name__.startswith("experiments.")
-    more |= {"recipe": dataclasses.asdict(recipe)}
+    more |= {"recipe": recipe.identity()}
     more |= {"file": sha256_of(Path(source))} if own and source else {}
     if command.run.learner == "full-prec":
         parts = (command.ws, command.ddpg)
         pruning = {item.name for part in parts for item in dataclasses.fields(part)}
         settings = {k: v for k, v in settings.items() if k not in pruning}
     kept = {k: v for k, v in settings.items() if k not in NOT_IN_IDENTITY}
+    if kept.get("ws_mask_update_step", 0) is None:  # the usual interval, as it was once spelled
+        kept["ws_mask_update_step"] = 25
     return kept | {"experiment": experiment.name, "data": experiment.data.digest} | more
 
 

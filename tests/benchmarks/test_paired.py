@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import mask_overhead
+from benchmarks import dense_epoch, mask_overhead
 from benchmarks.paired import paired
 
 
@@ -48,3 +48,8 @@ def test_mask_overhead_writes_what_it_prints(
     assert found["amortised"] == pytest.approx(plain + (update - plain) / every)
     assert code == int(found["amortised"] > 1.05)
     assert f"{found['amortised']:.3f}x" in capsys.readouterr().out
+
+
+def test_dense_epoch_times_the_recipes_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert dense_epoch.main(["--rounds", "2", "--steps", "10", "--batch", "2"]) == 0
+    assert "x faster" in capsys.readouterr().out

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from ws_learner.core.moved import MOVED
+from ws_learner.report import MetricsLog
 
 ROOT = Path(__file__).parents[2]
 BEFORE = ROOT / "tests" / "support" / "before_the_move"
@@ -60,13 +62,13 @@ def test_an_unfinished_search_goes_on(folder: Path) -> None:
 
 @pytest.mark.long
 def test_an_unfinished_training_goes_on(folder: Path) -> None:
-    begun = (folder / "training" / "metrics.csv").read_text().splitlines()
+    begun = MetricsLog(folder / "training" / "metrics.csv").frame()
     flags = ("--ws_nb_rlouts", "12", "--nb_epochs", "300", "--run_dir", "training")
     done = prune(folder, *flags)
     assert done.returncode == 0, done.stderr
     assert "resuming from step" in done.stderr
-    rows = (folder / "training" / "metrics.csv").read_text().splitlines()
-    assert rows[:50] == begun[:50]
+    rows = MetricsLog(folder / "training" / "metrics.csv").frame()
+    pd.testing.assert_frame_equal(rows[begun.columns][:49], begun[:49])
     weights = load_file(folder / "training" / "model.safetensors")
     pruned = ("conv1.weight", "conv2.weight", "fc.weight")
     assert sum(int((weights[name] == 0).sum()) for name in pruned) == round(0.8 * 908)

@@ -68,17 +68,17 @@ def test_batches_are_padded_to_their_longest_and_nothing_is_lost() -> None:
     ((inputs, targets),) = split.batches(3)
     assert inputs.tolist() == [[5, 6, 7], [8, PAD, PAD], [9, 3, PAD]]
     assert targets.tolist() == [2, 0, 1]
-    words = words_in(inputs)
+    words = words_in(inputs, pad_id=PAD)
     assert words is not None
     assert words.sum(1).tolist() == [3, 1, 2]
-    assert words_in(torch.zeros(2, 3)) is None
-    longer = stacked([inputs, torch.tensor([[1, 2, 3, 4]])])
+    assert words_in(inputs, pad_id=None) is None
+    longer = stacked([inputs, torch.tensor([[1, 2, 3, 4]])], pad_id=PAD)
     assert longer.tolist() == [[5, 6, 7, 0], [8, 0, 0, 0], [9, 3, 0, 0], [1, 2, 3, 4]]
 
 
 def test_sorting_by_length_keeps_every_sentence_with_its_target_and_drops_padding() -> None:
     before = list(sentences(70).batches(20, seed=1))
-    after = by_length(before)
+    after = by_length(before, pad_id=PAD)
 
     def told(batches: list[Batch]) -> list[tuple[int, ...]]:
         rows = [
@@ -90,7 +90,7 @@ def test_sorting_by_length_keeps_every_sentence_with_its_target_and_drops_paddin
     assert len(after) == len(before)
     assert sum(inputs.numel() for inputs, _ in after) < sum(i.numel() for i, _ in before)
     images = [(torch.zeros(2, 3, 4, 4), torch.zeros(2, dtype=torch.long))]
-    assert by_length(images)[0][0] is images[0][0]
+    assert by_length(images, pad_id=None)[0][0] is images[0][0]
 
 
 @pytest.mark.parametrize("rows", [[[]], [[3, 0]], [[1], [2]]])

@@ -95,9 +95,9 @@ def test_a_role_that_is_not_there_is_named_with_those_that_are() -> None:
 def test_padding_does_not_enter_the_gram_matrices() -> None:
     network = tiny_bert().eval()
     rows = layer_table(network, ROWS)
-    apart = collect_grams(network, [ROWS[:1, :4], ROWS[1:]], layers=rows, seed=0)
-    padded = stacked([ROWS, torch.tensor([[101, 5, 102, *[0] * 9]])])[:2]  # 12 wide
-    together = collect_grams(network, [padded], layers=rows, seed=0)
+    apart = collect_grams(network, [ROWS[:1, :4], ROWS[1:]], layers=rows, seed=0, pad_id=0)
+    padded = stacked([ROWS, torch.tensor([[101, 5, 102, *[0] * 9]])], pad_id=0)[:2]  # 12 wide
+    together = collect_grams(network, [padded], layers=rows, seed=0, pad_id=0)
     for one, other in zip(apart, together, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -100,6 +101,16 @@ def test_a_training_too_short_for_the_ramp_names_the_remedies() -> None:
         PolynomialSchedule.from_ratios(4, 0.3, 0.4)
     assert "`nb_epochs`" in str(caught.value)
     assert "`iter_ratio_end`" in str(caught.value)
+
+
+@pytest.mark.parametrize("total", [25, 100, 200, 343, 2058, 100_000])
+def test_a_ramp_has_ten_updates_or_one_every_25_steps(total: int) -> None:
+    config = GradualConfig()
+    ramp = config.schedule(total)
+    length = ramp.end_step - ramp.begin_step
+    updates = ramp.update_steps(config.every(length))
+    assert len(updates) >= min(10, length)
+    assert max(b - a for a, b in itertools.pairwise(updates)) <= 25
 
 
 def test_a_ramp_shorter_than_the_update_interval_is_refused() -> None:

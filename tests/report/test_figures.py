@@ -30,7 +30,8 @@ def _metrics(*, sparse: bool = True) -> pd.DataFrame:
     steps = np.arange(0, 1000, 50)
     frame = pd.DataFrame({"step": steps, "phase": "sparse", "train/loss": 2.0 / (1 + steps)})
     if sparse:
-        frame["prune/ratio"] = 0.75 * (1 - (1 - steps / 950) ** 3)
+        frame["prune/planned"] = 0.75 * (1 - (1 - steps / 950) ** 3)
+        frame["prune/ratio"] = np.floor(frame["prune/planned"] * 20) / 20
         frame["select/accuracy"] = np.where(steps % 100 == 0, 0.9, np.nan)
         dense = pd.DataFrame({"step": [123_456], "phase": ["dense"], "train/loss": [1.0]})
         frame = pd.concat([dense, frame], ignore_index=True)
@@ -53,6 +54,16 @@ def _texts(path: Path) -> list[str]:
     root = ET.parse(path).getroot()
     assert root.tag == f"{SVG}svg"
     return ["".join(node.itertext()).strip() for node in root.iter(f"{SVG}text")]
+
+
+def _path_points(path: Path, colour: str) -> np.ndarray:
+    """(N, 2) corners of the longest line of this colour."""
+    lines = [
+        node.attrib["d"].replace("L", " ").replace("M", " ").split()
+        for node in ET.parse(path).getroot().iter(f"{SVG}path")
+        if f"stroke: {colour}" in node.attrib.get("style", "").lower()
+    ]
+    return np.array(max(lines, key=len), dtype=float).reshape(-1, 2)
 
 
 @pytest.mark.long
@@ -113,6 +124,19 @@ def test_schedule_leaves_other_phases_out_and_marks_the_end(tmp_path: Path):
     steps = [int(text) for text in texts if text.isdigit()]
     assert steps
     assert max(steps) <= 1000
+
+
+def test_schedule_draws_the_counted_share_as_steps_and_an_older_log_as_planned(tmp_path: Path):
+    frame = _metrics()
+    schedule_figure(frame, tmp_path / "schedule.svg")
+    assert {"planned", "counted"} <= set(_texts(tmp_path / "schedule.svg"))
+    drawn = _path_points(tmp_path / "schedule.svg", "#d55e00")
+    turns = [(x, y) for x, y in zip(np.diff(drawn[:, 0]), np.diff(drawn[:, 1]), strict=True)]
+    assert len(turns) > 10
+    assert all(abs(x) < 1e-6 or abs(y) < 1e-6 for x, y in turns)  # across or up, never both
+    older = frame.drop(columns="prune/planned")
+    schedule_figure(older, tmp_path / "older.svg")
+    assert "counted" not in _texts(tmp_path / "older.svg")
 
 
 def test_schedule_without_sparsity_shows_the_loss(tmp_path: Path):

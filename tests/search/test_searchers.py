@@ -3,90 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from agents.bayesian import BayesianSearch
-from agents.ddpg_config import DDPGConfig
-from agents.ddpg_search import DDPGSearch
-from agents.evolution import Evolution
-from agents.optimal import OptimalSearch
-from agents.proposer import SEED, Proposer, Trial, ranked, step_size
-from agents.random_search import RandomSearch
-from envs.budget import project
-from envs.problem import AllocationProblem, IntArray, Score
-from tests.support.synthetic_problem import Separable, synthetic_problem
-from ws_learner.search.history import Rollout
-from ws_learner.search.loop import Search
+from agents.proposer import SEED, ranked, step_size
+from envs.problem import IntArray, Score
+from tests.support.searchers import MAKERS, RLOUTS, plain, searched, small_problem
+from ws_learner.search.history import Rollout, best, distinct_best
 
-RLOUTS, PER_ROUND = 17, 4
-TINY = DDPGConfig(ddpg_actor_width=8, ddpg_critic_width=8, ddpg_nb_updates=2, ddpg_batch_size=8)
-AGENT = {"config": TINY, "rollouts": RLOUTS, "rollouts_min": 7}
-MAKERS: dict[str, Callable[..., Proposer]] = {
-    "random": RandomSearch,
-    "evolution": Evolution,
-    "bayesian": partial(BayesianSearch, candidates=40),
-    "ddpg": partial(DDPGSearch, **AGENT),  # type: ignore[arg-type]
-    "optimal": partial(OptimalSearch, candidates=40, **AGENT),  # type: ignore[arg-type]
-}
 searchers = pytest.mark.parametrize("name", MAKERS)
-
-
-def small_problem(seed: int = 0) -> tuple[AllocationProblem, Separable]:
-    """Eight layers, the last one exempt, another with one possible count."""
-    problem, evaluator = synthetic_problem(seed=seed, target=0.9, every=3)
-    lower, upper = problem.lower.copy(), problem.upper.copy()
-    upper[-1] = 0
-    lower[1] = upper[1] = 1500
-    prior = project(
-        problem.weights * 0.9,
-        budget=problem.budget,
-        lower=lower,
-        upper=upper,
-        weights=problem.weights,
-    )
-    return dataclasses.replace(problem, lower=lower, upper=upper, prior=prior), evaluator
-
-
-def seeds_of(problem: AllocationProblem) -> dict[str, IntArray]:
-    rng = np.random.default_rng(0)
-    fit = partial(
-        project,
-        budget=problem.budget,
-        lower=problem.lower,
-        upper=problem.upper,
-        weights=problem.weights,
-    )
-    size = problem.weights
-    return {
-        "prior": problem.prior,
-        "same": problem.prior.copy(),
-        "other": fit(size * rng.uniform(0.8, 1, len(size))),
-        "third": fit(size * rng.uniform(0.6, 1, len(size))),
-    }
-
-
-def searched(
-    name: str, folder: Path, problem: AllocationProblem, *, seed: int = 0, rollouts: int = RLOUTS
-) -> list[Rollout]:
-    return Search(
-        problem=problem,
-        proposer=MAKERS[name](problem, seed=seed),
-        seeds=seeds_of(problem),
-        rollouts=rollouts,
-        per_round=PER_ROUND,
-        state=folder / "search.pt",
-        table=folder / "rollouts.csv",
-    ).run()
-
-
-def plain(history: Sequence[Trial]) -> list[tuple[str, list[int], float]]:
-    return [(trial.kind, trial.zeros.tolist(), trial.score.reward) for trial in history]
 
 
 @searchers
@@ -159,14 +88,13 @@ def test_failed_candidates_do_not_stop_or_win_the_search(name: str, tmp_path: Pa
         bad = Score(reward=1e9, accuracy=0, accuracy_before=0, divergence=0, failed="broken")
         return [bad if int(z[3]) % 3 == 0 else s for z, s in zip(candidates, scores, strict=True)]
 
-    def all_fail(candidates: Sequence[IntArray]) -> list[Score]:
-        return [dataclasses.replace(score, failed="broken") for score in evaluator(candidates)]
-
-    for number, evaluate in enumerate((every_third_fails, all_fail)):
-        broken = dataclasses.replace(problem, evaluate=evaluate)
-        history = searched(name, tmp_path / str(number), broken)
-        assert len(history) == RLOUTS
-        assert all(rollout.zeros.sum() == problem.budget for rollout in history)
+    broken = dataclasses.replace(problem, evaluate=every_third_fails)
+    history = searched(name, tmp_path, broken)
+    assert len(history) == RLOUTS
+    assert all(rollout.zeros.sum() == problem.budget for rollout in history)
+    assert any(rollout.score.failed for rollout in history)
+    assert best(history).score.reward == max(r.score.reward for r in history if not r.score.failed)
+    assert not any(rollout.score.failed for rollout in distinct_best(history, RLOUTS))
 
 
 @searchers

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from agents.proposer import SEED
@@ -82,3 +83,20 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, fault: str) -> None
         path.write_text("nothing of the kind")
     with pytest.raises(UserError, match=r"`ws_rollouts` .*a search on this network"):
         load_earlier_profiles(path, context(layers, 0.9), count=3)
+
+
+def test_failed_and_nameless_scores_are_left_out_and_nothing_left_is_an_error(
+    tmp_path: Path,
+) -> None:
+    layers, path = layer_rows(SIZES), tmp_path / "rollouts.csv"
+    failed = [(SEED, [800, 3600, 1900], 0.9, "it failed")]
+    good = [700, 3700, 1900]
+    write(path, layers, [*failed, ("model", good, 0.1, "")])
+    table = pd.read_csv(path, keep_default_na=False)
+    odd = table.iloc[[1]].assign(reward=float("nan"), **{f"zeros/{layers[0].name}": 900})
+    pd.concat([table, odd]).to_csv(path, index=False)  # as earlier versions wrote it
+    (only,) = load_earlier_profiles(path, context(layers, 0.9), count=5)
+    assert only.tolist() == good
+    write(path, layers, failed)
+    with pytest.raises(UserError, match=r"`ws_rollouts` .*none of its 1 rollouts has a score"):
+        load_earlier_profiles(path, context(layers, 0.9), count=5)

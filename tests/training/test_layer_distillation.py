@@ -38,7 +38,7 @@ def test_the_loss_has_a_term_for_each_layer_and_its_gradient_reaches_the_first()
     inputs = torch.tensor([[101, 20, 33, 102], [101, 7, 102, 0]])
     targets = torch.tensor([0, 2])
     plain = DistillationLoss(functional.cross_entropy, teacher)
-    both = LayerDistillation(plain, student, teacher=teacher, layers=LAYERS, weight=3.0)
+    both = LayerDistillation(plain, student, teacher=teacher, layers=LAYERS, weight=3.0, pad_id=0)
     loss = both(student(inputs), targets, inputs)
     with torch.no_grad():
         hidden = [

@@ -150,3 +150,53 @@ def test_recipes_refuse_what_makes_no_sense(values: dict[str, float], flag: str)
 def test_a_batch_larger_than_the_split_is_refused() -> None:
     with pytest.raises(UserError, match="`batch_size` 128"):
         Recipe(nb_epochs=1, batch_size=128).total_steps(100)
+
+
+def test_images_grow_at_their_shares_of_the_run_and_are_scored_at_full_size(
+    tmp_path: Path,
+) -> None:
+    """8 x 8 digits, 40 steps: half size for 12 steps, three quarters for 12 more."""
+    sizes: list[tuple[bool, int]] = []
+    pool = nn.AdaptiveAvgPool2d(1)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), pool, nn.Flatten(), nn.Linear(4, 10))
+    net.register_forward_pre_hook(
+        lambda module, args: sizes.append((module.training, args[0].shape[-1]))
+    )
+    scales = ((0.3, 0.5), (0.6, 0.75))
+    fit(tmp_path, Recipe(nb_epochs=2, batch_size=50, progressive_sizes=scales)).run(net)
+    trained = [size for training, size in sizes if training]
+    assert trained == [4] * 12 + [6] * 12 + [8] * 16
+    assert {size for training, size in sizes if not training} == {8}
+
+
+def test_scaling_averages_pixels() -> None:
+    """At half size, antialiased, a constant image stays constant and a mean stays a mean."""
+    recipe = Recipe(nb_epochs=1, batch_size=50, progressive_sizes=((0.5, 0.5),))
+    trainer = Trainer(
+        model=nn.Linear(1, 1),
+        split=digits_splits().train,
+        recipe=recipe,
+        criterion=criterion,
+        compute=PLAIN,
+        seed=0,
+    )
+    images = torch.arange(64.0).reshape(1, 1, 8, 8)
+    small = trainer._scaled(images)
+    assert small.shape == (1, 1, 4, 4)
+    assert small.mean() == pytest.approx(31.5, abs=1e-4)
+    assert torch.equal(
+        trainer._scaled(torch.full((1, 1, 8, 8), 2.0)), torch.full((1, 1, 4, 4), 2.0)
+    )
+    with pytest.raises(UserError, match=r"`progressive_sizes` .*shape \(2, 3\)"):
+        trainer._scaled(torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("scales", [((0.5, 1.0),), ((0.0, 0.5),), ((0.6, 0.5), (0.3, 0.7))])
+def test_sizes_that_do_not_rise_are_refused(scales: tuple[tuple[float, float], ...]) -> None:
+    with pytest.raises(UserError, match="`progressive_sizes`"):
+        Recipe(nb_epochs=1, progressive_sizes=scales)
+
+
+def test_a_setting_that_came_later_leaves_the_identity_of_earlier_runs() -> None:
+    assert "progressive_sizes" not in Recipe(nb_epochs=1).identity()
+    assert Recipe(nb_epochs=1, progressive_sizes=((0.5, 0.5),)).identity()["progressive_sizes"]

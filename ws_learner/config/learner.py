@@ -80,8 +80,8 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
     """Share of all steps at which the sparsity begins to rise."""
     ws_iter_ratio_end: float = 0.5
     """Share of all steps at which the target is reached."""
-    ws_mask_update_step: int = 25
-    """Optimizer steps between mask updates."""
+    ws_mask_update_step: int | None = None
+    """Optimizer steps between mask updates; by default 25, or a tenth of a shorter ramp."""
     ws_update_frequency: float | None = None
     """Epochs between mask updates, instead of ws_mask_update_step; below 1 a share of an epoch."""
     ws_init: InitName = "dense"
@@ -160,7 +160,7 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
             yield f"`ws_prune_ratio_exp` {self.ws_prune_ratio_exp}: must be above 0"
 
     def _wrong_numbers(self) -> Iterator[str]:
-        if self.ws_mask_update_step < 1:
+        if self.ws_mask_update_step is not None and self.ws_mask_update_step < 1:
             yield f"`ws_mask_update_step` {self.ws_mask_update_step}: must be at least 1"
         for name in ("tempr_dst", "ws_update_frequency", "movement_score_lr"):
             value = getattr(self, name)

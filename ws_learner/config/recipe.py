@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from ws_learner.core import UserError, complain
 
@@ -78,21 +78,26 @@ class Recipe:
             yield f"`warmup` {self.warmup:g}: must be a share of the training in [0, 1)"
         if not 0 <= self.label_smoothing < 1:
             yield f"`label_smoothing` {self.label_smoothing}: must lie in [0, 1)"
-        for name in ("momentum", "weight_decay"):
+        for name in ("momentum", "weight_decay", "mixup"):
             if not 0 <= getattr(self, name) < math.inf:
                 yield f"`{name}` {getattr(self, name)}: must be 0 or above"
         if not 0 <= self.lrn_rate_min <= self.lrn_rate:
             yield f"`lrn_rate_min` {self.lrn_rate_min}: must be 0 to `lrn_rate` ({self.lrn_rate})"
         if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
             yield f"`clip_norm` {self.clip_norm}: must be a number above 0"
-        if not 0 <= self.mixup < math.inf:
-            yield f"`mixup` {self.mixup}: must be 0 or above"
-        for values in zip(*self.progressive_sizes, strict=True):  # shares, then scales
-            if not all(low < high for low, high in pairwise((0.0, *values, 1.0))):
-                yield (
-                    f"`progressive_sizes` {self.progressive_sizes}: shares and scales must lie "
-                    "between 0 and 1 and rise"
-                )
+        if not all(_rises(values) for values in zip(*self.progressive_sizes, strict=True)):
+            yield (
+                f"`progressive_sizes` {self.progressive_sizes}: shares and scales must lie "
+                "between 0 and 1 and rise"
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """The fields, for a run's identity; one that came later only where it is not the default.
+
+        So the identity of earlier runs stays as it was.
+        """
+        later = {"progressive_sizes": ()}
+        return {k: v for k, v in asdict(self).items() if k not in later or v != later[k]}
 
     def image_scale(self, step: int, *, total_steps: int) -> float:
         """Scale of the training images of optimizer step `step` in [0, total_steps)."""
@@ -114,6 +119,11 @@ class Recipe:
     def total_steps(self, examples: int) -> int:
         """Optimizer steps of the whole run."""
         return max(1, round(self.nb_epochs * self.steps_per_epoch(examples)))
+
+
+def _rises(values: Iterable[float]) -> bool:
+    """Whether values rise strictly within (0, 1)."""
+    return all(low < high for low, high in pairwise((0.0, *values, 1.0)))
 
 
 def learning_rate(recipe: Recipe, step: int, *, total_steps: int) -> float:

@@ -10,11 +10,13 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ws_learner.core import UserError, rank_slice
 from ws_learner.data.reading import epoch_order
 from ws_learner.data.splits import Batch
+from ws_learner.data.tokens import IGNORED, is_tagged
 
 __all__ = ["DatasetSplit", "Examples"]
 
@@ -46,7 +48,12 @@ class DatasetSplit:
     """
 
     def __init__(
-        self, dataset: Examples, *, augmented: Examples | None = None, workers: int = 0
+        self,
+        dataset: Examples,
+        *,
+        augmented: Examples | None = None,
+        workers: int = 0,
+        pad_id: int | None = None,
     ) -> None:
         """Store the data sets.
 
@@ -56,6 +63,9 @@ class DatasetSplit:
                 `dataset` instead.
             workers: Processes that prefetch batches; 0 reads in this process. With workers the
                 data sets must be picklable where processes are not forked.
+            pad_id: Inputs are sentences, whole numbers (T,) of any length, and are padded with
+                this number to the longest of a batch; targets of one whole number per word are
+                padded with -100. None: all examples are of one shape.
 
         Raises:
             UserError: `workers` is negative.
@@ -67,7 +77,7 @@ class DatasetSplit:
             raise ValueError(f"{len(dataset)} examples but {len(augmented)} augmented ones")
         self._dataset = dataset
         self._augmented = dataset if augmented is None else augmented
-        self._workers = workers
+        self._workers, self.pad_id = workers, pad_id
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -122,6 +132,7 @@ class DatasetSplit:
             batch_size=batch_size,
             seed=0 if seed is None else seed,
             part=part,
+            pad_id=self.pad_id,
         )
         numbers = range(skip, len(source))
         for batch in source.read(numbers, workers=min(self._workers, len(numbers))):
@@ -141,8 +152,9 @@ class _Batches(Dataset[Batch | UserError]):
         batch_size: int,
         seed: int,
         part: tuple[int, int],
+        pad_id: int | None,
     ) -> None:
-        self._examples, self._order = examples, order
+        self._examples, self._order, self._pad_id = examples, order, pad_id
         self._batch_size, self._seed, self._part = batch_size, seed, part
 
     def __len__(self) -> int:
@@ -169,7 +181,8 @@ class _Batches(Dataset[Batch | UserError]):
         places = places[rank_slice(len(places), rank=rank, size=size)]
         try:
             with _own_randomness():
-                return _stack([self._example(place) for place in places])
+                examples = [self._example(place) for place in places]
+                return _stack(examples if self._pad_id is None else _even(examples, self._pad_id))
         except UserError as error:
             return error  # returned: raised in a worker it would become a traceback
 
@@ -185,9 +198,27 @@ def _stack(examples: list[tuple[Any, Any]]) -> Batch:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"the data set's examples cannot be stacked into a batch ({reason}); "
-            "make each a pair (input, target) of tensors, arrays or numbers of equal shape"
+            "make each a pair (input, target) of tensors, arrays or numbers of equal shape, or "
+            "give the number that pads sentences as `pad_id`"
         ) from error
     return cast(Batch, (inputs, targets))
+
+
+def _even(examples: list[tuple[Any, Any]], pad_id: int) -> list[tuple[Any, Any]]:
+    """Pad sentences, and targets of one whole number per word, to the longest."""
+    words = [torch.as_tensor(sentence) for sentence, _ in examples]
+    odd = [x for x in words if x.dim() != 1 or x.is_floating_point()]
+    if odd:
+        raise UserError(
+            f"`pad_id` {pad_id}: an input is {odd[0].dtype} of shape {tuple(odd[0].shape)}; only "
+            "sentences, whole numbers (words,), have padding: leave it out"
+        )
+    targets = [target for _, target in examples]
+    tags = [torch.as_tensor(target) for target in targets]
+    if all(is_tagged(*pair) for pair in zip(words, tags, strict=True)):
+        targets = list(pad_sequence(tags, batch_first=True, padding_value=IGNORED))
+    padded = list(pad_sequence(words, batch_first=True, padding_value=pad_id))
+    return list(zip(padded, targets, strict=True))
 
 
 def _seed_everything(sequence: np.random.SeedSequence) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 __all__ = ["Batch", "DataSplits", "Split"]
 
 Batch = tuple[Tensor, Tensor]
-"""(inputs, targets); inputs are float32 (B, C, H, W), or int64 (B, T) word pieces padded with 0
-(see `ws_learner.data.tokens`); targets are int64 (B,)."""
+"""(inputs, targets); inputs are float32 (B, C, H, W), or int64 (B, T) word pieces padded with
+`DataSplits.pad_id`; targets are int64 (B,), or (B, T) tags of words, -100 at padding."""
 
 
 class Split(Protocol):
@@ -56,6 +56,10 @@ class DataSplits:
         search: For scoring rollouts; without augmentation.
         select: For re-scoring the best rollouts; without augmentation.
         test: Read once, at the end.
+        pad_id: Number that fills inputs (B, T) after the end of a sentence. Batches may then be
+            padded further or cut to their longest sentence, and padding does not count. None:
+            every number is a value, and the network gets all columns. By default what `train`
+            says, which is 0 for a `TokenSplit` and None for other splits.
     """
 
     name: str
@@ -66,3 +70,8 @@ class DataSplits:
     search: Split
     select: Split
     test: Split
+    pad_id: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.pad_id is None:
+            object.__setattr__(self, "pad_id", getattr(self.train, "pad_id", None))

@@ -24,17 +24,21 @@ def split_dataset(
     select: float = 0.1,
     test: float = 0.2,
     seed: int = 0,
+    pad_id: int | None = None,
 ) -> DataSplits:
     """Split a map-style data set at random; examples in no other split are for training.
 
     Args:
-        dataset: (input, target) pairs; inputs float32 (C, H, W), targets integers.
+        dataset: (input, target) pairs; inputs float32 (C, H, W), targets integers. Or inputs of
+            whole numbers: rows whose columns have a meaning, or sentences (see `pad_id`).
         num_classes: Number of classes.
         name: Name of the data, for reports.
         search: Share for scoring rollouts, in (0, 1).
         select: Share for re-scoring the best rollouts, in (0, 1).
         test: Share for the test at the end, in (0, 1).
         seed: Seed of the split.
+        pad_id: Number that pads sentences, see `DataSplits.pad_id`. Sentences may then differ in
+            length, and a target may be one whole number per word.
 
     Returns:
         The splits; their digest covers up to 256 examples and how they are split.
@@ -53,16 +57,17 @@ def split_dataset(
     parts: list[DatasetSplit] = []
     for size in (*sizes, count - sum(sizes)):
         chosen, order = order[:size], order[size:]
-        parts.append(DatasetSplit(Subset(dataset, chosen)))  # type: ignore[arg-type]
+        parts.append(DatasetSplit(Subset(dataset, chosen), pad_id=pad_id))  # type: ignore[arg-type]
     return DataSplits(
         name=name,
-        digest=_digest(dataset, f"{sizes} {seed}"),
+        digest=_digest(dataset, f"{sizes} {seed}" + ("" if pad_id is None else f" pad {pad_id}")),
         num_classes=num_classes,
         input_shape=tuple(torch.as_tensor(dataset[0][0]).shape),
         search=parts[0],
         select=parts[1],
         test=parts[2],
         train=parts[3],
+        pad_id=pad_id,
     )
 
 

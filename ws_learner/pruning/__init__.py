@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.schedules.epoch_schedule import EpochFormula, EpochLinearSchedule
     from ws_learner.pruning.schedules.movement_warmup import check_warm_up
     from ws_learner.pruning.schedules.oneshot import HeldFromStart, OneShotSchedule
-    from ws_learner.pruning.schedules.polynomial import Schedule, ramp_steps
+    from ws_learner.pruning.schedules.polynomial import Schedule, ramp_steps, usual_interval
     from ws_learner.pruning.schedules.registry import build_schedule
     from ws_learner.pruning.sparsifier import Sparsifier
     from ws_learner.pruning.tensor_report import tensor_table, tensor_totals
@@ -123,6 +123,7 @@ __all__ = [
     "tensor_table",
     "tensor_totals",
     "unwrap_optimizer",
+    "usual_interval",
     "weight_roles",
     "with_default_pattern",
 ]
@@ -251,6 +252,7 @@ _MODULES = {
     "schedules.polynomial": [
         "Schedule",
         "ramp_steps",
+        "usual_interval",
     ],
     "schedules.registry": [
         "build_schedule",

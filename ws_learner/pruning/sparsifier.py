@@ -15,6 +15,7 @@ from ws_learner.core import UserError, say
 from ws_learner.pruning.layers.zero_counts import checked_zeros, sizes_of, split_ratios
 from ws_learner.pruning.methods.method import CountsEpochs, HasEnd, HasReadings, MethodConfig
 from ws_learner.pruning.optimizers import unwrap_optimizer
+from ws_learner.pruning.patterns.mask import count_zeros
 
 __all__ = ["Sparsifier"]
 
@@ -128,6 +129,11 @@ class Sparsifier:
         """Share of zeros planned at `step` (default: now), over all weights of all layers given."""
         planned = self._method.planned_zeros(self._step if step is None else step)
         return sum(planned.values()) / sum(self._sizes.values())
+
+    def counted_ratio(self) -> float:
+        """Share of weights that are zero now, over all weights of all layers given."""
+        counts = [count_zeros(self.model.get_parameter(name)) for name in self._sizes]
+        return sum(counts) / sum(self._sizes.values())
 
     def attach(self, optimizer: Optimizer) -> None:
         """Follow `optimizer` from now on; a second time changes nothing.

@@ -58,7 +58,7 @@ def result_rows(
         ("zero weights", _zeros(frame)),
         ("MACs, dense", _count(summary.get("dense_macs"))),
         ("MACs, kept", _macs_kept(summary)),
-        ("rollouts", _count(summary.get("rollouts"))),
+        ("rollouts", _rollouts(summary)),
         ("search time", _duration(summary.get("search_seconds"))),
         ("training time", _duration(summary.get("train_seconds"))),
     ]
@@ -110,6 +110,12 @@ def _share(value: float | None) -> str:
 
 def _count(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
+
+
+def _rollouts(summary: Mapping[str, Any]) -> str:
+    failed = summary.get("failed_rollouts")
+    count = _count(summary.get("rollouts"))
+    return f"{count}, {failed:,} failed" if count and failed else count
 
 
 def _points(summary: Mapping[str, Any]) -> str:

@@ -27,7 +27,8 @@ SCALARS: Mapping[str, str] = {
     "train/accuracy": "share of training examples answered right since the last row, augmented",
     "train/grad_norm": "2-norm of the gradient at the last step",
     "prune/planned": "overall prune ratio the schedule asks for at this step, in [0, 1]",
-    "prune/ratio": "overall share of zero weights counted in the network, in [0, 1]",
+    "prune/ratio": "overall share of zero weights counted in the network, in [0, 1]; where "
+    "prune/planned is missing, the planned share",
     "prune/threshold": "score below which movement prunes at this step",
     "prune/factor": "factor of movement's penalty at this step",
     "search/accuracy": "share of the search images answered right, in [0, 1]",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from ws_learner.report.figure_style import BLUE, GREY, ORANGE, canvas, quiet
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["schedule_figure"]
 
 
-_RATIOS = {"prune/planned": "planned", "prune/ratio": "achieved"}
+_RATIOS = {"prune/planned": "planned", "prune/ratio": "counted"}
 _MOVEMENT = {"prune/threshold": "threshold", "prune/factor": "penalty factor"}
 _STYLES = {
     "select/accuracy": {"color": BLUE, "marker": "o", "ms": 3.5, "lw": 1.6},
     "train/accuracy": {"color": GREY, "lw": 1.0},
     "train/loss": {"color": BLUE, "lw": 1.3},
     "prune/planned": {"color": GREY, "lw": 1.2, "ls": "--"},
-    "prune/ratio": {"color": ORANGE, "lw": 1.8},
+    "prune/ratio": {"color": ORANGE, "lw": 1.8, "drawstyle": "steps-post"},
     "prune/threshold": {"color": BLUE, "lw": 1.3},
     "prune/factor": {"color": ORANGE, "lw": 1.3},
 }
@@ -40,6 +41,7 @@ def schedule_figure(metrics: pd.DataFrame, path: Path) -> None:
         pruned = metrics.loc[metrics["prune/ratio"].notna(), "phase"].unique()
         metrics = metrics[metrics["phase"].isin(pruned)] if len(pruned) else metrics
     panels = [_quality(metrics)]
+    metrics = _planned_apart(metrics)
     ratios = [(name, text) for name, text in _RATIOS.items() if _has(metrics, name)]
     if ratios:
         panels.append((ratios, "sparsity\n(share of zero weights)"))
@@ -57,6 +59,16 @@ def schedule_figure(metrics: pd.DataFrame, path: Path) -> None:
             _mark_end(stack[1], metrics[metrics[ratios[-1][0]].notna()].iloc[-1], ratios[-1][0])
         stack[-1].set_xlabel("optimizer step")
         figure.align_ylabels(list(stack))
+
+
+def _planned_apart(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Older rows hold the planned share under `prune/ratio` and nothing under `prune/planned`."""
+    if "prune/ratio" not in metrics:
+        return metrics
+    planned = metrics.get("prune/planned", pd.Series(np.nan, index=metrics.index))
+    counted = metrics["prune/ratio"].where(planned.notna())
+    both = {"prune/planned": planned.fillna(metrics["prune/ratio"]), "prune/ratio": counted}
+    return metrics.assign(**both)
 
 
 def _mark_end(axes: Axes, last: pd.Series, name: str) -> None:

@@ -23,9 +23,10 @@ from ws_learner.pruning import (
     parse_pattern,
     snap_profile,
 )
-from ws_learner.report import read_ratios
+from ws_learner.report import read_ratios, read_rollouts
 from ws_learner.search.closed_form import CLOSED_FORM
 from ws_learner.search.context import AllocationContext, allocation_context
+from ws_learner.search.failures import count_failed, refuse_failures, say_failures
 from ws_learner.search.history import Rollout, best, distinct_best, frame
 from ws_learner.search.loop import Search
 from ws_learner.search.problem import build_pruning_problem, build_rollout_config
@@ -47,12 +48,14 @@ class Allocation:
         rollouts: Number of rollouts.
         seconds: Wall time.
         network: Builds the network of the rollout: pruned, regressed, fine-tuned.
+        failed: Number of rollouts that could not be scored, on either split.
     """
 
     zeros: IntArray
     rollouts: int
     seconds: float
     network: Callable[[], nn.Module]
+    failed: int = 0
 
 
 @dataclass(kw_only=True)
@@ -88,45 +91,62 @@ class Allocator:
         """Run the protocol, or load the result of an earlier call.
 
         Raises:
-            UserError: The target cannot be met, or the given ratios do not match the network.
+            UserError: The target cannot be met, the given ratios do not match the network, or
+                no rollout could be scored.
         """
         answer = self.run.state / "allocation.json"
         if not answer.exists():
             begun = time.monotonic()
-            zeros, rollouts = self._decide()
+            zeros, rollouts, failed = self._decide()
             zeros = self._in_whole_units(zeros)
             seconds = round(time.monotonic() - begun, 1)
             plain = {"zeros": zeros.tolist(), "rollouts": rollouts, "seconds": seconds}
-            write_json(answer, plain)
+            write_json(answer, plain | {"failed": failed})
         kept = read_json(answer)
+        if kept["rollouts"]:
+            self._refuse_earlier_failures()
         zeros = np.array(kept["zeros"], dtype=np.int64)
         return Allocation(
             zeros=zeros,
             rollouts=kept["rollouts"],
             seconds=kept["seconds"],
             network=lambda: self.evaluator().network(zeros),
+            failed=kept.get("failed", 0),
         )
 
-    def _decide(self) -> tuple[IntArray, int]:
+    def _refuse_earlier_failures(self) -> None:
+        """Refuse a run of a version that chose among rollouts which all failed."""
+        table = read_rollouts(self.run.rollouts) if self.run.rollouts.exists() else None
+        if table is None or not len(table) or "failed" not in table:
+            return
+        if (table["failed"] != "").all():
+            raise UserError(
+                f"`run_dir` {self.run.path}: all {len(table)} rollouts of its search failed "
+                f"({table['failed'].iloc[0]}), so its ratios mean nothing; delete it or give "
+                "another"
+            )
+
+    def _decide(self) -> tuple[IntArray, int, int]:
+        """Zero counts, number of rollouts, number of failed ones."""
         config = self.config
         if config.ws_ratios is not None:
             zeros = read_ratios(config.ws_ratios, self.layers)
             share = int(zeros.sum()) / sum(row.weights for row in self.layers)
             say(f"ratios of {config.ws_ratios}: {share:.4f} overall (`ws_prune_ratio` is not used)")
-            return zeros, 0
+            return zeros, 0, 0
         if METHODS[config.ws_method].keeps_zeros:
-            return self._locked(), 0
+            return self._locked(), 0, 0
         if config.ws_prune_ratio_prtl == "given":  # N:M: as many zeros as the pattern makes
             plan = self._plan()
             most = [0 if row.exempt else plan.most(row.name) for row in self.layers]
             share = sum(most) / sum(row.weights for row in self.layers)
             say(f"pattern {config.pattern_spelling}: {share:.4f} of all weights become zero")
-            return np.array(most, dtype=np.int64), 0
+            return np.array(most, dtype=np.int64), 0, 0
         context, name = self._context(), config.ws_prune_ratio_prtl
         if not (context.lower < context.upper).any():
-            return context.lower.copy(), 0  # nothing to decide
+            return context.lower.copy(), 0, 0  # nothing to decide
         if name in CLOSED_FORM:
-            return CLOSED_FORM[name](context), 0
+            return CLOSED_FORM[name](context), 0, 0
         return self._search(context)
 
     def _locked(self) -> IntArray:
@@ -182,7 +202,7 @@ class Allocator:
             )
         return self._evaluator
 
-    def _search(self, context: AllocationContext) -> tuple[IntArray, int]:
+    def _search(self, context: AllocationContext) -> tuple[IntArray, int, int]:
         evaluator, config = self.evaluator(), self.config
         starts = [name for name, protocol in PROTOCOLS.items() if protocol.starts_search]
         seeds = {name: CLOSED_FORM[name](context) for name in reversed(starts)}
@@ -200,13 +220,19 @@ class Allocator:
                 state=self.run.state / "search.pt",
                 table=self.run.rollouts,
             ).run()
-        return self._choose(history), len(history)
+        say_failures(history, split="search")
+        zeros, failed = self._choose(history)
+        return zeros, len(history), count_failed(history) + failed
 
-    def _choose(self, history: Sequence[Rollout]) -> IntArray:
-        """Re-score the best few on the select split, to avoid the winner's curse."""
+    def _choose(self, history: Sequence[Rollout]) -> tuple[IntArray, int]:
+        """Re-score the best few on the select split, to avoid the winner's curse.
+
+        Returns:
+            Zero counts, and the number of profiles that could not be scored again.
+        """
         finalists = distinct_best(history, self.config.ws_nb_rescore)
         if len(finalists) <= 1:
-            return best(history).zeros
+            return best(history).zeros, 0
         with self.pool(self.evaluator().on(self.data.select)) as pool:
             scores = pool.evaluate([rollout.zeros for rollout in finalists])
         again = [
@@ -215,7 +241,9 @@ class Allocator:
         ]
         table = frame([*history, *again], self.layers)
         write_text(self.run.rollouts, table.to_csv(index=False))
-        return best(again).zeros
+        refuse_failures(again, self.layers, split="select")
+        say_failures(again, split="select")
+        return best(again).zeros, count_failed(again)
 
 
 def database_dir() -> Path:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from envs import IntArray, LayerRow, Score
+from ws_learner.search.rollout.scoring import failed_score
 
 __all__ = ["Rollout", "best", "distinct_best", "frame", "from_plain", "to_plain"]
 
@@ -24,17 +25,33 @@ class Rollout:
             `warm-up`, `agent`, `final`; or `select` for one of the best, re-scored on the
             select split.
         zeros: (L,) zero counts.
-        score: Its score.
+        score: Its score. One that is NaN or infinite becomes a failure.
     """
 
     kind: str
     zeros: IntArray
     score: Score
 
+    def __post_init__(self) -> None:
+        score = self.score
+        if not score.failed and not score.finite:
+            failed = failed_score(
+                f"FloatingPointError: reward {score.reward}, accuracy {score.accuracy}, "
+                f"divergence {score.divergence}"
+            )
+            object.__setattr__(self, "score", dataclasses.replace(failed, seconds=score.seconds))
+
 
 def best(rollouts: Sequence[Rollout]) -> Rollout:
-    """Rollout of the highest reward that did not fail; the first one on ties."""
-    return max(rollouts, key=lambda rollout: (not rollout.score.failed, rollout.score.reward))
+    """Rollout of the highest reward that did not fail; the first one on ties.
+
+    Raises:
+        ValueError: All failed, or there is none.
+    """
+    scored = [rollout for rollout in rollouts if not rollout.score.failed]
+    if not scored:
+        raise ValueError(f"none of {len(rollouts)} rollouts has a score")
+    return max(scored, key=lambda rollout: rollout.score.reward)
 
 
 def distinct_best(rollouts: Sequence[Rollout], count: int) -> list[Rollout]:

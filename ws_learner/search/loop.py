@@ -9,7 +9,8 @@ from pathlib import Path
 
 from agents import SEED, Proposal, Proposer
 from envs import AllocationProblem, IntArray
-from ws_learner.core import load_state_file, save_state_file, track, write_text
+from ws_learner.core import load_state_file, save_state_file, say, track, write_text
+from ws_learner.search.failures import FIRST, count_failed, refuse_failures
 from ws_learner.search.history import Rollout, best, frame, from_plain, to_plain
 
 __all__ = ["Search"]
@@ -23,6 +24,9 @@ class Search:
     `per_round` profiles and scores them together. The result depends on the problem, the
     proposer and these settings, but neither on the number of processes nor on interruptions: the
     state is saved after each round.
+
+    Failed rollouts count, and proposers ignore them. If the first `FIRST` or more all fail, the
+    search stops; another call then starts it anew.
 
     Attributes:
         problem: The allocation problem.
@@ -44,19 +48,33 @@ class Search:
     history: list[Rollout] = field(default_factory=list, init=False)
 
     def run(self) -> list[Rollout]:
-        """Run the search to its end, resuming an earlier call."""
+        """Run the search to its end, resuming an earlier call.
+
+        Raises:
+            UserError: All rollouts failed, the first ones or all there are.
+        """
         self._resume()
         with track("search", total=self.rollouts, done=len(self.history)) as progress:
             while len(self.history) < self.rollouts:
                 before = len(self.history)
                 self._round()
+                self._stop_without_score()
                 self._save()
-                top = best(self.history).score
-                progress.advance(
-                    len(self.history) - before,
-                    note=f"best accuracy {top.accuracy:.4f}, reward {top.reward:.4f}",
-                )
+                progress.advance(len(self.history) - before, note=self._note())
         return self.history
+
+    def _stop_without_score(self) -> None:
+        if len(self.history) >= min(FIRST, self.rollouts):
+            self._write_table()  # says why; the state is not worth keeping
+            refuse_failures(self.history, self.problem.layers, split="search")
+
+    def _note(self) -> str:
+        failed = count_failed(self.history)
+        if failed == len(self.history):
+            return f"{failed} failed"
+        top = best(self.history).score
+        note = f"best accuracy {top.accuracy:.4f}, reward {top.reward:.4f}"
+        return f"{note}, {failed} failed" if failed else note
 
     def _round(self) -> None:
         left = self.rollouts - len(self.history)
@@ -79,8 +97,12 @@ class Search:
         if not self.state.exists():
             return
         saved = load_state_file(self.state)
+        history = from_plain(json.loads(saved["history"]))
+        if history and count_failed(history) == len(history):
+            say(f"all {len(history)} rollouts of the earlier call failed; the search starts anew")
+            return
         self.proposer.restore(saved["proposer"])
-        self.history = from_plain(json.loads(saved["history"]))
+        self.history = history
         self._write_table()
 
     def _write_table(self) -> None:

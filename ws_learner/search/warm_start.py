@@ -29,17 +29,24 @@ def load_earlier_profiles(path: Path, context: AllocationContext, *, count: int)
         Profiles (L,), best first.
 
     Raises:
-        UserError: The file cannot be read or belongs to another network.
+        UserError: The file cannot be read or belongs to another network, or all its rollouts
+            failed.
     """
     try:
         table = read_rollouts(path)
-        table = table[(table["kind"] != "select") & (table["failed"] == "")]
+        searched = table[table["kind"] != "select"]
+        table = searched[(searched["failed"] == "") & np.isfinite(searched["reward"])]
         table = table.sort_values("reward", ascending=False, kind="stable")
         zeros = table[[f"zeros/{row.name}" for row in context.layers]].to_numpy(np.int64)
     except (OSError, UnicodeDecodeError, ValueError, KeyError) as error:
         raise UserError(
             f"`ws_rollouts` {path}: {error}; give the rollouts.csv of a search on this network"
         ) from error
+    if not len(zeros):
+        raise UserError(
+            f"`ws_rollouts` {path}: none of its {len(searched)} rollouts has a score; give the "
+            "rollouts.csv of another search, or leave it out"
+        )
     _check(zeros, context.layers, path)
     best: dict[bytes, IntArray] = {}
     for profile in zeros:

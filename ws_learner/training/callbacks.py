@@ -122,7 +122,6 @@ class MetricsCallback(Callback):
         self._every, self._split = every, split
         self._sum, self._count = torch.zeros(()), 0
         self._opened = False
-        self.ratio: float | None = None
         self.more: dict[str, float] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -151,7 +150,7 @@ class MetricsCallback(Callback):
             self._row(trainer, {"select/accuracy": value})
 
     def logs_loss(self, trainer: Trainer) -> bool:
-        """Whether a row with the loss, `ratio` and `more` is written at this step."""
+        """Whether a row with the loss and `more` is written at this step."""
         regular = trainer.step % self._every == 0 or trainer.step % trainer.steps_per_epoch == 0
         return regular or trainer.step == trainer.total_steps
 
@@ -163,8 +162,6 @@ class MetricsCallback(Callback):
                 f"lower `lrn_rate` (now {trainer.recipe.lrn_rate})"
             )
         values = {"train/loss": mean, "train/lr": trainer.optimizer.param_groups[0]["lr"]}
-        if self.ratio is not None:
-            values["prune/ratio"] = self.ratio
         values |= {name: value for name, value in self.more.items() if math.isfinite(value)}
         self._row(trainer, values)
         self._sum, self._count = torch.zeros(()), 0

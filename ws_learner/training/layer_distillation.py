@@ -45,6 +45,7 @@ class LayerDistillation:
         teacher: nn.Module,
         layers: Sequence[str],
         weight: float,
+        pad_id: int | None = None,
     ) -> None:
         """Register hooks on both networks.
 
@@ -55,11 +56,12 @@ class LayerDistillation:
             teacher: The teacher, with modules of the same names.
             layers: Module names as shell patterns, such as `bert.encoder.layer.?`.
             weight: Weight of the mean error, at least 0.
+            pad_id: Number that pads sentences, whose outputs do not count; None counts all.
 
         Raises:
             UserError: A pattern matches no module, or not the same ones in both networks.
         """
-        self._criterion, self._weight = criterion, weight
+        self._criterion, self._weight, self._pad_id = criterion, weight, pad_id
         self._seen: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
         for network, seen in zip((student, teacher), self._seen, strict=True):
             for name in _matching(network, layers):
@@ -73,7 +75,7 @@ class LayerDistillation:
         """Return the scalar loss of the batch of the student's last forward pass."""
         loss = self._criterion(outputs, targets, inputs)
         student, teacher = self._seen
-        words = words_in(inputs)
+        words = words_in(inputs, pad_id=self._pad_id)
         errors = [
             relative_output_error(student[name], teacher[name], words=words) for name in student
         ]

@@ -51,6 +51,7 @@ def build_summary(
     config: WeightSparseConfig,
     rollouts: int,
     search_seconds: float,
+    failed_rollouts: int = 0,
 ) -> dict[str, Any]:
     """Build the entries of `summary.json` on settings, search and zeros."""
     sums = totals(frame)
@@ -72,6 +73,7 @@ def build_summary(
         "dense_macs": sums["dense_macs"],
         "kept_macs": sums["kept_macs"],
         "rollouts": rollouts,
+        "failed_rollouts": failed_rollouts,
         "search_seconds": search_seconds,
         "train_seconds": 0.0,
         "init": config.ws_init,

@@ -42,8 +42,15 @@ class PruningCallback(Callback):
         """Pass the current sparsity to the metrics callback if it is about to log."""
         if not self._metrics.logs_loss(trainer):
             return
-        self._metrics.ratio = self._sparsifier.planned_ratio()
-        self._metrics.more = self._sparsifier.readings()
+        self._metrics.more = {
+            "prune/planned": self._sparsifier.planned_ratio(),
+            "prune/ratio": self._sparsifier.counted_ratio(),
+            **self._sparsifier.readings(),
+        }
+
+    def on_gradients(self, trainer: Trainer) -> None:
+        """Mask the gradients before they are clipped: only what is applied counts in the norm."""
+        self._sparsifier.mask_gradients()
 
     def on_end(self, trainer: Trainer) -> None:
         """Check that all ranks pruned the same weights."""
@@ -86,8 +93,12 @@ def build_training_loss(
     teacher: nn.Module | None,
     config: WeightSparseConfig,
     student: nn.Module | None = None,
+    pad_id: int | None = None,
 ) -> TrainingLoss:
-    """Build the task loss with optional distillation terms; `dst_layers` needs the student."""
+    """Build the task loss with optional distillation terms.
+
+    `dst_layers` needs the student and, for padded sentences, `DataSplits.pad_id`.
+    """
     if config.enbl_dst and teacher is not None:
         distilled = DistillationLoss(
             loss, teacher, weight=config.loss_w_dst, temperature=config.tempr_dst
@@ -100,6 +111,7 @@ def build_training_loss(
             teacher=teacher,
             layers=config.dst_layers,
             weight=config.loss_w_layers,
+            pad_id=pad_id,
         )
 
     def criterion(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.config import Recipe, learning_rate
-from ws_learner.core import ComputeDevice, ProcessGroup
+from ws_learner.core import ComputeDevice, ProcessGroup, UserError
 from ws_learner.data import Batch, Split, read_rank_batches
 
 __all__ = ["Callback", "Trainer", "TrainingLoss", "build_optimizer", "epoch_seed"]
@@ -29,6 +29,9 @@ class Callback:
 
     def on_start(self, trainer: Trainer) -> None:
         """Called before the first step, with the optimizer built; resuming happens here."""
+
+    def on_gradients(self, trainer: Trainer) -> None:
+        """Called after the backward pass, before gradients are clipped, if they are."""
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
         """Called after an optimizer step, which `trainer.step` already counts."""
@@ -156,6 +159,8 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_norm is not None:
+            for callback in self.callbacks:
+                callback.on_gradients(self)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
         self.step += 1
@@ -166,10 +171,13 @@ class Trainer:
         scale = self.recipe.image_scale(self.step, total_steps=self.total_steps)
         if scale == 1:
             return images
+        if images.dim() != 4:
+            raise UserError(
+                f"`progressive_sizes` {self.recipe.progressive_sizes}: scales images (B, C, H, W), "
+                f"but a batch has shape {tuple(images.shape)}; leave it out"
+            )
         height, width = (round(side * scale) for side in images.shape[2:])
-        return nn.functional.interpolate(
-            images, (height, width), mode="bilinear", antialias=True
-        )
+        return nn.functional.interpolate(images, (height, width), mode="bilinear", antialias=True)
 
     def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Loss of the batch, or of the batch mixed with itself in reverse order (mixup)."""

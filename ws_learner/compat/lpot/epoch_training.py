@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ws_learner.compat.lpot.epoch_plan import EpochPlan
 from ws_learner.compat.lpot.epoch_pruner import EpochPruner
+from ws_learner.pruning import count_zeros
 from ws_learner.training import Callback, MetricsCallback, Trainer, TrainingPhase
 
 __all__ = ["train_epochs"]
@@ -22,22 +23,34 @@ class _Prune(Callback):
     metrics: MetricsCallback
     first_epoch: int
     total: int
+    edited: bool = False
 
     def on_start(self, trainer: Trainer) -> None:
         """Before anything is restored."""
         self.pruner.follow_weights()
         self.pruner.follow(trainer.optimizer)
-        trainer.optimizer.register_step_pre_hook(lambda *_: self.pruner.before_step())
+        trainer.optimizer.register_step_pre_hook(lambda *_: self.on_gradients(trainer))
         trainer.optimizer.register_step_post_hook(lambda *_: self.pruner.after_step())
         self._begin(trainer)
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
         """The next batch begins."""
+        self.edited = False
         if trainer.step < trainer.total_steps:
             self._begin(trainer)
-        if trainer.step % 10 == 0 or trainer.step == trainer.total_steps:
-            pruned = sum(int((~mask).sum()) for mask in self.pruner.masks.values())
-            self.metrics.ratio = pruned / self.total
+        if self.metrics.logs_loss(trainer):
+            masked = sum(int((~mask).sum()) for mask in self.pruner.masks.values())
+            counted = sum(
+                count_zeros(trainer.model.get_parameter(name)) for name in self.pruner.masks
+            )
+            shares = {"prune/planned": masked, "prune/ratio": counted}
+            self.metrics.more = {name: n / self.total for name, n in shares.items()}
+
+    def on_gradients(self, trainer: Trainer) -> None:
+        """Edit the gradients before they are clipped; once for each step."""
+        if not self.edited:
+            self.pruner.before_step()
+        self.edited = True
 
     def _begin(self, trainer: Trainer) -> None:
         epoch, batch = divmod(trainer.step, trainer.steps_per_epoch)

@@ -185,7 +185,9 @@ def run_nncf(
     distilled = settings.enbl_dst or conf.distillation is not None
     criterion = build_nncf_distillation_loss(loss, teacher, conf.distillation)
     if conf.distillation is None:
-        criterion = build_training_loss(loss, teacher=teacher, config=settings, student=model)
+        criterion = build_training_loss(
+            loss, teacher=teacher, config=settings, student=model, pad_id=data.pad_id
+        )
     phase = TrainingPhase(
         phase="sparse",
         data=data,

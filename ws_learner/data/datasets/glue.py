@@ -14,7 +14,7 @@ from ws_learner.core import UserError
 from ws_learner.data.datasets.text import Text, word_pieces
 from ws_learner.data.splits import DataSplits
 from ws_learner.data.stratify import stratified_parts
-from ws_learner.data.tokens import TokenSplit
+from ws_learner.data.tokens import PAD, TokenSplit
 
 __all__ = ["GlueTask", "load_glue"]
 
@@ -71,6 +71,7 @@ def load_glue(
         num_classes=2,
         input_shape=(longest,),
         test=TokenSplit(cut(test_texts), np.array(test_labels, dtype=np.int64)),
+        pad_id=PAD,
         **splits,
     )
 

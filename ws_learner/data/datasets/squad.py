@@ -16,7 +16,7 @@ from ws_learner.core import UserError, track
 from ws_learner.data.datasets.squad_file import Question, read_squad
 from ws_learner.data.datasets.text import word_piece_cutter
 from ws_learner.data.splits import DataSplits
-from ws_learner.data.tokens import TokenSplit
+from ws_learner.data.tokens import PAD, TokenSplit
 
 __all__ = ["Window", "Windows", "cut_windows", "find_answers", "load_squad"]
 
@@ -99,6 +99,7 @@ def load_squad(
         digest=digest.hexdigest(),
         num_classes=2,
         input_shape=(longest,),
+        pad_id=PAD,
         **{name: windows.split() for name, windows in splits.items()},
     )
     return data, splits["test"]

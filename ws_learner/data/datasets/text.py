@@ -14,7 +14,7 @@ from ws_learner.data.datasets.text_resources import POLARITY, TREC, VOCABULARY
 from ws_learner.data.resource import content
 from ws_learner.data.splits import DataSplits
 from ws_learner.data.stratify import stratified_parts
-from ws_learner.data.tokens import TokenSplit
+from ws_learner.data.tokens import PAD, TokenSplit
 
 __all__ = ["TREC_CLASSES", "load_polarity", "load_trec", "word_piece_cutter", "word_pieces"]
 
@@ -134,5 +134,6 @@ def _splits(
         digest=hashlib.sha256(identity.encode()).hexdigest(),
         num_classes=int(classes.max()) + 1,
         input_shape=(_LONGEST,),
+        pad_id=PAD,
         **splits,
     )

@@ -147,6 +147,8 @@ def _constants(quantizer: FakeQuantizer, name: str, layer: nn.Linear) -> dict[st
     kind = torch.int8 if least < 0 else torch.uint8
     whole, scales = whole_weights(quantizer, name)
     bias = torch.zeros(len(scales)) if layer.bias is None else layer.bias.detach().cpu()
+    if not bool(layer.weight.isfinite().all() and bias.isfinite().all()):
+        raise UserError(f"INT8 ONNX: a weight or bias of {name} is not finite; train it again")
     # A row of zeros, or of next to nothing, has a scale in which its bias would not fit 32 bits.
     fitting = torch.maximum(scales.cpu(), bias.abs() / (scale * 2.0**30))
     whole = (whole.cpu() * (scales.cpu() / fitting)[:, None]).round().to(torch.int8)

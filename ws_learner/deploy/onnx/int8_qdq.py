@@ -1,7 +1,8 @@
 """Networks as INT8 ONNX in the form that engines fuse: QDQ around each product of matrices.
 
 Engines fuse QDQ only in one form: DequantizeLinear - Gemm or Conv - Relu - QuantizeLinear, the
-weight int8 with a scale per output, the bias int32 with the scale of the products. MatMul and Add
+weight int8 with a scale per output, the bias int32 with the scale of the products. A row that is
+small beside its bias, or all zero, gets a larger scale, in which its bias fits. MatMul and Add
 are not fused by ONNX Runtime 1.31 and run three to fifty times slower.
 """
 
@@ -15,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import write_bytes
+from ws_learner.core import UserError, write_bytes
 from ws_learner.deploy.onnx.export import require_packages
 from ws_learner.deploy.onnx.qdq_chain import ranges, steps_of
-from ws_learner.deploy.runtime.quantisation import InputScale, quantise_weight
+from ws_learner.deploy.runtime.quantisation import InputScale, least_scales, quantise_weight
 
 __all__ = ["export_qdq"]
 
@@ -40,8 +41,8 @@ def export_qdq(
         calibration: Inputs that the ranges of activations are read from, at least one.
 
     Raises:
-        UserError: The network is made of other layers, `calibration` holds nothing, or packages
-            are missing.
+        UserError: The network is made of other layers, a weight or bias is not finite,
+            `calibration` holds nothing, or packages are missing.
     """
     require_packages("onnx")
     from onnx import TensorProto, checker, helper
@@ -118,10 +119,13 @@ class _Graph:
 
     def _weights(self, layer: nn.Linear | nn.Conv2d, source: InputScale, tag: str) -> list[str]:
         values = layer.weight.detach().float().numpy()
-        whole, steps = quantise_weight(values.reshape(len(values), -1))
+        if not np.isfinite(values).all():
+            raise UserError(f"INT8 ONNX: a weight of {tag} is not finite; train the network again")
+        bias = np.zeros(len(values)) if layer.bias is None else layer.bias.detach().double().numpy()
+        least = least_scales(bias, source)
+        whole, steps = quantise_weight(values.reshape(len(values), -1), least=least)
         joint = (steps * np.float32(source.scale)).astype(np.float32)
-        bias = np.zeros(len(steps)) if layer.bias is None else layer.bias.detach().double().numpy()
-        shift = np.clip(np.rint(bias / joint), -(2**31) + 1, 2**31 - 1)
+        shift = np.rint(bias / joint)
         made = []
         for name, value, scale, kind in (
             (f"{tag}_w", whole.reshape(values.shape), steps, np.int8),

@@ -10,10 +10,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["Calibration", "InputScale", "RangeObserver", "quantise_weight"]
+from ws_learner.core import UserError
+
+__all__ = ["Calibration", "InputScale", "RangeObserver", "least_scales", "quantise_weight"]
 
 Calibration = Literal["minmax", "percentile"]
 _SAMPLE = 1 << 14
+_TINY = float(np.finfo(np.float32).tiny)
+_BIAS_STEPS = 2.0**30
+_SMALLEST_STEP = 2.0**-100  # of input scale x weight scale: far from float32's underflow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +50,44 @@ class InputScale:
 
 
 def quantise_weight(
-    weight: npt.NDArray[np.float32],
+    weight: npt.NDArray[np.float32], *, least: npt.NDArray[np.float64] | None = None
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Symmetric, one scale for each output: (N, K) int8 within -127 and 127, and (N,) scales."""
+    """Symmetric, one scale for each output: (N, K) int8 within -127 and 127, and (N,) scales.
+
+    Args:
+        weight: (N, K).
+        least: (N,) smallest scale of each output, and the scale of rows that are all zero. By
+            default that is 1, and so it is for rows too small for float32.
+    """
     most = np.abs(weight).max(axis=1, initial=0)
-    scales = np.where(most > 0, most / np.float32(127), np.float32(1)).astype(np.float32)
-    whole = np.rint(weight / scales[:, None])
-    return np.clip(whole, -127, 127).astype(np.int8), scales
+    scales = (most / np.float32(127)).astype(np.float64)
+    empty = scales < _TINY
+    scales = np.where(empty, 1.0, scales) if least is None else np.maximum(scales, least)
+    rows = np.where(empty[:, None], 0, weight)
+    narrow = scales.astype(np.float32)
+    return np.clip(np.rint(rows / narrow[:, None]), -127, 127).astype(np.int8), narrow
+
+
+def least_scales(bias: npt.NDArray[np.float64], source: InputScale) -> npt.NDArray[np.float64]:
+    """(N,) smallest weight scales for which an int32 bias holds its value.
+
+    The bias is stored in steps of input scale x weight scale. A bias of up to 2^30 steps leaves
+    room for the sum that it is added to, and at the smallest scale it has 30 bits.
+
+    Args:
+        bias: (N,).
+        source: Of the layer's input.
+
+    Raises:
+        UserError: A bias is not finite, or so large that its scale is no float32.
+    """
+    least = np.maximum(np.abs(bias) / _BIAS_STEPS, _SMALLEST_STEP) / source.scale
+    if not (least < np.finfo(np.float32).max).all():
+        raise UserError(
+            f"INT8: a bias of {bias[~(least < np.finfo(np.float32).max)][0]:g} does not fit 32 "
+            f"bits with inputs in steps of {source.scale:g}; export float32"
+        )
+    return least
 
 
 class RangeObserver:

@@ -23,7 +23,12 @@ from ws_learner.pruning.patterns.pattern import (
 )
 from ws_learner.pruning.patterns.scope import Scope
 from ws_learner.pruning.schedules.epoch_schedule import frequency_in_steps
-from ws_learner.pruning.schedules.polynomial import PolynomialSchedule, Schedule, check_ratios
+from ws_learner.pruning.schedules.polynomial import (
+    PolynomialSchedule,
+    Schedule,
+    check_ratios,
+    usual_interval,
+)
 from ws_learner.pruning.schedules.registry import build_schedule
 
 __all__ = ["GradualConfig", "GradualPruning"]
@@ -37,7 +42,8 @@ class GradualConfig:
         prune_ratio_exp: Exponent of the polynomial ramp, above 0.
         iter_ratio_beg: Share of all optimizer steps at which the ramp begins, in [0, 1).
         iter_ratio_end: Share at which it ends, in (iter_ratio_beg, 1].
-        mask_update_step: Optimizer steps between two mask updates, from 1 to the ramp's length.
+        mask_update_step: Optimizer steps between two mask updates, from 1 to the ramp's length;
+            None means 25, or a tenth of a shorter ramp.
         pattern: Which weights are pruned together.
         criterion: What makes a weight's score.
         pool: How scores are pooled over a unit of the pattern.
@@ -60,7 +66,7 @@ class GradualConfig:
     prune_ratio_exp: float = 3.0
     iter_ratio_beg: float = 0.1
     iter_ratio_end: float = 0.5
-    mask_update_step: int = 25
+    mask_update_step: int | None = None
     pattern: Pattern = field(default_factory=Unstructured)
     criterion: CriterionName = "magnitude"
     pool: PoolName = "mean"
@@ -78,7 +84,7 @@ class GradualConfig:
         if not 0 < self.prune_ratio_exp < math.inf:
             raise UserError(f"`prune_ratio_exp` {self.prune_ratio_exp}: must be above 0")
         check_ratios(self.iter_ratio_beg, self.iter_ratio_end)
-        if self.mask_update_step < 1:
+        if self.mask_update_step is not None and self.mask_update_step < 1:
             raise UserError(
                 f"`mask_update_step` {self.mask_update_step}: allowed are whole numbers from 1"
             )
@@ -119,10 +125,10 @@ class GradualConfig:
         """The fields that a subclass adds, from the learner's settings."""
         return {}
 
-    def every(self) -> int:
-        """Optimizer steps between two updates."""
+    def every(self, ramp: int) -> int:
+        """Optimizer steps between two updates on a ramp of `ramp` steps."""
         if self.update_frequency is None or self.steps_per_epoch is None:
-            return self.mask_update_step
+            return self.mask_update_step or usual_interval(ramp)
         return frequency_in_steps(self.update_frequency, self.steps_per_epoch)
 
     def schedule(self, total_steps: int, *, target: float = 0.9) -> Schedule:
@@ -140,7 +146,8 @@ class GradualConfig:
         ramp = PolynomialSchedule.from_ratios(
             total_steps, self.iter_ratio_beg, self.iter_ratio_end, self.prune_ratio_exp
         )
-        length, every = ramp.end_step - ramp.begin_step, self.every()
+        length = ramp.end_step - ramp.begin_step
+        every = self.every(length)
         if every > length and not SCHEDULES.find(self.ramp).once:
             flag = f"`mask_update_step` {every}"
             if self.update_frequency is not None:

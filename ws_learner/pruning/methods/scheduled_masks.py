@@ -37,8 +37,8 @@ class MaskSettings(Protocol):
     def ratio_max(self) -> float:
         """Largest ratio of a layer under a global scope."""
 
-    def every(self) -> int:
-        """Steps between mask updates."""
+    def every(self, ramp: int) -> int:
+        """Steps between mask updates on a ramp of `ramp` steps."""
 
     def make_criterion(self, plan: PatternPlan) -> Criterion:
         """Build the pruning criterion."""
@@ -68,7 +68,8 @@ class GradualPruning:
         self._in_place = StoredMasks(weights)
         self._in_place.moving = self._moving
         self._config, self._plan, self._schedule = config, plan, schedule
-        self._zeros, self._every = dict(zeros), config.every()
+        self._zeros = dict(zeros)
+        self._every = config.every(schedule.end_step - schedule.begin_step)
         self._criterion = config.make_criterion(plan)
 
     @property

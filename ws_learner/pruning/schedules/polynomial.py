@@ -22,7 +22,10 @@ __all__ = [
     "Schedule",
     "check_ratios",
     "ramp_steps",
+    "usual_interval",
 ]
+
+_INTERVAL, _UPDATES = 25, 10
 
 
 class Schedule(Protocol):
@@ -197,6 +200,14 @@ def check_ratios(ws_iter_ratio_beg: float, ws_iter_ratio_end: float) -> None:
             f"`iter_ratio_beg` {ws_iter_ratio_beg} and `iter_ratio_end` "
             f"{ws_iter_ratio_end}: allowed are 0 <= beginning < end <= 1"
         )
+
+
+def usual_interval(ramp: int) -> int:
+    """Steps between mask updates on a ramp of so many steps, where none were chosen.
+
+    25, or fewer for about ten updates: with two or three, most weights would go at once.
+    """
+    return min(_INTERVAL, max(1, ramp // _UPDATES))
 
 
 def ramp_steps(

@@ -36,9 +36,19 @@ def draw_batches(
 
 
 def draw_inputs(
-    split: Split, images: int, *, size: int, seed: int, compute: ComputeDevice
+    split: Split,
+    images: int,
+    *,
+    size: int,
+    seed: int,
+    compute: ComputeDevice,
+    pad_id: int | None = None,
 ) -> list[Tensor]:
-    """Draw inputs of `images` examples in batches of about equal size, at most `size`."""
+    """Draw inputs of `images` examples in batches of about equal size, at most `size`.
+
+    Raises:
+        UserError: Batches differ in shape and there is no `pad_id`.
+    """
     if not images:
         return []
     number = -(-images // size)
@@ -46,7 +56,7 @@ def draw_inputs(
     while sum(len(inputs) for inputs, _ in batches) < images:  # a small split has small batches
         number += 1
         batches = draw_batches(split, number, size=size, seed=seed, compute=compute)
-    inputs = stacked([inputs for inputs, _ in batches])[:images]
+    inputs = stacked([inputs for inputs, _ in batches], pad_id=pad_id)[:images]
     return [compute.place(part) for part in inputs.chunk(-(-images // size))]
 
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from envs import FloatArray, IntArray, LayerRow, Score
 from ws_learner.config import RolloutConfig
-from ws_learner.core import ComputeDevice, choose_device, one_thread
-from ws_learner.data import DataSplits, Split, by_length
+from ws_learner.core import ComputeDevice, UserError, choose_device, one_thread
+from ws_learner.data import PAD, DataSplits, Split, by_length
 from ws_learner.pruning import (
     PerLayerNM,
     build_pattern_plan,
@@ -90,11 +90,15 @@ class RolloutEvaluator:
         self._planned = self.layers  # the names used by the plan
         self.plan = build_pattern_plan(self.dense, open_, pattern=pattern, pool=config.pool)
         self._sizes = np.array([row.weights for row in layers], dtype=np.int64)
-        train, size = data.train, config.batch_size
+        train, size, self._pad_id = data.train, config.batch_size, data.pad_id
         by_adam = config.nb_iters_rg if config.rg_solver == "adam" else 0
         with one_thread():
             self._norm_images = draw_inputs(
-                train, config.nb_smpls_bn, size=size, **self._source(_NORMS)
+                train,
+                config.nb_smpls_bn,
+                size=size,
+                pad_id=self._pad_id,
+                **self._source(_NORMS),
             )
             self._tuning = draw_batches(
                 train, config.nb_iters_ft, size=config.batch_size_ft, **self._source(_FINE_TUNING)
@@ -105,15 +109,21 @@ class RolloutEvaluator:
             self.database = LayerDatabase.open(
                 self.dense,
                 lambda: draw_inputs(
-                    train, config.nb_smpls_rg, size=size, **self._source(_CALIBRATION)
+                    train,
+                    config.nb_smpls_rg,
+                    size=size,
+                    pad_id=self._pad_id,
+                    **self._source(_CALIBRATION),
                 ),
                 layers=self.layers,
                 levels=self._levels(),
                 seed=seed,
                 facts={"data": data.digest, "images": config.nb_smpls_rg, "batch": size}
-                | asdict(self._compute),
+                | asdict(self._compute)
+                | _padding_fact(data),
                 cache_dir=cache_dir,
                 plan=self.plan,
+                pad_id=self._pad_id,
             )
 
     def on(self, split: Split) -> RolloutEvaluator:
@@ -165,12 +175,18 @@ class RolloutEvaluator:
         if self._tuning:
             self._fine_tune(network, masks)
             accuracy, divergence = self._exam.mark(network)
-        return Score(
+        score = Score(
             reward=reward_of(accuracy, divergence, zeros, layers=self.layers, config=self.config),
             accuracy=accuracy,
             accuracy_before=before,
             divergence=divergence,
         )
+        if not score.finite:
+            raise FloatingPointError(
+                f"the score is not finite: accuracy {accuracy}, {before} before fine-tuning, "
+                f"divergence {divergence}"
+            )
+        return score
 
     def _prune(self, zeros: IntArray) -> tuple[nn.Module, list[Tensor]]:
         """Build the pruned, regressed and recalibrated network, and its masks."""
@@ -236,10 +252,27 @@ class RolloutEvaluator:
 
     def _examination(self, split: Split, batches: int) -> Scoring:
         reader = split.batches(self.config.batch_size_eval, seed=epoch_seed(self._seed, _SEARCH))
-        chosen = by_length(list(islice(reader, batches if batches > 0 else None)))
+        chosen = by_length(
+            list(islice(reader, batches if batches > 0 else None)), pad_id=self._pad_id
+        )
         placed = [place_batch(batch, self._compute) for batch in chosen]
-        return Scoring(self.dense, placed, metric=self.metric)
+        try:
+            return Scoring(self.dense, placed, metric=self.metric)
+        except (RuntimeError, ValueError, IndexError) as error:
+            if self._pad_id is None:
+                raise
+            raise UserError(
+                f"`pad_id` {self._pad_id}: the network fails on batches cut to their longest "
+                f"sentence ({str(error).splitlines()[0]}); it must take sentences of any length, "
+                "or leave `pad_id` out"
+            ) from error
 
     def _source(self, purpose: int) -> _Source:
         """Draw order of images, different for every purpose."""
         return {"seed": epoch_seed(self._seed, purpose), "compute": self._compute}
+
+
+def _padding_fact(data: DataSplits) -> dict[str, int | None]:
+    """Part of the layer database's identity; files of sentences padded with 0 have no entry."""
+    rows = len(data.input_shape) == 1 and data.pad_id != PAD
+    return {"pad_id": data.pad_id} if rows else {}

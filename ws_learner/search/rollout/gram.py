@@ -31,6 +31,7 @@ def collect_grams(
     layers: Sequence[LayerRow],
     seed: int,
     positions: int = _POSITIONS,
+    pad_id: int | None = None,
 ) -> list[Tensor]:
     """Compute every layer's Gram matrix by running the dense network on calibration inputs.
 
@@ -46,6 +47,7 @@ def collect_grams(
         layers: The L layers.
         seed: Seed of the draw of positions.
         positions: Maximum number of spatial positions (or tokens) per example.
+        pad_id: Number that pads sentences; None counts every input.
 
     Returns:
         L float32 tensors (G, D, D), with G groups and D weights per output row.
@@ -60,7 +62,7 @@ def collect_grams(
             stack.callback(total.module.register_forward_pre_hook(total).remove)
         for inputs in batches:
             for total in sums:
-                total.words = words_in(inputs)
+                total.words = words_in(inputs, pad_id=pad_id)
             model(inputs)
     model.train(training)
     return [total.mean() for total in sums]

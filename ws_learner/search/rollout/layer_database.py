@@ -157,6 +157,7 @@ class LayerDatabase:
         facts: dict[str, Any],
         cache_dir: Path | None,
         plan: PatternPlan | None = None,
+        pad_id: int | None = None,
     ) -> LayerDatabase:
         """Load the database of this network and these images, or build and save it.
 
@@ -169,6 +170,7 @@ class LayerDatabase:
             facts: JSON values that identify calibration set and settings.
             cache_dir: Folder of the file; None keeps everything in memory.
             plan: Pattern of each layer; None for no pattern.
+            pad_id: Number that pads sentences, see `DataSplits.pad_id`.
         """
         about = {"format": _FORMAT, "ridge": RIDGE, "torch": torch.__version__, "seed": seed}
         about |= {"network": state_digest(model), "levels": list(levels), **facts}
@@ -187,7 +189,7 @@ class LayerDatabase:
                 database = cls(weights, stored_grams, levels=levels, plan=plan, names=names)
                 database._restore(stored)
                 return database
-        grams = collect_grams(model, batches(), layers=layers, seed=seed)
+        grams = collect_grams(model, batches(), layers=layers, seed=seed, pad_id=pad_id)
         database = cls(weights, grams, levels=levels, plan=plan, names=names)
         database.curves()
         if path:
