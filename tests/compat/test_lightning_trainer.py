@@ -232,7 +232,10 @@ def test_what_does_not_fit_is_refused_before_the_first_step(tmp_path: Path) -> N
     for callback, message in (
         (gradual(total_steps=20), r"`total_steps` 20: this training ends after step 16"),
         (gradual(ratios={"hiden.weight": 0.5}), r"did you mean hidden\.weight"),
-        (SparsifierCallback(GradualConfig(), ratios=RATIOS), "longer than the ramp"),
+        (
+            SparsifierCallback(GradualConfig(mask_update_step=25), ratios=RATIOS),
+            "longer than the ramp",
+        ),
     ):
         with pytest.raises(UserError, match=message):
             trainer(tmp_path, callback).fit(net, data())

@@ -208,7 +208,7 @@ _MODULES = {
         "ThresholdMovementConfig",
     ],
     "optimizers": [
-            "unwrap_optimizer",
+        "unwrap_optimizer",
     ],
     "patterns.blocks": [
         "BlockPattern",
