@@ -153,7 +153,11 @@ class SparsifierCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         if sparsifier is not None and args.load_best_model_at_end and best is not None:
             saved = self._read(Path(best))
             if saved["weights"] != digest(model, sparsifier.masks):
-                raise UserError(f"{best}: the best model's weights were not loaded from it")
+                raise UserError(
+                    f"{best}: the network does not have the best model's weights: they were not "
+                    "loaded, or another callback has changed them since; list it after this one, "
+                    "or leave load_best_model_at_end out"
+                )
             sparsifier.load_state_dict(saved["sparsifier"])
         self._loop.end(model)
 
