@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,3 +119,25 @@ def test_a_step_that_the_scaler_skips_does_not_count(fused: bool) -> None:
     assert sparsifier.step == 4
     sparsifier.finalize()
     assert int((model.weight == 0).sum()) == 48
+
+
+def test_the_pages_example_runs() -> None:
+    page = Path(__file__).parents[2] / "docs" / "hugging_face_and_lightning.md"
+    *_, third = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    model = nn.Sequential(OrderedDict(hidden=nn.Linear(8, 16)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    names: dict[str, Any] = {"model": model, "optimizer": optimizer}
+    names["loader"] = DataLoader(TensorDataset(torch.randn(8, 8)))
+
+    def train() -> None:
+        for _ in range(50):
+            for (x,) in names["loader"]:
+                with names["accelerator"].accumulate(names["model"]):
+                    names["accelerator"].backward(names["model"](x).square().mean())
+                    names["optimizer"].step()
+                    names["optimizer"].zero_grad()
+
+    names["train"] = train
+    exec(compile(third.replace("...  #", "train()  #"), "block", "exec"), names)
+    assert names["sparsifier"].step == 200
+    assert int((model.hidden.weight == 0).sum()) == round(0.9 * 128)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 pytest.importorskip("accelerate", reason="transformers' Trainer needs accelerate")
@@ -402,3 +404,16 @@ def test_a_bert_is_pruned_and_saved(tmp_path: Path) -> None:
     run.save_model(str(tmp_path / "out"))
     again = BertForSequenceClassification.from_pretrained(tmp_path / "out")
     assert int((again.get_parameter(name) == 0).sum()) == round(0.9 * 128)
+
+
+def test_the_pages_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[2] / "docs" / "hugging_face_and_lightning.md"
+    first, *_ = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    args = TrainingArguments(
+        output_dir="out", num_train_epochs=8, use_cpu=True, report_to="none", disable_tqdm=True
+    )
+    names: dict[str, Any] = {"model": Net(), "args": args, "train_dataset": examples()}
+    exec(compile(first, "block", "exec"), names)
+    saved = load_file(tmp_path / "sparse" / "model.safetensors")
+    assert int((saved["hidden.weight"] == 0).sum()) == round(0.9 * 128)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -359,3 +360,12 @@ def test_clipped_bfloat16_training_with_the_other_package(tmp_path: Path) -> Non
     )
     run.fit(module, data())
     assert int((module.net.weight == 0).sum()) == 4
+
+
+def test_the_pages_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[2] / "docs" / "hugging_face_and_lightning.md"
+    _, second, *_ = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    module = Net()
+    exec(compile(second, "block", "exec"), {"module": module, "train_dataloaders": data()})
+    assert int((module.hidden.weight == 0).sum()) == round(0.9 * 128)
