@@ -177,6 +177,28 @@ def test_a_zero_redundancy_optimizer_keeps_no_momentum_of_pruned_weights() -> No
     assert int((model.weight == 0).sum()) == 27
 
 
+@pytest.mark.filterwarnings("ignore:FSDP is switching:UserWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.usefixtures("one_rank")
+@pytest.mark.parametrize("kind", ["FSDP", "FSDP of original parameters", "FSDP2", "ZeRO-3"])
+def test_weights_split_over_processes_are_refused(kind: str) -> None:
+    from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+
+    model: nn.Module = linear()
+    if kind == "FSDP2":
+        fully_shard(model)
+    elif kind == "ZeRO-3":
+        model.get_parameter("weight").ds_id = 0  # type: ignore[attr-defined]
+    else:
+        original = kind.endswith("parameters")
+        cpu = torch.device("cpu")
+        model = FullyShardedDataParallel(model, use_orig_params=original, device_id=cpu)
+    for name in ("weight", "_fsdp_wrapped_module.weight"):
+        if name == "weight" or kind.startswith("FSDP "):
+            with pytest.raises(UserError, match="`model`: its weights are split over processes"):
+                Sparsifier(model, CONFIG, ratios={name: 0.75}, total_steps=10)
+
+
 def test_finished_says_when_finalize_would_succeed() -> None:
     model = linear()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from ws_learner.core import UserError, say
+from ws_learner.pruning.layers.shards import refuse_shards
 from ws_learner.pruning.layers.zero_counts import checked_zeros, sizes_of, split_ratios
 from ws_learner.pruning.methods.method import CountsEpochs, HasEnd, HasReadings, MethodConfig
 from ws_learner.pruning.optimizers import unwrap_optimizer
@@ -70,8 +71,8 @@ class Sparsifier:
             total_steps: Optimizer steps of the whole training.
 
         Raises:
-            UserError: A name, count or share does not fit the model, or the method's schedule
-                does not fit the steps.
+            UserError: A name, count or share does not fit the model, the method's schedule does
+                not fit the steps, or the weights are split over processes (FSDP).
         """
         if sum(given is not None for given in (zeros, ratios, layers)) != 1:
             raise ValueError("give either zeros or ratios, or layers alone")
@@ -79,6 +80,7 @@ class Sparsifier:
             if not getattr(method_config, "sets_own_ratios", False):
                 raise UserError("layers alone: this method needs a number of zeros; give ratios")
             zeros = dict.fromkeys(layers, 0)
+        refuse_shards(model, (zeros if ratios is None else ratios) or ())
         self._sizes = sizes_of(model, zeros if ratios is None else ratios)
         if ratios is None:
             targets = checked_zeros(zeros or {}, self._sizes)

@@ -52,7 +52,6 @@ class LoopPruning:
             UserError: The plan does not fit the network, the training or the saved state.
         """
         self.detach()
-        _refuse_shards(model)
         self._total = self._plan.steps(steps)
         if saved is not None:
             self._plan.check_same(saved["plan"], self._total)
@@ -136,15 +135,6 @@ def _holder(model: nn.Module, sparsifier: Sparsifier, optimizers: list[Optimizer
         if wanted <= {id(p) for group in optimizer.param_groups for p in group["params"]}:
             return optimizer
     return optimizers[0]
-
-
-def _refuse_shards(model: nn.Module) -> None:
-    sharded = [n for n, p in model.named_parameters() if type(p.data).__name__ == "DTensor"]
-    if sharded:
-        raise UserError(
-            f"{sharded[0]}: is sharded over processes (FSDP2), so that none holds the whole layer; "
-            "train with DistributedDataParallel"
-        )
 
 
 def _mention_zeros(model: nn.Module, sparsifier: Sparsifier) -> None:
