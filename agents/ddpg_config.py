@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from agents.exploration import NoiseSchedule
+from ws_learner.core import check_settings, complain
 
 __all__ = ["DDPGConfig"]
 
@@ -63,9 +64,8 @@ class DDPGConfig:
     ddpg_noise_decy_rate: float = 0.97
 
     def __post_init__(self) -> None:
-        found = list(self._problems())
-        if found:
-            raise ValueError("\n".join(found))
+        check_settings(self)
+        complain(self._problems())
 
     def _problems(self) -> Iterator[str]:
         for name, least in _INTEGERS.items():

@@ -44,6 +44,8 @@ class ActionMap:
     density_floor: float = 1e-3
 
     def __post_init__(self) -> None:
+        if self.scale not in ("log-density", "linear"):
+            raise ValueError(f"`scale` {self.scale!r}: allowed are 'log-density', 'linear'")
         ordered = (self.lower >= 0) & (self.lower <= self.prior) & (self.prior <= self.upper)
         wrong = np.flatnonzero(~(ordered & (self.upper <= 1)))
         if wrong.size:
@@ -53,8 +55,6 @@ class ActionMap:
                 f"{self.upper[i]:g}] are not usable: allowed is 0 <= `ws_ratio_min` <= prior <= "
                 "`ws_ratio_max` <= 1"
             )
-        if self.scale not in ("log-density", "linear"):
-            raise ValueError(f"action scale {self.scale!r}: allowed are 'log-density', 'linear'")
         if not 0 < self.density_floor < 1:
             raise ValueError(f"density_floor {self.density_floor!r}: allowed is (0, 1)")
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ws_learner.core import check_settings
+
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
 
@@ -23,6 +25,9 @@ class Options:
     pretrained: Path | None = None
     """Weights of Hugging Face's BERT to fine-tune (safetensors or a plain PyTorch state_dict, such
     as google/bert_uncased_L-4_H-256_A-4); without them training starts from fresh ones."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def build(options: Options, *, seed: int) -> Experiment:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ws_learner.core import check_settings
+
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
 
@@ -24,6 +26,9 @@ class Options:
     """Word pieces of a window of question and paragraph."""
     overlap: int = 128
     """Word pieces of the paragraph that a window shares with the next."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def build(options: Options, *, seed: int) -> Experiment:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ws_learner.config import Recipe
+from ws_learner.core import check_settings
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -55,6 +56,9 @@ class Options:
     """Folder with the CIFAR-10 archive; without it the data are downloaded once and cached."""
     published_recipe: bool = False
     """Train with the paper's 182-epoch recipe."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def build(options: Options, *, seed: int) -> Experiment:

@@ -123,7 +123,10 @@ def make_learner(
     teacher: nn.Module | None = None,
     facts: dict[str, Any] | None = None,
 ) -> WeightSparseLearner:
-    """Build the learner of a command line, with its files in the folder `run`."""
+    """Build the learner of a command line, with its files in the folder `run`.
+
+    The command line locks and claims the folder itself, by the settings' names.
+    """
     from ws_learner.learner import WeightSparseLearner
 
     return WeightSparseLearner(
@@ -143,6 +146,7 @@ def make_learner(
         workers=command.run.workers,
         cluster=command.cluster,
         facts=facts,
+        claims=False,
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from ws_learner.core import (
     ComputeDevice,
     RunDir,
     choose_device,
+    identity_hash,
     load_into,
     load_state,
     save_model,
@@ -33,16 +36,19 @@ from ws_learner.pruning import (
     parse_pattern,
     with_default_pattern,
 )
-from ws_learner.report import MetricsLog, to_csv
+from ws_learner.report import MetricsLog, read_table, to_csv
 from ws_learner.search import Allocation, Allocator, RolloutEvaluator, RolloutPool
 from ws_learner.training import (
     Loss,
     Metric,
     Result,
     TrainingPhase,
+    build_run_identity,
     build_summary,
     build_training_loss,
+    config_identity,
     evaluate,
+    owned_run,
     reinitialised,
     run_phase,
     split_sizes,
@@ -57,7 +63,8 @@ class WeightSparseLearner:
     """Prunes a network: a protocol sets each layer's ratio, gradual training reaches it.
 
     Every stage saves its result in the run directory, so that a call with the same arguments
-    resumes where an earlier one stopped, and ends with the same ratios.
+    resumes where an earlier one stopped, and ends with the same ratios. A directory made with
+    other arguments is refused: its `identity.json` holds all that changes the result.
 
     Example:
         >>> # learner = WeightSparseLearner(model, data, loss=loss, metric=metric, recipe=recipe,
@@ -82,6 +89,7 @@ class WeightSparseLearner:
         workers: int | None = None,
         cluster: ClusterConfig | None = None,
         facts: dict[str, Any] | None = None,
+        claims: bool = True,
     ) -> None:
         """Configure a run; `fit` starts it.
 
@@ -92,7 +100,8 @@ class WeightSparseLearner:
             metric: (outputs, targets) -> (B,) scores in [0, 1].
             recipe: Training recipe of the sparse network.
             teacher: Teacher for distillation; by default the dense network.
-            run_dir: Directory of the run; by default runs/<network>-gradual.
+            run_dir: Directory of the run; by default runs/<network>-gradual-<hash>, with a hash of
+                all arguments that change the result.
             config: Pruning settings.
             agent: Settings of the DDPG agent.
             compute: Device, precision and memory layout; by default chosen for this machine.
@@ -100,6 +109,8 @@ class WeightSparseLearner:
             workers: Number of processes that score rollouts; by default one per core.
             cluster: Settings for scoring rollouts and training on Ray; None uses local processes.
             facts: Additional entries of the summary, such as the experiment's name.
+            claims: Lock the directory and check that it was made with these arguments. False
+                leaves both to the caller, who then gives `run_dir`.
         """
         self.model, self.data, self.loss, self.metric = model, data, loss, metric
         self.recipe, self.teacher = recipe, teacher
@@ -108,27 +119,92 @@ class WeightSparseLearner:
         self.compute = compute or choose_device()
         self.seed, self.workers, self.facts = seed, workers, dict(facts or {})
         self.cluster = cluster
-        self.run = RunDir(run_dir or Path("runs") / f"{type(model).__name__.lower()}-gradual")
+        self._run_dir, self._claims = run_dir, claims
+        self._run: RunDir | None = None
 
     def fit(self) -> Result:
-        """Run all stages: allocate, sparsify, verify, report."""
+        """Run all stages: allocate, sparsify, verify, report; a finished run is read again.
+
+        Raises:
+            UserError: The arguments do not fit the network, or the directory was made with
+                others; the message lists them.
+        """
         layers = self.layers()
-        with self._session():
-            allocation = self._allocate(layers)
-            sparse = self._sparsify(allocation, layers)
-        self._export(sparse)
-        return self._verify(layers, allocation)
+        with self._owned():
+            if self._claims and self.run.finished:
+                return self._saved()
+            with self._session():
+                allocation = self._allocate(layers)
+                sparse = self._sparsify(allocation, layers)
+            self._export(sparse)
+            return self._verify(layers, allocation)
 
     def allocate(self) -> Allocation:
-        """Allocate the ratios only and save them in the run directory."""
-        with self._session():
-            return self._allocate(self.layers())
+        """Allocate the ratios only and save them in the run directory; raises as `fit` does."""
+        layers = self.layers()
+        with self._owned(), self._session():
+            return self._allocate(layers)
 
     def prune(self) -> nn.Module:
-        """Allocate and sparsify only, without exporting files or reading the test split."""
+        """Allocate and sparsify only, without exporting files or reading the test split.
+
+        Raises:
+            UserError: As `fit` does.
+        """
         layers = self.layers()
-        with self._session():
-            return self._sparsify(self._allocate(layers), layers)
+        with self._owned():
+            if self._claims and self.run.finished:
+                return self._saved().model
+            with self._session():
+                return self._sparsify(self._allocate(layers), layers)
+
+    @property
+    def run(self) -> RunDir:
+        """The directory of the last call or, before the first one, of these arguments."""
+        if self._run is not None:
+            return self._run
+        name = f"{self._stem}-{identity_hash(self.identity())}"
+        return RunDir(self._run_dir or Path("runs") / name)
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that changes the result, as JSON values; kept in `identity.json`."""
+        return build_run_identity(
+            self.model,
+            self.data,
+            loss=self.loss,
+            metric=self.metric,
+            recipe=self.recipe,
+            compute=self.compute,
+            seed=self.seed,
+            teacher=self.teacher,
+            config=config_identity(self.config),
+            agent=asdict(self.agent),
+        )
+
+    @property
+    def _stem(self) -> str:
+        return f"{type(self.model).__name__.lower()}-gradual"
+
+    @contextmanager
+    def _owned(self) -> Iterator[None]:
+        with owned_run(
+            self._run_dir, self._stem, identity=self.identity, claims=self._claims
+        ) as run:
+            self._run = run
+            yield
+
+    def _saved(self) -> Result:
+        """The result of a finished run."""
+        model = copy.deepcopy(self.model)
+        load_into(model, self.run.model)
+        if self.config.ws_save_path is not None:
+            self._write_model(self.config.ws_save_path, model)
+        summary = self.facts | self.run.read_summary()
+        return Result(
+            model=self.compute.place_model(model),
+            ratios=read_table(self.run.ratios),
+            summary=summary,
+        )
 
     def _session(self) -> AbstractContextManager[None]:
         if self.cluster is None:
@@ -214,10 +290,13 @@ class WeightSparseLearner:
         return sparse
 
     def _export(self, sparse: nn.Module) -> None:
-        metadata = {"format": "pt", "target": str(self.config.ws_prune_ratio)}
-        save_model(self.run.model, sparse.state_dict(), metadata)
+        self._write_model(self.run.model, sparse)
         if self.config.ws_save_path is not None:
-            save_model(self.config.ws_save_path, sparse.state_dict(), metadata)
+            self._write_model(self.config.ws_save_path, sparse)
+
+    def _write_model(self, path: Path, sparse: nn.Module) -> None:
+        metadata = {"format": "pt", "target": str(self.config.ws_prune_ratio)}
+        save_model(path, sparse.state_dict(), metadata)
 
     def _verify(self, layers: tuple[LayerRow, ...], allocation: Allocation) -> Result:
         """Reload the saved file, count its zeros and evaluate it on the test split."""

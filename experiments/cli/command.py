@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from agents import DDPGConfig
 from ws_learner.compat import LpotConf
 from ws_learner.config import ClusterConfig, LrnSchedule, OptimizerName, WeightSparseConfig
-from ws_learner.core import complain
+from ws_learner.core import check_settings, complain
 
 if TYPE_CHECKING:
     from ws_learner.compat import NncfConf
@@ -78,6 +78,7 @@ class RunFlags:
     result does not depend on it."""
 
     def __post_init__(self) -> None:
+        check_settings(self)
         complain(self._problems())
 
     def _problems(self) -> Iterator[str]:

@@ -21,7 +21,7 @@ from ws_learner.compat import (
     parse_timm_nm,
 )
 from ws_learner.config import Entry, Registry, load_object
-from ws_learner.core import UserError, say
+from ws_learner.core import UserError, load_yaml, say
 
 if TYPE_CHECKING:
     from ws_learner.compat import NncfConf
@@ -124,7 +124,7 @@ def _own(content: str, *, path: str) -> dict[str, Any]:
     import yaml
 
     try:
-        loaded = yaml.safe_load(content)
+        loaded = load_yaml(content)
     except yaml.YAMLError as error:
         raise UserError(f"--config {path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(loaded, dict):

@@ -68,6 +68,7 @@ def lpot_run(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
         seed=command.run.seed,
         cluster=command.cluster,
         facts=run_facts(command, experiment, words),
+        claims=False,
     )
     run_or_reuse(command, experiment, identity, lambda run: work(run_dir=run.path), kind="lpot")
 
@@ -106,5 +107,6 @@ def nncf_run(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
         seed=command.run.seed,
         cluster=command.cluster,
         facts=run_facts(command, experiment, words),
+        claims=False,
     )
     run_or_reuse(command, experiment, identity, lambda run: work(run_dir=run.path), kind="nncf")

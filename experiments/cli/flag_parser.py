@@ -178,6 +178,9 @@ def read_value(flag: Flag, value: Any, *, of: str = "--", name: str = "") -> Any
         if str(value) not in named:
             raise UserError(f"{shown_name} {value}: no such choice; {suggest(str(value), named)}")
         return named[str(value)]
+    kinds = {flag.kind, *get_args(flag.kind)}
+    if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
+        raise UserError(f"{shown_name} {value}: must be a number, not yes or no")
     try:
         return TypeAdapter(flag.kind).validate_python(value)
     except ValidationError as error:

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import yaml
 from torch import nn
 
 from experiments.cli.discovery import experiment_names, find_experiment
@@ -20,7 +19,7 @@ from ws_learner.compat import (
     read_lpot,
     with_data_folder,
 )
-from ws_learner.core import RunDir, UserError, load_into, read_json, say, sha256_of
+from ws_learner.core import RunDir, UserError, load_into, load_yaml, read_json, say, sha256_of
 from ws_learner.data import DataSplits
 
 __all__ = ["find_parts", "load_experiment"]
@@ -94,7 +93,7 @@ def find_parts(
 
 
 def _settings(run: RunDir) -> dict[str, Any]:
-    settings: dict[str, Any] = yaml.safe_load(run.config.read_text())
+    settings: dict[str, Any] = load_yaml(run.config.read_text())
     _check_setting(run, settings, "experiment", str)
     return settings
 

@@ -172,7 +172,7 @@ def test_unusable_rollouts_and_states_are_refused() -> None:
     ],
 )
 def test_settings_out_of_range_are_named(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=rf"`{name}` {value}: allowed is"):
+    with pytest.raises(ValueError, match=rf"`{name}` {value}: (allowed is|must be) "):
         DDPGConfig(**{name: value})  # type: ignore[arg-type]
 
 

@@ -96,17 +96,22 @@ def test_lpot_with_ones_data_and_a_teacher(approach: Path, tmp_path: Path) -> No
     words += [str(tmp_path / "dense.safetensors"), "--enbl_dst", "--precision", "fp32"]
     assert main([*words, "--run_dir", str(tmp_path / "a")]) == 0
     recipe = build_lpot_recipe(read_lpot(approach), made.data, made.sparse_recipe)
-    result = run_lpot(
-        read_lpot(approach),
-        made.model,
-        made.data,
-        loss=made.loss,
-        metric=made.metric,
-        recipe=recipe,
-        config=WeightSparseConfig(enbl_dst=True),
-        run_dir=tmp_path / "b",
-        compute=compute(),
-    )
+    parts: dict[str, Any] = {
+        "loss": made.loss,
+        "metric": made.metric,
+        "config": WeightSparseConfig(enbl_dst=True),
+        "run_dir": tmp_path / "b",
+        "compute": compute(),
+    }
+    result = run_lpot(read_lpot(approach), made.model, made.data, recipe=recipe, **parts)
+    for changes, line in (
+        ({"recipe": dataclasses.replace(recipe, lrn_rate=0.5)}, r"recipe\.lrn_rate .* -> 0\.5"),
+        ({"config": WeightSparseConfig(enbl_dst=True, tempr_dst=2.0)}, "lpot.tempr_dst 4.0 -> 2.0"),
+        ({"loss": nn.CrossEntropyLoss(label_smoothing=0.1)}, r"loss\.code"),
+    ):
+        other: dict[str, Any] = {"recipe": recipe, **parts, **changes}
+        with pytest.raises(UserError, match=line):
+            run_lpot(read_lpot(approach), made.model, made.data, **other)
     same(tmp_path / "a", tmp_path / "b", result)
     assert result.summary["distilled"]
     weight = result.model.get_parameter("conv2.weight")
@@ -192,6 +197,9 @@ def test_nncf_without_anything_to_deploy(tmp_path: Path) -> None:
     )
     assert 0 < result.summary["sparsified_layers_prune_ratio"] < 1
     assert not (tmp_path / "run" / "cropped").exists()
+    other = dataclasses.replace(recipe, nb_epochs=5)
+    with pytest.raises(UserError, match=r"recipe\.nb_epochs 4 -> 5"):
+        run_nncf(path, made.model, made.data, recipe=other, run_dir=tmp_path / "run", **parts)
 
 
 YAML = """\

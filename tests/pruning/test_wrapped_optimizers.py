@@ -13,7 +13,7 @@ from torch import nn
 
 from ws_learner.core import UserError
 from ws_learner.pruning import GradualConfig, PatternLockConfig, Sparsifier
-from ws_learner.pruning.optimizers import unwrap_optimizer
+from ws_learner.pruning.wrapped_optimizers import unwrap_optimizer
 
 CONFIG = GradualConfig(mask_update_step=1, iter_ratio_beg=0.0, iter_ratio_end=0.5)
 

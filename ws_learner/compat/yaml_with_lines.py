@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ws_learner.core import UserError
+from ws_learner.core import PlainLoader, UserError
 
 __all__ = ["Problems", "Rows", "Table", "read_yaml"]
 
@@ -28,7 +28,7 @@ class Rows(list[Any]):
     lines: list[int]
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(PlainLoader):
     """Knows plain YAML and the tags given to `read_yaml`, and nothing else."""
 
     twice: list[tuple[int, str]]

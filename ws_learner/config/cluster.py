@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ws_learner.core import UserError
+from ws_learner.core import UserError, check_settings
 
 __all__ = ["ClusterConfig"]
 
@@ -33,6 +33,7 @@ class ClusterConfig:
     dashboard: bool = False
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if self.workers < 1:
             raise UserError(f"`ClusterConfig.workers`={self.workers}: must be at least 1")
         gpus = self.gpus_per_worker

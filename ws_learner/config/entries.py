@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ws_learner.config.registry import Entry
+from ws_learner.core import check_settings
 
 __all__ = ["CriterionEntry", "MethodEntry", "PatternEntry", "ProtocolEntry", "ScheduleEntry"]
 
@@ -74,6 +75,9 @@ class CriterionEntry(Entry):
     build: str | Callable[[], Any]
     memory: float | None = None
     sensitivity_of: Literal["product", "gradient"] = "product"
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 @dataclass(frozen=True, kw_only=True)

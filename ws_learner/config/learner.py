@@ -11,16 +11,13 @@ from typing import Any, Literal
 from ws_learner.config.methods import MethodSettings
 from ws_learner.config.pattern_syntax import parse_pattern_spec
 from ws_learner.config.registries import (
-    CRITERIA,
     METHODS,
-    PROTOCOLS,
-    SCHEDULES,
     CriterionName,
     ProtocolName,
     ScheduleName,
 )
 from ws_learner.config.search import RewardType, SearchSettings
-from ws_learner.core import UserError, complain
+from ws_learner.core import UserError, check_settings, complain
 
 __all__ = [
     "POCKETFLOW",
@@ -100,14 +97,13 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
     """Weight of the mean relative squared error of the outputs of `dst_layers`."""
 
     def __post_init__(self) -> None:
-        complain(self._unknown_names())
+        check_settings(self)
+        for name in ("ws_save_path", "ws_ratios", "ws_rollouts"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
         own = (*self._wrong_shares(), *self._wrong_numbers(), *self._wrong_pairs())
         complain([*own, *self.search_problems(), *self.nm_problems()])
         self._check_method()
-
-    def _unknown_names(self) -> Iterator[str]:
-        for registry in (METHODS, PROTOCOLS, CRITERIA, SCHEDULES):
-            yield from registry.problems(getattr(self, registry.setting))
 
     def _wrong_pairs(self) -> Iterator[str]:
         if self.ws_iter_ratio_beg >= self.ws_iter_ratio_end:

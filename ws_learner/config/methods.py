@@ -9,7 +9,7 @@ from typing import Literal
 
 from ws_learner.config.pattern_syntax import PatternSpec, parse_pattern_spec, parse_roles
 from ws_learner.config.registries import METHODS, MethodName, PatternSpelling
-from ws_learner.core import UserError
+from ws_learner.core import UserError, check_settings
 
 __all__ = ["MethodSettings"]
 
@@ -58,6 +58,9 @@ class MethodSettings:
     """Number of patterns, the last one N:M; by default 5 (geometric) or what halving takes."""
     sdgf_mask_decay: Literal["step", "linear", "exponential"] = "step"
     """Let mask values decay under sdgf too, as under mdgf."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     @property
     def pattern_spelling(self) -> str:

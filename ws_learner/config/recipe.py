@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from ws_learner.core import UserError, complain
+from ws_learner.core import UserError, check_settings, complain
 
 __all__ = ["LrnSchedule", "OptimizerName", "Recipe", "learning_rate"]
 
@@ -66,6 +66,7 @@ class Recipe:
     progressive_sizes: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
+        check_settings(self)
         complain(self._problems())
 
     def _problems(self) -> Iterator[str]:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from ws_learner.core import UserError, suggest
+from ws_learner.core import UserError, check_settings
 
 __all__ = ["LEVELS", "RegressionSolver", "RewardSignal", "RewardType", "RolloutConfig"]
 
@@ -20,11 +20,6 @@ LEVELS = (
 )
 """Ratios of the error curves: about evenly spaced in the logarithm of the density."""
 
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "rg_solver": ("closed-form", "adam", "none"),
-    "reward_signal": ("accuracy", "kl"),
-    "reward_type": ("single-obj", "multi-obj"),
-}
 _LEAST = {
     "nb_iters_rg": 1,
     "nb_iters_ft": 0,
@@ -83,10 +78,7 @@ class RolloutConfig:
     pool: Literal["mean", "sum", "max"] = "mean"
 
     def __post_init__(self) -> None:
-        for name, allowed in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise UserError(f"`{name}` {value}: {suggest(str(value), allowed)}")
+        check_settings(self)
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value < least:

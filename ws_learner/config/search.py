@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ws_learner.config.rollout import RewardType
+from ws_learner.core import check_settings
 
 __all__ = ["RewardType", "SearchSettings"]
 
@@ -68,6 +69,9 @@ class SearchSettings:
     """Images per step of global fine-tuning."""
     ws_nb_iters_feval: int = 5
     """Batches (of 100) of the search split in a fast evaluation; 0 or less: the whole split."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def search_problems(self) -> Iterator[str]:
         """A line for each setting that is out of range."""

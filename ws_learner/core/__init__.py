@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ws_learner.core.checkpoints import load_state_file, save_state_file
     from ws_learner.core.determinism import one_thread
     from ws_learner.core.device import ComputeDevice, choose_device, describe_machine
+    from ws_learner.core.digests import ValueDigest, forward_digest, state_digest, value_digest
     from ws_learner.core.errors import UserError, complain, suggest
     from ws_learner.core.files import (
         read_json,
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
     from ws_learner.core.lazy import lazy_names
     from ws_learner.core.moved import MOVED, install
     from ws_learner.core.pickling import importable
+    from ws_learner.core.plain_yaml import PlainLoader, dump_yaml, load_yaml
     from ws_learner.core.process_group import ProcessGroup, rank_slice
     from ws_learner.core.progress import Progress, message_style, say, track
     from ws_learner.core.run_dir import RunDir, identity_hash
+    from ws_learner.core.setting_checks import check_choice, check_settings, setting_problems
     from ws_learner.core.versions import library_versions
     from ws_learner.core.weights import (
         load_into,
@@ -37,13 +40,19 @@ if TYPE_CHECKING:
 __all__ = [
     "MOVED",
     "ComputeDevice",
+    "PlainLoader",
     "ProcessGroup",
     "Progress",
     "RunDir",
     "UserError",
+    "ValueDigest",
+    "check_choice",
+    "check_settings",
     "choose_device",
     "complain",
     "describe_machine",
+    "dump_yaml",
+    "forward_digest",
     "identity_hash",
     "importable",
     "install",
@@ -53,6 +62,7 @@ __all__ = [
     "load_state",
     "load_state_file",
     "load_tensors",
+    "load_yaml",
     "message_style",
     "one_thread",
     "rank_slice",
@@ -61,9 +71,12 @@ __all__ = [
     "save_model",
     "save_state_file",
     "say",
+    "setting_problems",
     "sha256_of",
+    "state_digest",
     "suggest",
     "track",
+    "value_digest",
     "write_bytes",
     "write_json",
     "write_text",
@@ -82,6 +95,12 @@ _MODULES = {
         "ComputeDevice",
         "choose_device",
         "describe_machine",
+    ],
+    "digests": [
+        "ValueDigest",
+        "forward_digest",
+        "state_digest",
+        "value_digest",
     ],
     "errors": [
         "UserError",
@@ -106,6 +125,11 @@ _MODULES = {
     "pickling": [
         "importable",
     ],
+    "plain_yaml": [
+        "PlainLoader",
+        "dump_yaml",
+        "load_yaml",
+    ],
     "process_group": [
         "ProcessGroup",
         "rank_slice",
@@ -119,6 +143,11 @@ _MODULES = {
     "run_dir": [
         "RunDir",
         "identity_hash",
+    ],
+    "setting_checks": [
+        "check_choice",
+        "check_settings",
+        "setting_problems",
     ],
     "versions": [
         "library_versions",

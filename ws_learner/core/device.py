@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ws_learner.core.setting_checks import check_choice
+
 __all__ = ["ComputeDevice", "Precision", "choose_device", "describe_machine"]
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -71,7 +73,11 @@ def choose_device(precision: Precision = "auto", device: str | None = None) -> C
 
     Measured per step of ResNet-20 at batch 128: with AVX-512 in fp32, NHWC is twice as slow as
     NCHW; with AVX2 alone it is a third faster; with AVX-512-BF16, bf16 in NHWC is fastest.
+
+    Raises:
+        UserError: There is no such precision.
     """
+    check_choice(precision, Precision, name="precision")
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     flags = _cpu_flags()

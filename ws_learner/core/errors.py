@@ -37,6 +37,7 @@ def suggest(value: str, allowed: Iterable[str]) -> str:
         'did you mean uniform? Allowed: heurist, uniform'
     """
     names = sorted(set(allowed))
-    near = difflib.get_close_matches(value, names, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    lower = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(value.lower(), lower, n=1)
+    hint = f"did you mean {lower[near[0]]}? " if near else ""
     return f"{hint}Allowed: {', '.join(names)}"

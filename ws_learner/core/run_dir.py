@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ws_learner.core.errors import UserError
 from ws_learner.core.files import read_json, write_text
+from ws_learner.core.plain_yaml import dump_yaml
 
 __all__ = ["RunDir", "identity_hash"]
 
@@ -108,8 +107,12 @@ class RunDir:
             ) from error
         return summary
 
-    def claim(self, settings: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-        """Write the settings, or check that the directory was created with the same ones.
+    def claim(self, settings: Mapping[str, Any] | None, identity: Mapping[str, Any]) -> None:
+        """Write the identity, or check that the directory was created with the same one.
+
+        Args:
+            settings: Written to `config` if the run is not finished; None writes no such file.
+            identity: Everything that changes the result.
 
         Raises:
             UserError: The directory holds a run with other settings, or files of no run.
@@ -125,12 +128,14 @@ class RunDir:
                 )
         elif self.path.exists() and any(p.name != ".lock" for p in self.path.iterdir()):
             raise UserError(
-                f"`run_dir` {self.path}: holds files but no run; choose an empty or new folder"
+                f"`run_dir` {self.path}: holds files but no run (no identity.json), so nothing "
+                "says which settings they belong to; choose an empty or new folder. load_run(path, "
+                "model=model) still opens a finished run"
             )
         else:
             write_text(record, json.dumps(asked, indent=2, sort_keys=True) + "\n")
-        if not self.finished:
-            write_text(self.config, yaml.safe_dump(dict(settings), sort_keys=False))
+        if settings is not None and not self.finished:
+            write_text(self.config, dump_yaml(settings))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -147,6 +152,7 @@ class RunDir:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UserError(
-                    f"`run_dir` {self.path}: is locked by another process; wait until it ends"
+                    f"`run_dir` {self.path}: is locked by another process or call; wait until "
+                    "it ends"
                 ) from error
             yield

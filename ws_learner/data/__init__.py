@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ws_learner.data.rank_batches import read_rank_batches
     from ws_learner.data.resource import content
     from ws_learner.data.splits import Batch, DataSplits, Split
+    from ws_learner.data.splits_content import content_digest
     from ws_learner.data.stratify import stratified_parts
     from ws_learner.data.tokens import PAD, TokenSplit, by_length, stacked, words_in
     from ws_learner.data.transforms import Transformed, steady
@@ -47,6 +48,7 @@ __all__ = [
     "by_length",
     "cifar10_arrays",
     "content",
+    "content_digest",
     "find_answers",
     "load_cifar10",
     "load_coco",
@@ -128,6 +130,9 @@ _MODULES = {
         "Batch",
         "DataSplits",
         "Split",
+    ],
+    "splits_content": [
+        "content_digest",
     ],
     "stratify": [
         "stratified_parts",

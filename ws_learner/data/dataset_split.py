@@ -187,7 +187,7 @@ class _Batches(Dataset[Batch | UserError]):
             return error  # returned: raised in a worker it would become a traceback
 
     def _example(self, place: int) -> tuple[Any, Any]:
-        _seed_everything(np.random.SeedSequence(self._seed, spawn_key=(_EXAMPLE, place)))
+        _seed_everything(self._seed, place)
         return self._examples[int(self._order[place])]
 
 
@@ -221,7 +221,16 @@ def _even(examples: list[tuple[Any, Any]], pad_id: int) -> list[tuple[Any, Any]]
     return list(zip(padded, targets, strict=True))
 
 
-def _seed_everything(sequence: np.random.SeedSequence) -> None:
+@contextmanager
+def seeded_example(place: int) -> Iterator[None]:
+    """Inside, random numbers are those of the example at `place` of an epoch of seed 0."""
+    with _own_randomness():
+        _seed_everything(0, place)
+        yield
+
+
+def _seed_everything(seed: int, place: int) -> None:
+    sequence = np.random.SeedSequence(seed, spawn_key=(_EXAMPLE, place))
     first, second = (int(word) for word in sequence.generate_state(2, np.uint32))
     random.seed(first << 32 | second)
     np.random.seed([first, second])

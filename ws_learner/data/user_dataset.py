@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 
 import torch
-from torch.utils.data import Subset
+from torch.utils.data import Subset, TensorDataset
 
-from ws_learner.core import UserError
-from ws_learner.data.dataset_split import DatasetSplit, Examples
+from ws_learner.core import UserError, value_digest
+from ws_learner.data.dataset_split import DatasetSplit, Examples, seeded_example
 from ws_learner.data.reading import reading_order
 from ws_learner.data.splits import DataSplits
 
 __all__ = ["split_dataset"]
+
+_READ = 256
 
 
 def split_dataset(
@@ -41,7 +43,9 @@ def split_dataset(
             length, and a target may be one whole number per word.
 
     Returns:
-        The splits; their digest covers up to 256 examples and how they are split.
+        The splits. Their digest covers how they are split and all examples of a list, a
+        `TensorDataset` or any data set of fewer than 512; of others about 256 spaced evenly, and
+        all of their `targets` or `labels`, if they have such an attribute.
 
     Raises:
         UserError: A split would be empty.
@@ -73,7 +77,24 @@ def split_dataset(
 
 def _digest(dataset: Examples, way: str) -> str:
     digest = hashlib.sha256(f"{len(dataset)} {way}".encode())
-    for index in range(0, len(dataset), max(1, len(dataset) // 256)):
-        for part in dataset[index]:
+    stride = max(1, len(dataset) // _READ)
+    if stride > 1:  # not all of them are read
+        digest.update(value_digest(_in_memory(dataset)).encode())
+    for index in range(0, len(dataset), stride):
+        with seeded_example(index):
+            example = dataset[index]
+        for part in example:
             digest.update(torch.as_tensor(part).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _in_memory(dataset: object) -> object:
+    """What a data set shows of its contents without reading examples: all of it, or targets."""
+    if isinstance(dataset, list | tuple):
+        return dataset
+    if type(dataset) is TensorDataset:
+        return dataset.tensors
+    if type(dataset) is Subset:
+        return list(dataset.indices), _in_memory(dataset.dataset)
+    names = ("targets", "labels")
+    return [value for name in names if (value := getattr(dataset, name, None)) is not None]

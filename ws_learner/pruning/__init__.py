@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         snap_profile,
         with_default_pattern,
     )
+    from ws_learner.pruning.layers.no_units import refuse_no_units
     from ws_learner.pruning.layers.roles import filter_by_role, weight_roles
     from ws_learner.pruning.layers.table import layer_table, modules_by_weight, parameter_of
     from ws_learner.pruning.layers.unit_groups import check_groups, find_groups, pattern_conflict
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.methods.srste import SrSteConfig
     from ws_learner.pruning.methods.stored_masks import StoredMasks
     from ws_learner.pruning.methods.threshold_movement import ThresholdMovementConfig
-    from ws_learner.pruning.optimizers import unwrap_optimizer
+    from ws_learner.pruning.optimizer_steps import OptimizerSteps
     from ws_learner.pruning.patterns.blocks import BlockPattern, ChannelPattern, HeadPattern
     from ws_learner.pruning.patterns.mask import count_zeros, keep_largest
     from ws_learner.pruning.patterns.model_plan import PatternPlan
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.schedules.registry import build_schedule
     from ws_learner.pruning.sparsifier import Sparsifier
     from ws_learner.pruning.tensor_report import tensor_table, tensor_totals
+    from ws_learner.pruning.wrapped_optimizers import unwrap_optimizer
 
 __all__ = [
     "ATTENTION_WIDTHS",
@@ -82,6 +84,7 @@ __all__ = [
     "MovementConfig",
     "NMConfig",
     "OneShotSchedule",
+    "OptimizerSteps",
     "Pattern",
     "PatternLockConfig",
     "PatternPlan",
@@ -119,6 +122,7 @@ __all__ = [
     "prune_gradient_with_magnitude",
     "prune_weights_with_magnitude",
     "ramp_steps",
+    "refuse_no_units",
     "snap_profile",
     "tensor_table",
     "tensor_totals",
@@ -155,6 +159,9 @@ _MODULES = {
         "fitting_rows",
         "snap_profile",
         "with_default_pattern",
+    ],
+    "layers.no_units": [
+        "refuse_no_units",
     ],
     "layers.roles": [
         "filter_by_role",
@@ -207,8 +214,8 @@ _MODULES = {
     "methods.threshold_movement": [
         "ThresholdMovementConfig",
     ],
-    "optimizers": [
-        "unwrap_optimizer",
+    "optimizer_steps": [
+        "OptimizerSteps",
     ],
     "patterns.blocks": [
         "BlockPattern",
@@ -263,6 +270,9 @@ _MODULES = {
     "tensor_report": [
         "tensor_table",
         "tensor_totals",
+    ],
+    "wrapped_optimizers": [
+        "unwrap_optimizer",
     ],
 }
 

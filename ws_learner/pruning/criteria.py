@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.config import CRITERIA, CriterionName, load_object
-from ws_learner.core import UserError
+from ws_learner.core import UserError, check_choice
 from ws_learner.pruning.patterns.pattern import NM, Pattern, Unstructured
 
 __all__ = [
@@ -166,6 +166,7 @@ class Sensitivity(_Observed):
         memory: float = 1.0,
     ) -> None:
         super().__init__()
+        check_choice(of, Literal["product", "gradient"], name="of")
         self._of, self._memory = of, memory
         # N:M groups are unknown before scoring, so each weight is its own unit.
         self._patterns = {

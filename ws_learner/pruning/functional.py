@@ -13,13 +13,15 @@ nearest whole number of units. No state is kept: pruned weights are zero, so the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from ws_learner.core import UserError
 from ws_learner.pruning.criteria import magnitude
+from ws_learner.pruning.layers.no_units import refuse_no_units
 from ws_learner.pruning.patterns.pattern import Pattern, PoolName, parse_pattern
 
 __all__ = [
@@ -47,11 +49,14 @@ def prune_gradient_with_magnitude(
         pool: How magnitudes are pooled over a unit.
 
     Raises:
-        UserError: The ratio is outside [0, 1], or there is no such pattern.
+        UserError: The ratio is outside [0, 1], or less than a unit of every tensor; or there is no
+            such pattern.
     """
-    for weight in weights:
-        if weight.grad is not None:
-            weight.grad.mul_(_mask(weight, ratio, pattern, pool).to(weight.grad.dtype))
+    graded = [weight for weight in weights if weight.grad is not None]
+    units = _units(graded, ratio, pattern)
+    for weight in graded:
+        assert weight.grad is not None
+        weight.grad.mul_(_mask(weight, ratio, units, pool).to(weight.grad.dtype))
 
 
 def group_lasso_regularize(
@@ -96,15 +101,32 @@ def prune_weights_with_magnitude(
         pool: How magnitudes are pooled over a unit.
 
     Raises:
-        UserError: The ratio is outside [0, 1], or there is no such pattern.
+        UserError: The ratio is outside [0, 1], or less than a unit of every tensor; or there is no
+            such pattern.
     """
-    for weight in weights:
-        weight.masked_fill_(~_mask(weight, ratio, pattern, pool), 0)
+    given = list(weights)
+    units = _units(given, ratio, pattern)
+    for weight in given:
+        weight.masked_fill_(~_mask(weight, ratio, units, pool), 0)
 
 
-def _mask(weight: Tensor, ratio: float, pattern: Pattern | str, pool: PoolName) -> Tensor:
+def _units(weights: Sequence[Tensor], ratio: float, pattern: Pattern | str) -> Pattern:
+    """The pattern, if the ratio comes to a unit of it in at least one of the tensors."""
     if not 0 <= ratio <= 1:
         raise UserError(f"prune ratio {ratio}: allowed are 0 to 1")
     units = parse_pattern(pattern) if isinstance(pattern, str) else pattern
+    shapes = [tuple(weight.shape) for weight in weights]
+    if shapes:
+        refuse_no_units(
+            lambda share: sum(units.feasible(s, round(share * math.prod(s))) for s in shapes),
+            ratio,
+            total=sum(map(math.prod, shapes)),
+            pattern=units,
+            names=("x".join(map(str, shape)) for shape in shapes),
+        )
+    return units
+
+
+def _mask(weight: Tensor, ratio: float, units: Pattern, pool: PoolName) -> Tensor:
     zeros = units.feasible(tuple(weight.shape), round(ratio * weight.numel()))
     return units.mask(magnitude(weight), zeros, pool=pool)

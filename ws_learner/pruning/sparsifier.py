@@ -12,15 +12,26 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from ws_learner.core import UserError, say
+from ws_learner.pruning.early_gradients import EarlyGradients
+from ws_learner.pruning.layers.no_units import refuse_no_units
 from ws_learner.pruning.layers.shards import refuse_shards
 from ws_learner.pruning.layers.zero_counts import checked_zeros, sizes_of, split_ratios
-from ws_learner.pruning.methods.method import CountsEpochs, HasEnd, HasReadings, MethodConfig
-from ws_learner.pruning.optimizers import unwrap_optimizer
+from ws_learner.pruning.mask_copy import mask_copy
+from ws_learner.pruning.methods.method import (
+    CountsEpochs,
+    HasEnd,
+    HasReadings,
+    MethodConfig,
+    UsesGradients,
+)
+from ws_learner.pruning.optimizer_steps import Arguments, OptimizerSteps
 from ws_learner.pruning.patterns.mask import count_zeros
+from ws_learner.pruning.wrapped_optimizers import unwrap_optimizer
 
 __all__ = ["Sparsifier"]
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
+Model = TypeVar("Model", bound=nn.Module)
 _ATTACHED: WeakSet[Sparsifier] = WeakSet()
 
 
@@ -30,7 +41,9 @@ class Sparsifier:
     The optimizer's step hooks do the work, so the training loop stays as it is. Parameters are
     changed in place and never replaced; the model keeps its class, names and state_dict keys.
     A step is one call of `optimizer.step()`, so gradient accumulation needs no care, and a step
-    that a gradient scaler leaves out does not count.
+    that a gradient scaler leaves out does not count, whether or not the optimizer is fused.
+    Under DistributedDataParallel attach after the network is wrapped, which is when all ranks
+    get the weights of the first.
 
     Example:
         >>> from ws_learner.pruning.methods.gradual import GradualConfig
@@ -66,7 +79,8 @@ class Sparsifier:
             zeros: Parameter name -> final number of zeros; 0 leaves a layer alone, at no cost.
             ratios: Instead of `zeros`: parameter name -> share of zeros in [0, 1]. All layers
                 together get round(sum of ratio x weights) zeros, split by largest remainder, or
-                the nearest number that whole units of the method's pattern make, printed.
+                the nearest number that whole units of the method's pattern make, printed. Ratios
+                above 0 that come to no unit at all are refused.
             layers: Instead of both, for a method whose sparsity is an outcome: parameter names.
             total_steps: Optimizer steps of the whole training.
 
@@ -86,12 +100,35 @@ class Sparsifier:
             targets = checked_zeros(zeros or {}, self._sizes)
         else:
             targets = split_ratios(ratios, self._sizes)
+            self._refuse_no_units(model, method_config, ratios)
         targets = self._fitted(model, method_config, targets, exact=ratios is None)
         self.model, self._step, self._total_steps = model, 0, total_steps
         self._pruned = {name: n for name, n in targets.items() if n or layers is not None}
         self._method = method_config.build(model, zeros=self._pruned, total_steps=total_steps)
         self._handles: list[RemovableHandle] = []
         self._optimizer: Optimizer | None = None
+        self._steps, self._early = OptimizerSteps(), EarlyGradients()
+        self._masked_early = False
+
+    def _refuse_no_units(
+        self, model: nn.Module, config: MethodConfig, ratios: Mapping[str, float]
+    ) -> None:
+        """Refuse ratios above 0 that come to no whole unit at all."""
+        total = sum(self._sizes.values())
+        target = sum(ratio * self._sizes[name] for name, ratio in ratios.items()) / total
+
+        def zeros_at(overall: float) -> int:
+            more = (overall - target) / (1 - target) if target < 1 else 0.0
+            grown = {name: r and r + (1 - r) * more for name, r in ratios.items()}
+            return sum(config.feasible(model, split_ratios(grown, self._sizes)).values())
+
+        refuse_no_units(
+            zeros_at,
+            target,
+            total=total,
+            pattern=getattr(config, "pattern", "unstructured"),
+            names=[name for name, ratio in ratios.items() if ratio],
+        )
 
     @staticmethod
     def _fitted(
@@ -107,7 +144,10 @@ class Sparsifier:
                 f"{adjusted[name]}; give that count, or ratios, which are moved by themselves"
             )
         if changed:
-            say(f"{sum(targets.values())} zeros asked for, {sum(adjusted.values())} in whole units")
+            left = [name for name in changed if not adjusted[name]]
+            dense = f"; without a whole unit, dense: {', '.join(left)}" if left else ""
+            asked, made = sum(targets.values()), sum(adjusted.values())
+            say(f"{asked} zeros asked for, {made} in whole units{dense}")
         return adjusted
 
     @property
@@ -216,8 +256,38 @@ class Sparsifier:
         return self._method.readings() if isinstance(self._method, HasReadings) else {}
 
     def mask_gradients(self) -> None:
-        """Edit the gradients now rather than when the optimizer steps; for gradient clipping."""
+        """Edit the gradients now rather than when the optimizer steps; for gradient clipping.
+
+        Call it when the gradients are complete: after the last of accumulated batches and, with
+        a GradScaler, after `scaler.unscale_(optimizer)`. Then the step edits them no more. What
+        the method learns from gradients it still learns at the step, so nothing from one that is
+        left out. A second call changes nothing.
+        """
+        if not isinstance(self._method, UsesGradients) or self._method.reads_gradients:
+            self._early.keep(self._weights(), self._method.masks)
         self._method.before_step()
+        self._early.edited()
+        self._masked_early = True
+
+    def mask_copy(self, other: Model) -> Model:
+        """Set what is pruned now to zero in another model of the same parameter names, in place.
+
+        For copies that training makes beside the model: a moving average of the weights
+        (EMA, SWA) has no zeros, and a copy of the best weights those of its time. Works during
+        training and after `finalize`; averages that go on after it keep the zeros.
+
+        Args:
+            other: The copy, on any device; an `AveragedModel`, a DistributedDataParallel and a
+                compiled model may be given as they are.
+
+        Returns:
+            `other` itself.
+
+        Raises:
+            UserError: It lacks a parameter that is pruned, or has one of another shape; it is
+                not changed then.
+        """
+        return mask_copy(other, self._method.masks)
 
     def penalty(self) -> Tensor:
         """Scalar to add to the loss; zero where the method has none."""
@@ -253,30 +323,59 @@ class Sparsifier:
         self._method.load_state_dict(rest)
         self._step = step
 
+    def _weights(self) -> dict[str, nn.Parameter]:
+        """The parameters that the method masks."""
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
+        return {name: parameters[name] for name in self._method.masks}
+
     def _before_step(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
-        if closure is None:
-            self._method.on_gradients()
+    ) -> Arguments | None:
+        def edit(call: int) -> None:
+            if call:  # a closure has made new gradients
+                self._forget_gradients()
+            else:
+                self._check_scale()
+            if call <= 1 or self._sets_gradients:
+                self._learn()
             self._method.before_step()
-            return None
-        calls = 0
 
-        def masked_closure() -> Any:  # it makes new gradients, after this hook
-            nonlocal calls
-            loss = closure()
-            if not calls:
-                self._method.on_gradients()
-            calls += 1
-            self._method.before_step()
-            return loss
-
-        return args[:1], {**kwargs, "closure": masked_closure}
+        arguments = self._steps.begin(optimizer, args, kwargs, edit)
+        if not self._steps.counts:
+            self._forget_gradients()
+        return arguments
 
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
-        self._step += 1
-        self._method.after_step(optimizer, self._step)
+        if self._steps.end(optimizer):
+            self._step += 1
+            self._method.after_step(optimizer, self._step)
+            self._forget_gradients()
+
+    @property
+    def _sets_gradients(self) -> bool:
+        return isinstance(self._method, UsesGradients) and self._method.sets_gradients
+
+    def _check_scale(self) -> None:
+        terms = isinstance(self._method, UsesGradients) and self._method.adds_terms
+        if terms and self._masked_early and self._steps.was_scaled:
+            raise UserError(
+                "mask_gradients() was called on gradients that a GradScaler had scaled, so the "
+                "method's terms are too small: call scaler.unscale_(optimizer) before it"
+            )
+
+    def _learn(self) -> None:
+        """Let the method read the gradients as they were before `mask_gradients`, if it ran."""
+        if not self._early:
+            self._method.on_gradients()
+            return
+        with self._early.in_place(self._weights()):
+            self._method.on_gradients()
+
+    def _forget_gradients(self) -> None:
+        self._early.clear()
+        self._masked_early = False
+        if isinstance(self._method, UsesGradients):
+            self._method.new_gradients()
 
 
 def _untraced(hook: Hook) -> Hook:

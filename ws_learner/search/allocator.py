@@ -21,6 +21,7 @@ from ws_learner.pruning import (
     build_pattern_plan,
     found_zeros,
     parse_pattern,
+    refuse_no_units,
     snap_profile,
 )
 from ws_learner.report import read_ratios, read_rollouts
@@ -147,6 +148,7 @@ class Allocator:
             return context.lower.copy(), 0, 0  # nothing to decide
         if name in CLOSED_FORM:
             return CLOSED_FORM[name](context), 0, 0
+        self._refuse_before_search()
         return self._search(context)
 
     def _locked(self) -> IntArray:
@@ -173,6 +175,10 @@ class Allocator:
             return zeros
         plan = self._plan()
         snapped = snap_profile(zeros, self.layers, plan)
+        target = self.config.ws_prune_ratio
+        if self.config.ws_ratios is not None:
+            target = int(zeros.sum()) / sum(row.weights for row in self.layers)
+        self._refuse_no_units(plan, target, reached=int(snapped.sum()))
         if int(snapped.sum()) != int(zeros.sum()):
             weights = sum(row.weights for row in self.layers)
             say(
@@ -181,6 +187,33 @@ class Allocator:
                 f"({int(snapped.sum()) / weights:.6f} overall)"
             )
         return snapped
+
+    def _refuse_before_search(self) -> None:
+        """Refuse a target that no profile can meet by as much as one unit."""
+        plan, target = self._plan(), self.config.ws_prune_ratio
+        budget, least = target * sum(row.weights for row in self.layers), plan.least()
+        if 2 * round(budget) < least:
+            self._refuse_no_units(plan, target, reached=0)
+
+    def _refuse_no_units(self, plan: PatternPlan, asked_for: float, *, reached: int) -> None:
+        """Refuse a target that came to no whole unit in any layer."""
+        asked = {row.name: row.weights for row in self.layers if row.name in plan.patterns}
+        total = sum(row.weights for row in self.layers)
+
+        def zeros_at(target: float) -> int:
+            if target == asked_for:
+                return reached
+            share = target * total / sum(asked.values())
+            wanted = {name: min(size, round(share * size)) for name, size in asked.items()}
+            return sum(plan.snap(wanted).values())
+
+        refuse_no_units(
+            zeros_at,
+            asked_for,
+            total=total,
+            pattern=self.config.pattern_spelling,
+            names=asked,
+        )
 
     def _context(self) -> AllocationContext:
         return allocation_context(

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from ws_learner.training.ray.run_phase import run_phase
     from ws_learner.training.ray.session import ray_session, store_for
     from ws_learner.training.result import Result
+    from ws_learner.training.run_identity import (
+        build_run_identity,
+        config_identity,
+        owned_run,
+    )
     from ws_learner.training.sparse import (
         PruningCallback,
         build_method_config,
@@ -57,13 +62,16 @@ __all__ = [
     "TrainingPhase",
     "build_method_config",
     "build_optimizer",
+    "build_run_identity",
     "build_summary",
     "build_training_loss",
     "calibration",
     "check_steps",
+    "config_identity",
     "epoch_seed",
     "evaluate",
     "load_run",
+    "owned_run",
     "prepare",
     "ray_session",
     "reinitialised",
@@ -126,6 +134,11 @@ _MODULES = {
     ],
     "result": [
         "Result",
+    ],
+    "run_identity": [
+        "build_run_identity",
+        "config_identity",
+        "owned_run",
     ],
     "sparse": [
         "PruningCallback",

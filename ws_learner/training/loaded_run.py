@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from torch import nn
 
-from ws_learner.core import RunDir, UserError, load_into
+from ws_learner.core import RunDir, UserError, load_into, load_yaml
 from ws_learner.data import DataSplits
 from ws_learner.report import read_table
 
@@ -134,7 +134,7 @@ def load_run(
 
 def _names_experiment(run: RunDir) -> bool:
     try:
-        settings = yaml.safe_load(run.config.read_text()) if run.config.exists() else None
+        settings = load_yaml(run.config.read_text()) if run.config.exists() else None
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{run.config}: not YAML ({reason}); the file is damaged") from error

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ws_learner.core import ProcessGroup, UserError
+from ws_learner.core import ProcessGroup, UserError, check_settings
 
 __all__ = ["FakeQuantizer", "QuantConfig", "calibration", "whole_weights"]
 
@@ -49,6 +49,9 @@ class QuantConfig:
     range_type: RangeType = "mixed_min_max"
     percentiles: tuple[float, float] = (0.1, 99.9)
     momentum: float = 0.99
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 class FakeQuantizer:

@@ -14,7 +14,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from experiments.cli.flag_aliases import canonical_settings
-from ws_learner.core import UserError
+from ws_learner.core import UserError, load_yaml
 
 __all__ = ["SCHEDULE", "Plan", "read_plan"]
 
@@ -95,7 +95,7 @@ def read_plan(path: Path) -> Plan:
         UserError: It cannot be read or makes no sense.
     """
     try:
-        loaded = yaml.safe_load(path.read_text())
+        loaded = load_yaml(path.read_text())
         plan = TypeAdapter(Plan).validate_python(loaded)
     except OSError as error:
         raise UserError(f"--sweep {path}: cannot be read ({error.strerror})") from error

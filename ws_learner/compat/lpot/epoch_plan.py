@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ws_learner.core import check_settings
 from ws_learner.pruning import EpochFormula, EpochLinearSchedule, Pattern, Unstructured
 
 __all__ = ["EpochPlan", "PlanKind"]
@@ -40,6 +41,9 @@ class EpochPlan:
     frequency: float = 1.0
     formula: EpochFormula = "new"
     alpha: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def schedule(self, batches: int | None) -> EpochLinearSchedule:
         """The schedule over batches. Without `batches` (per epoch): once per epoch at most."""

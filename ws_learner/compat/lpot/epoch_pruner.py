@@ -16,6 +16,7 @@ from ws_learner.pruning import (
     Criterion,
     HeadPattern,
     Magnitude,
+    OptimizerSteps,
     Pattern,
     PatternPlan,
     Sensitivity,
@@ -63,6 +64,8 @@ class EpochPruner:
         self._criteria = [_criterion(p, u) for p, u in zip(plans, self._units, strict=True)]
         self._updates = [0] * len(plans)
         self._optimizers: list[Optimizer] = []
+        self._steps = OptimizerSteps()
+        self._masked_early = False
         self._epoch = 0
         self._collected = False
         for plan, part in zip(self.plans, self._parts, strict=True):
@@ -87,11 +90,13 @@ class EpochPruner:
         """Renew the masks that are due."""
         self._epoch = epoch
         self.follow_weights()
+        self._take_over_writes()
         self._renew_due(0)
 
     def batch_begin(self, batch: int) -> None:
         """Renew the masks that are due within an epoch, and zero what is pruned."""
         self.follow_weights()
+        self._take_over_writes()
         self._renew_due(batch)
         self.mask_weights()
 
@@ -100,35 +105,69 @@ class EpochPruner:
         if self.holds(optimizer) and all(known is not optimizer for known in self._optimizers):
             self._optimizers.append(optimizer)
 
-    def before_step(self, optimizer: Optimizer | None = None) -> None:
+    def step_begins(
+        self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """`before_step`, as a hook of the optimizer: under a GradScaler and with a closure, too."""
+        self.follow(optimizer)
+        return self._steps.begin(
+            optimizer, args, kwargs, lambda call: self._edit(optimizer, learns=call <= 1)
+        )
+
+    def _edit(self, optimizer: Optimizer, *, learns: bool) -> None:
+        if not self._masked_early:
+            self.before_step(optimizer, learns=learns)
+
+    def mask_gradients(self) -> None:
+        """`before_step` now rather than when the optimizer steps; for gradient clipping."""
+        if not self._masked_early:
+            self.before_step()
+        self._masked_early = True
+
+    def step_ends(self, optimizer: Optimizer, *_: Any) -> None:
+        """`after_step`, as a hook of the optimizer."""
+        self._steps.end(optimizer)
+        self._masked_early = False
+        self.after_step()
+
+    def before_step(self, optimizer: Optimizer | None = None, *, learns: bool = True) -> None:
         """Collect importance, add the group lasso's gradient, spare pruned weights the rest.
 
-        Once for each step, right before it; an optimizer is followed.
+        Once for each step, right before it; an optimizer is followed, and what it does not hold
+        is left to the one that does.
         """
         if optimizer is not None:
             self.follow(optimizer)
         self.follow_weights()
+        if learns:
+            self._take_over_writes()
         parts = zip(self.plans, self._parts, self._units, self._criteria, strict=True)
         for plan, part, units, criterion in parts:
-            criterion.observe(part.weights)
-            self._collected |= criterion.needs_gradients
-            for name, weight in part.weights.items():
+            weights = _held(part.weights, optimizer)
+            if learns and weights:
+                criterion.observe(weights)
+                self._collected |= criterion.needs_gradients
+            for name, weight in weights.items():
                 add_group_lasso(weight, plan.alpha, pattern=units.patterns[name])
             part.mask_gradients()
 
     def after_step(self) -> None:
         """Set pruned weights to zero after the optimizer step."""
-        self.mask_weights()
-
-    def mask_weights(self) -> None:
-        """Set pruned weights to zero."""
         for part in self._parts:
             part.mask_weights()
 
+    def mask_weights(self) -> None:
+        """Set pruned weights to zero between steps, whoever wrote to them."""
+        self._take_over_writes()
+        self.after_step()
+
+    def _take_over_writes(self) -> None:
+        for part in self._parts:
+            part.take_over_writes()
+
     def holds(self, optimizer: Optimizer) -> bool:
         """Whether the optimizer has one of the parameters."""
-        mine = {id(w) for part in self._parts for w in part.weights.values()}
-        return any(id(p) in mine for group in optimizer.param_groups for p in group["params"])
+        return any(_held(part.weights, optimizer) for part in self._parts)
 
     def follow_weights(self) -> None:
         """Move the saved tensors to the weights' device, if it has changed."""
@@ -213,6 +252,16 @@ class EpochPruner:
             raise UserError(f"pruning in epoch {self._epoch}: {error}") from error
         for optimizer in self._optimizers:
             part.mask_state(optimizer)
+
+
+def _held(
+    weights: Mapping[str, nn.Parameter], optimizer: Optimizer | None
+) -> dict[str, nn.Parameter]:
+    """Those of the weights that an optimizer has; all without one."""
+    if optimizer is None:
+        return dict(weights)
+    own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    return {name: weight for name, weight in weights.items() if id(weight) in own}
 
 
 def _criterion(plan: EpochPlan, units: PatternPlan) -> Criterion:

@@ -23,19 +23,17 @@ class _Prune(Callback):
     metrics: MetricsCallback
     first_epoch: int
     total: int
-    edited: bool = False
 
     def on_start(self, trainer: Trainer) -> None:
         """Before anything is restored."""
         self.pruner.follow_weights()
         self.pruner.follow(trainer.optimizer)
-        trainer.optimizer.register_step_pre_hook(lambda *_: self.on_gradients(trainer))
-        trainer.optimizer.register_step_post_hook(lambda *_: self.pruner.after_step())
+        trainer.optimizer.register_step_pre_hook(self.pruner.step_begins)
+        trainer.optimizer.register_step_post_hook(self.pruner.step_ends)
         self._begin(trainer)
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
         """The next batch begins."""
-        self.edited = False
         if trainer.step < trainer.total_steps:
             self._begin(trainer)
         if self.metrics.logs_loss(trainer):
@@ -47,10 +45,8 @@ class _Prune(Callback):
             self.metrics.more = {name: n / self.total for name, n in shares.items()}
 
     def on_gradients(self, trainer: Trainer) -> None:
-        """Edit the gradients before they are clipped; once for each step."""
-        if not self.edited:
-            self.pruner.before_step()
-        self.edited = True
+        """Edit the gradients before they are clipped."""
+        self.pruner.mask_gradients()
 
     def _begin(self, trainer: Trainer) -> None:
         epoch, batch = divmod(trainer.step, trainer.steps_per_epoch)

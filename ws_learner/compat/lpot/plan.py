@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ from ws_learner.compat.lpot.epoch_plan import EpochPlan, PlanKind
 from ws_learner.compat.lpot.pattern import spelled_pattern
 from ws_learner.compat.lpot.schema import LpotConf, Pruner, PruneType
 from ws_learner.core import UserError, say
-from ws_learner.pruning import HeadPattern, Pattern, find_attention, parse_pattern
+from ws_learner.pruning import HeadPattern, Pattern, find_attention, parse_pattern, refuse_no_units
 
 __all__ = ["build_plans", "parse_lpot_pattern"]
 
@@ -82,6 +83,9 @@ def _plan(conf: LpotConf, pruner: Pruner, model: nn.Module) -> EpochPlan:
                 f"warning: {where}: the pattern {pattern} does not divide {name} of shape "
                 f"{tuple(weight.shape)}: units at its edges are smaller"
             )
+    if pruner.prune_type != "pattern_lock":
+        fitted = known if isinstance(pattern, HeadPattern) else dict.fromkeys(names, pattern)
+        _check_any(model, {name: fitted[name] for name in names}, target=target)
     return EpochPlan(
         names=names,
         kind=_KINDS[pruner.prune_type],
@@ -135,6 +139,25 @@ def _check_fit(
             f"{where}: target_sparsity {target} of {name}: the pattern {pattern} allows at most "
             f"{most / weight.numel():.4g}"
         )
+
+
+def _check_any(model: nn.Module, patterns: Mapping[str, Pattern], *, target: float) -> None:
+    """Refuse a target that comes to no whole unit in any layer."""
+    shapes = {name: tuple(model.get_parameter(name).shape) for name in patterns}
+
+    def zeros_at(ratio: float) -> int:
+        return sum(
+            pattern.feasible(shapes[name], round(ratio * math.prod(shapes[name])))
+            for name, pattern in patterns.items()
+        )
+
+    refuse_no_units(
+        zeros_at,
+        target,
+        total=sum(map(math.prod, shapes.values())),
+        pattern=next(iter(patterns.values())),
+        names=patterns,
+    )
 
 
 def _resolve(pruner: Pruner, model: nn.Module) -> tuple[str, ...]:

@@ -224,13 +224,12 @@ class Pruning:
         """Follow every optimizer that has one of the parameters, as long as this lasts."""
         pruner = self.pruner
 
-        def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            if pruner.holds(optimizer):
-                pruner.before_step(optimizer)
+        def before(optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
+            return pruner.step_begins(optimizer, args, kwargs) if pruner.holds(optimizer) else None
 
         def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             if pruner.holds(optimizer):
-                pruner.after_step()
+                pruner.step_ends(optimizer)
 
         handles = [
             register_optimizer_step_pre_hook(before),

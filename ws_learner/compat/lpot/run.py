@@ -47,7 +47,9 @@ from ws_learner.training import (
     Result,
     TrainingPhase,
     build_optimizer,
+    build_run_identity,
     evaluate,
+    owned_run,
     run_phase,
     top_k_accuracy,
 )
@@ -74,11 +76,12 @@ def run_lpot(
     workers: int | None = None,
     cluster: ClusterConfig | None = None,
     facts: Mapping[str, Any] | None = None,
+    claims: bool = True,
 ) -> Result:
     """Train and prune as an LPOT / Neural Compressor 1.x YAML says.
 
     The run directory keeps weights, layer table, metrics and summary, so that the same arguments
-    given again resume an interrupted run; give other settings another directory.
+    given again resume an interrupted run. Other settings need another directory, which is checked.
 
     Source: the pruning YAML of LPOT and https://github.com/intel/neural-compressor before 2.0.
 
@@ -93,28 +96,89 @@ def run_lpot(
         teacher: For distillation; by default the network as given.
         config: Only `enbl_dst`, `loss_w_dst` and `tempr_dst` count: distillation that the file
             does not ask for.
-        run_dir: Where the run lives; by default runs/<network>-lpot.
+        run_dir: Where the run lives; by default runs/<network>-lpot-<hash of the arguments>.
         compute: Device, number format, memory layout; by default this machine's.
         seed: Fixes everything random.
         workers: Processes that read the file's images; by default one per core.
         cluster: Train in ranks on Ray, with these workers.
         facts: More entries for the summary.
+        claims: Lock the directory and check that it was made with these arguments; False leaves
+            both to the caller, who then gives `run_dir`.
 
     Returns:
         The pruned network, the layer table and the summary.
 
     Raises:
         UserError: The file is refused, its names or patterns do not fit the network, the training
-            is too short for its pruners, or data, loss or recipe are missing.
+            is too short for its pruners, data, loss or recipe are missing, or the directory was
+            made with other arguments.
     """
     conf = source if isinstance(source, LpotConf) else read_lpot(Path(source))
     config, compute = config or WeightSparseConfig(), compute or choose_device()
-    run = RunDir(run_dir or Path("runs") / f"{type(model).__name__.lower()}-lpot")
     recipe, loss, data = _parts(conf, recipe, loss, data, workers=workers)
     teacher = _teacher(conf, model, teacher, config=config)
-    train, first = conf.train, 0 if conf.train is None else conf.train.start_epoch
+    first = 0 if conf.train is None else conf.train.start_epoch
     plans = build_plans(conf, model)
     _check_length(conf, plans, ends=first + recipe.nb_epochs)
+    identity = partial(
+        build_run_identity,
+        model,
+        data,
+        loss=loss,
+        metric=metric,
+        recipe=recipe,
+        compute=compute,
+        seed=seed,
+        teacher=teacher,
+        lpot=_settings(conf, config),
+    )
+    stem = f"{type(model).__name__.lower()}-lpot"
+    with owned_run(run_dir, stem, identity=identity, claims=claims) as run:
+        return _run(
+            conf,
+            model,
+            data,
+            run=run,
+            loss=loss,
+            metric=metric,
+            recipe=recipe,
+            teacher=teacher,
+            config=config,
+            compute=compute,
+            seed=seed,
+            cluster=cluster,
+            plans=plans,
+            facts=facts or {},
+        )
+
+
+def _settings(conf: LpotConf, config: WeightSparseConfig) -> dict[str, Any]:
+    """What counts of the file and of the settings besides it, as JSON values."""
+    pruners = [dataclasses.asdict(pruner) for pruner in conf.pruners]
+    names = ("enbl_dst", "loss_w_dst", "tempr_dst")
+    file = dataclasses.asdict(dataclasses.replace(conf, path=None)) | {"pruners": pruners}
+    return file | {name: getattr(config, name) for name in names}
+
+
+def _run(
+    conf: LpotConf,
+    model: nn.Module,
+    data: DataSplits,
+    *,
+    run: RunDir,
+    loss: Loss,
+    metric: Metric,
+    recipe: Recipe,
+    teacher: nn.Module | None,
+    config: WeightSparseConfig,
+    compute: ComputeDevice,
+    seed: int,
+    cluster: ClusterConfig | None,
+    plans: tuple[EpochPlan, ...],
+    facts: Mapping[str, Any],
+) -> Result:
+    """Train, save, verify and report in the run's own directory."""
+    train, first = conf.train, 0 if conf.train is None else conf.train.start_epoch
     write_text(run.path / LPOT_COPY, conf.path.read_text() if conf.path else "")
     layers = layer_table(model, next(data.train.batches(2))[0])
     sparse = copy.deepcopy(model)
@@ -163,7 +227,7 @@ def run_lpot(
         "train_seconds": round(seconds, 1),
         "seed": seed,
     }
-    summary |= dict(facts or {})
+    summary |= dict(facts)
     write_json(run.summary, summary)
     say(f"the file's pruners made {int(zeros.sum())} zeros")
     return Result(model=sparse, ratios=frame, summary=summary)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ws_learner.core import check_settings
 from ws_learner.pruning import EpochFormula
 
 __all__ = [
@@ -64,6 +65,9 @@ class Pruner:
     formula: EpochFormula | None = None
     line: int = 0
 
+    def __post_init__(self) -> None:
+        check_settings(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
@@ -78,6 +82,9 @@ class Optimizer:
     beta_2: float = 0.999
     epsilon: float = 1e-7
     amsgrad: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +101,9 @@ class LpotDistillation:
     kind: Literal["CE", "KL"] = "CE"
     loss_weights: tuple[float, float] = (0.5, 0.5)
 
+    def __post_init__(self) -> None:
+        check_settings(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CriterionSection:
@@ -101,6 +111,9 @@ class CriterionSection:
 
     reduction: Literal["none", "sum", "mean"] = "mean"
     distillation: LpotDistillation | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +144,9 @@ class TrainSection:
     end_epoch: int = 1
     iteration: int | None = None
 
+    def __post_init__(self) -> None:
+        check_settings(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LpotConf:
@@ -157,3 +173,6 @@ class LpotConf:
     frequency: float = 1.0
     formula: EpochFormula = "new"
     pruners: tuple[Pruner, ...] = (Pruner(),)
+
+    def __post_init__(self) -> None:
+        check_settings(self)

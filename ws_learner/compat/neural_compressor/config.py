@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import math
 import re
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from ws_learner.compat.values import boolean, fraction, number, text, whole
-from ws_learner.core import UserError, say
+from ws_learner.core import UserError, check_settings, say
 
 __all__ = ["OpPruning", "PruningType", "WeightPruningConfig"]
 
@@ -62,6 +61,9 @@ class OpPruning:
     parameters: Mapping[str, float] = field(default_factory=dict)
     resume_from_pruned_checkpoint: bool = False
 
+    def __post_init__(self) -> None:
+        check_settings(self)
+
 
 class WeightPruningConfig:
     """Settings by the keywords of Neural Compressor 2.x, its documented calls unchanged.
@@ -96,6 +98,7 @@ class WeightPruningConfig:
         for number_, entry in enumerate(entries):
             where = f"pruning_configs[{number_}]: " if len(entries) > 1 or entry else ""
             merged = {**shared, **_read(entry, problems, where=where)}
+            merged |= _plain_type(merged, where=where)
             made.append(_checked(OpPruning(**merged), problems, where=where))
         if problems:
             unique = list(dict.fromkeys(problems))
@@ -205,7 +208,7 @@ def _read(given: Any, problems: list[str], *, where: str) -> dict[str, Any]:
 
 
 def _checked(entry: OpPruning, problems: list[str], *, where: str) -> OpPruning:
-    """Note contradictions, and report unsupported settings."""
+    """Note contradictions."""
     for low, high in (
         ("start_step", "end_step"),
         ("min_sparsity_ratio_per_op", "max_sparsity_ratio_per_op"),
@@ -226,7 +229,13 @@ def _checked(entry: OpPruning, problems: list[str], *, where: str) -> OpPruning:
         problems.append(
             f"{where}reg_type {entry.reg_type}: needs parameters={{'reg_coeff': 0.006}}"
         )
-    plain: Any = entry.pruning_type.removesuffix("_progressive")
-    if plain != entry.pruning_type:
-        say(f"{where}{entry.pruning_type}: units go as a whole here, so {plain} is used")
-    return dataclasses.replace(entry, pruning_type=plain)
+    return entry
+
+
+def _plain_type(settings: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """The pruning type without `_progressive`, which is reported."""
+    name = settings.get("pruning_type", "")
+    plain = name.removesuffix("_progressive")
+    if plain != name:
+        say(f"{where}{name}: units go as a whole here, so {plain} is used")
+    return {"pruning_type": plain} if name else {}

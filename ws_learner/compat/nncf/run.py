@@ -45,9 +45,11 @@ from ws_learner.training import (
     Stateful,
     Trainer,
     TrainingPhase,
+    build_run_identity,
     build_training_loss,
     calibration,
     evaluate,
+    owned_run,
     run_phase,
 )
 
@@ -137,12 +139,13 @@ def run_nncf(
     seed: int = 0,
     cluster: ClusterConfig | None = None,
     facts: Mapping[str, Any] | None = None,
+    claims: bool = True,
 ) -> Result:
     """Train and sparsify as an NNCF compression JSON with movement sparsity says.
 
     The run directory keeps weights, layer table, metrics and summary, and what the file asks for
     besides: the cropped network and the INT8 file. The same arguments given again resume an
-    interrupted run; give other settings another directory.
+    interrupted run. Other settings need another directory, which is checked.
 
     Source: `MovementSparsity.md` in https://github.com/openvinotoolkit/nncf at 4543e15e, the last
     commit with movement sparsity.
@@ -158,24 +161,76 @@ def run_nncf(
             cropped) or `quantization` (an INT8 file is written); no other file needs it.
         config: Only its distillation counts (`enbl_dst`, `loss_w_dst`, `tempr_dst`, `dst_layers`,
             `loss_w_layers`), and only if the file has none.
-        run_dir: Where the run lives; by default runs/<network>-nncf.
+        run_dir: Where the run lives; by default runs/<network>-nncf-<hash of the arguments>.
         compute: Device, number format, memory layout; by default this machine's.
         seed: Fixes everything random.
         cluster: Train in ranks on Ray, with these workers.
         facts: More entries for the summary.
+        claims: Lock the directory and check that it was made with these arguments; False leaves
+            both to the caller, who then gives `run_dir`.
 
     Returns:
         The network with zeros in place, not cropped; the layer table; the summary.
 
     Raises:
         UserError: The file is refused, scopes, structures or the training's length do not fit
-            the network, or `deploy` is missing.
+            the network, `deploy` is missing, or the directory was made with other arguments.
     """
     conf = source if isinstance(source, NncfConf) else read_nncf(Path(source))
     settings, compute = config or WeightSparseConfig(), compute or choose_device()
-    run = RunDir(run_dir or Path("runs") / f"{type(model).__name__.lower()}-nncf")
     _check_deployment(conf, deploy)
-    dense, model = model, copy.deepcopy(model)
+    names = ("enbl_dst", "loss_w_dst", "tempr_dst", "dst_layers", "loss_w_layers")
+    own = {name: getattr(settings, name) for name in names}
+    identity = partial(
+        build_run_identity,
+        model,
+        data,
+        loss=loss,
+        metric=metric,
+        recipe=recipe,
+        compute=compute,
+        seed=seed,
+        nncf=conf.model_dump(mode="json") | own,
+    )
+    steps = recipe.steps_per_epoch(len(data.train))
+    build_movement_config(conf, model, steps_per_epoch=steps, lrn_rate=recipe.lrn_rate)  # refuses
+    stem = f"{type(model).__name__.lower()}-nncf"
+    with owned_run(run_dir, stem, identity=identity, claims=claims) as run:
+        return _run(
+            conf,
+            model,
+            data,
+            run=run,
+            loss=loss,
+            metric=metric,
+            recipe=recipe,
+            deploy=deploy,
+            settings=settings,
+            compute=compute,
+            seed=seed,
+            cluster=cluster,
+            facts=facts or {},
+        )
+
+
+def _run(
+    conf: NncfConf,
+    dense: nn.Module,
+    data: DataSplits,
+    *,
+    run: RunDir,
+    loss: Loss,
+    metric: Metric,
+    recipe: Recipe,
+    deploy: Deployment | None,
+    settings: WeightSparseConfig,
+    compute: ComputeDevice,
+    seed: int,
+    cluster: ClusterConfig | None,
+    facts: Mapping[str, Any],
+) -> Result:
+    """Train, save, verify, deploy and report in the run's own directory."""
+    model = copy.deepcopy(dense)
     write_text(run.path / NNCF_COPY, conf.path.read_text() if conf.path else conf.model_dump_json())
     steps = recipe.steps_per_epoch(len(data.train))
     movement, names = build_movement_config(
@@ -226,7 +281,7 @@ def run_nncf(
         deploy.export_int8(moved, (inputs,), run.path / INT8)
         moved.detach()
         say(f"quantised network: {run.path / INT8}")
-    summary |= {"seed": seed, "score_lr": movement.score_lr} | dict(facts or {})
+    summary |= {"seed": seed, "score_lr": movement.score_lr} | dict(facts)
     write_json(run.summary, summary)
     return Result(model=model, ratios=table, summary=summary)
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import UserError
+from ws_learner.core import UserError, check_settings
 from ws_learner.deploy.runtime.codegen.spec import Activation
 from ws_learner.deploy.runtime.fused_sequential import is_plain, is_watched
 from ws_learner.deploy.runtime.modules import Geometry, LayerData, matrix_of
@@ -43,6 +43,9 @@ class Site:
     holders: list[tuple[nn.Module, str]]
     activation: Activation = "none"
     follower: tuple[nn.Module, str] | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def dense(self, x: Tensor) -> Tensor:
         """The layer as it was, and its activation."""

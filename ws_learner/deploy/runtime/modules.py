@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ws_learner.core import check_settings
 from ws_learner.deploy.runtime.codegen.buffers import floats_of
 from ws_learner.deploy.runtime.codegen.sparse_kernel import SparseKernel, Tokens
 from ws_learner.deploy.runtime.codegen.spec import Activation, Spec
@@ -112,6 +113,9 @@ class LayerData:
     source: InputScale | None = None
     innermost: bool = False
     bytes_: tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]] | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def quantised(self) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
         """The weight as bytes."""

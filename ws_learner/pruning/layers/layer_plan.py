@@ -12,7 +12,7 @@ from torch import nn
 
 from envs import IntArray, LayerRow
 from ws_learner.config import WeightSparseConfig
-from ws_learner.core import UserError, say
+from ws_learner.core import UserError, check_choice, say
 from ws_learner.pruning.layers.attention_heads import find_attention
 from ws_learner.pruning.layers.roles import weight_roles
 from ws_learner.pruning.layers.table import parameter_of
@@ -160,6 +160,7 @@ def drop_unfitting(
         UserError: `error`, and a pattern does not divide a layer; or `units`, and heads or neurons
             could not be found.
     """
+    check_choice(remainder, Remainder, name="remainder")
     names = list(names)
     if isinstance(pattern, UnitPattern):
         groups = find_groups(model)

@@ -10,7 +10,7 @@ from typing import Any, Self
 from torch import nn
 
 from ws_learner.config import SCHEDULES, CriterionName, ScheduleName, WeightSparseConfig
-from ws_learner.core import UserError
+from ws_learner.core import UserError, check_settings
 from ws_learner.pruning.criteria import Criterion, build_criterion
 from ws_learner.pruning.layers.layer_plan import Remainder, build_pattern_plan, drop_unfitting
 from ws_learner.pruning.methods.scheduled_masks import GradualPruning
@@ -81,6 +81,7 @@ class GradualConfig:
     fixed_schedule: Schedule | None = None
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if not 0 < self.prune_ratio_exp < math.inf:
             raise UserError(f"`prune_ratio_exp` {self.prune_ratio_exp}: must be above 0")
         check_ratios(self.iter_ratio_beg, self.iter_ratio_end)

@@ -12,6 +12,7 @@ from torch import nn
 from ws_learner.config import WeightSparseConfig
 from ws_learner.core import UserError
 from ws_learner.pruning.functional import add_group_lasso
+from ws_learner.pruning.methods.fresh_gradients import FreshGradients
 from ws_learner.pruning.methods.gradual import GradualConfig, GradualPruning
 from ws_learner.pruning.patterns.model_plan import PatternPlan
 from ws_learner.pruning.schedules.polynomial import Schedule
@@ -60,9 +61,29 @@ class GroupLasso(GradualPruning):
     """
 
     _config: GroupLassoConfig
+    adds_terms = True
 
-    def on_gradients(self) -> None:
-        """See `Method`: the criterion looks first, the force is added after it."""
-        super().on_gradients()
-        for name, weight in self._in_place.weights.items():
-            add_group_lasso(weight, self._config.alpha, pattern=self._plan.patterns[name])
+    def __init__(
+        self,
+        config: GroupLassoConfig,
+        weights: Mapping[str, nn.Parameter],
+        *,
+        zeros: Mapping[str, int],
+        schedule: Schedule,
+        plan: PatternPlan,
+    ) -> None:
+        """See `GradualPruning`."""
+        super().__init__(config, weights, zeros=zeros, schedule=schedule, plan=plan)
+        self._fresh = FreshGradients()
+
+    def new_gradients(self) -> None:
+        """See `UsesGradients`."""
+        self._fresh.forget()
+
+    def before_step(self) -> None:
+        """See `Method`: the criterion looks first, the force is added after it, once."""
+        weights = self._in_place.weights
+        for name in self._fresh.take(weights):
+            pattern = self._plan.patterns[name]
+            add_group_lasso(weights[name], self._config.alpha, pattern=pattern)
+        super().before_step()

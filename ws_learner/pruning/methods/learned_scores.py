@@ -13,8 +13,8 @@ from torch.optim import Optimizer
 from ws_learner.core import UserError
 from ws_learner.pruning.methods.movement_scores import importance_loss, price
 from ws_learner.pruning.methods.tensor_state import copy_tensors
-from ws_learner.pruning.optimizers import state_of
 from ws_learner.pruning.patterns.score_grid import ScoreGrid
+from ws_learner.pruning.wrapped_optimizers import state_of
 
 __all__ = ["OWN_RATE", "LearnedScores", "check_score_rate"]
 
@@ -70,8 +70,23 @@ class LearnedScores:
         self.frozen = False
         self._weights = sum(math.prod(grid.shape) for grid in self.grids.values())
 
+    @property
+    def trained(self) -> bool:
+        """Whether an optimizer moves the scores now."""
+        return not self.frozen and not self._relative
+
     def attach(self, optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]) -> None:
-        """Follow the parameters to their device and join `optimizer`, once."""
+        """Follow the parameters to their device and join `optimizer`, once.
+
+        Raises:
+            UserError: The optimizer does not move each score by its own gradient.
+        """
+        kind = type(optimizer).__name__
+        if self.trained and kind in ("LBFGS", "Muon"):
+            raise UserError(
+                f"{kind} cannot train the scores of movement pruning: it does not move each by its "
+                "own gradient; take another optimizer, or `MovementConfig.steps` relative"
+            )
         for name, score in self.values.items():
             score.data = score.data.to(parameters[name].device)
         if self._relative:

@@ -10,7 +10,15 @@ from torch.optim import Optimizer
 
 from ws_learner.config import WeightSparseConfig
 
-__all__ = ["CountsEpochs", "FromSettings", "HasEnd", "HasReadings", "Method", "MethodConfig"]
+__all__ = [
+    "CountsEpochs",
+    "FromSettings",
+    "HasEnd",
+    "HasReadings",
+    "Method",
+    "MethodConfig",
+    "UsesGradients",
+]
 
 
 class Method(Protocol):
@@ -24,10 +32,10 @@ class Method(Protocol):
         """Get ready to follow `optimizer` from `step` on; buffers move to the weights' device."""
 
     def on_gradients(self) -> None:
-        """Read the gradients and add to them; once per step, before `before_step`."""
+        """Read the gradients; once per step that counts, before `before_step`."""
 
     def before_step(self) -> None:
-        """Edit the gradients; doing it twice must be harmless."""
+        """Edit the gradients; doing it twice must be harmless, before a step or without one."""
 
     def after_step(self, optimizer: Optimizer, step: int) -> None:
         """Edit weights and optimizer state once `step` optimizer steps are done."""
@@ -113,3 +121,23 @@ class HasReadings(Protocol):
 
     def readings(self) -> dict[str, float]:
         """Name -> value now."""
+
+
+@runtime_checkable
+class UsesGradients(Protocol):
+    """What a method does with gradients; one that does not say is taken to read them."""
+
+    @property
+    def reads_gradients(self) -> bool:
+        """Whether `on_gradients` needs the gradients of all weights, the pruned ones included."""
+
+    @property
+    def adds_terms(self) -> bool:
+        """Whether `before_step` adds something to gradients, for which their scale matters."""
+
+    @property
+    def sets_gradients(self) -> bool:
+        """Whether `on_gradients` sets those of parameters of its own, after each backward pass."""
+
+    def new_gradients(self) -> None:
+        """The gradients have been computed anew, perhaps in the same tensors."""

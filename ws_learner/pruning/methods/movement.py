@@ -92,10 +92,7 @@ class MovementConfig(GradualConfig):
     ) -> MovementPruning | PruningWithFeedback:
         if self.steps == "weights":
             return PruningWithFeedback(self, weights, zeros=zeros, schedule=schedule, plan=plan)
-        method = MovementPruning(self, weights, zeros=zeros, schedule=schedule, plan=plan)
-        if self.start == "magnitude":
-            method.start_at_magnitude()
-        return method
+        return MovementPruning(self, weights, zeros=zeros, schedule=schedule, plan=plan)
 
 
 class MovementPruning(GradualPruning):
@@ -106,19 +103,46 @@ class MovementPruning(GradualPruning):
 
     _criterion: LearnedScores
 
-    def start_at_magnitude(self) -> None:
-        """Let the scores begin with the weights' sizes."""
-        self._criterion.start_at_magnitude(self._in_place.weights)
+    def __init__(
+        self,
+        config: MovementConfig,
+        weights: Mapping[str, nn.Parameter],
+        *,
+        zeros: Mapping[str, int],
+        schedule: Schedule,
+        plan: PatternPlan,
+    ) -> None:
+        """See `GradualPruning`."""
+        super().__init__(config, weights, zeros=zeros, schedule=schedule, plan=plan)
+        self._started = config.start == "zero"
 
     def attach(self, optimizer: Optimizer, step: int) -> None:
         """See `Method`; the scores get an optimizer group of their own."""
         super().attach(optimizer, step)
         self._criterion.attach(optimizer, self._in_place.weights)
 
+    @property
+    def reads_gradients(self) -> bool:
+        """See `UsesGradients`."""
+        return not self._criterion.frozen
+
+    @property
+    def sets_gradients(self) -> bool:
+        """See `UsesGradients`."""
+        return self._criterion.trained
+
     def on_gradients(self) -> None:
-        """See `Method`."""
+        """See `Method`; the first step starts the scores, after weights were loaded or shared."""
+        self._in_place.take_over_writes()
+        self._start()
+        self._started = True
         if not self._criterion.frozen:
-            self._criterion.learn(self._in_place.weights, self._in_place.values_in_step())
+            self._criterion.learn(self._in_place.weights, self._in_place.dense_values())
+
+    def _start(self) -> None:
+        """Before the first step the scores are those of the weights there are."""
+        if not self._started:
+            self._criterion.start_at_magnitude(self._in_place.weights)
 
     def after_step(self, optimizer: Optimizer, step: int) -> None:
         """See `Method`."""
@@ -128,12 +152,18 @@ class MovementPruning(GradualPruning):
 
     def state_dict(self) -> dict[str, Tensor]:
         """See `Method`."""
-        return super().state_dict() | {"frozen": torch.tensor(self._criterion.frozen)}
+        self._start()
+        return super().state_dict() | {
+            "frozen": torch.tensor(self._criterion.frozen),
+            "started": torch.tensor(self._started),
+        }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """See `Method`."""
         rest = dict(state)
         frozen = rest.pop("frozen", torch.tensor(False))
+        started = rest.pop("started", torch.tensor(True))  # older states begin with their scores
         super().load_state_dict(rest)
+        self._started = bool(started)
         if bool(frozen):
             self._criterion.freeze()

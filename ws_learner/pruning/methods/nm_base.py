@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ws_learner.core import UserError
+from ws_learner.pruning.methods.fresh_gradients import FreshGradients
 from ws_learner.pruning.methods.nm_config import NMConfig
 from ws_learner.pruning.methods.shadow_masks import ShadowMasks
 from ws_learner.pruning.patterns.mask import count_zeros
@@ -32,8 +33,9 @@ class NMTraining:
         """Start dense; `zeros` holds the final number of zeros of each weight."""
         self._config, self._shadow_masks, self._phases = config, masks, phases
         self._zeros, self._loaded = dict(zeros), False
-        self._edited: dict[str, Tensor] = {}
+        self._fresh = FreshGradients()
         self._optimizer: Optimizer | None = None
+        self._in_step = False  # the parameters hold latent weights
 
     def patterns(self, step: int) -> Sequence[NM]:
         """Pattern of each piece at a step."""
@@ -84,29 +86,55 @@ class NMTraining:
             self._shadow_masks.remember()
             self._mask(0)
 
+    reads_gradients = False
+    sets_gradients = False
+
+    @property
+    def adds_terms(self) -> bool:
+        """See `UsesGradients`."""
+        return False
+
+    def new_gradients(self) -> None:
+        """See `UsesGradients`.
+
+        Raises:
+            UserError: Within a step the network that made them is not the masked one.
+        """
+        if self._in_step:
+            raise UserError(
+                "`closure` was called twice within a step, where weights are not masked: take an "
+                "optimizer that calls it once, or another method"
+            )
+        self._fresh.forget()
+
     def on_gradients(self) -> None:
         """See `Method`: the step begins."""
+        self._take_over_writes()
         self._shadow_masks.restore()
+        self._in_step = True
         if self._optimizer is not None:
             self._before_update(self._optimizer)
 
     def before_step(self) -> None:
         """See `Method`; a gradient that has been edited is left alone."""
-        grads = {n: w.grad for n, w in self._shadow_masks.weights.items() if w.grad is not None}
-        fresh = {name: g for name, g in grads.items() if self._edited.get(name) is not g}
+        self._take_over_writes()
+        fresh = self._fresh.take(self._shadow_masks.weights)
         if not fresh:
             return
         if self._frozen(self._now):
             self._shadow_masks.scale_pruned(fresh, dict.fromkeys(fresh, 0.0))
         else:
             self._edit(fresh)
-        self._edited |= fresh
 
     def after_step(self, optimizer: Optimizer, step: int) -> None:
         """See `Method`."""
-        self._edited = {}
         self._shadow_masks.remember()
+        self._in_step = False
         self._mask(step)
+
+    def _take_over_writes(self) -> None:
+        if not self._in_step:
+            self._shadow_masks.take_over_writes()
 
     _now = 0  # steps done when the masks were made
 
@@ -149,6 +177,8 @@ class NMTraining:
                 "network was never trained under its final mask; fine-tune, or decay faster",
                 stacklevel=3,
             )
+        self._take_over_writes()
+        self._shadow_masks.writes.tell()
         for name, weight in self._shadow_masks.weights.items():
             mask = self._shadow_masks.masks[name]
             if (pruned := count_zeros(mask)) != self._zeros[name]:
@@ -158,6 +188,7 @@ class NMTraining:
 
     def state_dict(self) -> dict[str, Tensor]:
         """See `Method`."""
+        self._take_over_writes()
         return self._shadow_masks.state_dict() | {"now": torch.tensor(self._now)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from torch import nn
 
 from ws_learner.config import METHODS, WeightSparseConfig
-from ws_learner.core import UserError
+from ws_learner.core import UserError, check_settings
 from ws_learner.pruning.layers.layer_plan import (
     Remainder,
     build_pattern_plan,
@@ -50,6 +50,9 @@ class NMConfig(ABC):
     phases: Phases | None = None
     fine_tune_mask: FineTuneMask = "dynamic"
     remainder: Remainder = "pad"
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     @classmethod
     def from_settings(

@@ -68,12 +68,10 @@ class PatternLock:
     """Weights that are zero at the beginning stay zero."""
 
     def __init__(self, weights: Mapping[str, nn.Parameter]) -> None:
-        """Take the masks from the weights as they are now."""
-        self._in_place = StoredMasks(weights)
+        """Take the masks from the weights as they are now, and again when they are attached."""
         self._zeros = {name: count_zeros(weight) for name, weight in weights.items()}
-        self._in_place.update_masks(
-            {name: weight.detach() != 0 for name, weight in weights.items()}
-        )
+        self._begun = False
+        self._in_place = self._found(weights)
 
     @property
     def masks(self) -> Mapping[str, Tensor]:
@@ -85,12 +83,39 @@ class PatternLock:
         return dict(self._zeros)
 
     def attach(self, optimizer: Optimizer, step: int) -> None:
-        """See `Method`: momentum that an optimizer brings along for a pruned weight goes too."""
+        """See `Method`: momentum that an optimizer brings along for a pruned weight goes too.
+
+        Raises:
+            UserError: Weights loaded since the lock was made have another number of zeros.
+        """
+        if not self._begun:
+            self._in_place = self._found(self._in_place.weights)
+        self._begun = True
         self._in_place.to_device()
         self._in_place.mask_state(optimizer)
 
+    def _found(self, weights: Mapping[str, nn.Parameter]) -> StoredMasks:
+        """Masks of the zeros there are now, before training."""
+        for name, weight in weights.items():
+            if (now := count_zeros(weight)) != self._zeros[name]:
+                raise UserError(
+                    f"pattern_lock: {name} has {now} zeros now, {self._zeros[name]} when the lock "
+                    "was made: load the weights first, then make it with `found_zeros(model)`"
+                )
+        found = StoredMasks(weights)
+        found.update_masks({name: w.detach() != 0 for name, w in weights.items()})
+        return found
+
+    reads_gradients = False
+    adds_terms = False
+    sets_gradients = False
+
+    def new_gradients(self) -> None:
+        """See `UsesGradients`: there are no terms."""
+
     def on_gradients(self) -> None:
-        """See `Method`: nothing to do."""
+        """See `Method`: only what was written to the zeros is noticed."""
+        self._in_place.take_over_writes()
 
     def before_step(self) -> None:
         """See `Method`."""
@@ -120,3 +145,4 @@ class PatternLock:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """See `Method`."""
         self._in_place.load_state_dict(state)
+        self._begun = True

@@ -88,9 +88,26 @@ class GradualPruning:
         first = step == 0 and self._schedule.is_update(0, self._every)
         if first and self._schedule.share(0) > 0 and not self._criterion.needs_gradients:
             self._renew(0)
+        self._in_place.mask_state(optimizer)  # it may remember what was before
+
+    @property
+    def reads_gradients(self) -> bool:
+        """See `UsesGradients`."""
+        return self._criterion.needs_gradients
+
+    adds_terms = False
+
+    @property
+    def sets_gradients(self) -> bool:
+        """See `UsesGradients`."""
+        return False
+
+    def new_gradients(self) -> None:
+        """See `UsesGradients`: there are no terms."""
 
     def on_gradients(self) -> None:
         """See `Method`."""
+        self._in_place.take_over_writes()
         self._criterion.observe(self._in_place.weights)
 
     def before_step(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ws_learner.pruning.methods.foreign_writes import ForeignWrites
 from ws_learner.pruning.methods.tensor_state import copy_parts, load_parts
 from ws_learner.pruning.patterns.nm import NM
 
@@ -63,7 +64,7 @@ class ShadowMasks:
     def __init__(self, weights: Mapping[str, nn.Parameter], pieces: Sequence[Piece]) -> None:
         """Start with every weight kept."""
         self.weights, self.pieces = dict(weights), tuple(pieces)
-        self._order = list(self.weights)
+        self._order, self.writes = list(self.weights), ForeignWrites()
         self._allocate()
         self.remember()
         self.keep_all()
@@ -108,6 +109,25 @@ class ShadowMasks:
     def remember(self) -> None:
         """Copy the parameters into the shadow weights."""
         torch._foreach_copy_(self._listed(self.shadow), self._listed(self.weights))
+
+    @torch.no_grad()
+    def take_over_writes(self) -> None:
+        """Copy into the shadow weights what others wrote into the parameters since `apply`.
+
+        A kept weight's value counts as it is. A pruned one's counts if it is neither zero nor
+        what `apply` had written.
+        """
+        if self.soft == 1:
+            self.remember()
+            return
+        for name in self._order:
+            weight, shadow, mask = self.weights[name], self.shadow[name], self.masks[name]
+            written = weight != 0
+            if self.soft:
+                written.logical_and_(weight != shadow * self.soft)
+            written = written.gt(mask)
+            self.writes.add(name, written)
+            torch.where(written.logical_or_(mask), weight, shadow, out=shadow)
 
     @torch.no_grad()
     def restore(self) -> None:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ws_learner.pruning.methods.foreign_writes import ForeignWrites
 from ws_learner.pruning.methods.tensor_state import copy_parts, load_parts
-from ws_learner.pruning.optimizers import state_of
 from ws_learner.pruning.patterns.mask import count_zeros
+from ws_learner.pruning.wrapped_optimizers import state_of
 
 __all__ = ["StoredMasks"]
 
@@ -38,13 +39,14 @@ class StoredMasks:
         self._retained = {name: w.detach().clone() for name, w in self.weights.items()}
         self._numbers: dict[str, Tensor] = {}  # fresh memory would cost more than the copy
         self._active: list[tuple[nn.Parameter, Tensor]] = []
+        self._active_names: list[str] = []
         self._active_retained: list[Tensor] = []
+        self._writes = ForeignWrites()
         self.moving = False
-        self._fresh = False  # whether retained values are those of the weights now
 
     def to_device(self) -> None:
         """Follow the weights to the device, precision and memory layout they have now."""
-        self._numbers, self._fresh = {}, False
+        self._numbers = {}
         for name, weight in self.weights.items():
             self.masks[name] = torch.empty_like(weight, dtype=torch.bool).copy_(self.masks[name])
             self._retained[name] = torch.empty_like(weight).copy_(self._retained[name])
@@ -70,12 +72,24 @@ class StoredMasks:
             torch._foreach_copy_(retained, [self.weights[name] for name in rest])
         return self._retained
 
-    def values_in_step(self) -> dict[str, Tensor]:
-        """`dense_values()` for the gradients of a step: right after `renew` they are at hand.
+    @torch.no_grad()
+    def take_over_writes(self) -> None:
+        """Notice what others wrote into pruned weights since the last step, before the next one.
 
-        Writes to the weights between that and the step take effect at the next `renew`.
+        The weights become zero again, and the values those that they may come back with. Values
+        written into kept weights need no care: those are read from the weights.
         """
-        return self._retained if self._fresh else self.dense_values()
+        for name, (weight, _), retained in zip(
+            self._active_names, self._active, self._active_retained, strict=True
+        ):
+            written = (weight != 0).gt(self.masks[name])
+            if self._writes.add(name, written):
+                torch.where(written, weight, retained, out=retained)
+                weight.masked_fill_(written, 0)
+
+    def values_in_step(self) -> dict[str, Tensor]:
+        """An older name of `dense_values()`."""
+        return self.dense_values()
 
     @torch.no_grad()
     def update_masks(self, masks: Mapping[str, Tensor]) -> None:
@@ -89,7 +103,7 @@ class StoredMasks:
                 torch.mul(self._retained[name], active[id(weight)], out=weight)
             elif name in masks:
                 weight.copy_(self._retained[name])
-        self._fresh = not self.moving
+        self._writes.tell()
 
     def _retain(self) -> None:
         """Write the values of kept weights, and the moves of pruned ones, to the retained."""
@@ -105,7 +119,6 @@ class StoredMasks:
 
     def mask_gradients(self) -> None:
         """Give pruned weights a gradient of zero, unless they are moving; the step comes next."""
-        self._fresh = False
         if self.moving:
             return
         found = [(w.grad, keep) for w, keep in self._active if w.grad is not None]
@@ -127,16 +140,20 @@ class StoredMasks:
             return
         state = state_of(optimizer)
         for weight, keep in self._active:
-            for value in state.get(weight, {}).values():
+            for key, value in state.get(weight, {}).items():
+                if key == "step_size":  # Rprop's, which 0 would keep small long after a return
+                    continue
                 if isinstance(value, Tensor) and value.shape == weight.shape:
                     value.mul_(keep)
 
     @torch.no_grad()
     def make_zeros(self, *, stacklevel: int) -> None:
         """Pruned weights become plain zeros; kept ones that are zero too are reported."""
+        self.take_over_writes()
+        self._writes.tell()
         for name, weight in self.weights.items():
             pruned = ~self.masks[name]
-            weight.masked_fill_(pruned, 0)
+            weight.masked_fill_(pruned, 0)  # a product of NaN or -0 is no plain zero
             if more := count_zeros(weight) - int(pruned.sum()):
                 text = f"{name}: {more} kept weights happen to be 0 as well"
                 warnings.warn(text, stacklevel=stacklevel)
@@ -155,11 +172,10 @@ class StoredMasks:
             UserError: Names or shapes are not those of these weights; nothing is changed.
         """
         load_parts(self._parts_of_state(), state)
-        self._fresh = False
         self._list_active()
 
     def _list_active(self) -> None:
-        self._active, self._active_retained = [], []
+        self._active, self._active_names, self._active_retained = [], [], []
         dense = _keep_all([self.masks[name] for name in self.weights])
         for (name, weight), every in zip(self.weights.items(), dense, strict=True):
             if every:
@@ -168,6 +184,7 @@ class StoredMasks:
             if number is None or (number.dtype, number.device) != (weight.dtype, weight.device):
                 number = self._numbers[name] = torch.empty_like(weight, requires_grad=False)
             self._active.append((weight, number.copy_(self.masks[name])))
+            self._active_names.append(name)
             self._active_retained.append(self._retained[name])
 
 

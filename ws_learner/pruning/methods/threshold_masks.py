@@ -90,11 +90,27 @@ class ThresholdMovement:
         self._in_place.to_device()
         self._scores.attach(optimizer, self._in_place.weights)
 
+    adds_terms = False  # the penalty's gradient is the scores' own
+
+    @property
+    def reads_gradients(self) -> bool:
+        """See `UsesGradients`."""
+        return not self.frozen
+
+    @property
+    def sets_gradients(self) -> bool:
+        """See `UsesGradients`."""
+        return self._scores.trained
+
+    def new_gradients(self) -> None:
+        """See `UsesGradients`: there are no terms."""
+
     def on_gradients(self) -> None:
         """See `Method`: the scores' gradients, from step 0 on."""
+        self._in_place.take_over_writes()
         if not self.frozen:
             masked = self._clock.begun
-            values = self._in_place.values_in_step() if masked else self._in_place.weights
+            values = self._in_place.dense_values() if masked else self._in_place.weights
             self._scores.learn(self._in_place.weights, values, self._clock.factor)
 
     def before_step(self) -> None:

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from ws_learner.core import UserError
+from ws_learner.core import UserError, check_settings
 from ws_learner.pruning.methods.learned_scores import LearnedScores, check_score_rate
 from ws_learner.pruning.methods.threshold_masks import ThresholdMovement
 from ws_learner.pruning.patterns.pattern import Pattern, Unstructured
@@ -71,6 +71,7 @@ class ThresholdMovementConfig:
     groups: tuple[UnitGroup, ...] = ()
 
     def __post_init__(self) -> None:
+        check_settings(self)
         check_score_rate(self.score_lr)
         found = check_warm_up(
             self.warmup_start_epoch,

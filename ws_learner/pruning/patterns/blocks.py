@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ws_learner.core import UserError
+from ws_learner.core import UserError, check_choice, check_settings
 from ws_learner.pruning.patterns.group_base import (
     GroupedPattern,
     PoolName,
@@ -64,6 +64,7 @@ class _Tiles(GroupedPattern):
 
     def pooled(self, score: Tensor, pool: PoolName = "mean") -> Tensor:
         """See `Pattern`."""
+        check_choice(pool, PoolName, name="pool")
         shape = tuple(score.shape)
         tiles = self._tiles(score.detach(), padding=-math.inf if pool == "max" else 0.0)
         if pool == "max":
@@ -149,6 +150,9 @@ class ChannelPattern(_Tiles):
 
     axis: Axis
 
+    def __post_init__(self) -> None:
+        check_settings(self)
+
     def __str__(self) -> str:
         return "1xchannel" if self.axis == "outputs" else "channelx1"
 
@@ -184,6 +188,9 @@ class HeadPattern(_Tiles):
     heads: int = 0
     axis: Axis = "outputs"
     parts: int = 1
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def __str__(self) -> str:
         return "mha"

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ws_learner.core import check_choice
 from ws_learner.pruning.patterns.mask import keep_largest
 from ws_learner.pruning.patterns.unit_counts import Classes, Side, counts_for, nearest_sum
 
@@ -74,6 +75,7 @@ class GroupedPattern(ABC):
 
     def mask(self, score: Tensor, zeros: int, *, pool: PoolName = "mean") -> Tensor:
         """See `Pattern`."""
+        check_choice(pool, PoolName, name="pool")
         zeros, shape = operator.index(zeros), tuple(score.shape)
         nearest = self.feasible(shape, zeros)
         if nearest != zeros:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ws_learner.core import check_settings
 from ws_learner.pruning.patterns.group_base import PoolName
 from ws_learner.pruning.patterns.pattern import Pattern
 from ws_learner.pruning.patterns.scope import ScorePool as UnitPool
@@ -37,6 +38,7 @@ class PatternPlan:
     _teams: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        check_settings(self)
         grouped = {name for group in self.groups for name in group}
         alone = tuple((name,) for name in self.patterns if name not in grouped)
         object.__setattr__(self, "_teams", (*self.groups, *alone))
@@ -50,6 +52,11 @@ class PatternPlan:
         """Most zeros that the layer's pattern can make."""
         shape = self.shapes[name]
         return self.patterns[name].feasible(shape, _size(shape))
+
+    def least(self) -> int:
+        """Fewest zeros above 0 that whole units can make; 0 if they can make none."""
+        counts = [self._team_count(team, 1, "up") for team in self._teams]
+        return min((count for count in counts if count), default=0)
 
     def snap(self, zeros: Mapping[str, int]) -> dict[str, int]:
         """The feasible counts next to `zeros`, with a sum as near to theirs as single units allow.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ws_learner.core import check_choice
 from ws_learner.pruning.patterns.group_base import (
     GroupedPattern,
     PoolName,
@@ -74,6 +75,7 @@ class NM(GroupedPattern):
 
     def pooled(self, score: Tensor, pool: PoolName = "mean") -> Tensor:
         """See `Pattern`."""
+        check_choice(pool, PoolName, name="pool")
         parts = columns_of(self._groups(score, padding=-math.inf))
         return torch.cat([self._pooled(part, smallest_of(part, self.n), pool) for part in parts])
 

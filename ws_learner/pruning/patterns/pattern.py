@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ws_learner.config import PATTERNS, PatternSpec, load_object, parse_pattern_spec
+from ws_learner.core import check_choice
 from ws_learner.pruning.patterns.blocks import (
     BlockPattern,
     ChannelPattern,
@@ -99,6 +100,7 @@ class Unstructured:
 
     def mask(self, score: Tensor, zeros: int, *, pool: PoolName = "mean") -> Tensor:
         """Keep the largest scores; see `keep_largest`."""
+        check_choice(pool, PoolName, name="pool")
         return keep_largest(score, zeros)
 
     def feasible(self, shape: tuple[int, ...], zeros: int, *, side: Side = "nearest") -> int:
@@ -119,6 +121,7 @@ class Unstructured:
 
     def pooled(self, score: Tensor, pool: PoolName = "mean") -> Tensor:
         """See `Pattern`: the scores themselves, flat."""
+        check_choice(pool, PoolName, name="pool")
         return score.detach().reshape(-1)
 
     def expand(self, keep: Tensor, score: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ws_learner.core import check_choice
 from ws_learner.pruning.patterns.group_base import GroupedPattern, PoolName
 from ws_learner.pruning.patterns.nm import NM
 from ws_learner.pruning.patterns.slices import Slices
@@ -73,6 +74,7 @@ class PerLayerNM(GroupedPattern):
 
     def mask(self, score: Tensor, zeros: int, *, pool: PoolName = "mean") -> Tensor:
         """See `Pattern`."""
+        check_choice(pool, PoolName, name="pool")
         n = self.n_of(tuple(score.shape), operator.index(zeros))
         if score.numel() and bool(torch.isnan(score.max())):
             raise ValueError(f"a score of shape {tuple(score.shape)} is NaN")
@@ -94,6 +96,7 @@ class PerLayerNM(GroupedPattern):
 
     def pooled(self, score: Tensor, pool: PoolName = "mean") -> Tensor:
         """See `Pattern`: the scores themselves, flat."""
+        check_choice(pool, PoolName, name="pool")
         return score.detach().reshape(-1)
 
     def expand(self, keep: Tensor, score: Tensor) -> Tensor:

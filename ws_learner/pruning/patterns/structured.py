@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ws_learner.core import UserError
+from ws_learner.core import UserError, check_settings
 
 __all__ = ["Member", "Rule", "UnitGroup", "kept_units", "resolve"]
 
@@ -31,6 +31,9 @@ class Member:
     weight: str
     axis: Literal["outputs", "inputs"]
     parts: int = 1
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def rows(self, length: int, units: int) -> tuple[int, int, int]:
         """How the entries along the axis are laid out: (parts, units, width of a unit).
@@ -77,6 +80,9 @@ class UnitGroup:
     kind: Literal["heads", "neurons"]
     units: int
     members: tuple[Member, ...]
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def kept_units(

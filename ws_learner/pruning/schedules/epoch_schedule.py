@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ws_learner.core import check_settings
+
 __all__ = ["EpochFormula", "EpochLinearSchedule", "frequency_in_steps"]
 
 EpochFormula = Literal["old", "new"]
@@ -55,6 +57,7 @@ class EpochLinearSchedule:
     formula: EpochFormula = "new"
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if not 0 <= self.start_epoch <= self.end_epoch:
             raise ValueError(
                 f"epochs {self.start_epoch} to {self.end_epoch}: needs 0 <= start <= end"

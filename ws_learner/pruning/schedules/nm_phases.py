@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from ws_learner.core import UserError
+from ws_learner.core import UserError, check_settings
 from ws_learner.pruning.patterns.nm import NM
 
 __all__ = ["Decay", "MaskDecay", "Phases", "StageShape", "stage_patterns"]
@@ -89,6 +89,9 @@ class MaskDecay:
     decay: Decay
     beta: float | None = None
     zero_at: float = 0.9
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def rate(self) -> float:
         """Beta, given or derived."""

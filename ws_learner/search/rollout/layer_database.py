@@ -19,24 +19,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from envs import FloatArray, LayerRow
-from ws_learner.core import say, track, write_with
+from ws_learner.core import forward_digest, say, state_digest, track, write_with
 from ws_learner.pruning import PatternPlan, keep_largest, parameter_of
 from ws_learner.search.rollout.gram import collect_grams
 from ws_learner.search.rollout.regression import RIDGE, LayerRegression, relative_error
 
-__all__ = ["LayerDatabase", "state_digest"]
+__all__ = ["LayerDatabase"]
 
 _FORMAT = 1
-
-
-def state_digest(model: nn.Module) -> str:
-    """SHA-256 of names, types and values of all parameters and buffers, as hex."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        if isinstance(tensor, Tensor):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-            digest.update(_bytes(tensor))
-    return digest.hexdigest()
 
 
 class LayerDatabase:
@@ -173,7 +163,8 @@ class LayerDatabase:
             pad_id: Number that pads sentences, see `DataSplits.pad_id`.
         """
         about = {"format": _FORMAT, "ridge": RIDGE, "torch": torch.__version__, "seed": seed}
-        about |= {"network": state_digest(model), "levels": list(levels), **facts}
+        about |= {"network": state_digest(model), "forward": forward_digest(model)}
+        about |= {"levels": list(levels), **facts}
         about["layers"] = [[row.name, *row.shape] for row in layers]
         names = [row.name for row in layers]
         kinds = {str(kind) for kind in plan.patterns.values()} if plan else set()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ws_learner.core import check_settings
+
 __all__ = ["JOB", "MOST_TILE_INPUTS", "SLOTS", "STEP", "Activation", "Spec"]
 
 Activation = Literal["none", "relu", "gelu"]
@@ -61,6 +63,9 @@ class Spec:
     source: Literal["f32", "u8", "tile"] = "f32"
     result: Literal["f32", "u8", "i32", "tile"] = "f32"
     activation: Activation = "none"
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     @property
     def packed(self) -> int:

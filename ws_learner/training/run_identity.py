@@ -1,0 +1,160 @@
+"""Identity of a run of the Python interface: everything that changes its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ws_learner.config import Recipe, WeightSparseConfig
+from ws_learner.core import (
+    ComputeDevice,
+    RunDir,
+    UserError,
+    ValueDigest,
+    forward_digest,
+    identity_hash,
+    say,
+    sha256_of,
+    state_digest,
+)
+from ws_learner.data import DataSplits, content_digest
+from ws_learner.training.evaluation import Loss, Metric
+
+__all__ = ["build_run_identity", "config_identity", "owned_run"]
+
+_MARKS = {"identity.json", ".lock"}
+_FILES = ("ws_ratios", "ws_rollouts")
+
+
+def build_run_identity(
+    model: nn.Module,
+    data: DataSplits,
+    *,
+    loss: Loss,
+    metric: Metric,
+    recipe: Recipe,
+    compute: ComputeDevice,
+    seed: int,
+    teacher: nn.Module | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """Everything that changes a run's result, as JSON values.
+
+    Networks, loss and metric count by what they compute (`ValueDigest`), data by their digest and
+    by what is in memory, or a sample (`content_digest`). Devices, processes and paths do not count;
+    the precision does.
+
+    Args:
+        model: The network that the run starts from.
+        data: The splits.
+        loss: (outputs, targets) -> scalar.
+        metric: (outputs, targets) -> (B,).
+        recipe: The training.
+        compute: Its precision counts.
+        seed: Of everything random.
+        teacher: If it is not `model`.
+        **more: Other settings, as JSON values.
+    """
+    return {
+        "model": _network(model),
+        "teacher": None if teacher is None else _network(teacher),
+        "data": _data(data),
+        "loss": _function(loss, "loss"),
+        "metric": _function(metric, "metric"),
+        "recipe": recipe.identity(),
+        "seed": seed,
+        "precision": "bf16" if compute.bf16 else "fp32",
+        "python": f"{sys.version_info.major}.{sys.version_info.minor}",  # bytecode depends on it
+        **more,
+    }
+
+
+def config_identity(config: WeightSparseConfig) -> dict[str, Any]:
+    """The settings that change the result; files count by their content.
+
+    Raises:
+        UserError: A file cannot be read.
+    """
+    kept = dataclasses.asdict(config)
+    del kept["ws_save_path"]
+    for name in _FILES:
+        if kept[name] is not None:
+            kept[name] = _content(Path(kept[name]), name)
+    return kept
+
+
+@contextmanager
+def owned_run(
+    run_dir: Path | None,
+    stem: str,
+    *,
+    identity: Callable[[], Mapping[str, Any]],
+    claims: bool,
+) -> Iterator[RunDir]:
+    """Lock a run's directory and check that it was made with the same identity.
+
+    Args:
+        run_dir: The directory; by default runs/`stem`-<hash of the identity>.
+        stem: What the directory is called but for the hash.
+        identity: Makes the identity, if it is needed.
+        claims: False leaves lock and check to the caller.
+
+    Raises:
+        UserError: The directory is locked, or was made with other settings.
+    """
+    if not claims and run_dir is not None:
+        yield RunDir(run_dir)
+        return
+    asked = identity()
+    run = RunDir(run_dir or Path("runs") / f"{stem}-{identity_hash(asked)}")
+    fresh = not run.path.exists()
+    with run.locked():
+        run.claim(None, asked)
+        say(f"run directory: {run.path}{' (finished)' if run.finished else ''}")
+        try:
+            yield run
+        except UserError:
+            if fresh and {path.name for path in run.path.iterdir()} <= _MARKS:
+                shutil.rmtree(run.path)  # refused before anything was made
+            raise
+
+
+def _network(model: nn.Module) -> dict[str, str]:
+    return {
+        "class": type(model).__qualname__,
+        "weights": state_digest(model)[:16],
+        "forward": forward_digest(model),
+    }
+
+
+def _data(data: DataSplits) -> dict[str, Any]:
+    sizes = {name: len(getattr(data, name)) for name in ("train", "search", "select", "test")}
+    about = {"digest": data.digest, "classes": data.num_classes, "shape": list(data.input_shape)}
+    about |= {"padding": data.pad_id}
+    return about | {"sizes": sizes, "content": content_digest(data)}
+
+
+def _function(function: Callable[..., Any], which: str) -> dict[str, str]:
+    digest = ValueDigest()
+    found = digest.of(function)[:16]
+    if digest.opaque:
+        say(
+            f"run directory: objects of {', '.join(sorted(digest.opaque))} in the {which} count "
+            "by their type only; give another `run_dir` if one of them changes"
+        )
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    return {"name": name, "code": found}
+
+
+def _content(path: Path, name: str) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise UserError(f"`{name}` {path}: cannot be read ({error.strerror})") from error
