@@ -25,9 +25,11 @@ from ws_learner.config import WeightSparseConfig
 from ws_learner.core import say, track, write_text
 
 if TYPE_CHECKING:
+    from benchmarks.cifar_task import Task
     from envs import IntArray
+    from ws_learner.search import RolloutEvaluator
 
-__all__ = ["SCORES", "Options", "correlations", "draw_profiles", "main"]
+__all__ = ["SCORES", "Options", "correlations", "draw_around", "draw_profiles", "main"]
 
 OVERALL, TOP_HALF = 0.85, 0.6
 
@@ -102,19 +104,27 @@ def main(options: Options) -> None:
 
 def draw_profiles(options: Options) -> tuple[list[str], list[IntArray]]:
     """Names and zero counts; see the module."""
+    task = load_task()
+    config = WeightSparseConfig(ws_prune_ratio=options.target)
+    return draw_around(
+        task, config, task.evaluator(config), count=options.profiles, seed=options.seed
+    )
+
+
+def draw_around(
+    task: Task, config: WeightSparseConfig, evaluator: RolloutEvaluator, *, count: int, seed: int
+) -> tuple[list[str], list[IntArray]]:
+    """Names and zero counts of `count` profiles around the cheap ones; see the module."""
     from agents import LogitSpace
     from ws_learner.search import CLOSED_FORM, build_pruning_problem
 
-    task = load_task()
-    config = WeightSparseConfig(ws_prune_ratio=options.target)
-    evaluator = task.evaluator(config)
     context = task.context(config, evaluator)
     cheap = {name: protocol(context) for name, protocol in CLOSED_FORM.items()}
     space = LogitSpace(build_pruning_problem(evaluator, config, evaluate=lambda _: []))
     points = space.encode(np.stack(list(cheap.values())))
-    rng = np.random.default_rng(options.seed)
-    profiles = dict(list(cheap.items())[: options.profiles])
-    for number in range(options.profiles - len(profiles)):
+    rng = np.random.default_rng(seed)
+    profiles = dict(list(cheap.items())[:count])
+    for number in range(count - len(profiles)):
         mixed = rng.dirichlet(np.full(len(points), 0.5)) @ points
         spread = rng.choice([0.1, 0.25, 0.5])
         settled = space.settle(mixed + spread * rng.normal(size=space.size))

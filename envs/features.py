@@ -128,9 +128,9 @@ def _static(problem: AllocationProblem) -> FloatArray:
 
 
 def _shape_features(row: LayerRow) -> tuple[float, float, float, float]:
-    outputs, inputs = row.shape[0], row.shape[1] if len(row.shape) > 1 else 1
-    kernel = int(np.prod(row.shape[2:], dtype=np.int64))
-    linear = 1.0 if row.kind == "linear" else 0.0
+    outputs, inputs = row.fan or (row.shape[0], row.shape[1] if len(row.shape) > 1 else 1)
+    kernel = row.weights // (outputs * inputs)
+    linear = 0.0 if row.kind.startswith("conv") else 1.0
     return linear, np.log2(kernel) / np.log2(49), np.log2(inputs) / 12, np.log2(outputs) / 12
 
 

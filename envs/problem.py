@@ -21,14 +21,18 @@ class LayerRow:
 
     Attributes:
         name: Parameter name in the network's state_dict, e.g. `layer1.0.conv1.weight`.
-        kind: `conv1d`, `conv2d` or `linear`.
+        kind: `conv1d`, `conv2d`, `conv3d`, `conv_transpose1d` and so on, `linear`, `linear_io`
+            (inputs first, transformers' `Conv1D`), `recurrent`, `projection` (packed in an
+            attention), `experts` (a stack of matrices), `embedding` or `tensor`, which the user
+            names.
         role: `conv`, `ff`, `q`, `k`, `v`, `qkv` (one weight for all three), `o`, `embed`, `head`
             or `other`.
-        shape: Shape of the weight, output channels first.
+        shape: Shape of the weight as it is stored.
         weights: Number of weights, the product of `shape`.
         macs: Multiply-accumulates of one example's forward pass through this layer, dense.
         exempt: True if the layer stays dense under every protocol; its weights still count.
         most: Most zeros that the layer's pattern can make; None: all weights.
+        fan: Outputs, and inputs of each, where these are not the first two entries of `shape`.
     """
 
     name: str
@@ -39,6 +43,7 @@ class LayerRow:
     macs: int
     exempt: bool = False
     most: int | None = None
+    fan: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +52,10 @@ class Score:
 
     Attributes:
         reward: What the search maximises.
-        accuracy: Metric on the search images after fine-tuning, in [0, 1].
+        accuracy: Metric on the search images after fine-tuning, an accuracy or any other.
         accuracy_before: The same before fine-tuning.
-        divergence: Mean KL divergence from the dense network's predictions, in nats.
+        divergence: Mean divergence from the dense network's predictions, for classes the KL
+            divergence in nats; NaN if what the outputs mean is not known.
         seconds: Wall time, for reports only; never part of a comparison.
         failed: Empty, or why the candidate could not be scored.
     """
@@ -63,9 +69,12 @@ class Score:
 
     @property
     def finite(self) -> bool:
-        """Whether neither the reward nor a measurement is NaN or infinite."""
-        measured = (self.reward, self.accuracy, self.accuracy_before, self.divergence)
-        return all(map(math.isfinite, measured))
+        """Whether neither the reward nor a measurement is NaN or infinite.
+
+        A divergence of NaN was not measured: nobody knows what the outputs mean, nor needs to.
+        """
+        measured = (self.reward, self.accuracy, self.accuracy_before)
+        return all(map(math.isfinite, measured)) and not math.isinf(self.divergence)
 
 
 Evaluate = Callable[[Sequence[IntArray]], list[Score]]

@@ -49,7 +49,7 @@ def build(options: Options, *, seed: int) -> Experiment:
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         return functional.cross_entropy(outputs, targets)  # of starts and ends, over the pieces
 
-    def metric(outputs: Tensor, targets: Tensor) -> Tensor:
+    def exact_match(outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs.argmax(1) == targets).all(1).float()
 
     size, pretrained = options.bert_size, options.pretrained
@@ -58,11 +58,11 @@ def build(options: Options, *, seed: int) -> Experiment:
         model=seeded(lambda: bert_spans(size, pretrained=pretrained), seed),
         data=data,
         loss=loss,
-        metric=metric,
+        metric=exact_match,
         dense_recipe=DENSE,
         sparse_recipe=SPARSE,
         location="ff,attention",
-        searches=False,
+        outputs="classes",
         measure=lambda model, compute: score_answers(
             test.questions, find_answers(test, lambda inputs: model(compute.place(inputs)))
         ),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ws_learner.core import check_settings
+
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
 
@@ -19,6 +21,9 @@ class Options:
     and cached, as the pretrained weights are."""
     layers: int = 6
     """The first layers of MiniLM that are there; with fewer, things are quick to try."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def build(options: Options, *, seed: int) -> Experiment:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ws_learner.config import Recipe
+from ws_learner.core import check_settings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,6 +42,9 @@ class TransformerOptions:
     """Rate at which whole branches are left out, in the last block; the first one's is 0."""
     data_dir: Path | None = None
     """Folder with the CIFAR-10 archive; without it the data are downloaded once and cached."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def transformer_experiment(

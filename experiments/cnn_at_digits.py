@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ws_learner.core import check_settings
+
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
     from ws_learner.data import ArraySplit
@@ -19,6 +21,9 @@ class Options:
 
     width: int = 8
     """Channels of the first layer; the second has twice as many."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def build(options: Options, *, seed: int) -> Experiment:
@@ -53,6 +58,7 @@ def build(options: Options, *, seed: int) -> Experiment:
             name="printed digits",
             digest="printed-digits-1",
             num_classes=CLASSES,
+            outputs="classes",
             input_shape=(1, SIDE, SIDE),
             pad_id=None,
             **splits,

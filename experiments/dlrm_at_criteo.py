@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ws_learner.config import Recipe
+from ws_learner.core import check_settings
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -39,6 +40,9 @@ class Options:
     lines: int | None = None
     """Lines to read; all by default."""
 
+    def __post_init__(self) -> None:
+        check_settings(self)
+
 
 def build(options: Options, *, seed: int) -> Experiment:
     """Assemble network, data and recipes."""
@@ -60,7 +64,6 @@ def build(options: Options, *, seed: int) -> Experiment:
         metric=metric,
         dense_recipe=DENSE,
         sparse_recipe=SPARSE,
-        distils=False,
-        searches=False,
+        outputs="labels",
         measure=lambda model, compute: {"AUC": area_under_curve(model, data.test, compute=compute)},
     )

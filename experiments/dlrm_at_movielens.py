@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ws_learner.core import check_settings
+
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
 
@@ -32,6 +34,9 @@ class Options:
     data_dir: Path | None = None
     """Folder with ml-100k.inter, .user and .item; without it they are downloaded once
     and cached."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def build(options: Options, *, seed: int) -> Experiment:
@@ -53,6 +58,7 @@ def build(options: Options, *, seed: int) -> Experiment:
         metric=metric,
         dense_recipe=Recipe(nb_epochs=3, weight_decay=1e-2, **plain),  # type: ignore[arg-type]
         sparse_recipe=Recipe(nb_epochs=3, weight_decay=1e-2, **plain),  # type: ignore[arg-type]
+        outputs="labels",
     )
 
 

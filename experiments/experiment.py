@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.config import Recipe
-from ws_learner.core import ComputeDevice
+from ws_learner.core import ComputeDevice, OutputKind
 from ws_learner.data import DataSplits
 from ws_learner.training import Loss, Metric, top_k_accuracy
 
@@ -41,15 +41,18 @@ class Experiment:
         model: Freshly initialised network.
         data: The four splits.
         loss: (outputs, targets) -> scalar.
-        metric: (outputs, targets) -> (B,) scores in [0, 1].
+        metric: (outputs, targets) -> (B,) scores in [0, 1], or a `MetricSpec`.
         dense_recipe: How the dense network is trained (`--learner full-prec`).
         sparse_recipe: How the sparse network is trained.
         checkpoint: Dense weights that come with the project, if there are any.
         location: Roles that are pruned where `--ws_location` names none, such as `ff,attention`;
             all of them if empty.
-        distils: Whether a softmax along axis 1 of the outputs is a prediction, which `--enbl_dst`
-            compares with the teacher's.
-        searches: Whether one along the last axis is, which rollouts compare with the dense one's.
+        outputs: What the network's outputs mean, see `OutputKind`; None takes what the data say,
+            or infers it.
+        distils: False if they are nothing that `--enbl_dst` could compare with a teacher's;
+            `outputs` overrides it.
+        searches: False if they are nothing that rollouts could compare with the dense network's;
+            `outputs` overrides it.
         measure: What the task is judged by in print, on the test split, by name: for what is no
             mean over examples.
     """
@@ -63,6 +66,7 @@ class Experiment:
     sparse_recipe: Recipe
     checkpoint: Path | None = None
     location: str = ""
+    outputs: OutputKind | None = None
     distils: bool = True
     searches: bool = True
     measure: TaskMetric | None = None
@@ -80,10 +84,10 @@ def binary() -> tuple[Loss, Metric]:
     def loss(logits: Tensor, yes: Tensor) -> Tensor:
         return nn.functional.binary_cross_entropy_with_logits(logits, yes.float())
 
-    def metric(logits: Tensor, yes: Tensor) -> Tensor:
+    def accuracy(logits: Tensor, yes: Tensor) -> Tensor:
         return ((logits > 0).long() == yes).float()
 
-    return loss, metric
+    return loss, accuracy
 
 
 def committed_checkpoint(name: str) -> Path | None:

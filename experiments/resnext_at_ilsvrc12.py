@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.resnet_at_ilsvrc12 import DENSE, SPARSE
+from ws_learner.core import check_settings
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -22,6 +23,9 @@ class Options:
     """Side of a training image, in pixels."""
     data_workers: int | None = None
     """Processes that decode images; by default one per core, at most four."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def build(options: Options, *, seed: int) -> Experiment:

@@ -147,6 +147,7 @@ def make_learner(
         cluster=command.cluster,
         facts=facts,
         claims=False,
+        outputs=command.run.outputs or experiment.outputs,
     )
 
 

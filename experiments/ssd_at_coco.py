@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ws_learner.config import Recipe
+from ws_learner.core import check_settings
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -44,6 +45,9 @@ class Options:
     """Weights of a ResNet-34 trained on ILSVRC-12, such as torchvision's, for the trunk."""
     data_workers: int | None = None
     """Processes that decode images; by default one per core, at most four."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def build(options: Options, *, seed: int) -> Experiment:

@@ -56,7 +56,14 @@ if TYPE_CHECKING:
         parse_pattern,
     )
     from ws_learner.search import make_pruning_env
-    from ws_learner.training import LoadedRun, Result, load_run, top_k_accuracy
+    from ws_learner.training import (
+        LoadedRun,
+        MetricSpec,
+        Result,
+        load_run,
+        perplexity,
+        top_k_accuracy,
+    )
 
 __all__ = [
     "NM",
@@ -67,6 +74,7 @@ __all__ = [
     "LoadedRun",
     "MdgfConfig",
     "Member",
+    "MetricSpec",
     "MovementConfig",
     "PatternLockConfig",
     "Pruning",
@@ -93,6 +101,7 @@ __all__ = [
     "make_pruning_env",
     "parse_pattern",
     "permute_mlps",
+    "perplexity",
     "prepare_compression",
     "prepare_pruning",
     "read_timm",
@@ -142,8 +151,9 @@ _MODULES = {
     "pruning.patterns.pattern": ["parse_pattern"],
     "pruning.sparsifier": ["Sparsifier"],
     "search.gym_env": ["make_pruning_env"],
-    "training.evaluation": ["top_k_accuracy"],
+    "training.evaluation": ["perplexity", "top_k_accuracy"],
     "training.loaded_run": ["LoadedRun", "load_run"],
+    "training.metric_spec": ["MetricSpec"],
     "training.result": ["Result"],
 }
 

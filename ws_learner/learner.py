@@ -15,9 +15,10 @@ from torch import nn
 
 from agents import DDPGConfig
 from envs import LayerRow
-from ws_learner.config import METHODS, ClusterConfig, Recipe, WeightSparseConfig
+from ws_learner.config import METHODS, PROTOCOLS, ClusterConfig, Recipe, WeightSparseConfig
 from ws_learner.core import (
     ComputeDevice,
+    OutputKind,
     RunDir,
     choose_device,
     identity_hash,
@@ -36,7 +37,7 @@ from ws_learner.pruning import (
     parse_pattern,
     with_default_pattern,
 )
-from ws_learner.report import MetricsLog, read_table, to_csv
+from ws_learner.report import MetricsLog, layers_in_ratios, read_table, to_csv
 from ws_learner.search import Allocation, Allocator, RolloutEvaluator, RolloutPool
 from ws_learner.training import (
     Loss,
@@ -46,8 +47,10 @@ from ws_learner.training import (
     build_run_identity,
     build_summary,
     build_training_loss,
+    check_task,
     config_identity,
     evaluate,
+    metric_entries,
     owned_run,
     reinitialised,
     run_phase,
@@ -90,6 +93,7 @@ class WeightSparseLearner:
         cluster: ClusterConfig | None = None,
         facts: dict[str, Any] | None = None,
         claims: bool = True,
+        outputs: OutputKind | None = None,
     ) -> None:
         """Configure a run; `fit` starts it.
 
@@ -97,7 +101,8 @@ class WeightSparseLearner:
             model: The trained dense network; it is not changed.
             data: Train, search, select and test split.
             loss: (outputs, targets) -> scalar.
-            metric: (outputs, targets) -> (B,) scores in [0, 1].
+            metric: (outputs, targets) -> (B,) scores in [0, 1], or a `MetricSpec`, which may have
+                another unit or be minimised.
             recipe: Training recipe of the sparse network.
             teacher: Teacher for distillation; by default the dense network.
             run_dir: Directory of the run; by default runs/<network>-gradual-<hash>, with a hash of
@@ -111,6 +116,9 @@ class WeightSparseLearner:
             facts: Additional entries of the summary, such as the experiment's name.
             claims: Lock the directory and check that it was made with these arguments. False
                 leaves both to the caller, who then gives `run_dir`.
+            outputs: What the network's outputs mean, see `OutputKind`: how a search compares them
+                with the dense network's, and distillation with the teacher's. None takes what the
+                data say, or infers it from loss, shapes and targets.
         """
         self.model, self.data, self.loss, self.metric = model, data, loss, metric
         self.recipe, self.teacher = recipe, teacher
@@ -118,9 +126,10 @@ class WeightSparseLearner:
         self.agent = agent or DDPGConfig()
         self.compute = compute or choose_device()
         self.seed, self.workers, self.facts = seed, workers, dict(facts or {})
-        self.cluster = cluster
+        self.cluster, self.outputs = cluster, outputs
         self._run_dir, self._claims = run_dir, claims
         self._run: RunDir | None = None
+        self._known_outputs: OutputKind | None = None
 
     def fit(self) -> Result:
         """Run all stages: allocate, sparsify, verify, report; a finished run is read again.
@@ -177,6 +186,7 @@ class WeightSparseLearner:
             compute=self.compute,
             seed=self.seed,
             teacher=self.teacher,
+            outputs=self.outputs,
             config=config_identity(self.config),
             agent=asdict(self.agent),
         )
@@ -223,15 +233,44 @@ class WeightSparseLearner:
             include=config.ws_include,
             exclude=config.ws_exclude,
             exempt=config.ws_exempt,
+            named=layers_in_ratios(config.ws_ratios) if config.ws_ratios else (),
         )
         if METHODS[config.ws_method].keeps_zeros:
             return layers
         pattern = parse_pattern(config.pattern_spelling)
         if not isinstance(pattern, ByRole):  # a role pattern leaves parts of a layer dense
             layers = filter_by_role(layers, config.roles)
-        return fitting_rows(self.model, layers, pattern=pattern, remainder=config.ws_remainder)
+        return fitting_rows(
+            self.model,
+            layers,
+            pattern=pattern,
+            remainder=config.ws_remainder,
+            method=config.ws_method,
+        )
+
+    def check(self) -> OutputKind | None:
+        """Check metric and outputs on a few training examples, before any work.
+
+        Returns:
+            What the outputs mean; None if nothing needs it and it was not given.
+
+        Raises:
+            UserError: The metric does not return a finite number in its range for each example,
+                or the meaning of the outputs is needed and not known.
+        """
+        config = self.config
+        searches = config.ws_ratios is None and PROTOCOLS[config.ws_prune_ratio_prtl].propose
+        return check_task(
+            self.model,
+            self.data,
+            loss=self.loss,
+            metric=self.metric,
+            outputs=self.outputs,
+            compares=bool(searches and config.ws_reward_signal == "kl") or config.enbl_dst,
+        )
 
     def _allocate(self, layers: tuple[LayerRow, ...]) -> Allocation:
+        self._known_outputs = self.check()
         return Allocator(
             model=self.model,
             data=self.data,
@@ -243,6 +282,7 @@ class WeightSparseLearner:
             seed=self.seed,
             pool=self._pool,
             run=self.run,
+            outputs=self._known_outputs,
         ).run_protocol()
 
     def _pool(self, evaluator: RolloutEvaluator) -> RolloutPool:
@@ -274,6 +314,7 @@ class WeightSparseLearner:
                 config=self.config,
                 student=start,
                 pad_id=self.data.pad_id,
+                outputs=self._known_outputs,
             ),
             metric=self.metric,
             recipe=self.recipe,
@@ -313,9 +354,9 @@ class WeightSparseLearner:
             failed_rollouts=allocation.failed,
         )
         summary |= {"seed": self.seed, "split_sizes": split_sizes(self.data)} | self.facts
-        summary["sparse_accuracy"] = self._test(model, "sparse")
-        if "dense_accuracy" not in summary:
-            summary["dense_accuracy"] = self._test(copy.deepcopy(self.model), "dense")
+        summary.pop("dense_accuracy", None)  # entered again under the metric's own name
+        sparse = self._test(model, "sparse")
+        summary |= metric_entries(self.metric, dense=self._dense_metric(), sparse=sparse)
         if "units" in self.config.pattern_spelling:
             from ws_learner.deploy import crop_run
 
@@ -323,6 +364,13 @@ class WeightSparseLearner:
             summary |= crop_run(model, inputs, self.run.path)
         write_json(self.run.summary, summary)
         return Result(model=model, ratios=frame, summary=summary)
+
+    def _dense_metric(self) -> float | None:
+        """The dense network's metric on the test split; the facts may know it, None for none."""
+        if "dense_accuracy" in self.facts:
+            known: float | None = self.facts["dense_accuracy"]
+            return known
+        return self._test(copy.deepcopy(self.model), "dense")
 
     def _test(self, model: nn.Module, which: str) -> float:
         self.compute.place_model(model)
@@ -332,4 +380,5 @@ class WeightSparseLearner:
             self.metric,
             compute=self.compute,
             title=f"test of the {which} network",
+            where="the test split",
         )

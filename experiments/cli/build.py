@@ -109,7 +109,7 @@ def build(command: Command) -> Experiment:
 
 
 def check_outputs(command: Command, experiment: Experiment, *, searches: bool = True) -> None:
-    """Refuse flags that compare outputs which are no predictions.
+    """Refuse flags that compare outputs which, the experiment says, cannot be compared.
 
     Args:
         command: What was asked for.
@@ -120,13 +120,19 @@ def check_outputs(command: Command, experiment: Experiment, *, searches: bool = 
         UserError: Distillation, or a search by divergence, that this experiment does not know.
     """
     ws, name = command.ws, experiment.name
+    if command.run.outputs or experiment.outputs or experiment.data.outputs:
+        return
     if ws.enbl_dst and not experiment.distils:
-        raise UserError(f"--enbl_dst: the outputs of {name} are no distribution over classes")
+        raise UserError(
+            f"--enbl_dst: the outputs of {name} are no distribution over classes; leave it out, "
+            "or say what they are with --outputs"
+        )
     searched = searches and PROTOCOLS[ws.ws_prune_ratio_prtl].propose is not None
     if searched and ws.ws_reward_signal == "kl" and not experiment.searches:
         raise UserError(
             f"--ws_reward_signal kl: the outputs of {name} are no distribution over classes; "
-            "give --ws_reward_signal accuracy, or --ws_prune_ratio_prtl uniform"
+            "give --ws_reward_signal accuracy, or --ws_prune_ratio_prtl uniform, or say what they "
+            "are with --outputs"
         )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from agents import DDPGConfig
 from ws_learner.compat import LpotConf
 from ws_learner.config import ClusterConfig, LrnSchedule, OptimizerName, WeightSparseConfig
-from ws_learner.core import check_settings, complain
+from ws_learner.core import OutputKind, check_settings, complain
 
 if TYPE_CHECKING:
     from ws_learner.compat import NncfConf
@@ -68,6 +68,9 @@ class RunFlags:
     """Of the cross-entropy, instead of the recipe's."""
     mixup: float | None = None
     """Alpha of mixup, instead of the recipe's; 0 mixes nothing."""
+    outputs: OutputKind | None = None
+    """What the network's outputs mean, where the experiment does not say it and shapes do not tell
+    (docs/guide.md): how searches and --distill compare them."""
     seed: int = 0
     """Fixes everything random."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

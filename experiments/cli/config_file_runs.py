@@ -69,6 +69,7 @@ def lpot_run(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
         cluster=command.cluster,
         facts=run_facts(command, experiment, words),
         claims=False,
+        outputs=command.run.outputs or experiment.outputs,
     )
     run_or_reuse(command, experiment, identity, lambda run: work(run_dir=run.path), kind="lpot")
 
@@ -108,5 +109,6 @@ def nncf_run(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
         cluster=command.cluster,
         facts=run_facts(command, experiment, words),
         claims=False,
+        outputs=command.run.outputs or experiment.outputs,
     )
     run_or_reuse(command, experiment, identity, lambda run: work(run_dir=run.path), kind="nncf")

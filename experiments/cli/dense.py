@@ -1,4 +1,4 @@
-"""Train an experiment's dense network; save weights and test accuracy."""
+"""Train an experiment's dense network; save weights and test metric."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from experiments.experiment import Experiment
 from ws_learner.config import ClusterConfig, Recipe
 from ws_learner.core import ComputeDevice, RunDir, save_model, write_json
-from ws_learner.training import evaluate, train_dense
+from ws_learner.training import evaluate, metric_entries, train_dense
 
 __all__ = ["train"]
 
@@ -36,10 +36,10 @@ def train(
         cluster=cluster,
     )
     save_model(run.model, model.state_dict(), {"format": "pt", "experiment": experiment.name})
-    accuracy = evaluate(model, data.test, experiment.metric, compute=compute)
+    found = evaluate(model, data.test, experiment.metric, compute=compute, where="the test split")
     summary = {
         "learner": "full-prec",
-        "dense_accuracy": accuracy,
+        **metric_entries(experiment.metric, dense=found),
         "train_seconds": round(seconds, 1),
         "seed": seed,
         "nb_epochs": recipe.nb_epochs,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from experiments.cli.rebuild_experiment import load_experiment
 from experiments.cli.task_metrics import task_metric_lines
-from ws_learner.core import ComputeDevice, RunDir, load_state, say
-from ws_learner.report import read_table
+from ws_learner.core import ComputeDevice, RunDir, UserError, load_state, say
+from ws_learner.report import metric_of, read_table
 from ws_learner.training import evaluate
 
 __all__ = ["evaluate_run", "load_experiment"]
 
 
 def evaluate_run(run: RunDir, compute: ComputeDevice) -> int:
-    """Recompute sparsity and test accuracy; return 0 if both are what the summary says, else 1.
+    """Recompute sparsity and the test metric; return 0 if both are what the summary says, else 1.
 
     Raises:
         UserError: The folder holds no finished run, or its files do not fit together.
@@ -22,12 +22,15 @@ def evaluate_run(run: RunDir, compute: ComputeDevice) -> int:
     experiment = load_experiment(run)
     compute.place_model(experiment.model)
     metric, test = experiment.metric, experiment.data.test
-    accuracy = evaluate(experiment.model, test, metric, compute=compute)
+    found = evaluate(experiment.model, test, metric, compute=compute, where="the test split")
     dense = summary["learner"] == "full-prec"
-    recorded = summary["dense_accuracy" if dense else "sparse_accuracy"]
+    shown = metric_of(summary)
+    recorded = shown.value("dense" if dense else "sparse")
     task_metric_lines(experiment, experiment.model, compute)
-    say(f"test accuracy {accuracy:.4f} (recorded {recorded:.4f}), {len(test)} images")
-    agrees = abs(accuracy - recorded) < 5e-4
+    if recorded is None:
+        raise UserError(f"{run.summary}: holds no metric of the network; the file is damaged")
+    say(f"test {shown.name} {found:.4f} (recorded {recorded:.4f}), {len(test)} images")
+    agrees = abs(found - recorded) < 5e-4 * max(1.0, abs(recorded))
     if not dense:
         agrees = _same_zeros(run) and agrees
     say("agrees with the run's summary" if agrees else "DOES NOT AGREE with the run's summary")

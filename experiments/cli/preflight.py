@@ -58,7 +58,7 @@ def _nearest(path: Path) -> Path:
 
 
 def check_layers(learner: WeightSparseLearner) -> None:
-    """See whether there are layers to prune and whether their bounds allow the target.
+    """See whether there are layers to prune, their bounds allow the target, and the metric fits.
 
     Raises:
         UserError: They do not.
@@ -66,5 +66,6 @@ def check_layers(learner: WeightSparseLearner) -> None:
     from ws_learner.search import layer_bounds
 
     layers = learner.layers()
+    learner.check()
     if learner.config.ws_prune_ratio_prtl != "given":
         layer_bounds(layers, learner.config)

@@ -28,7 +28,10 @@ def resolved_settings(command: Command) -> dict[str, Any]:
     from ws_learner.core import choose_device
 
     bf16 = choose_device(command.run.precision).bf16
-    return command.settings() | {"precision": "bf16" if bf16 else "fp32"}
+    settings = command.settings() | {"precision": "bf16" if bf16 else "fp32"}
+    if settings["outputs"] is None:  # younger than many runs, whose names must stay
+        del settings["outputs"]
+    return settings
 
 
 def build_identity(

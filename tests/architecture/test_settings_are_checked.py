@@ -194,3 +194,16 @@ WEIGHT = torch.arange(16.0).reshape(4, 4)
 def test_functions_refuse_other_choices_too(call: Callable[[], Any], line: str) -> None:
     with pytest.raises(UserError, match=line):
         call()
+
+
+def options() -> list[type]:
+    named = (getattr(module, "Options", None) for module in modules())
+    return sorted({kind for kind in named if isinstance(kind, type)}, key=lambda k: k.__module__)
+
+
+@pytest.mark.parametrize("kind", options(), ids=lambda kind: kind.__module__)
+def test_options_of_experiments_refuse_wrong_types(kind: type) -> None:
+    for field in dataclasses.fields(kind):
+        for wrong in (object(), ["a"]):
+            with pytest.raises(UserError, match=f"`{field.name}` "):
+                kind(**{field.name: wrong})

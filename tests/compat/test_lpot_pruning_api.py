@@ -263,8 +263,7 @@ def test_hooks_without_work_are_there_and_harmless() -> None:
     assert repr(prune) == "Pruning"
 
 
-def test_an_automatic_training_on_the_users_loader() -> None:
-    text = """pruning:
+AUTOMATIC = """pruning:
   train:
     end_epoch: 3
     iteration: 4
@@ -273,18 +272,33 @@ def test_an_automatic_training_on_the_users_loader() -> None:
   approach:
     weight_compression: {end_epoch: 1, target_sparsity: 0.8}
 """
+
+
+def test_an_automatic_training_on_the_users_loader() -> None:
     from ws_learner.compat.lpot.reader import parse_lpot
 
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(8, 10), nn.ReLU(), nn.Linear(10, 4))
     seen: list[int] = []
     network.register_forward_hook(lambda *_: seen.append(1))
-    prune = Pruning(parse_lpot(text))
+    prune = Pruning(parse_lpot(AUTOMATIC))
     prune.model = common.Model(network)
     prune.train_dataloader = [(b[0], b[3]) for b in batches()]
     prune()
     assert len(seen) == 3 * 4
     assert [int((network[i].weight == 0).sum()) for i in (0, 2)] == [64, 32]
+
+
+def test_a_loss_that_is_nan_ends_an_automatic_training() -> None:
+    from ws_learner.compat.lpot.reader import parse_lpot
+
+    prune = Pruning(parse_lpot(AUTOMATIC))
+    prune.model = nn.Sequential(nn.Linear(8, 10), nn.Linear(10, 4))
+    broken = [(b[0], b[3]) for b in batches()]
+    broken[1][0][0, 0] = torch.nan
+    prune.train_dataloader = broken
+    with pytest.raises(UserError, match=r"loss is nan in epoch 0; lower .* \(now 0\.01\)"):
+        prune()
 
 
 def test_what_is_missing_is_said() -> None:

@@ -287,7 +287,7 @@ def test_both_historical_formulas_from_the_file(
         f"            initial_sparsity: {low / 100}\n            target_sparsity: {high / 100}\n"
         f"            update_frequency: {every}\n"
     )
-    (plan,) = build_plans(conf, nn.Linear(3, 3))
+    (plan,) = build_plans(conf, nn.Linear(20, 20))
     late = int(formula == "new")
     i, t = np.float64(low / 100), np.float64(high / 100)
     for epoch in range(start + length + 3):

@@ -267,7 +267,7 @@ def test_what_does_not_fit_the_network() -> None:
         prepare_pruning(model, WeightPruningConfig(), framework="keras")
     with pytest.raises(UserError, match="must be a WeightPruningConfig"):
         prepare_pruning(model, {})  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="none of 4 layers has a zero"):
+    with pytest.raises(UserError, match="none of 5 layers has a zero"):
         prepare_pruning(model, WeightPruningConfig(pruning_type="pattern_lock"))
 
 

@@ -21,6 +21,7 @@ from ws_learner.deploy.runtime.codegen import native_program as program
 from ws_learner.deploy.runtime.codegen.cpu import usable_isas
 from ws_learner.deploy.runtime.modules import Geometry, LayerData, Replaced
 from ws_learner.deploy.runtime.quantisation import InputScale
+from ws_learner.training.metric_spec import MetricSpec
 
 if not usable_isas():
     pytest.skip("no generated kernels here", allow_module_level=True)
@@ -264,9 +265,15 @@ def test_an_interrupted_pool_waits_for_its_parts(monkeypatch: pytest.MonkeyPatch
     assert program.run_parts is parallel.run_parts
 
 
-def test_metrics_of_one_number() -> None:
-    batches = [(torch.randn(4, 32), torch.randint(32, (4,))) for _ in range(2)]
+def test_every_example_counts_alike_in_a_metric() -> None:
+    batches = [(torch.randn(size, 32), torch.randint(32, (size,))) for size in (4, 1)]
     model = parts().eval()
     fast = compile_sparse(model, batches[0][0])
-    found = fast.compare(model, batches, nn.functional.cross_entropy)
+    losses = partial(nn.functional.cross_entropy, reduction="none")
+    metric = MetricSpec(losses, name="log-loss", unit="nats", higher_is_better=False)
+    found = fast.compare(model, batches, metric)
+    inputs, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert found["fp32"] == pytest.approx(losses(model(inputs), targets).mean().item(), rel=1e-5)
     assert found["compiled"] == pytest.approx(found["fp32"], rel=1e-5)
+    with pytest.raises(UserError, match="a score for each example"):
+        fast.compare(model, batches, nn.functional.cross_entropy)

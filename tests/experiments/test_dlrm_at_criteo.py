@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from experiments.run import main
+from experiments.cli.build import check_outputs
+from experiments.cli.flags import parse
+from experiments.run import build, main, make_learner
 from ws_learner.core.errors import UserError
 from ws_learner.data.datasets.criteo import load_criteo
 from ws_learner.pruning.patterns.pattern import parse_pattern
@@ -58,11 +60,15 @@ def test_what_is_wrong_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str
         load_criteo(tmp_path, rows=16)
     assert main(["dlrm_at_criteo"]) == 2
     assert "--data_dir: needed" in capsys.readouterr().err
-    words = ["dlrm_at_criteo", "--data_dir", str(clicks(path, 700)), "--table_rows", "16"]
-    assert main([*words, "--ws_prune_ratio", "0.5"]) == 2
-    assert "--ws_reward_signal kl: the outputs of dlrm_at_criteo" in capsys.readouterr().err
-    assert main([*words, "--config", CONFIG, "--enbl_dst"]) == 2
-    assert "--enbl_dst: the outputs of dlrm_at_criteo" in capsys.readouterr().err
+
+
+def test_one_logit_is_searched_and_distilled_as_a_label(tmp_path: Path) -> None:
+    path = clicks(tmp_path / "train.txt", 700)
+    words = ["dlrm_at_criteo", "--data_dir", str(path), "--table_rows", "16"]
+    command = parse([*words, "--ws_prune_ratio", "0.5", "--distill"])
+    experiment = build(command)
+    check_outputs(command, experiment)
+    assert make_learner(command, experiment, run=tmp_path / "run").check() == "labels"
 
 
 @pytest.mark.slow

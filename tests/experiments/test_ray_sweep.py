@@ -24,6 +24,8 @@ from experiments.distributed import main
 from tests.support.processes import descendants, gone
 from tests.support.ray_hosts import ROOT
 from ws_learner.config.cluster import ClusterConfig
+from ws_learner.core.errors import UserError
+from ws_learner.core.files import write_json
 
 TINY = str(ROOT / "tests" / "support" / "tiny_experiment.py")
 WORDS = [
@@ -100,6 +102,30 @@ def test_bad_sweep_files_are_one_line(
     assert part in lines[0]
 
 
+def answer(folder: object, result: dict[str, object]) -> None:
+    """What the first trial of a sweep writes."""
+    write_json(Path(str(folder)) / "trial000" / "rung0.json", result)
+
+
+@pytest.mark.parametrize("reason", ["the ramp ends too late", None])
+def test_a_sweep_whose_trials_all_failed_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str | None
+) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text("space: {ws_prune_ratio: [0.9]}")
+
+    def tune(*_: object, **more: object) -> None:
+        if reason is not None:  # else its process died
+            answer(more["folder"], {"failed": reason, "budget": 1})
+
+    monkeypatch.setattr(sweep, "_tune", tune)
+    told = rf"all 1 trials failed, the first with: {reason or 'did not run'}"
+    with pytest.raises(UserError, match=told):
+        run_sweep(path, [TINY], cluster=ClusterConfig(workers=1), runs=tmp_path / "runs")
+    (table,) = (tmp_path / "runs").glob("*/sweep.csv")
+    assert pd.read_csv(table)["state"].tolist() == ["failed"]
+
+
 @pytest.mark.parametrize("swept", ["prune_ratio", "ws_prune_ratio"])
 @pytest.mark.parametrize("flag", ["--prune_ratio", "--ws_prune_ratio"])
 def test_a_trial_overrides_the_command_line_in_both_spellings(
@@ -111,6 +137,7 @@ def test_a_trial_overrides_the_command_line_in_both_spellings(
 
     def tune(plan: Plan, command: Command, words: list[str], **more: object) -> None:
         tried.extend(parse([*words, *trial_arguments(trial)]) for trial in plan.trials())
+        answer(more["folder"], {"select_accuracy": 0.5, "budget": 1})
 
     monkeypatch.setattr(sweep, "_tune", tune)
     runs = tmp_path / "runs"

@@ -88,7 +88,7 @@ def test_latent_weights_take_over_what_is_written(
     expected = torch.where(mask | (values["0.weight"] != 0), values["0.weight"], latent)
     after = sparsifier.state_dict()
     assert torch.equal(after["latent.0.weight"], expected)
-    assert "warning: 0.weight: " in capsys.readouterr().err
+    assert "steps: 0.weight (" in capsys.readouterr().err
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)  # nothing else moves
     sparsifier.detach()
     sparsifier.attach(optimizer)
@@ -166,7 +166,7 @@ def test_written_zeros_are_noticed_at_the_next_step(
     weight.data[~mask] = 0.25
     train(model, optimizer, [14])
     said = capsys.readouterr().err
-    assert f"warning: 2.weight: {int((~mask).sum())} pruned weights" in said
+    assert f"between optimizer steps: 2.weight ({int((~mask).sum())})." in said
     assert "0.weight" not in said
     assert not weight.detach()[~sparsifier.masks["2.weight"]].any()
 
@@ -183,7 +183,7 @@ def test_written_zeros_are_noticed_at_the_end(
     mask, weight = sparsifier.masks["0.weight"].clone(), model.get_parameter("0.weight")
     weight.data[~mask] = 0.25
     sparsifier.finalize()
-    assert f"warning: 0.weight: {int((~mask).sum())} pruned" in capsys.readouterr().err
+    assert f"between optimizer steps: 0.weight ({int((~mask).sum())})." in capsys.readouterr().err
     assert torch.equal(weight.detach() == 0, ~mask)
 
 

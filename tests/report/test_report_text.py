@@ -194,3 +194,52 @@ def test_a_terminal_gets_the_same_numbers(monkeypatch: pytest.MonkeyPatch):
 def test_a_summary_without_layers_prints(capsys: pytest.CaptureFixture[str]):
     print_summary({"experiment": "x", "learner": "full-prec", "dense_accuracy": 1.0})
     assert capsys.readouterr().out == "x: dense training\n\ndense accuracy (test)  100.00 %\n"
+
+
+ERROR = {
+    **{name: value for name, value in SUMMARY.items() if "accuracy" not in name},
+    "metric": "MSE",
+    "metric_unit": "K^2",
+    "higher_is_better": False,
+    "dense_metric": 65.5527,
+    "sparse_metric": 81.43,
+}
+
+
+def test_an_error_is_no_percentage_and_more_of_it_is_worse(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+):
+    (run_dir / "summary.json").write_text(json.dumps(ERROR))
+    text = write_report(run_dir).read_text()
+    results = {row[0]: row[1] for row in _tables(text)[0]}
+    assert results["dense MSE (test)"] == "65.5527 K^2"
+    assert results["sparse MSE (test)"] == "81.43 K^2"
+    assert results["change"] == "+15.88 K^2 (worse)"
+    assert "the test MSE is 81.43 K^2" in text
+    assert "Lower is better." in text
+    assert "accuracy" not in text
+    print_summary(ERROR)
+    printed = capsys.readouterr().out
+    assert "accuracy" not in printed
+    assert "points" not in printed
+    better = {**ERROR, "sparse_metric": 65.0527}
+    print_summary(better)
+    assert "-0.5 K^2 (better)" in capsys.readouterr().out
+
+
+def test_an_error_rate_is_a_percentage_of_which_more_is_worse(capsys: pytest.CaptureFixture[str]):
+    rate = {"metric": "WER", "metric_unit": "share", "dense_metric": 0.1, "sparse_metric": 0.125}
+    print_summary({"higher_is_better": False, **rate})
+    printed = capsys.readouterr().out
+    assert re.search(r"sparse WER \(test\) +12\.50 %", printed)
+    assert "+2.50 points (worse)" in printed
+
+
+def test_the_figure_of_another_metric_is_drawn(run_dir: Path):
+    (run_dir / "summary.json").write_text(json.dumps(ERROR))
+    log = MetricsLog(run_dir / "metrics.csv")
+    log.log({"step": 4, "phase": "sparse", "prune/ratio": 0.5, "select/metric": 70.0})
+    draw_all(run_dir)
+    drawn = (run_dir / "figures" / "schedule.svg").read_text()
+    assert "MSE" in drawn
+    assert "accuracy" not in drawn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.rollout_parts import SIDE, table_of, tiny_network
+from tests.support.rollout_parts import SIDE, accuracy, table_of, tiny_data, tiny_network
+from ws_learner.config import RolloutConfig
 from ws_learner.pruning.patterns.mask import count_zeros, keep_largest
+from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.gram import collect_grams
 from ws_learner.search.rollout.layer_database import LayerDatabase
 from ws_learner.search.rollout.regression import LayerRegression
@@ -101,6 +104,36 @@ def test_another_network_does_not_share_a_file(tmp_path: Path) -> None:
     other = network()
     other[1].running_mean += 1  # not even with other batch-norm statistics
     assert open_in(tmp_path, other)[1] == 1
+
+
+def test_the_same_weights_with_another_forward_do_not_share_a_file(tmp_path: Path) -> None:
+    """Other activations give other Gram matrices, and so other error curves."""
+    model, other = network(), network()
+    other[2] = nn.Hardtanh()  # type: ignore[index]
+    built, _ = open_in(tmp_path, model)
+    found, reads = open_in(tmp_path, other)
+    assert reads == 1
+    assert not np.array_equal(found.curves()[1], built.curves()[1])
+    assert same(found, open_in(None, other)[0], other)
+
+
+def test_other_examples_under_the_same_digest_do_not_share_a_file(tmp_path: Path) -> None:
+    def evaluator(seed: int) -> RolloutEvaluator:
+        data = dataclasses.replace(tiny_data(seed), digest="made up")
+        return RolloutEvaluator(
+            network(),
+            data,
+            layers=table_of(network()),
+            loss=nn.functional.cross_entropy,
+            metric=accuracy,
+            config=RolloutConfig(nb_smpls_rg=32, nb_smpls_bn=0),
+            seed=0,
+            cache_dir=tmp_path,
+        )
+
+    first, second = evaluator(0), evaluator(1)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert not np.array_equal(first.curves()[1], second.curves()[1])
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "stranger"])

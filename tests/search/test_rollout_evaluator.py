@@ -19,7 +19,7 @@ from ws_learner.pruning.layers.table import layer_table, parameter_of
 from ws_learner.pruning.patterns.mask import count_zeros
 from ws_learner.search.rollout.calibration import draw_inputs
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
-from ws_learner.search.rollout.scoring import as_scored, divergences
+from ws_learner.search.rollout.scoring import as_scored
 
 
 @pytest.fixture(scope="module")
@@ -233,13 +233,3 @@ def test_a_split_smaller_than_the_images_asked_for_is_read_again() -> None:
     every = torch.cat(drawn).flatten(1)
     assert len(every) == 100
     assert len(every.unique(dim=0)) == 40
-
-
-def test_divergence_of_binary_and_of_token_outputs() -> None:
-    ours, dense = torch.tensor([[0.3], [-2.0]]), torch.tensor([[1.0], [-1.0]])
-    p, q = torch.sigmoid(dense), torch.sigmoid(ours)
-    expected = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
-    torch.testing.assert_close(divergences(ours, dense), expected[:, 0])
-    tokens, others = torch.randn(2, 3, 5), torch.randn(2, 3, 5)
-    flat = divergences(tokens.flatten(0, 1), others.flatten(0, 1))
-    torch.testing.assert_close(divergences(tokens, others), flat.reshape(2, 3).mean(1))

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit, log_softmax
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -103,3 +105,54 @@ def test_half_precision_logits_are_compared_in_single() -> None:
 def test_bad_settings_name_their_argument(setting: dict[str, float], flag: str) -> None:
     with pytest.raises(UserError, match=flag):
         DistillationLoss(F.cross_entropy, nn.Identity(), **setting)
+
+
+def distil(outputs: torch.Tensor, soft: torch.Tensor, targets: torch.Tensor, kind: Any) -> float:
+    """The distillation term alone, at weight 1 and a temperature of 2."""
+    teacher = nn.Identity()
+    criterion = DistillationLoss(
+        lambda o, t: o.sum() * 0, teacher, weight=1.0, temperature=2.0, outputs=kind
+    )
+    return float(criterion(outputs, targets, soft))
+
+
+def cross_entropies(outputs: torch.Tensor, soft: torch.Tensor, axis: int) -> np.ndarray:
+    p, q = (log_softmax(z.double().numpy() / 2, axis) for z in (soft, outputs))
+    found: np.ndarray = -(np.exp(p) * q).sum(axis)
+    return found
+
+
+@pytest.mark.parametrize(("kind", "axis", "shape"), [("classes", 1, (2, 7)), ("tokens", 2, (2, 5))])
+def test_the_softmax_is_along_the_axis_of_the_classes(
+    kind: str, axis: int, shape: tuple[int, int]
+) -> None:
+    outputs, soft = torch.randn(2, 5, 7), torch.randn(2, 5, 7)
+    targets = torch.zeros(shape, dtype=torch.long)
+    each = cross_entropies(outputs, soft, axis)
+    assert distil(outputs, soft, targets, kind) == pytest.approx(each.mean(), rel=1e-5)
+    targets[0, 1:4] = targets[1, 0] = -100
+    kept = each[(targets != -100).numpy()]
+    assert distil(outputs, soft, targets, kind) == pytest.approx(kept.mean(), rel=1e-5)
+
+
+def test_labels_are_distilled_by_their_sigmoids() -> None:
+    outputs, soft = torch.randn(6, 5), torch.randn(6, 5)
+    p, q = (expit(z.double().numpy() / 2) for z in (soft, outputs))
+    each = -(p * np.log(q) + (1 - p) * np.log(1 - q))
+    found = distil(outputs, soft, torch.zeros(6, 5), "labels")
+    assert found == pytest.approx(each.mean(), rel=1e-5)
+
+
+def test_values_and_embeddings_are_distilled_as_they_are() -> None:
+    outputs, soft = torch.randn(6, 5), torch.randn(6, 5)
+    a, b = outputs.double().numpy(), soft.double().numpy()
+    found = distil(outputs, soft, torch.zeros(6, 5), "values")
+    assert found == pytest.approx(((a - b) ** 2).mean(), rel=1e-5)
+    cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    found = distil(outputs, soft, torch.zeros(6), "embeddings")
+    assert found == pytest.approx((1 - cosines).mean(), rel=1e-5)
+
+
+def test_an_unknown_kind_of_outputs_is_refused() -> None:
+    with pytest.raises(UserError, match="`outputs` label: did you mean labels"):
+        DistillationLoss(F.cross_entropy, nn.Identity(), outputs="label")  # type: ignore[arg-type]

@@ -112,7 +112,7 @@ def test_a_run_from_before_the_move() -> None:
         sys.modules.pop("tiny_experiment", None)
 
 
-def test_a_run_of_the_python_interface(tmp_path: Path) -> None:
+def test_a_run_of_the_python_interface(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = tiny_experiment.build(tiny_experiment.Options(), seed=0)
     before = copy.deepcopy(made.model.state_dict())
     result = WeightSparseLearner(
@@ -139,7 +139,13 @@ def test_a_run_of_the_python_interface(tmp_path: Path) -> None:
     assert all(torch.equal(before[name], t) for name, t in made.model.state_dict().items())
     with pytest.raises(UserError, match="data=data"):
         _ = loaded.data
+    capsys.readouterr()
     again = load_run(tmp_path / "run", model=made.model, data=made.data)
+    assert capsys.readouterr().err == ""
+    changed = copy.deepcopy(made.model)
+    changed.get_submodule("conv1").padding_mode = "reflect"
+    load_run(tmp_path / "run", model=changed)
+    assert "has the run's weights but not its forward" in capsys.readouterr().err
     assert again.data is made.data
 
 

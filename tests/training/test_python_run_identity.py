@@ -229,6 +229,14 @@ def test_a_folder_from_before_is_refused_and_still_opens(finished: Path, tmp_pat
     assert all(torch.equal(state[name], t) for name, t in loaded.model.state_dict().items())
 
 
+def test_a_damaged_record_is_said(tmp_path: Path) -> None:
+    one = learner(run_dir=tmp_path / "run")
+    one.allocate()
+    (tmp_path / "run" / "identity.json").write_text('{"model": ')
+    with pytest.raises(UserError, match=r"identity\.json: not JSON .* damaged"):
+        one.allocate()
+
+
 def test_the_folder_is_locked(tmp_path: Path) -> None:
     seen: list[str] = []
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         ScheduleName,
     )
     from ws_learner.config.registry import Entry, Loaded, Registry, load_object
-    from ws_learner.config.rollout import LEVELS, RolloutConfig
+    from ws_learner.config.rollout import LEVELS, RewardSignal, RolloutConfig
     from ws_learner.config.unused import conflicting_settings, unused_settings
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "ProtocolEntry",
     "Recipe",
     "Registry",
+    "RewardSignal",
     "RolloutConfig",
     "ScheduleEntry",
     "ScheduleName",
@@ -107,6 +108,7 @@ _MODULES = {
     ],
     "rollout": [
         "LEVELS",
+        "RewardSignal",
         "RolloutConfig",
     ],
     "unused": [

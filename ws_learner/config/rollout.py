@@ -50,8 +50,9 @@ class RolloutConfig:
         nb_smpls_bn: Training images on which batch norm is recalibrated; 0 leaves it as it is.
         pattern: Spelling of what is pruned together.
         pool: How magnitudes are pooled over a unit of the pattern.
-        reward_signal: `accuracy`, or `kl`: exp(-KL divergence from the dense network), which lies
-            in (0, 1] like accuracy, but sees changes that flip no prediction.
+        reward_signal: `accuracy`, which is the metric, or `kl`: exp(-divergence from the dense
+            network), which lies in (0, 1] like accuracy, but sees changes that flip no prediction.
+            For classes the divergence is the KL divergence.
         score_power: A candidate is scored with all its densities scaled by one factor, so that
             the network keeps its overall density to this power, in (0, 1]; 1 scores it as it is.
         reward_type: `single-obj` takes that as the reward; `multi-obj` multiplies it by

@@ -32,8 +32,8 @@ class SearchSettings:
     ws_reward_signal). multi-obj: the total is free within the bounds, the reward is quality x
     ln(1 + ratio)."""
     ws_reward_signal: Literal["accuracy", "kl"] = "kl"
-    """What the reward measures on the search images: accuracy, or exp(-KL divergence from the
-    dense network's predictions), which is smoother."""
+    """What the reward measures on the search images: accuracy (the experiment's metric), or
+    exp(-KL divergence from the dense network's predictions), which is smoother."""
     ws_score_power: float = 0.75
     """A profile is scored with all its densities scaled by one factor, so that the network keeps
     (its density)^power of its weights: 95 % sparse is scored at 89 %. Pruned further at once, a

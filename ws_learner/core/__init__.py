@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from ws_learner.core.lazy import lazy_names
     from ws_learner.core.moved import MOVED, install
+    from ws_learner.core.output_kinds import OUTPUT_KINDS, OutputKind, check_output_kind
     from ws_learner.core.pickling import importable
     from ws_learner.core.plain_yaml import PlainLoader, dump_yaml, load_yaml
     from ws_learner.core.process_group import ProcessGroup, rank_slice
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MOVED",
+    "OUTPUT_KINDS",
     "ComputeDevice",
+    "OutputKind",
     "PlainLoader",
     "ProcessGroup",
     "Progress",
@@ -47,6 +50,7 @@ __all__ = [
     "UserError",
     "ValueDigest",
     "check_choice",
+    "check_output_kind",
     "check_settings",
     "choose_device",
     "complain",
@@ -121,6 +125,11 @@ _MODULES = {
     "moved": [
         "MOVED",
         "install",
+    ],
+    "output_kinds": [
+        "OUTPUT_KINDS",
+        "OutputKind",
+        "check_output_kind",
     ],
     "pickling": [
         "importable",

@@ -35,10 +35,18 @@ def importable(parts: Iterable[object]) -> Iterator[None]:
 
 def _modules(owns: Iterable[object]) -> list[ModuleType]:
     """Modules that define the parts of networks, losses and metrics."""
-    parts = [part for own in owns for part in (own, type(own))]
+    parts = [part for own in owns for whole in _unwrapped(own) for part in (whole, type(whole))]
     parts += [type(part) for own in parts if isinstance(own, nn.Module) for part in own.modules()]
     names = {str(getattr(part, "__module__", "")) for part in parts} - {"__main__"}
     return [sys.modules[name] for name in sorted(names) if name in sys.modules]
+
+
+def _unwrapped(part: object) -> Iterator[object]:
+    """The part, and the functions that a `functools.partial` or a `MetricSpec` holds."""
+    yield part
+    for name in ("func", "function"):
+        if callable(inner := getattr(part, name, None)) and not isinstance(part, nn.Module):
+            yield from _unwrapped(inner)
 
 
 def _found_by_name(module: ModuleType) -> bool:

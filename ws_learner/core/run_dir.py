@@ -120,7 +120,13 @@ class RunDir:
         record = self.path / "identity.json"
         asked = json.loads(json.dumps(identity, default=str))
         if record.exists():
-            changes = list(_changes(read_json(record), asked))
+            try:
+                made = read_json(record)
+            except ValueError as error:
+                raise UserError(
+                    f"{record}: not JSON ({error}); the file is damaged: choose another folder"
+                ) from error
+            changes = list(_changes(made, asked))
             if changes:
                 raise UserError(
                     f"`run_dir` {self.path}: was made with other settings; choose another folder "

@@ -10,9 +10,9 @@ import numbers
 import sys
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from ws_learner.core.errors import UserError, complain, suggest
 
@@ -46,7 +46,7 @@ def setting_problems(settings: Any) -> Iterator[str]:
     paths (or their text), tuples (or lists) of these, and None where it is not allowed. A boolean
     is no number, a text is no tuple, and 3.0 is no whole number. Other types only refuse None.
     """
-    hints = _hints(type(settings))
+    hints = _hints(cast(Hashable, type(settings)))
     for field in (field for field in dataclasses.fields(settings) if field.init):
         hint = hints.get(field.name, Any)
         value = getattr(settings, field.name)
@@ -57,7 +57,7 @@ def setting_problems(settings: Any) -> Iterator[str]:
 
 
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     """The annotations; those with names that only type checkers see are left out."""
     with contextlib.suppress(NameError):
         return typing.get_type_hints(kind, include_extras=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ws_learner.data.rank_batches import read_rank_batches
     from ws_learner.data.resource import content
     from ws_learner.data.splits import Batch, DataSplits, Split
-    from ws_learner.data.splits_content import content_digest
+    from ws_learner.data.splits_content import content_digest, split_digest
     from ws_learner.data.stratify import stratified_parts
     from ws_learner.data.tokens import PAD, TokenSplit, by_length, stacked, words_in
     from ws_learner.data.transforms import Transformed, steady
@@ -63,6 +63,7 @@ __all__ = [
     "read_rank_batches",
     "score_answers",
     "split_dataset",
+    "split_digest",
     "stacked",
     "steady",
     "stratified_parts",
@@ -133,6 +134,7 @@ _MODULES = {
     ],
     "splits_content": [
         "content_digest",
+        "split_digest",
     ],
     "stratify": [
         "stratified_parts",

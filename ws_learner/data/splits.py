@@ -8,11 +8,14 @@ from typing import Protocol
 
 from torch import Tensor
 
+from ws_learner.core import OutputKind
+
 __all__ = ["Batch", "DataSplits", "Split"]
 
 Batch = tuple[Tensor, Tensor]
 """(inputs, targets); inputs are float32 (B, C, H, W), or int64 (B, T) word pieces padded with
-`DataSplits.pad_id`; targets are int64 (B,), or (B, T) tags of words, -100 at padding."""
+`DataSplits.pad_id`; targets are int64 (B,) class numbers, (B, T) tags of words, -100 at padding,
+or whatever the loss takes, such as int64 (B, H, W) or float32 (B,)."""
 
 
 class Split(Protocol):
@@ -50,7 +53,7 @@ class DataSplits:
     Attributes:
         name: Name, for example `cifar10`.
         digest: Hash of the images and of how they are split.
-        num_classes: Number of classes.
+        num_classes: Number of classes, or of labels; 1 for numbers.
         input_shape: Shape of one input, (C, H, W), or (T,) of the longest sentence.
         train: For training, calibration and batch-norm statistics.
         search: For scoring rollouts; without augmentation.
@@ -60,6 +63,8 @@ class DataSplits:
             padded further or cut to their longest sentence, and padding does not count. None:
             every number is a value, and the network gets all columns. By default what `train`
             says, which is 0 for a `TokenSplit` and None for other splits.
+        outputs: What the outputs of a network on these data mean; None tells it from shapes and
+            targets.
     """
 
     name: str
@@ -71,6 +76,7 @@ class DataSplits:
     select: Split
     test: Split
     pad_id: int | None = None
+    outputs: OutputKind | None = None
 
     def __post_init__(self) -> None:
         if self.pad_id is None:

@@ -6,7 +6,7 @@ from ws_learner.core import value_digest
 from ws_learner.data.reading import MemorySplit
 from ws_learner.data.splits import DataSplits, Split
 
-__all__ = ["content_digest"]
+__all__ = ["content_digest", "split_digest"]
 
 _EXAMPLES = 16
 
@@ -17,17 +17,16 @@ def content_digest(data: DataSplits) -> str:
     Of a training split that is not in memory, the first 16 count augmented, too. A test split
     that is not in memory is not read. `DataSplits.digest` must cover the rest.
     """
-    parts: list[object] = [_content(split) for split in (data.train, data.search, data.select)]
-    if isinstance(data.test, MemorySplit):
-        parts.append(data.test)
-    else:
-        parts.append(len(data.test))
+    parts: list[object] = [split_digest(split) for split in (data.train, data.search, data.select)]
+    in_memory = isinstance(data.test, MemorySplit)
+    parts.append(split_digest(data.test) if in_memory else len(data.test))
     if not isinstance(data.train, MemorySplit):
         parts.append(next(iter(data.train.batches(_EXAMPLES, seed=0, augment=True))))
     return value_digest(parts)
 
 
-def _content(split: Split) -> object:
+def split_digest(split: Split) -> str:
+    """Digest of all examples and their augmentation if in memory, else of the first 16."""
     if isinstance(split, MemorySplit):
-        return split
-    return len(split), next(iter(split.batches(_EXAMPLES)))
+        return value_digest(split)
+    return value_digest([len(split), next(iter(split.batches(_EXAMPLES)))])

@@ -7,7 +7,7 @@ import hashlib
 import torch
 from torch.utils.data import Subset, TensorDataset
 
-from ws_learner.core import UserError, value_digest
+from ws_learner.core import OutputKind, UserError, value_digest
 from ws_learner.data.dataset_split import DatasetSplit, Examples, seeded_example
 from ws_learner.data.reading import reading_order
 from ws_learner.data.splits import DataSplits
@@ -27,13 +27,15 @@ def split_dataset(
     test: float = 0.2,
     seed: int = 0,
     pad_id: int | None = None,
+    outputs: OutputKind | None = None,
 ) -> DataSplits:
     """Split a map-style data set at random; examples in no other split are for training.
 
     Args:
-        dataset: (input, target) pairs; inputs float32 (C, H, W), targets integers. Or inputs of
-            whole numbers: rows whose columns have a meaning, or sentences (see `pad_id`).
-        num_classes: Number of classes.
+        dataset: (input, target) pairs; inputs such as float32 (C, H, W), targets such as integers.
+            Or inputs of whole numbers: rows whose columns have a meaning, or sentences (see
+            `pad_id`).
+        num_classes: Number of classes, or of labels; 1 for numbers.
         name: Name of the data, for reports.
         search: Share for scoring rollouts, in (0, 1).
         select: Share for re-scoring the best rollouts, in (0, 1).
@@ -41,6 +43,8 @@ def split_dataset(
         seed: Seed of the split.
         pad_id: Number that pads sentences, see `DataSplits.pad_id`. Sentences may then differ in
             length, and a target may be one whole number per word.
+        outputs: What the outputs of a network on these data mean; None tells it from shapes and
+            targets.
 
     Returns:
         The splits. Their digest covers how they are split and all examples of a list, a
@@ -62,16 +66,19 @@ def split_dataset(
     for size in (*sizes, count - sum(sizes)):
         chosen, order = order[:size], order[size:]
         parts.append(DatasetSplit(Subset(dataset, chosen), pad_id=pad_id))  # type: ignore[arg-type]
+    with seeded_example(0):
+        shape = tuple(torch.as_tensor(dataset[0][0]).shape)
     return DataSplits(
         name=name,
         digest=_digest(dataset, f"{sizes} {seed}" + ("" if pad_id is None else f" pad {pad_id}")),
         num_classes=num_classes,
-        input_shape=tuple(torch.as_tensor(dataset[0][0]).shape),
+        input_shape=shape,
         search=parts[0],
         select=parts[1],
         test=parts[2],
         train=parts[3],
         pad_id=pad_id,
+        outputs=outputs,
     )
 
 

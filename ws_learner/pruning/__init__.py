@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from ws_learner.pruning.layers.attention_heads import find_attention
     from ws_learner.pruning.layers.attention_names import ATTENTION_WIDTHS, HEAD_COUNTS
+    from ws_learner.pruning.layers.convolution_windows import Convolution, choose_positions
     from ws_learner.pruning.layers.layer_plan import (
         build_pattern_plan,
         drop_unfitting,
@@ -29,10 +30,26 @@ if TYPE_CHECKING:
         snap_profile,
         with_default_pattern,
     )
+    from ws_learner.pruning.layers.matrix_use import Rows
+    from ws_learner.pruning.layers.module_uses import Use
     from ws_learner.pruning.layers.no_units import refuse_no_units
+    from ws_learner.pruning.layers.prunable import (
+        default_names,
+        parameter_of,
+        shared_with_embedding,
+        unlisted_weights,
+        watched_weights,
+    )
     from ws_learner.pruning.layers.roles import filter_by_role, weight_roles
-    from ws_learner.pruning.layers.table import layer_table, modules_by_weight, parameter_of
+    from ws_learner.pruning.layers.table import layer_table, modules_by_weight
     from ws_learner.pruning.layers.unit_groups import check_groups, find_groups, pattern_conflict
+    from ws_learner.pruning.layers.weight_kinds import (
+        is_conv1d_of_transformers,
+        kinds_of,
+        layout_of,
+        name_layout,
+    )
+    from ws_learner.pruning.layers.weight_uses import WeightUses
     from ws_learner.pruning.methods.gradient_sensitivity import GradientSensitivityConfig
     from ws_learner.pruning.methods.gradual import GradualConfig
     from ws_learner.pruning.methods.group_lasso import GroupLassoConfig
@@ -40,13 +57,19 @@ if TYPE_CHECKING:
     from ws_learner.pruning.methods.method import MethodConfig
     from ws_learner.pruning.methods.movement import MovementConfig
     from ws_learner.pruning.methods.nm_config import NMConfig
-    from ws_learner.pruning.methods.pattern_lock import PatternLockConfig, found_zeros
+    from ws_learner.pruning.methods.pattern_lock import (
+        PatternLockConfig,
+        found_zeros,
+        warn_of_unlocked,
+    )
     from ws_learner.pruning.methods.sdgf import SdgfConfig
     from ws_learner.pruning.methods.srste import SrSteConfig
     from ws_learner.pruning.methods.stored_masks import StoredMasks
     from ws_learner.pruning.methods.threshold_movement import ThresholdMovementConfig
     from ws_learner.pruning.optimizer_steps import OptimizerSteps
     from ws_learner.pruning.patterns.blocks import BlockPattern, ChannelPattern, HeadPattern
+    from ws_learner.pruning.patterns.laid_out import counts_of
+    from ws_learner.pruning.patterns.layout import Layout
     from ws_learner.pruning.patterns.mask import count_zeros, keep_largest
     from ws_learner.pruning.patterns.model_plan import PatternPlan
     from ws_learner.pruning.patterns.nm import NM
@@ -69,6 +92,7 @@ __all__ = [
     "BlockPattern",
     "ByRole",
     "ChannelPattern",
+    "Convolution",
     "Criterion",
     "EpochFormula",
     "EpochLinearSchedule",
@@ -77,6 +101,7 @@ __all__ = [
     "GroupLassoConfig",
     "HeadPattern",
     "HeldFromStart",
+    "Layout",
     "Magnitude",
     "MdgfConfig",
     "Member",
@@ -89,6 +114,7 @@ __all__ = [
     "PatternLockConfig",
     "PatternPlan",
     "PerLayerNM",
+    "Rows",
     "Schedule",
     "SdgfConfig",
     "Sensitivity",
@@ -98,13 +124,18 @@ __all__ = [
     "ThresholdMovementConfig",
     "UnitGroup",
     "Unstructured",
+    "Use",
+    "WeightUses",
     "add_group_lasso",
     "build_criterion",
     "build_pattern_plan",
     "build_schedule",
     "check_groups",
     "check_warm_up",
+    "choose_positions",
     "count_zeros",
+    "counts_of",
+    "default_names",
     "drop_unfitting",
     "filter_by_role",
     "find_attention",
@@ -112,10 +143,14 @@ __all__ = [
     "fitting_rows",
     "found_zeros",
     "group_lasso_regularize",
+    "is_conv1d_of_transformers",
     "keep_largest",
+    "kinds_of",
     "layer_table",
+    "layout_of",
     "magnitude",
     "modules_by_weight",
+    "name_layout",
     "parameter_of",
     "parse_pattern",
     "pattern_conflict",
@@ -123,11 +158,15 @@ __all__ = [
     "prune_weights_with_magnitude",
     "ramp_steps",
     "refuse_no_units",
+    "shared_with_embedding",
     "snap_profile",
     "tensor_table",
     "tensor_totals",
+    "unlisted_weights",
     "unwrap_optimizer",
     "usual_interval",
+    "warn_of_unlocked",
+    "watched_weights",
     "weight_roles",
     "with_default_pattern",
 ]
@@ -153,6 +192,10 @@ _MODULES = {
         "ATTENTION_WIDTHS",
         "HEAD_COUNTS",
     ],
+    "layers.convolution_windows": [
+        "Convolution",
+        "choose_positions",
+    ],
     "layers.layer_plan": [
         "build_pattern_plan",
         "drop_unfitting",
@@ -160,8 +203,21 @@ _MODULES = {
         "snap_profile",
         "with_default_pattern",
     ],
+    "layers.matrix_use": [
+        "Rows",
+    ],
+    "layers.module_uses": [
+        "Use",
+    ],
     "layers.no_units": [
         "refuse_no_units",
+    ],
+    "layers.prunable": [
+        "default_names",
+        "parameter_of",
+        "shared_with_embedding",
+        "unlisted_weights",
+        "watched_weights",
     ],
     "layers.roles": [
         "filter_by_role",
@@ -170,12 +226,20 @@ _MODULES = {
     "layers.table": [
         "layer_table",
         "modules_by_weight",
-        "parameter_of",
     ],
     "layers.unit_groups": [
         "check_groups",
         "find_groups",
         "pattern_conflict",
+    ],
+    "layers.weight_kinds": [
+        "is_conv1d_of_transformers",
+        "kinds_of",
+        "layout_of",
+        "name_layout",
+    ],
+    "layers.weight_uses": [
+        "WeightUses",
     ],
     "methods.gradient_sensitivity": [
         "GradientSensitivityConfig",
@@ -201,6 +265,7 @@ _MODULES = {
     "methods.pattern_lock": [
         "PatternLockConfig",
         "found_zeros",
+        "warn_of_unlocked",
     ],
     "methods.sdgf": [
         "SdgfConfig",
@@ -221,6 +286,12 @@ _MODULES = {
         "BlockPattern",
         "ChannelPattern",
         "HeadPattern",
+    ],
+    "patterns.laid_out": [
+        "counts_of",
+    ],
+    "patterns.layout": [
+        "Layout",
     ],
     "patterns.mask": [
         "count_zeros",

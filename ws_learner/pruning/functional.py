@@ -9,6 +9,8 @@
 
 `weights` are the tensors to prune, all under one pattern; each gets the ratio separately, as the
 nearest whole number of units. No state is kept: pruned weights are zero, so they stay smallest.
+Under a `GradScaler` call `scaler.unscale_(optimizer)` after the backward pass, since alpha belongs
+to true gradients.
 """
 
 from __future__ import annotations

@@ -10,14 +10,17 @@ if TYPE_CHECKING:
     from ws_learner.report.csv_io import read_rollouts
     from ws_learner.report.figures import draw_all
     from ws_learner.report.markdown import write_report
+    from ws_learner.report.metric_text import metric_of
     from ws_learner.report.metrics import MetricsLog
-    from ws_learner.report.ratios_file import read_ratios
+    from ws_learner.report.ratios_file import layers_in_ratios, read_ratios
     from ws_learner.report.table import ratio_table, read_table, to_csv, totals
     from ws_learner.report.terminal import print_summary
 
 __all__ = [
     "MetricsLog",
     "draw_all",
+    "layers_in_ratios",
+    "metric_of",
     "print_summary",
     "ratio_table",
     "read_ratios",
@@ -38,10 +41,14 @@ _MODULES = {
     "markdown": [
         "write_report",
     ],
+    "metric_text": [
+        "metric_of",
+    ],
     "metrics": [
         "MetricsLog",
     ],
     "ratios_file": [
+        "layers_in_ratios",
         "read_ratios",
     ],
     "table": [

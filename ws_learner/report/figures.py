@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
+from ws_learner.core import read_json
 from ws_learner.report.csv_io import read_rollouts
+from ws_learner.report.metric_text import metric_of
 from ws_learner.report.metrics import read_metrics
 from ws_learner.report.ratios_figure import ratios_figure
 from ws_learner.report.schedule_figure import schedule_figure
@@ -19,9 +22,13 @@ __all__ = ["draw_all", "ratios_figure", "schedule_figure", "search_figure"]
 def draw_all(run_dir: Path) -> list[Path]:
     """Draw the figures that a run's files allow; return their paths in `run_dir/figures`."""
     drawn: list[Path] = []
+    summary = run_dir / "summary.json"
+    metric = metric_of(read_json(summary) if summary.exists() else {})
+    unit = metric.unit if metric.unit not in ("", "share") else ""
+    named = f"{metric.name}\n({unit})" if unit else metric.name
     for source, name, read, draw in (
         ("ratios.csv", "ratios.svg", read_table, ratios_figure),
-        ("metrics.csv", "schedule.svg", read_metrics, schedule_figure),
+        ("metrics.csv", "schedule.svg", read_metrics, partial(schedule_figure, metric=named)),
         ("rollouts.csv", "search.svg", read_rollouts, search_figure),
     ):
         frame = read(run_dir / source) if (run_dir / source).exists() else pd.DataFrame()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ws_learner.report.metric_text import metric_of, percent
 from ws_learner.report.table import totals
 
 __all__ = [
@@ -47,10 +48,11 @@ def result_rows(
         summary: The content of `summary.json`.
         frame: The ratio table; its totals add counts of weights.
     """
+    metric = metric_of(summary)
     rows = [
-        ("dense accuracy (test)", percent(summary.get("dense_accuracy"))),
-        ("sparse accuracy (test)", percent(summary.get("sparse_accuracy"))),
-        ("change", _points(summary)),
+        (f"dense {metric.name} (test)", metric.show(metric.value("dense"))),
+        (f"sparse {metric.name} (test)", metric.show(metric.value("sparse"))),
+        ("change", metric.change()),
         ("dense accuracy (select)", percent(summary.get("dense_select_accuracy"))),
         ("sparse accuracy (select)", percent(summary.get("sparse_select_accuracy"))),
         ("target prune ratio", _share(summary.get("target_prune_ratio"))),
@@ -99,11 +101,6 @@ def total_row(frame: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def percent(value: float | None) -> str:
-    """Format a share as percent with two decimals; empty for None."""
-    return "" if value is None else f"{100 * value:.2f} %"
-
-
 def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
@@ -116,13 +113,6 @@ def _rollouts(summary: Mapping[str, Any]) -> str:
     failed = summary.get("failed_rollouts")
     count = _count(summary.get("rollouts"))
     return f"{count}, {failed:,} failed" if count and failed else count
-
-
-def _points(summary: Mapping[str, Any]) -> str:
-    dense, sparse = summary.get("dense_accuracy"), summary.get("sparse_accuracy")
-    if dense is None or sparse is None:
-        return ""
-    return f"{100 * (sparse - dense):+.2f} points"
 
 
 def _zeros(frame: pd.DataFrame | None) -> str:

@@ -15,11 +15,11 @@ from ws_learner.report.headlines import (
     TABLE_ALIGN,
     TABLE_HEADS,
     layer_rows,
-    percent,
     result_rows,
     title,
     total_row,
 )
+from ws_learner.report.metric_text import metric_of
 from ws_learner.report.metrics import SCALARS, read_metrics
 from ws_learner.report.table import read_table
 
@@ -27,7 +27,7 @@ __all__ = ["write_report"]
 
 _CAPTIONS = {
     "ratios": "Prune ratio of each layer; the dashed line is what a uniform allocation would give.",
-    "schedule": "Overall sparsity and accuracy over the optimizer steps.",
+    "schedule": "Overall sparsity and the metric over the optimizer steps.",
     "search": "Reward of each rollout and the best so far.",
 }
 
@@ -67,15 +67,18 @@ def write_report(run_dir: Path) -> Path:
 
 
 def _headline(summary: Mapping[str, Any]) -> str:
-    dense, sparse = summary.get("dense_accuracy"), summary.get("sparse_accuracy")
+    metric = metric_of(summary)
+    dense, sparse = metric.value("dense"), metric.value("sparse")
     ratio = summary.get("achieved_prune_ratio")
+    lower = "" if metric.higher_is_better else " Lower is better."
     if sparse is not None and ratio is not None:
-        before = f", the dense network {dense:.2%}" if dense is not None else ""
+        before = f", the dense network's {metric.show(dense)}" if dense is not None else ""
         return (
-            f"**With {ratio:.2%} of the weights zero the test accuracy is {sparse:.2%}{before}.**"
+            f"**With {ratio:.2%} of the weights zero the test {metric.name} is "
+            f"{metric.show(sparse)}{before}.**{lower}"
         )
     if dense is not None:
-        return f"**The dense network's test accuracy is {percent(dense)}.**"
+        return f"**The dense network's test {metric.name} is {metric.show(dense)}.**{lower}"
     return ""
 
 
@@ -179,14 +182,15 @@ def _chosen(rollouts: pd.DataFrame) -> str:
 
 
 def _splits(summary: Mapping[str, Any]) -> str:
-    searched, sparse = bool(summary.get("rollouts")), "sparse_accuracy" in summary
+    metric = metric_of(summary)
+    searched, sparse = bool(summary.get("rollouts")), metric.value("sparse") is not None
     uses = {
         "train": "training" + (", calibration images, batch-norm statistics" if sparse else ""),
         "search": "the reward of each rollout; never trained on" if searched else "",
-        "select": "accuracy while training"
+        "select": f"{metric.name} while training"
         + (", re-scoring of the best few rollouts" if searched else "")
         + "; never trained on",
-        "test": "the accuracies at the top; read once, at the end",
+        "test": "the metric at the top; read once, at the end",
     }
     sizes = summary.get("split_sizes") or {}
     heads: tuple[str, ...] = ("split", "used for")

@@ -34,6 +34,7 @@ SCALARS: Mapping[str, str] = {
     "search/accuracy": "share of the search images answered right, in [0, 1]",
     "search/loss": "mean loss on the search images, in nats",
     "select/accuracy": "share of the select images answered right, in [0, 1]",
+    "select/metric": "the run's metric on the select split, in its own unit",
     "select/loss": "mean loss on the select images, in nats",
     "test/accuracy": "share of the test images answered right, in [0, 1]; read once, at the end",
     "test/loss": "mean loss on the test images, in nats; read once, at the end",

@@ -12,7 +12,7 @@ import numpy as np
 from envs import IntArray, LayerRow
 from ws_learner.core import UserError, suggest
 
-__all__ = ["read_ratios"]
+__all__ = ["layers_in_ratios", "read_ratios"]
 
 _NEEDED = ("layer", "prune_ratio")
 _SHOWN = 3
@@ -57,6 +57,19 @@ def read_ratios(path: Path, layers: Sequence[LayerRow]) -> IntArray:
             f"({', '.join(missing[:_SHOWN])}{more}); add them; prune_ratio 0 keeps a layer dense"
         )
     return np.array([zeros[layer.name] for layer in layers], dtype=np.int64)
+
+
+def layers_in_ratios(path: Path) -> tuple[str, ...]:
+    """The layers that a file of ratios prunes; see `read_ratios`.
+
+    Raises:
+        UserError: The file cannot be read, or a ratio is wrong.
+    """
+    found = []
+    for line, name, text in _records(path):
+        if _ratio(text, where=f"`ws_ratios` {path}, line {line}", layer=name):
+            found.append(name)
+    return tuple(found)
 
 
 def _ratio(text: str, *, where: str, layer: str) -> float:

@@ -20,6 +20,7 @@ _RATIOS = {"prune/planned": "planned", "prune/ratio": "counted"}
 _MOVEMENT = {"prune/threshold": "threshold", "prune/factor": "penalty factor"}
 _STYLES = {
     "select/accuracy": {"color": BLUE, "marker": "o", "ms": 3.5, "lw": 1.6},
+    "select/metric": {"color": BLUE, "marker": "o", "ms": 3.5, "lw": 1.6},
     "train/accuracy": {"color": GREY, "lw": 1.0},
     "train/loss": {"color": BLUE, "lw": 1.3},
     "prune/planned": {"color": GREY, "lw": 1.2, "ls": "--"},
@@ -29,18 +30,19 @@ _STYLES = {
 }
 
 
-def schedule_figure(metrics: pd.DataFrame, path: Path) -> None:
-    """Draw accuracy, or the loss without it, and below it overall sparsity over the steps.
+def schedule_figure(metrics: pd.DataFrame, path: Path, *, metric: str = "metric") -> None:
+    """Draw the metric, or the loss without it, and below it overall sparsity over the steps.
 
     Args:
         metrics: The rows of `metrics.csv`. If sparsity was logged, only phases that logged it are
             drawn.
         path: The `.svg` or `.png` to write.
+        metric: Name and unit of a metric that is no accuracy.
     """
     if "prune/ratio" in metrics and "phase" in metrics:
         pruned = metrics.loc[metrics["prune/ratio"].notna(), "phase"].unique()
         metrics = metrics[metrics["phase"].isin(pruned)] if len(pruned) else metrics
-    panels = [_quality(metrics)]
+    panels = [_quality(metrics, metric)]
     metrics = _planned_apart(metrics)
     ratios = [(name, text) for name, text in _RATIOS.items() if _has(metrics, name)]
     if ratios:
@@ -85,7 +87,7 @@ def _mark_end(axes: Axes, last: pd.Series, name: str) -> None:
     axes.set_ylim(0, max(1.18 * axes.get_ylim()[1], 0.01))
 
 
-def _quality(metrics: pd.DataFrame) -> tuple[list[tuple[str, str]], str]:
+def _quality(metrics: pd.DataFrame, metric: str) -> tuple[list[tuple[str, str]], str]:
     lines = [
         (name, text)
         for name, text in (
@@ -96,6 +98,8 @@ def _quality(metrics: pd.DataFrame) -> tuple[list[tuple[str, str]], str]:
     ]
     if lines:
         return lines, "accuracy\n(share right)"
+    if _has(metrics, "select/metric"):
+        return [("select/metric", "select split")], metric
     return [("train/loss", "train")] if _has(metrics, "train/loss") else [], "loss (nats)"
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ws_learner.search.rollout.pool_protocol import RolloutPool
     from ws_learner.search.rollout.ray_pool import RayPool
     from ws_learner.search.rollout.regression import LayerRegression
+    from ws_learner.search.rollout.scoring import as_scored
 
 __all__ = [
     "CLOSED_FORM",
@@ -37,6 +38,7 @@ __all__ = [
     "RolloutPool",
     "Search",
     "allocation_context",
+    "as_scored",
     "best",
     "build_proposer",
     "build_pruning_problem",
@@ -108,6 +110,9 @@ _MODULES = {
     ],
     "rollout.regression": [
         "LayerRegression",
+    ],
+    "rollout.scoring": [
+        "as_scored",
     ],
 }
 

@@ -14,7 +14,7 @@ from torch import nn
 from agents import DDPGConfig
 from envs import IntArray, LayerRow
 from ws_learner.config import METHODS, PROTOCOLS, WeightSparseConfig
-from ws_learner.core import RunDir, UserError, read_json, say, write_json, write_text
+from ws_learner.core import OutputKind, RunDir, UserError, read_json, say, write_json, write_text
 from ws_learner.data import DataSplits
 from ws_learner.pruning import (
     PatternPlan,
@@ -35,7 +35,7 @@ from ws_learner.search.registry import build_proposer
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import PoolFactory
 from ws_learner.search.warm_start import load_earlier_profiles
-from ws_learner.training import Loss, Metric
+from ws_learner.training import Loss, Metric, as_metric
 
 __all__ = ["Allocation", "Allocator"]
 
@@ -74,6 +74,7 @@ class Allocator:
         seed: Seed of all random numbers.
         pool: Builds the pool that scores rollouts, local or on a cluster.
         run: Run directory for state and tables.
+        outputs: What the outputs mean; None takes what the data say, or infers it.
     """
 
     model: nn.Module
@@ -86,6 +87,7 @@ class Allocator:
     seed: int
     pool: PoolFactory
     run: RunDir
+    outputs: OutputKind | None = None
     _evaluator: RolloutEvaluator | None = field(default=None, init=False)
 
     def run_protocol(self) -> Allocation:
@@ -107,6 +109,11 @@ class Allocator:
         if kept["rollouts"]:
             self._refuse_earlier_failures()
         zeros = np.array(kept["zeros"], dtype=np.int64)
+        if len(zeros) != len(self.layers):
+            raise UserError(
+                f"{answer}: has zeros for {len(zeros)} layers, the layer table {len(self.layers)}: "
+                "the run was made with another table; choose another run directory"
+            )
         return Allocation(
             zeros=zeros,
             rollouts=kept["rollouts"],
@@ -232,6 +239,7 @@ class Allocator:
                 config=build_rollout_config(self.config),
                 seed=self.seed,
                 cache_dir=database_dir(),
+                outputs=self.outputs,
             )
         return self._evaluator
 
@@ -252,6 +260,8 @@ class Allocator:
                 per_round=config.ws_rlouts_per_round,
                 state=self.run.state / "search.pt",
                 table=self.run.rollouts,
+                metric=as_metric(self.metric).name,
+                rewarded=evaluator.rewarded(),
             ).run()
         say_failures(history, split="search")
         zeros, failed = self._choose(history)

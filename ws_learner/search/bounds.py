@@ -16,7 +16,9 @@ def layer_bounds(
 ) -> tuple[IntArray, IntArray]:
     """Return (L,) least and (L,) most zeros of each layer.
 
-    Both are 0 for exempt layers. A target of 1 prunes everything, regardless of the bounds.
+    Both are 0 for exempt layers. A layer that the forward pass does not use keeps the ratio of all
+    others together, since nothing can be measured there. A target of 1 prunes everything,
+    regardless of the bounds.
 
     Raises:
         UserError: The bounds do not allow the target.
@@ -37,11 +39,36 @@ def layer_bounds(
     upper = np.minimum(upper, [row.weights if row.most is None else row.most for row in layers])
     lower = np.minimum(lower, upper)
     budget, total = round(target * int(weights.sum())), int(weights.sum())
+    lower, upper = _held(layers, lower, upper, budget=budget)
     if not lower.sum() <= budget <= upper.sum():
         raise UserError(
             f"`ws_prune_ratio` {target}: the layers' bounds and the pattern "
             f"{config.pattern_spelling} allow "
-            f"{lower.sum() / total:.4f} to {upper.sum() / total:.4f}; change it, "
+            f"{lower.sum() / total:.4f} to {upper.sum() / total:.4f}{_dense(layers)}; change it, "
             "`ws_ratio_min`, `ws_ratio_max` or `ws_exempt`"
         )
     return lower, upper
+
+
+def _held(
+    layers: tuple[LayerRow, ...], lower: IntArray, upper: IntArray, *, budget: int
+) -> tuple[IntArray, IntArray]:
+    """The bounds with layers held at the common ratio that the forward pass does not use."""
+    unused = np.array([not row.macs and not row.exempt for row in layers])
+    open_ = sum(row.weights for row in layers if not row.exempt)
+    if not unused.any() or not open_:
+        return lower, upper
+    share = budget / open_
+    same = np.array([round(share * row.weights) for row in layers], dtype=np.int64)
+    kept = np.where(unused, np.clip(same, lower, upper), lower)
+    most = np.where(unused, kept, upper)
+    return (kept, most) if kept.sum() <= budget <= most.sum() else (lower, upper)
+
+
+def _dense(layers: tuple[LayerRow, ...]) -> str:
+    """What the exempt layers are, to follow a complaint."""
+    exempt = [row for row in layers if row.exempt]
+    if not exempt:
+        return ""
+    share = sum(row.weights for row in exempt) / sum(row.weights for row in layers)
+    return f" ({share:.4f} of the weights are exempt, first {exempt[0].name})"

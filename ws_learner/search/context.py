@@ -10,7 +10,14 @@ from torch import nn
 
 from envs import FloatArray, IntArray, LayerRow
 from ws_learner.config import WeightSparseConfig
-from ws_learner.pruning import ByRole, PerLayerNM, build_pattern_plan, parameter_of, parse_pattern
+from ws_learner.pruning import (
+    ByRole,
+    PerLayerNM,
+    build_pattern_plan,
+    counts_of,
+    parameter_of,
+    parse_pattern,
+)
 from ws_learner.search.bounds import layer_bounds
 
 __all__ = ["AllocationContext", "Curves", "allocation_context", "magnitudes_of"]
@@ -69,12 +76,17 @@ def allocation_context(
         upper=upper,
         magnitudes=lambda: magnitudes_of(model, layers),
         curves=curves,
-        choices=_choices(model, layers, config, upper=upper),
+        choices=_choices(model, layers, config, lower=lower, upper=upper),
     )
 
 
 def _choices(
-    model: nn.Module, layers: Sequence[LayerRow], config: WeightSparseConfig, *, upper: IntArray
+    model: nn.Module,
+    layers: Sequence[LayerRow],
+    config: WeightSparseConfig,
+    *,
+    lower: IntArray,
+    upper: IntArray,
 ) -> tuple[IntArray, ...] | None:
     """Counts of zeros for N = M, M - 1, ..., 1 of each layer, up to its bound."""
     pattern = parse_pattern(config.pattern_spelling)
@@ -82,13 +94,17 @@ def _choices(
     if not isinstance(pattern, PerLayerNM | ByRole):
         return None
     plan = build_pattern_plan(model, names, pattern=pattern)
-    if not all(isinstance(own, PerLayerNM) for own in plan.patterns.values()):
+    if any(counts_of(own, plan.shapes[name]) is None for name, own in plan.patterns.items()):
         return None
     found = []
-    for row, most in zip(layers, upper, strict=True):
+    for row, least, most in zip(layers, lower, upper, strict=True):
         own = plan.patterns.get(row.name)
-        counts = own.counts(row.shape) if isinstance(own, PerLayerNM) else (0,)
-        found.append(np.array(sorted({c for c in counts if c <= most}), dtype=np.int64))
+        counts = counts_of(own, row.shape) or (0,)
+        if least == most and own is not None:  # held
+            counts = (own.feasible(row.shape, int(most)),)
+        else:
+            counts = tuple(count for count in counts if count <= most)
+        found.append(np.array(sorted(set(counts)), dtype=np.int64))
     return tuple(found)
 
 

@@ -10,11 +10,12 @@ from torch import nn
 
 from envs import IntArray, PruningEnv, Score, register
 from ws_learner.config import WeightSparseConfig
+from ws_learner.core import OutputKind
 from ws_learner.data import DataSplits
 from ws_learner.pruning import fitting_rows, layer_table, parse_pattern
 from ws_learner.search.problem import build_pruning_problem, build_rollout_config
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
-from ws_learner.training import Loss, Metric
+from ws_learner.training import Loss, Metric, check_task
 
 __all__ = ["make_pruning_env"]
 
@@ -29,6 +30,7 @@ def make_pruning_env(
     config: WeightSparseConfig | None = None,
     seed: int = 0,
     cache_dir: Path | None = None,
+    outputs: OutputKind | None = None,
 ) -> PruningEnv:
     """Build an environment with one rollout per episode, for any Gymnasium agent.
 
@@ -36,17 +38,27 @@ def make_pruning_env(
         model: The dense network; it is not changed.
         data: Data splits: `train` for calibration and fine-tuning, `search` for scoring.
         loss: (outputs, targets) -> scalar.
-        metric: (outputs, targets) -> (B,) scores in [0, 1].
+        metric: (outputs, targets) -> (B,) scores in [0, 1], or a `MetricSpec`.
         target: Overall prune ratio, in (0, 1).
         config: All other settings; `target` replaces its `ws_prune_ratio`.
         seed: Seed of the draw of images that score rollouts.
         cache_dir: Folder of the layer database; None keeps it in memory.
+        outputs: What the outputs mean; None takes what the data say, or infers it.
 
     Raises:
-        UserError: The target cannot be met, or no layer can be pruned.
+        UserError: The target cannot be met, no layer can be pruned, or the metric or what the
+            outputs mean does not fit.
     """
     settings = dataclasses.replace(config or WeightSparseConfig(), ws_prune_ratio=target)
     example, _ = next(data.train.batches(2))
+    outputs = check_task(
+        model,
+        data,
+        loss=loss,
+        metric=metric,
+        outputs=outputs,
+        compares=settings.ws_reward_signal == "kl",
+    )
     layers = layer_table(
         model,
         example,
@@ -65,6 +77,7 @@ def make_pruning_env(
         config=build_rollout_config(settings),
         seed=seed,
         cache_dir=cache_dir,
+        outputs=outputs,
     )
 
     def evaluate(candidates: Sequence[IntArray]) -> list[Score]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agents import SEED, Proposal, Proposer
 from envs import AllocationProblem, IntArray
-from ws_learner.core import load_state_file, save_state_file, say, track, write_text
+from ws_learner.core import UserError, load_state_file, save_state_file, say, track, write_text
 from ws_learner.search.failures import FIRST, count_failed, refuse_failures
 from ws_learner.search.history import Rollout, best, frame, from_plain, to_plain
 
@@ -36,6 +36,8 @@ class Search:
         per_round: Number of profiles per round.
         state: State file for resuming.
         table: Path of `rollouts.csv`.
+        metric: Name of the metric, for the progress bar.
+        rewarded: What the reward measures; a search goes on only with the same reward.
     """
 
     problem: AllocationProblem
@@ -45,13 +47,16 @@ class Search:
     per_round: int
     state: Path
     table: Path
+    metric: str = "accuracy"
+    rewarded: str = ""
     history: list[Rollout] = field(default_factory=list, init=False)
 
     def run(self) -> list[Rollout]:
         """Run the search to its end, resuming an earlier call.
 
         Raises:
-            UserError: All rollouts failed, the first ones or all there are.
+            UserError: All rollouts failed, the first ones or all there are; or the earlier call
+                had another reward.
         """
         self._resume()
         with track("search", total=self.rollouts, done=len(self.history)) as progress:
@@ -73,7 +78,7 @@ class Search:
         if failed == len(self.history):
             return f"{failed} failed"
         top = best(self.history).score
-        note = f"best accuracy {top.accuracy:.4f}, reward {top.reward:.4f}"
+        note = f"best: {self.metric} {top.accuracy:.4f}, reward {top.reward:.4f}"
         return f"{note}, {failed} failed" if failed else note
 
     def _round(self) -> None:
@@ -90,13 +95,22 @@ class Search:
     def _save(self) -> None:
         """Save proposer and history in one file, so that they always belong to the same round."""
         history = json.dumps(to_plain(self.history))
-        save_state_file(self.state, {"proposer": self.proposer.state(), "history": history})
+        state = {"proposer": self.proposer.state(), "history": history}
+        save_state_file(self.state, state | {"rewarded": self.rewarded})
         self._write_table()
 
     def _resume(self) -> None:
         if not self.state.exists():
             return
         saved = load_state_file(self.state)
+        before = saved.get("rewarded", "")
+        if before != self.rewarded:
+            usual = "as a classifier"
+            raise UserError(
+                f"{self.state}: this search was begun with rollouts rewarded {before or usual}, "
+                f"but now they would be rewarded {self.rewarded or usual}; give another `run_dir`, "
+                "or `outputs` and metric as they were"
+            )
         history = from_plain(json.loads(saved["history"]))
         if history and count_failed(history) == len(history):
             say(f"all {len(history)} rollouts of the earlier call failed; the search starts anew")

@@ -10,9 +10,20 @@ if TYPE_CHECKING:
     from ws_learner.training.callbacks import MetricsCallback, Stateful
     from ws_learner.training.dense import train_dense
     from ws_learner.training.distillation import DistillationLoss
-    from ws_learner.training.evaluation import Loss, Metric, evaluate, top_k_accuracy
+    from ws_learner.training.evaluation import Loss, evaluate, perplexity, top_k_accuracy
     from ws_learner.training.loaded_run import LoadedRun, load_run
-    from ws_learner.training.outcome import build_summary, split_sizes, verified_table
+    from ws_learner.training.metric_spec import Metric, MetricMean, MetricSpec, as_metric
+    from ws_learner.training.outcome import (
+        build_summary,
+        metric_entries,
+        split_sizes,
+        verified_table,
+    )
+    from ws_learner.training.outputs import (
+        counted_positions,
+        infer_output_kind,
+        resolve_output_kind,
+    )
     from ws_learner.training.phase import TrainingPhase
     from ws_learner.training.quantization_aware import (
         FakeQuantizer,
@@ -24,11 +35,7 @@ if TYPE_CHECKING:
     from ws_learner.training.ray.run_phase import run_phase
     from ws_learner.training.ray.session import ray_session, store_for
     from ws_learner.training.result import Result
-    from ws_learner.training.run_identity import (
-        build_run_identity,
-        config_identity,
-        owned_run,
-    )
+    from ws_learner.training.run_identity import build_run_identity, config_identity, owned_run
     from ws_learner.training.sparse import (
         PruningCallback,
         build_method_config,
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
         reinitialised,
         train_sparse,
     )
+    from ws_learner.training.task_check import check_metric, check_task
     from ws_learner.training.trainer import (
         Callback,
         Trainer,
@@ -52,6 +60,8 @@ __all__ = [
     "LoadedRun",
     "Loss",
     "Metric",
+    "MetricMean",
+    "MetricSpec",
     "MetricsCallback",
     "PruningCallback",
     "QuantConfig",
@@ -60,21 +70,29 @@ __all__ = [
     "Trainer",
     "TrainingLoss",
     "TrainingPhase",
+    "as_metric",
     "build_method_config",
     "build_optimizer",
     "build_run_identity",
     "build_summary",
     "build_training_loss",
     "calibration",
+    "check_metric",
     "check_steps",
+    "check_task",
     "config_identity",
+    "counted_positions",
     "epoch_seed",
     "evaluate",
+    "infer_output_kind",
     "load_run",
+    "metric_entries",
     "owned_run",
+    "perplexity",
     "prepare",
     "ray_session",
     "reinitialised",
+    "resolve_output_kind",
     "run_phase",
     "split_sizes",
     "store_for",
@@ -99,18 +117,30 @@ _MODULES = {
     ],
     "evaluation": [
         "Loss",
-        "Metric",
         "evaluate",
+        "perplexity",
         "top_k_accuracy",
     ],
     "loaded_run": [
         "LoadedRun",
         "load_run",
     ],
+    "metric_spec": [
+        "Metric",
+        "MetricMean",
+        "MetricSpec",
+        "as_metric",
+    ],
     "outcome": [
         "build_summary",
+        "metric_entries",
         "split_sizes",
         "verified_table",
+    ],
+    "outputs": [
+        "counted_positions",
+        "infer_output_kind",
+        "resolve_output_kind",
     ],
     "phase": [
         "TrainingPhase",
@@ -147,6 +177,10 @@ _MODULES = {
         "check_steps",
         "reinitialised",
         "train_sparse",
+    ],
+    "task_check": [
+        "check_metric",
+        "check_task",
     ],
     "trainer": [
         "Callback",

@@ -14,7 +14,8 @@ from torch import Tensor
 from ws_learner.core import Progress, UserError, load_state_file, save_state_file, say
 from ws_learner.data import Split
 from ws_learner.report import MetricsLog
-from ws_learner.training.evaluation import Metric, evaluate
+from ws_learner.training.evaluation import evaluate
+from ws_learner.training.metric_spec import Metric, as_metric
 from ws_learner.training.trainer import Callback, Trainer
 
 __all__ = ["CheckpointCallback", "MetricsCallback", "ProgressCallback", "Stateful"]
@@ -102,7 +103,7 @@ def _set_rng(state: Mapping[str, Tensor]) -> None:
 
 
 class MetricsCallback(Callback):
-    """Logs the mean loss every `every` steps and at epoch ends, where it also logs an accuracy.
+    """Logs the mean loss every `every` steps and at epoch ends, where it also logs the metric.
 
     It runs before the checkpoint callback and is part of the checkpoint, so a resumed run logs the
     same rows.
@@ -146,8 +147,12 @@ class MetricsCallback(Callback):
             self._log_loss(trainer)
         due = last or trainer.step % trainer.steps_per_epoch == 0
         if self._split is not None and due and trainer.process_group.rank == 0:
-            value = evaluate(trainer.model, self._split, self._metric, compute=trainer.compute)
-            self._row(trainer, {"select/accuracy": value})
+            where = f"the select split at step {trainer.step}"
+            value = evaluate(
+                trainer.model, self._split, self._metric, compute=trainer.compute, where=where
+            )
+            name = "accuracy" if as_metric(self._metric).accuracy else "metric"
+            self._row(trainer, {f"select/{name}": value})
 
     def logs_loss(self, trainer: Trainer) -> bool:
         """Whether a row with the loss and `more` is written at this step."""

@@ -10,9 +10,11 @@ from ws_learner.config import ClusterConfig, Recipe
 from ws_learner.core import ComputeDevice, RunDir
 from ws_learner.data import DataSplits
 from ws_learner.report import MetricsLog
-from ws_learner.training.evaluation import Loss, Metric
+from ws_learner.training.evaluation import Loss
+from ws_learner.training.metric_spec import Metric
 from ws_learner.training.phase import TrainingPhase
 from ws_learner.training.ray.run_phase import run_phase
+from ws_learner.training.task_check import check_task
 
 __all__ = ["train_dense"]
 
@@ -32,7 +34,11 @@ def train_dense(
     """Train `model` in place on the training split; return the time in seconds.
 
     Resumes where an earlier call stopped. Trains on Ray if `cluster` is given.
+
+    Raises:
+        UserError: The metric or the network's outputs are not usable, see `check_task`.
     """
+    check_task(model, data, loss=loss, metric=metric, outputs=None, compares=False)
 
     def criterion(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
         return loss(outputs, targets)

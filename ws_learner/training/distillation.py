@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ws_learner.core import UserError
+from ws_learner.core import OutputKind, UserError, check_output_kind
+from ws_learner.training.outputs import counted_positions
 
 __all__ = ["DistillationLoss"]
 
@@ -21,7 +22,11 @@ class DistillationLoss:
     weight of 1, and the distillation term is NOT multiplied by T**2. For Hinton's scaling, pass
     weight * T**2.
 
-    The teacher may be any network with the same classes. It is put into eval mode, runs without
+    That is for outputs that are classes or tokens; positions that do not count are left out of
+    the mean. For labels it is the mean binary cross-entropy of the same softened sigmoids, for
+    values the mean squared difference, and for embeddings 1 - cosine, both without a temperature.
+
+    The teacher may be any network with the same outputs. It is put into eval mode, runs without
     gradients and is never updated.
     """
 
@@ -32,14 +37,18 @@ class DistillationLoss:
         *,
         weight: float = 4.0,
         temperature: float = 4.0,
+        outputs: OutputKind = "classes",
+        pad_id: int | None = None,
     ) -> None:
         """Combine `loss` with a teacher.
 
         Args:
             loss: (outputs, targets) -> scalar.
-            teacher: inputs -> logits (B, C, ...).
+            teacher: inputs -> outputs of the student's shape.
             weight: `--loss_w_dst`, at least 0.
             temperature: `--tempr_dst`, T above 0; the higher, the softer the predictions.
+            outputs: What the outputs mean, see `OutputKind`.
+            pad_id: Number that pads sentences, see `DataSplits.pad_id`.
 
         Raises:
             UserError: A value is outside its range.
@@ -53,18 +62,19 @@ class DistillationLoss:
                 f"`DistillationLoss.temperature` {temperature}: allowed are numbers above 0"
             )
         self._loss, self._weight, self._temperature = loss, weight, temperature
-        self._teacher = teacher.eval()
+        self._teacher, self._outputs = teacher.eval(), check_output_kind(outputs)
+        self._pad_id = pad_id
 
     def __call__(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
         """Return the scalar loss.
 
         Args:
-            outputs: (B, C, ...) logits of the network in training.
+            outputs: Outputs of the network in training, such as (B, C) logits.
             targets: Targets of the task loss.
             inputs: The batch's inputs, for the teacher.
 
         Raises:
-            UserError: The teacher's logits have another shape.
+            UserError: The teacher's outputs have another shape.
         """
         with torch.no_grad():
             soft = self._teacher.to(inputs.device).eval()(inputs)
@@ -73,9 +83,28 @@ class DistillationLoss:
                 f"the teacher of `enbl_dst` gives logits {tuple(soft.shape)}, "
                 f"the network {tuple(outputs.shape)}: use a teacher with the same classes"
             )
-        soft = F.softmax(_precise(soft) / self._temperature, dim=1)
-        match = F.cross_entropy(_precise(outputs) / self._temperature, soft)
+        counted = counted_positions(
+            outputs, targets, inputs, kind=self._outputs, pad_id=self._pad_id
+        )
+        match = self._match(_precise(outputs), _precise(soft), counted)
         return self._loss(outputs, targets) + self._weight * match
+
+    def _match(self, outputs: Tensor, wanted: Tensor, counted: Tensor | None) -> Tensor:
+        """Mean distance of the outputs from the teacher's, by what they mean."""
+        if self._outputs == "values":
+            return F.mse_loss(outputs, wanted)
+        if self._outputs == "embeddings":
+            return (1 - F.cosine_similarity(outputs, wanted, dim=-1)).mean()
+        outputs, wanted = outputs / self._temperature, wanted / self._temperature
+        if self._outputs == "labels":
+            return F.binary_cross_entropy_with_logits(outputs, wanted.sigmoid())
+        axis = 1 if self._outputs == "classes" else -1
+        soft = F.softmax(wanted, dim=axis).movedim(axis, 1)
+        outputs = outputs.movedim(axis, 1)
+        if counted is None:
+            return F.cross_entropy(outputs, soft)
+        share = counted.float().mean().clamp_min(1e-12)  # positions without weight lower the mean
+        return F.cross_entropy(outputs, soft * counted.unsqueeze(1)) / share
 
 
 def _precise(logits: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from torch import nn
 
-from ws_learner.core import RunDir, UserError, load_into, load_yaml
+from ws_learner.core import (
+    RunDir,
+    UserError,
+    forward_digest,
+    load_into,
+    load_yaml,
+    read_json,
+    say,
+)
 from ws_learner.data import DataSplits
 from ws_learner.report import read_table
 
@@ -117,6 +126,7 @@ def load_run(
             raise UserError("load_run: give model or experiment, not both")
         loaded = copy.deepcopy(model)
         load_into(loaded, run.model)
+        _say_other_forward(run, model)
         return LoadedRun(run.path, summary, lambda: (loaded, data))
     if experiment is None and not _names_experiment(run):
         raise UserError(
@@ -130,6 +140,21 @@ def load_run(
         return network, data or splits
 
     return LoadedRun(run.path, summary, parts)
+
+
+def _say_other_forward(run: RunDir, model: nn.Module) -> None:
+    """Say that the network given computes something else than the run's, as far as is known."""
+    record = run.path / "identity.json"
+    made = read_json(record) if record.exists() else {}
+    known = made.get("model") if isinstance(made, dict) else None
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if not isinstance(known, dict) or made.get("python") != here:
+        return
+    if known.get("forward") != forward_digest(model):
+        say(
+            f"{run.path}: the network given has the run's weights but not its forward: code or "
+            "settings of its parts differ, so its outputs may, too"
+        )
 
 
 def _names_experiment(run: RunDir) -> bool:

@@ -14,11 +14,12 @@ from ws_learner.config import METHODS, WeightSparseConfig, parse_pattern_spec
 from ws_learner.data import DataSplits
 from ws_learner.pruning import count_zeros, parse_pattern
 from ws_learner.report import ratio_table, totals
+from ws_learner.training.metric_spec import Metric, as_metric
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["build_summary", "split_sizes", "verified_table"]
+__all__ = ["build_summary", "metric_entries", "split_sizes", "verified_table"]
 
 
 def verified_table(
@@ -93,3 +94,27 @@ def _criterion(config: WeightSparseConfig) -> str:
 def split_sizes(data: DataSplits) -> dict[str, int]:
     """Number of examples of each split."""
     return {name: len(getattr(data, name)) for name in ("train", "search", "select", "test")}
+
+
+def metric_entries(metric: Metric, **values: float | None) -> dict[str, Any]:
+    """Entries of `summary.json` on a metric on the test split.
+
+    An accuracy, which is a share of which more is better, and a perplexity are also entered under
+    that name, such as `sparse_accuracy`.
+
+    Args:
+        metric: What was measured.
+        values: The metric of each network, such as `dense` and `sparse`; None if there is none.
+    """
+    spec = as_metric(metric)
+    entries: dict[str, Any] = {
+        "metric": spec.name,
+        "metric_unit": spec.unit,
+        "higher_is_better": spec.higher_is_better,
+    }
+    own = "accuracy" if spec.accuracy else spec.name if spec.name == "perplexity" else None
+    for network, value in values.items():
+        entries[f"{network}_metric"] = value
+        if own is not None:
+            entries[f"{network}_{own}"] = value
+    return entries

@@ -20,7 +20,7 @@ from ws_learner.training.callbacks import (
     ProgressCallback,
     Stateful,
 )
-from ws_learner.training.evaluation import Metric
+from ws_learner.training.metric_spec import Metric
 from ws_learner.training.trainer import Callback, Trainer, TrainingLoss, build_optimizer
 
 __all__ = ["TrainingPhase"]
@@ -109,7 +109,7 @@ class TrainingPhase:
         return trainer.seconds
 
     def metrics(self) -> MetricsCallback:
-        """Build the default metrics callback: loss, and select accuracy after every epoch.
+        """Build the default metrics callback: loss, and the select metric after every epoch.
 
         The loss is logged every 50 steps, or more often to give a short run 20 rows.
         """

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.config import METHODS, Recipe, WeightSparseConfig, load_object
-from ws_learner.core import say
+from ws_learner.core import OutputKind, say
 from ws_learner.pruning import (
     GradualConfig,
     MethodConfig,
     MovementConfig,
     Sparsifier,
+    found_zeros,
 )
 from ws_learner.training.callbacks import MetricsCallback
 from ws_learner.training.distillation import DistillationLoss
@@ -94,14 +95,21 @@ def build_training_loss(
     config: WeightSparseConfig,
     student: nn.Module | None = None,
     pad_id: int | None = None,
+    outputs: OutputKind | None = None,
 ) -> TrainingLoss:
     """Build the task loss with optional distillation terms.
 
-    `dst_layers` needs the student and, for padded sentences, `DataSplits.pad_id`.
+    `dst_layers` needs the student and, for padded sentences, `DataSplits.pad_id`. `outputs` says
+    what the outputs mean; by default classes.
     """
     if config.enbl_dst and teacher is not None:
         distilled = DistillationLoss(
-            loss, teacher, weight=config.loss_w_dst, temperature=config.tempr_dst
+            loss,
+            teacher,
+            weight=config.loss_w_dst,
+            temperature=config.tempr_dst,
+            outputs=outputs or "classes",
+            pad_id=pad_id,
         )
         if not config.dst_layers or student is None:
             return distilled
@@ -151,6 +159,8 @@ def train_sparse(
     """
     total = phase.recipe.total_steps(len(phase.data.train))
     steps_per_epoch = phase.recipe.steps_per_epoch(len(phase.data.train))
+    if METHODS[config.ws_method].keeps_zeros:
+        zeros = _with_all_zeros(model, zeros)
     method = build_method_config(config, steps_per_epoch=steps_per_epoch, total_steps=total)
     sparsifier = Sparsifier(model, method, zeros=zeros, total_steps=total)
     metrics = phase.metrics()
@@ -161,3 +171,11 @@ def train_sparse(
         metrics=metrics,
     )
     return sparsifier.finalize(), seconds
+
+
+def _with_all_zeros(model: nn.Module, zeros: Mapping[str, int]) -> dict[str, int]:
+    """With the zeros of tensors that are not in the layer table, which a lock keeps too."""
+    known = dict(model.named_parameters(remove_duplicate=False))
+    listed = {id(known[name]) for name in zeros}
+    found = found_zeros(model)
+    return dict(zeros) | {n: count for n, count in found.items() if id(known[n]) not in listed}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ __all__ = ["run_sweep"]
 NOT_SWEPT = {"run_dir", "config", "workers", "learner", "exec_mode", "data_dir", "nb_epochs"}
 RETRIES = 2
 """How often a trial is restarted after its process died."""
+_FAILED = -1e30  # finite, because ASHA interpolates between scores
+_MEASURED = ("select_accuracy", "select_metric")
 
 
 def run_sweep(path: Path, words: Sequence[str], *, cluster: ClusterConfig, runs: Path) -> int:
@@ -36,7 +38,7 @@ def run_sweep(path: Path, words: Sequence[str], *, cluster: ClusterConfig, runs:
     restarted trainings).
 
     Raises:
-        UserError: The file or the command line makes no sense.
+        UserError: The file or the command line makes no sense, or every trial failed.
     """
     plan, command = read_plan(path), parse(words)
     _check_names(path, plan, command)
@@ -55,6 +57,11 @@ def run_sweep(path: Path, words: Sequence[str], *, cluster: ClusterConfig, runs:
         write_text(run.path / "sweep.csv", table.to_csv(index=False))
     print(table.to_markdown(index=False))
     say(f"table: {run.path / 'sweep.csv'}")
+    if table["state"].eq("failed").all():
+        raise UserError(
+            f"--sweep {path}: all {len(table)} trials failed, the first with: "
+            f"{table['reason'].iloc[0]}"
+        )
     return 0
 
 
@@ -178,9 +185,16 @@ def run_trial(config: dict[str, Any], shared: dict[str, Any]) -> None:
         allocation=Path(shared["allocation"]) if shared["allocation"] else None,
     )
     for result in rungs:
-        tune.report({"score": result.get("select_accuracy", 0.0), "budget": result["budget"]})
+        tune.report({"score": _score(result), "budget": result["budget"]})
         if "failed" in result:
             return
+
+
+def _score(result: Mapping[str, Any]) -> float:
+    """What a trial's rung is ranked by, more being better."""
+    if "failed" in result:
+        return _FAILED
+    return float(result.get("score", result.get("select_accuracy", _FAILED)))
 
 
 def _absolute(words: Sequence[str]) -> list[str]:
@@ -195,20 +209,23 @@ def _table(plan: Plan, folder: Path) -> pd.DataFrame:
     """One row per trial, best first: how far it came, what it scored there, and with what."""
     import pandas as pd
 
-    rows = []
+    rows, scores = [], []
     for number, values in enumerate(plan.trials()):
         files = sorted((folder / f"trial{number:03}").glob("rung*.json"))
         last = read_json(files[-1]) if files else {"failed": "did not run"}
         failed = last.get("failed", "")
+        scores.append(_score(last))
         state = "failed" if failed else "complete" if len(files) == plan.rungs else "stopped early"
         rows.append(
             {"trial": number}
             | values
             | {"rungs": len(files) - bool(failed and files), "state": state}
-            | {k: last.get(k) for k in ("epochs", "select_accuracy", "prune_ratio", "seconds")}
+            | {k: last.get(k) for k in ("epochs", *_MEASURED, "prune_ratio", "seconds")}
             | {"reason": failed}
         )
-    table = pd.DataFrame(rows)
-    return table.sort_values(
-        ["rungs", "select_accuracy", "trial"], ascending=[False, False, True], ignore_index=True
+    table = pd.DataFrame(rows).assign(score=scores)
+    table = table.sort_values(
+        ["rungs", "score", "trial"], ascending=[False, False, True], ignore_index=True
     )
+    unused = [name for name in _MEASURED if table[name].isna().all()]
+    return table.drop(columns=["score", *(unused if len(unused) == 1 else _MEASURED[1:])])

@@ -66,7 +66,7 @@ def _train(command: Command, share: float, *, run: Path, allocation: Path | None
     from experiments.cli.dense_weights import load_weights
     from experiments.run import build, dense_weights, make_learner
     from ws_learner.core import RunDir
-    from ws_learner.training import evaluate
+    from ws_learner.training import as_metric, evaluate
 
     begun = time.monotonic()
     experiment = build(command)
@@ -84,9 +84,13 @@ def _train(command: Command, share: float, *, run: Path, allocation: Path | None
         model = learner.prune()
         zeros = sum(int((value == 0).sum()) for value in _prunable(learner, model))
         count = sum(value.numel() for value in _prunable(learner, model))
-    accuracy = evaluate(model, experiment.data.select, experiment.metric, compute=learner.compute)
+    metric = as_metric(experiment.metric)
+    found = evaluate(
+        model, experiment.data.select, metric, compute=learner.compute, where="the select split"
+    )
     return {
-        "select_accuracy": accuracy,
+        "select_accuracy" if metric.accuracy else "select_metric": found,
+        "score": found if metric.higher_is_better else -found,
         "prune_ratio": zeros / count,
         "epochs": epochs,
         "seconds": round(time.monotonic() - begun, 1),

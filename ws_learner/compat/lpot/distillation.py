@@ -16,7 +16,12 @@ __all__ = ["build_lpot_distillation_loss", "teacher_outputs"]
 
 
 def build_lpot_distillation_loss(
-    student: Tensor, teacher: Tensor, *, loss: Tensor, settings: LpotDistillation | None
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    loss: Tensor,
+    settings: LpotDistillation | None,
+    axis: int = -1,
 ) -> Tensor:
     """w_0 loss + w_1 T^2 D, with D the soft cross-entropy or the KL divergence at temperature T.
 
@@ -25,6 +30,7 @@ def build_lpot_distillation_loss(
         teacher: (B, C) logits of the teacher.
         loss: Scalar, what the student's own targets cost.
         settings: Temperature, kind of D, weights; by default Neural Compressor's.
+        axis: Axis of the classes in logits of more than two.
 
     Raises:
         UserError: The logits differ in shape.
@@ -37,12 +43,12 @@ def build_lpot_distillation_loss(
     settings = settings or LpotDistillation()
     own, soft = settings.loss_weights
     heat = settings.temperature
-    wanted = functional.softmax(teacher.detach().float() / heat, dim=-1)
-    found = functional.log_softmax(student.float() / heat, dim=-1)
+    wanted = functional.softmax(teacher.detach().float() / heat, dim=axis)
+    found = functional.log_softmax(student.float() / heat, dim=axis)
     if settings.kind == "KL":
         match = functional.kl_div(found, wanted, reduction="batchmean")
     else:
-        match = -(wanted * found).sum(-1).mean()
+        match = -(wanted * found).sum(axis).mean()
     return own * loss + soft * heat**2 * match
 
 

@@ -14,7 +14,17 @@ from ws_learner.compat.lpot.epoch_plan import EpochPlan, PlanKind
 from ws_learner.compat.lpot.pattern import spelled_pattern
 from ws_learner.compat.lpot.schema import LpotConf, Pruner, PruneType
 from ws_learner.core import UserError, say
-from ws_learner.pruning import HeadPattern, Pattern, find_attention, parse_pattern, refuse_no_units
+from ws_learner.pruning import (
+    HeadPattern,
+    Pattern,
+    build_pattern_plan,
+    default_names,
+    find_attention,
+    parse_pattern,
+    refuse_no_units,
+    shared_with_embedding,
+    warn_of_unlocked,
+)
 
 __all__ = ["build_plans", "parse_lpot_pattern"]
 
@@ -41,7 +51,10 @@ def build_plans(conf: LpotConf, model: nn.Module) -> tuple[EpochPlan, ...]:
     Raises:
         UserError: A name matches no parameter, or a pattern is unknown or cannot prune so much.
     """
-    return tuple(_plan(conf, pruner, model) for pruner in conf.pruners)
+    plans = tuple(_plan(conf, pruner, model) for pruner in conf.pruners)
+    if any(plan.kind == "lock" for plan in plans):
+        warn_of_unlocked(model, [name for plan in plans for name in plan.names])
+    return plans
 
 
 def parse_lpot_pattern(text: str) -> Pattern:
@@ -62,7 +75,7 @@ def _plan(conf: LpotConf, pruner: Pruner, model: nn.Module) -> EpochPlan:
     pattern = parse_lpot_pattern(spelled)
     names = _resolve(pruner, model)
     if isinstance(pattern, HeadPattern) and pruner.prune_type != "pattern_lock":
-        names, known = _heads(names, pruner, model)
+        names = _heads(names, pruner, model)
     target = _own(pruner.target_sparsity, conf.target_sparsity)
     start, end = _own(pruner.start_epoch, conf.start_epoch), _own(pruner.end_epoch, conf.end_epoch)
     initial = _own(pruner.initial_sparsity, conf.initial_sparsity)
@@ -74,8 +87,8 @@ def _plan(conf: LpotConf, pruner: Pruner, model: nn.Module) -> EpochPlan:
         )
     if pruner.prune_type == "group_lasso" and "alpha" not in pruner.parameters:
         raise UserError(f"{where}: group_lasso needs parameters: {{alpha: 0.006}} or the like")
-    for name in names if pruner.prune_type != "pattern_lock" else ():
-        adjusted = known[name] if isinstance(pattern, HeadPattern) else pattern
+    fitted = {} if pruner.prune_type == "pattern_lock" else _fitted(model, names, pattern)
+    for name, adjusted in fitted.items():
         weight = model.get_parameter(name)
         _check_fit(name, weight, adjusted, target=target, where=where)
         if not adjusted.divides(tuple(weight.shape)):
@@ -83,9 +96,8 @@ def _plan(conf: LpotConf, pruner: Pruner, model: nn.Module) -> EpochPlan:
                 f"warning: {where}: the pattern {pattern} does not divide {name} of shape "
                 f"{tuple(weight.shape)}: units at its edges are smaller"
             )
-    if pruner.prune_type != "pattern_lock":
-        fitted = known if isinstance(pattern, HeadPattern) else dict.fromkeys(names, pattern)
-        _check_any(model, {name: fitted[name] for name in names}, target=target)
+    if fitted:
+        _check_any(model, fitted, target=target)
     return EpochPlan(
         names=names,
         kind=_KINDS[pruner.prune_type],
@@ -100,16 +112,14 @@ def _plan(conf: LpotConf, pruner: Pruner, model: nn.Module) -> EpochPlan:
     )
 
 
-def _heads(
-    names: tuple[str, ...], pruner: Pruner, model: nn.Module
-) -> tuple[tuple[str, ...], dict[str, HeadPattern]]:
-    """Those of the names that are projections of an attention, and the heads of each.
+def _heads(names: tuple[str, ...], pruner: Pruner, model: nn.Module) -> tuple[str, ...]:
+    """Those of the names that are projections of an attention.
 
     Raises:
         UserError: None is.
     """
     found = find_attention(model)
-    known = {name: heads for attention in found for name, heads in attention.patterns.items()}
+    known = {name for attention in found for name in attention.patterns}
     chosen = tuple(name for name in names if name in known)
     if not chosen:
         line = f" (line {pruner.line})" if pruner.line else ""
@@ -117,7 +127,12 @@ def _heads(
             f"pattern mha{line}: none of the {len(names)} parameters named is a projection of an "
             f"attention; {len(found)} attentions were found in the network"
         )
-    return chosen, known
+    return chosen
+
+
+def _fitted(model: nn.Module, names: Sequence[str], pattern: Pattern) -> dict[str, Pattern]:
+    """The pattern of each weight in its layout; of an attention's projections with their heads."""
+    return {n: build_pattern_plan(model, [n], pattern=pattern).patterns[n] for n in names}
 
 
 def _own(local: Value | None, shared: Value) -> Value:
@@ -161,11 +176,16 @@ def _check_any(model: nn.Module, patterns: Mapping[str, Pattern], *, target: flo
 
 
 def _resolve(pruner: Pruner, model: nn.Module) -> tuple[str, ...]:
-    """The parameters named, in the network's order; all weights if none is named."""
+    """The parameters named, in the network's order; those of a layer table if none is named.
+
+    A weight that an embedding shares must be named to the letter.
+    """
     shapes = {name: p.dim() for name, p in model.named_parameters()}
     weights = [name for name, axes in shapes.items() if axes > 1]
     if not pruner.names:
-        return tuple(weights)
+        default = set(default_names(model))
+        return tuple(name for name in shapes if name in default)
+    shared = shared_with_embedding(model)
     chosen: set[str] = set()
     for wanted in pruner.names:
         found = [n for n in shapes if fnmatchcase(n, wanted) or n == f"{wanted}.weight"]
@@ -176,7 +196,11 @@ def _resolve(pruner: Pruner, model: nn.Module) -> tuple[str, ...]:
             raise UserError(
                 f"names{line}: {wanted!r} is no parameter of the network; did you mean {near}?"
             )
-        chosen.update(found)
+        kept = [n for n in found if n not in shared or wanted in (n, n.removesuffix(".weight"))]
+        for name in set(found) - set(kept):
+            say(f"{name} is shared with the embedding {shared[name]} and stays dense; to prune it, "
+                "write its name into names")  # fmt: skip
+        chosen.update(kept)
     return tuple(name for name in shapes if name in chosen)
 
 

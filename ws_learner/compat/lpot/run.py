@@ -28,6 +28,7 @@ from ws_learner.compat.lpot.training_function import build_loss, build_lpot_opti
 from ws_learner.config import ClusterConfig, Recipe, WeightSparseConfig
 from ws_learner.core import (
     ComputeDevice,
+    OutputKind,
     RunDir,
     UserError,
     choose_device,
@@ -48,7 +49,9 @@ from ws_learner.training import (
     TrainingPhase,
     build_optimizer,
     build_run_identity,
+    check_task,
     evaluate,
+    metric_entries,
     owned_run,
     run_phase,
     top_k_accuracy,
@@ -77,6 +80,7 @@ def run_lpot(
     cluster: ClusterConfig | None = None,
     facts: Mapping[str, Any] | None = None,
     claims: bool = True,
+    outputs: OutputKind | None = None,
 ) -> Result:
     """Train and prune as an LPOT / Neural Compressor 1.x YAML says.
 
@@ -90,7 +94,7 @@ def run_lpot(
         model: The network, with the weights that training starts from; it is not changed.
         data: Train, search, select and test split; by default those of the file's `dataloader`.
         loss: (outputs, targets) -> scalar; by default the file's criterion.
-        metric: (outputs, targets) -> (B,) scores in [0, 1].
+        metric: (outputs, targets) -> (B,) scores in [0, 1], or a `MetricSpec`.
         recipe: Length in epochs, batch, rate; by default the file's. A file without `train:`
             needs `data`, `loss` and `recipe`.
         teacher: For distillation; by default the network as given.
@@ -104,6 +108,8 @@ def run_lpot(
         facts: More entries for the summary.
         claims: Lock the directory and check that it was made with these arguments; False leaves
             both to the caller, who then gives `run_dir`.
+        outputs: What the outputs mean, for distillation; None takes what the data say, or infers
+            it.
 
     Returns:
         The pruned network, the layer table and the summary.
@@ -117,6 +123,9 @@ def run_lpot(
     config, compute = config or WeightSparseConfig(), compute or choose_device()
     recipe, loss, data = _parts(conf, recipe, loss, data, workers=workers)
     teacher = _teacher(conf, model, teacher, config=config)
+    outputs = check_task(
+        model, data, loss=loss, metric=metric, outputs=outputs, compares=teacher is not None
+    )
     first = 0 if conf.train is None else conf.train.start_epoch
     plans = build_plans(conf, model)
     _check_length(conf, plans, ends=first + recipe.nb_epochs)
@@ -130,6 +139,7 @@ def run_lpot(
         compute=compute,
         seed=seed,
         teacher=teacher,
+        outputs=outputs,
         lpot=_settings(conf, config),
     )
     stem = f"{type(model).__name__.lower()}-lpot"
@@ -149,6 +159,7 @@ def run_lpot(
             cluster=cluster,
             plans=plans,
             facts=facts or {},
+            outputs=outputs,
         )
 
 
@@ -176,17 +187,23 @@ def _run(
     cluster: ClusterConfig | None,
     plans: tuple[EpochPlan, ...],
     facts: Mapping[str, Any],
+    outputs: OutputKind | None,
 ) -> Result:
     """Train, save, verify and report in the run's own directory."""
     train, first = conf.train, 0 if conf.train is None else conf.train.start_epoch
     write_text(run.path / LPOT_COPY, conf.path.read_text() if conf.path else "")
-    layers = layer_table(model, next(data.train.batches(2))[0])
+    named = [name for plan in plans for name in plan.names]
+    layers = layer_table(model, next(data.train.batches(2))[0], named=named)
     sparse = copy.deepcopy(model)
     phase = TrainingPhase(
         phase="sparse",
         data=data,
         criterion=build_lpot_training_loss(
-            conf, loss, teacher=teacher and compute.place_model(teacher), config=config
+            conf,
+            loss,
+            teacher=teacher and compute.place_model(teacher),
+            config=config,
+            outputs=outputs,
         ),
         metric=metric,
         recipe=recipe,
@@ -200,14 +217,15 @@ def _run(
     work = partial(train_epochs, sparse, plans=plans, first_epoch=first, total=total)
     pruner, seconds = run_phase(work, phase, model=sparse, cluster=cluster)
     save_model(run.model, sparse.state_dict(), {"format": "pt"})
-    planned = {name: int((~mask).sum()) for name, mask in pruner.masks.items()}
-    zeros = np.array([planned.get(row.name, 0) for row in layers], dtype=np.int64)
+    planned = {id(sparse.get_parameter(n)): int((~m).sum()) for n, m in pruner.masks.items()}
+    owners = [id(sparse.get_parameter(row.name)) for row in layers]  # a weight may have two names
+    zeros = np.array([planned.get(owner, 0) for owner in owners], dtype=np.int64)
     frame = ratio_table(layers, zeros, load_state(run.model))
     write_text(run.ratios, to_csv(frame))
 
     def test(network: nn.Module) -> float:
         compute.place_model(network)
-        return evaluate(network, data.test, metric, compute=compute)
+        return evaluate(network, data.test, metric, compute=compute, where="the test split")
 
     load_into(sparse, run.model)
     sums = totals(frame)
@@ -218,8 +236,7 @@ def _run(
         "pattern": ", ".join(dict.fromkeys(str(plan.pattern) for plan in plans)),
         "target_prune_ratio": float(zeros.sum()) / total,
         "achieved_prune_ratio": sums["achieved_prune_ratio"],
-        "dense_accuracy": test(copy.deepcopy(model)),
-        "sparse_accuracy": test(sparse),
+        **metric_entries(metric, dense=test(copy.deepcopy(model)), sparse=test(sparse)),
         "dense_macs": sums["dense_macs"],
         "kept_macs": sums["kept_macs"],
         "rollouts": 0,

@@ -14,7 +14,7 @@ from ws_learner.compat.lpot.distillation import build_lpot_distillation_loss, te
 from ws_learner.compat.lpot.schema import LpotConf
 from ws_learner.compat.lpot.training_function import load_conf_splits
 from ws_learner.config import Recipe, WeightSparseConfig
-from ws_learner.core import UserError
+from ws_learner.core import OutputKind, UserError
 from ws_learner.data import DataSplits
 from ws_learner.training import TrainingLoss, build_training_loss
 
@@ -121,6 +121,7 @@ def build_lpot_training_loss(
     *,
     teacher: nn.Module | None,
     config: WeightSparseConfig,
+    outputs: OutputKind | None = None,
 ) -> TrainingLoss:
     """(outputs, targets, inputs) -> scalar, with the teacher's part if there is a teacher.
 
@@ -129,13 +130,23 @@ def build_lpot_training_loss(
         loss: (outputs, targets) -> scalar.
         teacher: On its device; None without distillation.
         config: `enbl_dst`, `loss_w_dst` and `tempr_dst`.
+        outputs: What the outputs mean; by default classes.
+
+    Raises:
+        UserError: The file's criterion compares outputs that are no classes.
     """
     settings = conf.train.criterion.distillation if conf.train is not None else None
     if teacher is None or settings is None:
-        return build_training_loss(loss, teacher=teacher, config=config)
-    return lambda outputs, targets, inputs: build_lpot_distillation_loss(
-        outputs,
+        return build_training_loss(loss, teacher=teacher, config=config, outputs=outputs)
+    if outputs not in (None, "classes", "tokens"):
+        raise UserError(
+            f"KnowledgeDistillationLoss: compares classes, but the outputs are {outputs}; leave "
+            "it out and set `enbl_dst`, which compares them as what they are"
+        )
+    return lambda answers, targets, inputs: build_lpot_distillation_loss(
+        answers,
         teacher_outputs(teacher, inputs),
-        loss=loss(outputs, targets),
+        loss=loss(answers, targets),
         settings=settings,
+        axis=1 if outputs == "classes" else -1,
     )

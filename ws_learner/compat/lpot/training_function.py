@@ -86,6 +86,7 @@ def automatic_training(prune: Hooks) -> tuple[Callable[[nn.Module], None], int |
         prune.on_train_begin()
         for epoch in range(train.start_epoch, train.end_epoch):
             model.train()
+            total = torch.zeros((), device=device)
             prune.on_epoch_begin(epoch)
             for step, (inputs, targets) in enumerate(islice(batches(epoch), train.iteration)):
                 prune.on_step_begin(step)
@@ -99,6 +100,12 @@ def automatic_training(prune: Hooks) -> tuple[Callable[[nn.Module], None], int |
                 prune.on_before_optimizer_step()
                 optimizer.step()
                 prune.on_step_end()
+                total = total + value.detach().float()
+            if not bool(torch.isfinite(total)):
+                raise UserError(
+                    f"the training loss is {float(total)} in epoch {epoch}; lower the file's "
+                    f"learning_rate (now {train.optimizer.learning_rate})"
+                )
             prune.on_epoch_end()
         prune.on_train_end()
 

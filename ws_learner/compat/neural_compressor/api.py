@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from ws_learner.compat.neural_compressor.config import OpPruning, WeightPruningConfig
 from ws_learner.compat.neural_compressor.plan import layers_of, sparsifier_of
 from ws_learner.core import UserError, say
-from ws_learner.pruning import Sparsifier, tensor_table, tensor_totals
+from ws_learner.pruning import Sparsifier, tensor_table, tensor_totals, warn_of_unlocked
 
 __all__ = [
     "CompressionManager",
@@ -49,6 +49,8 @@ class PruningHooks:
             sparsifier_of(entry, model, names)
             for entry, names in zip(self._entries, named, strict=True)
         )
+        if any(entry.pruning_type == "pattern_lock" for entry in self._entries):
+            warn_of_unlocked(model, [name for names in named for name in names])
         self._attached: set[int] = set()
         self._watch: RemovableHandle | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from torch import nn
 
@@ -22,30 +22,37 @@ from ws_learner.pruning import (
     Sparsifier,
     build_schedule,
     count_zeros,
+    default_names,
     find_attention,
     found_zeros,
+    kinds_of,
+    shared_with_embedding,
 )
 
 __all__ = ["layers_of", "sparsifier_of"]
 
 
+_ALL_TYPES = OpPruning.pruning_op_types
+"""What is pruned where no types are given."""
+
+
 def layers_of(entry: OpPruning, model: nn.Module) -> tuple[str, ...]:
     """Names of the weights an entry prunes, in the network's order.
 
-    A layer's class name contains one of `pruning_op_types`, its name matches one of `op_names`
-    and none of `excluded_op_names`. A linear layer or convolution at the very end, dropout aside,
-    is the classifier and stays dense, unless an op name is its name to the letter.
+    Prunable is what a layer table lists. A layer's class name contains one of
+    `pruning_op_types`, its name matches one of `op_names` and none of `excluded_op_names`. A
+    weight that an embedding shares stays dense, unless an op name is its layer's to the letter.
+    So does the classifier, a linear layer or convolution at the very end, dropout aside. A
+    pattern lock spares neither: without op names it keeps the zeros of every weight that has some.
 
     Raises:
         UserError: An op name matches no layer, or nothing is left.
     """
-    kinds = {
-        name: module
+    weights = {
+        name: [f"{name}.{own}" if name else own for own in _weights(name, module, entry)]
         for name, module in model.named_modules()
-        if any(part in type(module).__name__ for part in entry.pruning_op_types)
-        and isinstance(getattr(module, "weight", None), nn.Parameter)
-        and module.weight.dim() > 1
     }
+    kinds = {name: own for name, own in weights.items() if own}
     for expression in entry.op_names:
         if not any(re.search(expression, name) for name in kinds):
             near = difflib.get_close_matches(expression, kinds, n=2, cutoff=0.0)
@@ -55,12 +62,26 @@ def layers_of(entry: OpPruning, model: nn.Module) -> tuple[str, ...]:
             )
     chosen = [n for n in kinds if not entry.op_names or _matches(n, entry.op_names)]
     chosen = [n for n in chosen if not _matches(n, entry.excluded_op_names)]
-    last = _classifier(model)
-    if last in chosen and last not in entry.op_names:
+    last, lock = _classifier(model), entry.pruning_type == "pattern_lock"
+    if last in chosen and last not in entry.op_names and not lock:
         say(f"{last} is the classifier and stays dense; to prune it, put its name into op_names")
         chosen.remove(last)
-    names = [f"{name}.weight" if name else "weight" for name in chosen]
-    if entry.pattern == "mha" and entry.pruning_type != "pattern_lock":
+    names = [weight for name in chosen for weight in kinds[name]]
+    for weight, embedding in shared_with_embedding(model).items():
+        named = weight.removesuffix(".weight") in entry.op_names
+        if weight in names and not named and not lock:
+            say(
+                f"{weight} is shared with the embedding {embedding} and stays dense; to prune it, "
+                "put its name into op_names"
+            )
+            names.remove(weight)
+    if lock and not entry.op_names and entry.pruning_op_types == _ALL_TYPES:
+        listed = {id(model.get_parameter(name)) for name in names}
+        found = [n for n in found_zeros(model) if not _matches(n, entry.excluded_op_names)]
+        names += [name for name in found if id(model.get_parameter(name)) not in listed]
+    if not entry.op_names:
+        _say_rest(entry, model, kinds)
+    if entry.pattern == "mha" and not lock:
         known = {name for found in find_attention(model) for name in found.patterns}
         names = [name for name in names if name in known]
     if not names:
@@ -69,6 +90,26 @@ def layers_of(entry: OpPruning, model: nn.Module) -> tuple[str, ...]:
             f"and pattern {entry.pattern} leave no layer to prune"
         )
     return tuple(names)
+
+
+def _weights(name: str, module: nn.Module, entry: OpPruning) -> list[str]:
+    """Weights of a module of one of the types; of an embedding only where its type is named."""
+    if not any(part in type(module).__name__ for part in entry.pruning_op_types):
+        return []
+    found = [attribute for attribute, _, _ in kinds_of(name, module)]
+    looked_up = isinstance(module, nn.Embedding | nn.EmbeddingBag)
+    return found or (["weight"] if looked_up else [])
+
+
+def _say_rest(entry: OpPruning, model: nn.Module, kinds: Mapping[str, list[str]]) -> None:
+    """Name prunable weights of other types."""
+    mine = {id(model.get_parameter(name)) for own in kinds.values() for name in own}
+    rest = [n for n in default_names(model) if id(model.get_parameter(n)) not in mine]
+    if rest:
+        more = f" and {len(rest) - 5} more" if len(rest) > 5 else ""
+        say(
+            f"pruning_op_types {list(entry.pruning_op_types)} leave out {', '.join(rest[:5])}{more}"
+        )
 
 
 def _matches(name: str, expressions: Iterable[str]) -> bool:

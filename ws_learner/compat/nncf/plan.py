@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ws_learner.compat.nncf.schema import NncfConf, NncfDistillation, Quantization
 from ws_learner.compat.nncf.scopes import select_layers
-from ws_learner.core import UserError
+from ws_learner.core import OutputKind, UserError
 from ws_learner.pruning import (
     Pattern,
     ThresholdMovementConfig,
@@ -83,18 +83,42 @@ def build_movement_config(
 
 
 def build_nncf_distillation_loss(
-    loss: OutputLoss, teacher: nn.Module, part: NncfDistillation | None
+    loss: OutputLoss,
+    teacher: nn.Module,
+    part: NncfDistillation | None,
+    *,
+    outputs: OutputKind | None = None,
 ) -> TrainingLoss:
     """The task loss, and NNCF's distillation term if the file has one.
 
     softmax: scale x T^2 x KL(teacher / T || student / T), batch mean (here by its gradient, that
     of the cross-entropy); mse: scale x the mean squared difference of the logits.
+
+    Args:
+        loss: (outputs, targets) -> scalar.
+        teacher: The dense network.
+        part: The file's distillation, if it has one.
+        outputs: What the outputs mean; by default classes.
+
+    Raises:
+        UserError: softmax, and the outputs are no classes.
     """
     if part is None:
         return lambda outputs, targets, inputs: loss(outputs, targets)
     if part.type == "softmax":
+        if outputs not in (None, "classes", "tokens"):
+            raise UserError(
+                f"distillation: type softmax compares classes, but the outputs are {outputs}; "
+                "use type mse"
+            )
         weight = part.scale * part.temperature**2
-        return DistillationLoss(loss, teacher, weight=weight, temperature=part.temperature)
+        return DistillationLoss(
+            loss,
+            teacher,
+            weight=weight,
+            temperature=part.temperature,
+            outputs=outputs or "classes",
+        )
 
     def criterion(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
         with torch.no_grad():

@@ -22,6 +22,7 @@ from ws_learner.compat.nncf.scopes import quantized_layers
 from ws_learner.config import ClusterConfig, Recipe, WeightSparseConfig
 from ws_learner.core import (
     ComputeDevice,
+    OutputKind,
     RunDir,
     UserError,
     choose_device,
@@ -48,7 +49,9 @@ from ws_learner.training import (
     build_run_identity,
     build_training_loss,
     calibration,
+    check_task,
     evaluate,
+    metric_entries,
     owned_run,
     run_phase,
 )
@@ -140,6 +143,7 @@ def run_nncf(
     cluster: ClusterConfig | None = None,
     facts: Mapping[str, Any] | None = None,
     claims: bool = True,
+    outputs: OutputKind | None = None,
 ) -> Result:
     """Train and sparsify as an NNCF compression JSON with movement sparsity says.
 
@@ -155,7 +159,7 @@ def run_nncf(
         model: The fine-tuned network; it is not changed.
         data: Train, search, select and test split.
         loss: (outputs, targets) -> scalar.
-        metric: (outputs, targets) -> (B,) scores in [0, 1].
+        metric: (outputs, targets) -> (B,) scores in [0, 1], or a `MetricSpec`.
         recipe: How the network is trained; epochs in the file are epochs of this training.
         deploy: `ws_learner.deploy`, for files with `enable_structured_masking` (the network is
             cropped) or `quantization` (an INT8 file is written); no other file needs it.
@@ -168,6 +172,8 @@ def run_nncf(
         facts: More entries for the summary.
         claims: Lock the directory and check that it was made with these arguments; False leaves
             both to the caller, who then gives `run_dir`.
+        outputs: What the outputs mean, for distillation; None takes what the data say, or infers
+            it.
 
     Returns:
         The network with zeros in place, not cropped; the layer table; the summary.
@@ -179,6 +185,9 @@ def run_nncf(
     conf = source if isinstance(source, NncfConf) else read_nncf(Path(source))
     settings, compute = config or WeightSparseConfig(), compute or choose_device()
     _check_deployment(conf, deploy)
+    part = conf.distillation
+    compares = settings.enbl_dst if part is None else part.type == "softmax"
+    outputs = check_task(model, data, loss=loss, metric=metric, outputs=outputs, compares=compares)
     names = ("enbl_dst", "loss_w_dst", "tempr_dst", "dst_layers", "loss_w_layers")
     own = {name: getattr(settings, name) for name in names}
     identity = partial(
@@ -190,6 +199,7 @@ def run_nncf(
         recipe=recipe,
         compute=compute,
         seed=seed,
+        outputs=outputs,
         nncf=conf.model_dump(mode="json") | own,
     )
     steps = recipe.steps_per_epoch(len(data.train))
@@ -210,6 +220,7 @@ def run_nncf(
             seed=seed,
             cluster=cluster,
             facts=facts or {},
+            outputs=outputs,
         )
 
 
@@ -228,20 +239,26 @@ def _run(
     seed: int,
     cluster: ClusterConfig | None,
     facts: Mapping[str, Any],
+    outputs: OutputKind | None,
 ) -> Result:
     """Train, save, verify, deploy and report in the run's own directory."""
-    model = copy.deepcopy(dense)
+    model, part = copy.deepcopy(dense), conf.distillation
     write_text(run.path / NNCF_COPY, conf.path.read_text() if conf.path else conf.model_dump_json())
     steps = recipe.steps_per_epoch(len(data.train))
     movement, names = build_movement_config(
         conf, model, steps_per_epoch=steps, lrn_rate=recipe.lrn_rate
     )
     teacher = compute.place_model(copy.deepcopy(dense))
-    distilled = settings.enbl_dst or conf.distillation is not None
-    criterion = build_nncf_distillation_loss(loss, teacher, conf.distillation)
-    if conf.distillation is None:
+    distilled = settings.enbl_dst or part is not None
+    criterion = build_nncf_distillation_loss(loss, teacher, part, outputs=outputs)
+    if part is None:
         criterion = build_training_loss(
-            loss, teacher=teacher, config=settings, student=model, pad_id=data.pad_id
+            loss,
+            teacher=teacher,
+            config=settings,
+            student=model,
+            pad_id=data.pad_id,
+            outputs=outputs,
         )
     phase = TrainingPhase(
         phase="sparse",
@@ -260,17 +277,18 @@ def _run(
 
     def test(network: nn.Module) -> float:
         compute.place_model(network)
-        return evaluate(network, data.test, metric, compute=compute)
+        return evaluate(network, data.test, metric, compute=compute, where="the test split")
 
     summary: dict[str, Any] = {"train_seconds": round(seconds, 1), "distilled": distilled}
     inputs, _ = next(data.test.batches(32))
     if quantizer is not None:
-        summary |= {"quantized_accuracy": test(quantizer.model), "int8": INT8}
+        quantized = metric_entries(metric, quantized=test(quantizer.model))
+        summary |= quantized | {"int8": INT8}
         quantizer.detach()
     load_into(model, run.model)
     table = _table(dense, data, names, run)
     summary |= _totals(table, names)
-    summary |= {"dense_accuracy": test(copy.deepcopy(dense)), "sparse_accuracy": test(model)}
+    summary |= metric_entries(metric, dense=test(copy.deepcopy(dense)), sparse=test(model))
     if movement.rule is not None and deploy is not None:
         summary |= deploy.crop_run(model, inputs, run.path, groups=movement.groups)
     if quantizer is not None and deploy is not None:
@@ -331,7 +349,7 @@ def _quantizer(conf: NncfConf, model: nn.Module) -> FakeQuantizer | None:
 
 def _table(dense: nn.Module, data: DataSplits, names: tuple[str, ...], run: RunDir) -> pd.DataFrame:
     """Write the layer table of the saved file."""
-    layers = layer_table(dense, next(data.train.batches(2))[0])
+    layers = layer_table(dense, next(data.train.batches(2))[0], named=names)
     state = load_state(run.model)
     found = [int((state[row.name] == 0).sum()) if row.name in names else 0 for row in layers]
     frame = ratio_table(layers, np.array(found, dtype=np.int64), state)

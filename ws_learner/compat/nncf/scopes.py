@@ -10,6 +10,7 @@ from torch import nn
 from ws_learner.compat.nncf.movement_schema import MovementSection
 from ws_learner.compat.nncf.schema import NncfConf, Quantization
 from ws_learner.core import UserError, say
+from ws_learner.pruning import shared_with_embedding
 
 __all__ = ["check_scopes", "matches", "names_of", "quantized_layers", "select_layers"]
 
@@ -98,11 +99,18 @@ def select_layers(model: nn.Module, conf: NncfConf) -> dict[str, str]:
     known = names_of(model)
     if part.validate_scopes:
         check_scopes(known, {"ignored_scopes": ignored, "target_scopes": target})
-    chosen = {}
+    chosen, shared = {}, shared_with_embedding(model)
     for name, module in model.named_modules():
         if not isinstance(module, nn.Linear) or name not in known:
             continue
         names = known[name]
+        exact = [pattern for pattern in target if "{re}" not in pattern]
+        if f"{name}.weight" in shared and not matches(exact, names):
+            say(
+                f"{name} shares its weight with an embedding and stays dense, unless target_scopes "
+                "hold its full name"
+            )
+            continue
         if matches(ignored, names) or (target and not matches(target, names)):
             continue
         if not module.weight.requires_grad:

@@ -69,6 +69,7 @@ def load_glue(
         name=task,
         digest=digest.hexdigest(),
         num_classes=2,
+        outputs="classes",
         input_shape=(longest,),
         test=TokenSplit(cut(test_texts), np.array(test_labels, dtype=np.int64)),
         pad_id=PAD,

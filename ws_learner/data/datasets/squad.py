@@ -98,6 +98,7 @@ def load_squad(
         name="squad",
         digest=digest.hexdigest(),
         num_classes=2,
+        outputs="classes",
         input_shape=(longest,),
         pad_id=PAD,
         **{name: windows.split() for name, windows in splits.items()},

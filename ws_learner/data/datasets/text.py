@@ -133,6 +133,7 @@ def _splits(
         name=name,
         digest=hashlib.sha256(identity.encode()).hexdigest(),
         num_classes=int(classes.max()) + 1,
+        outputs="classes",
         input_shape=(_LONGEST,),
         pad_id=PAD,
         **splits,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import logging
 import warnings
@@ -14,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import UserError, write_with
+from ws_learner.core import UserError, say, write_with
+from ws_learner.deploy.other_inputs import first_difference
 from ws_learner.deploy.shrinking.crop import float_outputs
 from ws_learner.training import FakeQuantizer, whole_weights
 
@@ -58,14 +60,54 @@ class _Plain(nn.Module):
 def export_onnx(model: nn.Module, example: Example, path: Path | str) -> None:
     """Write the network; the number of examples in a batch stays open where that is possible.
 
+    Where onnxruntime is installed, the file's outputs are compared with the network's, on the
+    example and on inputs of other values and, if the number is open, of another number.
+
     Args:
         model: In any mode; evaluation mode is exported.
         example: One or more arguments of a forward pass, at least two examples.
         path: The file.
 
     Raises:
-        UserError: The packages for ONNX are missing, or an operation cannot be exported.
+        UserError: The packages for ONNX are missing, an operation cannot be exported, or the
+            file's outputs are others; then nothing is written.
     """
+    program, open_ = _program(model, example)
+    write_with(
+        Path(path), lambda temporary: _write_checked(program, temporary, model, example, open_)
+    )
+
+
+def _write_checked(
+    program: Any, path: Path, model: nn.Module, example: Example, open_: bool
+) -> None:
+    program.save(str(path))
+    if importlib.util.find_spec("onnxruntime") is None:
+        say("ONNX: onnxruntime is not installed, so that the file was not compared")
+        return
+    given = example if isinstance(example, Mapping) else values_of(example)
+    size = {value.shape[0] for value in values_of(example) if value.dim()}
+
+    def run(inputs: Any) -> list[Tensor]:
+        fixed = {value.shape[0] for value in values_of(inputs) if value.dim()} == size
+        if not open_ and not fixed:
+            raise _FixedBatch
+        return float_outputs(model, inputs)
+
+    found = first_difference(run, lambda inputs: run_onnx(path, inputs), given)
+    if found:
+        raise UserError(
+            f"ONNX export of {type(model).__name__}: the file is another network: {found}; its "
+            "forward pass may depend on values or on the number of examples"
+        )
+
+
+class _FixedBatch(Exception):  # noqa: N818  (a signal, not an error)
+    """The file takes one number of examples only."""
+
+
+def _program(model: nn.Module, example: Example) -> tuple[Any, bool]:
+    """The exported program, and whether the number of examples is open."""
     require_packages("onnx", "onnxscript")
     names = list(example) if isinstance(example, Mapping) else None
     inputs = tuple(values_of(example))
@@ -74,10 +116,12 @@ def export_onnx(model: nn.Module, example: Example, path: Path | str) -> None:
     plain = _Plain(model.eval(), names)
     open_ = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
     try:
-        program = _export(plain, inputs, labels, shapes=(open_,))
+        return _export(plain, inputs, labels, shapes=(open_,)), True
     except Exception:  # torch.export raises its own errors and whatever a model does
         try:
             program = _export(plain, inputs, labels, shapes=None)
+            say(f"ONNX: the file takes batches of {len(inputs[0])} examples only")
+            return program, False
         except Exception as error:
             first = next((line for line in str(error).splitlines() if line.strip()), "")
             raise UserError(
@@ -86,7 +130,6 @@ def export_onnx(model: nn.Module, example: Example, path: Path | str) -> None:
             ) from error
     finally:
         model.train(training)
-    write_with(Path(path), lambda temporary: program.save(str(temporary)))
 
 
 def _export(plain: nn.Module, inputs: tuple[Tensor, ...], labels: list[str], shapes: Any) -> Any:
@@ -133,7 +176,8 @@ def export_int8(quantizer: FakeQuantizer, example: Example, path: Path) -> None:
             layer.register_buffer(f"int8_{key}", value.cpu(), persistent=False)
         layer.forward = _QuantisedLinear(layer)  # type: ignore[assignment,method-assign]
     try:
-        export_onnx(quantizer.model, example, path)
+        program, _ = _program(quantizer.model, example)
+        write_with(Path(path), lambda temporary: program.save(str(temporary)))
     finally:
         for name, layer in quantizer.layers.items():
             layer.forward = own[name]  # type: ignore[method-assign]

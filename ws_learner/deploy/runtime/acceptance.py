@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from ws_learner.core import UserError, say
+from ws_learner.deploy.other_inputs import first_difference
 from ws_learner.deploy.runtime.autotune import fastest
 from ws_learner.deploy.runtime.compiled import CompiledModel
 from ws_learner.deploy.runtime.graph import Inputs, arguments, call, copied
@@ -44,6 +45,11 @@ def accept_or_reject(
             )
             result.stay_dense(dense, wrong=True)
             return
+        found = _second_look(twin, original, inputs, bytes_=bool(batches))
+        if found:
+            say(f"compiled: {found}; keeping the dense model")
+            result.stay_dense(dense, wrong=True)
+            return
         result.agreement = twin.compare_outputs(original, batches or [inputs])
     except UserError:
         say("compiled: the outputs hold no tensor to compare with the dense model's")
@@ -55,6 +61,22 @@ def accept_or_reject(
         return
     for own, tried in zip(_replaced(result), _replaced(twin), strict=True):
         own.take_kernel(tried)
+
+
+def _second_look(
+    twin: CompiledModel, original: nn.Module, inputs: Inputs, *, bytes_: bool
+) -> str | None:
+    """Compare on inputs of other values and batch sizes, without rounding to bytes."""
+
+    def compiled(given: Inputs) -> object:
+        return call(twin, given)
+
+    def dense(given: Inputs) -> object:
+        return call(original, given)
+
+    with _exactly(twin):
+        found = first_difference(dense, compiled, inputs)
+    return found if found or bytes_ else first_difference(dense, compiled, inputs)
 
 
 def _replaced(compiled: CompiledModel) -> list[Replaced]:

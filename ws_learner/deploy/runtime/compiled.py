@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from ws_learner.deploy.runtime.modules import LayerData
 from ws_learner.deploy.runtime.output_comparison import differences, first_tensor
 from ws_learner.deploy.runtime.save import save_compiled
 from ws_learner.deploy.runtime.selection import DENSE, Dtype, KernelChoice
+from ws_learner.training import Metric, MetricMean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,16 +145,19 @@ class CompiledModel(nn.Module):
         self,
         original: nn.Module,
         data: Iterable[tuple[Inputs, Tensor]],
-        metric: Callable[[Tensor, Tensor], Tensor],
+        metric: Metric,
     ) -> dict[str, float]:
-        """Mean of `metric` (outputs, targets) -> (B,) for the original and for this model."""
+        """`metric` (outputs, targets) -> (B,), or a `MetricSpec`, of the original and this model.
+
+        Raises:
+            UserError: The metric is no finite number in its range for each example.
+        """
         original = original if not original.training else copied(original).eval()
-        found: dict[str, list[Tensor]] = {"fp32": [], "compiled": []}
+        found = {"fp32": MetricMean(metric), "compiled": MetricMean(metric)}
         for inputs, targets in data:
             for name, model in (("fp32", original), ("compiled", self)):
-                scores = metric(first_tensor(call(model, inputs)), targets)
-                found[name].append(scores.float().reshape(-1))
-        return {name: float(torch.cat(scores).mean()) for name, scores in found.items()}
+                found[name].add(first_tensor(call(model, inputs)), targets)
+        return {name: mean.value(f"the {name} network's data") for name, mean in found.items()}
 
     def save(self, path: Path | str, *, values: str = "fp32") -> None:
         """Write a `.wsr` file for `load_sparse`.

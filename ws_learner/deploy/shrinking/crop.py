@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.core import UserError
+from ws_learner.deploy.other_inputs import first_difference
 from ws_learner.pruning import ATTENTION_WIDTHS, HEAD_COUNTS, Member, UnitGroup, find_groups
 
 __all__ = ["Cropped", "Kept", "crop", "crop_to"]
@@ -58,7 +59,8 @@ def crop(
     """Remove every unit whose columns are zero wherever it is read; outputs stay the same.
 
     At least one unit of a group stays. What is removed contributes exactly zero, so only the
-    order of sums may change: the outputs in evaluation mode are compared on `example`.
+    order of sums may change: the outputs in evaluation mode are compared on `example` and on inputs
+    of other values and of another number of examples.
 
     Args:
         model: Not changed.
@@ -94,6 +96,16 @@ def crop(
                 f"crop: {type(model).__name__} gives different outputs with fewer heads or "
                 "neurons; keep the zeros instead, or give the correct groups"
             )
+    found = first_difference(
+        lambda inputs: float_outputs(model, inputs),
+        lambda inputs: float_outputs(slim, inputs),
+        example,
+    )
+    if found:
+        raise UserError(
+            f"crop: with fewer heads or neurons {type(model).__name__} is another network: "
+            f"{found}; keep the zeros instead, or give the correct groups"
+        )
     return Cropped(slim, tuple(kept))
 
 

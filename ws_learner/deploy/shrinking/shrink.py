@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.deploy.shrinking.channel_sets import ChannelSet, find_channel_sets
+from ws_learner.core import UserError
+from ws_learner.deploy.other_inputs import first_difference
+from ws_learner.deploy.shrinking.channel_sets import ChannelSet, call_model, find_channel_sets
 from ws_learner.deploy.shrinking.constant_folding import fold, merge
 from ws_learner.deploy.shrinking.fused_heads import shrink_fused_heads
 from ws_learner.deploy.shrinking.report import RemovedChannels
@@ -41,6 +43,9 @@ class Shrunk:
 def shrink(model: nn.Module, example: Tensor | Sequence[Any] | Mapping[str, Any]) -> Shrunk:
     """Remove channels that never reach the output; the outputs in evaluation mode stay the same.
 
+    They are compared on the example and on others: of other sign and size, and of another number
+    of examples. A forward pass that branches on such things is traced on one of its paths only.
+
     A channel is removed if nothing reads it (all readers' weights for it are zero), or if all that
     makes it is zero. In the second case it may still carry a constant: the layer's bias, or the
     output of batch norm and activation for zero. The constant is read off a forward pass and folded
@@ -56,15 +61,16 @@ def shrink(model: nn.Module, example: Tensor | Sequence[Any] | Mapping[str, Any]
     Args:
         model: Not changed. Its modules must not depend on channel counts beyond their own tensors
             and an attention module's number of heads.
-        example: One input, several in a sequence, or keyword arguments; values are irrelevant.
+        example: One input, several in a sequence, or keyword arguments.
 
     Returns:
         The smaller network and what was removed.
 
     Raises:
-        UserError: The package torch-pruning is not installed.
+        UserError: The package torch-pruning is not installed, or the smaller network does not run
+            or gives other outputs.
     """
-    slim = copy.deepcopy(model).eval()
+    slim, dense = copy.deepcopy(model).eval(), copy.deepcopy(model).eval()
     split_attention(slim)
     for parameter in slim.parameters():
         parameter.requires_grad_(True)
@@ -85,8 +91,21 @@ def shrink(model: nn.Module, example: Tensor | Sequence[Any] | Mapping[str, Any]
             )
         if not removed:
             break
+    _compare(dense, slim, arguments)
     original = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     return Shrunk(slim, tuple(last[name] for name in first), original)
+
+
+def _compare(dense: nn.Module, slim: nn.Module, arguments: Any) -> None:
+    found = first_difference(
+        lambda inputs: call_model(dense, inputs), lambda inputs: call_model(slim, inputs), arguments
+    )
+    if found:
+        raise UserError(
+            f"shrink: without its zero channels {type(dense).__name__} is another network: "
+            f"{found}; its forward pass may depend on values or on the number of examples; "
+            "keep the zeros instead"
+        )
 
 
 def _arguments(example: Tensor | Sequence[Any] | Mapping[str, Any]) -> Any:

@@ -2,43 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-__all__ = ["KINDS", "Found", "in_forward_order", "weight_name"]
+from ws_learner.pruning.layers.matrix_use import Rows
+from ws_learner.pruning.layers.module_uses import Use, Watched
+from ws_learner.pruning.layers.weight_uses import WeightUses
+from ws_learner.pruning.patterns.layout import Layout
 
-KINDS: dict[type[nn.Module], str] = {
-    nn.Conv1d: "conv1d",
-    nn.Conv2d: "conv2d",
-    nn.Linear: "linear",
-}
+__all__ = ["Found", "in_forward_order", "weight_name"]
 
 
 @dataclass(kw_only=True, eq=False)
 class Found:
-    """A prunable tensor, the names of all modules that hold it, and its cost per example."""
+    """A prunable tensor, the names of all modules that hold it, and its cost per example.
+
+    Attributes:
+        parameter: The tensor.
+        kind: See `LayerRow`.
+        layout: Which axis holds the outputs.
+        role: See `LayerRow`.
+        parameters: Its names.
+        modules: Names of the modules that hold it, in the same order.
+        callers: Those of these modules whose call is a use of the tensor.
+        macs: Multiply-accumulates of one example.
+        embedding: Name of an embedding that shares it, or empty.
+        changed: Whether the network computes with other values than the stored ones.
+        touched: Whether the forward pass reads it at all.
+    """
 
     parameter: nn.Parameter
     kind: str
-    modules: list[str]
+    layout: Layout
     role: str
+    parameters: list[str] = field(default_factory=list)
+    modules: list[str] = field(default_factory=list)
+    callers: list[nn.Module] = field(default_factory=list)
     macs: int = 0
+    embedding: str = ""
+    changed: bool = False
+    touched: bool = False
 
     @property
     def name(self) -> str:
         """The parameter's first name."""
-        return weight_name(self.modules[0])
+        return self.parameters[0]
 
     @property
     def names(self) -> list[str]:
         """What patterns may call it: its parameter's names and its modules'."""
-        return [name for module in self.modules for name in (weight_name(module), module)]
+        pairs = zip(self.parameters, self.modules, strict=True)
+        return [name for pair in pairs for name in pair]
 
     def matches(self, patterns: Sequence[str]) -> bool:
         """Whether one of the shell patterns fits one of its names."""
@@ -46,67 +65,47 @@ class Found:
 
 
 def in_forward_order(model: nn.Module, inputs: Tensor, found: Sequence[Found]) -> Iterable[Found]:
-    """Run the model once, set `macs` and the head's role, and sort by first use."""
+    """Run the model once, set costs, layouts and the head's role, and sort by first use."""
     calls: list[Found] = []
     by_word = False  # whether some Linear has taken a vector for each word
+    attends = False  # whether the last use is a part of an attention
+    entries = {entry.name: entry for entry in found}
 
-    def counter(entry: Found) -> Callable[[nn.Module, object, Tensor], None]:
-        def count(module: nn.Module, args: object, output: Tensor) -> None:
-            # Each output value is one dot product with one output's slice of the weight.
-            nonlocal by_word
-            entry.macs += output.numel() * entry.parameter[0].numel()
-            calls.append(entry)
-            if entry.kind == "linear" and by_word and output.dim() == 2:
-                entry.role = "head"
-            by_word |= entry.kind == "linear" and output.dim() == 3
+    def count(use: Use) -> None:
+        nonlocal by_word, attends
+        entry = entries[use.weight.name]
+        entry.macs += use.macs
+        if not use.macs and entry.kind != "embedding":  # looked up: its place is that of a product
+            return
+        calls.append(entry)
+        attends = isinstance(use.reads, Rows) and use.reads.time_first
+        linear, output = entry.kind.startswith("linear"), use.output
+        if linear and by_word and output is not None and output.dim() == 2:
+            entry.role = "head"
+        by_word |= linear and output is not None and output.dim() == 3
 
-        return count
-
-    functional = _FunctionalCalls(found, calls)
-    with _left_as_it_was(model, inputs), ExitStack() as hooks, torch.no_grad():
-        for module, entry in _holders(model, found).items():
-            hooks.callback(module.register_forward_hook(counter(entry)).remove)
+    weights = [
+        Watched(
+            name=entry.name,
+            parameter=entry.parameter,
+            kind=entry.kind,
+            layout=entry.layout,
+            modules=entry.callers,
+        )
+        for entry in found
+    ]
+    uses = WeightUses(model, weights, count)
+    with _left_as_it_was(model, inputs), torch.no_grad():
         model.eval()
-        with functional:
+        with uses.observing():
             model(inputs)
-    for entry, macs in functional.macs.items():  # Swin v2 reads `qkv.weight` without a call
-        if not entry.macs:
-            entry.macs = macs
-    for entry in found:
+    for entry, weight in zip(found, weights, strict=True):
         entry.macs = round(entry.macs / len(inputs))
-    if calls and calls[-1].kind == "linear":
+        entry.layout, entry.changed = weight.layout, entry.name in uses.changed
+        entry.touched = entry in calls or entry.name in uses.touched
+    if calls and calls[-1].kind.startswith("linear") and not attends:
         calls[-1].role = "head"
     return dict.fromkeys([*calls, *found])
-
-
-class _FunctionalCalls(TorchFunctionMode):
-    """Records uses of weights and the MACs of linear functions, whatever module calls them."""
-
-    def __init__(self, found: Sequence[Found], calls: list[Found]) -> None:
-        super().__init__()
-        self._entries, self._calls = {id(entry.parameter): entry for entry in found}, calls
-        self.macs: dict[Found, int] = {}
-
-    def __torch_function__(
-        self,
-        func: Callable[..., object],
-        types: Sequence[type],
-        args: Sequence[object] = (),
-        kwargs: dict[str, object] | None = None,
-    ) -> object:
-        kwargs = kwargs or {}
-        output = func(*args, **kwargs)
-        weight = kwargs.get("weight", args[1] if len(args) > 1 else None)
-        entry = self._entries.get(id(weight))
-        if entry is not None and func is torch.nn.functional.linear and isinstance(output, Tensor):
-            self._calls.append(entry)
-            self.macs[entry] = self.macs.get(entry, 0) + output.numel() * entry.parameter.shape[1]
-        return output
-
-
-def _holders(model: nn.Module, found: Sequence[Found]) -> dict[nn.Module, Found]:
-    """Map each prunable module, once, to its tensor."""
-    return {model.get_submodule(name): entry for entry in found for name in entry.modules}
 
 
 @contextmanager

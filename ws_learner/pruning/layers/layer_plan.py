@@ -5,23 +5,32 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from torch import nn
 
 from envs import IntArray, LayerRow
-from ws_learner.config import WeightSparseConfig
+from ws_learner.config import METHODS, WeightSparseConfig
 from ws_learner.core import UserError, check_choice, say
 from ws_learner.pruning.layers.attention_heads import find_attention
+from ws_learner.pruning.layers.prunable import parameter_of
 from ws_learner.pruning.layers.roles import weight_roles
-from ws_learner.pruning.layers.table import parameter_of
 from ws_learner.pruning.layers.unit_groups import find_groups, unit_patterns
 from ws_learner.pruning.layers.unresolved_groups import refuse_unresolved
+from ws_learner.pruning.layers.weight_kinds import layout_of
 from ws_learner.pruning.patterns.group_base import PoolName
+from ws_learner.pruning.patterns.laid_out import LaidOut, for_layout, refuse_layout
 from ws_learner.pruning.patterns.model_plan import PatternPlan
 from ws_learner.pruning.patterns.nm import NM
-from ws_learner.pruning.patterns.pattern import ByRole, HeadPattern, Pattern, UnitPattern
+from ws_learner.pruning.patterns.pattern import (
+    ByRole,
+    HeadPattern,
+    Pattern,
+    UnitPattern,
+    Unstructured,
+)
 from ws_learner.pruning.patterns.per_layer_nm import PerLayerNM
 from ws_learner.pruning.patterns.slices import Slices
 
@@ -57,9 +66,42 @@ def build_pattern_plan(
 ) -> PatternPlan:
     """The pattern of each named weight; under `mha` the projections of an attention go together.
 
+    Patterns run along the true outputs and inputs of a weight, whatever its layout.
+
     Raises:
-        UserError: Under `mha`, a weight that is no projection of an attention.
+        UserError: Under `mha`, a weight that is no projection of an attention; or a pattern on a
+            weight of three axes or more whose layout is not known.
     """
+    names = tuple(names)
+    plan = _plan_as_stored(model, names, pattern=pattern, pool=pool)
+    known = {n: _for_layout(model, n, own, plan.shapes[n]) for n, own in plan.patterns.items()}
+    return plan if known == dict(plan.patterns) else replace(plan, patterns=known)
+
+
+def _for_layout(model: nn.Module, name: str, pattern: Pattern, shape: tuple[int, ...]) -> Pattern:
+    layout = layout_of(model, name)
+    if not layout.known and not isinstance(pattern, Unstructured) and len(shape) > 1:
+        known = f"name_layout(model, {name!r}, 'experts inputs outputs')"
+        if len(shape) > 2:
+            raise UserError(
+                f"`pattern` {pattern}: which axis of {name}, of shape {shape}, holds outputs is "
+                f"not known; say it, as with {known}, or leave it out with `exclude`"
+            )
+        _say_once(
+            f"pattern {pattern}: {name}, of shape {shape}, is taken as (outputs, inputs); else "
+            f"say name_layout(model, {name!r}, 'inputs outputs')"
+        )
+    return for_layout(pattern, layout, shape)
+
+
+@lru_cache(maxsize=1024)
+def _say_once(text: str) -> None:
+    say(text)
+
+
+def _plan_as_stored(
+    model: nn.Module, names: Sequence[str], *, pattern: Pattern, pool: PoolName
+) -> PatternPlan:
     shapes = {name: tuple(parameter_of(model, name).shape) for name in names}
     if isinstance(pattern, UnitPattern):
         known, groups = unit_patterns(model, shapes)
@@ -174,7 +216,9 @@ def drop_unfitting(
     out = [name for name in names if name not in own]
     for name in names if remainder != "pad" else ():
         shape = tuple(parameter_of(model, name).shape)
-        if name in out or isinstance(own[name], UnitPattern) or own[name].divides(shape):
+        if name in out or isinstance(own[name], UnitPattern):
+            continue
+        if _for_layout(model, name, own[name], shape).divides(shape):
             continue
         text = f"the pattern {pattern} does not divide {name} of shape {shape}"
         if remainder == "error":
@@ -187,18 +231,35 @@ def drop_unfitting(
 
 
 def fitting_rows(
-    model: nn.Module, layers: Sequence[LayerRow], *, pattern: Pattern, remainder: Remainder
+    model: nn.Module,
+    layers: Sequence[LayerRow],
+    *,
+    pattern: Pattern,
+    remainder: Remainder,
+    method: str = "",
 ) -> tuple[LayerRow, ...]:
     """The layer table with layers exempt that the pattern does not fit; they count as dense.
 
+    Args:
+        model: The network.
+        layers: Its table.
+        pattern: What the layers are pruned by.
+        remainder: What to do with a layer that the pattern does not divide.
+        method: That trains the network to sparsity, if it is known.
+
     Raises:
-        UserError: See `drop_unfitting`; or nothing is left to prune.
+        UserError: See `drop_unfitting`; or nothing is left to prune, or the method cannot train
+            the pattern in the layout of a weight.
     """
     open_ = [row.name for row in layers if not row.exempt]
     out = set(drop_unfitting(model, open_, pattern=pattern, remainder=remainder))
     if open_ and len(out) == len(open_):
         raise UserError(f"`pattern` {pattern}: the pattern fits none of the {len(open_)} layers")
     plan = build_pattern_plan(model, [name for name in open_ if name not in out], pattern=pattern)
+    trains_nm = bool(method) and METHODS[method].trains_nm
+    for name, own in plan.patterns.items():
+        if isinstance(own, LaidOut) and (trains_nm or method == "movement"):
+            refuse_layout(f"`method` {method}", name, own, plan.shapes[name])
     if isinstance(pattern, ByRole):
         _tell(layers, plan, pattern=pattern)
     return tuple(
@@ -223,8 +284,12 @@ def _tell(layers: Sequence[LayerRow], plan: PatternPlan, *, pattern: Pattern) ->
     partly = [
         f"{name} ({kind})"
         for name, kind in plan.patterns.items()
-        if isinstance(kind, Slices) and None in kind.parts
+        if isinstance(inner := _inner(kind), Slices) and None in inner.parts
     ]
     say(f"pattern {pattern}: {len(plan.patterns)} weights pruned; dense: {', '.join(dense) or '-'}")
     if partly:
         say(f"in slices of equal size: {', '.join(partly)}")
+
+
+def _inner(pattern: Pattern) -> Pattern:
+    return pattern.pattern if isinstance(pattern, LaidOut) else pattern

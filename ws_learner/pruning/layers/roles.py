@@ -18,10 +18,11 @@ from ws_learner.pruning.layers.attention_names import (
     TORCH_PARAMETERS,
     VALUES,
 )
+from ws_learner.pruning.layers.weight_kinds import KINDS, is_conv1d_of_transformers
 
 __all__ = ["filter_by_role", "weight_roles"]
 
-_OUTPUT_LEAVES = {path.rpartition(".")[2] for path in OUTPUTS}
+_OUTPUT_LEAVES = {path.rpartition(".")[2] for path in OUTPUTS} | {"c_proj"}
 _FEED_FORWARD = (
     *("fc1", "fc2", "fc3", "linear1", "linear2", "lin1", "lin2", "w1", "w2", "w3"),
     *("gate_proj", "up_proj", "down_proj", "c_fc", "fc1_g", "fc1_x"),
@@ -42,8 +43,12 @@ def weight_roles(model: nn.Module) -> dict[str, Roles]:
     `other`. In a network without any attention every Linear is `ff`, or `head` by its name.
     Known are the names of timm, Hugging Face (ViT, Swin, BERT and relatives) and torch.
     """
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d)
-    modules = [(name, m) for name, m in model.named_modules() if isinstance(m, kinds)]
+    kinds = tuple(KINDS)
+    modules = [
+        (name, m)
+        for name, m in model.named_modules()
+        if isinstance(m, kinds) or is_conv1d_of_transformers(m)
+    ]
     around = {name.rpartition(".")[0] for name, m in modules if _projection(name.split("."))}
     own = {name for name, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)}
     around |= own  # torch's attention holds its projections as parameters, not as modules
@@ -56,7 +61,8 @@ def weight_roles(model: nn.Module) -> dict[str, Roles]:
         }
     for name, module in modules:
         parts = name.split(".")
-        roles = _linear(parts) if isinstance(module, nn.Linear) else _conv(parts)
+        linear = isinstance(module, nn.Linear) or is_conv1d_of_transformers(module)
+        roles = _linear(parts) if linear else _conv(parts)
         if (
             roles == ("other",)
             and name.rpartition(".")[0] in around

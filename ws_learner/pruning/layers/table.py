@@ -2,72 +2,150 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
 
 from envs import LayerRow
 from ws_learner.core import UserError, say
-from ws_learner.pruning.layers.forward_order import KINDS, Found, in_forward_order, weight_name
-from ws_learner.pruning.layers.roles import weight_roles
+from ws_learner.pruning.layers.forward_order import Found, in_forward_order
+from ws_learner.pruning.layers.prunable import (
+    find_prunable,
+    further_tensors,
+    nearest_name,
+    parameter_of,
+    some_names,
+    stacks_of,
+    unlisted_weights,
+)
+from ws_learner.pruning.layers.weight_kinds import KINDS, note_layout
 
 __all__ = ["layer_table", "modules_by_weight", "parameter_of"]
 
-_MOST_NAMES = 20
+_EVERYTHING = ("*",)
 
 
 def layer_table(
     model: nn.Module,
     inputs: Tensor,
     *,
-    include: Sequence[str] = ("*",),
+    include: Sequence[str] = _EVERYTHING,
     exclude: Sequence[str] = (),
     exempt: Sequence[str] = (),
+    named: Sequence[str] = (),
 ) -> tuple[LayerRow, ...]:
-    """List the weights of all Conv1d, Conv2d and Linear modules, subclasses too.
+    """List the prunable weights: those of convolutions, Linear, recurrent networks, attentions.
 
-    One forward pass in eval mode gives order and cost; the model is left as it was. A weight that
-    several modules share has one row, at its first use, with the cost of all. A weight that the
-    pass does not use comes last, with 0 MACs, and is reported. The head is the Linear called last,
-    if no convolution follows it, and every Linear that takes one vector for a whole sentence, the
-    earlier ones having taken a vector for each word (BERT's pooler).
+    Known are convolutions and transposed ones, Linear and transformers' `Conv1D`, LSTM, GRU, RNN
+    and their cells, the packed projections of `nn.MultiheadAttention`, subclasses too, and stacks
+    of matrices for experts. A line says what share of all matrix weights the table holds, and
+    what it leaves out; see `unlisted_weights`.
+
+    One forward pass in eval mode gives order and cost; the model is left as it was. Every use of a
+    weight counts, also one that does not call its module. A weight that several modules share
+    has one row, at its first use, with the cost of all. A weight that the pass does not use comes
+    last, with 0 MACs, and is reported. The head is the Linear called last, if no convolution
+    follows it, and every Linear that takes one vector for a whole sentence, the earlier ones having
+    taken a vector for each word (BERT's pooler).
+
+    A weight that an embedding shares is exempt, unless it is named: by a pattern of `include` that
+    matches such weights only, or in `named`.
 
     Args:
         model: The network.
         inputs: (B, ...) example inputs on the model's device; only their shape matters.
         include: Which rows to list: shell patterns (`*`, `?`, `[ab]`; `*` crosses dots) for the
             name of the parameter (`layer1.0.conv1.weight`) or of its module (`layer1.0.conv1`).
+            A tensor of no known kind is listed if it has two axes, and a pattern is its
+            parameter's name or matches nothing of a known kind.
         exclude: Which of these not to list; such weights are neither pruned nor counted.
         exempt: Which rows to mark as exempt: they stay dense, and are counted.
+        named: Parameters that are named elsewhere, such as in a file of ratios.
 
     Raises:
         UserError: If a pattern matches nothing, or if no row is left.
     """
-    found = _find(model)
+    known = find_prunable(model)
+    further = further_tensors(model, known, [*(p for p in include if p != "*"), *named])
+    found = [*known, *further]
     _check(model, found, include=include, exclude=exclude, exempt=exempt)
+    stacks = stacks_of(model, found)
+    every = [*include, *(name for entry in further for name in entry.parameters)]
+    _refuse_nothing(model, [*found, *stacks], include=every, exclude=exclude)
     rows = [
         entry
-        for entry in in_forward_order(model, inputs, found)
-        if entry.matches(include) and not entry.matches(exclude)
+        for entry in in_forward_order(model, inputs, [*found, *stacks])
+        if entry.matches(every) and not entry.matches(exclude)
+        if entry not in stacks or entry.layout.axes.startswith("e")
     ]
-    unused = [entry.name for entry in rows if not entry.macs]
+    _refuse_nothing(model, rows, include=every, exclude=exclude)
+    for entry in rows:
+        if entry.kind in ("experts", "tensor") and entry.layout.known:
+            note_layout(model, entry.name, entry.layout)
+            entry.kind = "experts" if entry.layout.axes.startswith("e") else entry.kind
+    tied = _tied(rows, [p for p in include if p != "*"], named)
+    _say_doubts(rows, tied)
+    _say_share(model, rows, include=include, exclude=exclude)
+    return tuple(_row(e, exempt=e.matches(exempt) or e in tied) for e in rows)
+
+
+def _tied(rows: Sequence[Found], include: Sequence[str], named: Sequence[str]) -> list[Found]:
+    """Weights that an embedding shares, and that nobody names."""
+    shared = [entry for entry in rows if entry.embedding]
+    others = [entry for entry in rows if not entry.embedding]
+    own = [p for p in include if not any(entry.matches([p]) for entry in others)]
+    return [entry for entry in shared if not entry.matches([*own, *named])]
+
+
+def _say_doubts(rows: Sequence[Found], tied: Sequence[Found]) -> None:
+    """Name the rows of which something does not hold."""
+    unused = [entry.name for entry in rows if not entry.macs and not entry.touched]
     if unused:
-        say(f"layer table: the forward pass does not use {_some(unused)}: listed last, 0 MACs")
-    return tuple(_row(entry, exempt=entry.matches(exempt)) for entry in rows)
+        say(
+            f"layer table: the forward pass on the example does not use {some_names(unused)}: "
+            "listed last, 0 MACs; no search can judge them, so that they keep the overall ratio"
+        )
+    unclear = [entry.name for entry in rows if not entry.macs and entry.touched]
+    if unclear:
+        say(
+            f"layer table: the forward pass reads {some_names(unclear)}, but in no product that "
+            "can be followed: 0 MACs; no search can judge them, so that they keep the overall ratio"
+        )
+    changed = [entry.name for entry in rows if entry.changed]
+    if changed:
+        say(
+            f"layer table: {some_names(changed)}: the forward pass computes with other values "
+            "than the stored ones, so that `macs_kept`, counted from stored zeros, may not hold"
+        )
+    for entry in tied:
+        say(
+            f"layer table: {entry.name} is shared with the embedding {entry.embedding} and stays "
+            "dense; to prune it, name it in `include`, or in a file of ratios"
+        )
 
 
-def parameter_of(model: nn.Module, name: str) -> nn.Parameter:
-    """Return the parameter that a row of the layer table names.
+def _say_share(
+    model: nn.Module, rows: Sequence[Found], *, include: Sequence[str], exclude: Sequence[str]
+) -> None:
+    """Say what share of the matrix weights the table holds, if it leaves any out by itself."""
+    left = unlisted_weights(model, [entry.name for entry in rows])
+    shown = [name for name in left if _matches(name, include) and not _matches(name, exclude)]
+    if not shown:
+        return
+    held = sum(entry.parameter.numel() for entry in rows)
+    share = 100 * held / (held + sum(left.values()))
+    asked = ", and what `include` and `exclude` leave out" if len(shown) < len(left) else ""
+    say(
+        f"layer table: it holds {share:.1f} % of the matrix weights; not listed: "
+        f"{some_names(shown, 5)}{asked}"
+    )
 
-    Raises:
-        UserError: If the model has no such parameter.
-    """
-    try:
-        return model.get_parameter(name)
-    except AttributeError:
-        names = [known for known, _ in model.named_parameters()]
-        raise UserError(f"layer {name!r}: no such parameter{_nearest(name, names)}") from None
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(
+        fnmatchcase(one, pattern) for one in (name, name.rpartition(".")[0]) for pattern in patterns
+    )
 
 
 def modules_by_weight(model: nn.Module, layers: Sequence[LayerRow]) -> dict[str, nn.Module]:
@@ -83,27 +161,6 @@ def modules_by_weight(model: nn.Module, layers: Sequence[LayerRow]) -> dict[str,
     return modules
 
 
-def _find(model: nn.Module) -> list[Found]:
-    """List the prunable tensors in the order of definition."""
-    found: dict[int, Found] = {}
-    roles = weight_roles(model)
-    # With duplicates: a module or a weight that has two names answers to both.
-    for name, module in model.named_modules(remove_duplicate=False):
-        kind = next((kind for cls, kind in KINDS.items() if isinstance(module, cls)), None)
-        if kind is None:
-            continue
-        weight = module._parameters.get("weight")
-        if weight is None:
-            say(f"layer table: {name} is left out: its weight is computed from other parameters")
-        elif isinstance(weight, nn.UninitializedParameter):
-            raise UserError(f"layer {name!r}: it is lazy; call the model once before pruning it")
-        else:
-            role = "".join(roles.get(weight_name(name), ("ff",)))
-            new = Found(parameter=weight, kind=kind, modules=[], role=role)
-            found.setdefault(id(weight), new).modules.append(name)
-    return list(found.values())
-
-
 def _row(entry: Found, *, exempt: bool) -> LayerRow:
     return LayerRow(
         name=entry.name,
@@ -113,7 +170,14 @@ def _row(entry: Found, *, exempt: bool) -> LayerRow:
         weights=entry.parameter.numel(),
         macs=entry.macs,
         exempt=exempt,
+        fan=_fan(entry),
     )
+
+
+def _fan(entry: Found) -> tuple[int, int] | None:
+    shape = tuple(entry.parameter.shape)
+    outputs, inputs = entry.layout.shape(shape)[:2]
+    return None if entry.layout.outputs_first else (outputs, inputs)
 
 
 def _check(
@@ -124,37 +188,30 @@ def _check(
     exclude: Sequence[str],
     exempt: Sequence[str],
 ) -> None:
-    """Refuse a pattern that matches nothing, and patterns that leave nothing."""
+    """Refuse a pattern that matches nothing."""
     names = [name for entry in found for name in entry.names]
+    left = unlisted_weights(model, [entry.name for entry in found])
     for option, patterns in (("include", include), ("exclude", exclude), ("exempt", exempt)):
         for pattern in patterns if found else ():
-            if not any(entry.matches([pattern]) for entry in found):
+            loose = option == "exclude" and any(_matches(name, [pattern]) for name in left)
+            if not loose and not any(entry.matches([pattern]) for entry in found):
                 raise UserError(
-                    f"`{option}` {pattern!r}: matches no layer{_nearest(pattern, names)}"
+                    f"`{option}` {pattern!r}: matches no layer{nearest_name(pattern, names)}"
                 )
+
+
+def _refuse_nothing(
+    model: nn.Module, found: Sequence[Found], *, include: Sequence[str], exclude: Sequence[str]
+) -> None:
+    """Refuse patterns that leave nothing."""
     if not any(entry.matches(include) and not entry.matches(exclude) for entry in found):
         looked_at = [
             f"{name or 'the model itself'} ({type(module).__name__})"
             for name, module in model.named_modules()
             if module._parameters
         ]
-        wanted = "/".join(cls.__name__ for cls in KINDS)
+        wanted = "/".join([*(cls.__name__ for cls in KINDS), "LSTM", "GRU", "RNN"])
         raise UserError(
-            f"layer table: nothing to prune. Looked for {wanted} in {_some(looked_at)}; "
-            f"`include`: {_some(include)}; `exclude`: {_some(exclude)}"
+            f"layer table: nothing to prune. Looked for {wanted} in {some_names(looked_at)}; "
+            f"`include`: {some_names(include)}; `exclude`: {some_names(exclude)}"
         )
-
-
-def _nearest(pattern: str, names: Sequence[str]) -> str:
-    """Name the most similar layer or group of layers, to follow a complaint."""
-    parts = [name.split(".") for name in names]
-    groups = {".".join(part[:end]) + ".*" for part in parts for end in range(1, len(part) - 1)}
-    near = difflib.get_close_matches(pattern, [*names, *sorted(groups)], n=1, cutoff=0.0)
-    return f"; the nearest is {near[0]!r}" if near else ""
-
-
-def _some(names: Sequence[str]) -> str:
-    """Join the first few names and say how many more there are."""
-    more = len(names) - _MOST_NAMES
-    text = ", ".join(names[:_MOST_NAMES]) or "nothing"
-    return f"{text} and {more} more" if more > 0 else text

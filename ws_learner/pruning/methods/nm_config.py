@@ -19,6 +19,7 @@ from ws_learner.pruning.layers.layer_plan import (
 )
 from ws_learner.pruning.methods.method import Method
 from ws_learner.pruning.methods.shadow_masks import Piece, ShadowMasks
+from ws_learner.pruning.patterns.laid_out import LaidOut, refuse_layout
 from ws_learner.pruning.patterns.nm import NM
 from ws_learner.pruning.patterns.pattern import ByRole, Pattern, parse_pattern
 from ws_learner.pruning.patterns.per_layer_nm import PerLayerNM
@@ -108,6 +109,7 @@ class NMConfig(ABC):
         adjusted = dict.fromkeys(zeros, 0)
         for name, pattern in plan.patterns.items():
             shape = plan.shapes[name]
+            _fixed(name, pattern, shape, plan.most(name))  # refuses what it cannot train
             if isinstance(pattern, PerLayerNM):
                 adjusted[name] = pattern.feasible(shape, zeros[name])
             else:
@@ -121,7 +123,7 @@ class NMConfig(ABC):
         pieces: list[Piece] = []
         for name, count in zeros.items():
             shape = plan.shapes[name]
-            pieces += _pieces(name, _fixed(plan.patterns[name], shape, count), shape)
+            pieces += _pieces(name, _fixed(name, plan.patterns[name], shape, count), shape)
         phases = self.phases or Phases.of_shares(
             total_steps, dense=self.dense, fine_tune=self.fine_tune
         )
@@ -134,11 +136,13 @@ class NMConfig(ABC):
     ) -> Method: ...
 
 
-def _fixed(pattern: Pattern, shape: tuple[int, ...], zeros: int) -> NM | Slices:
+def _fixed(name: str, pattern: Pattern, shape: tuple[int, ...], zeros: int) -> NM | Slices:
     if isinstance(pattern, PerLayerNM):
         return pattern.at(pattern.n_of(shape, zeros))
     if isinstance(pattern, NM | Slices):
         return pattern
+    if isinstance(pattern, LaidOut):
+        refuse_layout("a method that trains N:M patterns", name, pattern, shape)
     raise UserError(f"`pattern` {pattern}: this method trains N:M patterns, such as 2:4")
 
 

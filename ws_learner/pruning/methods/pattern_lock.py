@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ws_learner.config import WeightSparseConfig
-from ws_learner.core import UserError
+from ws_learner.core import UserError, say
 from ws_learner.pruning.methods.stored_masks import StoredMasks
 from ws_learner.pruning.patterns.mask import count_zeros
 
-__all__ = ["PatternLock", "PatternLockConfig", "found_zeros"]
+__all__ = ["PatternLock", "PatternLockConfig", "found_zeros", "warn_of_unlocked"]
 
 
 def found_zeros(model: nn.Module, names: Iterable[str] | None = None) -> dict[str, int]:
@@ -29,6 +29,25 @@ def found_zeros(model: nn.Module, names: Iterable[str] | None = None) -> dict[st
         return {name: count_zeros(model.get_parameter(name)) for name in names}
     counts = {n: count_zeros(p) for n, p in model.named_parameters() if p.ndim > 1}
     return {name: count for name, count in counts.items() if count}
+
+
+def warn_of_unlocked(model: nn.Module, locked: Iterable[str]) -> None:
+    """Print a line if parameters that are not locked have zeros, which training would fill.
+
+    Args:
+        model: The sparse network.
+        locked: Names of the parameters whose zeros are kept.
+    """
+    known = dict(model.named_parameters(remove_duplicate=False))
+    kept = {id(known[name]) for name in locked}
+    lost = {n: count for n, count in found_zeros(model).items() if id(known[n]) not in kept}
+    if lost:
+        first = ", ".join(f"{name} ({count})" for name, count in list(lost.items())[:3])
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        say(
+            f"warning: pattern_lock: zeros of {first}{more} are not kept and will be trained, "
+            "because these layers are not named or are excluded; name them to keep their zeros"
+        )
 
 
 @dataclass(frozen=True)

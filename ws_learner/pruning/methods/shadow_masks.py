@@ -122,12 +122,13 @@ class ShadowMasks:
             return
         for name in self._order:
             weight, shadow, mask = self.weights[name], self.shadow[name], self.masks[name]
-            written = weight != 0
-            if self.soft:
-                written.logical_and_(weight != shadow * self.soft)
-            written = written.gt(mask)
-            self.writes.add(name, written)
-            torch.where(written.logical_or_(mask), weight, shadow, out=shadow)
+            expected = shadow * self.soft if self.soft else None
+            written = self.writes.find(name, weight, mask, expected)
+            if written is not None:
+                torch.where(written, weight, shadow, out=shadow)
+        self.writes.tell(wait=False)
+        shadows, weights = self._listed(self.shadow), self._listed(self.weights)
+        torch._foreach_lerp_(shadows, weights, self._listed(self.keep))  # exact at 0 and 1
 
     @torch.no_grad()
     def restore(self) -> None:

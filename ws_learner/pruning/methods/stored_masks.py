@@ -82,10 +82,11 @@ class StoredMasks:
         for name, (weight, _), retained in zip(
             self._active_names, self._active, self._active_retained, strict=True
         ):
-            written = (weight != 0).gt(self.masks[name])
-            if self._writes.add(name, written):
+            written = self._writes.find(name, weight, self.masks[name])
+            if written is not None:
                 torch.where(written, weight, retained, out=retained)
                 weight.masked_fill_(written, 0)
+        self._writes.tell(wait=False)
 
     def values_in_step(self) -> dict[str, Tensor]:
         """An older name of `dense_values()`."""

@@ -16,8 +16,10 @@ from typing import ClassVar
 from torch import nn
 
 from ws_learner.core import UserError, check_settings
+from ws_learner.pruning.layers.weight_kinds import layout_of
 from ws_learner.pruning.methods.learned_scores import LearnedScores, check_score_rate
 from ws_learner.pruning.methods.threshold_masks import ThresholdMovement
+from ws_learner.pruning.patterns.laid_out import for_layout
 from ws_learner.pruning.patterns.pattern import Pattern, Unstructured
 from ws_learner.pruning.patterns.score_grid import ScoreGrid, grid_of
 from ws_learner.pruning.patterns.structured import Rule, UnitGroup
@@ -128,7 +130,8 @@ class ThresholdMovementConfig:
         for name in zeros:
             parameters[name] = known[name]
             pattern = self.patterns.get(name, self.pattern)
-            grids[name] = _grid(pattern, known[name], name)
+            laid_out = for_layout(pattern, layout_of(model, name), tuple(known[name].shape))
+            grids[name] = _grid(laid_out, known[name], name)
             bias = name.removesuffix("weight") + "bias"
             if self.mask_bias and name.endswith("weight") and bias in known:
                 parameters[bias], biases[name] = known[bias], bias

@@ -48,6 +48,8 @@ __all__ = [
 class Pattern(Protocol):
     """Turns the scores of single weights into a mask. Shapes are those of weights, outputs first.
 
+    A weight in another layout has its pattern wrapped, see `patterns/laid_out.py`.
+
     Frozen and hashable; `str` gives the canonical spelling.
     """
 

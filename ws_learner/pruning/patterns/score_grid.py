@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ws_learner.core import UserError
+from ws_learner.pruning.patterns.laid_out import LaidOut, refuse_layout
 from ws_learner.pruning.patterns.pattern import (
     BlockPattern,
     ChannelPattern,
@@ -100,8 +101,10 @@ def grid_of(pattern: Pattern, shape: tuple[int, ...]) -> ScoreGrid:
 
     Raises:
         UserError: The pattern is N:M or one for convolutions, or a block does not divide the
-            shape.
+            shape; or outputs are not the weight's first axis.
     """
+    if isinstance(pattern, LaidOut):
+        refuse_layout("movement", "a weight", pattern, shape)
     if isinstance(pattern, Unstructured):
         return ScoreGrid(shape=shape)
     if isinstance(pattern, BlockPattern):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from envs import LayerRow
+from ws_learner.core import say
 from ws_learner.pruning import modules_by_weight, parameter_of
 
 __all__ = ["layer_output", "regress_by_adam"]
@@ -36,7 +37,8 @@ def regress_by_adam(
 
     The loss is half the sum of squared differences over batch and positions, before bias, batch
     norm and activation (a bias is the same in both and cancels). Both networks are in evaluation
-    mode afterwards. A layer that runs several times is fitted at its first run.
+    mode afterwards. A layer that runs several times is fitted at its first run. A weight that no
+    call of a convolution or Linear uses is reported, and only masked.
 
     Args:
         pruned: The network with pruned weights already zero.
@@ -49,21 +51,29 @@ def regress_by_adam(
     pruned.eval()
     dense.eval()
     ours, theirs = modules_by_weight(pruned, layers), modules_by_weight(dense, layers)
+    left: list[str] = []
     for row, mask in zip(layers, masks, strict=True):
         if bool(mask.all()):
+            continue
+        if not row.kind.startswith(("conv", "linear")):
+            left.append(row.name)
             continue
         weight = parameter_of(pruned, row.name)
         optimizer = torch.optim.Adam([weight], lr=lrn_rate)
         for inputs in batches:
             target = layer_output(dense, theirs[row.name], inputs)
             output = layer_output(pruned, ours[row.name], inputs)
-            if output is None or target is None:  # the forward pass does not use this layer
+            if output is None or target is None:  # the forward pass does not call this layer
+                left.append(row.name)
                 break
             loss = 0.5 * (output - target.detach()).square().sum()
             (gradient,) = torch.autograd.grad(loss, [weight])
             weight.grad = gradient * mask
             optimizer.step()
         weight.grad = None
+    if left:
+        more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+        say(f"regression by adam: {', '.join(left[:5])}{more}: not called, and so not fitted")
 
 
 def layer_output(model: nn.Module, layer: nn.Module, inputs: Tensor) -> Tensor | None:

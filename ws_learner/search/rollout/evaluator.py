@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from envs import FloatArray, IntArray, LayerRow, Score
 from ws_learner.config import RolloutConfig
-from ws_learner.core import ComputeDevice, UserError, choose_device, one_thread
-from ws_learner.data import PAD, DataSplits, Split, by_length
+from ws_learner.core import ComputeDevice, OutputKind, UserError, choose_device, one_thread
+from ws_learner.data import PAD, DataSplits, Split, by_length, split_digest
 from ws_learner.pruning import (
-    PerLayerNM,
     build_pattern_plan,
+    counts_of,
     drop_unfitting,
     parameter_of,
     parse_pattern,
@@ -62,6 +62,13 @@ class RolloutEvaluator:
         seed: Seed of the draw of images.
         cache_dir: Folder of the layer database; None keeps it in memory.
         device: `cpu` or `cuda`; None uses a GPU if there is one.
+        outputs: What the outputs mean; None takes what the data say, or infers it.
+
+    Attributes:
+        outputs: What the outputs mean; None if it is not known and only the metric is rewarded.
+
+    Raises:
+        UserError: The metric, or what the outputs mean, does not fit the dense network's outputs.
     """
 
     def __init__(
@@ -76,6 +83,7 @@ class RolloutEvaluator:
         seed: int,
         cache_dir: Path | None,
         device: str | None = None,
+        outputs: OutputKind | None = None,
     ) -> None:
         self.layers, self.config = tuple(layers), config
         self.loss, self.metric, self._seed = loss, metric, seed
@@ -90,6 +98,7 @@ class RolloutEvaluator:
         self._planned = self.layers  # the names used by the plan
         self.plan = build_pattern_plan(self.dense, open_, pattern=pattern, pool=config.pool)
         self._sizes = np.array([row.weights for row in layers], dtype=np.int64)
+        self.outputs, self._num_classes = outputs or data.outputs, data.num_classes
         train, size, self._pad_id = data.train, config.batch_size, data.pad_id
         by_adam = config.nb_iters_rg if config.rg_solver == "adam" else 0
         with one_thread():
@@ -106,6 +115,7 @@ class RolloutEvaluator:
             fitting = draw_batches(train, by_adam, size=size, **self._source(_REGRESSION))
             self._fitting = [inputs for inputs, _ in fitting]
             self._exam = self._examination(data.search, config.nb_iters_feval)
+            self.outputs = self._exam.outputs
             self.database = LayerDatabase.open(
                 self.dense,
                 lambda: draw_inputs(
@@ -120,11 +130,16 @@ class RolloutEvaluator:
                 seed=seed,
                 facts={"data": data.digest, "images": config.nb_smpls_rg, "batch": size}
                 | asdict(self._compute)
+                | {"examples": split_digest(train)}
                 | _padding_fact(data),
                 cache_dir=cache_dir,
                 plan=self.plan,
                 pad_id=self._pad_id,
             )
+
+    def rewarded(self) -> str:
+        """What the reward measures; empty for an accuracy, and for the KL of (B, C) classes."""
+        return self._exam.described(self.config.reward_signal)
 
     def on(self, split: Split) -> RolloutEvaluator:
         """Return a copy of this evaluator that scores on all images of another split."""
@@ -175,8 +190,9 @@ class RolloutEvaluator:
         if self._tuning:
             self._fine_tune(network, masks)
             accuracy, divergence = self._exam.mark(network)
+        quality = self._exam.quality(accuracy)
         score = Score(
-            reward=reward_of(accuracy, divergence, zeros, layers=self.layers, config=self.config),
+            reward=reward_of(quality, divergence, zeros, layers=self.layers, config=self.config),
             accuracy=accuracy,
             accuracy_before=before,
             divergence=divergence,
@@ -245,8 +261,7 @@ class RolloutEvaluator:
         ratios = {
             count / row.weights
             for row in self.layers
-            if isinstance(own := self.plan.patterns.get(row.name), PerLayerNM)
-            for count in own.counts(row.shape)
+            for count in counts_of(self.plan.patterns.get(row.name), row.shape) or ()
         }
         return tuple(sorted(ratios)) or self.config.levels
 
@@ -257,9 +272,18 @@ class RolloutEvaluator:
         )
         placed = [place_batch(batch, self._compute) for batch in chosen]
         try:
-            return Scoring(self.dense, placed, metric=self.metric)
+            return Scoring(
+                self.dense,
+                placed,
+                metric=self.metric,
+                outputs=self.outputs,
+                num_classes=self._num_classes,
+                loss=self.loss,
+                pad_id=self._pad_id,
+                compares=self.config.reward_signal == "kl",
+            )
         except (RuntimeError, ValueError, IndexError) as error:
-            if self._pad_id is None:
+            if self._pad_id is None or isinstance(error, UserError):
                 raise
             raise UserError(
                 f"`pad_id` {self._pad_id}: the network fails on batches cut to their longest "

@@ -7,20 +7,30 @@ of w is (v - w) H (v - w)^T per output row, independent of N.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from envs import LayerRow
+from ws_learner.core import say
 from ws_learner.data import words_in
-from ws_learner.pruning import modules_by_weight
+from ws_learner.pruning import (
+    Convolution,
+    Layout,
+    Rows,
+    Use,
+    WeightUses,
+    choose_positions,
+    is_conv1d_of_transformers,
+    watched_weights,
+)
 
 __all__ = ["collect_grams", "unfolded_inputs"]
 
 _POSITIONS = 64
+_CONVOLUTIONS = (
+    nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+)
 
 
 @torch.no_grad()
@@ -35,11 +45,11 @@ def collect_grams(
 ) -> list[Tensor]:
     """Compute every layer's Gram matrix by running the dense network on calibration inputs.
 
-    Neighbouring positions of an image are nearly redundant, so at most `positions` of them are
-    used, drawn for every batch. A layer then costs 2 x images x positions x D^2 / groups flop in
-    addition to the forward pass: 150 GFLOP for ResNet-20 at 512 images, about four training steps
-    of 128 images. A layer that runs more than once in a forward pass counts every time. Padding of
-    sentences is skipped.
+    Every use of a weight counts, whether its module is called or not, and each use in a forward
+    pass. Neighbouring positions of an image are nearly redundant, so at most `positions` of them
+    are used, drawn for every batch. A layer then costs 2 x images x positions x D^2 / groups flop
+    in addition to the forward pass: 150 GFLOP for ResNet-20 at 512 images, about four training
+    steps of 128 images. Padding of sentences is skipped.
 
     Args:
         model: Called in evaluation mode; its mode is restored.
@@ -50,45 +60,130 @@ def collect_grams(
         pad_id: Number that pads sentences; None counts every input.
 
     Returns:
-        L float32 tensors (G, D, D), with G groups and D weights per output row.
+        L float32 tensors (G, D, D), with G groups and D weights per output row. That of a layer or
+        an expert that saw no input but zeros is a multiple of the unit matrix, so that pruning it
+        is not free.
     """
-    modules = modules_by_weight(model, layers)
-    sums = [_Accumulator(modules[row.name], row, positions) for row in layers]
+    weights = watched_weights(model, [row.name for row in layers])
+    sums = {
+        weight.name: _Accumulator(weight.parameter, weight.layout, positions) for weight in weights
+    }
+    uses = WeightUses(model, weights, lambda use: sums[use.weight.name].add(use))
+    for index, total in enumerate(sums.values()):
+        total.generator.manual_seed(seed * 1_000_003 + index)
     training = model.training
     model.eval()
-    with ExitStack() as stack:
-        for index, total in enumerate(sums):
-            total.generator.manual_seed(seed * 1_000_003 + index)
-            stack.callback(total.module.register_forward_pre_hook(total).remove)
+    with uses.observing():
         for inputs in batches:
-            for total in sums:
-                total.words = words_in(inputs, pad_id=pad_id)
+            for total in sums.values():
+                total.words, total.batch = words_in(inputs, pad_id=pad_id), len(inputs)
             model(inputs)
+            uses.forget()
     model.train(training)
-    return [total.mean() for total in sums]
+    _say_unseen(sums)
+    return [total.mean() for total in sums.values()]
+
+
+def _say_unseen(sums: dict[str, _Accumulator]) -> None:
+    unseen = [name for name, total in sums.items() if total.unseen]
+    if unseen:
+        say(
+            f"layer database: no input of {_some(unseen)} was seen: such weights count by their "
+            "squares, and are not regressed"
+        )
+    partly = [name for name, total in sums.items() if total.missed and not total.unseen]
+    if partly:
+        say(
+            f"layer database: {_some(partly)}: used in other ways too, as an embedding or along "
+            "the outputs, of which the error does not count"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{', '.join(names[:5])}{more}"
 
 
 class _Accumulator:
-    """Forward pre-hook that sums one layer's Gram matrix, in float64 across batches."""
+    """Sums one layer's Gram matrix over its uses, in float64 across batches."""
 
-    def __init__(self, module: nn.Module, row: LayerRow, positions: int) -> None:
-        self.module, self.positions = module, positions
+    def __init__(self, parameter: Tensor, layout: Layout, positions: int) -> None:
+        self.positions = positions
         self.generator = torch.Generator()
-        groups = getattr(module, "groups", 1)
-        width = row.weights // row.shape[0]
-        device = next(module.parameters()).device
+        width, groups = layout.width(tuple(parameter.shape)), layout.groups
+        device = parameter.device
         self.total = torch.zeros(groups, width, width, dtype=torch.float64, device=device)
-        self.count = 0
+        self.count, self.missed = 0, False
+        self.seen = torch.zeros(groups, dtype=torch.bool)
         self.words: Tensor | None = None  # (B, T) of the batch, False at padding
+        self.batch = 1
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        columns = unfolded_inputs(module, args[0], self.positions, self.generator, self.words)
+    def add(self, use: Use) -> None:
+        """Add the inputs of a use, if they are known."""
+        if use.inputs is None or not use.weight.layout.known:
+            self.missed = True
+            return
+        if isinstance(use.reads, Rows):
+            self._add_rows(use.reads)
+            return
+        if isinstance(use.reads, Convolution):
+            columns = use.reads.windows(use.inputs, self.positions, self.generator)
+        elif use.reads is None:
+            columns = self._vectors(use.inputs, use.there)
+        else:
+            columns = unfolded_inputs(
+                use.reads, use.inputs, self.positions, self.generator, self.words, use.output
+            )
         columns = columns.float()
         self.total += columns.mT @ columns
         self.count += columns.shape[1]
+        self.seen[:] = True
+
+    def _vectors(self, inputs: Tensor, there: Tensor | None) -> Tensor:
+        """(1, N, D) of vectors (B, T, D) of a recurrent network."""
+        if there is None:
+            return inputs[None]
+        if self.words is not None and self.words.shape == there.shape:
+            there = there & self.words
+        chosen = choose_positions(inputs.shape[1], self.positions, self.generator)
+        chosen = chosen.to(inputs.device)
+        return inputs[:, chosen][there[:, chosen]][None]
+
+    def _add_rows(self, rows: Rows) -> None:
+        """Add vectors (S, N, C), which may be a part of the inputs, to the groups that read them.
+
+        Of N vectors, more than `positions` for each example, some are drawn. Vectors at padding
+        are known by their number.
+        """
+        vectors = rows.inputs
+        if self.words is not None and vectors.shape[1] == self.words.numel():
+            words = self.words.T if rows.time_first else self.words
+            vectors = vectors[:, words.reshape(-1)]
+        most = self.positions * self.batch
+        chosen = choose_positions(vectors.shape[1], most, self.generator).to(vectors.device)
+        vectors = vectors[:, chosen].float()
+        products = (vectors.mT @ vectors).double()
+        columns = rows.columns.to(vectors.device)
+        place = (columns[:, None], columns[None])
+        for groups, product in zip(rows.groups.tolist(), products, strict=True):
+            for group in groups:
+                self.total[group][place] += product
+                self.seen[group] = True
+        self.count += vectors.shape[1]
+
+    @property
+    def unseen(self) -> bool:
+        """Whether nothing but zeros has come in."""
+        return not bool(self.total.any())
 
     def mean(self) -> Tensor:
-        return (self.total / max(self.count, 1)).float()
+        """The Gram matrix; groups without any input count as if each input were noise alike."""
+        mean = self.total / max(self.count, 1)
+        diagonal = mean.diagonal(dim1=1, dim2=2)
+        here = torch.ones_like(self.seen) if self.unseen else ~self.seen
+        level = 1.0 if self.unseen else float(diagonal[~here].mean())
+        mean[here] = level * torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
+        return mean.float()
 
 
 def unfolded_inputs(
@@ -97,65 +192,26 @@ def unfolded_inputs(
     positions: int | None = None,
     generator: torch.Generator | None = None,
     words: Tensor | None = None,
+    output: Tensor | None = None,
 ) -> Tensor:
     """Input vectors of the layer's weight rows, (G, N, D).
 
     Args:
-        module: Conv1d, Conv2d (any stride, padding, dilation, groups) or Linear.
+        module: A convolution or transposed convolution (any stride, padding, dilation, groups),
+            Linear, or transformers' `Conv1D`.
         inputs: The module's input: (B, C, *spatial) or (B, *any, D).
         positions: Maximum number of positions per example; None uses all.
         generator: Generator for the positions, which are the same for all examples of the batch.
         words: (B, T) False at padding, which is dropped from inputs (B, T, D).
+        output: The module's output, whose size a transposed convolution may be given.
     """
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear) or is_conv1d_of_transformers(module):
         tokens = inputs.reshape(inputs.shape[0], -1, inputs.shape[-1])
-        chosen = _choose(tokens.shape[1], positions, generator)
+        chosen = choose_positions(tokens.shape[1], positions, generator)
         chosen = chosen.to(inputs.device)
         if words is not None and words.shape == inputs.shape[:-1]:
             return tokens[:, chosen][words[:, chosen]][None]
         return tokens[:, chosen].reshape(1, -1, inputs.shape[-1])
-    if not isinstance(module, nn.Conv1d | nn.Conv2d):
-        raise TypeError(f"{type(module).__name__}: only Conv1d, Conv2d and Linear are supported")
-    return _conv_inputs(module, inputs, positions, generator)
-
-
-def _conv_inputs(
-    module: nn.Conv1d | nn.Conv2d,
-    inputs: Tensor,
-    positions: int | None,
-    generator: torch.Generator | None,
-) -> Tensor:
-    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-    patches = functional.pad(inputs, _padding(module), mode=mode)
-    dims = len(module.kernel_size)
-    for axis in range(dims):  # a view (B, C, *spatial, *kernel): nothing is copied yet
-        kernel, dilation = module.kernel_size[axis], module.dilation[axis]
-        extent = dilation * (kernel - 1) + 1
-        patches = patches.unfold(2 + axis, extent, module.stride[axis])[..., ::dilation]
-    shape = patches.shape[2 : 2 + dims]
-    chosen = _choose(shape.numel(), positions, generator).to(inputs.device)
-    index: tuple[slice | Tensor, ...] = (slice(None), slice(None))
-    index += tuple(torch.unravel_index(chosen, shape))
-    taken = patches[index].flatten(3)  # (B, C, P, kernel)
-    batch, channels, count, size = taken.shape
-    split = taken.reshape(batch, module.groups, channels // module.groups, count, size)
-    return split.permute(1, 0, 3, 2, 4).reshape(module.groups, batch * count, -1)
-
-
-def _padding(module: nn.Conv1d | nn.Conv2d) -> list[int]:
-    """Amounts for `functional.pad`: last axis first, before and after."""
-    pads: list[int] = []
-    for axis in reversed(range(len(module.kernel_size))):
-        if isinstance(module.padding, str):
-            same = module.padding == "same"
-            total = module.dilation[axis] * (module.kernel_size[axis] - 1) if same else 0
-            pads += [total // 2, total - total // 2]
-        else:
-            pads += [module.padding[axis]] * 2
-    return pads
-
-
-def _choose(count: int, most: int | None, generator: torch.Generator | None) -> Tensor:
-    if most is None or count <= most:
-        return torch.arange(count)
-    return torch.randperm(count, generator=generator)[:most].sort().values
+    if not isinstance(module, _CONVOLUTIONS):
+        raise TypeError(f"{type(module).__name__}: only convolutions and Linear are supported")
+    return Convolution.of_module(module, inputs, output).windows(inputs, positions, generator)

@@ -20,7 +20,14 @@ from torch import Tensor, nn
 
 from envs import FloatArray, LayerRow
 from ws_learner.core import forward_digest, say, state_digest, track, write_with
-from ws_learner.pruning import PatternPlan, keep_largest, parameter_of
+from ws_learner.pruning import (
+    Layout,
+    PatternPlan,
+    keep_largest,
+    layout_of,
+    parameter_of,
+    watched_weights,
+)
 from ws_learner.search.rollout.gram import collect_grams
 from ws_learner.search.rollout.regression import RIDGE, LayerRegression, relative_error
 
@@ -46,6 +53,7 @@ class LayerDatabase:
         plan: Pattern of each layer, in the order of `weights`; missing layers have none, and
             without a plan no layer has.
         names: L names of the layers in the plan.
+        layouts: L layouts of the weights; by default outputs come first.
     """
 
     def __init__(
@@ -58,7 +66,9 @@ class LayerDatabase:
         memory: int = 256 << 20,
         plan: PatternPlan | None = None,
         names: Sequence[str] = (),
+        layouts: Sequence[Layout] = (),
     ) -> None:
+        self._layouts = tuple(layouts) or (Layout(),) * len(weights)
         self.grams = tuple(grams)
         self._weights = tuple(weight.detach().clone() for weight in weights)
         self._levels = np.asarray(levels, dtype=np.float64)
@@ -102,7 +112,9 @@ class LayerDatabase:
 
     def error(self, layer: int, zeros: int) -> float:
         """Squared error of the layer's outputs at `zeros` zeros, relative to their energy."""
-        return relative_error(self._weights[layer], self.weights(layer, zeros), self.grams[layer])
+        rows = self._layouts[layer].rows
+        dense, pruned = rows(self._weights[layer]), rows(self.weights(layer, zeros))
+        return relative_error(dense, pruned, self.grams[layer])
 
     def curves(self) -> tuple[FloatArray, FloatArray]:
         """Return the error curves, measured on the first call.
@@ -124,10 +136,12 @@ class LayerDatabase:
         dense = self._weights[layer]
         if zeros == 0:
             return dense
+        layout = self._layouts[layer]
         if layer not in self._solvers:
-            gram = self.grams[layer]
-            self._solvers[layer] = LayerRegression(dense, gram, ridge=self._ridge)
-        return self._solvers[layer].solve(self.mask(layer, zeros))
+            rows, gram = layout.rows(dense), self.grams[layer]
+            self._solvers[layer] = LayerRegression(rows, gram, ridge=self._ridge)
+        solved = self._solvers[layer].solve(layout.rows(self.mask(layer, zeros)))
+        return layout.stored(solved, tuple(dense.shape))
 
     def _keep(self, key: tuple[int, int], weight: Tensor) -> None:
         self._solved[key] = weight
@@ -167,6 +181,14 @@ class LayerDatabase:
         about |= {"levels": list(levels), **facts}
         about["layers"] = [[row.name, *row.shape] for row in layers]
         names = [row.name for row in layers]
+        layouts = [layout_of(model, name) for name in names]
+        turned = {name: own.axes for name, own in zip(names, layouts, strict=True)}
+        if turned := {name: axes for name, axes in turned.items() if axes != "oi"}:
+            about["layouts"] = turned
+        settings: dict[str, Any] = {"levels": levels, "plan": plan, "names": names}
+        settings["layouts"] = layouts
+        if any(len(weight.modules) > 1 for weight in watched_weights(model, names)):
+            about["calls"] = "of every module"  # earlier files count the first module only
         kinds = {str(kind) for kind in plan.patterns.values()} if plan else set()
         if plan and kinds != {"unstructured"}:  # files without a pattern omit the entry
             about["pattern"] = [*sorted(kinds), plan.pool]
@@ -175,13 +197,15 @@ class LayerDatabase:
         path = cache_dir / f"layers-{key[:16]}.safetensors" if cache_dir else None
         if path and path.exists():
             stored = _read(path, key)
-            if stored is not None:
-                stored_grams = _take(stored, "gram", len(weights))
-                database = cls(weights, stored_grams, levels=levels, plan=plan, names=names)
+            grams = [] if stored is None else _take(stored, "gram", len(weights))
+            if grams and not all(bool(gram.any()) for gram in grams):
+                say(f"layer database {path}: lacks the inputs of a layer; rebuilding it")
+            elif stored is not None:
+                database = cls(weights, grams, **settings)
                 database._restore(stored)
                 return database
         grams = collect_grams(model, batches(), layers=layers, seed=seed, pad_id=pad_id)
-        database = cls(weights, grams, levels=levels, plan=plan, names=names)
+        database = cls(weights, grams, **settings)
         database.curves()
         if path:
             database._save(path, key)

@@ -1,4 +1,4 @@
-"""Scoring on fixed images: accuracy and divergence from the dense network."""
+"""Scoring on fixed examples: the metric, and the divergence from the dense network."""
 
 from __future__ import annotations
 
@@ -7,24 +7,31 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from envs import IntArray, LayerRow, Score, project
-from ws_learner.config import RolloutConfig
+from ws_learner.config import RewardSignal, RolloutConfig
+from ws_learner.core import OutputKind, UserError
 from ws_learner.data import Batch
-from ws_learner.training import Metric
+from ws_learner.search.rollout.divergence import divergences, spread_of
+from ws_learner.training import (
+    Loss,
+    Metric,
+    MetricMean,
+    as_metric,
+    counted_positions,
+    resolve_output_kind,
+)
 
 __all__ = [
     "WORST_DIVERGENCE",
     "Scoring",
     "as_scored",
-    "divergences",
     "failed_score",
     "reward_of",
 ]
 
 WORST_DIVERGENCE = 100.0
-"""Maximum divergence in nats; exp of its negative is practically 0."""
+"""Maximum divergence; exp of its negative is practically 0."""
 
 
 def as_scored(zeros: IntArray, sizes: IntArray, *, power: float) -> IntArray:
@@ -48,57 +55,126 @@ class Scoring:
         dense: The dense network, in evaluation mode.
         batches: (inputs, targets) on its device.
         metric: Score of each example.
+        outputs: What the outputs mean; None infers it.
+        num_classes: Number of classes of the data.
+        loss: The task loss, which may say what the outputs mean.
+        pad_id: Number that pads sentences, see `DataSplits.pad_id`.
+        compares: Whether the divergence is needed; if not, it may be unknown.
+
+    Raises:
+        UserError: The metric is not usable on the dense network's outputs, or what they mean is
+            needed and not known.
     """
 
-    def __init__(self, dense: nn.Module, batches: Sequence[Batch], *, metric: Metric) -> None:
-        self._metric, self._batches = metric, tuple(batches)
-        self.examples = sum(len(targets) for _, targets in self._batches)
+    def __init__(
+        self,
+        dense: nn.Module,
+        batches: Sequence[Batch],
+        *,
+        metric: Metric,
+        outputs: OutputKind | None,
+        num_classes: int,
+        loss: Loss,
+        pad_id: int | None = None,
+        compares: bool = True,
+    ) -> None:
+        self._pad_id = pad_id
+        self._metric, self._batches = as_metric(metric), tuple(batches)
         with torch.inference_mode():
             answers = [dense(inputs).float() for inputs, _ in self._batches]
         self._answers = tuple(answer.clone() for answer in answers)
+        mean = MetricMean(self._metric)
+        for answer, (_, targets) in zip(self._answers, self._batches, strict=True):
+            mean.add(answer, targets)
+        self.dense_metric = mean.value("the examples that score rollouts")
+        self.examples = mean.examples
+        self.outputs: OutputKind | None = None
+        self._counted: tuple[Tensor | None, ...] = (None,) * len(self._batches)
+        try:
+            self._understand(outputs, num_classes=num_classes, loss=loss)
+        except UserError:
+            if compares:
+                raise
+
+    def _understand(self, given: OutputKind | None, *, num_classes: int, loss: Loss) -> None:
+        """Find out what the outputs mean, and what a comparison of them needs."""
+        targets = self._batches[0][1]
+        kind = resolve_output_kind(
+            given, self._answers[0], targets, num_classes=num_classes, loss=loss
+        )
+        self._spread = spread_of(self._answers, kind=kind)
+        self._counted = tuple(
+            counted_positions(answer, targets, inputs, kind=kind, pad_id=self._pad_id)
+            for answer, (inputs, targets) in zip(self._answers, self._batches, strict=True)
+        )
+        self.outputs = kind
 
     @torch.inference_mode()
     def mark(self, model: nn.Module) -> tuple[float, float]:
-        """Return mean metric and mean divergence in nats of a model in evaluation mode.
+        """Return metric and mean divergence of a model in evaluation mode.
+
+        The divergence is NaN if what the outputs mean is not known.
 
         Raises:
             FloatingPointError: An output is NaN or infinite.
+            UserError: The metric is.
         """
-        right = distance = 0.0
-        for (inputs, targets), dense in zip(self._batches, self._answers, strict=True):
+        mean, distance = MetricMean(self._metric), 0.0
+        batches = zip(self._batches, self._answers, self._counted, strict=True)
+        for (inputs, targets), dense, counted in batches:
             outputs = model(inputs).float()
             if not bool(torch.isfinite(outputs).all()):
                 raise FloatingPointError("the pruned network's outputs are not finite")
-            right += float(self._metric(outputs, targets).double().sum())
-            distance += float(divergences(outputs, dense).double().sum())
-        return right / self.examples, min(distance / self.examples, WORST_DIVERGENCE)
+            mean.add(outputs, targets)
+            if self.outputs is not None:
+                each = divergences(
+                    outputs, dense, kind=self.outputs, counted=counted, spread=self._spread
+                )
+                distance += float(each.double().sum())
+        value = mean.value("the examples that score rollouts")
+        if self.outputs is None:
+            return value, math.nan
+        return value, min(distance / self.examples, WORST_DIVERGENCE)
 
+    def described(self, signal: RewardSignal) -> str:
+        """What the reward measures; empty for an accuracy, and for the KL of (B, C) classes."""
+        if signal == "accuracy":
+            return "" if self._metric.accuracy else f"by {self._metric.name}"
+        plain = self.outputs == "classes" and self._answers[0].dim() == 2
+        return "" if plain else f"by the divergence of {self.outputs}"
 
-def divergences(outputs: Tensor, dense: Tensor) -> Tensor:
-    """(B,) KL divergence from the dense predictions, in nats.
+    def quality(self, value: float) -> float:
+        """The metric as a reward, in [0, 1], higher for the better of two networks.
 
-    Args:
-        outputs: Logits (B, ..., C), averaged over the axes between; (B, 1) is one binary logit.
-        dense: Logits of the dense network, same shape.
-    """
-    if dense.shape[-1] == 1:
-        outputs = torch.cat([outputs, torch.zeros_like(outputs)], dim=-1)
-        dense = torch.cat([dense, torch.zeros_like(dense)], dim=-1)
-    ours, theirs = functional.log_softmax(outputs, -1), functional.log_softmax(dense, -1)
-    each = (theirs.exp() * (theirs - ours)).sum(-1)
-    return each.reshape(len(each), -1).mean(1).clamp_min(0)
+        A share is its own reward, or 1 less it. Any other metric is compared with the dense
+        network's: 1/2 where they are equal, and falling with x, the loss relative to the size of
+        the dense metric, as (1 - x / (1 + |x|)) / 2.
+        """
+        if self._metric.share:
+            return value if self._metric.higher_is_better else 1 - value
+        loss = (
+            self.dense_metric - value
+            if self._metric.higher_is_better
+            else value - self.dense_metric
+        )
+        relative = loss / (abs(self.dense_metric) or 1.0)
+        return (1 - relative / (1 + abs(relative))) / 2
 
 
 def reward_of(
-    accuracy: float,
+    quality: float,
     divergence: float,
     zeros: IntArray,
     *,
     layers: Sequence[LayerRow],
     config: RolloutConfig,
 ) -> float:
-    """Compute the reward, see `RolloutConfig.reward_signal` and `.reward_type`."""
-    quality = accuracy if config.reward_signal == "accuracy" else math.exp(-divergence)
+    """Compute the reward, see `RolloutConfig.reward_signal` and `.reward_type`.
+
+    `quality` is the metric as a reward, see `Scoring.quality`.
+    """
+    if config.reward_signal != "accuracy":
+        quality = math.exp(-divergence)
     if config.reward_type == "single-obj":
         return quality
     return quality * math.log1p(int(zeros.sum()) / sum(row.weights for row in layers))

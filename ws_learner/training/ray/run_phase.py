@@ -10,7 +10,7 @@ from typing import TypeVar
 from torch import nn
 
 from ws_learner.config import ClusterConfig
-from ws_learner.core import ProcessGroup, load_state_file
+from ws_learner.core import ProcessGroup, UserError, load_state_file
 from ws_learner.report import MetricsLog
 from ws_learner.training.phase import TrainingPhase
 from ws_learner.training.ray.session import ray_session
@@ -58,12 +58,29 @@ def run_phase(
         cluster: Cluster settings; None trains locally.
 
     Raises:
-        UserError: Invalid input, or too few machines.
+        UserError: Invalid input, too few machines, or the training has diverged.
     """
     if cluster is not None:
         with ray_session(cluster):
             _on_ray(run, phase, model=model, config=cluster)
-    return run(phase)
+    result = run(phase)
+    refuse_diverged(model, phase)
+    return result
+
+
+def refuse_diverged(model: nn.Module, phase: TrainingPhase) -> None:
+    """Refuse weights that are NaN or infinite.
+
+    Raises:
+        UserError: There are some; the message names the first.
+    """
+    broken = [name for name, value in model.named_parameters() if not bool(value.isfinite().all())]
+    if broken:
+        raise UserError(
+            f"the {phase.phase} training has diverged: {broken[0]} and {len(broken) - 1} other "
+            f"tensors are not finite; lower `lrn_rate` {phase.recipe.lrn_rate:g} or give "
+            "`clip_norm`, and start in another run directory"
+        )
 
 
 def _on_ray(
