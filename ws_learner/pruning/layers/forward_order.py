@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.pruning.layers.matrix_use import Rows
-from ws_learner.pruning.layers.module_uses import Use, Watched
+from ws_learner.pruning.layers.module_uses import Use
+from ws_learner.pruning.layers.watched import Watched
 from ws_learner.pruning.layers.weight_uses import WeightUses
 from ws_learner.pruning.patterns.layout import Layout
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ws_learner.pruning.layers.tracked_weights import Operand
+from ws_learner.pruning.layers.watched import Watched
 from ws_learner.pruning.patterns.layout import Layout
-
-if TYPE_CHECKING:
-    from ws_learner.pruning.layers.module_uses import Watched
 
 __all__ = ["Rows", "rows_of"]
 

@@ -11,28 +11,9 @@ from torch import Tensor, nn
 from ws_learner.pruning.layers.convolution_windows import Convolution
 from ws_learner.pruning.layers.matrix_use import Rows
 from ws_learner.pruning.layers.recurrent import cell_inputs, recurrent_inputs
-from ws_learner.pruning.patterns.layout import Layout
+from ws_learner.pruning.layers.watched import Watched
 
-__all__ = ["Use", "Watched", "uses_of_call"]
-
-
-@dataclass(kw_only=True, eq=False)
-class Watched:
-    """A weight that is observed.
-
-    Attributes:
-        name: Of the parameter.
-        parameter: The weight.
-        kind: See `LayerRow.kind`.
-        layout: Learnt at the first use, if it was not known.
-        modules: Modules whose call is a use of the weight.
-    """
-
-    name: str
-    parameter: nn.Parameter
-    kind: str
-    layout: Layout
-    modules: Sequence[nn.Module] = ()
+__all__ = ["Use", "uses_of_call"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

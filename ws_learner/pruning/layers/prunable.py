@@ -9,8 +9,8 @@ from torch import nn
 
 from ws_learner.core import UserError, say
 from ws_learner.pruning.layers.forward_order import Found, weight_name
-from ws_learner.pruning.layers.module_uses import Watched
 from ws_learner.pruning.layers.roles import weight_roles
+from ws_learner.pruning.layers.watched import Watched
 from ws_learner.pruning.layers.weight_kinds import KINDS, is_embedding, kinds_of, layout_of
 from ws_learner.pruning.patterns.layout import Layout
 

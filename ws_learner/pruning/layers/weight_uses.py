@@ -19,8 +19,9 @@ from torch.utils._pytree import tree_map
 
 from ws_learner.pruning.layers.convolution_windows import Convolution
 from ws_learner.pruning.layers.matrix_use import Rows, rows_of
-from ws_learner.pruning.layers.module_uses import Use, Watched, uses_of_call
+from ws_learner.pruning.layers.module_uses import Use, uses_of_call
 from ws_learner.pruning.layers.tracked_weights import Operand, TrackedWeights
+from ws_learner.pruning.layers.watched import Watched
 from ws_learner.pruning.patterns.layout import Layout
 
 __all__ = ["WeightUses"]
