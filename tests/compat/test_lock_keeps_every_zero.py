@@ -108,3 +108,21 @@ def test_lpots_lock(names: tuple[str, ...], capsys: pytest.CaptureFixture[str]) 
     assert same == ({"hidden.weight"} if names else set(WEIGHTS))
     said = "zeros of words.weight (18), classifier.weight (8) are not kept"
     assert (said in capsys.readouterr().err) == bool(names)
+
+
+def test_lpots_lock_of_weights_loaded_in_the_training_function() -> None:
+    sparse, model = Net().state_dict(), Net()
+    for name in WEIGHTS:
+        model.get_parameter(name).data.fill_(0.1)
+    prune = Pruning(LpotConf(pruners=(Pruner(prune_type="pattern_lock"),)))
+    prune.model = model
+
+    def train_epochs(model: nn.Module) -> None:
+        model.load_state_dict(sparse)
+        prune.on_epoch_begin(0)
+        train(model, sgd(model))
+
+    prune.pruning_func = train_epochs
+    prune()
+    for name, zeros in zeros_of(model).items():
+        assert torch.equal(zeros, sparse[name] == 0), name

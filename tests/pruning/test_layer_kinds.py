@@ -200,3 +200,11 @@ def test_an_embedding_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
         ("head.weight", "linear", "head"),
     ]
     assert "does not use" not in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace")
+def test_a_scripted_module_is_said_to_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    scripted = torch.jit.trace(nn.Linear(8, 4), torch.randn(2, 8))
+    model = nn.Sequential(scripted, nn.Linear(4, 2))
+    assert [row.name for row in layer_table(model, torch.randn(2, 8))] == ["1.weight"]
+    assert "holds 20.0 % of the matrix weights; not listed: 0.weight" in capsys.readouterr().err

@@ -262,3 +262,17 @@ def test_an_oracle_of_one_step_after_a_load(config: Any) -> None:
     train(model, optimizer, [19])
     got = sparsifier.state_dict()["latent.0.weight"]
     torch.testing.assert_close(got, weight.detach() - 0.1 * grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", ["gradual", "pattern_lock", "srste", "mdgf"])
+def test_bfloat16_weights_are_looked_at_too(case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    model = network().bfloat16()
+    sparsifier, optimizer = CASES[case].sparsifier(model), sgd(model)
+    sparsifier.attach(optimizer)
+    train(model, optimizer)
+    assert "between" not in capsys.readouterr().err
+    mask, weight = sparsifier.masks["0.weight"].clone(), model.get_parameter("0.weight")
+    weight.data[~mask] = 0.25
+    sparsifier.finalize()
+    assert f"steps: 0.weight ({int((~mask).sum())})." in capsys.readouterr().err
+    assert torch.equal(weight.detach() == 0, ~mask)

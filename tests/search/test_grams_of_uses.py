@@ -19,9 +19,9 @@ from ws_learner.search.rollout.gram import collect_grams
 from ws_learner.search.rollout.layer_database import LayerDatabase
 
 
-def grams_of(model: nn.Module, *batches: Tensor) -> dict[str, Tensor]:
+def grams_of(model: nn.Module, *batches: Tensor, pad_id: int | None = None) -> dict[str, Tensor]:
     rows = layer_table(model, batches[0])
-    found = collect_grams(model, batches, layers=rows, seed=0)
+    found = collect_grams(model, batches, layers=rows, seed=0, pad_id=pad_id)
     return {row.name: gram for row, gram in zip(rows, found, strict=True)}
 
 
@@ -93,7 +93,8 @@ def test_padding_does_not_count_inside_an_attention() -> None:
     model = Sentences().eval()
     long, short = torch.randint(1, 20, (1, 6)), torch.randint(1, 20, (1, 4))
     apart = grams_of(model, long, short)
-    together = grams_of(model, torch.cat([long, functional.pad(short, (0, 2))]))
+    padded = torch.cat([long, functional.pad(short, (0, 2))])
+    together = grams_of(model, padded, pad_id=0)
     for name, matrix in apart.items():
         torch.testing.assert_close(together[name], matrix, msg=name)
 

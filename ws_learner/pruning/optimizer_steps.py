@@ -162,7 +162,9 @@ def _gradients(optimizer: Optimizer) -> list[tuple[nn.Parameter, Tensor]]:
 
 @torch.no_grad()
 def _divide(grads: list[Tensor], scale: Tensor | float) -> None:
-    factor = torch.as_tensor(scale).double().reciprocal().float()  # as `GradScaler.unscale_`
+    factor = (
+        torch.as_tensor(scale).reshape(()).double().reciprocal().float()
+    )  # as `GradScaler.unscale_`
     alike: Mapping[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
     for grad in grads:
         alike[grad.device, grad.dtype].append(grad)

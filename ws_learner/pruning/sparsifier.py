@@ -247,7 +247,7 @@ class Sparsifier:
         the method learns from gradients it still learns at the step, so nothing from one that is
         left out. A second call changes nothing.
         """
-        if not isinstance(self._method, UsesGradients) or self._method.reads_gradients:
+        if isinstance(self._method, UsesGradients) and self._method.reads_gradients:
             self._early.keep(self._weights(), self._method.masks)
         self._method.before_step()
         self._early.edited()

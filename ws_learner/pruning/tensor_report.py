@@ -23,7 +23,8 @@ def tensor_table(state: Mapping[str, Tensor], *, pattern: Pattern | None = None)
 
     Args:
         state: Tensors by name; integer ones (counters) and single numbers are left out.
-        pattern: The pattern of the units that `block_sparsity` counts.
+        pattern: The pattern of the units that `block_sparsity` counts, cut from each tensor as
+            (outputs, inputs, *kernel), as which it is stored in most layers.
 
     Returns:
         One row per tensor with the columns `COLUMNS`. Shares lie in [0, 1]. `block_sparsity` is

@@ -35,11 +35,7 @@ if TYPE_CHECKING:
     from ws_learner.training.ray.run_phase import run_phase
     from ws_learner.training.ray.session import ray_session, store_for
     from ws_learner.training.result import Result
-    from ws_learner.training.run_identity import (
-        build_run_identity,
-        config_identity,
-        owned_run,
-    )
+    from ws_learner.training.run_identity import build_run_identity, config_identity, owned_run
     from ws_learner.training.sparse import (
         PruningCallback,
         build_method_config,

@@ -48,7 +48,7 @@ class DistillationLoss:
             weight: `--loss_w_dst`, at least 0.
             temperature: `--tempr_dst`, T above 0; the higher, the softer the predictions.
             outputs: What the outputs mean, see `OutputKind`.
-            pad_id: Number that pads sentences, see `DataSplits.pad_id`; None counts all.
+            pad_id: Number that pads sentences, see `DataSplits.pad_id`.
 
         Raises:
             UserError: A value is outside its range.
@@ -62,8 +62,8 @@ class DistillationLoss:
                 f"`DistillationLoss.temperature` {temperature}: allowed are numbers above 0"
             )
         self._loss, self._weight, self._temperature = loss, weight, temperature
-        self._pad_id = pad_id
         self._teacher, self._outputs = teacher.eval(), check_output_kind(outputs)
+        self._pad_id = pad_id
 
     def __call__(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
         """Return the scalar loss.

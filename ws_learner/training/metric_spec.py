@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
@@ -87,18 +86,15 @@ class MetricSpec:
         """(B,) scores in double precision.
 
         Raises:
-            UserError: They are not one number for each example, or the function fails.
+            UserError: They are not one number for each example, or the function failed.
         """
         count = len(targets)
         try:
             found: Any = self.function(outputs, targets)
-        except UserError:
-            raise
-        except Exception as error:
-            place = traceback.extract_tb(error.__traceback__)[-1]
+        except Exception as error:  # whatever a user's function raises
             raise UserError(
-                f"`metric` {self.name}: fails on {count} examples, {type(error).__name__}: {error} "
-                f"({place.filename}, line {place.lineno})"
+                f"`metric` {self.name}: failed on outputs {tuple(outputs.shape)} and targets "
+                f"{tuple(targets.shape)}: {type(error).__name__}: {error}"
             ) from error
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         if shape != (count,):
@@ -133,16 +129,7 @@ class MetricSpec:
                 "of a plain function, or of a share, must lie in [0, 1]; give metric=MetricSpec("
                 'function, name=..., unit="", higher_is_better=...) with False for an error'
             )
-        try:
-            value = mean if self.of_mean is None else self.of_mean(mean)
-        except OverflowError:
-            value = math.inf
-        if not math.isfinite(value):
-            raise UserError(
-                f"`metric` {self.name}: is {value} on {where}, where the mean of its scores is "
-                f"{mean:.6g}; mend `of_mean`, or the network that gave the outputs"
-            )
-        return value
+        return mean if self.of_mean is None else self.of_mean(mean)
 
 
 def as_metric(metric: Metric) -> MetricSpec:

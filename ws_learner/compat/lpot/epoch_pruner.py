@@ -67,12 +67,8 @@ class EpochPruner:
         self._steps = OptimizerSteps()
         self._masked_early = False
         self._epoch = 0
-        self._collected = False
-        for plan, part in zip(self.plans, self._parts, strict=True):
-            if plan.kind == "lock":
-                part.update_masks(
-                    {name: w.detach() != 0 for name, w in part.dense_values().items()}
-                )
+        self._collected = self._begun = False
+        self._find_locked()
 
     @property
     def masks(self) -> dict[str, Tensor]:
@@ -89,7 +85,7 @@ class EpochPruner:
     def epoch_begin(self, epoch: int) -> None:
         """Renew the masks that are due."""
         self._epoch = epoch
-        self.follow_weights()
+        self._begin()
         self._take_over_writes()
         self._renew_due(0)
 
@@ -99,6 +95,19 @@ class EpochPruner:
         self._take_over_writes()
         self._renew_due(batch)
         self.mask_weights()
+
+    def _find_locked(self) -> None:
+        """Lock the zeros there are now: again when training begins, on weights loaded since."""
+        for number, plan in enumerate(self.plans):
+            if plan.kind == "lock" and not self._begun:
+                part = self._parts[number] = StoredMasks(self._parts[number].weights)
+                part.update_masks({name: w.detach() != 0 for name, w in part.weights.items()})
+
+    def _begin(self) -> None:
+        """Training begins, unless it has."""
+        self._find_locked()
+        self._begun = True
+        self.follow_weights()
 
     def follow(self, optimizer: Optimizer) -> None:
         """Clear the state of `optimizer` for each weight when it is pruned."""
@@ -138,7 +147,7 @@ class EpochPruner:
         """
         if optimizer is not None:
             self.follow(optimizer)
-        self.follow_weights()
+        self._begin()
         if learns:
             self._take_over_writes()
         parts = zip(self.plans, self._parts, self._units, self._criteria, strict=True)
@@ -181,6 +190,8 @@ class EpochPruner:
             UserError: Training ended before the ramp did.
         """
         self.mask_weights()
+        for part in self._parts:
+            part.report_writes()
         for number, (plan, part) in enumerate(zip(self.plans, self._parts, strict=True)):
             for name, wanted in self._counts(number, plan.target).items():
                 pruned = int((~part.masks[name]).sum())
@@ -205,6 +216,7 @@ class EpochPruner:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume from a `state_dict` of the same plans."""
+        self._begun = True
         self._epoch, self._collected = int(state["epoch"]), bool(state["collected"])
         self._updates = [int(count) for count in state["updates"]]
         for number, parts in enumerate(self._stateful()):

@@ -18,7 +18,11 @@ from ws_learner.pruning.layers.attention_names import (
     TORCH_PARAMETERS,
     VALUES,
 )
-from ws_learner.pruning.layers.weight_kinds import KINDS, is_conv1d_of_transformers
+from ws_learner.pruning.layers.weight_kinds import (
+    KINDS,
+    is_conv1d_of_transformers,
+    kinds_of,
+)
 
 __all__ = ["filter_by_role", "weight_roles"]
 
@@ -36,7 +40,7 @@ Roles = tuple[str, ...]
 
 
 def weight_roles(model: nn.Module) -> dict[str, Roles]:
-    """Role of each Linear, convolution and attention weight, by parameter name.
+    """Role of each Linear, convolution, attention and expert weight, by parameter name.
 
     A weight that stacks several projections has a role for each equal slice of its outputs:
     `("q", "k", "v")`. All others have one: `ff`, `q`, `k`, `v`, `o`, `conv`, `embed`, `head` or
@@ -72,6 +76,10 @@ def weight_roles(model: nn.Module) -> dict[str, Roles]:
         if not around and roles in (("other",), ("o",)):
             roles = ("ff",)
         found[f"{name}.weight" if name else "weight"] = roles
+    for name, module in model.named_modules():
+        for attribute, kind, _ in kinds_of(name, module):
+            if kind == "experts":
+                found[f"{name}.{attribute}".lstrip(".")] = ("ff",)
     return found
 
 

@@ -84,11 +84,10 @@ def _kind(
 
 def is_conv1d_of_transformers(module: nn.Module) -> bool:
     """Whether a module is transformers' `Conv1D`: a Linear whose weight is (inputs, outputs)."""
-    weight = module._parameters.get("weight")
-    named = any(cls.__name__ == "Conv1D" for cls in type(module).__mro__)
-    if not named or weight is None or weight.dim() != 2:
+    if not any(cls.__name__ == "Conv1D" for cls in type(module).__mro__):
         return False
-    return getattr(module, "nf", None) == weight.shape[1]
+    weight = module._parameters.get("weight")
+    return weight is not None and getattr(module, "nf", None) == weight.shape[-1]
 
 
 def is_embedding(module: nn.Module) -> bool:

@@ -116,7 +116,7 @@ class HasReadings(Protocol):
 
 @runtime_checkable
 class UsesGradients(Protocol):
-    """What a method does with gradients; one that does not say is taken to read them."""
+    """What a method does with gradients; of one that does not say nothing is assumed."""
 
     @property
     def reads_gradients(self) -> bool:

@@ -122,7 +122,10 @@ class ShadowMasks:
             return
         for name in self._order:
             weight, shadow, mask = self.weights[name], self.shadow[name], self.masks[name]
-            expected = shadow * self.soft if self.soft else None
+            expected = None
+            if self.soft:  # by the very operation of `apply`: others round 16-bit types elsewhere
+                expected = shadow.clone()
+                torch._foreach_mul_([expected], self.soft)
             written = self.writes.find(name, weight, mask, expected)
             if written is not None:
                 torch.where(written, weight, shadow, out=shadow)

@@ -87,6 +87,10 @@ class StoredMasks:
                 weight.masked_fill_(written, 0)
         self._writes.tell(wait=False)
 
+    def report_writes(self) -> None:
+        """Print which parameters were written to, once each; waits for a GPU."""
+        self._writes.tell()
+
     def values_in_step(self) -> dict[str, Tensor]:
         """An older name of `dense_values()`."""
         return self.dense_values()
@@ -149,7 +153,7 @@ class StoredMasks:
     def make_zeros(self, *, stacklevel: int) -> None:
         """Pruned weights become plain zeros; kept ones that are zero too are reported."""
         self.take_over_writes()
-        self._writes.tell()
+        self.report_writes()
         for name, weight in self.weights.items():
             pruned = ~self.masks[name]
             weight.masked_fill_(pruned, 0)  # a product of NaN or -0 is no plain zero

@@ -178,7 +178,7 @@ class LayerDatabase:
         """
         about = {"format": _FORMAT, "ridge": RIDGE, "torch": torch.__version__, "seed": seed}
         about |= {"network": state_digest(model), "forward": forward_digest(model)}
-        about |= {"levels": list(levels), "pad_id": pad_id, **facts}
+        about |= {"levels": list(levels), **facts}
         about["layers"] = [[row.name, *row.shape] for row in layers]
         names = [row.name for row in layers]
         layouts = [layout_of(model, name) for name in names]
