@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.config import Recipe
-from ws_learner.core import ComputeDevice, OutputKind
+from ws_learner.core import ComputeDevice, OutputKind, check_output_kind
 from ws_learner.data import DataSplits
 from ws_learner.training import Loss, Metric, top_k_accuracy
 
@@ -70,6 +70,10 @@ class Experiment:
     distils: bool = True
     searches: bool = True
     measure: TaskMetric | None = None
+
+    def __post_init__(self) -> None:
+        if self.outputs is not None:
+            check_output_kind(self.outputs)
 
 
 def classification(recipe: Recipe) -> tuple[Callable[[Tensor, Tensor], Tensor], Metric]:

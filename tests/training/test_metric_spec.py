@@ -166,6 +166,13 @@ def test_a_perplexity_is_the_exponential_of_the_mean_log_loss() -> None:
     assert "dense_accuracy" not in entries
 
 
+def test_a_perplexity_beyond_all_numbers_is_said() -> None:
+    logits = torch.zeros(2, 3, 4)
+    logits[..., 0] = 1e4  # the targets are never 0
+    with pytest.raises(UserError, match=r"perplexity: is inf on the split, .* 10000;"):
+        measure(logits, torch.ones(2, 3, dtype=torch.long), perplexity())
+
+
 def word_error_rate(outputs: Tensor, targets: Tensor) -> Tensor:
     return 1 - right(outputs, targets)
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ws_learner.core import OutputKind
+from ws_learner.core import OutputKind, check_output_kind
 
 __all__ = ["Batch", "DataSplits", "Split"]
 
@@ -79,5 +79,7 @@ class DataSplits:
     outputs: OutputKind | None = None
 
     def __post_init__(self) -> None:
+        if self.outputs is not None:
+            check_output_kind(self.outputs)
         if self.pad_id is None:
             object.__setattr__(self, "pad_id", getattr(self.train, "pad_id", None))

@@ -14,7 +14,16 @@ from torch import nn
 from agents import DDPGConfig
 from envs import IntArray, LayerRow
 from ws_learner.config import METHODS, PROTOCOLS, WeightSparseConfig
-from ws_learner.core import OutputKind, RunDir, UserError, read_json, say, write_json, write_text
+from ws_learner.core import (
+    OutputKind,
+    RunDir,
+    UserError,
+    check_output_kind,
+    read_json,
+    say,
+    write_json,
+    write_text,
+)
 from ws_learner.data import DataSplits
 from ws_learner.pruning import (
     PatternPlan,
@@ -89,6 +98,10 @@ class Allocator:
     run: RunDir
     outputs: OutputKind | None = None
     _evaluator: RolloutEvaluator | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.outputs is not None:
+            check_output_kind(self.outputs)
 
     def run_protocol(self) -> Allocation:
         """Run the protocol, or load the result of an earlier call.

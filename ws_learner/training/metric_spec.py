@@ -91,6 +91,8 @@ class MetricSpec:
         count = len(targets)
         try:
             found: Any = self.function(outputs, targets)
+        except UserError:
+            raise
         except Exception as error:  # whatever a user's function raises
             raise UserError(
                 f"`metric` {self.name}: failed on outputs {tuple(outputs.shape)} and targets "
@@ -129,7 +131,16 @@ class MetricSpec:
                 "of a plain function, or of a share, must lie in [0, 1]; give metric=MetricSpec("
                 'function, name=..., unit="", higher_is_better=...) with False for an error'
             )
-        return mean if self.of_mean is None else self.of_mean(mean)
+        try:
+            value = mean if self.of_mean is None else self.of_mean(mean)
+        except OverflowError:
+            value = math.inf
+        if not math.isfinite(value):
+            raise UserError(
+                f"`metric` {self.name}: is {value} on {where}, where the mean of its scores is "
+                f"{mean:.6g}; mend `of_mean`, or the network that gave the outputs"
+            )
+        return value
 
 
 def as_metric(metric: Metric) -> MetricSpec:

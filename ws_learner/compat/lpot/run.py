@@ -204,6 +204,7 @@ def _run(
             teacher=teacher and compute.place_model(teacher),
             config=config,
             outputs=outputs,
+            pad_id=data.pad_id,
         ),
         metric=metric,
         recipe=recipe,

@@ -122,6 +122,7 @@ def build_lpot_training_loss(
     teacher: nn.Module | None,
     config: WeightSparseConfig,
     outputs: OutputKind | None = None,
+    pad_id: int | None = None,
 ) -> TrainingLoss:
     """(outputs, targets, inputs) -> scalar, with the teacher's part if there is a teacher.
 
@@ -131,13 +132,16 @@ def build_lpot_training_loss(
         teacher: On its device; None without distillation.
         config: `enbl_dst`, `loss_w_dst` and `tempr_dst`.
         outputs: What the outputs mean; by default classes.
+        pad_id: Number that pads sentences, see `DataSplits.pad_id`.
 
     Raises:
         UserError: The file's criterion compares outputs that are no classes.
     """
     settings = conf.train.criterion.distillation if conf.train is not None else None
     if teacher is None or settings is None:
-        return build_training_loss(loss, teacher=teacher, config=config, outputs=outputs)
+        return build_training_loss(
+            loss, teacher=teacher, config=config, outputs=outputs, pad_id=pad_id
+        )
     if outputs not in (None, "classes", "tokens"):
         raise UserError(
             f"KnowledgeDistillationLoss: compares classes, but the outputs are {outputs}; leave "

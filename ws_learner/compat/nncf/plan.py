@@ -88,6 +88,7 @@ def build_nncf_distillation_loss(
     part: NncfDistillation | None,
     *,
     outputs: OutputKind | None = None,
+    pad_id: int | None = None,
 ) -> TrainingLoss:
     """The task loss, and NNCF's distillation term if the file has one.
 
@@ -99,6 +100,7 @@ def build_nncf_distillation_loss(
         teacher: The dense network.
         part: The file's distillation, if it has one.
         outputs: What the outputs mean; by default classes.
+        pad_id: Number that pads sentences, see `DataSplits.pad_id`.
 
     Raises:
         UserError: softmax, and the outputs are no classes.
@@ -118,6 +120,7 @@ def build_nncf_distillation_loss(
             weight=weight,
             temperature=part.temperature,
             outputs=outputs or "classes",
+            pad_id=pad_id,
         )
 
     def criterion(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:

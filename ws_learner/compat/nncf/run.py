@@ -250,7 +250,9 @@ def _run(
     )
     teacher = compute.place_model(copy.deepcopy(dense))
     distilled = settings.enbl_dst or part is not None
-    criterion = build_nncf_distillation_loss(loss, teacher, part, outputs=outputs)
+    criterion = build_nncf_distillation_loss(
+        loss, teacher, part, outputs=outputs, pad_id=data.pad_id
+    )
     if part is None:
         criterion = build_training_loss(
             loss,
