@@ -55,7 +55,7 @@ class Score:
         accuracy: Metric on the search images after fine-tuning, an accuracy or any other.
         accuracy_before: The same before fine-tuning.
         divergence: Mean divergence from the dense network's predictions, for classes the KL
-            divergence in nats; NaN if what the outputs mean is not known.
+            divergence in nats; None if what the outputs mean is not known.
         seconds: Wall time, for reports only; never part of a comparison.
         failed: Empty, or why the candidate could not be scored.
     """
@@ -63,18 +63,15 @@ class Score:
     reward: float
     accuracy: float
     accuracy_before: float
-    divergence: float
+    divergence: float | None
     seconds: float = field(default=0.0, compare=False)
     failed: str = ""
 
     @property
     def finite(self) -> bool:
-        """Whether neither the reward nor a measurement is NaN or infinite.
-
-        A divergence of NaN was not measured: nobody knows what the outputs mean, nor needs to.
-        """
-        measured = (self.reward, self.accuracy, self.accuracy_before)
-        return all(map(math.isfinite, measured)) and not math.isinf(self.divergence)
+        """Whether neither the reward nor a measurement is NaN or infinite."""
+        measured = (self.reward, self.accuracy, self.accuracy_before, self.divergence)
+        return all(math.isfinite(value) for value in measured if value is not None)
 
 
 Evaluate = Callable[[Sequence[IntArray]], list[Score]]

@@ -146,8 +146,8 @@ def make_learner(
         workers=command.run.workers,
         cluster=command.cluster,
         facts=facts,
-        claims=False,
         outputs=command.run.outputs or experiment.outputs,
+        claims=False,
     )
 
 

@@ -92,8 +92,8 @@ class WeightSparseLearner:
         workers: int | None = None,
         cluster: ClusterConfig | None = None,
         facts: dict[str, Any] | None = None,
-        claims: bool = True,
         outputs: OutputKind | None = None,
+        claims: bool = True,
     ) -> None:
         """Configure a run; `fit` starts it.
 
@@ -114,11 +114,11 @@ class WeightSparseLearner:
             workers: Number of processes that score rollouts; by default one per core.
             cluster: Settings for scoring rollouts and training on Ray; None uses local processes.
             facts: Additional entries of the summary, such as the experiment's name.
-            claims: Lock the directory and check that it was made with these arguments. False
-                leaves both to the caller, who then gives `run_dir`.
             outputs: What the network's outputs mean, see `OutputKind`: how a search compares them
                 with the dense network's, and distillation with the teacher's. None takes what the
                 data say, or infers it from loss, shapes and targets.
+            claims: Lock the directory and check that it was made with these arguments. False
+                leaves both to the caller, who then gives `run_dir`.
         """
         self.model, self.data, self.loss, self.metric = model, data, loss, metric
         self.recipe, self.teacher = recipe, teacher
@@ -127,9 +127,9 @@ class WeightSparseLearner:
         self.compute = compute or choose_device()
         self.seed, self.workers, self.facts = seed, workers, dict(facts or {})
         self.cluster, self.outputs = cluster, outputs
+        self._kind: OutputKind | None = None
         self._run_dir, self._claims = run_dir, claims
         self._run: RunDir | None = None
-        self._known_outputs: OutputKind | None = None
 
     def fit(self) -> Result:
         """Run all stages: allocate, sparsify, verify, report; a finished run is read again.
@@ -186,9 +186,9 @@ class WeightSparseLearner:
             compute=self.compute,
             seed=self.seed,
             teacher=self.teacher,
-            outputs=self.outputs,
             config=config_identity(self.config),
             agent=asdict(self.agent),
+            outputs=self.outputs or self.data.outputs,
         )
 
     @property
@@ -270,7 +270,7 @@ class WeightSparseLearner:
         )
 
     def _allocate(self, layers: tuple[LayerRow, ...]) -> Allocation:
-        self._known_outputs = self.check()
+        self._kind = self.check()
         return Allocator(
             model=self.model,
             data=self.data,
@@ -282,7 +282,7 @@ class WeightSparseLearner:
             seed=self.seed,
             pool=self._pool,
             run=self.run,
-            outputs=self._known_outputs,
+            outputs=self._kind,
         ).run_protocol()
 
     def _pool(self, evaluator: RolloutEvaluator) -> RolloutPool:
@@ -313,8 +313,8 @@ class WeightSparseLearner:
                 teacher=teacher,
                 config=self.config,
                 student=start,
+                outputs=self._kind,
                 pad_id=self.data.pad_id,
-                outputs=self._known_outputs,
             ),
             metric=self.metric,
             recipe=self.recipe,

@@ -68,8 +68,8 @@ def lpot_run(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
         seed=command.run.seed,
         cluster=command.cluster,
         facts=run_facts(command, experiment, words),
-        claims=False,
         outputs=command.run.outputs or experiment.outputs,
+        claims=False,
     )
     run_or_reuse(command, experiment, identity, lambda run: work(run_dir=run.path), kind="lpot")
 
@@ -108,7 +108,7 @@ def nncf_run(command: Command, conf: NncfConf, *, words: Sequence[str]) -> None:
         seed=command.run.seed,
         cluster=command.cluster,
         facts=run_facts(command, experiment, words),
-        claims=False,
         outputs=command.run.outputs or experiment.outputs,
+        claims=False,
     )
     run_or_reuse(command, experiment, identity, lambda run: work(run_dir=run.path), kind="nncf")

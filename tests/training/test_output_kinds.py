@@ -135,11 +135,14 @@ def test_ignored_targets_and_padding_do_not_count() -> None:
     assert found is not None
     assert found.tolist() == [[True, False, True], [True, False, False]]
     images = torch.randn(2, 1, 3)
-    found = counted_positions(torch.randn(2, 4, 3), targets, images, kind="classes")
+    found = counted_positions(torch.randn(2, 4, 3), targets, images, kind="classes", pad_id=None)
     assert found is not None
     assert found.tolist() == [[True, False, True], [True, True, False]]
     assert (
-        counted_positions(torch.randn(2, 4), torch.tensor([1, 2]), images, kind="classes") is None
+        counted_positions(
+            torch.randn(2, 4), torch.tensor([1, 2]), images, kind="classes", pad_id=None
+        )
+        is None
     )
 
 

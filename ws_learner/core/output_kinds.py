@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
-from ws_learner.core.errors import UserError, suggest
+from ws_learner.core.setting_checks import check_choice
 
 __all__ = ["OUTPUT_KINDS", "OutputKind", "check_output_kind"]
 
@@ -27,7 +27,5 @@ def check_output_kind(kind: str) -> OutputKind:
     Raises:
         UserError: There is none.
     """
-    for known in OUTPUT_KINDS:
-        if kind == known:
-            return known
-    raise UserError(f"`outputs` {kind}: {suggest(str(kind), OUTPUT_KINDS)}")
+    check_choice(kind, OutputKind, name="outputs")
+    return cast(OutputKind, kind)

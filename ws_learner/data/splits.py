@@ -14,8 +14,8 @@ __all__ = ["Batch", "DataSplits", "Split"]
 
 Batch = tuple[Tensor, Tensor]
 """(inputs, targets); inputs are float32 (B, C, H, W), or int64 (B, T) word pieces padded with
-`DataSplits.pad_id`; targets are int64 (B,) class numbers, (B, T) tags of words, -100 at padding,
-or whatever the loss takes, such as int64 (B, H, W) or float32 (B,)."""
+`DataSplits.pad_id`; targets are int64 (B,) class numbers, (B, T) tags of words, -100 at padding, or
+whatever the loss takes, such as int64 (B, H, W) or float32 (B,)."""
 
 
 class Split(Protocol):
@@ -59,12 +59,12 @@ class DataSplits:
         search: For scoring rollouts; without augmentation.
         select: For re-scoring the best rollouts; without augmentation.
         test: Read once, at the end.
+        outputs: What the outputs of a network on these data mean; None tells it from shapes and
+            targets.
         pad_id: Number that fills inputs (B, T) after the end of a sentence. Batches may then be
             padded further or cut to their longest sentence, and padding does not count. None:
             every number is a value, and the network gets all columns. By default what `train`
             says, which is 0 for a `TokenSplit` and None for other splits.
-        outputs: What the outputs of a network on these data mean; None tells it from shapes and
-            targets.
     """
 
     name: str
@@ -75,8 +75,8 @@ class DataSplits:
     search: Split
     select: Split
     test: Split
-    pad_id: int | None = None
     outputs: OutputKind | None = None
+    pad_id: int | None = None
 
     def __post_init__(self) -> None:
         if self.outputs is not None:

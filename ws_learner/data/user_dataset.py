@@ -26,8 +26,8 @@ def split_dataset(
     select: float = 0.1,
     test: float = 0.2,
     seed: int = 0,
-    pad_id: int | None = None,
     outputs: OutputKind | None = None,
+    pad_id: int | None = None,
 ) -> DataSplits:
     """Split a map-style data set at random; examples in no other split are for training.
 
@@ -41,10 +41,10 @@ def split_dataset(
         select: Share for re-scoring the best rollouts, in (0, 1).
         test: Share for the test at the end, in (0, 1).
         seed: Seed of the split.
-        pad_id: Number that pads sentences, see `DataSplits.pad_id`. Sentences may then differ in
-            length, and a target may be one whole number per word.
         outputs: What the outputs of a network on these data mean; None tells it from shapes and
             targets.
+        pad_id: Number that pads sentences, see `DataSplits.pad_id`. Sentences may then differ in
+            length, and a target may be one whole number per word.
 
     Returns:
         The splits. Their digest covers how they are split and all examples of a list, a
@@ -77,8 +77,8 @@ def split_dataset(
         select=parts[1],
         test=parts[2],
         train=parts[3],
-        pad_id=pad_id,
         outputs=outputs,
+        pad_id=pad_id,
     )
 
 

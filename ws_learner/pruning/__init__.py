@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.schedules.registry import build_schedule
     from ws_learner.pruning.sparsifier import Sparsifier
     from ws_learner.pruning.tensor_report import tensor_table, tensor_totals
+    from ws_learner.pruning.wrapped_optimizers import unwrap_optimizer
 
 __all__ = [
     "ATTENTION_WIDTHS",
@@ -162,6 +163,7 @@ __all__ = [
     "tensor_table",
     "tensor_totals",
     "unlisted_weights",
+    "unwrap_optimizer",
     "usual_interval",
     "warn_of_unlocked",
     "watched_weights",
@@ -339,6 +341,9 @@ _MODULES = {
     "tensor_report": [
         "tensor_table",
         "tensor_totals",
+    ],
+    "wrapped_optimizers": [
+        "unwrap_optimizer",
     ],
 }
 

@@ -14,16 +14,19 @@ from torch.utils.hooks import RemovableHandle
 from ws_learner.core import UserError, say
 from ws_learner.pruning.early_gradients import EarlyGradients
 from ws_learner.pruning.layers.no_units import refuse_no_units
+from ws_learner.pruning.layers.shards import refuse_shards
 from ws_learner.pruning.layers.zero_counts import checked_zeros, sizes_of, split_ratios
 from ws_learner.pruning.mask_copy import mask_copy
 from ws_learner.pruning.methods.method import (
     CountsEpochs,
+    HasEnd,
     HasReadings,
     MethodConfig,
     UsesGradients,
 )
 from ws_learner.pruning.optimizer_steps import Arguments, OptimizerSteps
 from ws_learner.pruning.patterns.mask import count_zeros
+from ws_learner.pruning.wrapped_optimizers import unwrap_optimizer
 
 __all__ = ["Sparsifier"]
 
@@ -82,8 +85,8 @@ class Sparsifier:
             total_steps: Optimizer steps of the whole training.
 
         Raises:
-            UserError: A name, count or share does not fit the model, or the method's schedule
-                does not fit the steps.
+            UserError: A name, count or share does not fit the model, the method's schedule does
+                not fit the steps, or the weights are split over processes (FSDP).
         """
         if sum(given is not None for given in (zeros, ratios, layers)) != 1:
             raise ValueError("give either zeros or ratios, or layers alone")
@@ -91,6 +94,7 @@ class Sparsifier:
             if not getattr(method_config, "sets_own_ratios", False):
                 raise UserError("layers alone: this method needs a number of zeros; give ratios")
             zeros = dict.fromkeys(layers, 0)
+        refuse_shards(model, (zeros if ratios is None else ratios) or ())
         self._sizes = sizes_of(model, zeros if ratios is None else ratios)
         if ratios is None:
             targets = checked_zeros(zeros or {}, self._sizes)
@@ -98,7 +102,7 @@ class Sparsifier:
             targets = split_ratios(ratios, self._sizes)
             self._refuse_no_units(model, method_config, ratios)
         targets = self._fitted(model, method_config, targets, exact=ratios is None)
-        self.model, self._step = model, 0
+        self.model, self._step, self._total_steps = model, 0, total_steps
         self._pruned = {name: n for name, n in targets.items() if n or layers is not None}
         self._method = method_config.build(model, zeros=self._pruned, total_steps=total_steps)
         self._handles: list[RemovableHandle] = []
@@ -152,6 +156,13 @@ class Sparsifier:
         return self._step
 
     @property
+    def finished(self) -> bool:
+        """Whether the method's schedule has ended: `finalize` would succeed."""
+        if isinstance(self._method, HasEnd):
+            return self._method.is_finished(self._step)
+        return self._step >= self._total_steps
+
+    @property
     def masks(self) -> dict[str, Tensor]:
         """Parameter name -> bool mask, True = kept, of every layer whose target is not 0."""
         return dict(self._method.masks)
@@ -169,11 +180,16 @@ class Sparsifier:
     def attach(self, optimizer: Optimizer) -> None:
         """Follow `optimizer` from now on; a second time changes nothing.
 
+        Args:
+            optimizer: Or a wrapper of it, as accelerate's and Lightning's; see `unwrap_optimizer`.
+
         Raises:
             ValueError: Attached to another optimizer, or the optimizer lacks a parameter that is
                 to be pruned.
-            UserError: Another sparsifier is attached that prunes one of the parameters.
+            UserError: Another sparsifier is attached that prunes one of the parameters, or the
+                wrapper holds no optimizer with step hooks.
         """
+        optimizer = unwrap_optimizer(optimizer)
         if self._handles and optimizer is self._optimizer:
             return
         if self._handles:

@@ -55,8 +55,8 @@ class Search:
         """Run the search to its end, resuming an earlier call.
 
         Raises:
-            UserError: All rollouts failed, the first ones or all there are; or the earlier call
-                had another reward.
+            UserError: All rollouts failed, the first ones or all there are; or the earlier call had
+                another reward.
         """
         self._resume()
         with track("search", total=self.rollouts, done=len(self.history)) as progress:

@@ -48,7 +48,7 @@ class DistillationLoss:
             weight: `--loss_w_dst`, at least 0.
             temperature: `--tempr_dst`, T above 0; the higher, the softer the predictions.
             outputs: What the outputs mean, see `OutputKind`.
-            pad_id: Number that pads sentences, see `DataSplits.pad_id`.
+            pad_id: Number that pads sentences, see `DataSplits.pad_id`; None counts all.
 
         Raises:
             UserError: A value is outside its range.

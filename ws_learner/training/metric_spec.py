@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
@@ -86,17 +87,18 @@ class MetricSpec:
         """(B,) scores in double precision.
 
         Raises:
-            UserError: They are not one number for each example, or the function failed.
+            UserError: They are not one number for each example, or the function fails.
         """
         count = len(targets)
         try:
             found: Any = self.function(outputs, targets)
         except UserError:
             raise
-        except Exception as error:  # whatever a user's function raises
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
             raise UserError(
-                f"`metric` {self.name}: failed on outputs {tuple(outputs.shape)} and targets "
-                f"{tuple(targets.shape)}: {type(error).__name__}: {error}"
+                f"`metric` {self.name}: fails on {count} examples, {type(error).__name__}: {error} "
+                f"({place.filename}, line {place.lineno})"
             ) from error
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         if shape != (count,):

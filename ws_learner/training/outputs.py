@@ -166,12 +166,7 @@ def class_axis(outputs: Tensor, targets: Tensor) -> int:
 
 
 def counted_positions(
-    outputs: Tensor,
-    targets: Tensor,
-    inputs: Tensor,
-    *,
-    kind: OutputKind,
-    pad_id: int | None = None,
+    outputs: Tensor, targets: Tensor, inputs: Tensor, *, kind: OutputKind, pad_id: int | None
 ) -> Tensor | None:
     """(B, ...) True at the positions that count; None if an example has one prediction.
 
@@ -182,7 +177,7 @@ def counted_positions(
         targets: Targets of the task loss.
         inputs: Its inputs.
         kind: What the outputs mean.
-        pad_id: Number that pads sentences, see `DataSplits.pad_id`.
+        pad_id: Number that pads sentences, see `DataSplits.pad_id`; None for no padding.
     """
     if kind not in ("classes", "tokens") or outputs.dim() < 3:
         return None

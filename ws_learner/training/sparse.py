@@ -94,13 +94,13 @@ def build_training_loss(
     teacher: nn.Module | None,
     config: WeightSparseConfig,
     student: nn.Module | None = None,
-    pad_id: int | None = None,
     outputs: OutputKind | None = None,
+    pad_id: int | None = None,
 ) -> TrainingLoss:
     """Build the task loss with optional distillation terms.
 
-    `dst_layers` needs the student and, for padded sentences, `DataSplits.pad_id`. `outputs` says
-    what the outputs mean; by default classes.
+    `dst_layers` needs the student. `outputs` says what the outputs mean, by default classes;
+    padded sentences need `DataSplits.pad_id`.
     """
     if config.enbl_dst and teacher is not None:
         distilled = DistillationLoss(

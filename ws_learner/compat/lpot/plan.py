@@ -178,10 +178,13 @@ def _check_any(model: nn.Module, patterns: Mapping[str, Pattern], *, target: flo
 def _resolve(pruner: Pruner, model: nn.Module) -> tuple[str, ...]:
     """The parameters named, in the network's order; those of a layer table if none is named.
 
-    A weight that an embedding shares must be named to the letter.
+    A weight that an embedding shares must be named to the letter. A pattern lock without names
+    keeps the zeros of every matrix, embeddings included.
     """
     shapes = {name: p.dim() for name, p in model.named_parameters()}
     weights = [name for name, axes in shapes.items() if axes > 1]
+    if not pruner.names and pruner.prune_type == "pattern_lock":
+        return tuple(weights)
     if not pruner.names:
         default = set(default_names(model))
         return tuple(name for name in shapes if name in default)

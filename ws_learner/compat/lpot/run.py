@@ -79,8 +79,8 @@ def run_lpot(
     workers: int | None = None,
     cluster: ClusterConfig | None = None,
     facts: Mapping[str, Any] | None = None,
-    claims: bool = True,
     outputs: OutputKind | None = None,
+    claims: bool = True,
 ) -> Result:
     """Train and prune as an LPOT / Neural Compressor 1.x YAML says.
 
@@ -106,10 +106,10 @@ def run_lpot(
         workers: Processes that read the file's images; by default one per core.
         cluster: Train in ranks on Ray, with these workers.
         facts: More entries for the summary.
-        claims: Lock the directory and check that it was made with these arguments; False leaves
-            both to the caller, who then gives `run_dir`.
         outputs: What the outputs mean, for distillation; None takes what the data say, or infers
             it.
+        claims: Lock the directory and check that it was made with these arguments; False leaves
+            both to the caller, who then gives `run_dir`.
 
     Returns:
         The pruned network, the layer table and the summary.
@@ -123,7 +123,7 @@ def run_lpot(
     config, compute = config or WeightSparseConfig(), compute or choose_device()
     recipe, loss, data = _parts(conf, recipe, loss, data, workers=workers)
     teacher = _teacher(conf, model, teacher, config=config)
-    outputs = check_task(
+    kind = check_task(
         model, data, loss=loss, metric=metric, outputs=outputs, compares=teacher is not None
     )
     first = 0 if conf.train is None else conf.train.start_epoch
@@ -139,8 +139,8 @@ def run_lpot(
         compute=compute,
         seed=seed,
         teacher=teacher,
-        outputs=outputs,
         lpot=_settings(conf, config),
+        outputs=outputs or data.outputs,
     )
     stem = f"{type(model).__name__.lower()}-lpot"
     with owned_run(run_dir, stem, identity=identity, claims=claims) as run:
@@ -159,7 +159,7 @@ def run_lpot(
             cluster=cluster,
             plans=plans,
             facts=facts or {},
-            outputs=outputs,
+            outputs=kind,
         )
 
 

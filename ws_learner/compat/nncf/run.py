@@ -142,8 +142,8 @@ def run_nncf(
     seed: int = 0,
     cluster: ClusterConfig | None = None,
     facts: Mapping[str, Any] | None = None,
-    claims: bool = True,
     outputs: OutputKind | None = None,
+    claims: bool = True,
 ) -> Result:
     """Train and sparsify as an NNCF compression JSON with movement sparsity says.
 
@@ -170,10 +170,10 @@ def run_nncf(
         seed: Fixes everything random.
         cluster: Train in ranks on Ray, with these workers.
         facts: More entries for the summary.
-        claims: Lock the directory and check that it was made with these arguments; False leaves
-            both to the caller, who then gives `run_dir`.
         outputs: What the outputs mean, for distillation; None takes what the data say, or infers
             it.
+        claims: Lock the directory and check that it was made with these arguments; False leaves
+            both to the caller, who then gives `run_dir`.
 
     Returns:
         The network with zeros in place, not cropped; the layer table; the summary.
@@ -187,7 +187,7 @@ def run_nncf(
     _check_deployment(conf, deploy)
     part = conf.distillation
     compares = settings.enbl_dst if part is None else part.type == "softmax"
-    outputs = check_task(model, data, loss=loss, metric=metric, outputs=outputs, compares=compares)
+    kind = check_task(model, data, loss=loss, metric=metric, outputs=outputs, compares=compares)
     names = ("enbl_dst", "loss_w_dst", "tempr_dst", "dst_layers", "loss_w_layers")
     own = {name: getattr(settings, name) for name in names}
     identity = partial(
@@ -199,8 +199,8 @@ def run_nncf(
         recipe=recipe,
         compute=compute,
         seed=seed,
-        outputs=outputs,
         nncf=conf.model_dump(mode="json") | own,
+        outputs=outputs or data.outputs,
     )
     steps = recipe.steps_per_epoch(len(data.train))
     build_movement_config(conf, model, steps_per_epoch=steps, lrn_rate=recipe.lrn_rate)  # refuses
@@ -220,7 +220,7 @@ def run_nncf(
             seed=seed,
             cluster=cluster,
             facts=facts or {},
-            outputs=outputs,
+            outputs=kind,
         )
 
 
@@ -242,13 +242,14 @@ def _run(
     outputs: OutputKind | None,
 ) -> Result:
     """Train, save, verify, deploy and report in the run's own directory."""
-    model, part = copy.deepcopy(dense), conf.distillation
+    model = copy.deepcopy(dense)
     write_text(run.path / NNCF_COPY, conf.path.read_text() if conf.path else conf.model_dump_json())
     steps = recipe.steps_per_epoch(len(data.train))
     movement, names = build_movement_config(
         conf, model, steps_per_epoch=steps, lrn_rate=recipe.lrn_rate
     )
     teacher = compute.place_model(copy.deepcopy(dense))
+    part = conf.distillation
     distilled = settings.enbl_dst or part is not None
     criterion = build_nncf_distillation_loss(
         loss, teacher, part, outputs=outputs, pad_id=data.pad_id
@@ -259,8 +260,8 @@ def _run(
             teacher=teacher,
             config=settings,
             student=model,
-            pad_id=data.pad_id,
             outputs=outputs,
+            pad_id=data.pad_id,
         )
     phase = TrainingPhase(
         phase="sparse",

@@ -14,6 +14,7 @@ from ws_learner.core import UserError
 from ws_learner.pruning.methods.movement_scores import importance_loss, price
 from ws_learner.pruning.methods.tensor_state import copy_tensors
 from ws_learner.pruning.patterns.score_grid import ScoreGrid
+from ws_learner.pruning.wrapped_optimizers import state_of
 
 __all__ = ["OWN_RATE", "LearnedScores", "check_score_rate"]
 
@@ -157,7 +158,7 @@ class LearnedScores:
             score.requires_grad_(False)
             score.grad = None
             if optimizer is not None:
-                optimizer.state.pop(score, None)
+                state_of(optimizer).pop(score, None)
 
     def observe(self, weights: Mapping[str, nn.Parameter]) -> None:
         """See `Criterion`; `learn` does it, which knows the values of masked weights too."""

@@ -13,6 +13,7 @@ from ws_learner.config import WeightSparseConfig
 __all__ = [
     "CountsEpochs",
     "FromSettings",
+    "HasEnd",
     "HasReadings",
     "Method",
     "MethodConfig",
@@ -104,6 +105,14 @@ class CountsEpochs(Protocol):
 
     def epoch_begin(self, step: int) -> None:
         """An epoch begins after `step` optimizer steps."""
+
+
+@runtime_checkable
+class HasEnd(Protocol):
+    """A method whose schedule ends before the training does."""
+
+    def is_finished(self, step: int) -> bool:
+        """Whether `finish(step)` would succeed."""
 
 
 @runtime_checkable

@@ -154,6 +154,10 @@ class NMTraining:
         weights = self._shadow_masks.weights.values()
         return torch.zeros((), device=next((w.device for w in weights), None))
 
+    def is_finished(self, step: int) -> bool:
+        """See `HasEnd`."""
+        return step >= self._phases.fine_tune
+
     def finish(self, step: int) -> None:
         """See `Method`.
 
@@ -161,7 +165,7 @@ class NMTraining:
             UserError: Training ended before the final pattern was reached.
             RuntimeError: The number of pruned weights is wrong; a defect of this program.
         """
-        if step < self._phases.fine_tune:
+        if not self.is_finished(step):
             raise UserError(
                 f"training ended at step {step}, before the final pattern, which begins at step "
                 f"{self._phases.fine_tune}: train longer, or raise `nm_fine_tune_epochs`"

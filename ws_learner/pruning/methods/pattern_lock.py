@@ -149,6 +149,10 @@ class PatternLock:
         weights = self._in_place.weights.values()
         return torch.zeros((), device=next((w.device for w in weights), None))
 
+    def is_finished(self, step: int) -> bool:
+        """See `HasEnd`: always."""
+        return True
+
     def finish(self, step: int) -> None:
         """See `Method`."""
         self._in_place.make_zeros(stacklevel=3)

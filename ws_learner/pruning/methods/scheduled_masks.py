@@ -149,6 +149,10 @@ class GradualPruning:
         weights = self._in_place.weights.values()
         return torch.zeros((), device=next((w.device for w in weights), None))
 
+    def is_finished(self, step: int) -> bool:
+        """See `HasEnd`."""
+        return step >= self._schedule.end_step
+
     def finish(self, step: int) -> None:
         """See `Method`.
 
@@ -156,7 +160,7 @@ class GradualPruning:
             UserError: The ramp has not ended, so there are too few zeros.
             RuntimeError: The number of pruned weights is wrong; a defect of this program.
         """
-        if step < self._schedule.end_step:
+        if not self.is_finished(step):
             raise UserError(
                 f"training ended at step {step}, before the ramp's last step "
                 f"{self._schedule.end_step}: train longer or lower `iter_ratio_end`"

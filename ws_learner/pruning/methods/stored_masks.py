@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from ws_learner.pruning.methods.foreign_writes import ForeignWrites
 from ws_learner.pruning.methods.tensor_state import copy_parts, load_parts
 from ws_learner.pruning.patterns.mask import count_zeros
+from ws_learner.pruning.wrapped_optimizers import state_of
 
 __all__ = ["StoredMasks"]
 
@@ -142,8 +143,9 @@ class StoredMasks:
         """Clear the optimizer state of pruned weights (momentum and the like), unless they move."""
         if self.moving:
             return
+        state = state_of(optimizer)
         for weight, keep in self._active:
-            for key, value in optimizer.state.get(weight, {}).items():
+            for key, value in state.get(weight, {}).items():
                 if key == "step_size":  # Rprop's, which 0 would keep small long after a return
                     continue
                 if isinstance(value, Tensor) and value.shape == weight.shape:

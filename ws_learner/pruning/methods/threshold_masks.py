@@ -135,13 +135,17 @@ class ThresholdMovement:
         """See `Method`: for the log; its gradient is added to the scores' at the step itself."""
         return self._scores.loss(self._clock.factor)
 
+    def is_finished(self, step: int) -> bool:
+        """See `HasEnd`."""
+        return self.frozen
+
     def finish(self, step: int) -> None:
         """See `Method`.
 
         Raises:
             UserError: The warm-up is not over.
         """
-        if not self.frozen:
+        if not self.is_finished(step):
             ramp = self._clock.ramp
             end = "its end" if ramp is None else f"step {ramp.end_step}"
             raise UserError(

@@ -279,11 +279,13 @@ class RolloutEvaluator:
                 outputs=self.outputs,
                 num_classes=self._num_classes,
                 loss=self.loss,
-                pad_id=self._pad_id,
                 compares=self.config.reward_signal == "kl",
+                pad_id=self._pad_id,
             )
+        except UserError:
+            raise
         except (RuntimeError, ValueError, IndexError) as error:
-            if self._pad_id is None or isinstance(error, UserError):
+            if self._pad_id is None:
                 raise
             raise UserError(
                 f"`pad_id` {self._pad_id}: the network fails on batches cut to their longest "

@@ -58,8 +58,8 @@ class Scoring:
         outputs: What the outputs mean; None infers it.
         num_classes: Number of classes of the data.
         loss: The task loss, which may say what the outputs mean.
-        pad_id: Number that pads sentences, see `DataSplits.pad_id`.
         compares: Whether the divergence is needed; if not, it may be unknown.
+        pad_id: Number that pads sentences, see `DataSplits.pad_id`.
 
     Raises:
         UserError: The metric is not usable on the dense network's outputs, or what they mean is
@@ -75,10 +75,9 @@ class Scoring:
         outputs: OutputKind | None,
         num_classes: int,
         loss: Loss,
-        pad_id: int | None = None,
         compares: bool = True,
+        pad_id: int | None = None,
     ) -> None:
-        self._pad_id = pad_id
         self._metric, self._batches = as_metric(metric), tuple(batches)
         with torch.inference_mode():
             answers = [dense(inputs).float() for inputs, _ in self._batches]
@@ -91,12 +90,14 @@ class Scoring:
         self.outputs: OutputKind | None = None
         self._counted: tuple[Tensor | None, ...] = (None,) * len(self._batches)
         try:
-            self._understand(outputs, num_classes=num_classes, loss=loss)
+            self._understand(outputs, num_classes=num_classes, loss=loss, pad_id=pad_id)
         except UserError:
             if compares:
                 raise
 
-    def _understand(self, given: OutputKind | None, *, num_classes: int, loss: Loss) -> None:
+    def _understand(
+        self, given: OutputKind | None, *, num_classes: int, loss: Loss, pad_id: int | None
+    ) -> None:
         """Find out what the outputs mean, and what a comparison of them needs."""
         targets = self._batches[0][1]
         kind = resolve_output_kind(
@@ -104,16 +105,16 @@ class Scoring:
         )
         self._spread = spread_of(self._answers, kind=kind)
         self._counted = tuple(
-            counted_positions(answer, targets, inputs, kind=kind, pad_id=self._pad_id)
+            counted_positions(answer, targets, inputs, kind=kind, pad_id=pad_id)
             for answer, (inputs, targets) in zip(self._answers, self._batches, strict=True)
         )
         self.outputs = kind
 
     @torch.inference_mode()
-    def mark(self, model: nn.Module) -> tuple[float, float]:
+    def mark(self, model: nn.Module) -> tuple[float, float | None]:
         """Return metric and mean divergence of a model in evaluation mode.
 
-        The divergence is NaN if what the outputs mean is not known.
+        The divergence is None if what the outputs mean is not known.
 
         Raises:
             FloatingPointError: An output is NaN or infinite.
@@ -133,7 +134,7 @@ class Scoring:
                 distance += float(each.double().sum())
         value = mean.value("the examples that score rollouts")
         if self.outputs is None:
-            return value, math.nan
+            return value, None
         return value, min(distance / self.examples, WORST_DIVERGENCE)
 
     def described(self, signal: RewardSignal) -> str:
@@ -163,7 +164,7 @@ class Scoring:
 
 def reward_of(
     quality: float,
-    divergence: float,
+    divergence: float | None,
     zeros: IntArray,
     *,
     layers: Sequence[LayerRow],
@@ -174,6 +175,7 @@ def reward_of(
     `quality` is the metric as a reward, see `Scoring.quality`.
     """
     if config.reward_signal != "accuracy":
+        assert divergence is not None  # an evaluator without one is refused
         quality = math.exp(-divergence)
     if config.reward_type == "single-obj":
         return quality

@@ -1,0 +1,1 @@
+"""What the callbacks for other packages' training loops share."""
