@@ -35,12 +35,18 @@ from ws_learner.pruning import (
 )
 
 
+NEED_OTHER_PACKAGES = {"ws_learner.compat.hugging_face", "ws_learner.compat.lightning"}
+
+
 def modules() -> Iterator[Any]:
     for package in (ws_learner, agents, envs, experiments):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                yield importlib.import_module(found.name)
+                try:
+                    yield importlib.import_module(found.name)
+                except ImportError:
+                    assert found.name in NEED_OTHER_PACKAGES, found.name
 
 
 def literal(hint: Any) -> bool:
