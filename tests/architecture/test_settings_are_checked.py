@@ -34,7 +34,6 @@ from ws_learner.pruning import (
     prune_weights_with_magnitude,
 )
 
-
 NEED_OTHER_PACKAGES = {"ws_learner.compat.hugging_face", "ws_learner.compat.lightning"}
 
 
