@@ -125,10 +125,9 @@ def make_sparse(trial: TrainingSpec, state: Path, precision: Any) -> dict[str, A
 
 
 def _dense_file(task: str, seed: int, state: Path) -> Path:
-    from experiments.experiment import committed_checkpoint
+    from benchmarks.cifar_task import WEIGHTS
 
-    committed = committed_checkpoint("resnet20_at_cifar10") if task == "resnet20" else None
-    return committed or state / f"{task}-{seed}.safetensors"
+    return WEIGHTS if task == "resnet20" else state / f"{task}-{seed}.safetensors"
 
 
 def _experiment(task: str, seed: int) -> Experiment:
