@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
-import pkgutil
 import typing
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -21,6 +18,7 @@ import envs
 import experiments
 import ws_learner
 from agents import DDPGConfig
+from tests.support.every_module import every_module
 from ws_learner.config import ClusterConfig, Recipe, RolloutConfig, WeightSparseConfig
 from ws_learner.core import UserError, choose_device
 from ws_learner.pruning import (
@@ -34,19 +32,6 @@ from ws_learner.pruning import (
     prune_weights_with_magnitude,
 )
 
-NEED_OTHER_PACKAGES = {"ws_learner.compat.hugging_face", "ws_learner.compat.lightning"}
-
-
-def modules() -> Iterator[Any]:
-    for package in (ws_learner, agents, envs, experiments):
-        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                try:
-                    yield importlib.import_module(found.name)
-                except ImportError:
-                    assert found.name in NEED_OTHER_PACKAGES, found.name
-
 
 def literal(hint: Any) -> bool:
     return get_origin(hint) is Literal or any(map(literal, get_args(hint)))
@@ -54,7 +39,7 @@ def literal(hint: Any) -> bool:
 
 def choices() -> list[tuple[type, str]]:
     found = []
-    for module in modules():
+    for module in every_module(ws_learner, agents, envs, experiments):
         for kind in vars(module).values():
             if (
                 isinstance(kind, type)
@@ -202,7 +187,7 @@ def test_functions_refuse_other_choices_too(call: Callable[[], Any], line: str) 
 
 
 def options() -> list[type]:
-    named = (getattr(module, "Options", None) for module in modules())
+    named = (getattr(module, "Options", None) for module in every_module(experiments))
     return sorted({kind for kind in named if isinstance(kind, type)}, key=lambda k: k.__module__)
 
 

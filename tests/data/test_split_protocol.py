@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
-from types import ModuleType
 
 import pytest
 
 import ws_learner.compat
 import ws_learner.data
+from tests.support.every_module import every_module
 from ws_learner.compat.lpot.data import LimitedSplit
 from ws_learner.data.arrays import ArraySplit
 from ws_learner.data.dataset_split import DatasetSplit
@@ -26,11 +24,6 @@ SPLITS = (
 )
 
 
-def modules_of(package: ModuleType) -> list[ModuleType]:
-    found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-    return [importlib.import_module(entry.name) for entry in found]
-
-
 @pytest.mark.parametrize("split", SPLITS, ids=lambda split: split.__name__)
 def test_a_split_reads_batches_with_the_signature_of_the_protocol(split: type) -> None:
     assert inspect.signature(split.batches) == inspect.signature(Split.batches)
@@ -38,10 +31,9 @@ def test_a_split_reads_batches_with_the_signature_of_the_protocol(split: type) -
 
 
 def test_no_split_is_forgotten() -> None:
-    modules = [m for p in (ws_learner.data, ws_learner.compat) for m in modules_of(p)]
     found = {
         kind
-        for module in modules
+        for module in every_module(ws_learner.data, ws_learner.compat)
         for kind in vars(module).values()
         if inspect.isclass(kind)
         and kind.__module__.startswith("ws_learner")
