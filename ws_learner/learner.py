@@ -84,7 +84,7 @@ class WeightSparseLearner:
         metric: Metric,
         recipe: Recipe,
         teacher: nn.Module | None = None,
-        run_dir: Path | None = None,
+        run_dir: str | Path | None = None,
         config: WeightSparseConfig | None = None,
         agent: DDPGConfig | None = None,
         compute: ComputeDevice | None = None,
@@ -128,7 +128,7 @@ class WeightSparseLearner:
         self.seed, self.workers, self.facts = seed, workers, dict(facts or {})
         self.cluster, self.outputs = cluster, outputs
         self._kind: OutputKind | None = None
-        self._run_dir, self._claims = run_dir, claims
+        self._run_dir, self._claims = None if run_dir is None else Path(run_dir), claims
         self._run: RunDir | None = None
 
     def fit(self) -> Result:

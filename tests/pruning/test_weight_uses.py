@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from ws_learner.pruning.layers.table import layer_table
 from ws_learner.pruning.layers.weight_kinds import layout_of
@@ -247,3 +248,63 @@ def test_weights_that_are_joined_are_not_said_to_be_unused(
     said = capsys.readouterr().err
     assert "reads q.weight, k.weight, but in no product that can be followed" in said
     assert "does not use" not in said
+
+
+class Gated(nn.Linear):
+    """A gated linear unit: half of the outputs are left."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        own, gate = functional.linear(torch.tanh(x), self.weight, self.bias).chunk(2, -1)
+        return own * gate.sigmoid()
+
+
+class Twice(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(torch.tanh(super().forward(x)))
+
+
+class Pooled(nn.Conv2d):
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(torch.tanh(x), weight, bias).amax((2, 3))
+
+
+def pooled_by_a_hook() -> nn.Module:
+    layer = nn.Conv2d(2, 8, 3)
+    layer.register_forward_hook(lambda module, args, output: output.amax((2, 3)))
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (lambda: Gated(8, 16), (5, 8)),
+        (lambda: Gated(8, 16), (5, 3, 8)),
+        (lambda: Twice(8, 8), (5, 8)),
+        (lambda: Pooled(2, 8, 3), (5, 2, 6, 6)),
+        (pooled_by_a_hook, (5, 2, 6, 6)),
+    ],
+)
+def test_a_layer_with_a_forward_of_its_own_costs_its_products(
+    layer: Callable[[], nn.Module], shape: tuple[int, ...]
+) -> None:
+    model, x = nn.Sequential(layer(), nn.Linear(8, 3)), torch.randn(shape)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(x)
+    found = macs(model, x)
+    assert list(found) == ["0.weight", "1.weight"]
+    assert sum(found.values()) == counter.get_total_flops() / 2 / len(x)
+
+
+def test_a_forward_of_its_own_is_judged_by_what_its_weight_meets() -> None:
+    torch.manual_seed(0)
+    x = 3 * torch.randn(64, 8)
+    model = nn.Sequential(Gated(8, 16))
+    (gram,) = collect_grams(model, [x], layers=layer_table(model, x), seed=0)
+    met = torch.tanh(x)
+    torch.testing.assert_close(gram[0], met.mT @ met / 64)
+    images = 3 * torch.randn(64, 2, 6, 6)
+    convolution = nn.Sequential(Pooled(2, 8, 3))
+    rows = layer_table(convolution, images)
+    (gram,) = collect_grams(convolution, [images], layers=rows, seed=0, positions=16)
+    met = functional.unfold(torch.tanh(images), 3).transpose(1, 2).reshape(-1, 18)
+    torch.testing.assert_close(gram[0], met.mT @ met / len(met))

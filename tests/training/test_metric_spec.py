@@ -63,6 +63,20 @@ def test_a_wrong_metric_is_told_on_three_examples(metric: Any, word: str) -> Non
         check_metric(metric, torch.randn(3, 2), torch.tensor([0, 1, 0]))
 
 
+@pytest.mark.parametrize(
+    "metric",
+    [
+        MetricSpec(lambda o, t: (o - t).square().mean(1), name="MSE", higher_is_better=False),
+        lambda o, t: ((o > 0) == (t > 0)).float().mean(1),
+    ],
+)
+def test_outputs_in_a_column_are_not_scored_against_every_target(metric: Any) -> None:
+    outputs, targets = torch.randn(3, 1), torch.randn(16)
+    with pytest.raises(UserError, match=r"outputs \(16, 1\) and targets \(16,\)"):
+        check_metric(metric, outputs, targets)
+    check_metric(metric, outputs, targets[:, None])
+
+
 def test_a_batch_mean_is_refused_in_the_last_batch_too() -> None:
     outputs, targets = torch.randn(5, 2), torch.tensor([0, 1, 0, 1, 1])
     with pytest.raises(UserError, match="a score for each example"):

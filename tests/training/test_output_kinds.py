@@ -13,6 +13,7 @@ from torch.nn import functional
 from tests.support.tasks import TASKS, splits
 from ws_learner.core.errors import UserError
 from ws_learner.training.evaluation import top_k_accuracy
+from ws_learner.training.metric_spec import MetricSpec
 from ws_learner.training.outputs import (
     class_axis,
     counted_positions,
@@ -193,3 +194,40 @@ def test_the_check_leaves_the_network_as_it_was() -> None:
     assert [module.training for module in model] == [False, True, True]
     assert model.training
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_loss_of_every_output_and_every_target_is_refused() -> None:
+    inputs, targets = torch.randn(50, 6), torch.randn(50)
+    network = nn.Linear(6, 1)
+    data, column = (splits(inputs, t, num_classes=1) for t in (targets, targets[:, None]))
+
+    def mean(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).square().mean()
+
+    def aligned(outputs: Tensor, targets: Tensor) -> Tensor:
+        return mean(outputs[:, 0], targets)
+
+    own = MetricSpec(
+        lambda o, t: (o.flatten() - t.flatten()).square(), name="MSE", higher_is_better=False
+    )
+    parts: dict[str, Any] = {"metric": own, "outputs": None, "compares": False}
+    with pytest.raises(UserError, match="`loss`: compares each of the outputs"):
+        check_task(network, data, loss=mean, **parts)
+    check_task(network, data, loss=aligned, **parts)
+    check_task(network, column, loss=mean, **parts)
+    with pytest.raises(UserError, match="`loss`: compares each of the outputs"):
+        check_task(nn.Sequential(network, nn.Flatten(0)), column, loss=mean, **parts)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_an_attention_from_example_to_example_is_said(
+    batch_first: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=batch_first)
+    network = nn.Sequential(layer, nn.Flatten(), nn.Linear(40, 3))
+    data = splits(torch.randn(60, 5, 8), torch.randint(3, (60,)), num_classes=3)
+    parts: dict[str, Any] = {"loss": own_loss, "outputs": None, "compares": False}
+    check_task(network, data, metric=top_k_accuracy, **parts)
+    said = capsys.readouterr().err
+    assert ("outputs for an example change with the other examples" in said) != batch_first

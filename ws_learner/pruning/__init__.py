@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         with_default_pattern,
     )
     from ws_learner.pruning.layers.matrix_use import Rows
-    from ws_learner.pruning.layers.module_uses import Use
+    from ws_learner.pruning.layers.module_uses import Use, has_own_forward
     from ws_learner.pruning.layers.no_units import refuse_no_units
     from ws_learner.pruning.layers.prunable import (
         default_names,
@@ -143,6 +143,7 @@ __all__ = [
     "fitting_rows",
     "found_zeros",
     "group_lasso_regularize",
+    "has_own_forward",
     "is_conv1d_of_transformers",
     "keep_largest",
     "kinds_of",
@@ -208,6 +209,7 @@ _MODULES = {
     ],
     "layers.module_uses": [
         "Use",
+        "has_own_forward",
     ],
     "layers.no_units": [
         "refuse_no_units",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
@@ -40,11 +42,14 @@ def check_task(
 
     Raises:
         UserError: The network does not return one tensor, the metric no finite number in its
-            range for each example, or the meaning of the outputs is needed and not known.
+            range for each example, the loss compares each output with every target, or the
+            meaning of the outputs is needed and not known.
     """
     inputs, targets = next(iter(data.train.batches(_TARGETS, seed=0)))
     answers = _answers(model, inputs[:_EXAMPLES])
-    check_metric(metric, answers, targets[:_EXAMPLES])
+    check_metric(metric, answers, targets)
+    _refuse_broadcast(loss, _repeated(answers, targets), targets)
+    _say_mixed(answers, _answers(model, inputs[: _EXAMPLES - 1]))
     given = outputs or data.outputs
     if given is None and not compares:
         return None
@@ -82,18 +87,76 @@ def _answers(model: nn.Module, inputs: Tensor) -> Tensor:
     return answers
 
 
+def _repeated(answers: Tensor, targets: Tensor) -> Tensor:
+    """Outputs for as many examples as there are targets."""
+    return answers[torch.arange(len(targets)) % len(answers)]
+
+
+def _say_mixed(answers: Tensor, fewer: Tensor) -> None:
+    """Say that the outputs of an example change with the rest of its batch."""
+    if answers.shape[1:] != fewer.shape[1:]:  # sentences that are padded to the longest
+        return
+    spread = float(answers.abs().max()) if answers.numel() else 0.0
+    if bool(((answers[: len(fewer)] - fewer).abs() > 0.01 * spread).any()):
+        say(
+            "the network's outputs for an example change with the other examples of its batch, so "
+            "that every result depends on the batch size; look for an attention with the examples "
+            "on its second axis (`batch_first`), or a batch norm without running statistics"
+        )
+
+
+def _refuse_broadcast(loss: Loss, answers: Tensor, targets: Tensor) -> None:
+    """Refuse a loss in which outputs (B, 1) and targets (B,) become (B, B)."""
+    shapes = tuple(answers.shape), tuple(targets.shape)
+    if shapes[0] == (*shapes[1], 1):
+        other = answers.squeeze(-1), targets
+    elif shapes[1] == (*shapes[0], 1):
+        other = answers, targets.squeeze(-1)
+    else:
+        return
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.no_grad():
+            warnings.simplefilter("ignore")
+            found = []
+            for pair in ((answers, targets), other):
+                torch.default_generator.manual_seed(0)
+                found.append(float(loss(*pair)))
+    except Exception:  # it takes these shapes alone, and knows what it does
+        return
+    if abs(found[0] - found[1]) > 1e-4 * max(map(abs, found)):
+        raise UserError(
+            f"`loss`: compares each of the outputs {shapes[0]} with every one of the targets "
+            f"{shapes[1]}; give both one shape, such as outputs.squeeze(-1)"
+        )
+
+
 def check_metric(metric: Metric, answers: Tensor, targets: Tensor) -> None:
-    """Check a metric on two and on three examples: a mean over the batch shows in its shape.
+    """Check a metric on two and on three examples, which must not change each other's scores.
+
+    A mean over the batch shows in its shape, outputs (B, 1) less targets (B,) in the scores.
 
     Args:
         metric: Score of each example.
         answers: (3, ...) outputs; fewer are checked as far as they go.
-        targets: Their targets.
+        targets: (N, ...) targets of theirs and of more examples.
 
     Raises:
-        UserError: It does not return a finite number, in its range, for each example.
+        UserError: It does not return a finite number, in its range, for each example, or a score
+            depends on other examples.
     """
+    metric = as_metric(metric)
     for count in range(min(2, len(answers)), len(answers) + 1):
         mean = MetricMean(metric)
         mean.add(answers[:count], targets[:count])
         mean.value("the train split")
+    many = _repeated(answers, targets)
+    together = metric.scores(many, targets)
+    for count in range(2, min(4, len(many))):  # a share of 2 and a share of 3 differ
+        alone = metric.scores(many[:count], targets[:count])
+        if torch.allclose(alone, together[:count], rtol=1e-3, atol=1e-6, equal_nan=True):
+            continue
+        raise UserError(
+            f"`metric` {metric.name}: the score of an example changes with the other examples of "
+            f"its batch; outputs {tuple(many.shape)} and targets {tuple(targets.shape)} may "
+            "have been broadcast against each other: give both one shape"
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,8 +12,9 @@ from ws_learner.pruning.layers.convolution_windows import Convolution
 from ws_learner.pruning.layers.matrix_use import Rows
 from ws_learner.pruning.layers.recurrent import cell_inputs, recurrent_inputs
 from ws_learner.pruning.layers.watched import Watched
+from ws_learner.pruning.layers.weight_kinds import KINDS, conv1d_of_transformers
 
-__all__ = ["Use", "uses_of_call"]
+__all__ = ["Call", "Use", "has_own_forward", "uses_of_call"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,6 +37,41 @@ class Use:
     reads: nn.Module | Convolution | Rows | None = None
     output: Tensor | None = None
     there: Tensor | None = None
+
+
+@dataclass(kw_only=True, eq=False)
+class Call:
+    """A call of a module that is under way.
+
+    Attributes:
+        own_forward: Whether a forward of the user's own computes it.
+        used: Whether the weight was used in it.
+        products: Uses that were seen in it, kept if it has a forward of its own.
+    """
+
+    own_forward: bool
+    used: bool = False
+    products: list[Use] = field(default_factory=list)
+
+    def uses(
+        self, module: nn.Module, weights: Sequence[Watched], args: Sequence[Any], output: Any
+    ) -> Iterator[Use]:
+        """Its uses: a forward of its own may do anything to inputs and outputs."""
+        if self.products:
+            yield from (replace(use, output=output) for use in self.products)
+        else:
+            yield from uses_of_call(module, weights, args, output)
+
+
+def has_own_forward(module: nn.Module) -> bool:
+    """Whether a Linear or convolution computes other things than its class of PyTorch does."""
+    known: type[nn.Module] | None = next((cls for cls in KINDS if isinstance(module, cls)), None)
+    known = known or conv1d_of_transformers(module)
+    names = ("forward", "_conv_forward")
+    return known is not None and any(
+        name in vars(module) or getattr(type(module), name, None) is not getattr(known, name, None)
+        for name in names
+    )
 
 
 def uses_of_call(

@@ -12,6 +12,7 @@ from ws_learner.pruning.patterns.layout import Layout
 
 __all__ = [
     "KINDS",
+    "conv1d_of_transformers",
     "is_conv1d_of_transformers",
     "is_embedding",
     "kinds_of",
@@ -84,10 +85,15 @@ def _kind(
 
 def is_conv1d_of_transformers(module: nn.Module) -> bool:
     """Whether a module is transformers' `Conv1D`: a Linear whose weight is (inputs, outputs)."""
-    if not any(cls.__name__ == "Conv1D" for cls in type(module).__mro__):
+    if conv1d_of_transformers(module) is None:
         return False
     weight = module._parameters.get("weight")
     return weight is not None and getattr(module, "nf", None) == weight.shape[-1]
+
+
+def conv1d_of_transformers(module: nn.Module) -> type[nn.Module] | None:
+    """The class `Conv1D` that a module is of."""
+    return next((cls for cls in type(module).__mro__ if cls.__name__ == "Conv1D"), None)
 
 
 def is_embedding(module: nn.Module) -> bool:

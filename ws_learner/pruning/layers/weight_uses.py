@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_map
 
 from ws_learner.pruning.layers.convolution_windows import Convolution
 from ws_learner.pruning.layers.matrix_use import Rows, rows_of
-from ws_learner.pruning.layers.module_uses import Use, uses_of_call
+from ws_learner.pruning.layers.module_uses import Call, Use, has_own_forward
 from ws_learner.pruning.layers.tracked_weights import Operand, TrackedWeights
 from ws_learner.pruning.layers.watched import Watched
 from ws_learner.pruning.patterns.layout import Layout
@@ -61,7 +61,7 @@ class WeightUses(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._model, self._report = model, report
         self._watched = {weight.name: weight for weight in weights}
         self._tracked = TrackedWeights({w.name: w.parameter for w in weights})
-        self._inside: dict[str, list[bool]] = {}  # calls of modules, and whether they used it
+        self._inside: dict[str, list[Call]] = {}  # calls of modules under way
         self._attending = 0
         self._busy = False
         self.changed: set[str] = set()
@@ -76,7 +76,9 @@ class WeightUses(TorchDispatchMode):  # type: ignore[no-untyped-call]
             with ExitStack() as hooks, self:
                 for module, weights in self._called().items():
                     first = module.register_forward_pre_hook(self._enter(weights))
-                    last = module.register_forward_hook(self._leave(weights), with_kwargs=True)
+                    last = module.register_forward_hook(
+                        self._leave(weights), with_kwargs=True, prepend=True
+                    )  # before hooks that change the output
                     hooks.callback(first.remove)
                     hooks.callback(last.remove)
                 for module in self._model.modules():
@@ -105,21 +107,22 @@ class WeightUses(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._attending -= 1
 
     def _enter(self, weights: Sequence[Watched]) -> Callable[..., None]:
-        def enter(*_: Any) -> None:
+        def enter(module: nn.Module, *_: Any) -> None:
             for weight in weights:
-                self._inside.setdefault(weight.name, []).append(False)
+                call = Call(own_forward=has_own_forward(module))
+                self._inside.setdefault(weight.name, []).append(call)
 
         return enter
 
     def _leave(self, weights: Sequence[Watched]) -> Callable[..., None]:
         def leave(module: nn.Module, args: tuple[Any, ...], named: Any, output: Any) -> None:
-            for weight in weights:
-                used = self._inside[weight.name].pop()
-                if not used and weight.kind != "recurrent":
+            calls = [self._inside[weight.name].pop() for weight in weights]
+            for weight, call in zip(weights, calls, strict=True):
+                if not call.used and weight.kind != "recurrent":
                     self.changed.add(weight.name)
             self._busy = True
             try:
-                for use in uses_of_call(module, weights, [*args, *named.values()], output):
+                for use in calls[0].uses(module, weights, [*args, *named.values()], output):
                     self._report(use)
             finally:
                 self._busy = False
@@ -201,22 +204,26 @@ class WeightUses(TorchDispatchMode):  # type: ignore[no-untyped-call]
         elif tensors:
             self._mark(operand)
 
-    def _mark(self, operand: Operand) -> bool:
-        """Note a use; whether it is within a call that reports it itself."""
+    def _mark(self, operand: Operand) -> Call | None:
+        """Note a use; returns the call that it is within, which reports it."""
         calls = self._inside.get(operand.name)
         self.touched.add(operand.name)
         if operand.changed:
             self.changed.add(operand.name)
-        if calls:
-            calls[-1] = True
-        return bool(calls)
+        if not calls:
+            return None
+        calls[-1].used = True
+        return calls[-1]
 
     def _used(
         self, operand: Operand, macs: int, inputs: Tensor | None, reads: Convolution | Rows | None
     ) -> None:
-        if not self._mark(operand):
-            weight = self._watched[operand.name]
-            self._report(Use(weight=weight, macs=macs, inputs=inputs, reads=reads))
+        call, weight = self._mark(operand), self._watched[operand.name]
+        use = Use(weight=weight, macs=macs, inputs=inputs, reads=reads)
+        if call is None:
+            self._report(use)
+        elif call.own_forward:
+            call.products.append(use)
 
     def _convolved(self, operand: Operand, args: Sequence[Any], output: Tensor) -> None:
         inputs, kernel, weight = args[0], operand.tensor, self._watched[operand.name]

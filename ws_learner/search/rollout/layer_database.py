@@ -23,6 +23,7 @@ from ws_learner.core import forward_digest, say, state_digest, track, write_with
 from ws_learner.pruning import (
     Layout,
     PatternPlan,
+    has_own_forward,
     keep_largest,
     layout_of,
     parameter_of,
@@ -187,8 +188,11 @@ class LayerDatabase:
             about["layouts"] = turned
         settings: dict[str, Any] = {"levels": levels, "plan": plan, "names": names}
         settings["layouts"] = layouts
-        if any(len(weight.modules) > 1 for weight in watched_weights(model, names)):
+        watched = watched_weights(model, names)
+        if any(len(weight.modules) > 1 for weight in watched):
             about["calls"] = "of every module"  # earlier files count the first module only
+        if any(has_own_forward(module) for weight in watched for module in weight.modules):
+            about["own forwards"] = "by their products"  # earlier files have the modules' inputs
         kinds = {str(kind) for kind in plan.patterns.values()} if plan else set()
         if plan and kinds != {"unstructured"}:  # files without a pattern omit the entry
             about["pattern"] = [*sorted(kinds), plan.pool]
