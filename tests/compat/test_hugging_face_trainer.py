@@ -347,7 +347,7 @@ def test_averaged_weights_end_sparse(tmp_path: Path) -> None:
     assert callback.sparsifier is not None
     kept = callback.sparsifier.masks["hidden.weight"]
     assert torch.equal(weight[kept], averaged[kept])
-    with pytest.raises(UserError, match="another callback has replaced the parameter"):
+    with pytest.raises(UserError, match="has another parameter there"):
         trainer(tmp_path, Replace(), gradual()).train()
 
 

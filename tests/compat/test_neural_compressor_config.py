@@ -281,3 +281,22 @@ def test_a_training_that_ends_early_or_never_begins() -> None:
     loop(model, optimizer, 4)
     with pytest.raises(UserError, match="after 4 optimizer steps, before end_step 5"):
         hooks.on_train_end()
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"target_sparsity": 0.9, "max_sparsity_ratio_per_op": 0.5}, "allows 0.5"),
+        ({"pruning_frequency": 50}, "all weights go at once"),
+        ({"excluded_op_names": ["clasifier"]}, "'clasifier' matches no module"),
+    ],
+)
+def test_what_is_not_done_as_asked_is_said(
+    settings: dict[str, Any], line: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8))
+    base = {"target_sparsity": 0.5, "pattern": "1x1", "end_step": 10}
+    prepare_pruning(model, WeightPruningConfig(**base))
+    assert line not in capfd.readouterr().err
+    prepare_pruning(model, WeightPruningConfig(**(base | settings)))
+    assert line in capfd.readouterr().err

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         unlisted_weights,
         watched_weights,
     )
+    from ws_learner.pruning.layers.replaced import refuse_replaced
     from ws_learner.pruning.layers.roles import filter_by_role, weight_roles
     from ws_learner.pruning.layers.table import layer_table, modules_by_weight
     from ws_learner.pruning.layers.unit_groups import check_groups, find_groups, pattern_conflict
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.schedules.registry import build_schedule
     from ws_learner.pruning.sparsifier import Sparsifier
     from ws_learner.pruning.tensor_report import tensor_table, tensor_totals
+    from ws_learner.pruning.unfelt_layers import UnfeltLayers
     from ws_learner.pruning.wrapped_optimizers import unwrap_optimizer
 
 __all__ = [
@@ -122,6 +124,7 @@ __all__ = [
     "SrSteConfig",
     "StoredMasks",
     "ThresholdMovementConfig",
+    "UnfeltLayers",
     "UnitGroup",
     "Unstructured",
     "Use",
@@ -159,6 +162,7 @@ __all__ = [
     "prune_weights_with_magnitude",
     "ramp_steps",
     "refuse_no_units",
+    "refuse_replaced",
     "shared_with_embedding",
     "snap_profile",
     "tensor_table",
@@ -220,6 +224,9 @@ _MODULES = {
         "shared_with_embedding",
         "unlisted_weights",
         "watched_weights",
+    ],
+    "layers.replaced": [
+        "refuse_replaced",
     ],
     "layers.roles": [
         "filter_by_role",
@@ -343,6 +350,9 @@ _MODULES = {
     "tensor_report": [
         "tensor_table",
         "tensor_totals",
+    ],
+    "unfelt_layers": [
+        "UnfeltLayers",
     ],
     "wrapped_optimizers": [
         "unwrap_optimizer",

@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from ws_learner.core import UserError, say
 from ws_learner.pruning.early_gradients import EarlyGradients
 from ws_learner.pruning.layers.no_units import refuse_no_units
+from ws_learner.pruning.layers.replaced import refuse_replaced
 from ws_learner.pruning.layers.shards import refuse_shards
 from ws_learner.pruning.layers.zero_counts import checked_zeros, sizes_of, split_ratios
 from ws_learner.pruning.mask_copy import mask_copy
@@ -105,6 +106,7 @@ class Sparsifier:
         self.model, self._step, self._total_steps = model, 0, total_steps
         self._pruned = {name: n for name, n in targets.items() if n or layers is not None}
         self._method = method_config.build(model, zeros=self._pruned, total_steps=total_steps)
+        self._masked = self._weights()
         self._handles: list[RemovableHandle] = []
         self._optimizer: Optimizer | None = None
         self._steps, self._early = OptimizerSteps(), EarlyGradients()
@@ -186,14 +188,16 @@ class Sparsifier:
         Raises:
             ValueError: Attached to another optimizer, or the optimizer lacks a parameter that is
                 to be pruned.
-            UserError: Another sparsifier is attached that prunes one of the parameters, or the
-                wrapper holds no optimizer with step hooks.
+            UserError: Another sparsifier is attached that prunes one of the parameters, the
+                wrapper holds no optimizer with step hooks, or the model has another parameter
+                than when the pruning was planned.
         """
         optimizer = unwrap_optimizer(optimizer)
         if self._handles and optimizer is self._optimizer:
             return
         if self._handles:
             raise ValueError("this sparsifier is attached to an optimizer already; detach() first")
+        refuse_replaced(self.model, self._masked)
         known = {id(p) for group in optimizer.param_groups for p in group["params"]}
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
         lacking = [name for name in self._pruned if id(parameters[name]) not in known]
@@ -297,8 +301,10 @@ class Sparsifier:
         """Detach, check the exact number of zeros and return the model, an ordinary one again.
 
         Raises:
-            UserError: Training ended before the method was through.
+            UserError: Training ended before the method was through, or the model has another
+                parameter than the one that was pruned.
         """
+        refuse_replaced(self.model, self._masked)
         self._method.finish(self._step)
         self.detach()
         return self.model

@@ -90,6 +90,8 @@ class LoopPruning:
         try:
             self.sparsifier.finalize()
         except UserError as error:
+            if self.sparsifier.finished:
+                raise
             raise UserError(
                 f"{error}. The network is not as sparse as asked for; resume from a checkpoint, "
                 "which holds the pruning's state, to finish it"

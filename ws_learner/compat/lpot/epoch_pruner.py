@@ -21,10 +21,12 @@ from ws_learner.pruning import (
     PatternPlan,
     Sensitivity,
     StoredMasks,
+    UnfeltLayers,
     Unstructured,
     add_group_lasso,
     build_criterion,
     build_pattern_plan,
+    refuse_replaced,
 )
 
 __all__ = ["EpochPlan", "EpochPruner"]
@@ -63,6 +65,7 @@ class EpochPruner:
         self._units = [build_pattern_plan(model, p.names, pattern=_pattern(p)) for p in plans]
         self._criteria = [_criterion(p, u) for p, u in zip(plans, self._units, strict=True)]
         self._updates = [0] * len(plans)
+        self._model, self._unfelt = model, UnfeltLayers()
         self._optimizers: list[Optimizer] = []
         self._steps = OptimizerSteps()
         self._masked_early = False
@@ -158,7 +161,7 @@ class EpochPruner:
                 self._collected |= criterion.needs_gradients
             for name, weight in weights.items():
                 add_group_lasso(weight, plan.alpha, pattern=units.patterns[name])
-            part.mask_gradients()
+            part.mask_gradients(weights.values())
 
     def after_step(self) -> None:
         """Set pruned weights to zero after the optimizer step."""
@@ -187,10 +190,12 @@ class EpochPruner:
         """Check that every target is reached.
 
         Raises:
-            UserError: Training ended before the ramp did.
+            UserError: Training ended before the ramp did, or the model has another parameter than
+                the one that was pruned.
         """
         self.mask_weights()
         for part in self._parts:
+            refuse_replaced(self._model, part.weights)
             part.report_writes()
         for number, (plan, part) in enumerate(zip(self.plans, self._parts, strict=True)):
             for name, wanted in self._counts(number, plan.target).items():
@@ -257,9 +262,12 @@ class EpochPruner:
         part = self._parts[number]
         # Before the first gradient only the magnitude is known.
         criterion = self._criteria[number] if self._collected else Magnitude()
-        scores = criterion.scores(part.dense_values())
+        values, units, scores = part.dense_values(), self._units[number], {}
+        for team in units.teams:
+            own = {name: values[name] for name in team}
+            scores |= self._unfelt.ranked(criterion, criterion.scores(own), own)
         try:
-            part.update_masks(self._units[number].masks(scores, self._counts(number, ratio)))
+            part.update_masks(units.masks(scores, self._counts(number, ratio)))
         except ValueError as error:
             raise UserError(f"pruning in epoch {self._epoch}: {error}") from error
         for optimizer in self._optimizers:

@@ -60,6 +60,7 @@ def layers_of(entry: OpPruning, model: nn.Module) -> tuple[str, ...]:
                 f"op_names: {expression!r} matches none of the {len(kinds)} layers; "
                 f"did you mean {' or '.join(map(repr, near))}?"
             )
+    _say_unmatched(entry, model)
     chosen = [n for n in kinds if not entry.op_names or _matches(n, entry.op_names)]
     chosen = [n for n in chosen if not _matches(n, entry.excluded_op_names)]
     last, lock = _classifier(model), entry.pruning_type == "pattern_lock"
@@ -99,6 +100,13 @@ def _weights(name: str, module: nn.Module, entry: OpPruning) -> list[str]:
     found = [attribute for attribute, _, _ in kinds_of(name, module)]
     looked_up = isinstance(module, nn.Embedding | nn.EmbeddingBag)
     return found or (["weight"] if looked_up else [])
+
+
+def _say_unmatched(entry: OpPruning, model: nn.Module) -> None:
+    """Name exclusions that exclude nothing, which may be misspelt."""
+    for expression in entry.excluded_op_names:
+        if not any(re.search(expression, name) for name, _ in model.named_modules()):
+            say(f"excluded_op_names: {expression!r} matches no module, so it keeps nothing dense")
 
 
 def _say_rest(entry: OpPruning, model: nn.Module, kinds: Mapping[str, list[str]]) -> None:
@@ -154,6 +162,11 @@ def sparsifier_of(entry: OpPruning, model: nn.Module, names: tuple[str, ...]) ->
         own = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
         settings = GroupLassoConfig(**own, alpha=entry.parameters["reg_coeff"])
     target = min(entry.target_sparsity, entry.max_sparsity_ratio_per_op)
+    if target < entry.target_sparsity:
+        say(
+            f"target_sparsity {entry.target_sparsity}: max_sparsity_ratio_per_op allows {target}, "
+            "which is the target now; raise it to prune more"
+        )
     return Sparsifier(model, settings, ratios=dict.fromkeys(names, target), total_steps=total)
 
 
@@ -167,6 +180,11 @@ def _schedule(entry: OpPruning, model: nn.Module, names: tuple[str, ...]) -> Sch
         weights = [model.get_parameter(name) for name in names]
         initial = sum(map(count_zeros, weights)) / sum(weight.numel() for weight in weights)
         initial = min(initial, target)
+    if not length and entry.start_step < entry.end_step:
+        say(
+            f"pruning_frequency {entry.pruning_frequency}: no second update fits between "
+            f"start_step {entry.start_step} and end_step {entry.end_step}, so all weights go at once"
+        )
     if not length or not target:
         schedule: Schedule = OneShotSchedule(entry.start_step)
     else:

@@ -94,6 +94,14 @@ class GradualConfig:
                 f"`ratio_min` {self.ratio_min} and `ratio_max` {self.ratio_max}: allowed "
                 "are 0 <= least <= largest <= 1"
             )
+        if self.steps_per_epoch is not None and self.steps_per_epoch < 1:
+            raise UserError(
+                f"`steps_per_epoch` {self.steps_per_epoch}: allowed are whole numbers from 1"
+            )
+        if self.update_frequency is not None and not 0 < self.update_frequency < math.inf:
+            raise UserError(
+                f"`update_frequency` {self.update_frequency:g}: must be a number above 0"
+            )
         if self.update_frequency is not None and self.steps_per_epoch is None:
             raise UserError("an update frequency in epochs needs the number of steps in an epoch")
 
@@ -183,12 +191,30 @@ class GradualConfig:
         weights = {name: parameters[name] for name in zeros}
         size = sum(weight.numel() for weight in weights.values())
         target = sum(zeros.values()) / size if size else 0.0
+        plan = self._plan(model, zeros)
+        if self.scope == "global":
+            self._check_bounds(plan, sum(zeros.values()), size)
         return self._method(
             weights,
             zeros=zeros,
             schedule=self.schedule(total_steps, target=target),
-            plan=self._plan(model, zeros),
+            plan=plan,
         )
+
+    def _check_bounds(self, plan: PatternPlan, zeros: int, size: int) -> None:
+        """Refuse a total that leaves no layer within its bounds, whole units aside."""
+        unit = max(
+            (int(p.sizes(plan.shapes[n]).max()) for n, p in plan.patterns.items()), default=1
+        )
+        for name, ratio, off in (
+            ("ratio_max", self.ratio_max, zeros - math.ceil(self.ratio_max * size)),
+            ("ratio_min", self.ratio_min, math.floor(self.ratio_min * size) - zeros),
+        ):
+            if off >= unit * len(plan.patterns):
+                raise UserError(
+                    f"`{name}` {ratio}: {zeros / size:.4g} of all weights are to be pruned, so the "
+                    "layers cannot all keep to it; move it or the target"
+                )
 
     def _plan(self, model: nn.Module, names: Mapping[str, int]) -> PatternPlan:
         return build_pattern_plan(model, names, pattern=self.pattern, pool=self.pool)

@@ -68,6 +68,7 @@ class LearnedScores:
             name: nn.Parameter(torch.zeros(grid.score_shape)) for name, grid in self.grids.items()
         }
         self.frozen = False
+        self._optimizer: Optimizer | None = None
         self._weights = sum(math.prod(grid.shape) for grid in self.grids.values())
 
     @property
@@ -91,6 +92,7 @@ class LearnedScores:
             score.data = score.data.to(parameters[name].device)
         if self._relative:
             return
+        self._optimizer = optimizer
         known = {id(p) for group in optimizer.param_groups for p in group["params"]}
         new = [score for score in self.values.values() if id(score) not in known]
         if new:
@@ -124,6 +126,7 @@ class LearnedScores:
         """
         if self.frozen:
             return
+        self._keep_rate()
         for name, score in self.values.items():
             grad = parameters[name].grad
             if grad is None:
@@ -140,6 +143,16 @@ class LearnedScores:
                 score.sub_(moved.mul_(self._rate * math.sqrt(moved.numel()) / norm))
             else:
                 score.grad = moved
+
+    def _keep_rate(self) -> None:
+        """Undo what a learning-rate scheduler, which knows all groups, did to the scores' rate."""
+        mine = {id(score) for score in self.values.values()}
+        for group in [] if self._optimizer is None else self._optimizer.param_groups:
+            if group.get(OWN_RATE) and any(id(each) in mine for each in group["params"][:1]):
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(self._rate)
+                else:
+                    group["lr"] = self._rate
 
     def loss(self, factor: float) -> Tensor:
         """The regularisation loss, a scalar; `learn` has its gradient already."""

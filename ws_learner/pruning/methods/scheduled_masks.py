@@ -18,6 +18,7 @@ from ws_learner.pruning.patterns.mask import count_zeros
 from ws_learner.pruning.patterns.model_plan import PatternPlan
 from ws_learner.pruning.patterns.scope import Scope
 from ws_learner.pruning.schedules.polynomial import Schedule
+from ws_learner.pruning.unfelt_layers import UnfeltLayers
 
 __all__ = ["GradualPruning"]
 
@@ -71,6 +72,7 @@ class GradualPruning:
         self._zeros = dict(zeros)
         self._every = config.every(schedule.end_step - schedule.begin_step)
         self._criterion = config.make_criterion(plan)
+        self._unfelt = UnfeltLayers()
 
     @property
     def masks(self) -> Mapping[str, Tensor]:
@@ -129,8 +131,9 @@ class GradualPruning:
     def _renew(self, step: int) -> None:
         planned, values = self.planned_zeros(step), self._in_place.dense_values()
         masks: dict[str, Tensor] = {}
+        compared = self._config.scope == "global"
         try:
-            if self._config.scope == "global":
+            if compared:
                 planned = self._plan.spread_globally(
                     self._criterion.scores(values),
                     sum(planned.values()),
@@ -138,7 +141,10 @@ class GradualPruning:
                     most=self._config.ratio_max,
                 )
             for team in self._plan.teams:  # one after the other: few scores at a time
-                scores = self._criterion.scores({name: values[name] for name in team})
+                own = {name: values[name] for name in team}
+                scores = self._criterion.scores(own)
+                if any(planned[name] for name in team):
+                    scores = self._unfelt.ranked(self._criterion, scores, own, compared=compared)
                 masks |= self._plan.masks(scores, {name: planned[name] for name in team})
         except ValueError as error:
             raise UserError(f"pruning at step {step}: {error}") from error

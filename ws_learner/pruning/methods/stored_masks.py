@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -122,11 +122,20 @@ class StoredMasks:
         else:
             torch._foreach_lerp_(self._active_retained, weights, keep)  # exact at 0 and 1
 
-    def mask_gradients(self) -> None:
-        """Give pruned weights a gradient of zero, unless they are moving; the step comes next."""
+    def mask_gradients(self, of: Iterable[nn.Parameter] | None = None) -> None:
+        """Give pruned weights a gradient of zero, unless they are moving; the step comes next.
+
+        Args:
+            of: The weights that are stepped; by default all.
+        """
         if self.moving:
             return
-        found = [(w.grad, keep) for w, keep in self._active if w.grad is not None]
+        stepped = None if of is None else {id(weight) for weight in of}
+        found = [
+            (w.grad, keep)
+            for w, keep in self._active
+            if w.grad is not None and (stepped is None or id(w) in stepped)
+        ]
         if found:
             torch._foreach_mul_([grad for grad, _ in found], [keep for _, keep in found])
 
