@@ -183,7 +183,8 @@ def _schedule(entry: OpPruning, model: nn.Module, names: tuple[str, ...]) -> Sch
     if not length and entry.start_step < entry.end_step:
         say(
             f"pruning_frequency {entry.pruning_frequency}: no second update fits between "
-            f"start_step {entry.start_step} and end_step {entry.end_step}, so all weights go at once"
+            f"start_step {entry.start_step} and end_step {entry.end_step}, so all weights go at "
+            "once"
         )
     if not length or not target:
         schedule: Schedule = OneShotSchedule(entry.start_step)
