@@ -262,7 +262,8 @@ class EpochPruner:
         part = self._parts[number]
         # Before the first gradient only the magnitude is known.
         criterion = self._criteria[number] if self._collected else Magnitude()
-        values, units, scores = part.dense_values(), self._units[number], {}
+        values, units = part.dense_values(), self._units[number]
+        scores: dict[str, Tensor] = {}
         for team in units.teams:
             own = {name: values[name] for name in team}
             scores |= self._unfelt.ranked(criterion, criterion.scores(own), own)
