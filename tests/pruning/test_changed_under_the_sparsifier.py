@@ -123,3 +123,26 @@ def test_bounds_of_layers_that_no_profile_meets_are_refused(bound: dict[str, flo
 def test_an_epoch_has_at_least_a_step(steps: int) -> None:
     with pytest.raises(UserError, match="`steps_per_epoch`"):
         GradualConfig(update_frequency=1.0, steps_per_epoch=steps)
+
+
+def test_a_state_of_a_longer_training_is_refused() -> None:
+    model = network()
+    short, optimizer = CASES["gradual"].sparsifier(model, 20), sgd(model)
+    short.attach(optimizer)
+    train(model, optimizer, range(10))
+    state = short.state_dict()
+    with pytest.raises(UserError, match=r"the sparsity would jump.*`total_steps`"):
+        CASES["gradual"].sparsifier(model, 40).load_state_dict(state)
+    again = CASES["gradual"].sparsifier(model, 20)
+    again.load_state_dict({key: value for key, value in state.items() if key != "planned"})
+    assert again.step == 10  # states of earlier versions say nothing of the plan
+
+
+def test_scores_that_are_not_numbers_prune_nothing() -> None:
+    model = network()
+    sparsifier, optimizer = CASES["threshold movement"].sparsifier(model), sgd(model)
+    sparsifier.attach(optimizer)
+    train(model, optimizer, range(8))
+    model[0].weight.data.fill_(float("nan"))
+    with pytest.raises(UserError, match=r"a score of .*weight is NaN; has the training diverged"):
+        train(model, optimizer, range(8, 10))

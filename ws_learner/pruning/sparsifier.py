@@ -314,20 +314,39 @@ class Sparsifier:
 
         With the model's and the optimizer's own state, training resumes as if never interrupted.
         """
-        return {"step": torch.tensor(self._step), **self._method.state_dict()}
+        plan = {"step": torch.tensor(self._step), "planned": torch.tensor(self._planned())}
+        return plan | self._method.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over a `state_dict` of the same model, targets and method.
 
         Raises:
-            UserError: The state belongs to another network, or not to a sparsifier.
+            UserError: The state belongs to another network, or not to a sparsifier; or another
+                schedule or `total_steps` would bring the pruned weights back or prune at once.
         """
         rest = dict(state)
         if "step" not in rest:
             raise UserError("not a Sparsifier state_dict: key `step` is missing")
-        step = int(rest.pop("step"))
+        step, saved = int(rest.pop("step")), rest.pop("planned", None)
+        if saved is not None and self._has_plan:
+            self._refuse_other_plan(step, int(saved))
         self._method.load_state_dict(rest)
         self._step = step
+
+    @property
+    def _has_plan(self) -> bool:
+        return any(self._pruned.values())
+
+    def _planned(self, step: int | None = None) -> int:
+        return sum(self._method.planned_zeros(self._step if step is None else step).values())
+
+    def _refuse_other_plan(self, step: int, saved: int) -> None:
+        if (now := self._planned(step)) != saved:
+            raise UserError(
+                f"the saved state has {saved} zeros planned at step {step}, this plan has {now}, "
+                "so the sparsity would jump: give the ratios, the schedule and the `total_steps` "
+                f"(now {self._total_steps}) it was made with; the loop may make more steps"
+            )
 
     def _weights(self) -> dict[str, nn.Parameter]:
         """The parameters that the method masks."""

@@ -177,6 +177,10 @@ class ThresholdMovement:
         parts = [(score.detach(), grids[name].size) for name, score in values.items()]
         if self._clock.wants_first:
             self._clock.set_first(initial_threshold(parts))
+        unknown = torch.stack([torch.isnan(score).any() for score, _ in parts]).tolist()
+        if any(unknown):
+            name = list(values)[unknown.index(True)]
+            raise UserError(f"movement: a score of {name} is NaN; has the training diverged?")
         masks = kept_of_all(parts, self._clock.threshold)
         self._in_place.dense_values()
         self._in_place.update_masks(
