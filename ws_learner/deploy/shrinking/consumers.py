@@ -45,7 +45,7 @@ class Consumer:
 
 def outputs_first(layer: nn.Module) -> Tensor:
     """(O, I / groups, ...) stored weight; a view, but for a transposed convolution in groups."""
-    weight: Tensor = layer.weight.data  # type: ignore[union-attr, assignment]
+    weight: Tensor = layer.weight.data  # type: ignore[assignment]
     if not getattr(layer, "transposed", False):
         return weight
     groups = int(getattr(layer, "groups", 1))
