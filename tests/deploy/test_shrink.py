@@ -278,3 +278,24 @@ def test_an_attention_with_extra_rows_is_refused() -> None:
     model = nn.Sequential(nn.MultiheadAttention(8, 2, add_bias_kv=True))
     with pytest.raises(UserError, match="add_bias_kv"):
         shrink(model, torch.randn(1, 3, 8))
+
+
+@pytest.mark.parametrize("made", [8, 16])
+@pytest.mark.parametrize("kernel", [2, 4])
+def test_channels_before_and_after_a_transposed_convolution_leave(made: int, kernel: int) -> None:
+    torch.manual_seed(0)
+    up = nn.ConvTranspose2d(16, made, kernel, stride=2, padding=(kernel - 2) // 2)
+    model = with_random_norms(
+        nn.Sequential(
+            nn.Conv2d(4, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), up, nn.ReLU(), nn.Conv2d(made, 3, 1)
+        )
+    )
+    with torch.no_grad():
+        up.weight[:5] = 0  # unread: the inputs are the first axis
+        up.weight[:, 1:4] = 0  # no data in them
+        model[0].weight[10:12] = 0  # constants, which a bias cannot stand for
+    shrunk = shrink(model, torch.randn(2, 4, 8, 8))
+    shape = tuple(shrunk.model[3].weight.shape)
+    assert shape[1:] == (made - 3, kernel, kernel)
+    assert shape[0] in (9, 10, 11)  # of two constants one carries both, unless ReLU ends them
+    same(model, shrunk, torch.randn(3, 4, 10, 8))

@@ -25,7 +25,7 @@ from ws_learner import Recipe, UserError, WeightSparseConfig, WeightSparseLearne
 from ws_learner.core import ComputeDevice, RunDir
 from ws_learner.data import ArraySplit, DataSplits
 from ws_learner.search import Allocator
-from ws_learner.training import Trainer, load_run, top_k_accuracy
+from ws_learner.training import Trainer, load_run, owned_run, top_k_accuracy
 
 ROOT = Path(__file__).parents[2]
 CONFIG = WeightSparseConfig(
@@ -282,3 +282,10 @@ def test_the_tiny_experiment_has_one_identity_wherever_it_is_built() -> None:
         for one in made
     ]
     assert identities[0] == identities[1]
+
+
+def test_a_folder_may_be_given_as_text(tmp_path: Path) -> None:
+    for claims in (True, False):
+        folder = str(tmp_path / f"run{claims}")
+        with owned_run(folder, "net", identity=dict, claims=claims) as run:
+            assert run.path == Path(folder)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from envs import IntArray, LayerRow
 from ws_learner.config import METHODS, WeightSparseConfig, parse_pattern_spec
+from ws_learner.core import say
 from ws_learner.data import DataSplits
 from ws_learner.pruning import count_zeros, parse_pattern
 from ws_learner.report import ratio_table, totals
@@ -43,7 +44,22 @@ def verified_table(
     short = frame[frame["achieved"] < frame["prune_ratio"]]
     if len(short):
         raise RuntimeError(f"{short['layer'].iloc[0]}: fewer zeros saved than planned")
+    _say_more({row.name: count_zeros(state[row.name]) for row in layers}, planned)
     return frame
+
+
+def _say_more(zeros: Mapping[str, int], planned: IntArray) -> None:
+    """Name the layers in which weights are zero that were not pruned."""
+    more = sum(zeros.values()) - int(planned.sum())
+    pairs = zip(zeros.items(), planned, strict=True)
+    names = [name for (name, count), plan in pairs if count > plan]
+    if more:
+        say(
+            f"saved network: {sum(zeros.values())} zeros, {more} more than planned, in "
+            f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}: weights that were not "
+            "pruned but are exactly 0, as in a dense network with zeros, which training has not "
+            "changed"
+        )
 
 
 def build_summary(

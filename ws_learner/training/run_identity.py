@@ -92,7 +92,7 @@ def config_identity(config: WeightSparseConfig) -> dict[str, Any]:
 
 @contextmanager
 def owned_run(
-    run_dir: Path | None,
+    run_dir: str | Path | None,
     stem: str,
     *,
     identity: Callable[[], Mapping[str, Any]],
@@ -110,10 +110,10 @@ def owned_run(
         UserError: The directory is locked, or was made with other settings.
     """
     if not claims and run_dir is not None:
-        yield RunDir(run_dir)
+        yield RunDir(Path(run_dir))
         return
     asked = identity()
-    run = RunDir(run_dir or Path("runs") / f"{stem}-{identity_hash(asked)}")
+    run = RunDir(Path(run_dir or Path("runs") / f"{stem}-{identity_hash(asked)}"))
     fresh = not run.path.exists()
     with run.locked():
         run.claim(None, asked)

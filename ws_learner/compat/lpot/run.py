@@ -73,7 +73,7 @@ def run_lpot(
     recipe: Recipe | None = None,
     teacher: nn.Module | None = None,
     config: WeightSparseConfig | None = None,
-    run_dir: Path | None = None,
+    run_dir: str | Path | None = None,
     compute: ComputeDevice | None = None,
     seed: int = 0,
     workers: int | None = None,

@@ -137,7 +137,7 @@ def run_nncf(
     recipe: Recipe,
     deploy: Deployment | None = None,
     config: WeightSparseConfig | None = None,
-    run_dir: Path | None = None,
+    run_dir: str | Path | None = None,
     compute: ComputeDevice | None = None,
     seed: int = 0,
     cluster: ClusterConfig | None = None,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.deploy.shrinking.channel_sets import ChannelSet, Consumer
+from ws_learner.deploy.shrinking.consumers import outputs_first
 
 __all__ = ["fold", "merge"]
 
@@ -69,5 +70,5 @@ def merge(channels: ChannelSet, members: Tensor) -> int:
 
 
 def layer_weight(reader: Consumer) -> Tensor:
-    """The stored weight, to be written to."""
-    return reader.layer.weight.data
+    """The stored weight, outputs first, to be written to."""
+    return outputs_first(reader.layer)

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ws_learner.deploy.shrinking.consumers import outputs_first
+
 __all__ = ["PRODUCTS", "Fixed", "kind_of", "obstacle_of"]
 
 # Operations that treat every channel separately, by the names of their autograd nodes.
@@ -95,8 +97,7 @@ class Fixed:
 
     def _zero_rows(self, layer: nn.Module, idxs: list[int], roots: list[int]) -> Tensor:
         """(C,) bool: every row that makes the channel is zero."""
-        weight: Any = layer.weight
-        zero = weight.detach()[idxs].flatten(1).eq(0).all(1)
+        zero = outputs_first(layer)[idxs].flatten(1).eq(0).all(1)
         result = torch.ones(self._count, dtype=torch.bool)
         result[torch.tensor(roots)[~zero]] = False
         return result
