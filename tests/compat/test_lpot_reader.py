@@ -304,3 +304,28 @@ def test_both_historical_formulas_from_the_file(
 def test_a_formula_that_is_none() -> None:
     with pytest.raises(UserError, match=r"line 4: formula 'newer': must be new .* or old"):
         parse_lpot("pruning:\n  approach:\n    weight_compression:\n      formula: newer\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "pruning: {}\n",
+            "all weights are pruned to LPOT's default target, 0.97",
+        ),
+        (
+            "pruning:\n  approach:\n    weight_compression:\n      target_sparsity:\n"
+            "      start_epoch: 0\n",
+            "line 4: target_sparsity is empty: LPOT's default, 0.97, is used",
+        ),
+        (
+            pruners("- !Pruner\n    parameters: {alpha: 0.006}"),
+            "alpha 0.006 has no effect without prune_type: group_lasso",
+        ),
+    ],
+)
+def test_what_has_no_effect_or_is_left_open_is_said(
+    text: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parse_lpot(text)
+    assert line in capsys.readouterr().err

@@ -7,7 +7,7 @@ averaged; every mistake in the file is reported at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,7 +16,7 @@ from ws_learner.compat.lpot.schema import LpotConf, Pruner, PruneType
 from ws_learner.compat.lpot.train import read_train
 from ws_learner.compat.values import above_zero, fraction, from_zero, read_config_text, text, whole
 from ws_learner.compat.yaml_with_lines import Problems, Rows, Table, read_yaml
-from ws_learner.core import UserError
+from ws_learner.core import UserError, say
 from ws_learner.pruning import EpochFormula
 
 __all__ = ["is_lpot", "parse_lpot", "read_lpot"]
@@ -31,6 +31,7 @@ _PRUNER = (
     *("prune_type", "method", "names", "parameters", "pattern", "formula"),
 )
 _PARAMETERS = ("alpha", "pattern")
+_TARGET = 0.97
 _TYPES: tuple[PruneType, ...] = get_args(PruneType)
 _FORMULAS = "new (since Neural Compressor 1.13) or old (before)"
 
@@ -72,6 +73,8 @@ def parse_lpot(content: str, *, path: Path | None = None) -> LpotConf:
     compression = _compression(pruning, problems)
     values = _globals(compression, problems) if compression else {}
     problems.raise_any()
+    for line in _without_effect(compression or Table()):
+        say(f"warning: {name}: {line}")
     return LpotConf(path=path, train=made, **values)
 
 
@@ -96,7 +99,7 @@ def _globals(table: Table, problems: Problems) -> dict[str, Any]:
         "start_epoch": (whole, 0, "a whole number from 0"),
         "end_epoch": (whole, 4, "a whole number from 0"),
         "initial_sparsity": (fraction, 0.0, "a share in [0, 1)"),
-        "target_sparsity": (fraction, 0.97, "a share in [0, 1)"),
+        "target_sparsity": (fraction, _TARGET, "a share in [0, 1)"),
         "frequency": (above_zero, 1.0, "a number above 0, of epochs"),
         "formula": (_formula, "new", _FORMULAS),
     }
@@ -118,6 +121,31 @@ def _globals(table: Table, problems: Problems) -> dict[str, Any]:
     for pruner in pruners:
         _check_order(pruner, values, problems)
     return {**values, "pruners": tuple(pruners)}
+
+
+def _without_effect(table: Table) -> Iterator[str]:
+    """What the file leaves open or says in vain, of a file that is right."""
+    if not table:
+        yield (
+            "pruning: has no approach: weight_compression:, so all weights are pruned to "
+            f"LPOT's default target, {_TARGET}"
+        )
+    if "target_sparsity" in table and table["target_sparsity"] is None:
+        yield (
+            f"line {table.lines['target_sparsity']}: target_sparsity is empty: LPOT's default, "
+            f"{_TARGET}, is used"
+        )
+    for entry in table.get("pruners") or ():
+        alpha = (entry.get("parameters") or {}).get("alpha")
+        if alpha is not None and not _is_lasso(entry):
+            yield (
+                f"line {entry.line}: parameters: alpha {alpha} has no effect without prune_type: "
+                "group_lasso"
+            )
+
+
+def _is_lasso(entry: Table) -> bool:
+    return str(entry.get("prune_type", "")).replace("_", "").lower() == "grouplasso"
 
 
 def _pattern(value: Any) -> str:
@@ -184,8 +212,7 @@ def _names(value: Any) -> list[str]:
 
 def _parameters(entry: Table, problems: Problems) -> dict[str, Any]:
     table = problems.table(entry, "parameters")
-    needs_alpha = str(entry.get("prune_type", "")).replace("_", "") == "grouplasso"
-    if needs_alpha and (table is None or table.get("alpha") is None):
+    if _is_lasso(entry) and (table is None or table.get("alpha") is None):
         problems.add(entry.line, "group_lasso needs parameters: {alpha: 0.006} or the like")
     if table is None:
         return {}
