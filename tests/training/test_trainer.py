@@ -200,3 +200,12 @@ def test_sizes_that_do_not_rise_are_refused(scales: tuple[tuple[float, float], .
 def test_a_setting_that_came_later_leaves_the_identity_of_earlier_runs() -> None:
     assert "progressive_sizes" not in Recipe(nb_epochs=1).identity()
     assert Recipe(nb_epochs=1, progressive_sizes=((0.5, 0.5),)).identity()["progressive_sizes"]
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 3)])
+def test_an_example_without_a_target_has_no_accuracy(shape: tuple[int, ...]) -> None:
+    targets = torch.zeros(shape, dtype=torch.long)
+    targets[1] = -100
+    outputs = torch.randn(4, 5, *shape[1:])
+    with pytest.raises(UserError, match="1 of 4 examples have no target"):
+        top_k_accuracy(outputs, targets)

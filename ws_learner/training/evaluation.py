@@ -36,7 +36,8 @@ def top_k_accuracy(
         axis: Axis of the classes; by default the one that the targets lack, or 1 if one-hot.
 
     Raises:
-        UserError: The targets are neither, the axis is not known, or there are no k classes.
+        UserError: The targets are neither, all of an example's are -100, the axis is not known,
+            or there are no k classes.
     """
     if targets.shape == outputs.shape and outputs.dim() > 1:
         axis = 1 if axis is None else axis
@@ -51,10 +52,14 @@ def top_k_accuracy(
         raise UserError(f"top_k_accuracy: k = {k}, but there are {outputs.shape[axis]} classes")
     best = outputs.topk(k, dim=axis).indices
     right = (best == targets.unsqueeze(axis)).any(dim=axis)
-    if right.dim() == 1:
-        return right.float()
-    counted = (targets != _IGNORED).flatten(1)
-    return (right.flatten(1) & counted).sum(1) / counted.sum(1).clamp_min(1)
+    counted = (targets != _IGNORED).reshape(len(targets), -1)
+    positions = counted.sum(1)
+    if bool((positions == 0).any()):
+        raise UserError(
+            f"top_k_accuracy: {int((positions == 0).sum())} of {len(targets)} examples have no "
+            "target that counts (all are -100), so they have no score; leave them out of the data"
+        )
+    return (right.reshape(counted.shape) & counted).sum(1) / positions
 
 
 def _class_numbers(targets: Tensor, axis: int) -> Tensor:
