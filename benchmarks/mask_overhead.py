@@ -109,7 +109,9 @@ def training_step(
         ratios = dict.fromkeys(names, work.ratio)
         # Half way up the ramp from the first step on: a frequent update meets a real plan.
         sparsifier = Sparsifier(model, config, ratios=ratios, total_steps=1_000_000)
-        sparsifier.load_state_dict(sparsifier.state_dict() | {"step": torch.tensor(500_000 - 1)})
+        state = sparsifier.state_dict() | {"step": torch.tensor(500_000 - 1)}
+        del state["planned"]  # at step 0
+        sparsifier.load_state_dict(state)
         sparsifier.attach(optimizer)
 
     def step() -> None:
