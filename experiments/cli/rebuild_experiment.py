@@ -93,6 +93,11 @@ def find_parts(
 
 
 def _settings(run: RunDir) -> dict[str, Any]:
+    if not run.config.exists():
+        raise UserError(
+            f"{run.path}: has no {run.config.name}, so it was made from Python, and the command "
+            "line does not know its network; in Python, load_run(path, model=model) opens it"
+        )
     settings: dict[str, Any] = load_yaml(run.config.read_text())
     _check_setting(run, settings, "experiment", str)
     return settings

@@ -13,7 +13,7 @@ from experiments import export
 from experiments.run import main as run_main
 from tests.support.sparse_layers import pruned
 from ws_learner.core.errors import UserError
-from ws_learner.core.weights import load_state
+from ws_learner.core.weights import load_state, save_model
 from ws_learner.deploy.onnx.export import export_onnx, relative_output_difference
 from ws_learner.deploy.onnx.int8_qdq import export_qdq
 from ws_learner.deploy.runtime import read_wsr
@@ -55,6 +55,20 @@ def test_onnx_of_a_run_is_cut_and_answers_alike(
     assert "dead channels are cut" in capsys.readouterr().err
     assert export.main([str(run), "--to", "onnx", "--out", str(whole), "--no_shrink"]) == 0
     assert out.stat().st_size < whole.stat().st_size
+
+
+@pytest.mark.parametrize("words", [["--to", "onnx"], ["--exec_mode", "eval"]])
+def test_a_run_made_from_python_is_refused_with_the_way_to_open_it(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "summary.json").write_text("{}")
+    save_model(tmp_path / "model.safetensors", {"weight": torch.ones(2, 2)}, {"format": "pt"})
+    if "--to" in words:
+        code = export.main([str(tmp_path), *words])
+    else:
+        code = run_main([*words, "--run_dir", str(tmp_path)], runs=tmp_path)
+    assert code == 2
+    assert "in Python, load_run(path, model=model) opens it" in capsys.readouterr().err
 
 
 def test_bad_flags(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -318,7 +318,9 @@ def test_misuse_is_refused() -> None:
         Sparsifier(net(), MovementConfig(), layers=LAYERS, total_steps=20)
     with pytest.raises(UserError, match="ends at step 15"):
         Sparsifier(net(), soft(), layers=LAYERS, total_steps=12)
-    sparsifier = Sparsifier(net(), soft(), layers=LAYERS, total_steps=20)
+    model = net()
+    sparsifier = Sparsifier(model, soft(), layers=LAYERS, total_steps=20)
+    sparsifier.attach(torch.optim.SGD(model.parameters(), lr=0.1))
     with pytest.raises(UserError, match="in the warm-up"):
         sparsifier.finalize()
     model = net()

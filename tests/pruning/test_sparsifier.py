@@ -117,7 +117,7 @@ def test_ratios_outside_their_range(ratio: float) -> None:
 
 def test_exactly_one_kind_of_target() -> None:
     for both in ({}, {"zeros": {"fc.weight": 1}, "ratios": {"fc.weight": 0.1}}):
-        with pytest.raises(ValueError, match="either zeros or ratios"):
+        with pytest.raises(ValueError, match="give one of `ratios`, such as ratios="):
             Sparsifier(Net(), CONFIG, total_steps=10, **both)  # type: ignore[arg-type]
 
 
@@ -259,3 +259,9 @@ def test_a_second_sparsifier_of_the_same_weights_waits_for_the_first() -> None:
         second.attach(optimizer)
     first.detach()
     second.attach(optimizer)
+
+
+def test_a_forgotten_attach_is_named() -> None:
+    sparsifier = Sparsifier(nn.Linear(4, 4), CONFIG, ratios={"weight": 0.5}, total_steps=10)
+    with pytest.raises(UserError, match=r"no optimizer was attached.*call `attach"):
+        sparsifier.finalize()

@@ -95,7 +95,8 @@ class SearchSettings:
         if self.ws_nb_rlouts < self.ws_nb_rlouts_min:
             yield (
                 f"`ws_nb_rlouts` {self.ws_nb_rlouts}: must be at least "
-                f"`ws_nb_rlouts_min` ({self.ws_nb_rlouts_min})"
+                f"`ws_nb_rlouts_min` ({self.ws_nb_rlouts_min}), the rollouts before the agent "
+                "learns; lower that too"
             )
 
 

@@ -90,7 +90,10 @@ class Sparsifier:
                 not fit the steps, or the weights are split over processes (FSDP).
         """
         if sum(given is not None for given in (zeros, ratios, layers)) != 1:
-            raise ValueError("give either zeros or ratios, or layers alone")
+            raise UserError(
+                "Sparsifier: give one of `ratios`, such as ratios={'fc.weight': 0.9}, `zeros` or "
+                "`layers`"
+            )
         if layers is not None:
             if not getattr(method_config, "sets_own_ratios", False):
                 raise UserError("layers alone: this method needs a number of zeros; give ratios")
@@ -301,9 +304,14 @@ class Sparsifier:
         """Detach, check the exact number of zeros and return the model, an ordinary one again.
 
         Raises:
-            UserError: Training ended before the method was through, or the model has another
-                parameter than the one that was pruned.
+            UserError: Training ended before the method was through, no optimizer was attached, or
+                the model has another parameter than the one that was pruned.
         """
+        if self._optimizer is None and not self._step and self._pruned:
+            raise UserError(
+                "no optimizer was attached, so nothing was pruned: call `attach(optimizer)` before "
+                "the training"
+            )
         refuse_replaced(self.model, self._masked)
         self._method.finish(self._step)
         self.detach()
