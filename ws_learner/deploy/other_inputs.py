@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ws_learner.deploy.runtime.output_comparison import differences
 
-__all__ = ["MOST_DIFFERENCE", "first_difference", "other_inputs"]
+__all__ = ["MOST_DIFFERENCE", "first_difference", "other_inputs", "tensors_in"]
 
 MOST_DIFFERENCE = 1e-3
 """Relative difference of outputs beyond which they are not the same; sums in another order are
@@ -40,7 +40,7 @@ def other_inputs(example: Any) -> Iterator[tuple[str, Any]]:
         (-0.1, "of the opposite sign and a tenth of the size"),
     ):
         yield words, _mapped(example, partial(_changed, factor=factor))
-    sizes = {x.shape[0] for x in _tensors(example) if x.dim()}
+    sizes = {x.shape[0] for x in tensors_in(example) if x.dim()}
     if len(sizes) == 1:
         (size,) = sizes
         if size == 1:
@@ -113,12 +113,13 @@ def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return value
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested tuples, lists and mappings, in order."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
         for part in value.values():
-            yield from _tensors(part)
+            yield from tensors_in(part)
     elif isinstance(value, list | tuple):
         for part in value:
-            yield from _tensors(part)
+            yield from tensors_in(part)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.core import UserError
+from ws_learner.deploy.other_inputs import tensors_in
 from ws_learner.deploy.shrinking.channel_sets import call_model
 from ws_learner.deploy.shrinking.report import RemovedChannels
 from ws_learner.pruning import ATTENTION_WIDTHS, HEAD_COUNTS, find_attention
@@ -107,20 +108,9 @@ def _same(model: nn.Module, arguments: Any, before: Any) -> bool:
         after = call_model(model, arguments)
     except RuntimeError:
         return False
-    pairs = list(zip(_tensors(before), _tensors(after), strict=False))
+    pairs = list(zip(tensors_in(before), tensors_in(after), strict=False))
     return all(
         a.shape == b.shape and bool((a - b).abs().max() <= 1e-5 * b.abs().max().clamp(min=1))
         for a, b in pairs
         if a.is_floating_point() and a.numel()
     )
-
-
-def _tensors(outputs: Any) -> Iterator[Tensor]:
-    if isinstance(outputs, Tensor):
-        yield outputs
-    elif isinstance(outputs, dict):
-        for value in outputs.values():
-            yield from _tensors(value)
-    elif isinstance(outputs, list | tuple):
-        for value in outputs:
-            yield from _tensors(value)
