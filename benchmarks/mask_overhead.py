@@ -11,7 +11,6 @@ steps as the default asks for. Required: at most 1.05.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -128,7 +127,7 @@ def measure(work: Work, *, rounds: int, processor: bool = False) -> dict[str, ob
     """Measure the three ratios; see the module."""
     import torch
 
-    from ws_learner.pruning import usual_interval
+    from ws_learner.pruning import USUAL_INTERVAL
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     sync = torch.cuda.synchronize if device.type == "cuda" else None
@@ -140,7 +139,7 @@ def measure(work: Work, *, rounds: int, processor: bool = False) -> dict[str, ob
         dense = training_step(work, device, mask_update_step=None)
         return paired(sparse, dense, rounds=rounds, warmup=3, synchronize=sync, clock=clock)
 
-    every = usual_interval(sys.maxsize)
+    every = USUAL_INTERVAL
     plain, update = over_dense(250_000), over_dense(1)
     amortised = ((every - 1) * plain.median + update.median) / every
     return {

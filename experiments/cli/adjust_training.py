@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.adjust_settings import change_line
 from experiments.cli.build import recipe_for_command
 from experiments.cli.command import Command
 from ws_learner.config import METHODS, SCHEDULES
-from ws_learner.pruning import ramp_steps, usual_interval
+from ws_learner.pruning import USUAL_INTERVAL, ramp_steps, usual_interval
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -63,7 +62,7 @@ def _adjust_ramp(command: Command, total: int) -> Command:
     counted = ws.ws_update_frequency is None and not SCHEDULES[ws.ws_schedule].once
     if not counted:
         return command
-    ramp, usual = end - begin, usual_interval(sys.maxsize)
+    ramp, usual = end - begin, USUAL_INTERVAL
     interval = usual_interval(ramp)
     if interval < usual if ws.ws_mask_update_step is None else ws.ws_mask_update_step > ramp:
         why += f", {ramp} of them on the way to the target"

@@ -38,6 +38,8 @@ def build_identity(
     command: Command, experiment: Experiment, recipe: Recipe, **more: Any
 ) -> dict[str, Any]:
     """Everything that changes the result; a user's own experiment file counts by its content."""
+    from ws_learner.pruning import USUAL_INTERVAL
+
     settings = resolved_settings(command)
     source = command.experiment.__file__
     own = source is not None and not command.experiment.__name__.startswith("experiments.")
@@ -49,7 +51,7 @@ def build_identity(
         settings = {k: v for k, v in settings.items() if k not in pruning}
     kept = {k: v for k, v in settings.items() if k not in NOT_IN_IDENTITY}
     if kept.get("ws_mask_update_step", 0) is None:  # the usual interval, as it was once spelled
-        kept["ws_mask_update_step"] = 25
+        kept["ws_mask_update_step"] = USUAL_INTERVAL
     return kept | {"experiment": experiment.name, "data": experiment.data.digest} | more
 
 

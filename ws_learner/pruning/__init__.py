@@ -80,7 +80,12 @@ if TYPE_CHECKING:
     from ws_learner.pruning.schedules.epoch_schedule import EpochFormula, EpochLinearSchedule
     from ws_learner.pruning.schedules.movement_warmup import check_warm_up
     from ws_learner.pruning.schedules.oneshot import HeldFromStart, OneShotSchedule
-    from ws_learner.pruning.schedules.polynomial import Schedule, ramp_steps, usual_interval
+    from ws_learner.pruning.schedules.polynomial import (
+        USUAL_INTERVAL,
+        Schedule,
+        ramp_steps,
+        usual_interval,
+    )
     from ws_learner.pruning.schedules.registry import build_schedule
     from ws_learner.pruning.sparsifier import Sparsifier
     from ws_learner.pruning.tensor_report import tensor_table, tensor_totals
@@ -91,6 +96,7 @@ __all__ = [
     "ATTENTION_WIDTHS",
     "HEAD_COUNTS",
     "NM",
+    "USUAL_INTERVAL",
     "BlockPattern",
     "ByRole",
     "ChannelPattern",
@@ -338,6 +344,7 @@ _MODULES = {
     ],
     "schedules.polynomial": [
         "Schedule",
+        "USUAL_INTERVAL",
         "ramp_steps",
         "usual_interval",
     ],

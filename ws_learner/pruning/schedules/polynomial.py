@@ -14,6 +14,7 @@ from typing import Protocol
 from ws_learner.core import UserError
 
 __all__ = [
+    "USUAL_INTERVAL",
     "CosineSchedule",
     "CubeSchedule",
     "ExponentialSchedule",
@@ -25,7 +26,10 @@ __all__ = [
     "usual_interval",
 ]
 
-_INTERVAL, _UPDATES = 25, 10
+USUAL_INTERVAL = 25
+"""Optimizer steps between mask updates, where none were chosen and the ramp is long."""
+
+_UPDATES = 10
 
 
 class Schedule(Protocol):
@@ -207,7 +211,7 @@ def usual_interval(ramp: int) -> int:
 
     25, or fewer for about ten updates: with two or three, most weights would go at once.
     """
-    return min(_INTERVAL, max(1, ramp // _UPDATES))
+    return min(USUAL_INTERVAL, max(1, ramp // _UPDATES))
 
 
 def ramp_steps(
