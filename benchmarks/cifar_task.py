@@ -50,7 +50,11 @@ class Task:
         from ws_learner.search import allocation_context
 
         return allocation_context(
-            self.experiment.model, self.layers, config, curves=evaluator.curves
+            self.experiment.model,
+            self.layers,
+            config,
+            curves=evaluator.curves,
+            own=evaluator.own_divergences,
         )
 
 

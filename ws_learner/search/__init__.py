@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from ws_learner.search.gym_env import make_pruning_env
     from ws_learner.search.history import best, distinct_best
     from ws_learner.search.knapsack import frontier
+    from ws_learner.search.least_divergence import divergence
     from ws_learner.search.loop import Search
-    from ws_learner.search.problem import build_pruning_problem, build_rollout_config
-    from ws_learner.search.registry import build_proposer
+    from ws_learner.search.problem import (
+        build_goal_problems,
+        build_pruning_problem,
+        build_rollout_config,
+    )
+    from ws_learner.search.registry import build_proposer, goal_targets
     from ws_learner.search.rollout.adam_regression import layer_output
     from ws_learner.search.rollout.evaluator import RolloutEvaluator
     from ws_learner.search.rollout.gram import collect_grams
@@ -40,13 +45,16 @@ __all__ = [
     "allocation_context",
     "as_scored",
     "best",
+    "build_goal_problems",
     "build_proposer",
     "build_pruning_problem",
     "build_rollout_config",
     "collect_grams",
     "database_dir",
     "distinct_best",
+    "divergence",
     "frontier",
+    "goal_targets",
     "heurist",
     "layer_bounds",
     "layer_output",
@@ -80,15 +88,20 @@ _MODULES = {
     "knapsack": [
         "frontier",
     ],
+    "least_divergence": [
+        "divergence",
+    ],
     "loop": [
         "Search",
     ],
     "problem": [
+        "build_goal_problems",
         "build_pruning_problem",
         "build_rollout_config",
     ],
     "registry": [
         "build_proposer",
+        "goal_targets",
     ],
     "rollout.adam_regression": [
         "layer_output",

@@ -40,6 +40,9 @@ class AllocationContext:
             them call it.
         choices: L ascending arrays of the counts that a layer's pattern allows, if there
             are few, as in N:M; None: any count.
+        own: Measures the layers' own divergences: (J,) densities and (L, J) divergences; None if
+            what the outputs mean is not known.
+        score_power: See `as_scored`.
     """
 
     layers: tuple[LayerRow, ...]
@@ -49,6 +52,8 @@ class AllocationContext:
     magnitudes: Callable[[], Sequence[FloatArray]]
     curves: Callable[[], Curves]
     choices: tuple[IntArray, ...] | None = None
+    own: Callable[[], Curves | None] = lambda: None
+    score_power: float = 1.0
 
     @property
     def weights(self) -> IntArray:
@@ -62,6 +67,7 @@ def allocation_context(
     config: WeightSparseConfig,
     *,
     curves: Callable[[], Curves],
+    own: Callable[[], Curves | None] = lambda: None,
 ) -> AllocationContext:
     """Build the context of a network from the learner's settings.
 
@@ -76,6 +82,8 @@ def allocation_context(
         upper=upper,
         magnitudes=lambda: magnitudes_of(model, layers),
         curves=curves,
+        own=own,
+        score_power=config.ws_score_power,
         choices=_choices(model, layers, config, lower=lower, upper=upper),
     )
 
