@@ -58,6 +58,8 @@ class Score:
             divergence in nats; None if what the outputs mean is not known.
         seconds: Wall time, for reports only; never part of a comparison.
         failed: Empty, or why the candidate could not be scored.
+        slopes: (L,) change of the divergence with the logarithm of each layer's density, if it
+            was measured.
     """
 
     reward: float
@@ -66,6 +68,7 @@ class Score:
     divergence: float | None
     seconds: float = field(default=0.0, compare=False)
     failed: str = ""
+    slopes: tuple[float, ...] | None = field(default=None, compare=False)
 
     @property
     def finite(self) -> bool:

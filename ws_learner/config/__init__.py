@@ -8,6 +8,7 @@ from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ws_learner.config.cluster import ClusterConfig
+    from ws_learner.config.duration import parse_duration
     from ws_learner.config.entries import (
         CriterionEntry,
         MethodEntry,
@@ -60,6 +61,7 @@ __all__ = [
     "conflicting_settings",
     "learning_rate",
     "load_object",
+    "parse_duration",
     "parse_pattern_spec",
     "parse_roles",
     "unused_settings",
@@ -68,6 +70,9 @@ __all__ = [
 _MODULES = {
     "cluster": [
         "ClusterConfig",
+    ],
+    "duration": [
+        "parse_duration",
     ],
     "entries": [
         "CriterionEntry",
