@@ -90,7 +90,9 @@ def test_search_pruning_and_report_agree_with_the_saved_file(
 
     table = pd.read_csv(run / "ratios.csv")
     assert (table["prune_ratio"] == table["achieved"]).all()
-    chosen = rollouts[rollouts["kind"] == "select"].sort_values("reward").iloc[-1]
+    chosen = rollouts.iloc[summary["chosen_rollout"]]
+    again = rollouts[rollouts["kind"] == "select"].filter(like="zeros/")
+    assert (again == chosen.filter(like="zeros/")).all(axis=1).sum() == 1
     planned = [chosen[f"zeros/{name}"] for name in table["layer"]]
     assert (table["prune_ratio"] * table["weights"]).round().tolist() == planned
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from ws_learner.config.registry import Entry, Loaded, Registry, load_object
     from ws_learner.config.rollout import LEVELS, RewardSignal, RolloutConfig
+    from ws_learner.config.search_identity import as_recorded, identity_settings
     from ws_learner.config.unused import conflicting_settings, unused_settings
 
 __all__ = [
@@ -58,7 +59,9 @@ __all__ = [
     "ScheduleEntry",
     "ScheduleName",
     "WeightSparseConfig",
+    "as_recorded",
     "conflicting_settings",
+    "identity_settings",
     "learning_rate",
     "load_object",
     "parse_duration",
@@ -115,6 +118,10 @@ _MODULES = {
         "LEVELS",
         "RewardSignal",
         "RolloutConfig",
+    ],
+    "search_identity": [
+        "as_recorded",
+        "identity_settings",
     ],
     "unused": [
         "conflicting_settings",

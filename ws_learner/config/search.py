@@ -96,11 +96,7 @@ class SearchSettings:
         for name in ("ws_lrn_rate_rg", "ws_lrn_rate_ft"):
             if not 0 < getattr(self, name) < math.inf:
                 yield f"`{name}` {getattr(self, name)}: must be a number above 0"
-        if self.ws_search_time is not None:
-            try:
-                parse_duration(self.ws_search_time)
-            except ValueError as error:
-                yield f"`ws_search_time` {self.ws_search_time}: {error}"
+        yield from self._wrong_time()
         if not 0 < self.ws_score_power <= 1:
             yield f"`ws_score_power` {self.ws_score_power}: must be above 0, at most 1"
         if self.ws_ratio_min > self.ws_ratio_max:
@@ -114,6 +110,14 @@ class SearchSettings:
                 f"`ws_nb_rlouts_min` ({self.ws_nb_rlouts_min}), the rollouts before the agent "
                 "learns; lower that too"
             )
+
+    def _wrong_time(self) -> Iterator[str]:
+        if self.ws_search_time is None:
+            return
+        try:
+            parse_duration(self.ws_search_time)
+        except ValueError as error:
+            yield f"`ws_search_time` {self.ws_search_time}: {error}"
 
 
 _LEAST = {

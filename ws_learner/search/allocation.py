@@ -12,7 +12,6 @@ from torch import nn
 
 from envs import IntArray, LayerRow
 from ws_learner.core import UserError, read_json, write_json
-from ws_learner.search.stopping import Stop
 
 __all__ = ["Allocation", "Decision", "load_decision", "save_decision"]
 
@@ -25,7 +24,7 @@ class Decision:
         zeros: (L,) zero counts.
         rollouts: Number of rollouts; 0 without a search.
         failed: Number of rollouts that could not be scored, on either split.
-        stopped: Why the search ended; None without one, or if an earlier version ran it.
+        stopped: Why the search ended (`Stop`); None without one, or if an earlier version ran it.
         chosen: Number of the chosen rollout, likewise.
         seconds: Wall time.
     """
@@ -33,7 +32,7 @@ class Decision:
     zeros: IntArray
     rollouts: int = 0
     failed: int = 0
-    stopped: Stop | None = None
+    stopped: str | None = None
     chosen: int | None = None
     seconds: float = 0.0
 

@@ -101,7 +101,8 @@ def choose(finals: Finals, *, problem: AllocationProblem) -> int:
     """
     refuse_failures(finals.rows, problem.layers, split="select")
     say_failures(finals.rows, split="select")
-    level = level_with_best(finals.rewards) if finals.jitters else [int(finals.rewards.argmax())]
+    best = int(finals.rewards.mean(1).argmax())
+    level = level_with_best(finals.rewards) if finals.jitters else [best]
     place = simplest([finals.finalists[one] for one in level], weights=problem.weights)
     if len(level) > 1:
         count = len(finals.rows)

@@ -53,7 +53,7 @@ class Search:
         budgets: Numbers of zeros that meet the target; None: the problem's budget.
         in_units: What is scored of a profile, as patterns round it to whole units.
         clock: Seconds from any start.
-        stopped: Why the search ended; empty before.
+        stopped: Why the search ended (`Stop`); None before.
     """
 
     problem: AllocationProblem
@@ -71,7 +71,7 @@ class Search:
     budgets: Collection[int] | None = None
     in_units: Callable[[IntArray], IntArray] | None = None
     clock: Callable[[], float] = time.monotonic
-    stopped: Stop | None = field(default=None, init=False)
+    stopped: str | None = field(default=None, init=False)
     history: list[Rollout] = field(default_factory=list, init=False)
     _rounds: list[int] = field(default_factory=list, init=False)  # lengths of the history
     _known: set[bytes] = field(default_factory=set, init=False)
