@@ -45,5 +45,6 @@ def test_a_record_of_an_earlier_version_fits_the_same_settings() -> None:
     assert as_recorded(asked, before(ws_nb_rescore=2)) != before(ws_nb_rescore=2)
     few = {"ws_nb_rescore": 2}
     assert as_recorded(identity_settings(settings(**few)), before(**few)) == before(**few)
+    assert as_recorded(asked, before(ws_nb_rescore=4)) == before(ws_nb_rescore=4)
     whole = identity_settings(settings(ws_nb_rescore=8))  # as its config.yaml says
     assert as_recorded(whole, before()) == before()

@@ -30,7 +30,7 @@ def identity_settings(
         protocol = PROTOCOLS.get(kept.get("ws_prune_ratio_prtl", ""))
         searches = protocol is not None and protocol.propose is not None
     if not searches:
-        return _before(kept)
+        return _before(kept, {})
     if kept["ws_search_time"] is None:
         del kept["ws_search_time"]
     return kept
@@ -43,14 +43,14 @@ def as_recorded(settings: Mapping[str, Any], record: Mapping[str, Any]) -> dict[
 
     Args:
         settings: What is asked for.
-        record: What the run's folder was made with.
+        record: What the run's folder was made with; empty: the usual settings of earlier versions.
     """
-    return dict(settings) if "ws_nb_jitters" in record else _before(settings)
+    return dict(settings) if "ws_nb_jitters" in record else _before(settings, record)
 
 
-def _before(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _before(settings: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in settings.items() if name not in _YOUNGER}
     for name, (now, then) in _FORMER.items():
-        if kept.get(name) == now:
+        if kept.get(name) == now and record.get(name, then) == then:
             kept[name] = then
     return kept

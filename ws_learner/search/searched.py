@@ -88,7 +88,7 @@ def search_profile(
                 in_units=evaluator.checked,
                 jitters=config.ws_nb_jitters,
                 seed=seed,
-                together=max(1, config.ws_rlouts_per_round // 2),
+                together=config.ws_rlouts_per_round,
             )
         again = finals.rows
         table = frame([*history, *again], problem.layers)
