@@ -42,7 +42,7 @@ class SearchSettings:
     ws_patience: int = 10
     """The search ends if its best reward has not risen by more than 0.001 for so many rounds; 0:
     only when its rollouts are used up."""
-    ws_search_time: str | None = None
+    ws_search_time: str | float | None = None
     """No round starts once the search has taken so long: 90s, 10m, 1.5h, or 600 for seconds. Such a
     result depends on the speed of the machine."""
     ws_nb_rescore: int = 4
