@@ -90,8 +90,9 @@ def choose(finals: Finals, *, problem: AllocationProblem) -> int:
 
     A finalist is level with the best mean reward if the mean of its paired differences from it is
     below `LEAST_DIFFERENCE`, or below twice their standard error over the jitters. The simplest is
-    one that the search started from, in closed form, rather than a searched one; then the one nearest to a common density, by
-    the mean of |ln density - ln common density| over all weights; then the best of the search.
+    one that the search started from, in closed form, rather than a searched one; then the one
+    nearest to a common density, by the mean of |ln density - ln common density| over all weights;
+    then the best of the search.
 
     Without jitters nothing is known of the roughness, and the best reward decides alone. A failed
     finalist is never chosen.
