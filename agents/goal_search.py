@@ -11,6 +11,7 @@ from agents.profile_policy import ProfilePolicy
 from agents.proposer import SEED, Proposal, Trial, generator, ranked
 from agents.settle import log_densities, whole_profile
 from envs import AllocationProblem, FloatArray
+from ws_learner.core import say
 
 __all__ = ["GoalSearch"]
 
@@ -118,11 +119,14 @@ class GoalSearch:
 
     def state(self) -> dict[str, Any]:
         """Return the actor's state; what the critic knows is the history."""
-        return {"agent": self.policy.state_bytes()}
+        return {"goal_agent": self.policy.state_bytes()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a saved agent."""
-        self.policy.restore(state["agent"])
+        """Continue from a saved agent; one of another kind is left, and the actor starts anew."""
+        if "goal_agent" in state:
+            self.policy.restore(state["goal_agent"])
+        else:
+            say("the search was begun by another agent: its rollouts count, and the actor is new")
         self.policy.forget()
         self._known = 0
 

@@ -24,6 +24,8 @@ ALIASES: dict[str, str] = {
     "protocol": "ws_prune_ratio_prtl",
     "num_rollouts": "ws_nb_rlouts",
     "from_rollouts": "ws_rollouts",
+    "patience": "ws_patience",
+    "search_time": "ws_search_time",
     "method": "ws_method",
     "pattern": "ws_pattern",
     "criterion": "ws_criterion",

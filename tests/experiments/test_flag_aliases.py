@@ -21,6 +21,8 @@ VALUES = {
     "protocol": "lamp",
     "num_rollouts": "33",
     "from_rollouts": "a.csv",
+    "patience": "3",
+    "search_time": "10m",
     "method": "group_lasso",
     "pattern": "4x1",
     "criterion": "snip",

@@ -44,6 +44,7 @@ def context_of(
         upper=sizes if upper is None else upper,
         magnitudes=lambda: [np.abs(w).ravel() for w in weights],
         curves=lambda: (RATIOS, measured),
+        own=lambda: ((1 - RATIOS[RATIOS > 0])[::-1], measured[:, RATIOS > 0][:, ::-1]),
     )
 
 

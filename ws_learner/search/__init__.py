@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ws_learner.search.allocator import Allocation, Allocator, database_dir
+    from ws_learner.search.allocation import Allocation
+    from ws_learner.search.allocator import Allocator, database_dir
     from ws_learner.search.bounds import layer_bounds
     from ws_learner.search.closed_form import CLOSED_FORM, heurist
     from ws_learner.search.context import AllocationContext, allocation_context
@@ -62,8 +63,10 @@ __all__ = [
 ]
 
 _MODULES = {
-    "allocator": [
+    "allocation": [
         "Allocation",
+    ],
+    "allocator": [
         "Allocator",
         "database_dir",
     ],
