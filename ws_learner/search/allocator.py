@@ -237,7 +237,11 @@ class Allocator:
 
     def _context(self) -> AllocationContext:
         return allocation_context(
-            self.model, self.layers, self.config, curves=lambda: self.evaluator().curves()
+            self.model,
+            self.layers,
+            self.config,
+            curves=lambda: self.evaluator().curves(),
+            wanda_scores=lambda: self.evaluator().wanda_scores(),
         )
 
     def evaluator(self) -> RolloutEvaluator:

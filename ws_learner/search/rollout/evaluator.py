@@ -153,6 +153,10 @@ class RolloutEvaluator:
         with one_thread():
             return self.database.curves()
 
+    def wanda_scores(self) -> list[FloatArray]:
+        """|w| times the norm of its input, see `LayerDatabase.wanda_scores`."""
+        return self.database.wanda_scores()
+
     def score(self, zeros: IntArray) -> Score:
         """Score a candidate; if it fails twice, return the worst score with the reason.
 
