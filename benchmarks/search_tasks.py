@@ -1,8 +1,10 @@
 """Networks on which searches are measured, each with its data and dense weights.
 
-    python -m benchmarks.search_tasks [NAME ...]
+    python -m benchmarks.search_tasks [NAME ...] [--ratio 0.9]
 
-prints for each task its layers, the dense network's test accuracy, and what a rollout costs.
+prints for each task its layers, the dense network's test accuracy, what the layer database and a
+rollout cost on one thread, and the rewards of the profiles that need no rollout. Progressions
+(`progression b`) also have the sum of the layers' errors by which `progression` chooses.
 
 | name | network, data | dense test accuracy |
 |---|---|---|
@@ -22,8 +24,12 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
+
 from benchmarks.cifar_task import Task, build_task, load_task
+from envs import IntArray, error_at
 from ws_learner.core import UserError, say
+from ws_learner.search import AllocationContext, progression_at
 
 __all__ = ["NAMES", "TaskName", "load_search_task", "main"]
 
@@ -79,17 +85,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
+    parser.add_argument("--ratio", type=float, default=0.9, help="overall prune ratio")
+    given = parser.parse_args(argv)
     try:
-        for name in parser.parse_args(argv).names or NAMES:
-            _measure(name)
+        for name in given.names or NAMES:
+            _measure(name, given.ratio)
     except UserError as error:
         say(f"error: {error}")
         return 2
     return 0
 
 
-def _measure(name: TaskName) -> None:
-    """One line: size, accuracy, and what database and rollout cost on one thread."""
+def _measure(name: TaskName, ratio: float) -> None:
     import torch
 
     from ws_learner.config import WeightSparseConfig
@@ -99,24 +106,40 @@ def _measure(name: TaskName) -> None:
 
     torch.set_num_threads(1)
     task = load_search_task(name)
-    found, config = task.experiment, WeightSparseConfig(ws_prune_ratio=0.9)
+    found, config = task.experiment, WeightSparseConfig(ws_prune_ratio=ratio)
     right = evaluate(found.model, found.data.test, found.metric, compute=choose_device())
-    begun = (time.perf_counter(), time.process_time())
+    weights = sum(row.weights for row in task.layers)
+    print(f"{name}: {len(task.layers)} layers, {weights} weights, test accuracy {right:.4f}")
+    begun = _now()
     evaluator = RolloutEvaluator(
         found.model, found.data, layers=task.layers, loss=found.loss, metric=found.metric,
         config=build_rollout_config(config), seed=0, cache_dir=None, device="cpu",
     )  # fmt: skip
-    built = (time.perf_counter() - begun[0], time.process_time() - begun[1])
+    print(f"  evaluator with layer database: {_since(begun)}")
     context = task.context(config, evaluator)
-    weights = sum(row.weights for row in task.layers)
-    print(f"{name}: {len(task.layers)} layers, {weights} weights, test accuracy {right:.4f}")
-    print(f"  evaluator with layer database: {built[0]:.1f} s, {built[1]:.1f} s of processor time")
     for profile in CLOSED_FORM:
         zeros = CLOSED_FORM[profile](context)
-        begun = (time.perf_counter(), time.process_time())
-        score = evaluator.score(zeros)
-        spent = (time.perf_counter() - begun[0], time.process_time() - begun[1])
-        print(f"  {profile:12} {score.reward:.4f}  {spent[0]:.2f} s, {spent[1]:.2f} s")
+        begun = _now()
+        print(f"  {profile:18} {evaluator.score(zeros).reward:.4f}  {_since(begun)}", flush=True)
+    for slope in np.linspace(-0.4, 0.4, 9):
+        zeros = progression_at(context, float(slope))
+        reward, error = evaluator.score(zeros).reward, _total_error(context, zeros)
+        print(f"  progression {slope:+.1f}   {reward:.4f}  errors {error:.3f}", flush=True)
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def _since(begun: tuple[float, float]) -> str:
+    wall, spent = (now - then for now, then in zip(_now(), begun, strict=True))
+    return f"{wall:.2f} s, {spent:.2f} s of processor time"
+
+
+def _total_error(context: AllocationContext, zeros: IntArray) -> float:
+    ratios, curves = context.curves()
+    parts = zip(zeros, context.weights.tolist(), curves, strict=True)
+    return sum(float(error_at(z, weights=n, ratios=ratios, errors=c)) for z, n, c in parts)
 
 
 if __name__ == "__main__":

@@ -99,4 +99,4 @@ def test_pixels_are_as_stored() -> None:
 
 def test_an_unknown_task_is_refused() -> None:
     with pytest.raises(UserError, match="'vgg': must be one of resnet20, "):
-        load_search_task("vgg")  # type: ignore[arg-type]
+        load_search_task("vgg")

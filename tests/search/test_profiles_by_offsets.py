@@ -22,6 +22,7 @@ from ws_learner.search.progression import SLOPES, progression_at
 FEW = settings(deadline=None, max_examples=40)
 RANGE = 0.08  # the paper's lambda
 RATIOS = np.array([0.0, 0.5, 0.8, 0.9, 0.95])
+Counts = FloatArray | IntArray
 NAMES = pytest.mark.parametrize("name", ["owl", "progression"])
 
 
@@ -77,7 +78,7 @@ def contexts(draw: st.DrawFn) -> tuple[AllocationContext, list[float]]:
 
 
 def level_of(
-    offsets: FloatArray, low: FloatArray, high: FloatArray, *, size: IntArray, budget: int
+    offsets: FloatArray, low: Counts, high: Counts, *, size: IntArray, budget: int
 ) -> float:
     """The least level at which clipped ratios meet the budget, by the corners of their sum."""
     corners = np.sort(np.concatenate([low / size - offsets, high / size - offsets]))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ws_learner.search.knapsack import frontier
     from ws_learner.search.loop import Search
     from ws_learner.search.problem import build_pruning_problem, build_rollout_config
+    from ws_learner.search.progression import progression_at
     from ws_learner.search.registry import build_proposer
     from ws_learner.search.rollout.adam_regression import layer_output
     from ws_learner.search.rollout.evaluator import RolloutEvaluator
@@ -51,6 +52,7 @@ __all__ = [
     "layer_bounds",
     "layer_output",
     "make_pruning_env",
+    "progression_at",
 ]
 
 _MODULES = {
@@ -86,6 +88,9 @@ _MODULES = {
     "problem": [
         "build_pruning_problem",
         "build_rollout_config",
+    ],
+    "progression": [
+        "progression_at",
     ],
     "registry": [
         "build_proposer",
