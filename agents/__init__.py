@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from agents.ddpg_config import DDPGConfig
     from agents.ddpg_search import DDPGSearch
     from agents.evolution import Evolution
+    from agents.goal_ddpg import GoalDDPG
+    from agents.goal_search import GoalSearch
     from agents.logits import LogitSpace
-    from agents.optimal import OptimalSearch
+    from agents.profile_policy import Emission, ProfilePolicy
     from agents.proposer import SEED, Proposal, Proposer
     from agents.random_search import RandomSearch
+    from agents.surrogate_search import SurrogateSearch
 
 __all__ = [
     "DDPG",
@@ -23,12 +26,16 @@ __all__ = [
     "BayesianSearch",
     "DDPGConfig",
     "DDPGSearch",
+    "Emission",
     "Evolution",
+    "GoalDDPG",
+    "GoalSearch",
     "LogitSpace",
-    "OptimalSearch",
+    "ProfilePolicy",
     "Proposal",
     "Proposer",
     "RandomSearch",
+    "SurrogateSearch",
 ]
 
 _MODULES = {
@@ -47,11 +54,18 @@ _MODULES = {
     "evolution": [
         "Evolution",
     ],
+    "goal_ddpg": [
+        "GoalDDPG",
+    ],
+    "goal_search": [
+        "GoalSearch",
+    ],
     "logits": [
         "LogitSpace",
     ],
-    "optimal": [
-        "OptimalSearch",
+    "profile_policy": [
+        "Emission",
+        "ProfilePolicy",
     ],
     "proposer": [
         "Proposal",
@@ -60,6 +74,9 @@ _MODULES = {
     ],
     "random_search": [
         "RandomSearch",
+    ],
+    "surrogate_search": [
+        "SurrogateSearch",
     ],
 }
 

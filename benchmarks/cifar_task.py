@@ -56,6 +56,7 @@ class Task:
             config,
             curves=evaluator.curves,
             wanda_scores=evaluator.wanda_scores,
+            own=evaluator.own_divergences,
         )
 
 

@@ -6,7 +6,7 @@ Every entrant gets the same problem, the same cheap profiles to start from and t
 rollouts. First part: the best profile of each search is scored on the 4,000 select images, which
 no search has seen. Second part: what the product would choose (the best eight re-scored on the
 select images) and the cheap allocations are really pruned, by equal short gradual pruning, and
-measured on the test images. Entrants are compared with `optimal` seed by seed. The same command
+measured on the test images. Entrants are compared with `surrogate` seed by seed. The same command
 resumes a stopped run.
 """
 
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ABLATIONS", "ENTRANTS", "Entry", "Options", "main"]
 
-ENTRANTS = ("optimal", "bayesian", "evolution", "random")
-ABLATIONS = ("optimal without agent", "ddpg")
-TRAINED = ("uniform", "lamp", "knapsack", "bayesian", "optimal")
+ENTRANTS = ("surrogate", "bayesian", "evolution", "random")
+ABLATIONS = ("surrogate without agent", "ddpg")
+TRAINED = ("uniform", "lamp", "knapsack", "bayesian", "surrogate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Options:
     Attributes:
         targets: Overall prune ratios.
         seeds: Searches of each kind; every seed has its own search images.
-        ablation_seeds: The same for `optimal` without its agent and the agent alone.
+        ablation_seeds: The same for `surrogate` without its agent and the agent alone.
         rollouts: Rollouts of a search, the cheap profiles among them.
         train_seeds: How many of the seeds are pruned and trained; 0 leaves that part out.
         nb_epochs: Epochs of gradual pruning.
@@ -99,7 +99,7 @@ def main(options: Options) -> None:
 
 
 def _report(rows: pd.DataFrame, column: str, path: Path) -> None:
-    table = paired_differences(rows, column, reference="optimal")
+    table = paired_differences(rows, column, reference="surrogate")
     write_text(path, table.to_csv(index=False, float_format="%.5f"))
     print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
 
@@ -154,7 +154,7 @@ def _evaluators(seed: int) -> tuple[RolloutEvaluator, RolloutEvaluator]:
 
 
 def _search(entry: Entry) -> list[dict[str, Any]]:
-    """Run one search; the `optimal` entry also reports on the cheap profiles."""
+    """Run one search; the `surrogate` entry also reports on the cheap profiles."""
     from ws_learner.search import CLOSED_FORM, Search, best, build_pruning_problem, distinct_best
 
     config = WeightSparseConfig(
@@ -183,7 +183,7 @@ def _search(entry: Entry) -> list[dict[str, Any]]:
             table=entry.folder / "rollouts.csv",
         ).run()
     seconds = time.monotonic() - begun
-    cheap = _cheap_rows(entry, context, select) if entry.name == "optimal" else []
+    cheap = _cheap_rows(entry, context, select) if entry.name == "surrogate" else []
     winner = best(history)
     finalists = distinct_best(history, entry.rescored)
     again = [select.score(rollout.zeros) for rollout in finalists]
@@ -221,14 +221,14 @@ def _row(entry: Entry, zeros: IntArray, score: Score) -> dict[str, Any]:
 
 
 def _proposer(entry: Entry, problem: AllocationProblem, config: WeightSparseConfig) -> Proposer:
-    from agents import DDPGConfig, OptimalSearch
+    from agents import DDPGConfig, SurrogateSearch
     from ws_learner.search import build_proposer
 
-    if entry.name != "optimal without agent":
+    if entry.name != "surrogate without agent":
         name: Any = entry.name
         named = dataclasses.replace(config, ws_prune_ratio_prtl=name)
         return build_proposer(problem, named, agent=DDPGConfig(), seed=entry.seed)
-    make: Callable[..., Proposer] = partial(OptimalSearch, config=DDPGConfig(), walks=0)
+    make: Callable[..., Proposer] = partial(SurrogateSearch, config=DDPGConfig(), walks=0)
     return make(
         problem, seed=entry.seed, rollouts=entry.rollouts, rollouts_min=config.ws_nb_rlouts_min
     )

@@ -4,7 +4,7 @@
 
 prints for each task its layers, the dense network's test accuracy, what the layer database and a
 rollout cost on one thread, and the rewards of the profiles that need no rollout. Progressions
-(`progression b`) also have the sum of the layers' errors by which `progression` chooses.
+(`progression b`) also have the sum of own divergences by which `progression` chooses.
 
 | name | network, data | dense test accuracy |
 |---|---|---|
@@ -27,7 +27,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from benchmarks.cifar_task import Task, build_task, load_task
-from envs import IntArray, error_at
+from envs import IntArray, OwnCurves, as_scored
 from ws_learner.core import UserError, say
 from ws_learner.search import AllocationContext, progression_at
 
@@ -116,6 +116,9 @@ def _measure(name: TaskName, ratio: float) -> None:
         config=build_rollout_config(config), seed=0, cache_dir=None, device="cpu",
     )  # fmt: skip
     print(f"  evaluator with layer database: {_since(begun)}")
+    begun = _now()
+    evaluator.own_divergences()
+    print(f"  own divergences of the layers: {_since(begun)}")
     context = task.context(config, evaluator)
     for profile in CLOSED_FORM:
         zeros = CLOSED_FORM[profile](context)
@@ -123,8 +126,8 @@ def _measure(name: TaskName, ratio: float) -> None:
         print(f"  {profile:18} {evaluator.score(zeros).reward:.4f}  {_since(begun)}", flush=True)
     for slope in np.linspace(-0.4, 0.4, 9):
         zeros = progression_at(context, float(slope))
-        reward, error = evaluator.score(zeros).reward, _total_error(context, zeros)
-        print(f"  progression {slope:+.1f}   {reward:.4f}  errors {error:.3f}", flush=True)
+        reward, total = evaluator.score(zeros).reward, _summed_divergence(context, zeros)
+        print(f"  progression {slope:+.1f}   {reward:.4f}  divergences {total:.3f}", flush=True)
 
 
 def _now() -> tuple[float, float]:
@@ -136,10 +139,13 @@ def _since(begun: tuple[float, float]) -> str:
     return f"{wall:.2f} s, {spent:.2f} s of processor time"
 
 
-def _total_error(context: AllocationContext, zeros: IntArray) -> float:
-    ratios, curves = context.curves()
-    parts = zip(zeros, context.weights.tolist(), curves, strict=True)
-    return sum(float(error_at(z, weights=n, ratios=ratios, errors=c)) for z, n, c in parts)
+def _summed_divergence(context: AllocationContext, zeros: IntArray) -> float:
+    measured = context.own()
+    assert measured is not None
+    sizes = context.weights
+    scored = as_scored(zeros, sizes, power=context.score_power)
+    point = np.log(np.maximum(sizes - scored, 0.5) / sizes)
+    return float(OwnCurves(*measured, sizes)(point)[0].sum())
 
 
 if __name__ == "__main__":

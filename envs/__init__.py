@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from envs.action_map import ActionMap, Scale
+    from envs.action_map import ActionMap, Scale, ToRatio
     from envs.budget import count_bounds, largest_remainder, project, water_fill
     from envs.curves import error_at
-    from envs.episode import Trajectory, replay_episode, run_episode
+    from envs.episode import Episode, Spend, Trajectory, replay_episode, run_episode
     from envs.features import FEATURES
+    from envs.milder import as_scored
+    from envs.offset_map import OffsetMap
+    from envs.own_curves import OwnCurves
     from envs.problem import AllocationProblem, Evaluate, FloatArray, IntArray, LayerRow, Score
     from envs.pruning_env import PruningEnv, register
 
@@ -19,14 +22,20 @@ __all__ = [
     "FEATURES",
     "ActionMap",
     "AllocationProblem",
+    "Episode",
     "Evaluate",
     "FloatArray",
     "IntArray",
     "LayerRow",
+    "OffsetMap",
+    "OwnCurves",
     "PruningEnv",
     "Scale",
     "Score",
+    "Spend",
+    "ToRatio",
     "Trajectory",
+    "as_scored",
     "count_bounds",
     "error_at",
     "largest_remainder",
@@ -41,6 +50,7 @@ _MODULES = {
     "action_map": [
         "ActionMap",
         "Scale",
+        "ToRatio",
     ],
     "budget": [
         "count_bounds",
@@ -52,12 +62,23 @@ _MODULES = {
         "error_at",
     ],
     "episode": [
+        "Episode",
+        "Spend",
         "Trajectory",
         "replay_episode",
         "run_episode",
     ],
     "features": [
         "FEATURES",
+    ],
+    "milder": [
+        "as_scored",
+    ],
+    "offset_map": [
+        "OffsetMap",
+    ],
+    "own_curves": [
+        "OwnCurves",
     ],
     "problem": [
         "AllocationProblem",

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 import numpy as np
 
 from envs.problem import AllocationProblem, FloatArray
 
-__all__ = ["ActionMap", "Scale"]
+__all__ = ["ActionMap", "Scale", "ToRatio"]
 
 Scale = Literal["log-density", "linear"]
+
+
+class ToRatio(Protocol):
+    """What an episode needs of an action map."""
+
+    def ratio(self, action: float, layer: int) -> float:
+        """Return the prune ratio of an action in [-1, 1] in a layer."""
+
+    def action(self, ratio: float, layer: int) -> float:
+        """Return the action of a prune ratio; -1 or 1 beyond the ends."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

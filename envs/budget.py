@@ -144,16 +144,25 @@ def largest_remainder(
     return counts
 
 
-def water_fill(kept: FloatArray, *, total: int, least: IntArray, most: IntArray) -> FloatArray:
+def water_fill(
+    kept: FloatArray,
+    *,
+    total: int | FloatArray,
+    least: IntArray | FloatArray,
+    most: IntArray | FloatArray,
+    halvings: int = _BISECTIONS,
+) -> FloatArray:
     """Scale every row by a separate factor and clip it to the bounds, so that it sums to `total`.
 
     The factor is found by bisection.
 
     Args:
         kept: (..., L) rows of positive numbers.
-        total: Sum of each row, between the sums of `least` and `most`.
-        least: (L,) lower bounds, 0 or more.
-        most: (L,) upper bounds.
+        total: Sum of each row, between the sums of `least` and `most`; a number, or one that
+            broadcasts against (..., 1).
+        least: (L,) or (..., L) lower bounds, 0 or more.
+        most: (L,) or (..., L) upper bounds.
+        halvings: Halvings of the interval of ln(factor); 64 are exact to 1e-12.
 
     Returns:
         (..., L) rows within the bounds, exact up to rounding.
@@ -161,7 +170,7 @@ def water_fill(kept: FloatArray, *, total: int, least: IntArray, most: IntArray)
     # At the ends of this interval every layer is at its lower or at its upper bound.
     low = np.log(np.maximum(least, _ROUNDING) / kept).min(-1, keepdims=True)
     high = np.log(np.maximum(most, _ROUNDING) / kept).max(-1, keepdims=True)
-    for _ in range(_BISECTIONS):
+    for _ in range(halvings):
         middle = (low + high) / 2
         short = np.clip(kept * np.exp(middle), least, most).sum(-1, keepdims=True) < total
         low, high = np.where(short, middle, low), np.where(short, high, middle)

@@ -4,38 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.action_map import ActionMap
-from envs.budget import check_feasible, feasible_interval
+from envs.action_map import ToRatio
+from envs.budget import check_feasible, feasible_interval, project
 from envs.features import FEATURES, ObservationBuilder
 from envs.problem import AllocationProblem, IntArray
 
-__all__ = ["Episode", "Trajectory", "replay_episode", "run_episode"]
+__all__ = ["Episode", "Spend", "Trajectory", "replay_episode", "run_episode"]
 
 Observation = NDArray[np.float32]
+Spend = Literal["each step", "last step"]
 
 
 class Episode:
     """Sets the layers of a problem one by one, in forward order.
 
-    A step maps the action to a ratio, rounds it to a count and clips it to the feasible interval.
-    With `problem.exact` this interval lets the later layers still meet the budget, so that every
-    episode ends on it exactly; otherwise it is the layer's bounds. Layers whose bounds coincide,
-    such as exempt ones, are set beforehand and take no step.
+    A step maps the action to a ratio, rounds it to a count and clips it to an interval. With
+    `problem.exact` every episode ends on the budget, by one of two rules:
+
+    - `each step`: the interval lets the later layers still meet the budget;
+    - `last step`: the interval is the layer's bounds; after the last step all densities are
+      multiplied by one factor (`project`). The layers share what is over or under the budget.
+
+    Layers whose bounds coincide, such as exempt ones, are set beforehand and take no step.
+
+    Args:
+        problem: The problem.
+        action_map: From actions to ratios.
+        spend: Which rule brings the episode onto the budget.
 
     Raises:
         ValueError: The budget cannot be met within the bounds.
     """
 
-    def __init__(self, problem: AllocationProblem, action_map: ActionMap) -> None:
+    def __init__(
+        self, problem: AllocationProblem, action_map: ToRatio, *, spend: Spend = "each step"
+    ) -> None:
         if problem.exact:
             check_feasible(
                 problem.budget, lower=problem.lower, upper=problem.upper, weights=problem.weights
             )
         self._problem, self._map = problem, action_map
+        self._each = problem.exact and spend == "each step"
+        self._last = problem.exact and spend == "last step"
         self._observer = ObservationBuilder(problem, action_map)
         self._weights = problem.weights
         self._free: list[int] = np.flatnonzero(problem.lower < problem.upper).tolist()
@@ -95,11 +110,19 @@ class Episode:
         self._zeros[i] = min(max(wanted, least), most)
         self._previous = self._map.action(float(self._zeros[i] / self._weights[i]), i)
         self._step += 1
+        if self.done and self._last:
+            self._zeros = project(
+                self._zeros,
+                budget=self._problem.budget,
+                lower=self._problem.lower,
+                upper=self._problem.upper,
+                weights=self._weights,
+            )
         return self._previous
 
     def _interval(self) -> tuple[int, int]:
         i, problem = self.layer, self._problem
-        if not problem.exact:
+        if not self._each:
             return int(problem.lower[i]), int(problem.upper[i])
         return feasible_interval(
             i, self._zeros, lower=problem.lower, upper=problem.upper, budget=problem.budget
@@ -122,7 +145,7 @@ class Trajectory:
 
 
 def run_episode(
-    problem: AllocationProblem, action_map: ActionMap, *, choose: Callable[[Observation], float]
+    problem: AllocationProblem, action_map: ToRatio, *, choose: Callable[[Observation], float]
 ) -> Trajectory:
     """Run an episode; `choose` maps each observation to an action."""
     episode = Episode(problem, action_map)
@@ -130,7 +153,7 @@ def run_episode(
 
 
 def replay_episode(
-    problem: AllocationProblem, action_map: ActionMap, *, zeros: IntArray
+    problem: AllocationProblem, action_map: ToRatio, *, zeros: IntArray
 ) -> Trajectory:
     """Replay a given profile as an episode, to use it as a demonstration.
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.action_map import ActionMap
+from envs.action_map import ToRatio
 from envs.curves import error_at
+from envs.own_curves import OwnCurves
 from envs.problem import AllocationProblem, FloatArray, IntArray, LayerRow
 
 __all__ = ["CURVE_POINTS", "FEATURES", "ObservationBuilder"]
+
+OWN_POINTS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7)
+"""Densities at which the observation shows a layer's own divergence."""
 
 CURVE_POINTS = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99)
 """Prune ratios at which the observation shows a layer's error."""
@@ -17,6 +21,7 @@ CURVE_POINTS = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99)
 FEATURES = (
     *("position", "linear", "kernel", "inputs", "outputs", "size", "weights", "macs", "reuse"),
     *("prior", "prior_density", "error_at_prior", *(f"error_at_{p:g}" for p in CURVE_POINTS)),
+    *(*(f"own_at_{d:g}" for d in OWN_POINTS), "goal"),
     *("target", "previous_action", "kept_before", "to_come", "needed", "shift"),
     *("least", "most", "least_action", "most_action"),
 )
@@ -47,6 +52,8 @@ class ObservationBuilder:
     | prior_density | 1 + log10(1 - prior) / 3 | [0, 1] | |
     | error_at_prior | 1 + log10(relative error at the prior ratio) / 4 | [0, 1] | |
     | error_at_R | the same at ratio R, interpolated; one for each of `CURVE_POINTS` | [0, 1] | |
+    | own_at_D | (4 + log10(own divergence at density D)) / 5; 0 if unknown | [0, 1] | |
+    | goal | 1 + log10(1 - target) / 3 | [0, 1] | |
     | target | overall prune ratio wanted | [0, 1] | |
     | previous_action | executed action of the layer decided last, 0 at first | [-1, 1] | AMC |
     | kept_before | weights kept so far / all weights | [0, 1] | AMC, PocketFlow |
@@ -59,7 +66,7 @@ class ObservationBuilder:
     Sources: AMC, He et al., ECCV 2018, section 3.2; PocketFlow, weight-sparsification learner.
     """
 
-    def __init__(self, problem: AllocationProblem, action_map: ActionMap) -> None:
+    def __init__(self, problem: AllocationProblem, action_map: ToRatio) -> None:
         self._problem, self._map = problem, action_map
         self._weights = problem.weights
         self._total = int(self._weights.sum())
@@ -110,6 +117,7 @@ def _static(problem: AllocationProblem) -> FloatArray:
     weights = problem.weights.astype(np.float64)
     macs = np.array([row.macs for row in problem.layers], np.float64)
     prior = problem.prior / weights
+    own, goal = _own(problem), 1 + np.log10(max(1 - problem.target, 1e-9)) / _DENSITY_DECADES
     rows = [
         [
             i / max(len(problem.layers) - 1, 1),
@@ -121,10 +129,24 @@ def _static(problem: AllocationProblem) -> FloatArray:
             prior[i],
             1 + np.log10(max(1 - prior[i], 1e-9)) / _DENSITY_DECADES,
             *_log_errors(problem, i, (prior[i], *CURVE_POINTS)),
+            *own[i],
+            goal,
         ]
         for i, row in enumerate(problem.layers)
     ]
     return np.clip(np.array(rows, np.float64), 0, 1)
+
+
+def _own(problem: AllocationProblem) -> FloatArray:
+    """Own divergences as features, (L, 7)."""
+    shown = np.zeros((len(problem.layers), len(OWN_POINTS)))
+    if problem.own is None or problem.own_densities is None:
+        return shown
+    curves = OwnCurves(problem.own_densities, problem.own, problem.weights)
+    for place, density in enumerate(OWN_POINTS):
+        values, _ = curves(np.full((1, len(problem.layers)), np.log(density)))
+        shown[:, place] = (_DECADES + np.log10(values[0])) / (_DECADES + 1)
+    return shown
 
 
 def _shape_features(row: LayerRow) -> tuple[float, float, float, float]:

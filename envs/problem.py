@@ -58,6 +58,8 @@ class Score:
             divergence in nats; None if what the outputs mean is not known.
         seconds: Wall time, for reports only; never part of a comparison.
         failed: Empty, or why the candidate could not be scored.
+        slopes: (L,) derivative of the divergence by ln(density) of each layer, at the profile that
+            was scored; NaN where a layer has none; None if slopes were not asked for.
     """
 
     reward: float
@@ -66,6 +68,7 @@ class Score:
     divergence: float | None
     seconds: float = field(default=0.0, compare=False)
     failed: str = ""
+    slopes: tuple[float, ...] | None = field(default=None, compare=False)
 
     @property
     def finite(self) -> bool:
@@ -94,6 +97,10 @@ class AllocationProblem:
         curves: (L, K) relative squared error of each layer's output, pruned to each ratio.
         evaluate: Scores candidates; may run them in parallel.
         exact: Every candidate must meet the budget exactly (`single-obj`).
+        own_densities: (J,) ascending densities, from 0, at which own divergences were measured.
+        own: (L, J) divergence of each layer pruned alone; None if unknown.
+        score_power: See `as_scored`; 1 if candidates are scored as they are.
+        by_divergence: The reward is exp(-divergence).
     """
 
     layers: tuple[LayerRow, ...]
@@ -105,6 +112,10 @@ class AllocationProblem:
     curves: FloatArray
     evaluate: Evaluate
     exact: bool = True
+    own_densities: FloatArray | None = None
+    own: FloatArray | None = None
+    score_power: float = 1.0
+    by_divergence: bool = False
 
     @property
     def weights(self) -> IntArray:

@@ -28,7 +28,6 @@ def context_of(
     lower: IntArray | None = None,
     upper: IntArray | None = None,
     curves: FloatArray | None = None,
-    scores: Sequence[FloatArray] | None = None,
 ) -> AllocationContext:
     sizes = np.array([w.size for w in weights])
     layers = tuple(
@@ -45,7 +44,8 @@ def context_of(
         upper=sizes if upper is None else upper,
         magnitudes=lambda: [np.abs(w).ravel() for w in weights],
         curves=lambda: (RATIOS, measured),
-        wanda_scores=lambda: [np.abs(w).ravel() for w in weights] if scores is None else scores,
+        wanda_scores=lambda: [np.abs(w).ravel() for w in weights],
+        own=lambda: (RATIOS, measured[:, ::-1]),
     )
 
 

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envs.budget import project
 from envs.curves import error_at
+from envs.own_curves import OwnCurves
 from envs.problem import FloatArray, IntArray
 from tests.support.layer_rows import layer_rows
 from ws_learner.core import UserError
@@ -177,18 +179,37 @@ def test_a_progression_is_its_formula(
     assert_near(progression_at(context, slope), ideal, context)
 
 
-@FEW
-@given(drawn=contexts())
-def test_the_slope_is_the_one_of_least_error(drawn: tuple[AllocationContext, list[float]]) -> None:
-    context, _ = drawn
-    curves = context.curves()[1]
+def milder(zeros: IntArray, size: IntArray, power: float) -> IntArray:
+    """All densities times one factor, at most 1, so that density^power of all weights is kept."""
+    total = int(size.sum())
+    wanted = round(total * (1 - int(zeros.sum()) / total) ** power)
+    budget = total - wanted
+    return project(zeros, budget=budget, lower=0 * size, upper=zeros, weights=size)
 
-    def error(zeros: IntArray) -> float:
-        parts = zip(zeros, context.weights.tolist(), curves, strict=True)
+
+@settings(deadline=None, max_examples=12)
+@given(drawn=contexts(), power=st.sampled_from([1.0, 0.75]), known=st.booleans())
+def test_the_slope_is_the_one_of_least_cost(
+    drawn: tuple[AllocationContext, list[float]], power: float, known: bool
+) -> None:
+    """Own divergences where they are known, output errors elsewhere."""
+    curves = drawn[0].curves()[1]
+    densities = np.array([0.0, 0.1, 0.4, 0.7])
+    own = np.random.default_rng(0).exponential(size=(len(curves), 4))
+    measured = (densities, np.sort(own, axis=1)[:, ::-1]) if known else None
+    context = dataclasses.replace(drawn[0], score_power=power, own=lambda: measured)
+    size = context.weights
+
+    def cost(zeros: IntArray) -> float:
+        scored = milder(zeros, size, power)
+        if measured is not None:
+            curve = OwnCurves(*measured, size)
+            return float(curve(np.log(np.maximum(size - scored, 0.5) / size))[0].sum())
+        parts = zip(scored, size.tolist(), curves, strict=True)
         return sum(float(error_at(z, weights=n, ratios=RATIOS, errors=c)) for z, n, c in parts)
 
-    errors = [error(progression_at(context, b)) for b in np.linspace(-0.4, 0.4, 9).round(1)]
-    assert error(CLOSED_FORM["progression"](context)) == pytest.approx(min(errors), abs=1e-12)
+    costs = [cost(progression_at(context, b)) for b in np.linspace(-0.4, 0.4, 9).round(1)]
+    assert cost(CLOSED_FORM["progression"](context)) == pytest.approx(min(costs), rel=1e-9)
 
 
 def test_layers_that_cost_nothing_are_pruned_more() -> None:
@@ -198,6 +219,16 @@ def test_layers_that_cost_nothing_are_pruned_more() -> None:
         context = context_of([1000, 1000, 1000], ratio=0.7, curves=measured)
         zeros = CLOSED_FORM["progression"](context)
         assert zeros.tolist() == [1000 * first, 700, 1000 * last]
+
+
+def test_divergences_decide_against_errors_where_they_are_known() -> None:
+    """Errors would prune the last layer more, the network's outputs say the first."""
+    errors = np.tile(RATIOS, (2, 1)) * [[1.0], [0.0]]
+    context = context_of([1000, 1000], ratio=0.7, curves=errors)
+    assert CLOSED_FORM["progression"](context).tolist() == [500, 900]
+    values = np.array([[1e-5, 1e-6], [1.0, 0.5]])
+    told = dataclasses.replace(context, own=lambda: (np.array([0.0, 0.5]), values))
+    assert CLOSED_FORM["progression"](told).tolist() == [900, 500]
 
 
 def test_curves_that_do_not_care_leave_ratios_uniform() -> None:

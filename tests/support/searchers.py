@@ -13,9 +13,10 @@ from agents.bayesian import BayesianSearch
 from agents.ddpg_config import DDPGConfig
 from agents.ddpg_search import DDPGSearch
 from agents.evolution import Evolution
-from agents.optimal import OptimalSearch
+from agents.goal_search import GoalSearch
 from agents.proposer import Proposer, Trial
 from agents.random_search import RandomSearch
+from agents.surrogate_search import SurrogateSearch
 from envs.budget import project
 from envs.problem import AllocationProblem, IntArray
 from tests.support.synthetic_problem import Separable, synthetic_problem
@@ -30,7 +31,8 @@ MAKERS: dict[str, Callable[..., Proposer]] = {
     "evolution": Evolution,
     "bayesian": partial(BayesianSearch, candidates=40),
     "ddpg": partial(DDPGSearch, **AGENT),  # type: ignore[arg-type]
-    "optimal": partial(OptimalSearch, candidates=40, **AGENT),  # type: ignore[arg-type]
+    "surrogate": partial(SurrogateSearch, candidates=40, **AGENT),  # type: ignore[arg-type]
+    "optimal": partial(GoalSearch, rollouts=RLOUTS, updates=5),
 }
 
 

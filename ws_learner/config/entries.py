@@ -50,6 +50,9 @@ class ProtocolEntry(Entry):
         propose: Makes a `Proposer` from an `AllocationProblem` and `seed=`; or `module:name`.
         agent: `propose` also takes the agent's settings: `config=`, `rollouts=`,
             `rollouts_min=`, `scale=`.
+        goals: `propose` takes `rollouts=`, `goals=` and `targets=`, so that one search can serve
+            many targets.
+        slopes: Its rollouts measure slopes where they can.
         needs_weights: Looks at weights, so that it needs the dense network.
         starts_search: Every search scores the profile of `allocate` first.
     """
@@ -57,6 +60,8 @@ class ProtocolEntry(Entry):
     allocate: str | Callable[..., Any] | None = None
     propose: str | Callable[..., Any] | None = None
     agent: bool = False
+    goals: bool = False
+    slopes: bool = False
     needs_weights: bool = True
     starts_search: bool = False
 

@@ -144,6 +144,11 @@ PROTOCOLS: Registry[ProtocolEntry] = Registry(
             allocate="ws_learner.search.progression:progression",
             help="ratios that rise or fall by equal steps over depth",
         ),
+        "divergence": ProtocolEntry(
+            allocate="ws_learner.search.least_divergence:divergence",
+            starts_search=True,
+            help="least sum of what pruning each layer alone does to the network's outputs",
+        ),
         "random": ProtocolEntry(
             propose="agents:RandomSearch", help="rollouts: the best of the above, with noise"
         ),
@@ -157,10 +162,16 @@ PROTOCOLS: Registry[ProtocolEntry] = Registry(
         "ddpg": ProtocolEntry(
             propose="agents:DDPGSearch", agent=True, help="rollouts: the RL agent alone"
         ),
-        "optimal": ProtocolEntry(
-            propose="agents:OptimalSearch",
+        "surrogate": ProtocolEntry(
+            propose="agents:SurrogateSearch",
             agent=True,
-            help="rollouts: agent, critic and model together",
+            help="rollouts: a model screens what mutation and the RL agent propose",
+        ),
+        "optimal": ProtocolEntry(
+            propose="agents:GoalSearch",
+            goals=True,
+            slopes=True,
+            help="rollouts: agent and critic taught by slopes of the reward",
         ),
         "given": ProtocolEntry(
             needs_weights=False, help="read from the file of ws_ratios, or set by the pattern"

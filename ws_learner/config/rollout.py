@@ -28,6 +28,8 @@ _LEAST = {
     "batch_size_eval": 1,
     "nb_smpls_rg": 1,
     "nb_smpls_bn": 0,
+    "nb_smpls_slope": 0,
+    "nb_smpls_own": 1,
 }
 
 
@@ -48,6 +50,9 @@ class RolloutConfig:
         batch_size_eval: Images per batch of a fast evaluation.
         nb_smpls_rg: Training images behind the Gram matrices.
         nb_smpls_bn: Training images on which batch norm is recalibrated; 0 leaves it as it is.
+        nb_smpls_slope: Search images on which a rollout's slopes are measured, rounded up to
+            whole batches; 0 for no slopes.
+        nb_smpls_own: The same for the layers' own divergences.
         pattern: Spelling of what is pruned together.
         pool: How magnitudes are pooled over a unit of the pattern.
         reward_signal: `accuracy`, which is the metric, or `kl`: exp(-divergence from the dense
@@ -71,6 +76,8 @@ class RolloutConfig:
     batch_size_eval: int = 100
     nb_smpls_rg: int = 512
     nb_smpls_bn: int = 256
+    nb_smpls_slope: int = 0
+    nb_smpls_own: int = 100
     reward_signal: RewardSignal = "kl"
     score_power: float = 0.75
     reward_type: RewardType = "single-obj"

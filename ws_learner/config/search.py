@@ -21,11 +21,14 @@ class SearchSettings:
     ws_rollouts: Path | None = None
     """rollouts.csv of an earlier search on this network, for any target: its best profiles,
     brought to this target, are scored first, beside those that need no search."""
-    ws_nb_rlouts: int = 200
+    ws_goals: str | None = None
+    """Least and greatest prune ratio of one search for many targets, such as 0.5:0.985; optimal
+    only. The run saves a policy that gives a profile for any target between them."""
+    ws_nb_rlouts: int = 64
     """Rollouts of the search: choose a profile, prune, regress, fine-tune, evaluate."""
     ws_nb_rlouts_min: int = 20
     """Rollouts around the prior, with noise, before the agent is trained."""
-    ws_rlouts_per_round: int = 8
+    ws_rlouts_per_round: int = 4
     """Rollouts proposed before any of them is scored; they run in parallel."""
     ws_reward_type: RewardType = "single-obj"
     """single-obj: every rollout spends the budget exactly, the reward is its quality (see
@@ -60,6 +63,11 @@ class SearchSettings:
     """Training images for the Gram matrices of closed-form regression."""
     ws_nb_smpls_bn: int = 256
     """Training images on which batch norm is recalibrated in a rollout."""
+    ws_nb_smpls_slope: int = 100
+    """Search images on which a rollout of optimal measures its slopes, in whole batches; 0: none,
+    so that the critic learns from values alone."""
+    ws_nb_smpls_own: int = 100
+    """Search images on which each layer's own divergence is measured, in whole batches."""
     ws_lrn_rate_ft: float = 3e-4
     """Learning rate of global fine-tuning (Adam)."""
     ws_nb_iters_ft: int = 0
@@ -73,8 +81,30 @@ class SearchSettings:
     def __post_init__(self) -> None:
         check_settings(self)
 
+    @property
+    def goal_range(self) -> tuple[float, float] | None:
+        """Least and greatest prune ratio of `ws_goals`."""
+        if self.ws_goals is None:
+            return None
+        low, _, high = self.ws_goals.partition(":")
+        return float(low), float(high)
+
+    def _goal_problems(self) -> Iterator[str]:
+        if self.ws_goals is None:
+            return
+        try:
+            low, high = self.goal_range or (0.0, 0.0)
+        except ValueError:
+            low, high = 0.0, 0.0
+        if not 0 < low < high < 1:
+            yield (
+                f"`ws_goals` {self.ws_goals}: must be two prune ratios LEAST:GREATEST, such as "
+                "0.5:0.985"
+            )
+
     def search_problems(self) -> Iterator[str]:
         """A line for each setting that is out of range."""
+        yield from self._goal_problems()
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value < least:
@@ -108,6 +138,8 @@ _LEAST = {
     "ws_nb_iters_rg": 1,
     "ws_nb_smpls_rg": 1,
     "ws_nb_smpls_bn": 0,
+    "ws_nb_smpls_slope": 0,
+    "ws_nb_smpls_own": 1,
     "ws_nb_iters_ft": 0,
     "ws_batch_size_ft": 1,
 }

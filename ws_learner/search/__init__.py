@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from ws_learner.search.gym_env import make_pruning_env
     from ws_learner.search.history import best, distinct_best
     from ws_learner.search.knapsack import frontier
+    from ws_learner.search.least_divergence import divergence
     from ws_learner.search.loop import Search
-    from ws_learner.search.problem import build_pruning_problem, build_rollout_config
+    from ws_learner.search.problem import (
+        build_goal_problems,
+        build_pruning_problem,
+        build_rollout_config,
+    )
     from ws_learner.search.progression import progression_at
-    from ws_learner.search.registry import build_proposer
+    from ws_learner.search.registry import build_proposer, goal_targets
     from ws_learner.search.rollout.adam_regression import layer_output
     from ws_learner.search.rollout.evaluator import RolloutEvaluator
     from ws_learner.search.rollout.gram import collect_grams
@@ -41,13 +46,16 @@ __all__ = [
     "allocation_context",
     "as_scored",
     "best",
+    "build_goal_problems",
     "build_proposer",
     "build_pruning_problem",
     "build_rollout_config",
     "collect_grams",
     "database_dir",
     "distinct_best",
+    "divergence",
     "frontier",
+    "goal_targets",
     "heurist",
     "layer_bounds",
     "layer_output",
@@ -82,10 +90,14 @@ _MODULES = {
     "knapsack": [
         "frontier",
     ],
+    "least_divergence": [
+        "divergence",
+    ],
     "loop": [
         "Search",
     ],
     "problem": [
+        "build_goal_problems",
         "build_pruning_problem",
         "build_rollout_config",
     ],
@@ -94,6 +106,7 @@ _MODULES = {
     ],
     "registry": [
         "build_proposer",
+        "goal_targets",
     ],
     "rollout.adam_regression": [
         "layer_output",

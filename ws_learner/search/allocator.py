@@ -13,7 +13,7 @@ from torch import nn
 
 from agents import DDPGConfig
 from envs import IntArray, LayerRow
-from ws_learner.config import METHODS, PROTOCOLS, WeightSparseConfig
+from ws_learner.config import METHODS, WeightSparseConfig
 from ws_learner.core import (
     OutputKind,
     RunDir,
@@ -39,10 +39,11 @@ from ws_learner.search.context import AllocationContext, allocation_context
 from ws_learner.search.failures import count_failed, refuse_failures, say_failures
 from ws_learner.search.history import Rollout, best, distinct_best, frame
 from ws_learner.search.loop import Search
-from ws_learner.search.problem import build_pruning_problem, build_rollout_config
+from ws_learner.search.problem import build_goal_problems, build_rollout_config
 from ws_learner.search.registry import build_proposer
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import PoolFactory
+from ws_learner.search.seeds import seed_profiles
 from ws_learner.search.warm_start import load_earlier_profiles
 from ws_learner.training import Loss, Metric, as_metric
 
@@ -242,6 +243,7 @@ class Allocator:
             self.config,
             curves=lambda: self.evaluator().curves(),
             wanda_scores=lambda: self.evaluator().wanda_scores(),
+            own=lambda: self.evaluator().own_divergences(),
         )
 
     def evaluator(self) -> RolloutEvaluator:
@@ -262,16 +264,22 @@ class Allocator:
 
     def _search(self, context: AllocationContext) -> tuple[IntArray, int, int]:
         evaluator, config = self.evaluator(), self.config
-        starts = [name for name, protocol in PROTOCOLS.items() if protocol.starts_search]
-        seeds = {name: CLOSED_FORM[name](context) for name in reversed(starts)}
+        seeds = seed_profiles(context)
         if config.ws_rollouts is not None:
             again = load_earlier_profiles(config.ws_rollouts, context, count=config.ws_nb_rescore)
             seeds |= {f"earlier {place}": zeros for place, zeros in enumerate(again)}
         with self.pool(evaluator) as pool:
-            problem = build_pruning_problem(evaluator, config, evaluate=pool.evaluate)
+            at = build_goal_problems(evaluator, config, evaluate=pool.evaluate)
+            problem, aims = at(config.ws_prune_ratio), None
+            if config.goal_range is not None:
+                aims = at
+                for target in config.goal_range:
+                    seeds[f"divergence at {target:g}"] = at(target).prior
             history = Search(
                 problem=problem,
-                proposer=build_proposer(problem, config, agent=self.agent, seed=self.seed),
+                proposer=build_proposer(
+                    problem, config, agent=self.agent, seed=self.seed, goals=aims
+                ),
                 seeds=seeds,
                 rollouts=config.ws_nb_rlouts,
                 per_round=config.ws_rlouts_per_round,

@@ -50,6 +50,9 @@ class AllocationContext:
             flattened; needs calibration images, too.
         choices: L ascending arrays of the counts that a layer's pattern allows, if there
             are few, as in N:M; None: any count.
+        own: Measures the layers' own divergences: (J,) densities and (L, J) divergences; None if
+            what the outputs mean is not known.
+        score_power: See `as_scored`.
     """
 
     layers: tuple[LayerRow, ...]
@@ -60,6 +63,8 @@ class AllocationContext:
     curves: Callable[[], Curves]
     wanda_scores: Callable[[], Sequence[FloatArray]] = _no_inputs
     choices: tuple[IntArray, ...] | None = None
+    own: Callable[[], Curves | None] = lambda: None
+    score_power: float = 1.0
 
     @property
     def weights(self) -> IntArray:
@@ -74,6 +79,7 @@ def allocation_context(
     *,
     curves: Callable[[], Curves],
     wanda_scores: Callable[[], Sequence[FloatArray]] = _no_inputs,
+    own: Callable[[], Curves | None] = lambda: None,
 ) -> AllocationContext:
     """Build the context of a network from the learner's settings.
 
@@ -89,6 +95,8 @@ def allocation_context(
         magnitudes=lambda: magnitudes_of(model, layers),
         curves=curves,
         wanda_scores=wanda_scores,
+        own=own,
+        score_power=config.ws_score_power,
         choices=_choices(model, layers, config, lower=lower, upper=upper),
     )
 

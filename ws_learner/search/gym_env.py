@@ -8,12 +8,12 @@ from pathlib import Path
 
 from torch import nn
 
-from envs import IntArray, PruningEnv, Score, register
+from envs import IntArray, OffsetMap, PruningEnv, Score, Spend, register
 from ws_learner.config import WeightSparseConfig
 from ws_learner.core import OutputKind
 from ws_learner.data import DataSplits
 from ws_learner.pruning import fitting_rows, layer_table, parse_pattern
-from ws_learner.search.problem import build_pruning_problem, build_rollout_config
+from ws_learner.search.problem import build_goal_problems, build_rollout_config
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.training import Loss, Metric, check_task
 
@@ -31,6 +31,7 @@ def make_pruning_env(
     seed: int = 0,
     cache_dir: Path | None = None,
     outputs: OutputKind | None = None,
+    goal_conditioned: bool = False,
 ) -> PruningEnv:
     """Build an environment with one rollout per episode, for any Gymnasium agent.
 
@@ -44,12 +45,16 @@ def make_pruning_env(
         seed: Seed of the draw of images that score rollouts.
         cache_dir: Folder of the layer database; None keeps it in memory.
         outputs: What the outputs mean; None takes what the data say, or infers it.
+        goal_conditioned: The environment of `GoalDDPG`: actions are offsets from the prior, the
+            budget is met at the last step, and rollouts measure slopes.
 
     Raises:
         UserError: The target cannot be met, no layer can be pruned, or the metric or what the
             outputs mean does not fit.
     """
     settings = dataclasses.replace(config or WeightSparseConfig(), ws_prune_ratio=target)
+    if goal_conditioned:
+        settings = dataclasses.replace(settings, ws_prune_ratio_prtl="optimal")
     example, _ = next(data.train.batches(2))
     outputs = check_task(
         model,
@@ -84,4 +89,7 @@ def make_pruning_env(
         return [evaluator.score(zeros) for zeros in candidates]
 
     register()  # makes ws/Pruning-v0 available to gymnasium.make
-    return PruningEnv(build_pruning_problem(evaluator, settings, evaluate=evaluate))
+    goals = build_goal_problems(evaluator, settings, evaluate=evaluate)
+    make_map = OffsetMap.of if goal_conditioned else None
+    spend: Spend = "last step" if goal_conditioned else "each step"
+    return PruningEnv(goals(target), make_map, spend=spend, goals=goals)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from envs import FloatArray, IntArray, error_at, project
 from ws_learner.search.context import AllocationContext
 from ws_learner.search.knapsack_solver import solve_knapsack
 
-__all__ = ["Frontier", "frontier", "knapsack"]
+__all__ = ["Frontier", "frontier", "frontier_of", "knapsack"]
 
 
 def knapsack(context: AllocationContext) -> IntArray:
@@ -115,16 +115,42 @@ def frontier(
         cells: Size of the budget axis.
         levels: Maximum number of choices per layer.
     """
+
+    def price(layer: int, zeros: IntArray) -> FloatArray:
+        size = int(weights[layer])
+        return error_at(zeros, weights=size, ratios=ratios, errors=curves[layer])
+
+    return frontier_of(
+        price,
+        weights=weights,
+        lower=lower,
+        upper=upper,
+        budget=budget,
+        cells=cells,
+        levels=levels,
+    )
+
+
+def frontier_of(
+    price: Callable[[int, IntArray], FloatArray],
+    *,
+    weights: IntArray,
+    lower: IntArray,
+    upper: IntArray,
+    budget: int,
+    cells: int = 4096,
+    levels: int = 96,
+) -> Frontier:
+    """The same for any price of a layer: `price(layer, zeros)` for an array of counts of zeros."""
     spare = int(upper.sum()) - budget
     unit = max(1, -(-spare // cells))
     errors = np.zeros(spare // unit + 1)
     costs, choices = [], []
-    for layer, curve in enumerate(curves):
+    for layer in range(len(weights)):
         size, most = int(weights[layer]), int(upper[layer])
         cost = _levels(size - most, most - int(lower[layer]), unit, levels)
         zeros = np.maximum(most - cost * unit, lower[layer])
-        prices = error_at(zeros, weights=size, ratios=ratios, errors=curve)
-        errors, choice = _add_layer(errors, cost, prices)
+        errors, choice = _add_layer(errors, cost, price(layer, zeros))
         costs.append(cost)
         choices.append(choice)
     return Frontier(

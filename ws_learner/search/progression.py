@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
-from envs import IntArray, error_at
+from envs import IntArray, OwnCurves, as_scored, error_at
 from ws_learner.search.context import AllocationContext
+from ws_learner.search.least_divergence import summed_divergence
 from ws_learner.search.levels import zeros_at_offsets
 
 __all__ = ["SLOPES", "progression", "progression_at"]
@@ -20,18 +23,25 @@ def progression(context: AllocationContext) -> IntArray:
     One number sets all ratios, as in Huang et al., "Determining layer-wise sparsity for large
     language models through a theoretical perspective", ICML 2025. The paper lets ratios rise only,
     and finds the step by a few trials of the pruned network. Here it is the one of `SLOPES` with
-    the least sum of the layers' output errors, the sum that `knapsack` minimises.
+    the least sum of the layers' own divergences, or of the errors of their outputs if what the
+    network's outputs mean is not known, both at the profile as it would be scored.
     """
+    measured = context.own()
+    if measured is None:
+        cost = partial(_summed_error, context)
+    else:
+        cost = partial(summed_divergence, context, OwnCurves(*measured, context.weights))
+    return min((progression_at(context, slope) for slope in SLOPES), key=cost)
+
+
+def _summed_error(context: AllocationContext, zeros: IntArray) -> float:
     ratios, curves = context.curves()
-    size = context.weights.tolist()
-
-    def total_error(zeros: IntArray) -> float:
-        return sum(
-            float(error_at(count, weights=weights, ratios=ratios, errors=curve))
-            for count, weights, curve in zip(zeros, size, curves, strict=True)
-        )
-
-    return min((progression_at(context, slope) for slope in SLOPES), key=total_error)
+    scored = as_scored(zeros, context.weights, power=context.score_power)
+    layers = zip(scored, context.weights.tolist(), curves, strict=True)
+    return sum(
+        float(error_at(count, weights=size, ratios=ratios, errors=curve))
+        for count, size, curve in layers
+    )
 
 
 def progression_at(context: AllocationContext, slope: float) -> IntArray:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from envs import FloatArray, IntArray, LayerRow, Score
+from envs import FloatArray, IntArray, LayerRow, Score, as_scored
 from ws_learner.config import RolloutConfig
 from ws_learner.core import ComputeDevice, OutputKind, UserError, choose_device, one_thread
 from ws_learner.data import PAD, DataSplits, Split, by_length, split_digest
@@ -31,7 +31,9 @@ from ws_learner.search.rollout.batchnorm import recalibrate
 from ws_learner.search.rollout.calibration import draw_batches, draw_inputs, place_batch
 from ws_learner.search.rollout.finetune import fine_tune
 from ws_learner.search.rollout.layer_database import LayerDatabase
-from ws_learner.search.rollout.scoring import Scoring, as_scored, failed_score, reward_of
+from ws_learner.search.rollout.own_divergence import OWN_DENSITIES, open_own_divergences
+from ws_learner.search.rollout.scoring import Scoring, failed_score, reward_of
+from ws_learner.search.rollout.slopes import divergence_gradients, log_density_slopes
 from ws_learner.training import Loss, Metric, epoch_seed
 
 __all__ = ["RolloutEvaluator"]
@@ -87,6 +89,7 @@ class RolloutEvaluator:
     ) -> None:
         self.layers, self.config = tuple(layers), config
         self.loss, self.metric, self._seed = loss, metric, seed
+        self._cache_dir = cache_dir
         self._compute = choose_device("fp32", device)
         self.dense = self._compute.place_model(copy.deepcopy(model)).eval()
         for row in layers:
@@ -116,6 +119,7 @@ class RolloutEvaluator:
             self._fitting = [inputs for inputs, _ in fitting]
             self._exam = self._examination(data.search, config.nb_iters_feval)
             self.outputs = self._exam.outputs
+            self._own: FloatArray | None = None
             self.database = LayerDatabase.open(
                 self.dense,
                 lambda: draw_inputs(
@@ -144,6 +148,7 @@ class RolloutEvaluator:
     def on(self, split: Split) -> RolloutEvaluator:
         """Return a copy of this evaluator that scores on all images of another split."""
         other = copy.copy(self)
+        other.config = replace(self.config, nb_smpls_slope=0)
         with one_thread():
             other._exam = self._examination(split, 0)
         return other
@@ -156,6 +161,26 @@ class RolloutEvaluator:
     def wanda_scores(self) -> list[FloatArray]:
         """|w| times the norm of its input, see `LayerDatabase.wanda_scores`."""
         return self.database.wanda_scores()
+
+    def own_divergences(self) -> tuple[FloatArray, FloatArray] | None:
+        """(J,) ascending densities and (L, J) divergence of each layer pruned alone.
+
+        None if what the outputs mean is not known. Cached with the layer database.
+        """
+        if self._exam.outputs is None:
+            return None
+        if self._own is None:
+            with one_thread():
+                self._own = open_own_divergences(
+                    self.dense,
+                    self._exam,
+                    layers=self.layers,
+                    weight_at=self._weight_at,
+                    examples=self.config.nb_smpls_own,
+                    about=f"{self.database.key} {self.config.rg_solver}",
+                    cache_dir=self._cache_dir,
+                )
+        return np.array(OWN_DENSITIES), self._own.copy()
 
     def score(self, zeros: IntArray) -> Score:
         """Score a candidate; if it fails twice, return the worst score with the reason.
@@ -188,18 +213,21 @@ class RolloutEvaluator:
 
     def _score(self, zeros: IntArray) -> Score:
         milder = as_scored(zeros, self._sizes, power=self.config.score_power)
-        network, masks = self._prune(snap_profile(milder, self._planned, self.plan))
+        milder = snap_profile(milder, self._planned, self.plan)
+        network, masks = self._prune(milder)
         before, divergence = self._exam.mark(network)
         accuracy = before
         if self._tuning:
             self._fine_tune(network, masks)
             accuracy, divergence = self._exam.mark(network)
         quality = self._exam.quality(accuracy)
+        slopes = self._slopes(network, milder) if self.config.nb_smpls_slope else None
         score = Score(
             reward=reward_of(quality, divergence, zeros, layers=self.layers, config=self.config),
             accuracy=accuracy,
             accuracy_before=before,
             divergence=divergence,
+            slopes=slopes,
         )
         if not score.finite:
             raise FloatingPointError(
@@ -208,19 +236,40 @@ class RolloutEvaluator:
             )
         return score
 
+    def _slopes(self, network: nn.Module, zeros: IntArray) -> tuple[float, ...] | None:
+        """Slopes of the divergence at the scored network; None if there is no divergence."""
+        if self._exam.outputs is None:
+            return None
+        gradients = divergence_gradients(
+            network,
+            self._exam,
+            weights=[parameter_of(network, row.name) for row in self.layers],
+            examples=self.config.nb_smpls_slope,
+        )
+        return log_density_slopes(
+            gradients,
+            kept=self._sizes - zeros,
+            sizes=self._sizes,
+            weight_at=self._weight_at,
+            fitted=self.database.fitted,
+        )
+
+    def _weight_at(self, layer: int, zeros: int) -> Tensor:
+        """A layer's weight with that many zeros, as `_prune` sets it before any Adam step."""
+        if self.config.rg_solver == "closed-form":
+            return self.database.weights(layer, zeros)
+        weight = parameter_of(self.dense, self.layers[layer].name).detach()
+        return weight * self.database.mask(layer, zeros)
+
     def _prune(self, zeros: IntArray) -> tuple[nn.Module, list[Tensor]]:
         """Build the pruned, regressed and recalibrated network, and its masks."""
         network = copy.deepcopy(self.dense)
         masks = []
         solver = self.config.rg_solver
         for layer, (row, count_) in enumerate(zip(self.layers, zeros.tolist(), strict=True)):
-            weight = parameter_of(network, row.name)
             masks.append(self.database.mask(layer, count_))
             with torch.no_grad():
-                if solver == "closed-form":
-                    weight.copy_(self.database.weights(layer, count_))
-                else:
-                    weight.mul_(masks[-1])
+                parameter_of(network, row.name).copy_(self._weight_at(layer, count_))
         if solver == "adam":
             regress_by_adam(
                 network,

@@ -75,6 +75,8 @@ class LayerDatabase:
         self._levels = np.asarray(levels, dtype=np.float64)
         self._ridge, self._memory = ridge, memory
         self._plan, self._names = plan, tuple(names)
+        self.key = ""
+        """Identity of network, examples and settings, if it was opened."""
         self.held = 0  # bytes of solved weights
         self._solvers: dict[int, LayerRegression] = {}
         self._solved: OrderedDict[tuple[int, int], Tensor] = OrderedDict()
@@ -91,9 +93,10 @@ class LayerDatabase:
             return keep_largest(weight.abs(), zeros)
         group = next((group for group in self._plan.groups if name in group), (name,))
         scores = {member: self._weights[self._names.index(member)].abs() for member in group}
-        return self._plan.masks(scores, {name: self._fitted(layer, zeros)})[name]
+        return self._plan.masks(scores, {name: self.fitted(layer, zeros)})[name]
 
-    def _fitted(self, layer: int, zeros: int) -> int:
+    def fitted(self, layer: int, zeros: int) -> int:
+        """The count of zeros nearest to `zeros` that the layer's pattern allows."""
         name = self._names[layer] if self._names else ""
         if self._plan is None or name not in self._plan.patterns:
             return int(zeros)
@@ -105,7 +108,7 @@ class LayerDatabase:
         A count that the layer's pattern does not allow is rounded to the nearest one. Do not modify
         the result in place.
         """
-        key = (layer, self._fitted(layer, zeros))
+        key = (layer, self.fitted(layer, zeros))
         if key not in self._solved:
             self._keep(key, self._solve(*key))
         self._solved.move_to_end(key)
@@ -220,10 +223,12 @@ class LayerDatabase:
             elif stored is not None:
                 database = cls(weights, grams, **settings)
                 database._restore(stored)
+                database.key = key
                 return database
         grams = collect_grams(model, batches(), layers=layers, seed=seed, pad_id=pad_id)
         database = cls(weights, grams, **settings)
         database.curves()
+        database.key = key
         if path:
             database._save(path, key)
         return database

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from envs import IntArray, LayerRow, Score, project
+from envs import IntArray, LayerRow, Score, as_scored
 from ws_learner.config import RewardSignal, RolloutConfig
 from ws_learner.core import OutputKind, UserError
 from ws_learner.data import Batch
@@ -32,20 +32,6 @@ __all__ = [
 
 WORST_DIVERGENCE = 100.0
 """Maximum divergence; exp of its negative is practically 0."""
-
-
-def as_scored(zeros: IntArray, sizes: IntArray, *, power: float) -> IntArray:
-    """Return the candidate that is scored, see `RolloutConfig.score_power`.
-
-    Args:
-        zeros: (L,) zero counts.
-        sizes: (L,) number of weights of each layer.
-        power: In (0, 1]; 1 returns the candidate itself.
-    """
-    total = int(sizes.sum())
-    density = 1 - int(zeros.sum()) / total
-    budget = total - round(total * density**power)
-    return project(zeros, budget=budget, lower=0 * sizes, upper=zeros, weights=sizes)
 
 
 class Scoring:
@@ -128,14 +114,33 @@ class Scoring:
                 raise FloatingPointError("the pruned network's outputs are not finite")
             mean.add(outputs, targets)
             if self.outputs is not None:
-                each = divergences(
-                    outputs, dense, kind=self.outputs, counted=counted, spread=self._spread
-                )
+                each = self.divergence(outputs, dense, counted)
                 distance += float(each.double().sum())
         value = mean.value("the examples that score rollouts")
         if self.outputs is None:
             return value, None
         return value, min(distance / self.examples, WORST_DIVERGENCE)
+
+    def compared(self, examples: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Inputs, dense outputs and counted positions of the first batches.
+
+        Args:
+            examples: The last batch is the one that reaches this number.
+        """
+        seen = 0
+        batches = zip(self._batches, self._answers, self._counted, strict=True)
+        for (inputs, _), answers, counted in batches:
+            if seen >= examples:
+                return
+            seen += len(answers)
+            yield inputs, answers, counted
+
+    def divergence(self, outputs: Tensor, dense: Tensor, counted: Tensor | None) -> Tensor:
+        """(B,) divergence of each example's outputs from the dense network's, differentiable."""
+        assert self.outputs is not None
+        return divergences(
+            outputs.float(), dense, kind=self.outputs, counted=counted, spread=self._spread
+        )
 
     def described(self, signal: RewardSignal) -> str:
         """What the reward measures; empty for an accuracy, and for the KL of (B, C) classes."""

@@ -1,4 +1,4 @@
-"""The `optimal` search: DDPG and a Gaussian process screen candidates before each rollout."""
+"""The `surrogate` search: DDPG and a Gaussian process screen candidates before each rollout."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from agents.proposer import Proposal, Trial, generator, ranked, step_size
 from agents.surrogate import Surrogate, neighbours
 from envs import AllocationProblem, FloatArray, IntArray
 
-__all__ = ["OptimalSearch"]
+__all__ = ["SurrogateSearch"]
 
 
-class OptimalSearch(DDPGSearch):
+class SurrogateSearch(DDPGSearch):
     """DDPG with a surrogate model: many candidates are predicted, the best get a rollout.
 
     In every round:

@@ -1,0 +1,138 @@
+"""The `optimal` search: a goal-conditioned agent, and a critic taught by slopes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from agents.profile_policy import ProfilePolicy
+from agents.proposer import SEED, Proposal, Trial, generator, ranked
+from agents.settle import log_densities, whole_profile
+from envs import AllocationProblem, FloatArray
+
+__all__ = ["GoalSearch"]
+
+_RADIUS, _SMALLEST, _LARGEST = 0.35, 0.12, 0.6
+_GROWS, _SHRINKS = 1.2, 0.7
+_TILT = 0.07
+_NOISE, _LEAST_NOISE = 0.12, 0.04
+_OWN_SHARE = 0.25
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+class GoalSearch:
+    """Proposes what the critic likes best, from where the actor and the best profile stand.
+
+    In every round the critic is fitted to all rollouts, and the actor takes a few steps along its
+    gradient. Then, at one target:
+
+    - the first proposal is the critic's minimum in a box around the best profile, from the best
+      profile (kind `critic`) or from the actor's (`agent`), whichever is predicted better;
+    - the others are the same with the critic's slopes tilted at random, as much as they are
+      uncertain (`critic`). The box grows with success and shrinks with failure.
+
+    With `targets` one search serves them all: each proposal is the actor's walk with noise at the
+    next target of a golden-ratio sequence (`agent`). The last quarter of the rollouts goes to the
+    problem's own target, as above.
+
+    Args:
+        problem: The allocation problem.
+        seed: Seed of agent and proposals.
+        rollouts: Number of trials in total.
+        goals: Makes the problem of another target.
+        targets: Prune ratios of a search for many targets; empty for the problem's own.
+        updates: Actor steps in a round.
+        actor: False leaves the actor out, as a control: at many targets the critic's minimum near
+            the best known profile is jittered instead.
+    """
+
+    def __init__(
+        self,
+        problem: AllocationProblem,
+        *,
+        seed: int,
+        rollouts: int,
+        goals: Callable[[float], AllocationProblem] | None = None,
+        targets: tuple[float, ...] = (),
+        updates: int = 40,
+        actor: bool = True,
+    ) -> None:
+        self._problem, self._seed, self._rollouts = problem, seed, rollouts
+        self._updates, self._actor = updates, actor
+        self.policy = ProfilePolicy(problem, goals=goals, targets=targets, seed=seed, actor=actor)
+        self._known = 0  # trials the policy has seen
+
+    def propose(self, history: Sequence[Trial], count: int) -> list[Proposal]:
+        """Teach critic and actor, then return up to `count` profiles."""
+        for trial in history[self._known :]:
+            self.policy.observe(trial.zeros, trial.score)
+        self._known = len(history)
+        self.policy.learn(self._updates)
+        left = self._rollouts - len(history)
+        if self.policy.targets and left > _OWN_SHARE * self._rollouts:
+            return [self._at_goal(history, place) for place in range(count)]
+        return self._at_target(history, count)
+
+    def _at_target(self, history: Sequence[Trial], count: int) -> list[Proposal]:
+        problem, rng = self._problem, generator(self._seed, history)
+        here = [trial for trial in history if trial.zeros.sum() == problem.budget]
+        centre = self._centre(here)
+        own = [self.policy.walk(problem.target)] if self._actor else []
+        starts = [centre, *(log_densities(zeros, problem.weights) for zeros in own)]
+        tilts = _TILT * rng.normal(size=(count, len(centre)))
+        points, values = self.policy.minimise(
+            problem,
+            starts=np.stack([*starts, *([centre] * count)]),
+            centre=centre,
+            radius=_radius(here),
+            tilts=np.concatenate([np.zeros((len(starts), len(centre))), tilts]),
+        )
+        first = int(values[: len(starts)].argmin())
+        rows = [first, *range(len(starts), len(points))][:count]
+        return [
+            Proposal(
+                "agent" if row == first == 1 else "critic", whole_profile(points[row], problem)
+            )
+            for row in rows
+        ]
+
+    def _centre(self, here: Sequence[Trial]) -> FloatArray:
+        """The best profile of the target; before there is one, what the policy emits."""
+        problem = self._problem
+        zeros = ranked(here)[0].zeros if here else self.policy.emit(problem.target)[0].zeros
+        return log_densities(zeros, problem.weights)
+
+    def _at_goal(self, history: Sequence[Trial], place: int) -> Proposal:
+        number, targets = len(history) + place, self.policy.targets
+        target = targets[int((number * _GOLDEN % 1.0) * len(targets))]
+        rng = np.random.default_rng([self._seed, number])
+        left = 1 - number / self._rollouts
+        noise = _LEAST_NOISE + (_NOISE - _LEAST_NOISE) * max(left, 0.0)
+        if self._actor:
+            return Proposal("agent", self.policy.walk(target, noise=noise, rng=rng))
+        problem, best = self.policy.at(target), self.policy.emit(target)[0].zeros
+        point = log_densities(best, problem.weights)
+        return Proposal("critic", whole_profile(point + rng.normal(0, noise, len(point)), problem))
+
+    def state(self) -> dict[str, Any]:
+        """Return the actor's state; what the critic knows is the history."""
+        return {"agent": self.policy.state_bytes()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a saved agent."""
+        self.policy.restore(state["agent"])
+        self.policy.forget()
+        self._known = 0
+
+
+def _radius(history: Sequence[Trial]) -> float:
+    """Half the side of the box, after the successes and failures so far."""
+    radius, best = _RADIUS, -np.inf
+    for trial in history:
+        better = not trial.score.failed and trial.score.reward > best
+        best = trial.score.reward if better else best
+        if trial.kind != SEED:
+            radius = float(np.clip(radius * (_GROWS if better else _SHRINKS), _SMALLEST, _LARGEST))
+    return radius

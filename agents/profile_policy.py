@@ -1,0 +1,185 @@
+"""A policy for every target: walks the environment, and emits the profile the critic likes best."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from stable_baselines3.common.logger import configure
+
+from agents.box import minimise
+from agents.critic import ProfileCritic
+from agents.goal_ddpg import GoalDDPG
+from agents.randomness import OwnRandomness
+from agents.settle import Settling, log_densities, scored_point, whole_profile
+from envs import AllocationProblem, FloatArray, IntArray, OffsetMap, PruningEnv, Score
+
+__all__ = ["Emission", "ProfilePolicy"]
+
+_BOX = 0.3
+
+
+class Emission(NamedTuple):
+    """A profile for a target.
+
+    Attributes:
+        zeros: (L,) zero counts.
+        supplier: `agent`, the actor; `critic`, the critic's minimum near the best; `rescaled`, a
+            known profile brought to the target; `prior`, the least sum of own divergences.
+        divergence: What the critic predicts for the profile as it would be scored.
+    """
+
+    zeros: IntArray
+    supplier: str
+    divergence: float
+
+
+class ProfilePolicy:
+    """Agent and critic of one network, for any target.
+
+    Args:
+        problem: The problem of a target.
+        goals: Makes the problem of another target; None for one target only.
+        targets: Prune ratios that the actor is trained for; by default the problem's.
+        seed: Seed of the agent.
+        actor: False leaves the actor out, as a control.
+        transferable: The actor has no free numbers per layer.
+    """
+
+    def __init__(
+        self,
+        problem: AllocationProblem,
+        *,
+        goals: Callable[[float], AllocationProblem] | None = None,
+        targets: tuple[float, ...] = (),
+        seed: int = 0,
+        actor: bool = True,
+        transferable: bool = False,
+    ) -> None:
+        self.problem, self.targets, self._actor = problem, targets, actor
+        self._goals = goals
+        self._env = PruningEnv(
+            problem, OffsetMap.of, spend="last step", goals=goals, rewarded=False
+        )
+        self._random = OwnRandomness(seed)
+        with self._random.active():
+            layers = 0 if transferable else len(problem.layers)
+            self.agent = GoalDDPG(env=self._env, layers=layers, targets=targets, seed=seed)
+        self.agent.set_logger(configure(None, []))
+
+    def at(self, target: float) -> AllocationProblem:
+        """The problem of a target."""
+        if self._goals is None or target == self.problem.target:
+            return self.problem
+        return self._goals(target)
+
+    @property
+    def critic(self) -> ProfileCritic:
+        """The critic as fitted last."""
+        return self.agent.fitted or self.agent.refit()
+
+    def observe(self, zeros: IntArray, score: Score) -> None:
+        """Add a scored profile of any target."""
+        self.agent.memory.remember(zeros, score)
+
+    def forget(self) -> None:
+        """Drop the profiles, but not what the actor has learned from them."""
+        self.agent.memory.seen.clear()
+
+    def learn(self, updates: int) -> None:
+        """Fit the critic, then take `updates` steps of the actor."""
+        with self._random.active():
+            self.agent.train(updates if self._actor else 0)
+
+    def walk(
+        self, target: float, *, noise: float = 0.0, rng: np.random.Generator | None = None
+    ) -> IntArray:
+        """The actor's profile: an episode of the environment, one step per layer.
+
+        Args:
+            target: Overall prune ratio.
+            noise: Standard deviation of exploration, in units of the action.
+            rng: Generator of the noise.
+        """
+        seen, _ = self._env.reset(options={"target": target})
+        done, info = False, dict[str, Any]()
+        while not done:
+            action, _ = self.agent.predict(seen, deterministic=True)
+            if rng is not None:
+                action = action + rng.normal(0.0, noise, action.shape)
+            seen, _, done, _, info = self._env.step(np.clip(action, -1.0, 1.0))
+        zeros: IntArray = info["zeros"]
+        return zeros
+
+    def emit(self, target: float) -> list[Emission]:
+        """Profiles for a target without a rollout, the one of least predicted divergence first."""
+        problem, critic = self.at(target), self.critic
+        budget = Settling.of(problem)
+        prior = OffsetMap.of(problem).base
+        found = [("prior", whole_profile(prior, problem))]
+        starts = [prior]
+        if self._actor:
+            found.append(("agent", self.walk(target)))
+            starts.append(log_densities(found[-1][1], problem.weights))
+        if self.agent.memory.seen:
+            settled = budget(np.stack([one.executed for one in self.agent.memory.seen]))
+            best = settled.executed[int(critic(settled.scored)[0].argmin())]
+            found.append(("rescaled", whole_profile(best, problem)))
+            starts.append(best)
+        values, _ = critic(budget(np.stack(starts)).scored)
+        start = starts[int(values.argmin())]
+        points, _ = self.minimise(problem, starts=start[None], centre=start, radius=_BOX)
+        found.append(("critic", whole_profile(points[0], problem)))
+        scored = np.stack([scored_point(zeros, problem) for _, zeros in found])
+        predicted = np.exp(critic(scored)[0])
+        emitted = [
+            Emission(zeros, supplier, float(value))
+            for (supplier, zeros), value in zip(found, predicted, strict=True)
+        ]
+        return sorted(emitted, key=lambda one: one.divergence)
+
+    def minimise(
+        self,
+        problem: AllocationProblem,
+        *,
+        starts: FloatArray,
+        centre: FloatArray,
+        radius: float,
+        tilts: FloatArray | float = 0.0,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Minimise the critic in a box, see `agents.box.minimise`."""
+        return minimise(
+            self.critic,
+            Settling.of(problem),
+            starts=starts,
+            centre=centre,
+            radius=radius,
+            moving=(problem.lower < problem.upper).astype(np.float64),
+            tilts=tilts,
+        )
+
+    def state_bytes(self) -> bytes:
+        """Serialise the actor and its random states; profiles are not in it."""
+        agent, file = self.agent, io.BytesIO()
+        state = {
+            "actor": agent.actor.state_dict(),
+            "optimizer": agent.actor.optimizer.state_dict(),
+            "random": self._random.state(),
+            "drawn": json.dumps(agent._drawn.bit_generator.state),
+            "updates": agent._n_updates,
+        }
+        torch.save(state, file)
+        return file.getvalue()
+
+    def restore(self, data: bytes) -> None:
+        """Continue from `state_bytes` of a policy with the same settings."""
+        state, agent = torch.load(io.BytesIO(data), weights_only=True), self.agent
+        agent.actor.load_state_dict(state["actor"])
+        agent.actor.optimizer.load_state_dict(state["optimizer"])
+        self._random.restore(state["random"])
+        agent._drawn.bit_generator.state = json.loads(state["drawn"])
+        agent._n_updates = state["updates"]

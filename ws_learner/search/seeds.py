@@ -1,0 +1,40 @@
+"""Profiles that every search scores first, computed without a rollout."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from envs import IntArray, OwnCurves
+from ws_learner.config import PROTOCOLS
+from ws_learner.search.closed_form import CLOSED_FORM
+from ws_learner.search.context import AllocationContext
+from ws_learner.search.least_divergence import summed_divergence
+
+__all__ = ["seed_profiles"]
+
+_FEWEST = 3
+_TOLERATED = 1.5
+
+
+def seed_profiles(context: AllocationContext) -> dict[str, IntArray]:
+    """Closed-form profiles by protocol, the most promising first; equal ones once.
+
+    With the layers' own divergences known, they are ordered by the sum of those at the profile as
+    scored. Profiles whose sum exceeds the least by half are left out, but for the first three.
+    """
+    names = [name for name, protocol in PROTOCOLS.items() if protocol.starts_search]
+    measured = context.own()
+    if measured is None:
+        names = [name for name in reversed(names) if name != "divergence"]
+        return {name: CLOSED_FORM[name](context) for name in names}
+    densities, values = measured
+    predicted = partial(summed_divergence, context, OwnCurves(densities, values, context.weights))
+    found = {name: CLOSED_FORM[name](context) for name in reversed(names)}
+    distinct = {zeros.tobytes(): name for name, zeros in reversed(found.items())}
+    order = sorted(distinct.values(), key=lambda name: predicted(found[name]))
+    limit = _TOLERATED * predicted(found[order[0]])
+    return {
+        name: found[name]
+        for place, name in enumerate(order)
+        if place < _FEWEST or predicted(found[name]) <= limit
+    }
