@@ -17,6 +17,7 @@ rollout cost on one thread, and the rewards of the profiles that need no rollout
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -77,6 +78,7 @@ def _tuned_minilm() -> Path:
         words = ["bert_at_trec", "--learner", "full-prec", "--seed", "0", "--workers", "0"]
         if code := run([*words, "--run_dir", str(folder)]):
             raise UserError(f"`minilm`: fine-tuning ended with code {code}, see above")
+        shutil.rmtree(folder / "state", ignore_errors=True)  # the optimizer's, twice the weights
     return weights
 
 
