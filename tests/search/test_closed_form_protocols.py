@@ -48,6 +48,7 @@ def context_of(
             np.array([0.0, *(1 - RATIOS[RATIOS > 0])[::-1]]),
             np.hstack([np.full((len(layers), 1), 2.0), measured[:, RATIOS > 0][:, ::-1]]),
         ),
+        wanda_scores=lambda: [np.abs(w).ravel() for w in weights],
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         build_pruning_problem,
         build_rollout_config,
     )
+    from ws_learner.search.progression import progression_at
     from ws_learner.search.registry import build_proposer, goal_targets
     from ws_learner.search.rollout.adam_regression import layer_output
     from ws_learner.search.rollout.evaluator import RolloutEvaluator
@@ -60,6 +61,7 @@ __all__ = [
     "layer_bounds",
     "layer_output",
     "make_pruning_env",
+    "progression_at",
 ]
 
 _MODULES = {
@@ -101,6 +103,9 @@ _MODULES = {
         "build_goal_problems",
         "build_pruning_problem",
         "build_rollout_config",
+    ],
+    "progression": [
+        "progression_at",
     ],
     "registry": [
         "build_proposer",

@@ -127,6 +127,7 @@ class Allocator:
             self.layers,
             self.config,
             curves=lambda: self.evaluator().curves(),
+            wanda_scores=lambda: self.evaluator().wanda_scores(),
             own=lambda: self.evaluator().own_divergences(),
         )
 
