@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ws_learner.search.rollout.ray_pool import RayPool
     from ws_learner.search.rollout.regression import LayerRegression
     from ws_learner.search.rollout.scoring import as_scored
+    from ws_learner.search.seeds import seed_profiles
 
 __all__ = [
     "CLOSED_FORM",
@@ -59,6 +60,7 @@ __all__ = [
     "layer_bounds",
     "layer_output",
     "make_pruning_env",
+    "seed_profiles",
 ]
 
 _MODULES = {
@@ -126,6 +128,9 @@ _MODULES = {
     ],
     "rollout.scoring": [
         "as_scored",
+    ],
+    "seeds": [
+        "seed_profiles",
     ],
 }
 
