@@ -7,7 +7,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from benchmarks.ablation_entrants import OLD_SEEDS, Recipe
 from benchmarks.ablation_history import Finished
 from benchmarks.cifar_task import load_task
 from ws_learner.config import WeightSparseConfig
+from ws_learner.core import write_text
 
 if TYPE_CHECKING:
     from agents import Proposal, Proposer
@@ -38,7 +39,7 @@ def config_of(recipe: Recipe, target: float) -> WeightSparseConfig:
     return config if recipe.slopes else dataclasses.replace(config, ws_nb_smpls_slope=0)
 
 
-@cache
+@lru_cache(maxsize=4)
 def evaluator_of(seed: int, *, slopes: bool = False, fine_tuning: int = 0) -> RolloutEvaluator:
     """Scores on the search images of a seed."""
     protocol: Any = "optimal" if slopes else "bayesian"
@@ -46,7 +47,7 @@ def evaluator_of(seed: int, *, slopes: bool = False, fine_tuning: int = 0) -> Ro
     return load_task().evaluator(config, seed=seed)
 
 
-@cache
+@lru_cache(maxsize=4)
 def _on_select(seed: int, fine_tuning: int) -> RolloutEvaluator:
     select = load_task().experiment.data.select
     return evaluator_of(seed, fine_tuning=fine_tuning).on(select)
@@ -70,7 +71,7 @@ def own_seconds(out: Path, seed: int) -> float:
         evaluator.own_divergences()
         seconds = time.process_time() - begun
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(seconds))
+        write_text(path, json.dumps(seconds))
     return float(json.loads(path.read_text()))
 
 

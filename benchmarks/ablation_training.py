@@ -16,6 +16,7 @@ from benchmarks.ablation_jobs import Row
 from benchmarks.ablation_search import evaluator_of
 from benchmarks.ablation_searches import CheapJob, SearchJob, cheap_profile, search_row
 from benchmarks.short_training import TrainingJob
+from ws_learner.core import write_text
 
 __all__ = ["AGAIN", "TRAINED", "TunedJob", "noise_of_training", "training_jobs", "tuned_row"]
 
@@ -88,7 +89,8 @@ def _fitting(job: TunedJob) -> int:
                 evaluator.score(zeros)
             seconds.append(time.process_time() - begun)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(max(_FEWEST, int(job.rollouts * seconds[0] / seconds[1]))))
+        fitting = max(_FEWEST, int(job.rollouts * seconds[0] / seconds[1]))
+        write_text(path, json.dumps(fitting))
     return int(json.loads(path.read_text()))
 
 

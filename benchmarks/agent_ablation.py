@@ -144,6 +144,9 @@ def _report(
     reference: str = "optimal",
 ) -> None:
     named = rows.rename(columns={"entrant": "name"})
+    if reference not in set(named["name"]):
+        say(f"{name}: no row of {reference}, so nothing to compare with")
+        return
     table = paired_differences(named, column, reference=reference)
     medians = named.groupby("name")[column].median()
     over = named.groupby([named["target"].map("{:g}".format), "name"])[column].median()
