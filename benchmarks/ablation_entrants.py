@@ -67,12 +67,13 @@ def optimal(rollouts: int, *, goals: str | None = None) -> Recipe:
     )
 
 
-def ablations(rollouts: int, *, equal_time: int) -> tuple[Recipe, ...]:
+def ablations(rollouts: int, *, no_slopes: int, no_own: int) -> tuple[Recipe, ...]:
     """`optimal` without one of its parts.
 
     Args:
         rollouts: Rollouts of `optimal`.
-        equal_time: Rollouts without slopes that take as long.
+        no_slopes: Rollouts without slopes that take as long.
+        no_own: Rollouts that take as long as its own and measuring own divergences.
     """
 
     def without(part: str, **changes: Any) -> Recipe:
@@ -81,8 +82,9 @@ def ablations(rollouts: int, *, equal_time: int) -> tuple[Recipe, ...]:
     return (
         without("actor", actor=False),
         without("slopes", slopes=False),
-        without(f"slopes, {equal_time} rollouts", slopes=False, rollouts=equal_time),
+        without(f"slopes, {no_slopes} rollouts", slopes=False, rollouts=no_slopes),
         without("own divergences", own=False),
+        without(f"own divergences, {no_own} rollouts", own=False, rollouts=no_own),
     )
 
 

@@ -95,7 +95,9 @@ def search_jobs(options: Options) -> list[AnyJob]:
     """Part `searches`."""
     recipes = [
         optimal(options.slope_rollouts),
-        *ablations(options.slope_rollouts, equal_time=options.equal_rollouts),
+        *ablations(
+            options.slope_rollouts, no_slopes=options.equal_rollouts, no_own=options.no_own_rollouts
+        ),
         *_rivals(options),
     ]
     jobs: list[AnyJob] = []
