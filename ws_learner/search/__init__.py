@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ws_learner.search.rollout.ray_pool import RayPool
     from ws_learner.search.rollout.regression import LayerRegression
     from ws_learner.search.rollout.scoring import as_scored
+    from ws_learner.search.seeds import seed_profiles
 
 __all__ = [
     "CLOSED_FORM",
@@ -62,6 +63,7 @@ __all__ = [
     "layer_output",
     "make_pruning_env",
     "progression_at",
+    "seed_profiles",
 ]
 
 _MODULES = {
@@ -134,6 +136,9 @@ _MODULES = {
     ],
     "rollout.scoring": [
         "as_scored",
+    ],
+    "seeds": [
+        "seed_profiles",
     ],
 }
 
