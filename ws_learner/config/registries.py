@@ -138,10 +138,12 @@ PROTOCOLS: Registry[ProtocolEntry] = Registry(
         ),
         "owl": ProtocolEntry(
             allocate="ws_learner.search.owl:owl",
+            starts_search=True,
             help="layers with fewer outlying weights more",
         ),
         "progression": ProtocolEntry(
             allocate="ws_learner.search.progression:progression",
+            starts_search=True,
             help="ratios that rise or fall by equal steps over depth",
         ),
         "divergence": ProtocolEntry(
