@@ -22,8 +22,8 @@ class Options:
         seeds: Searches of each kind; every seed has its own search images.
         slope_rollouts: Rollouts of `optimal`.
         equal_rollouts: Rollouts without slopes that take as long.
-        no_own_rollouts: Rollouts with slopes that take as long as those of `optimal` and its own
-            divergences.
+        without_own_rollouts: Rollouts with slopes that take as long as those of `optimal` and
+            measuring own divergences.
         rival_rollouts: Rollouts of the other searches.
         rescored: Best profiles of a search that are scored again on the select images, of which
             the best is what the product would choose; 0: none is.
@@ -46,7 +46,7 @@ class Options:
     seeds: int = 3
     slope_rollouts: int = 27
     equal_rollouts: int = 38
-    no_own_rollouts: int = 51
+    without_own_rollouts: int = 51
     rival_rollouts: int = 100
     rescored: int = 8
     goals: str = "0.75:0.985"

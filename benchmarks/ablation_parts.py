@@ -96,7 +96,9 @@ def search_jobs(options: Options) -> list[AnyJob]:
     recipes = [
         optimal(options.slope_rollouts),
         *ablations(
-            options.slope_rollouts, no_slopes=options.equal_rollouts, no_own=options.no_own_rollouts
+            options.slope_rollouts,
+            no_slopes=options.equal_rollouts,
+            no_own=options.without_own_rollouts,
         ),
         *_rivals(options),
     ]
