@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,12 @@ def trained(kind: str) -> nn.Module:
 
 
 def slope_evaluator(
-    model: nn.Module, *, cache_dir: Path | None = None, seed: int = 0, **changes: Any
+    model: nn.Module,
+    *,
+    cache_dir: Path | None = None,
+    seed: int = 0,
+    metric: Callable[[Tensor, Tensor], Tensor] = accuracy,
+    **changes: Any,
 ) -> RolloutEvaluator:
     settings: dict[str, Any] = {
         "nb_smpls_slope": 200,
@@ -97,7 +103,7 @@ def slope_evaluator(
         digits_splits(),
         layers=layer_table(model, torch.zeros(2, 1, 8, 8)),
         loss=functional.cross_entropy,
-        metric=accuracy,
+        metric=metric,
         config=RolloutConfig(**settings | changes),
         seed=seed,
         cache_dir=cache_dir,
