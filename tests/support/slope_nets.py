@@ -7,10 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from envs.budget import count_bounds, project
+from envs.problem import AllocationProblem
 from tests.support.digits import digits_splits
 from tests.support.rollout_parts import accuracy
 from ws_learner.config.rollout import RolloutConfig
@@ -108,4 +111,26 @@ def slope_evaluator(
         seed=seed,
         cache_dir=cache_dir,
         device="cpu",
+    )
+
+
+def real_problem(evaluator: RolloutEvaluator, *, target: float) -> AllocationProblem:
+    """The problem of an evaluator, without exemptions; its prior is the uniform profile."""
+    sizes = np.array([row.weights for row in evaluator.layers], np.int64)
+    lower, upper = count_bounds(0.0, 0.995, sizes)
+    budget = round(target * int(sizes.sum()))
+    (ratios, curves), own = evaluator.curves(), evaluator.own_divergences()
+    return AllocationProblem(
+        layers=evaluator.layers,
+        target=target,
+        lower=lower,
+        upper=upper,
+        prior=project(sizes * target, budget=budget, lower=lower, upper=upper, weights=sizes),
+        curve_ratios=ratios,
+        curves=curves,
+        evaluate=lambda candidates: [evaluator.score(zeros) for zeros in candidates],
+        own_densities=None if own is None else own[0],
+        own=None if own is None else own[1],
+        score_power=evaluator.config.score_power,
+        by_divergence=True,
     )
