@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from agents.critic import Observed, ProfileCritic
 from envs.own_curves import OwnCurves
@@ -112,3 +113,15 @@ def test_a_long_history_keeps_the_newest_and_the_best() -> None:
     assert (kept == points[values.argmin()]).all(1).any()
     worst_of_old = points[values[:350].argmax()]
     assert not (critic.residual.points == worst_of_old).all(1).any()
+
+
+def test_its_bits_do_not_depend_on_threads() -> None:
+    points = profiles(12, 200)
+    some, x = seen(points), profiles(13, 200)
+    found = []
+    for threads in (1, 2, 4):
+        with threadpool_limits(threads):
+            critic = ProfileCritic.fit(CURVES, some)
+            found.append((critic.prices, *critic(x), critic.deviation(x)))
+    for other in found[1:]:
+        assert [each.tobytes() for each in other] == [each.tobytes() for each in found[0]]

@@ -21,6 +21,7 @@ from envs.budget import project
 from envs.problem import AllocationProblem, IntArray, Score
 from envs.pruning_env import PruningEnv
 from tests.support.divergence_problem import divergence_problem
+from tests.support.slope_nets import real_problem, slope_evaluator, trained
 from ws_learner.search.history import Rollout
 from ws_learner.search.loop import Search
 from ws_learner.search.rollout.local_pool import LocalPool
