@@ -80,7 +80,7 @@ class ProfileCritic:
     def __call__(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return ln Q (M,) and its derivative (M, L) at points (M, L)."""
         own, steep = self.curves(x)
-        total = np.maximum(own @ self.prices, 1e-12)
+        total = np.maximum((own * self.prices).sum(-1), 1e-12)
         mean, slope = np.log(total), self.prices * steep / total[:, None]
         if self.residual is not None:
             left, left_slope = self.residual.predict(x)

@@ -85,17 +85,23 @@ class GoalDDPG(stable_baselines3.DDPG):
 
     def _setup_model(self) -> None:
         super()._setup_model()
+        self.targets = tuple(self.targets)  # a saved agent has a list
         self._connect()
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
-        """Use another environment."""
+        """Use another environment; if it is of another network, the profiles seen are dropped."""
         super().set_env(env, force_reset)
         self._goal_space = None
         self._connect()
 
     def _connect(self) -> None:
         if self.env is not None and self.replay_buffer is not None:
-            self.memory.problem = self.pruning_env().problem
+            self.memory.interpret(self.pruning_env().problem)
+
+    def load_replay_buffer(self, *args: Any, **options: Any) -> None:
+        """Load a buffer with its profiles, see stable-baselines3."""
+        super().load_replay_buffer(*args, **options)
+        self._connect()
 
     @property
     def memory(self) -> ProfileBuffer:

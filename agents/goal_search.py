@@ -47,6 +47,9 @@ class GoalSearch:
         updates: Actor steps in a round.
         actor: False leaves the actor out, as a control: at many targets the critic's minimum near
             the best known profile is jittered instead.
+
+    Raises:
+        ValueError: The problem is not `exact`.
     """
 
     def __init__(
@@ -60,6 +63,11 @@ class GoalSearch:
         updates: int = 40,
         actor: bool = True,
     ) -> None:
+        if not problem.exact:
+            raise ValueError(
+                "`exact` False: the goal-conditioned search is for a fixed total; take "
+                "`SurrogateSearch`, or `ws_reward_type` single-obj"
+            )
         self._problem, self._seed, self._rollouts = problem, seed, rollouts
         self._updates, self._actor = updates, actor
         self.policy = ProfilePolicy(problem, goals=goals, targets=targets, seed=seed, actor=actor)

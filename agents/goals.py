@@ -33,7 +33,7 @@ class GoalSpace:
     """T targets of one network.
 
     Args:
-        env: The environment; its target is the same afterwards.
+        env: The environment; a running episode goes on.
         targets: Prune ratios.
 
     Attributes:
@@ -47,11 +47,10 @@ class GoalSpace:
     """
 
     def __init__(self, env: PruningEnv, targets: tuple[float, ...]) -> None:
-        self.targets, before = targets, env.problem.target
+        self.targets = targets
         seen, budgets, bases, reach = [], [], [], 0.0
         for target in targets:
-            env.reset(options={"target": target})
-            problem, offsets = env.problem, env.action_map
+            problem, offsets = env.at(target)
             if not isinstance(offsets, OffsetMap):
                 raise ValueError(
                     f"action map {type(offsets).__name__}: the agent needs an environment with "
@@ -61,7 +60,6 @@ class GoalSpace:
             budgets.append(Settling.of(problem))
             bases.append(offsets.base)
             reach = offsets.reach
-        env.reset(options={"target": before})
         self.free = np.flatnonzero(env.problem.lower < env.problem.upper)
         self.curves = curves_of(env.problem)
         self.observations = torch.from_numpy(np.stack(seen))

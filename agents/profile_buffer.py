@@ -59,8 +59,19 @@ class ProfileBuffer(ReplayBuffer):
     ) -> None:
         """Add one transition; at the end of an episode, its profile."""
         super().add(obs, next_obs, action, reward, done, infos)
-        if "score" in infos[0]:
-            self.remember(infos[0]["zeros"], infos[0]["score"])
+        for info in infos:
+            if "score" in info:
+                self.remember(info["zeros"], info["score"])
+
+    def interpret(self, problem: AllocationProblem) -> None:
+        """Take `problem` from now on; profiles of another network are dropped."""
+        sizes = problem.weights
+        other = any(len(one.point) != len(sizes) for one in self.seen)
+        if self.problem is not None:
+            other = other or not np.array_equal(self.problem.weights, sizes)
+        if other:
+            self.seen.clear()
+        self.problem = problem
 
     def remember(self, zeros: IntArray, score: Score) -> None:
         """Add a scored profile of any target; a failed one is left out."""

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+import torch
 
 from envs import FloatArray
+from ws_learner.core import one_thread
 
 __all__ = ["ResidualProcess"]
 
@@ -27,13 +28,13 @@ class ResidualProcess:
     Attributes:
         points: (N, D) inputs.
         known: (N, D) True where the derivative was observed.
-        factor: Cholesky factor of the covariance of all observations.
+        factor: Lower Cholesky factor of the covariance of all observations.
         weights: (N + number of known derivatives,) solution for the observations.
     """
 
     points: FloatArray
     known: FloatArray
-    factor: tuple[FloatArray, bool]
+    factor: FloatArray
     weights: FloatArray
 
     @classmethod
@@ -45,9 +46,10 @@ class ResidualProcess:
             [np.full(len(points), VALUE_NOISE**2), np.full(int(known.sum()), SLOPE_NOISE**2)]
         )
         covariance[np.diag_indices_from(covariance)] += noise
-        factor = cho_factor(covariance, lower=True, overwrite_a=True)
         observed = np.concatenate([values, slopes[known]])
-        return cls(points=points, known=known, factor=factor, weights=cho_solve(factor, observed))
+        with one_thread():  # the bits of NumPy's and SciPy's solvers depend on the threads
+            factor: FloatArray = torch.linalg.cholesky(torch.from_numpy(covariance)).numpy()
+        return cls(points=points, known=known, factor=factor, weights=_solve(factor, observed))
 
     def predict(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean (M,) and its derivative (M, D) at points (M, D)."""
@@ -68,9 +70,18 @@ class ResidualProcess:
         """(M,) standard deviation of r at points (M, D)."""
         none = np.zeros(x.shape, bool)
         across = _between(x, none, self.points, self.known)
-        explained = (across.T * cho_solve(self.factor, across.T)).sum(0)
+        explained = (across.T * _solve(self.factor, across.T)).sum(0)
         spread: FloatArray = np.sqrt(np.maximum(DEVIATION**2 - explained, 1e-12))
         return spread
+
+
+def _solve(factor: FloatArray, right: FloatArray) -> FloatArray:
+    """Solve for right sides (K,) or (K, M), given the lower Cholesky factor (K, K)."""
+    columns = torch.from_numpy(np.ascontiguousarray(right.reshape(len(right), -1)))
+    with one_thread():
+        found = torch.cholesky_solve(columns, torch.from_numpy(factor))
+    solved: FloatArray = found.numpy().reshape(right.shape)
+    return solved
 
 
 def _near(squares: FloatArray) -> FloatArray:

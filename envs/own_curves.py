@@ -18,7 +18,8 @@ class OwnCurves:
 
     ln c is a monotone piecewise cubic function of x (F. N. Fritsch and J. Butland, SIAM J. Sci.
     Stat. Comput. 5, 1984). Between the greatest measured density and 1 it is a power of -x, so that
-    a dense layer has c = 0. An empty layer counts as half a weight kept.
+    a dense layer has c = 0. An empty layer counts as half a weight kept. A density stands for the
+    nearest whole number of weights.
 
     Args:
         densities: (J,) ascending densities in [0, 1), the first one 0, at which it was measured.
@@ -32,7 +33,7 @@ class OwnCurves:
         self.densities, self.weights = densities, weights
         falling = np.maximum.accumulate(values[:, ::-1], axis=1)[:, ::-1]
         self.values: FloatArray = np.maximum(falling, _FLOOR)
-        kept = np.maximum(densities * weights[:, None], 0.5)
+        kept = np.maximum(np.rint(densities * weights[:, None]), 0.5)  # as it was measured
         knots, logs = np.log(kept / weights[:, None]), np.log(self.values)
         rising = np.maximum.accumulate(knots + np.arange(knots.shape[1]) * 1e-9, axis=1)
         self._knots: FloatArray = np.minimum(rising, _NEARLY_DENSE)

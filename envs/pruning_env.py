@@ -74,16 +74,35 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         self._begin(problem)
 
     def _begin(self, problem: AllocationProblem) -> None:
-        make = self._make_map
-        fixed = make if hasattr(make, "ratio") and not isinstance(make, type) else None
         self._problem = problem
-        self._map: ToRatio = fixed or make(problem)  # type: ignore[assignment, operator]
+        self._map: ToRatio = self._map_of(problem)
         self._episode = Episode(problem, self._map, spend=self._spend)
         if not self._episode.steps:
             raise ValueError(
                 "no layer has a choice: every layer's least and most ratio coincide; widen "
                 "`ws_ratio_min`/`ws_ratio_max` or exempt fewer layers"
             )
+
+    def _map_of(self, problem: AllocationProblem) -> ToRatio:
+        make = self._make_map
+        fixed = make if hasattr(make, "ratio") and not isinstance(make, type) else None
+        return fixed or make(problem)  # type: ignore[return-value, operator]
+
+    def at(self, target: float) -> tuple[AllocationProblem, ToRatio]:
+        """Problem and action map of a target; the running episode goes on.
+
+        Raises:
+            ValueError: It is another target, and there are no `goals`.
+        """
+        if target == self._problem.target:
+            return self._problem, self._map
+        if self._goals is None:
+            raise ValueError(
+                f"target {target!r}: this environment has the target {self._problem.target} "
+                "only; give `goals`"
+            )
+        problem = self._goals(float(target))
+        return problem, self._map_of(problem)
 
     def aim(self, target: float) -> None:
         """Let the next `reset` begin with this target, as its option `target` does."""
@@ -107,12 +126,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         target = (options or {}).get("target", self._aimed)
         self._aimed = None
         if target is not None and target != self._problem.target:
-            if self._goals is None:
-                raise ValueError(
-                    f"target {target!r}: this environment has the target {self._problem.target} "
-                    "only; give `goals`"
-                )
-            self._begin(self._goals(float(target)))
+            self._begin(self.at(target)[0])
         self._episode.restart()
         return self._episode.observation, {}
 

@@ -97,7 +97,7 @@ def test_failed_candidates_do_not_stop_or_win_the_search(name: str, tmp_path: Pa
     assert not any(rollout.score.failed for rollout in distinct_best(history, RLOUTS))
 
 
-@searchers
+@pytest.mark.parametrize("name", [name for name in MAKERS if name != "optimal"])
 def test_without_a_fixed_total_the_bounds_still_hold(name: str, tmp_path: Path) -> None:
     problem, _ = small_problem()
     free = dataclasses.replace(problem, exact=False)
@@ -106,6 +106,12 @@ def test_without_a_fixed_total_the_bounds_still_hold(name: str, tmp_path: Path) 
         assert np.all((problem.lower <= rollout.zeros) & (rollout.zeros <= problem.upper))
     totals = {int(rollout.zeros.sum()) for rollout in history}
     assert len(totals) > 1
+
+
+def test_optimal_needs_a_fixed_total() -> None:
+    problem, _ = small_problem()
+    with pytest.raises(ValueError, match="fixed total"):
+        MAKERS["optimal"](dataclasses.replace(problem, exact=False), seed=0)
 
 
 @searchers

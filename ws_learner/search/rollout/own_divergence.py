@@ -112,7 +112,8 @@ def measure_own_divergences(
         examples: Number of examples, rounded up to whole batches.
     """
     found = np.zeros((len(layers), len(OWN_DENSITIES)))
-    with batch_statistics(dense), track("own divergences", total=len(layers)) as progress:
+    batched = batch_statistics(dense, batched=exam.batched)
+    with batched, track("own divergences", total=len(layers)) as progress:
         reference = [
             (inputs, dense(inputs).float(), counted)
             for inputs, _, counted in exam.compared(examples)

@@ -124,16 +124,26 @@ class Scoring:
     def compared(self, examples: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Inputs, dense outputs and counted positions of the first batches.
 
+        Batches of less than half the usual size are left out: a batch norm that uses the statistics
+        of the batch would be far off, or fail at a single example.
+
         Args:
             examples: The last batch is the one that reaches this number.
         """
-        seen = 0
+        seen, usual = 0, max(len(answers) for answers in self._answers)
         batches = zip(self._batches, self._answers, self._counted, strict=True)
         for (inputs, _), answers, counted in batches:
             if seen >= examples:
                 return
+            if 2 * len(answers) < usual:
+                continue
             seen += len(answers)
             yield inputs, answers, counted
+
+    @property
+    def batched(self) -> bool:
+        """Whether batches have more than one example, so that they have statistics."""
+        return any(len(answers) > 1 for answers in self._answers)
 
     def divergence(self, outputs: Tensor, dense: Tensor, counted: Tensor | None) -> Tensor:
         """(B,) divergence of each example's outputs from the dense network's, differentiable."""

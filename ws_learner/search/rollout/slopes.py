@@ -29,9 +29,15 @@ STEP = 0.25
 
 
 @contextmanager
-def batch_statistics(model: nn.Module) -> Iterator[None]:
-    """Let batch norms use the statistics of the batch, without changing their running ones."""
+def batch_statistics(model: nn.Module, *, batched: bool = True) -> Iterator[None]:
+    """Let batch norms use the statistics of the batch, without changing their running ones.
+
+    Args:
+        model: In evaluation mode; as before afterwards.
+        batched: False leaves them as they are, for batches of one example.
+    """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    norms = norms if batched else []
     before = [(norm.training, norm.track_running_stats) for norm in norms]
     for norm in norms:
         norm.train()
@@ -57,10 +63,12 @@ def divergence_gradients(
     """
     total: list[Tensor | None] = [None] * len(weights)
     seen = 0
-    with torch.enable_grad(), batch_statistics(network):
+    with torch.enable_grad(), batch_statistics(network, batched=exam.batched):
         for inputs, dense, counted in exam.compared(examples):
             seen += len(dense)
             distance = exam.divergence(network(inputs), dense, counted).sum()
+            if not distance.requires_grad:  # a forward without gradient
+                return total
             found = torch.autograd.grad(distance, list(weights), allow_unused=True)
             total = [
                 new if known is None else known if new is None else known + new
