@@ -12,12 +12,33 @@ from agents.prices import fit_prices
 from agents.residual import ResidualProcess
 from envs import FloatArray, OwnCurves
 
-__all__ = ["Observed", "ProfileCritic"]
+__all__ = ["BOLD", "CAUTIOUS", "CriticSettings", "Observed", "ProfileCritic"]
 
 STEEPEST = 0.8
 """Slopes of ln(divergence) are clipped to this: single layers have outliers."""
 _MOST_VALUES, _MOST_SLOPES = 300, 1300  # the cost of the process is cubic in their number
 _LEAST = 1e-4  # a smaller divergence cannot be told from none
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticSettings:
+    """How far the critic follows what it has seen.
+
+    Attributes:
+        pull: Pull of the prices towards their common level, see `fit_prices`.
+        length: Length scale of the residual, in ln density.
+        slope_noise: Standard deviation of the noise of slopes of ln(divergence).
+    """
+
+    pull: float = 0.3
+    length: float = 4.0
+    slope_noise: float = 0.15
+
+
+BOLD = CriticSettings()
+"""For a search, whose rollouts correct what the critic promised too much."""
+CAUTIOUS = CriticSettings(pull=3.0, length=3.0, slope_noise=0.4)
+"""For profiles without a rollout: these predict unseen rounds of a search best (docs/log.md)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +77,9 @@ class ProfileCritic:
     residual: ResidualProcess | None
 
     @classmethod
-    def fit(cls, curves: OwnCurves, seen: Sequence[Observed]) -> Self:
+    def fit(
+        cls, curves: OwnCurves, seen: Sequence[Observed], settings: CriticSettings = BOLD
+    ) -> Self:
         """Fit prices and residual to scored profiles, oldest first."""
         if not seen:
             return cls(curves=curves, prices=np.ones(len(curves.weights)), residual=None)
@@ -65,7 +88,7 @@ class ProfileCritic:
         slopes = np.stack([one.slopes for one in seen])
         relative = np.clip(slopes / values[:, None], -STEEPEST, STEEPEST)
         own, steep = curves(points)
-        prices = fit_prices(own, steep, values, relative * values[:, None])
+        prices = fit_prices(own, steep, values, relative * values[:, None], pull=settings.pull)
         additive = cls(curves=curves, prices=prices, residual=None)
         rows = _useful(values, _MOST_VALUES)
         left_out = np.setdiff1d(rows, _within(rows, np.isfinite(relative).sum(1), _MOST_SLOPES))
@@ -73,7 +96,11 @@ class ProfileCritic:
         order = np.sort(rows)
         mean, slope = additive(points[order])
         residual = ResidualProcess.given(
-            points[order], np.log(values[order]) - mean, relative[order] - slope
+            points[order],
+            np.log(values[order]) - mean,
+            relative[order] - slope,
+            length=settings.length,
+            slope_noise=settings.slope_noise,
         )
         return cls(curves=curves, prices=prices, residual=residual)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from agents.profile_policy import ProfilePolicy
-from agents.proposer import SEED, Proposal, Trial, generator, ranked
+from agents.proposer import SEED, Proposal, Trial, ranked
 from agents.settle import log_densities, whole_profile
 from envs import AllocationProblem, FloatArray
 from ws_learner.core import say
@@ -18,7 +18,6 @@ __all__ = ["GoalSearch"]
 _RADIUS, _SMALLEST, _LARGEST = 0.35, 0.12, 0.6
 _GROWS, _SHRINKS = 1.2, 0.7
 _TILT = 0.07
-_NOISE, _LEAST_NOISE = 0.12, 0.04
 _OWN_SHARE = 0.25
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -34,9 +33,9 @@ class GoalSearch:
     - the others are the same with the critic's slopes tilted at random, as much as they are
       uncertain (`critic`). The box grows with success and shrinks with failure.
 
-    With `targets` one search serves them all: each proposal is the actor's walk with noise at the
-    next target of a golden-ratio sequence (`agent`). The last quarter of the rollouts goes to the
-    problem's own target, as above.
+    With `targets` one search serves them all: each proposal is for the next target of a
+    golden-ratio sequence, and every other one is tilted. The last quarter of the rollouts goes to
+    the problem's own target, as above.
 
     Args:
         problem: The allocation problem.
@@ -45,8 +44,7 @@ class GoalSearch:
         goals: Makes the problem of another target.
         targets: Prune ratios of a search for many targets; empty for the problem's own.
         updates: Actor steps in a round.
-        actor: False leaves the actor out, as a control: at many targets the critic's minimum near
-            the best known profile is jittered instead.
+        actor: False leaves the actor out, as a control.
 
     Raises:
         ValueError: The problem is not `exact`.
@@ -81,13 +79,22 @@ class GoalSearch:
         self.policy.learn(self._updates)
         left = self._rollouts - len(history)
         if self.policy.targets and left > _OWN_SHARE * self._rollouts:
-            return [self._at_goal(history, place) for place in range(count)]
-        return self._at_target(history, count)
+            numbers = range(len(history), len(history) + count)
+            return [self._near(self._goal(number), history, 1, number)[0] for number in numbers]
+        return self._near(self._problem, history, count, len(history))
 
-    def _at_target(self, history: Sequence[Trial], count: int) -> list[Proposal]:
-        problem, rng = self._problem, generator(self._seed, history)
+    def _goal(self, number: int) -> AllocationProblem:
+        """The problem of a rollout in a search for many targets, by the golden ratio."""
+        targets = self.policy.targets
+        return self.policy.at(targets[int(number * _GOLDEN % 1.0 * len(targets))])
+
+    def _near(
+        self, problem: AllocationProblem, history: Sequence[Trial], count: int, number: int
+    ) -> list[Proposal]:
+        """Minima of the critic near the best profile of a target, `count` of them."""
+        rng = np.random.default_rng([self._seed, number])
         here = [trial for trial in history if trial.zeros.sum() == problem.budget]
-        centre = self._centre(here)
+        centre = self._centre(problem, here)
         own = [self.policy.walk(problem.target)] if self._actor else []
         starts = [centre, *(log_densities(zeros, problem.weights) for zeros in own)]
         tilts = _TILT * rng.normal(size=(count, len(centre)))
@@ -99,31 +106,20 @@ class GoalSearch:
             tilts=np.concatenate([np.zeros((len(starts), len(centre))), tilts]),
         )
         first = int(values[: len(starts)].argmin())
-        rows = [first, *range(len(starts), len(points))][:count]
+        rows = [first, *range(len(starts), len(points))]
+        if self.policy.targets and count == 1 and number % 2:  # every other one is tilted
+            rows = rows[1:]
         return [
             Proposal(
                 "agent" if row == first == 1 else "critic", whole_profile(points[row], problem)
             )
-            for row in rows
+            for row in rows[:count]
         ]
 
-    def _centre(self, here: Sequence[Trial]) -> FloatArray:
+    def _centre(self, problem: AllocationProblem, here: Sequence[Trial]) -> FloatArray:
         """The best profile of the target; before there is one, what the policy emits."""
-        problem = self._problem
         zeros = ranked(here)[0].zeros if here else self.policy.emit(problem.target)[0].zeros
         return log_densities(zeros, problem.weights)
-
-    def _at_goal(self, history: Sequence[Trial], place: int) -> Proposal:
-        number, targets = len(history) + place, self.policy.targets
-        target = targets[int((number * _GOLDEN % 1.0) * len(targets))]
-        rng = np.random.default_rng([self._seed, number])
-        left = 1 - number / self._rollouts
-        noise = _LEAST_NOISE + (_NOISE - _LEAST_NOISE) * max(left, 0.0)
-        if self._actor:
-            return Proposal("agent", self.policy.walk(target, noise=noise, rng=rng))
-        problem, best = self.policy.at(target), self.policy.emit(target)[0].zeros
-        point = log_densities(best, problem.weights)
-        return Proposal("critic", whole_profile(point + rng.normal(0, noise, len(point)), problem))
 
     def state(self) -> dict[str, Any]:
         """Return the actor's state; what the critic knows is the history."""

@@ -12,7 +12,7 @@ import torch
 from stable_baselines3.common.logger import configure
 
 from agents.box import minimise
-from agents.critic import ProfileCritic
+from agents.critic import CAUTIOUS, ProfileCritic
 from agents.goal_ddpg import GoalDDPG
 from agents.randomness import OwnRandomness
 from agents.settle import Settling, log_densities, scored_point, whole_profile
@@ -20,7 +20,7 @@ from envs import AllocationProblem, FloatArray, IntArray, OffsetMap, PruningEnv,
 
 __all__ = ["Emission", "ProfilePolicy"]
 
-_BOX = 0.3
+_BOX = 0.2
 
 
 class Emission(NamedTuple):
@@ -116,31 +116,32 @@ class ProfilePolicy:
         return zeros
 
     def emit(self, target: float) -> list[Emission]:
-        """Profiles for a target without a rollout, the one of least predicted divergence first."""
-        problem, critic = self.at(target), self.critic
-        budget = Settling.of(problem)
-        prior = OffsetMap.of(problem).base
-        found = [("prior", whole_profile(prior, problem))]
-        starts = [prior]
+        """Profiles for a target without a rollout, the most promising one first.
+
+        They are ordered by the predicted ln(divergence) plus one standard deviation, by a critic
+        with `CAUTIOUS` settings. Known profiles are brought to the target by one factor.
+        """
+        problem, memory = self.at(target), self.agent.memory.seen
+        critic = ProfileCritic.fit(self.agent.goal_space().curves, memory, CAUTIOUS)
+        found = [("prior", whole_profile(OffsetMap.of(problem).base, problem))]
         if self._actor:
             found.append(("agent", self.walk(target)))
-            starts.append(log_densities(found[-1][1], problem.weights))
-        if self.agent.memory.seen:
-            settled = budget(np.stack([one.executed for one in self.agent.memory.seen]))
-            best = settled.executed[int(critic(settled.scored)[0].argmin())]
+        if memory:
+            known = Settling.of(problem)(np.stack([one.executed for one in memory]))
+            best = known.executed[int(_risk(critic, known.scored).argmin())]
             found.append(("rescaled", whole_profile(best, problem)))
-            starts.append(best)
-        values, _ = critic(budget(np.stack(starts)).scored)
-        start = starts[int(values.argmin())]
-        points, _ = self.minimise(problem, starts=start[None], centre=start, radius=_BOX)
+        risks = _risk(critic, np.stack([scored_point(zeros, problem) for _, zeros in found]))
+        start = log_densities(found[int(risks.argmin())][1], problem.weights)
+        points, _ = self.minimise(
+            problem, starts=start[None], centre=start, radius=_BOX, critic=critic
+        )
         found.append(("critic", whole_profile(points[0], problem)))
         scored = np.stack([scored_point(zeros, problem) for _, zeros in found])
-        predicted = np.exp(critic(scored)[0])
         emitted = [
             Emission(zeros, supplier, float(value))
-            for (supplier, zeros), value in zip(found, predicted, strict=True)
+            for (supplier, zeros), value in zip(found, np.exp(critic(scored)[0]), strict=True)
         ]
-        return sorted(emitted, key=lambda one: one.divergence)
+        return [emitted[row] for row in np.argsort(_risk(critic, scored), kind="stable")]
 
     def minimise(
         self,
@@ -150,10 +151,11 @@ class ProfilePolicy:
         centre: FloatArray,
         radius: float,
         tilts: FloatArray | float = 0.0,
+        critic: ProfileCritic | None = None,
     ) -> tuple[FloatArray, FloatArray]:
-        """Minimise the critic in a box, see `agents.box.minimise`."""
+        """Minimise a critic, by default that of the search, see `agents.box.minimise`."""
         return minimise(
-            self.critic,
+            critic or self.critic,
             Settling.of(problem),
             starts=starts,
             centre=centre,
@@ -183,3 +185,9 @@ class ProfilePolicy:
         self._random.restore(state["random"])
         agent._drawn.bit_generator.state = json.loads(state["drawn"])
         agent._n_updates = state["updates"]
+
+
+def _risk(critic: ProfileCritic, points: FloatArray) -> FloatArray:
+    """(M,) predicted ln(divergence) plus its deviation, which is the same for all if unknown."""
+    risk: FloatArray = critic(points)[0]
+    return risk if critic.residual is None else risk + critic.deviation(points)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agents.residual import DEVIATION, LENGTH, SLOPE_NOISE, VALUE_NOISE, ResidualProcess
+from agents.residual import DEVIATION, VALUE_NOISE, ResidualProcess
+
+LENGTH, SLOPE_NOISE = 4.0, 0.15
 from envs.problem import FloatArray
 
 STEP = 1e-3

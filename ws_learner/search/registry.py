@@ -14,7 +14,7 @@ from ws_learner.core import say
 
 __all__ = ["build_proposer", "goal_targets"]
 
-_GOALS = 13
+_GOALS = 7
 
 
 def build_proposer(
