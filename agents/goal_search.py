@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -77,9 +78,9 @@ class GoalSearch:
             self.policy.observe(trial.zeros, trial.score)
         self._known = len(history)
         self.policy.learn(self._updates)
-        left = self._rollouts - len(history)
-        if self.policy.targets and left > _OWN_SHARE * self._rollouts:
-            numbers = range(len(history), len(history) + count)
+        left = self._rollouts - len(history) - math.ceil(_OWN_SHARE * self._rollouts)
+        if self.policy.targets and left > 0:
+            numbers = range(len(history), len(history) + min(count, left))
             return [self._near(self._goal(number), history, 1, number)[0] for number in numbers]
         return self._near(self._problem, history, count, len(history))
 

@@ -7,9 +7,9 @@ import pytest
 
 from agents.residual import DEVIATION, VALUE_NOISE, ResidualProcess
 
-LENGTH, SLOPE_NOISE = 4.0, 0.15
 from envs.problem import FloatArray
 
+LENGTH, SLOPE_NOISE = 4.0, 0.15  # the defaults
 STEP = 1e-3
 
 
