@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from agents.residual import DEVIATION, VALUE_NOISE, ResidualProcess
-
 from envs.problem import FloatArray
 
 LENGTH, SLOPE_NOISE = 4.0, 0.15  # the defaults
