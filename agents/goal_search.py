@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from agents.critic import Observed
+from agents.forecasts import Forecast
 from agents.profile_policy import ProfilePolicy
 from agents.proposer import SEED, Proposal, Trial, generator, ranked
-from agents.settle import log_densities, whole_profile
+from agents.settle import log_densities, scored_point, whole_profile
 from envs import AllocationProblem, FloatArray
 
 __all__ = ["GoalSearch"]
@@ -46,6 +50,13 @@ class GoalSearch:
         updates: Actor steps in a round.
         actor: False leaves the actor out, as a control: at many targets the critic's minimum near
             the best known profile is jittered instead.
+        earlier: Profiles that an earlier search on this network scored. They teach the critic, but
+            are no trials of this search.
+        actor_state: Weights that the actor starts from.
+
+    Attributes:
+        policy: Agent and critic.
+        forecasts: What the critic predicted for each proposal, before it was scored.
     """
 
     def __init__(
@@ -58,18 +69,39 @@ class GoalSearch:
         targets: tuple[float, ...] = (),
         updates: int = 40,
         actor: bool = True,
+        earlier: Sequence[Observed] = (),
+        actor_state: Mapping[str, Tensor] | None = None,
     ) -> None:
         self._problem, self._seed, self._rollouts = problem, seed, rollouts
         self._updates, self._actor = updates, actor
         self.policy = ProfilePolicy(problem, goals=goals, targets=targets, seed=seed, actor=actor)
+        if actor_state is not None:
+            self.policy.load_actor(actor_state)
+        self._earlier = tuple(earlier)
+        self.policy.recall(self._earlier)
+        self.forecasts: list[Forecast] = []
         self._known = 0  # trials the policy has seen
 
-    def propose(self, history: Sequence[Trial], count: int) -> list[Proposal]:
-        """Teach critic and actor, then return up to `count` profiles."""
+    def learn(self, history: Sequence[Trial]) -> None:
+        """Teach critic and actor what is new in the history."""
         for trial in history[self._known :]:
             self.policy.observe(trial.zeros, trial.score)
         self._known = len(history)
         self.policy.learn(self._updates)
+
+    def propose(self, history: Sequence[Trial], count: int) -> list[Proposal]:
+        """Teach critic and actor, then return up to `count` profiles."""
+        self.learn(history)
+        proposals = self._propose(history, count)
+        points = np.stack([scored_point(one.zeros, self._problem) for one in proposals])
+        means, deviations = self.policy.critic(points)[0], self.policy.critic.deviation(points)
+        self.forecasts += [
+            Forecast(len(history), place, float(mean), float(deviation))
+            for place, (mean, deviation) in enumerate(zip(means, deviations, strict=True))
+        ]
+        return proposals
+
+    def _propose(self, history: Sequence[Trial], count: int) -> list[Proposal]:
         left = self._rollouts - len(history)
         if self.policy.targets and left > _OWN_SHARE * self._rollouts:
             return [self._at_goal(history, place) for place in range(count)]
@@ -117,13 +149,33 @@ class GoalSearch:
         return Proposal("critic", whole_profile(point + rng.normal(0, noise, len(point)), problem))
 
     def state(self) -> dict[str, Any]:
-        """Return the actor's state; what the critic knows is the history."""
-        return {"agent": self.policy.state_bytes()}
+        """Return the actor's state, earlier profiles and forecasts; the history is kept apart."""
+        parts = ("point", "executed", "value", "slopes")
+        seen = self._earlier
+        kept = {part: np.array([getattr(one, part) for one in seen]) for part in parts}
+        return {
+            "agent": self.policy.state_bytes(),
+            "earlier": {part: torch.from_numpy(rows) for part, rows in kept.items()},
+            "forecasts": torch.tensor(self.forecasts, dtype=torch.float64),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a saved agent."""
         self.policy.restore(state["agent"])
+        kept = {part: rows.numpy() for part, rows in state.get("earlier", {}).items()}
+        self._earlier = tuple(
+            Observed(
+                point=kept["point"][row],
+                executed=kept["executed"][row],
+                value=float(value),
+                slopes=kept["slopes"][row],
+            )
+            for row, value in enumerate(kept.get("value", ()))
+        )
+        rows = state["forecasts"].tolist() if "forecasts" in state else []
+        self.forecasts = [Forecast(int(a), int(b), mean, sd) for a, b, mean, sd in rows]
         self.policy.forget()
+        self.policy.recall(self._earlier)
         self._known = 0
 
 

@@ -34,7 +34,7 @@ from experiments.cli.preflight import check_layers, check_paths
 from experiments.cli.run_identity import build_identity
 from experiments.cli.run_lifecycle import run_or_reuse
 from ws_learner.config import ClusterConfig
-from ws_learner.core import RunDir, UserError
+from ws_learner.core import RunDir, UserError, policy_path
 
 if TYPE_CHECKING:
     from torch import nn
@@ -103,6 +103,9 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     contents |= {"ws_rollouts": command.ws.ws_rollouts}
     contents |= {"dst_checkpoint": command.run.dst_checkpoint}
     digests = {name: weights_digest(path) for name, path in contents.items()}
+    for name in ("ws_policy", "ws_from_policy"):  # younger than many runs, whose names must stay
+        if (given := getattr(command.ws, name)) is not None:
+            digests[name] = weights_digest(policy_path(given))
     identity = build_identity(command, experiment, recipe, **digests)
 
     def prune(run: RunDir) -> None:

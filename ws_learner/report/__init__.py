@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ws_learner.report.csv_io import read_rollouts
+    from ws_learner.report.csv_io import read_frontier, read_rollouts
     from ws_learner.report.figures import draw_all
     from ws_learner.report.markdown import write_report
     from ws_learner.report.metric_text import metric_of
@@ -23,6 +23,7 @@ __all__ = [
     "metric_of",
     "print_summary",
     "ratio_table",
+    "read_frontier",
     "read_ratios",
     "read_rollouts",
     "read_table",
@@ -33,6 +34,7 @@ __all__ = [
 
 _MODULES = {
     "csv_io": [
+        "read_frontier",
         "read_rollouts",
     ],
     "figures": [

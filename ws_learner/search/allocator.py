@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
 
-from agents import DDPGConfig
-from envs import IntArray, LayerRow
+from agents import DDPGConfig, Proposer
+from envs import AllocationProblem, IntArray, LayerRow
 from ws_learner.config import METHODS, WeightSparseConfig
 from ws_learner.core import (
     OutputKind,
@@ -44,10 +45,12 @@ from ws_learner.search.registry import build_proposer
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import PoolFactory
 from ws_learner.search.seeds import seed_profiles
-from ws_learner.search.warm_start import load_earlier_profiles
+from ws_learner.search.warm_start import load_earlier_policy, load_earlier_profiles
 from ws_learner.training import Loss, Metric, as_metric
 
 __all__ = ["Allocation", "Allocator"]
+
+_OWN_ENTRIES = ("zeros", "rollouts", "seconds", "failed")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,6 +63,7 @@ class Allocation:
         seconds: Wall time.
         network: Builds the network of the rollout: pruned, regressed, fine-tuned.
         failed: Number of rollouts that could not be scored, on either split.
+        facts: Further entries of the summary, such as who supplied the profile.
     """
 
     zeros: IntArray
@@ -67,6 +71,7 @@ class Allocation:
     seconds: float
     network: Callable[[], nn.Module]
     failed: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -99,6 +104,7 @@ class Allocator:
     run: RunDir
     outputs: OutputKind | None = None
     _evaluator: RolloutEvaluator | None = field(default=None, init=False)
+    _facts: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         if self.outputs is not None:
@@ -118,7 +124,7 @@ class Allocator:
             zeros = self._in_whole_units(zeros)
             seconds = round(time.monotonic() - begun, 1)
             plain = {"zeros": zeros.tolist(), "rollouts": rollouts, "seconds": seconds}
-            write_json(answer, plain | {"failed": failed})
+            write_json(answer, plain | {"failed": failed} | self._facts)
         kept = read_json(answer)
         if kept["rollouts"]:
             self._refuse_earlier_failures()
@@ -134,6 +140,7 @@ class Allocator:
             seconds=kept["seconds"],
             network=lambda: self.evaluator().network(zeros),
             failed=kept.get("failed", 0),
+            facts={name: value for name, value in kept.items() if name not in _OWN_ENTRIES},
         )
 
     def _refuse_earlier_failures(self) -> None:
@@ -167,6 +174,13 @@ class Allocator:
         context, name = self._context(), config.ws_prune_ratio_prtl
         if not (context.lower < context.upper).any():
             return context.lower.copy(), 0, 0  # nothing to decide
+        if config.ws_policy is not None:
+            from ws_learner.search.policy_use import decide_by_policy  # loads the agent
+
+            zeros, self._facts = decide_by_policy(
+                config.ws_policy, self.layers, config, self.model
+            )
+            return zeros, 0, 0
         if name in CLOSED_FORM:
             return CLOSED_FORM[name](context), 0, 0
         self._refuse_before_search()
@@ -262,8 +276,12 @@ class Allocator:
         return self._evaluator
 
     def _search(self, context: AllocationContext) -> tuple[IntArray, int, int]:
-        evaluator, config = self.evaluator(), self.config
+        config, earlier = self.config, load_earlier_policy(self.config, context, self.model)
+        evaluator = self.evaluator()
         seeds = seed_profiles(context)
+        if earlier is not None:
+            earlier.refuse_other_reward(evaluator.rewarded())
+            seeds = earlier.seeds | seeds
         if config.ws_rollouts is not None:
             again = load_earlier_profiles(config.ws_rollouts, context, count=config.ws_nb_rescore)
             seeds |= {f"earlier {place}": zeros for place, zeros in enumerate(again)}
@@ -274,11 +292,17 @@ class Allocator:
                 aims = at
                 for target in config.goal_range:
                     seeds[f"divergence at {target:g}"] = at(target).prior
+            proposer = build_proposer(
+                problem,
+                config,
+                agent=self.agent,
+                seed=self.seed,
+                goals=aims,
+                earlier=None if earlier is None else earlier.policy,
+            )
             history = Search(
                 problem=problem,
-                proposer=build_proposer(
-                    problem, config, agent=self.agent, seed=self.seed, goals=aims
-                ),
+                proposer=proposer,
                 seeds=seeds,
                 rollouts=config.ws_nb_rlouts,
                 per_round=config.ws_rlouts_per_round,
@@ -287,9 +311,29 @@ class Allocator:
                 metric=as_metric(self.metric).name,
                 rewarded=evaluator.rewarded(),
             ).run()
+            self._facts = self._leave_policy(proposer, history, problem)
         say_failures(history, split="search")
         zeros, failed = self._choose(history)
         return zeros, len(history), count_failed(history) + failed
+
+    def _leave_policy(
+        self, proposer: Proposer, history: Sequence[Rollout], problem: AllocationProblem
+    ) -> dict[str, Any]:
+        """Write what the agent has learned, if there is one; entries of the summary."""
+        from agents import GoalSearch
+        from ws_learner.search.after_search import leave_policy
+
+        if not isinstance(proposer, GoalSearch):
+            return {}
+        return leave_policy(
+            proposer,
+            history,
+            problem=problem,
+            model=self.model,
+            config=self.config,
+            rewarded=self.evaluator().rewarded(),
+            run=self.run,
+        )
 
     def _choose(self, history: Sequence[Rollout]) -> tuple[IntArray, int]:
         """Re-score the best few on the select split, to avoid the winner's curse.
