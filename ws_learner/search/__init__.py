@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ws_learner.search.knapsack import frontier
     from ws_learner.search.least_divergence import divergence
     from ws_learner.search.loop import Search
+    from ws_learner.search.policy_file import SavedPolicy, read_policy
+    from ws_learner.search.policy_view import PolicyView
     from ws_learner.search.problem import (
         build_goal_problems,
         build_pruning_problem,
@@ -38,9 +40,11 @@ __all__ = [
     "Allocator",
     "LayerRegression",
     "LocalPool",
+    "PolicyView",
     "RayPool",
     "RolloutEvaluator",
     "RolloutPool",
+    "SavedPolicy",
     "Search",
     "allocation_context",
     "as_scored",
@@ -59,6 +63,7 @@ __all__ = [
     "layer_bounds",
     "layer_output",
     "make_pruning_env",
+    "read_policy",
 ]
 
 _MODULES = {
@@ -93,6 +98,13 @@ _MODULES = {
     ],
     "loop": [
         "Search",
+    ],
+    "policy_file": [
+        "SavedPolicy",
+        "read_policy",
+    ],
+    "policy_view": [
+        "PolicyView",
     ],
     "problem": [
         "build_goal_problems",

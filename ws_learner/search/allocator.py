@@ -177,9 +177,7 @@ class Allocator:
         if config.ws_policy is not None:
             from ws_learner.search.policy_use import decide_by_policy  # loads the agent
 
-            zeros, self._facts = decide_by_policy(
-                config.ws_policy, self.layers, config, self.model
-            )
+            zeros, self._facts = decide_by_policy(config.ws_policy, self.layers, config, self.model)
             return zeros, 0, 0
         if name in CLOSED_FORM:
             return CLOSED_FORM[name](context), 0, 0

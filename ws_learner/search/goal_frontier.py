@@ -72,9 +72,7 @@ def measure_frontier(
     return len(rows)
 
 
-def _row(
-    target: float, one: Decision, score: Score, problem: AllocationProblem
-) -> dict[str, Any]:
+def _row(target: float, one: Decision, score: Score, problem: AllocationProblem) -> dict[str, Any]:
     good = not score.failed
     row: dict[str, Any] = {
         "target": target,

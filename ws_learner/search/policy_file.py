@@ -109,13 +109,13 @@ def read_policy(given: Path, *, setting: str = "ws_policy") -> SavedPolicy:
 
     Args:
         given: The directory or file.
-        setting: Name of the argument, for messages.
+        setting: Name of the argument, for messages; may be empty.
 
     Raises:
         UserError: There is none, it is damaged, or it is another version's.
     """
     path = policy_path(given)
-    where = f"`{setting}` {path}"
+    where = f"`{setting}` {path}" if setting else str(path)
     if not path.is_file():
         raise UserError(f"{where}: no such file; {_REMEDY}")
     try:
