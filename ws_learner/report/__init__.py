@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ws_learner.report.markdown import write_report
     from ws_learner.report.metric_text import metric_of
     from ws_learner.report.metrics import MetricsLog
-    from ws_learner.report.policy_figure import policy_figure
+    from ws_learner.report.policy_figures import policy_figure
     from ws_learner.report.ratios_file import layers_in_ratios, read_ratios
     from ws_learner.report.table import ratio_table, read_table, to_csv, totals
     from ws_learner.report.terminal import print_summary
@@ -51,7 +51,7 @@ _MODULES = {
     "metrics": [
         "MetricsLog",
     ],
-    "policy_figure": [
+    "policy_figures": [
         "policy_figure",
     ],
     "ratios_file": [

@@ -32,10 +32,10 @@ def frontier_figure(frontier: pd.DataFrame, path: Path, *, metric: str = "accura
         predicted = {"color": GREY, "ms": 5, "mfc": "none", "ls": (0, (4, 3)), "lw": 1.0}
         left.plot(place, frontier["predicted_reward"], "D", label="predicted", **predicted)
         measured = {"color": BLUE, "ms": 4, "ls": "-", "lw": 1.4}
-        left.plot(place, frontier["reward"], "o", label="measured", **measured)  # type: ignore[arg-type]
+        left.plot(place, frontier["reward"], "o", label="measured", **measured)
         left.set_ylabel("reward")
         left.legend(loc="lower left", fontsize=8)
-        right.plot(place, frontier["accuracy"], "o", **measured)  # type: ignore[arg-type]
+        right.plot(place, frontier["accuracy"], "o", **measured)
         right.set_ylabel(metric)
         for axes in (left, right):
             _sparsity_axis(axes, frontier["target"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from ws_learner.report.markdown_table import markdown_table
 from ws_learner.report.metric_text import metric_of
 
 __all__ = ["critic_sentence", "frontier_section"]
+
+_COLUMNS = ("target", "supplier", "predicted_reward", "reward", "accuracy")
 
 
 def critic_sentence(summary: Mapping[str, Any]) -> str:
@@ -39,15 +42,16 @@ def frontier_section(run_dir: Path, summary: Mapping[str, Any]) -> str:
     frame, metric = read_frontier(path), metric_of(summary)
     if frame.empty:
         return ""
+    columns = (frame[name].tolist() for name in _COLUMNS)
     rows = [
         (
-            f"{row.target:.4g}",
-            str(row.supplier),
-            f"{row.predicted_reward:.4f}",
-            "failed" if row.reward != row.reward else f"{row.reward:.4f}",
-            "" if row.accuracy != row.accuracy else metric.show(row.accuracy),
+            f"{target:.4g}",
+            str(supplier),
+            f"{predicted:.4f}",
+            "failed" if math.isnan(reward) else f"{reward:.4f}",
+            "" if math.isnan(accuracy) else metric.show(accuracy),
         )
-        for row in frame.itertuples()
+        for target, supplier, predicted, reward, accuracy in zip(*columns, strict=True)
     ]
     heads = ("target", "profile by", "predicted reward", "reward", metric.name)
     table = markdown_table([heads, *rows], ("right", "left", "right", "right", "right"))

@@ -146,7 +146,9 @@ def _built(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> SavedPoli
         LayerRow(**row | {"shape": tuple(row["shape"]), "fan": row["fan"] and tuple(row["fan"])})
         for row in facts["layers"]
     )
-    arrays = {name: tensors[name].numpy() if name in tensors else None for name in _ARRAYS}
+    arrays: dict[str, Any] = {
+        name: tensors[name].numpy() if name in tensors else None for name in _ARRAYS
+    }
     columns = [tensors[f"seen.{part}"].numpy() for part in _SEEN]
     seen = tuple(
         Observed(point=point, executed=executed, value=float(value), slopes=slopes)
