@@ -89,7 +89,8 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     check_outputs(command, experiment)
     command = adjust_training(command, experiment)
     say_adjusted(command)
-    if command.run.dense_checkpoint is None and experiment.checkpoint is None:
+    untrained = command.run.dense_checkpoint is None and experiment.checkpoint is None
+    if untrained or command.ws.ws_policy or command.ws.ws_from_policy:
         check_layers(make_learner(command, experiment, run=command.runs))  # before it is trained
     recipe = recipe_for_command(command, experiment.sparse_recipe)
     weights = dense_weights(command, experiment)

@@ -65,14 +65,18 @@ def _nearest(path: Path) -> Path:
 
 
 def check_layers(learner: WeightSparseLearner) -> None:
-    """See whether there are layers to prune, their bounds allow the target, and the metric fits.
+    """See whether there are layers to prune, and bounds, metric and a saved policy fit them.
 
     Raises:
         UserError: They do not.
     """
-    from ws_learner.search import layer_bounds
+    from ws_learner.search import layer_bounds, open_policy
 
     layers = learner.layers()
     learner.check()
+    for name in ("ws_policy", "ws_from_policy"):
+        given = getattr(learner.config, name)
+        if given is not None:
+            open_policy(given, layers, setting=name)
     if learner.config.ws_prune_ratio_prtl != "given":
         layer_bounds(layers, learner.config)

@@ -95,6 +95,17 @@ def test_a_folder_without_a_policy_is_refused_with_the_remedy(
         assert f"{flag} {tmp_path}: no policy there; give the folder" in capsys.readouterr().err
 
 
+def test_a_policy_of_another_network_is_refused_before_the_dense_network_is_trained(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flag in ("--policy", "--from_policy"):
+        assert run_main([TINY, flag, str(run)], runs=tmp_path) == 2
+        shown = capsys.readouterr().err
+        assert f"{flag} {run}: is for another layer table: row 1 is 0.weight 8x3x3x3" in shown
+        assert "conv1.weight 8x3x3x3 here" in shown
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.long
 def test_a_run_with_a_policy_says_who_gave_its_profile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

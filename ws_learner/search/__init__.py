@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ws_learner.search.least_divergence import divergence
     from ws_learner.search.loop import Search
     from ws_learner.search.policy_file import SavedPolicy, read_policy
+    from ws_learner.search.policy_use import open_policy
     from ws_learner.search.policy_view import PolicyView
     from ws_learner.search.problem import (
         build_goal_problems,
@@ -63,6 +64,7 @@ __all__ = [
     "layer_bounds",
     "layer_output",
     "make_pruning_env",
+    "open_policy",
     "read_policy",
 ]
 
@@ -102,6 +104,9 @@ _MODULES = {
     "policy_file": [
         "SavedPolicy",
         "read_policy",
+    ],
+    "policy_use": [
+        "open_policy",
     ],
     "policy_view": [
         "PolicyView",
