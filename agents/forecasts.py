@@ -20,7 +20,7 @@ _FEWEST = 3
 
 
 class Forecast(NamedTuple):
-    """What a critic predicted for a proposal before it was scored.
+    """What a critic that has not seen a trial predicts for it.
 
     Attributes:
         known: Trials before its round.

@@ -15,6 +15,7 @@ from agents.profile_policy import ProfilePolicy
 from agents.proposer import SEED, Proposal, Trial, generator, ranked
 from agents.settle import log_densities, scored_point, whole_profile
 from envs import AllocationProblem, FloatArray
+from ws_learner.core import say
 
 __all__ = ["GoalSearch"]
 
@@ -56,7 +57,7 @@ class GoalSearch:
 
     Attributes:
         policy: Agent and critic.
-        forecasts: What the critic predicted for each proposal, before it was scored.
+        forecasts: What the critic, as it was before its round, predicts for each rollout.
     """
 
     def __init__(
@@ -81,27 +82,34 @@ class GoalSearch:
         self.policy.recall(self._earlier)
         self.forecasts: list[Forecast] = []
         self._known = 0  # trials the policy has seen
+        self._fitted = 0  # trials it had seen when it was saved
 
     def learn(self, history: Sequence[Trial]) -> None:
-        """Teach critic and actor what is new in the history."""
-        for trial in history[self._known :]:
-            self.policy.observe(trial.zeros, trial.score)
-        self._known = len(history)
+        """Record how the critic would have predicted what is new, then teach critic and actor."""
+        if not self._known and self._fitted:  # resumed: as it was before the last round
+            self._observe(history[: self._fitted])
+            self.policy.fit()
+        if self._known:
+            self._forecast(history[self._known :])
+        self._observe(history[self._known :])
         self.policy.learn(self._updates)
+
+    def _observe(self, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            self.policy.observe(trial.zeros, trial.score)
+        self._known += len(trials)
+
+    def _forecast(self, new: Sequence[Trial]) -> None:
+        if not new:
+            return
+        critic, known = self.policy.critic, self._known
+        points = np.stack([scored_point(trial.zeros, self._problem) for trial in new])
+        found = zip(critic(points)[0].tolist(), critic.deviation(points).tolist(), strict=True)
+        self.forecasts += [Forecast(known, place, *pair) for place, pair in enumerate(found)]
 
     def propose(self, history: Sequence[Trial], count: int) -> list[Proposal]:
         """Teach critic and actor, then return up to `count` profiles."""
         self.learn(history)
-        proposals = self._propose(history, count)
-        points = np.stack([scored_point(one.zeros, self._problem) for one in proposals])
-        means, deviations = self.policy.critic(points)[0], self.policy.critic.deviation(points)
-        self.forecasts += [
-            Forecast(len(history), place, float(mean), float(deviation))
-            for place, (mean, deviation) in enumerate(zip(means, deviations, strict=True))
-        ]
-        return proposals
-
-    def _propose(self, history: Sequence[Trial], count: int) -> list[Proposal]:
         left = self._rollouts - len(history)
         if self.policy.targets and left > _OWN_SHARE * self._rollouts:
             return [self._at_goal(history, place) for place in range(count)]
@@ -154,26 +162,27 @@ class GoalSearch:
         seen = self._earlier
         kept = {part: np.array([getattr(one, part) for one in seen]) for part in parts}
         return {
-            "agent": self.policy.state_bytes(),
+            "goal_agent": self.policy.state_bytes(),
             "earlier": {part: torch.from_numpy(rows) for part, rows in kept.items()},
             "forecasts": torch.tensor(self.forecasts, dtype=torch.float64),
+            "fitted": self._known or self._fitted,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a saved agent."""
-        self.policy.restore(state["agent"])
-        kept = {part: rows.numpy() for part, rows in state.get("earlier", {}).items()}
-        self._earlier = tuple(
-            Observed(
-                point=kept["point"][row],
-                executed=kept["executed"][row],
-                value=float(value),
-                slopes=kept["slopes"][row],
+        """Continue from a saved agent; one of another kind is left, and the actor starts anew."""
+        if "goal_agent" in state:
+            self.policy.restore(state["goal_agent"])
+        else:
+            say("the search was begun by another agent: its rollouts count, and the actor is new")
+        if "earlier" in state:
+            kept = {part: rows.numpy() for part, rows in state["earlier"].items()}
+            self._earlier = tuple(
+                Observed(point=point, executed=executed, value=float(value), slopes=slopes)
+                for point, executed, value, slopes in zip(*kept.values(), strict=True)
             )
-            for row, value in enumerate(kept.get("value", ()))
-        )
         rows = state["forecasts"].tolist() if "forecasts" in state else []
         self.forecasts = [Forecast(int(a), int(b), mean, sd) for a, b, mean, sd in rows]
+        self._fitted = state.get("fitted", 0)
         self.policy.forget()
         self.policy.recall(self._earlier)
         self._known = 0

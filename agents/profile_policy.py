@@ -116,6 +116,10 @@ class ProfilePolicy:
         """Drop the profiles, but not what the actor has learned from them."""
         self.agent.memory.seen.clear()
 
+    def fit(self) -> None:
+        """Fit the critic to all profiles."""
+        self.agent.refit()
+
     def learn(self, updates: int) -> None:
         """Fit the critic, then take `updates` steps of the actor."""
         with self._random.active():

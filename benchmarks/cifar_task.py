@@ -1,8 +1,9 @@
-"""ResNet-20 on CIFAR-10 with its committed dense weights, as the search benchmarks use it."""
+"""A network with its data, as the search benchmarks use it; ResNet-20 on CIFAR-10 by default."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from experiments.experiment import Experiment
     from ws_learner.search import AllocationContext, RolloutEvaluator
 
-__all__ = ["WEIGHTS", "Task", "cores", "load_task"]
+__all__ = ["WEIGHTS", "Task", "build_task", "cores", "load_task"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,7 @@ class Task:
             self.layers,
             config,
             curves=evaluator.curves,
+            wanda_scores=evaluator.wanda_scores,
             own=evaluator.own_divergences,
         )
 
@@ -66,18 +68,32 @@ WEIGHTS = _CHECKPOINTS / "resnet20_at_cifar10.safetensors"
 @cache
 def load_task() -> Task:
     """Load data and weights; once per process."""
-    from experiments.cli.dense_weights import load_weights
     from experiments.resnet_at_cifar10 import Options, build
+
+    return build_task(build(Options(), seed=0), WEIGHTS)
+
+
+def build_task(
+    experiment: Experiment, weights: Path | None = None, *, include: Sequence[str] | None = None
+) -> Task:
+    """Load dense weights into the experiment and list its layers.
+
+    Args:
+        experiment: Network and data.
+        weights: File or run of the dense weights; None keeps those of the network.
+        include: The layers, as in `layer_table`; None takes all that can be pruned.
+    """
+    from experiments.cli.dense_weights import load_weights
     from ws_learner.pruning import layer_table
 
-    experiment = build(Options(), seed=0)
-    load_weights(experiment.model, WEIGHTS)
+    if weights is not None:
+        load_weights(experiment.model, weights)
     example, _ = next(experiment.data.train.batches(2))
     settings = WeightSparseConfig()
     layers = layer_table(
         experiment.model,
         example,
-        include=settings.ws_include,
+        include=settings.ws_include if include is None else include,
         exclude=settings.ws_exclude,
         exempt=settings.ws_exempt,
     )

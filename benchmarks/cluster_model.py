@@ -198,7 +198,7 @@ def _proposing(evaluator: RolloutEvaluator, score: Score) -> float:
     from pathlib import Path
 
     from agents import DDPGConfig
-    from ws_learner.config import WeightSparseConfig
+    from ws_learner.config import PROTOCOLS, WeightSparseConfig
     from ws_learner.search import (
         CLOSED_FORM,
         Search,
@@ -214,12 +214,13 @@ def _proposing(evaluator: RolloutEvaluator, score: Score) -> float:
 
     problem = build_pruning_problem(evaluator, config, evaluate=invented)
     context = allocation_context(evaluator.dense, evaluator.layers, config, curves=evaluator.curves)
+    starts = [name for name, protocol in PROTOCOLS.items() if protocol.starts_search]
     count = 100
     with tempfile.TemporaryDirectory() as folder:
         search = Search(
             problem=problem,
             proposer=build_proposer(problem, config, agent=DDPGConfig(), seed=0),
-            seeds={name: CLOSED_FORM[name](context) for name in CLOSED_FORM},
+            seeds={name: CLOSED_FORM[name](context) for name in starts},
             rollouts=count,
             per_round=config.ws_rlouts_per_round,
             state=Path(folder) / "search.pt",

@@ -21,7 +21,7 @@ import pandas as pd
 
 from benchmarks.cifar_task import cores, load_task
 from benchmarks.short_training import TrainingJob, train_all
-from ws_learner.config import WeightSparseConfig
+from ws_learner.config import PROTOCOLS, WeightSparseConfig
 from ws_learner.core import say, track, write_text
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ def draw_around(
     from ws_learner.search import CLOSED_FORM, build_pruning_problem
 
     context = task.context(config, evaluator)
-    cheap = {name: protocol(context) for name, protocol in CLOSED_FORM.items()}
+    starts = [name for name, protocol in PROTOCOLS.items() if protocol.starts_search]
+    cheap = {name: CLOSED_FORM[name](context) for name in starts}
     space = LogitSpace(build_pruning_problem(evaluator, config, evaluate=lambda _: []))
     points = space.encode(np.stack(list(cheap.values())))
     rng = np.random.default_rng(seed)

@@ -29,7 +29,7 @@ import pandas as pd
 from benchmarks.cifar_task import cores, load_task
 from benchmarks.paired_differences import paired_differences
 from benchmarks.short_training import TrainingJob, train_all
-from ws_learner.config import WeightSparseConfig
+from ws_learner.config import PROTOCOLS, WeightSparseConfig
 from ws_learner.core import say, track, write_text
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ def _search(entry: Entry) -> list[dict[str, Any]]:
     )
     evaluator, select = _evaluators(entry.seed)
     context = load_task().context(config, evaluator)
+    starts = [name for name, protocol in PROTOCOLS.items() if protocol.starts_search]
     begun = time.monotonic()
 
     def evaluate(candidates: Sequence[IntArray]) -> list[Score]:
@@ -175,7 +176,7 @@ def _search(entry: Entry) -> list[dict[str, Any]]:
         history = Search(
             problem=problem,
             proposer=_proposer(entry, problem, config),
-            seeds={name: CLOSED_FORM[name](context) for name in reversed(CLOSED_FORM)},
+            seeds={name: CLOSED_FORM[name](context) for name in reversed(starts)},
             rollouts=entry.rollouts,
             per_round=config.ws_rlouts_per_round,
             state=entry.folder / "search.pt",

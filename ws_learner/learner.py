@@ -354,7 +354,7 @@ class WeightSparseLearner:
             search_seconds=allocation.seconds,
             failed_rollouts=allocation.failed,
         )
-        summary |= dict(allocation.facts)
+        summary |= allocation.search_entries | dict(allocation.facts)
         summary |= {"seed": self.seed, "split_sizes": split_sizes(self.data)} | self.facts
         summary.pop("dense_accuracy", None)  # entered again under the metric's own name
         sparse = self._test(model, "sparse")

@@ -27,6 +27,8 @@ ALIASES: dict[str, str] = {
     "goals": "ws_goals",
     "policy": "ws_policy",
     "from_policy": "ws_from_policy",
+    "patience": "ws_patience",
+    "search_time": "ws_search_time",
     "method": "ws_method",
     "pattern": "ws_pattern",
     "criterion": "ws_criterion",

@@ -45,7 +45,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("label_smoothing", "mixup", "loss_w_*", "tempr_dst", "dst_*"),
     ),
     "Search: who sets the ratios": (
-        *("ws_nb_rlouts*", "ws_rlouts*", "ws_reward*", "ws_score*", "ws_nb_rescore"),
+        *("ws_nb_rlouts*", "ws_rlouts*", "ws_patience", "ws_search_time", "ws_reward*"),
+        *("ws_score*", "ws_nb_rescore", "ws_nb_jitters"),
         *("ws_ratio*", "ws_rollouts", "ws_action_scale"),
         *("ws_goals", "ws_policy", "ws_from_policy"),
     ),

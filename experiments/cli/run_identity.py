@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.command import Command
-from ws_learner.core import RunDir, identity_hash, read_json, say, sha256_of, write_text
+from ws_learner.config import as_recorded, identity_settings
+from ws_learner.core import RunDir, identity_hash, say, sha256_of, write_text
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -50,29 +51,40 @@ def build_identity(
         parts = (command.ws, command.ddpg)
         pruning = {item.name for part in parts for item in dataclasses.fields(part)}
         settings = {k: v for k, v in settings.items() if k not in pruning}
+    else:
+        by_file = command.lpot is not None or command.nncf is not None
+        settings = identity_settings(settings, searches=False if by_file else None)
     kept = {k: v for k, v in settings.items() if k not in NOT_IN_IDENTITY}
     if kept.get("ws_mask_update_step", 0) is None:  # the usual interval, as it was once spelled
         kept["ws_mask_update_step"] = USUAL_INTERVAL
     return kept | {"experiment": experiment.name, "data": experiment.data.digest} | more
 
 
-def locate_run(command: Command, stem: str, identity: dict[str, Any]) -> RunDir:
-    """The run's directory: --run_dir, or `stem` and the identity's hash."""
+def locate_run(
+    command: Command, stem: str, identity: dict[str, Any]
+) -> tuple[RunDir, dict[str, Any]]:
+    """The run's directory, and its identity in the words of the version that made it.
+
+    The directory is --run_dir, or `stem` and the identity's hash.
+    """
     run = RunDir(command.run.run_dir or command.runs / f"{stem}-{identity_hash(identity)}")
+    earlier = [as_recorded(identity, {})]  # older than some settings of the search
     if command.run.precision == "auto":
-        run = _earlier(command, stem, identity, run)
+        earlier = [one | {"precision": "auto"} for one in (identity, *earlier)] + earlier
+    if command.run.run_dir is None and not run.path.exists():
+        named = (command.runs / f"{stem}-{identity_hash(older)}" for older in earlier)
+        run = next((RunDir(path) for path in named if path.exists()), run)
+    if command.run.precision == "auto":
+        _say_what_auto_was(run, identity)
     say(f"run directory: {run.path}{' (finished)' if run.finished else ''}")
-    return run
+    made = run.record()
+    return run, as_recorded(identity, made) if made else identity
 
 
-def _earlier(command: Command, stem: str, identity: dict[str, Any], run: RunDir) -> RunDir:
-    """Find an older run directory, named while `auto` was still stored literally."""
-    before = identity | {"precision": "auto"}
-    older = RunDir(command.runs / f"{stem}-{identity_hash(before)}")
-    if command.run.run_dir is None and older.path.exists() and not run.path.exists():
-        run = older
-    record = run.path / "identity.json"
-    if record.exists() and (made := read_json(record)).get("precision") == "auto":
+def _say_what_auto_was(run: RunDir, identity: dict[str, Any]) -> None:
+    """Correct the record of an older run, made while `auto` was still stored literally."""
+    made = run.record()
+    if made.get("precision") == "auto":
         made["precision"] = identity["precision"]
+        record = run.path / "identity.json"
         write_text(record, json.dumps(made, indent=2, sort_keys=True) + "\n")
-    return run

@@ -35,7 +35,7 @@ def run_or_reuse(
     """
     from experiments.cli.task_metrics import add_measures
 
-    run = locate_run(command, f"{experiment.name}-{kind}", identity)
+    run, identity = locate_run(command, f"{experiment.name}-{kind}", identity)
     with run.locked():
         run.claim(resolved_settings(command), identity)
         if not run.finished:

@@ -18,6 +18,7 @@ from envs.problem import AllocationProblem, Score
 from tests.support.searchers import PER_ROUND, RLOUTS, seeds_of, small_problem
 from ws_learner.search.history import Rollout
 from ws_learner.search.loop import Search
+from ws_learner.search.saved_search import load_search
 
 
 def history_of(values: list[float], problem: AllocationProblem) -> list[Rollout]:
@@ -76,6 +77,7 @@ def test_forecasts_are_those_of_a_critic_fitted_to_earlier_rounds_only(tmp_path:
         state=tmp_path / "search.pt",
         table=tmp_path / "rollouts.csv",
     ).run()
+    proposer.learn(history)
     assert len(proposer.forecasts) == RLOUTS - len(
         {z.tobytes() for z in seeds_of(problem).values()}
     )
@@ -85,6 +87,8 @@ def test_forecasts_are_those_of_a_critic_fitted_to_earlier_rounds_only(tmp_path:
         point = scored_point(history[one.known + one.place].zeros, problem)[None]
         assert one.mean == pytest.approx(float(critic(point)[0][0]), abs=1e-9)
         assert one.deviation == pytest.approx(float(critic.deviation(point)[0]), abs=1e-9)
-    other = GoalSearch(problem, seed=0, rollouts=RLOUTS, updates=1)
-    other.restore(proposer.state())
-    assert other.forecasts == proposer.forecasts
+    resumed = GoalSearch(problem, seed=0, rollouts=RLOUTS, updates=1)
+    resumed.restore(load_search(tmp_path / "search.pt", rewarded="").proposer)  # type: ignore[union-attr]
+    assert len(resumed.forecasts) < len(proposer.forecasts)  # not yet those of the last round
+    resumed.learn(history)
+    assert resumed.forecasts == proposer.forecasts

@@ -57,6 +57,7 @@ def test_an_unfinished_search_goes_on(folder: Path) -> None:
     rows = (folder / "searching" / "rollouts.csv").read_text().splitlines()
     assert rows[: len(begun)] == begun
     assert len(rows) > 40
+    assert "begun by an earlier version; the search goes on by today's rules" in done.stderr
     assert (folder / "searching" / "summary.json").exists()
 
 

@@ -24,6 +24,8 @@ VALUES = {
     "goals": "0.5:0.9",
     "policy": "c.safetensors",
     "from_policy": "d.safetensors",
+    "patience": "3",
+    "search_time": "10m",
     "method": "group_lasso",
     "pattern": "4x1",
     "criterion": "snip",

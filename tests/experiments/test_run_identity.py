@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from experiments.cli.flags import parse
-from experiments.cli.run_identity import build_identity
+from experiments.cli.run_identity import build_identity, locate_run
 from experiments.run import build, main
 from tests.support.ray_hosts import ROOT
 from ws_learner.core import device as hardware
@@ -83,6 +83,27 @@ def test_a_run_begun_when_auto_was_written_down_goes_on_where_it_is(  # type: ig
     # Who asks for a precision by name asks for a run of that name.
     assert main([*WORDS, "--precision", "fp32"]) == 0
     assert len(list(Path("runs").iterdir())) == 2
+
+
+def test_a_search_of_an_earlier_version_is_found_by_the_same_command(machine) -> None:  # type: ignore[no-untyped-def]
+    command = parse([TINY, "--protocol", "random", "--precision", "fp32"])
+    experiment = build(command)
+    identity = build_identity(command, experiment, experiment.sparse_recipe)
+    later = {"ws_patience", "ws_nb_jitters", "ws_nb_smpls_slope", "ws_nb_smpls_own"}
+    before = {k: v for k, v in identity.items() if k not in later}
+    before |= {"ws_nb_rescore": 8, "ws_nb_rlouts": 200, "ws_rlouts_per_round": 8}
+    fresh, asked = locate_run(command, "tiny", identity)
+    assert fresh.path.name == f"tiny-{identity_hash(identity)}" != f"tiny-{identity_hash(before)}"
+    assert asked == identity
+    made = RunDir(command.runs / f"tiny-{identity_hash(before)}")
+    with made.locked():
+        made.claim({}, before)
+    found, asked = locate_run(command, "tiny", identity)
+    assert found == made
+    found.claim({}, asked)  # not refused
+    given = parse([TINY, "--protocol", "random", "--precision", "fp32", "--ws_nb_rescore", "2"])
+    other = build_identity(given, experiment, experiment.sparse_recipe)
+    assert locate_run(given, "tiny", other)[0] != made
 
 
 def test_of_a_changed_recipe_only_what_differs_is_shown(tmp_path: Path) -> None:

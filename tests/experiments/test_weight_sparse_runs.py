@@ -90,7 +90,9 @@ def test_search_pruning_and_report_agree_with_the_saved_file(
 
     table = pd.read_csv(run / "ratios.csv")
     assert (table["prune_ratio"] == table["achieved"]).all()
-    chosen = rollouts[rollouts["kind"] == "select"].sort_values("reward").iloc[-1]
+    chosen = rollouts.iloc[summary["chosen_rollout"]]
+    again = rollouts[rollouts["kind"] == "select"].filter(like="zeros/")
+    assert (again == chosen.filter(like="zeros/")).all(axis=1).sum() == 1
     planned = [chosen[f"zeros/{name}"] for name in table["layer"]]
     assert (table["prune_ratio"] * table["weights"]).round().tolist() == planned
 
@@ -192,7 +194,10 @@ def test_multi_obj_leaves_the_total_free_within_the_bounds(launch: Callable[...,
     assert rollouts["overall_ratio"].max() <= 0.9
     # The reward pays for the total: exp(-divergence) x ln(1 + ratio), PocketFlow's form.
     oracle = np.exp(-rollouts["divergence"]) * np.log1p(rollouts["overall_ratio"])
-    np.testing.assert_allclose(rollouts["reward"], oracle, rtol=1e-6)
+    copies = rollouts["kind"] == "select"  # means: exp is convex, so theirs is no smaller
+    np.testing.assert_allclose(rollouts["reward"][~copies], oracle[~copies], rtol=1e-6)
+    np.testing.assert_allclose(rollouts["reward"][copies], oracle[copies], rtol=1e-2)
+    assert (rollouts["reward"][copies] >= oracle[copies] * (1 - 1e-9)).all()
 
 
 def bytes_of(run: Path) -> bytes:

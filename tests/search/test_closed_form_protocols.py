@@ -44,6 +44,11 @@ def context_of(
         upper=sizes if upper is None else upper,
         magnitudes=lambda: [np.abs(w).ravel() for w in weights],
         curves=lambda: (RATIOS, measured),
+        own=lambda: (
+            np.array([0.0, *(1 - RATIOS[RATIOS > 0])[::-1]]),
+            np.hstack([np.full((len(layers), 1), 2.0), measured[:, RATIOS > 0][:, ::-1]]),
+        ),
+        wanda_scores=lambda: [np.abs(w).ravel() for w in weights],
     )
 
 

@@ -274,9 +274,8 @@ def test_profiles_that_fail_on_the_select_split_are_not_chosen(
     table = read_rollouts(tmp_path / "run" / "rollouts.csv")
     again = table[table["kind"] == "select"]
     assert (again["failed"] != "").tolist() == [True, False, False]
-    scored = again[again["failed"] == ""]
-    wanted = scored.loc[scored["reward"].idxmax()].filter(like="zeros/")
-    assert allocation.zeros.tolist() == wanted.tolist()
+    chosen = again.filter(like="zeros/") == allocation.zeros
+    assert chosen.all(axis=1).tolist() in ([False, True, False], [False, False, True])
     assert allocation.failed == 1
     told = capsys.readouterr().err
     assert "1 of 3 rollouts failed on the select split and cannot be chosen: " in told

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.rollout_parts import SIDE, accuracy, table_of, tiny_data, tiny_network
-from ws_learner.config import RolloutConfig
+from ws_learner.config import RolloutConfig, WeightSparseConfig
+from ws_learner.pruning.patterns.layout import Layout
 from ws_learner.pruning.patterns.mask import count_zeros, keep_largest
+from ws_learner.search.context import allocation_context
+from ws_learner.search.owl import owl
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.gram import collect_grams
 from ws_learner.search.rollout.layer_database import LayerDatabase
@@ -182,3 +185,45 @@ def test_a_pickled_copy_gives_the_same_answers() -> None:
     model = network()
     database, _ = open_in(None, model)
     assert same(database, pickle.loads(pickle.dumps(database)), model)
+
+
+def test_wanda_scores_are_magnitudes_times_the_norms_of_the_inputs() -> None:
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(2, 50, 3)) * [[[1.0]], [[10.0]]]  # of two groups, three inputs each
+    grams = torch.from_numpy(inputs.transpose(0, 2, 1) @ inputs / 50).float()
+    grouped, turned = rng.normal(size=(4, 3)), rng.normal(size=(3, 5))
+    database = LayerDatabase(
+        [torch.from_numpy(grouped).float(), torch.from_numpy(turned).float()],
+        [grams, grams[:1]],
+        levels=LEVELS,
+        layouts=[Layout(), Layout(axes="io")],
+    )
+    first, second = database.wanda_scores()
+    norms = np.sqrt((inputs**2).mean(1))  # (2, 3)
+    expected = [[abs(grouped[o, i]) * norms[o // 2, i] for i in range(3)] for o in range(4)]
+    np.testing.assert_allclose(first, np.ravel(expected), rtol=1e-5)
+    expected = [[abs(turned[i, o]) * norms[0, i] for i in range(3)] for o in range(5)]
+    np.testing.assert_allclose(second, np.ravel(expected), rtol=1e-5)
+
+
+def test_owl_of_a_network_is_owl_of_its_inputs() -> None:
+    data, model = tiny_data(), network()
+    evaluator = RolloutEvaluator(
+        model, data, layers=table_of(model), loss=nn.functional.cross_entropy, metric=accuracy,
+        config=RolloutConfig(nb_smpls_rg=64), seed=0, cache_dir=None,
+    )  # fmt: skip
+    scores = evaluator.wanda_scores()
+    for row, found, gram in zip(table_of(model), scores, evaluator.database.grams, strict=True):
+        rows = model.get_parameter(row.name).detach().reshape(row.shape[0], -1)
+        group = torch.arange(len(rows)) * len(gram) // len(rows)
+        norms = torch.stack([gram[g].diagonal().sqrt() for g in group])
+        np.testing.assert_allclose(found, (rows.abs() * norms).flatten(), rtol=1e-4)
+    config = WeightSparseConfig(ws_prune_ratio=0.6)
+    context = allocation_context(
+        model, table_of(model), config, curves=evaluator.curves, wanda_scores=evaluator.wanda_scores
+    )
+    zeros = owl(context)
+    assert zeros.sum() == context.budget
+    shares = [float((s > 5 * s.mean()).mean()) for s in scores]
+    ratios = zeros / context.weights
+    assert ratios[np.argmax(shares)] == ratios.min() < ratios.max()

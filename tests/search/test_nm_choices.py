@@ -50,7 +50,7 @@ def test_the_choice_is_the_best_of_all(data: st.DataObject) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("protocol", ["knapsack", "optimal"])
+@pytest.mark.parametrize("protocol", ["knapsack", "owl", "progression", "optimal"])
 def test_each_layer_gets_an_n_of_its_own(
     protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ws_learner.config.cluster import ClusterConfig
+    from ws_learner.config.duration import parse_duration
     from ws_learner.config.entries import (
         CriterionEntry,
         MethodEntry,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     )
     from ws_learner.config.registry import Entry, Loaded, Registry, load_object
     from ws_learner.config.rollout import LEVELS, RewardSignal, RolloutConfig
+    from ws_learner.config.search_identity import as_recorded, identity_settings
     from ws_learner.config.unused import conflicting_settings, unused_settings
 
 __all__ = [
@@ -57,9 +59,12 @@ __all__ = [
     "ScheduleEntry",
     "ScheduleName",
     "WeightSparseConfig",
+    "as_recorded",
     "conflicting_settings",
+    "identity_settings",
     "learning_rate",
     "load_object",
+    "parse_duration",
     "parse_pattern_spec",
     "parse_roles",
     "unused_settings",
@@ -68,6 +73,9 @@ __all__ = [
 _MODULES = {
     "cluster": [
         "ClusterConfig",
+    ],
+    "duration": [
+        "parse_duration",
     ],
     "entries": [
         "CriterionEntry",
@@ -110,6 +118,10 @@ _MODULES = {
         "LEVELS",
         "RewardSignal",
         "RolloutConfig",
+    ],
+    "search_identity": [
+        "as_recorded",
+        "identity_settings",
     ],
     "unused": [
         "conflicting_settings",

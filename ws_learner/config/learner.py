@@ -206,6 +206,8 @@ POCKETFLOW: dict[str, Any] = {
     "ws_nb_iters_feval": 25,
     "ws_rlouts_per_round": 1,
     "ws_nb_rescore": 1,
+    "ws_nb_jitters": 0,
+    "ws_patience": 0,
     "ws_mask_update_step": 500,
     "ws_init": "scratch",
     "ddpg_gamma": 0.9,

@@ -136,6 +136,16 @@ PROTOCOLS: Registry[ProtocolEntry] = Registry(
             starts_search=True,
             help="least sum of the layers' output errors",
         ),
+        "owl": ProtocolEntry(
+            allocate="ws_learner.search.owl:owl",
+            starts_search=True,
+            help="layers with fewer outlying weights more",
+        ),
+        "progression": ProtocolEntry(
+            allocate="ws_learner.search.progression:progression",
+            starts_search=True,
+            help="ratios that rise or fall by equal steps over depth",
+        ),
         "divergence": ProtocolEntry(
             allocate="ws_learner.search.least_divergence:divergence",
             starts_search=True,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ws_learner.config.duration import parse_duration
 from ws_learner.config.rollout import RewardType
 from ws_learner.core import check_settings
 
@@ -47,8 +48,18 @@ class SearchSettings:
     """A profile is scored with all its densities scaled by one factor, so that the network keeps
     (its density)^power of its weights: 95 % sparse is scored at 89 %. Pruned further at once, a
     network is too far gone to tell what training would make of it. 1: scored as it is."""
-    ws_nb_rescore: int = 8
-    """Best rollouts that are scored again on the select split before one is chosen."""
+    ws_patience: int = 10
+    """The search ends if its best reward has not risen by more than 0.001 for so many rounds; 0:
+    only when its rollouts are used up."""
+    ws_search_time: str | float | None = None
+    """No round starts once the search has taken so long: 90s, 10m, 1.5h, or 600 for seconds. Such a
+    result depends on the speed of the machine."""
+    ws_nb_rescore: int = 4
+    """Best rollouts, the finalists, that are scored again on the select split before one is
+    chosen."""
+    ws_nb_jitters: int = 3
+    """Jittered copies, with densities changed by about 3 %, by whose mean reward the finalists are
+    compared; 0: each is scored as it is."""
     ws_ratio_bounds: Literal["wide", "pocketflow"] = "wide"
     """wide: every layer within [ws_ratio_min, ws_ratio_max].
     pocketflow: within [1 - 3 (1 - p), 1 - (1 - p) / 3] for the target p."""
@@ -121,6 +132,7 @@ class SearchSettings:
         for name in ("ws_lrn_rate_rg", "ws_lrn_rate_ft"):
             if not 0 < getattr(self, name) < math.inf:
                 yield f"`{name}` {getattr(self, name)}: must be a number above 0"
+        yield from self._wrong_time()
         if not 0 < self.ws_score_power <= 1:
             yield f"`ws_score_power` {self.ws_score_power}: must be above 0, at most 1"
         if self.ws_ratio_min > self.ws_ratio_max:
@@ -135,12 +147,22 @@ class SearchSettings:
                 "learns; lower that too"
             )
 
+    def _wrong_time(self) -> Iterator[str]:
+        if self.ws_search_time is None:
+            return
+        try:
+            parse_duration(self.ws_search_time)
+        except ValueError as error:
+            yield f"`ws_search_time` {self.ws_search_time}: {error}"
+
 
 _LEAST = {
     "ws_nb_rlouts": 1,
     "ws_nb_rlouts_min": 1,
     "ws_rlouts_per_round": 1,
+    "ws_patience": 0,
     "ws_nb_rescore": 1,
+    "ws_nb_jitters": 0,
     "ws_nb_iters_rg": 1,
     "ws_nb_smpls_rg": 1,
     "ws_nb_smpls_bn": 0,

@@ -117,6 +117,14 @@ class RunDir:
             ) from error
         return summary
 
+    def record(self) -> dict[str, Any]:
+        """The identity that the directory was made with; empty if there is none to read."""
+        try:
+            made: dict[str, Any] = read_json(self.path / "identity.json")
+        except (OSError, ValueError):
+            return {}
+        return made
+
     def claim(self, settings: Mapping[str, Any] | None, identity: Mapping[str, Any]) -> None:
         """Write the identity, or check that the directory was created with the same one.
 

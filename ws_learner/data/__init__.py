@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from ws_learner.data.datasets.text_resources import MINILM
     from ws_learner.data.device_arrays import on_device
     from ws_learner.data.rank_batches import read_rank_batches
-    from ws_learner.data.resource import content
+    from ws_learner.data.resource import Resource, cache_folder, content
     from ws_learner.data.splits import Batch, DataSplits, Split
     from ws_learner.data.splits_content import content_digest, split_digest
     from ws_learner.data.stratify import stratified_parts
     from ws_learner.data.tokens import PAD, TokenSplit, by_length, stacked, words_in
     from ws_learner.data.transforms import Transformed, steady
     from ws_learner.data.user_dataset import split_dataset
+    from ws_learner.data.wheel_download import files_of_package
 
 __all__ = [
     "CARDINALITIES",
@@ -41,14 +42,17 @@ __all__ = [
     "DataSplits",
     "DatasetSplit",
     "Examples",
+    "Resource",
     "Split",
     "TokenSplit",
     "Transformed",
     "average_precision",
     "by_length",
+    "cache_folder",
     "cifar10_arrays",
     "content",
     "content_digest",
+    "files_of_package",
     "find_answers",
     "load_cifar10",
     "load_coco",
@@ -125,6 +129,8 @@ _MODULES = {
         "read_rank_batches",
     ],
     "resource": [
+        "Resource",
+        "cache_folder",
         "content",
     ],
     "splits": [
@@ -152,6 +158,9 @@ _MODULES = {
     ],
     "user_dataset": [
         "split_dataset",
+    ],
+    "wheel_download": [
+        "files_of_package",
     ],
 }
 

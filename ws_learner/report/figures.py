@@ -24,13 +24,14 @@ def draw_all(run_dir: Path) -> list[Path]:
     """Draw the figures that a run's files allow; return their paths in `run_dir/figures`."""
     drawn: list[Path] = []
     summary = run_dir / "summary.json"
-    metric = metric_of(read_json(summary) if summary.exists() else {})
+    facts = read_json(summary) if summary.exists() else {}
+    metric, chosen = metric_of(facts), facts.get("chosen_rollout")
     unit = metric.unit if metric.unit not in ("", "share") else ""
     named = f"{metric.name}\n({unit})" if unit else metric.name
     for source, name, read, draw in (
         ("ratios.csv", "ratios.svg", read_table, ratios_figure),
         ("metrics.csv", "schedule.svg", read_metrics, partial(schedule_figure, metric=named)),
-        ("rollouts.csv", "search.svg", read_rollouts, search_figure),
+        ("rollouts.csv", "search.svg", read_rollouts, partial(search_figure, chosen=chosen)),
         ("frontier.csv", "frontier.svg", read_frontier, partial(frontier_figure, metric=named)),
     ):
         frame = read(run_dir / source) if (run_dir / source).exists() else pd.DataFrame()

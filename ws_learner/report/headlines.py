@@ -23,6 +23,12 @@ __all__ = [
 TABLE_HEADS = ("layer", "role", "shape", "weights", "chosen", "achieved", "MACs", "MACs kept")
 """Headings of the per-layer table; `chosen` and `achieved` are prune ratios."""
 
+_STOPPED = {
+    "patience": "ended early, the best reward rose no more",
+    "time": "ended by the search time, so not reproducible",
+    "exhausted": "ended early, no profile was new",
+}
+
 TABLE_ALIGN = ("left", "left", "right", "right", "right", "right", "right", "right")
 
 
@@ -113,7 +119,9 @@ def _count(value: int | None) -> str:
 def _rollouts(summary: Mapping[str, Any]) -> str:
     failed = summary.get("failed_rollouts")
     count = _count(summary.get("rollouts"))
-    return f"{count}, {failed:,} failed" if count and failed else count
+    text = f"{count}, {failed:,} failed" if count and failed else count
+    why = _STOPPED.get(summary.get("search_stopped", ""))
+    return f"{text}; {why}" if text and why else text
 
 
 def _supplier(summary: Mapping[str, Any]) -> str:

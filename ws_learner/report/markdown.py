@@ -155,29 +155,39 @@ def _search(run_dir: Path, summary: Mapping[str, Any]) -> str:
     heads = ("kind", "rollouts", "mean reward", "best reward")
     table = markdown_table([heads, *rows], ("left", "right", "right", "right"))
     failed = int(rollouts["failed"].ne("").sum())
-    note = f"\n\n{_chosen(rollouts)}"
+    note = f"\n\n{_chosen(rollouts, summary.get('chosen_rollout'))}"
     if rollouts["kind"].eq("select").any():
-        note += "\n\nRows of kind `select` are the best few, scored again on the select images."
+        note += "\n\nRows of kind `select` are the best few, scored again on the select images: "
+        note += "the mean of jittered copies, see docs/protocols.md."
     note += f"\n\n{failed} could not be scored; `rollouts.csv` says why." if failed else ""
     note += critic_sentence(summary)
     return f"## Search\n\nEvery candidate is in [rollouts.csv](rollouts.csv).\n\n{table}{note}"
 
 
-def _chosen(rollouts: pd.DataFrame) -> str:
-    """A sentence on the chosen rollout and its rewards."""
+def _chosen(rollouts: pd.DataFrame, number: int | None) -> str:
+    """A sentence on the chosen rollout and its rewards; without `number` the best one."""
     good = rollouts[rollouts["failed"].eq("")]
     if good.empty:
         return "No rollout could be scored."
     again = good[good["kind"].eq("select")]
     among = good if again.empty else again
     winner = among.iloc[[int(among["reward"].to_numpy().argmax())]]
-    profiles = good.filter(regex="^zeros/").to_numpy()
-    alike = (profiles == winner.filter(regex="^zeros/").to_numpy()).all(axis=1)
-    same, reward = good[alike].iloc[0], float(winner["reward"].iloc[0])
+    if number is not None and rollouts["rollout"].eq(number).any():
+        winner = rollouts[rollouts["rollout"].eq(number)]
+    same = _alike(good, winner).iloc[0]
     text = f"Chosen: rollout {same['rollout']} (`{same['kind']}`), reward {same['reward']:.4f}"
-    if again.empty:
+    scored = _alike(again, winner)
+    if scored.empty:
         return f"{text}."
-    return f"{text} on the search images, {reward:.4f} on the select images."
+    return f"{text} on the search images, {scored['reward'].iloc[0]:.4f} on the select images."
+
+
+def _alike(rollouts: pd.DataFrame, one: pd.DataFrame) -> pd.DataFrame:
+    """The rollouts with the profile of `one`, a single row."""
+    profiles = rollouts.filter(regex="^zeros/").to_numpy()
+    same = (profiles == one.filter(regex="^zeros/").to_numpy()).all(axis=1)
+    found: pd.DataFrame = rollouts.iloc[same.nonzero()[0]]
+    return found
 
 
 def _splits(summary: Mapping[str, Any]) -> str:

@@ -35,8 +35,8 @@ def search_figure(rollouts: pd.DataFrame, path: Path, *, chosen: int | None = No
     Args:
         rollouts: The rows of `rollouts.csv`.
         path: The `.svg` or `.png` to write.
-        chosen: Number of the chosen rollout; by default the one with the best reward on
-            re-scoring or, without re-scoring, the highest reward.
+        chosen: Number of the chosen rollout. By default, for runs that do not say, the one with
+            the best reward on re-scoring or, without re-scoring, the highest reward.
     """
     failed = rollouts["reward"].isna() | rollouts["failed"].fillna("").ne("")
     again = rollouts["kind"].eq(_RESCORED)

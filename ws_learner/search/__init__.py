@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ws_learner.search.allocator import Allocation, Allocator, database_dir
+    from ws_learner.search.allocation import Allocation
+    from ws_learner.search.allocator import Allocator, database_dir
     from ws_learner.search.bounds import layer_bounds
     from ws_learner.search.closed_form import CLOSED_FORM, heurist
     from ws_learner.search.context import AllocationContext, allocation_context
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         build_pruning_problem,
         build_rollout_config,
     )
+    from ws_learner.search.progression import progression_at
     from ws_learner.search.registry import build_proposer, goal_targets
     from ws_learner.search.rollout.adam_regression import layer_output
     from ws_learner.search.rollout.evaluator import RolloutEvaluator
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from ws_learner.search.rollout.ray_pool import RayPool
     from ws_learner.search.rollout.regression import LayerRegression
     from ws_learner.search.rollout.scoring import as_scored
+    from ws_learner.search.seeds import seed_profiles
 
 __all__ = [
     "CLOSED_FORM",
@@ -65,12 +68,16 @@ __all__ = [
     "layer_output",
     "make_pruning_env",
     "open_policy",
+    "progression_at",
     "read_policy",
+    "seed_profiles",
 ]
 
 _MODULES = {
-    "allocator": [
+    "allocation": [
         "Allocation",
+    ],
+    "allocator": [
         "Allocator",
         "database_dir",
     ],
@@ -116,6 +123,9 @@ _MODULES = {
         "build_pruning_problem",
         "build_rollout_config",
     ],
+    "progression": [
+        "progression_at",
+    ],
     "registry": [
         "build_proposer",
         "goal_targets",
@@ -143,6 +153,9 @@ _MODULES = {
     ],
     "rollout.scoring": [
         "as_scored",
+    ],
+    "seeds": [
+        "seed_profiles",
     ],
 }
 

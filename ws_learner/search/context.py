@@ -10,6 +10,7 @@ from torch import nn
 
 from envs import FloatArray, IntArray, LayerRow
 from ws_learner.config import WeightSparseConfig
+from ws_learner.core import UserError
 from ws_learner.pruning import (
     ByRole,
     PerLayerNM,
@@ -26,6 +27,13 @@ Curves = tuple[FloatArray, FloatArray]
 """(K,) ascending ratios, and (L, K) relative squared errors of each layer's output at them."""
 
 
+def _no_inputs() -> Sequence[FloatArray]:
+    raise UserError(
+        "`wanda_scores`: this context knows no inputs of the layers; give `allocation_context` "
+        "`wanda_scores=evaluator.wanda_scores`"
+    )
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AllocationContext:
     """Allocation context of one network and target. L is the number of layers.
@@ -38,6 +46,8 @@ class AllocationContext:
         magnitudes: Reads the absolute weights of the L layers, flattened.
         curves: Measures the error curves; needs calibration images, so only protocols that use
             them call it.
+        wanda_scores: Measures |w| times the norm of its input, of the weights of the L layers,
+            flattened; needs calibration images, too.
         choices: L ascending arrays of the counts that a layer's pattern allows, if there
             are few, as in N:M; None: any count.
         own: Measures the layers' own divergences: (J,) densities and (L, J) divergences; None if
@@ -51,6 +61,7 @@ class AllocationContext:
     upper: IntArray
     magnitudes: Callable[[], Sequence[FloatArray]]
     curves: Callable[[], Curves]
+    wanda_scores: Callable[[], Sequence[FloatArray]] = _no_inputs
     choices: tuple[IntArray, ...] | None = None
     own: Callable[[], Curves | None] = lambda: None
     score_power: float = 1.0
@@ -67,6 +78,7 @@ def allocation_context(
     config: WeightSparseConfig,
     *,
     curves: Callable[[], Curves],
+    wanda_scores: Callable[[], Sequence[FloatArray]] = _no_inputs,
     own: Callable[[], Curves | None] = lambda: None,
 ) -> AllocationContext:
     """Build the context of a network from the learner's settings.
@@ -82,6 +94,7 @@ def allocation_context(
         upper=upper,
         magnitudes=lambda: magnitudes_of(model, layers),
         curves=curves,
+        wanda_scores=wanda_scores,
         own=own,
         score_power=config.ws_score_power,
         choices=_choices(model, layers, config, lower=lower, upper=upper),

@@ -97,7 +97,12 @@ def from_plain(rows: Sequence[dict[str, Any]]) -> list[Rollout]:
         Rollout(
             kind=row["kind"],
             zeros=np.array(row["zeros"], dtype=np.int64),
-            score=Score(**row["score"]),
+            score=_score(row["score"]),
         )
         for row in rows
     ]
+
+
+def _score(values: dict[str, Any]) -> Score:
+    slopes = values.get("slopes")  # older files have none; JSON has lists for tuples
+    return Score(**values | {"slopes": None if slopes is None else tuple(slopes)})

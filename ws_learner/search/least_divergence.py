@@ -10,7 +10,7 @@ from ws_learner.search.context import AllocationContext
 from ws_learner.search.knapsack import frontier_of
 from ws_learner.search.knapsack_solver import solve_knapsack
 
-__all__ = ["divergence", "least_divergence"]
+__all__ = ["divergence", "least_divergence", "summed_divergence"]
 
 _PASSES = 3
 
@@ -48,11 +48,10 @@ def least_divergence(context: AllocationContext, curves: OwnCurves) -> IntArray:
     best: tuple[float, IntArray] | None = None
     for _ in range(_PASSES):
         zeros = _minimum(context, curves, factor)
-        scored = as_scored(zeros, sizes, power=context.score_power)
-        point = np.log(np.maximum(sizes - scored, 0.5) / sizes)
-        total = float(curves(point)[0].sum())
+        total = summed_divergence(context, curves, zeros)
         if best is None or total < best[0]:
             best = total, zeros
+        scored = as_scored(zeros, sizes, power=context.score_power)
         open_ = (scored > 0) & (zeros < sizes)
         if not open_.any():
             break
@@ -62,6 +61,13 @@ def least_divergence(context: AllocationContext, curves: OwnCurves) -> IntArray:
         factor = found
     assert best is not None
     return best[1]
+
+
+def summed_divergence(context: AllocationContext, curves: OwnCurves, zeros: IntArray) -> float:
+    """Sum of the layers' own divergences at the profile as it would be scored."""
+    scored = as_scored(zeros, context.weights, power=context.score_power)
+    point = np.log(np.maximum(context.weights - scored, 0.5) / context.weights)
+    return float(curves(point)[0].sum())
 
 
 def _minimum(context: AllocationContext, curves: OwnCurves, factor: float) -> IntArray:

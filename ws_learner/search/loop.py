@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from agents import SEED, Proposal, Proposer
 from envs import AllocationProblem, IntArray
-from ws_learner.core import UserError, load_state_file, save_state_file, say, track, write_text
+from ws_learner.core import track, write_text
 from ws_learner.search.failures import FIRST, count_failed, refuse_failures
-from ws_learner.search.history import Rollout, best, frame, from_plain, to_plain
+from ws_learner.search.history import Rollout, best, frame
+from ws_learner.search.new_profiles import new_profiles
+from ws_learner.search.saved_search import SavedSearch, load_search, save_search
+from ws_learner.search.stopping import Stop, rounds_without_gain, say_stop
 
 __all__ = ["Search"]
 
 
 @dataclass(kw_only=True)
 class Search:
-    """Scores a proposer's profiles until the rollouts are used up.
+    """Scores a proposer's profiles until the rollouts are used up, or nothing rises any more.
 
     The closed-form profiles are scored first and count as rollouts. Each round then requests up to
-    `per_round` profiles and scores them together. The result depends on the problem, the
-    proposer and these settings, but neither on the number of processes nor on interruptions: the
-    state is saved after each round.
+    `per_round` profiles and scores them together. A profile that is known already is not scored
+    again: a near neighbour takes its place (`new_profiles`). Without any new profile the search
+    ends. The result depends on the problem, the proposer and these settings, but neither on the
+    number of processes nor on interruptions: the state is saved after each round. Only `seconds`
+    makes it depend on the machine's speed.
+
+    A proposer may also propose profiles of other budgets than the problem's. They are kept in the
+    history, but best, patience and `at_target` leave them out.
 
     Failed rollouts count, and proposers ignore them. If the first `FIRST` or more all fail, the
     search stops; another call then starts it anew.
@@ -38,6 +47,13 @@ class Search:
         table: Path of `rollouts.csv`.
         metric: Name of the metric, for the progress bar.
         rewarded: What the reward measures; a search goes on only with the same reward.
+        seed: Seed of the neighbours that take the place of known profiles.
+        patience: Rounds after which the search ends if the best reward did not rise; 0: never.
+        seconds: No round starts once the search, all calls together, has taken this long.
+        budgets: Numbers of zeros that meet the target; None: the problem's budget.
+        in_units: What is scored of a profile, as patterns round it to whole units.
+        clock: Seconds from any start.
+        stopped: Why the search ended (`Stop`); None before.
     """
 
     problem: AllocationProblem
@@ -49,7 +65,17 @@ class Search:
     table: Path
     metric: str = "accuracy"
     rewarded: str = ""
+    seed: int = 0
+    patience: int = 0
+    seconds: float | None = None
+    budgets: Collection[int] | None = None
+    in_units: Callable[[IntArray], IntArray] | None = None
+    clock: Callable[[], float] = time.monotonic
+    stopped: str | None = field(default=None, init=False)
     history: list[Rollout] = field(default_factory=list, init=False)
+    _rounds: list[int] = field(default_factory=list, init=False)  # lengths of the history
+    _known: set[bytes] = field(default_factory=set, init=False)
+    _spent: float = field(default=0.0, init=False)
 
     def run(self) -> list[Rollout]:
         """Run the search to its end, resuming an earlier call.
@@ -59,14 +85,41 @@ class Search:
                 another reward.
         """
         self._resume()
+        begun = self.clock() - self._spent
         with track("search", total=self.rollouts, done=len(self.history)) as progress:
-            while len(self.history) < self.rollouts:
-                before = len(self.history)
-                self._round()
+            while (stopped := self._why_stop()) is None:
+                proposals = self._propose()
+                if not proposals:
+                    stopped = "exhausted"
+                    break
+                self._score(proposals)
                 self._stop_without_score()
+                self._spent = self.clock() - begun
                 self._save()
-                progress.advance(len(self.history) - before, note=self._note())
+                progress.advance(len(proposals), note=self._note())
+        self.stopped = stopped
+        counts = {"done": len(self.history), "rollouts": self.rollouts}
+        say_stop(stopped, patience=self.patience, **counts)
         return self.history
+
+    def at_target(self) -> list[Rollout]:
+        """The rollouts that meet the problem's target, in order; all if its total is free."""
+        return self._at_target(self.history)
+
+    def _at_target(self, rollouts: list[Rollout]) -> list[Rollout]:
+        if not self.problem.exact:
+            return list(rollouts)
+        budgets = self.budgets or {self.problem.budget}
+        return [rollout for rollout in rollouts if int(rollout.zeros.sum()) in budgets]
+
+    def _why_stop(self) -> Stop | None:
+        if len(self.history) >= self.rollouts:
+            return "rollouts"
+        rounds = [self._at_target(self.history[a:b]) for a, b in pairwise([0, *self._rounds])]
+        if self.patience and rounds_without_gain(rounds) >= self.patience:
+            return "patience"
+        over = self.seconds is not None and self._spent >= self.seconds
+        return "time" if over else None
 
     def _stop_without_score(self) -> None:
         if len(self.history) >= min(FIRST, self.rollouts):
@@ -74,49 +127,60 @@ class Search:
             refuse_failures(self.history, self.problem.layers, split="search")
 
     def _note(self) -> str:
-        failed = count_failed(self.history)
+        failed, found = count_failed(self.history), self.at_target()
         if failed == len(self.history):
             return f"{failed} failed"
-        top = best(self.history).score
-        note = f"best: {self.metric} {top.accuracy:.4f}, reward {top.reward:.4f}"
+        if count_failed(found) == len(found):
+            note = "none at the target yet"
+        else:
+            top = best(found).score
+            note = f"best: {self.metric} {top.accuracy:.4f}, reward {top.reward:.4f}"
         return f"{note}, {failed} failed" if failed else note
 
-    def _round(self) -> None:
+    def _propose(self) -> list[Proposal]:
+        """The profiles of the next round, none of which was scored before."""
         left = self.rollouts - len(self.history)
-        if self.history:
-            proposals = self.proposer.propose(self.history, min(self.per_round, left))
-        else:
-            distinct = {zeros.tobytes(): zeros for zeros in self.seeds.values()}
-            proposals = [Proposal(SEED, zeros) for zeros in distinct.values()][:left]
+        if not self.history:
+            distinct: dict[bytes, IntArray] = {}
+            for zeros in self.seeds.values():
+                distinct.setdefault(self._key(zeros), zeros)
+            return [Proposal(SEED, zeros) for zeros in distinct.values()][:left]
+        return new_profiles(
+            self.proposer.propose(self.history, min(self.per_round, left)),
+            problem=self.problem,
+            known=self._known,
+            key=self._key,
+            seed=(self.seed, len(self.history)),
+        )
+
+    def _key(self, zeros: IntArray) -> bytes:
+        return (self.in_units(zeros) if self.in_units else zeros).tobytes()
+
+    def _score(self, proposals: list[Proposal]) -> None:
         scores = self.problem.evaluate([proposal.zeros for proposal in proposals])
         for proposal, score in zip(proposals, scores, strict=True):
             self.history.append(Rollout(kind=proposal.kind, zeros=proposal.zeros, score=score))
+        self._known.update(self._key(proposal.zeros) for proposal in proposals)
+        self._rounds.append(len(self.history))
 
     def _save(self) -> None:
-        """Save proposer and history in one file, so that they always belong to the same round."""
-        history = json.dumps(to_plain(self.history))
-        state = {"proposer": self.proposer.state(), "history": history}
-        save_state_file(self.state, state | {"rewarded": self.rewarded})
+        saved = SavedSearch(
+            proposer=self.proposer.state(),
+            history=self.history,
+            rounds=self._rounds,
+            seconds=self._spent,
+        )
+        save_search(self.state, saved, rewarded=self.rewarded)
         self._write_table()
 
     def _resume(self) -> None:
-        if not self.state.exists():
+        saved = load_search(self.state, rewarded=self.rewarded)
+        if saved is None:
             return
-        saved = load_state_file(self.state)
-        before = saved.get("rewarded", "")
-        if before != self.rewarded:
-            usual = "as a classifier"
-            raise UserError(
-                f"{self.state}: this search was begun with rollouts rewarded {before or usual}, "
-                f"but now they would be rewarded {self.rewarded or usual}; give another `run_dir`, "
-                "or `outputs` and metric as they were"
-            )
-        history = from_plain(json.loads(saved["history"]))
-        if history and count_failed(history) == len(history):
-            say(f"all {len(history)} rollouts of the earlier call failed; the search starts anew")
-            return
-        self.proposer.restore(saved["proposer"])
-        self.history = history
+        self.proposer.restore(saved.proposer)
+        self.history, self._rounds = list(saved.history), list(saved.rounds)
+        self._known = {self._key(rollout.zeros) for rollout in self.history}
+        self._spent = saved.seconds
         self._write_table()
 
     def _write_table(self) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from functools import partial
 
-from envs import IntArray, OwnCurves, as_scored
+from envs import IntArray, OwnCurves
 from ws_learner.config import PROTOCOLS
 from ws_learner.search.closed_form import CLOSED_FORM
 from ws_learner.search.context import AllocationContext
+from ws_learner.search.least_divergence import summed_divergence
 
 __all__ = ["seed_profiles"]
 
@@ -27,13 +28,7 @@ def seed_profiles(context: AllocationContext) -> dict[str, IntArray]:
         names = [name for name in reversed(names) if name != "divergence"]
         return {name: CLOSED_FORM[name](context) for name in names}
     densities, values = measured
-    curves, sizes = OwnCurves(densities, values, context.weights), context.weights
-
-    def predicted(zeros: IntArray) -> float:
-        scored = as_scored(zeros, sizes, power=context.score_power)
-        point = np.log(np.maximum(sizes - scored, 0.5) / sizes)
-        return float(curves(point)[0].sum())
-
+    predicted = partial(summed_divergence, context, OwnCurves(densities, values, context.weights))
     found = {name: CLOSED_FORM[name](context) for name in reversed(names)}
     distinct = {zeros.tobytes(): name for name, zeros in reversed(found.items())}
     order = sorted(distinct.values(), key=lambda name: predicted(found[name]))

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from ws_learner.config import Recipe, WeightSparseConfig
+from ws_learner.config import Recipe, WeightSparseConfig, as_recorded, identity_settings
 from ws_learner.core import (
     ComputeDevice,
     RunDir,
@@ -83,7 +83,7 @@ def config_identity(config: WeightSparseConfig) -> dict[str, Any]:
     Raises:
         UserError: A file cannot be read.
     """
-    kept = dataclasses.asdict(config)
+    kept = identity_settings(dataclasses.asdict(config))
     del kept["ws_save_path"]
     for name in _FILES:
         if kept[name] is not None:
@@ -115,6 +115,9 @@ def owned_run(
         return
     asked = identity()
     run = RunDir(Path(run_dir or Path("runs") / f"{stem}-{identity_hash(asked)}"))
+    if "config" in asked:
+        recorded = run.record().get("config", asked["config"])
+        asked = {**asked, "config": as_recorded(asked["config"], recorded)}
     fresh = not run.path.exists()
     with run.locked():
         run.claim(None, asked)

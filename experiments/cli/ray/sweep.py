@@ -15,7 +15,7 @@ from experiments.cli.flags import parse
 from experiments.cli.ray.sweep_plan import SCHEDULE, Plan, read_plan
 from experiments.cli.ray.sweep_trial import run_rungs, trial_arguments
 from experiments.cli.run_identity import resolved_settings
-from ws_learner.config import ClusterConfig
+from ws_learner.config import ClusterConfig, identity_settings
 from ws_learner.core import RunDir, UserError, identity_hash, read_json, say, suggest, write_text
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def run_sweep(path: Path, words: Sequence[str], *, cluster: ClusterConfig, runs:
     own = {item.name for item in dataclasses.fields(command.options)}
     words = canonical_words(words, own=own)  # a trial's values come after these and override them
     settings = resolved_settings(command)
-    identity = {"plan": plan.plain(), "settings": settings}
+    identity = {"plan": plan.plain(), "settings": identity_settings(settings)}
     folder = command.run.run_dir or runs / f"sweep-{path.stem}-{identity_hash(identity)}"
     run = RunDir(folder.resolve())
     say(f"run directory: {run.path}")

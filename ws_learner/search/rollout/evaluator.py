@@ -158,6 +158,10 @@ class RolloutEvaluator:
         with one_thread():
             return self.database.curves()
 
+    def wanda_scores(self) -> list[FloatArray]:
+        """|w| times the norm of its input, see `LayerDatabase.wanda_scores`."""
+        return self.database.wanda_scores()
+
     def own_divergences(self) -> tuple[FloatArray, FloatArray] | None:
         """(J,) ascending densities and (L, J) divergence of each layer pruned alone.
 

@@ -136,6 +136,19 @@ class LayerDatabase:
                     progress.advance()
         return self._levels.copy(), self._errors.copy()
 
+    def wanda_scores(self) -> list[FloatArray]:
+        """|w| times the norm of its input, of every weight of each layer, outputs first, flat.
+
+        The score of Wanda (Sun et al., ICLR 2024). The norm is the root of the mean square over
+        the calibration inputs, the Gram matrix's diagonal.
+        """
+        found = []
+        for weight, gram, layout in zip(self._weights, self.grams, self._layouts, strict=True):
+            norms = gram.diagonal(dim1=1, dim2=2).double().clamp(min=0).sqrt()[:, None]  # (G, 1, D)
+            rows = layout.rows(weight).double().abs().reshape(len(norms), -1, norms.shape[-1])
+            found.append((rows * norms).flatten().cpu().numpy())
+        return found
+
     def _solve(self, layer: int, zeros: int) -> Tensor:
         dense = self._weights[layer]
         if zeros == 0:

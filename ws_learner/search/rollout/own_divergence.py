@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -116,7 +117,6 @@ def measure_own_divergences(
             (inputs, dense(inputs).float(), counted)
             for inputs, _, counted in exam.compared(examples)
         ]
-        seen = sum(len(answers) for _, answers, _ in reference)
         for layer, row in enumerate(layers):
             progress.advance()
             if row.exempt:
@@ -126,11 +126,20 @@ def measure_own_divergences(
             for place, density in enumerate(OWN_DENSITIES):
                 zeros = row.weights - round(density * row.weights)
                 weight.copy_(weight_at(layer, zeros))
-                distance = sum(
-                    float(exam.divergence(dense(inputs), answers, counted).double().sum())
-                    for inputs, answers, counted in reference
-                )
-                mean = distance / seen
-                found[layer, place] = min(mean, WORST_DIVERGENCE) if mean == mean else np.nan
+                found[layer, place] = _mean_divergence(dense, exam, reference)
             weight.copy_(whole)
-    return np.where(np.isnan(found), WORST_DIVERGENCE, found)
+    return found
+
+
+def _mean_divergence(
+    network: nn.Module, exam: Scoring, reference: Sequence[tuple[Tensor, Tensor, Tensor | None]]
+) -> float:
+    """Mean divergence from the reference; the worst if the network fails, as in a rollout."""
+    total, seen = 0.0, 0
+    try:
+        for inputs, answers, counted in reference:
+            total += float(exam.divergence(network(inputs), answers, counted).double().sum())
+            seen += len(answers)
+    except Exception:  # a failing network must not end the search
+        return WORST_DIVERGENCE
+    return min(total / seen, WORST_DIVERGENCE) if math.isfinite(total) else WORST_DIVERGENCE

@@ -1,0 +1,67 @@
+"""A run's name changes only with what changes its result; earlier runs are found."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from ws_learner.config import WeightSparseConfig, as_recorded, identity_settings
+
+LATER = {
+    *("ws_patience", "ws_search_time", "ws_nb_jitters"),
+    *("ws_goals", "ws_nb_smpls_slope", "ws_nb_smpls_own"),
+}
+FORMER = {"ws_nb_rescore": 8, "ws_nb_rlouts": 200, "ws_rlouts_per_round": 8}
+UNSET = ("ws_search_time", "ws_goals")
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    return dataclasses.asdict(WeightSparseConfig(**changes))
+
+
+def before(**changes: Any) -> dict[str, Any]:
+    """The settings as they were before those of `LATER`."""
+    kept = {name: value for name, value in settings(**changes).items() if name not in LATER}
+    return kept | {name: value for name, value in FORMER.items() if name not in changes}
+
+
+@pytest.mark.parametrize("protocol", ["uniform", "knapsack"])
+def test_without_a_search_a_run_keeps_its_name(protocol: str) -> None:
+    named = {"ws_prune_ratio_prtl": protocol, "ws_prune_ratio": 0.9}
+    assert identity_settings(settings(**named)) == before(**named)
+    assert identity_settings(settings(**named, ws_patience=3)) == before(**named)
+    assert identity_settings(settings(), searches=False) == before()
+    assert identity_settings({"seed": 0}) == {"seed": 0}  # dense training
+
+
+def test_own_divergences_name_the_protocol_that_reads_them() -> None:
+    named = {"ws_prune_ratio_prtl": "divergence"}
+    usual = identity_settings(settings(**named))
+    assert identity_settings(settings(**named, ws_nb_smpls_own=300)) != usual
+    assert identity_settings(settings(**named, ws_nb_smpls_slope=300)) == usual
+
+
+def test_a_search_has_the_name_of_its_rules() -> None:
+    usual = identity_settings(settings())
+    assert usual == {k: v for k, v in settings().items() if k not in UNSET}
+    for change in (
+        {"ws_patience": 0},
+        {"ws_nb_jitters": 0},
+        {"ws_search_time": "10m"},
+        {"ws_goals": "0.5:0.9"},
+    ):
+        assert identity_settings(settings(**change)) != usual
+
+
+def test_a_record_of_an_earlier_version_fits_the_same_settings() -> None:
+    asked = identity_settings(settings())
+    assert as_recorded(asked, before()) == before()
+    assert as_recorded(asked, asked) == asked
+    assert as_recorded(asked, before(ws_nb_rescore=2)) != before(ws_nb_rescore=2)
+    few = {"ws_nb_rescore": 2}
+    assert as_recorded(identity_settings(settings(**few)), before(**few)) == before(**few)
+    assert as_recorded(asked, before(ws_nb_rescore=4)) == before(ws_nb_rescore=4)
+    whole = identity_settings(settings(ws_nb_rescore=8))  # as its config.yaml says
+    assert as_recorded(whole, before()) == before()

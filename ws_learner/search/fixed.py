@@ -1,0 +1,52 @@
+"""Profiles that are given: by a file of ratios, the network's own zeros, or an N:M pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import nn
+
+from envs import IntArray, LayerRow
+from ws_learner.config import METHODS, WeightSparseConfig
+from ws_learner.core import UserError, say
+from ws_learner.pruning import found_zeros
+from ws_learner.report import read_ratios
+from ws_learner.search.units import build_plan
+
+__all__ = ["fixed_profile"]
+
+
+def fixed_profile(
+    model: nn.Module, layers: Sequence[LayerRow], config: WeightSparseConfig
+) -> IntArray | None:
+    """(L,) zeros that the settings fix, with a line that says how many; None for a protocol.
+
+    Raises:
+        UserError: The file does not fit the network, or the network has no zeros to keep.
+    """
+    total = sum(row.weights for row in layers)
+    if config.ws_ratios is not None:
+        zeros = read_ratios(config.ws_ratios, layers)
+        share = int(zeros.sum()) / total
+        say(f"ratios of {config.ws_ratios}: {share:.4f} overall (`ws_prune_ratio` is not used)")
+        return zeros
+    if METHODS[config.ws_method].keeps_zeros:
+        found = found_zeros(model, [row.name for row in layers])
+        zeros = np.array(list(found.values()), dtype=np.int64)
+        if not zeros.any():
+            raise UserError(
+                "`ws_method` pattern_lock: the network has no zeros to keep; give sparse weights "
+                "with `dense_checkpoint`"
+            )
+        share = int(zeros.sum()) / total
+        say(f"pattern_lock: {share:.4f} of the weights are zero (`ws_prune_ratio` is not used)")
+        return zeros
+    if config.ws_prune_ratio_prtl == "given":  # N:M: as many zeros as the pattern makes
+        plan = build_plan(model, layers, config)
+        most = [0 if row.exempt else plan.most(row.name) for row in layers]
+        say(
+            f"pattern {config.pattern_spelling}: {sum(most) / total:.4f} of all weights become zero"
+        )
+        return np.array(most, dtype=np.int64)
+    return None
