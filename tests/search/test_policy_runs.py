@@ -140,9 +140,10 @@ def test_other_targets_and_weights_are_said_and_other_layers_refused(
     assert "was trained for 0.5 to 0.95; 0.97 is outside" in capsys.readouterr().err
     zeros_of(tmp_path / "single", ws_policy=one_run, ws_prune_ratio=0.8)
     assert "was trained for 0.9; 0.8 is outside" in capsys.readouterr().err
+    trained_again = policy_runs.trained_network(policy_runs.tiny_data(seed=1))
     for setting in ("ws_policy", "ws_from_policy"):
         asked = allocator(tmp_path / f"other {setting}", **{setting: goals_run})
-        asked.model = policy_runs.trained_network(policy_runs.tiny_data(seed=1))
+        asked.model = trained_again
         asked.run_protocol()
         assert f"`{setting}` {goals_run}: was made for other weights" in capsys.readouterr().err
         asked = allocator(tmp_path / f"fewer {setting}", **{setting: goals_run})
