@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from agents.critic import Observed
+from agents.forecasts import Forecast
 from agents.profile_policy import ProfilePolicy
 from agents.proposer import SEED, Proposal, Trial, ranked
-from agents.settle import log_densities, whole_profile
+from agents.settle import log_densities, scored_point, whole_profile
 from envs import AllocationProblem, FloatArray
 from ws_learner.core import say
 
@@ -46,6 +50,13 @@ class GoalSearch:
         targets: Prune ratios of a search for many targets; empty for the problem's own.
         updates: Actor steps in a round.
         actor: False leaves the actor out, as a control.
+        earlier: Profiles that an earlier search on this network scored. They teach the critic, but
+            are no trials of this search.
+        actor_state: Weights that the actor starts from.
+
+    Attributes:
+        policy: Agent and critic.
+        forecasts: What the critic, as it was before its round, predicts for each rollout.
 
     Raises:
         ValueError: The problem is not `exact`.
@@ -61,6 +72,8 @@ class GoalSearch:
         targets: tuple[float, ...] = (),
         updates: int = 40,
         actor: bool = True,
+        earlier: Sequence[Observed] = (),
+        actor_state: Mapping[str, Tensor] | None = None,
     ) -> None:
         if not problem.exact:
             raise ValueError(
@@ -70,14 +83,40 @@ class GoalSearch:
         self._problem, self._seed, self._rollouts = problem, seed, rollouts
         self._updates, self._actor = updates, actor
         self.policy = ProfilePolicy(problem, goals=goals, targets=targets, seed=seed, actor=actor)
+        if actor_state is not None:
+            self.policy.load_actor(actor_state)
+        self._earlier = tuple(earlier)
+        self.policy.recall(self._earlier)
+        self.forecasts: list[Forecast] = []
         self._known = 0  # trials the policy has seen
+        self._fitted = 0  # trials it had seen when it was saved
+
+    def learn(self, history: Sequence[Trial]) -> None:
+        """Record how the critic would have predicted what is new, then teach critic and actor."""
+        if not self._known and self._fitted:  # resumed: as it was before the last round
+            self._observe(history[: self._fitted])
+            self.policy.fit()
+        if self._known:
+            self._forecast(history[self._known :])
+        self._observe(history[self._known :])
+        self.policy.learn(self._updates)
+
+    def _observe(self, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            self.policy.observe(trial.zeros, trial.score)
+        self._known += len(trials)
+
+    def _forecast(self, new: Sequence[Trial]) -> None:
+        if not new:
+            return
+        critic, known = self.policy.critic, self._known
+        points = np.stack([scored_point(trial.zeros, self._problem) for trial in new])
+        found = zip(critic(points)[0].tolist(), critic.deviation(points).tolist(), strict=True)
+        self.forecasts += [Forecast(known, place, *pair) for place, pair in enumerate(found)]
 
     def propose(self, history: Sequence[Trial], count: int) -> list[Proposal]:
         """Teach critic and actor, then return up to `count` profiles."""
-        for trial in history[self._known :]:
-            self.policy.observe(trial.zeros, trial.score)
-        self._known = len(history)
-        self.policy.learn(self._updates)
+        self.learn(history)
         left = self._rollouts - len(history) - math.ceil(_OWN_SHARE * self._rollouts)
         if self.policy.targets and left > 0:
             numbers = range(len(history), len(history) + min(count, left))
@@ -123,8 +162,16 @@ class GoalSearch:
         return log_densities(zeros, problem.weights)
 
     def state(self) -> dict[str, Any]:
-        """Return the actor's state; what the critic knows is the history."""
-        return {"goal_agent": self.policy.state_bytes()}
+        """Return the actor's state, earlier profiles and forecasts; the history is kept apart."""
+        parts = ("point", "executed", "value", "slopes")
+        seen = self._earlier
+        kept = {part: np.array([getattr(one, part) for one in seen]) for part in parts}
+        return {
+            "goal_agent": self.policy.state_bytes(),
+            "earlier": {part: torch.from_numpy(rows) for part, rows in kept.items()},
+            "forecasts": torch.tensor(self.forecasts, dtype=torch.float64),
+            "fitted": self._known or self._fitted,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a saved agent; one of another kind is left, and the actor starts anew."""
@@ -132,7 +179,17 @@ class GoalSearch:
             self.policy.restore(state["goal_agent"])
         else:
             say("the search was begun by another agent: its rollouts count, and the actor is new")
+        if "earlier" in state:
+            kept = {part: rows.numpy() for part, rows in state["earlier"].items()}
+            self._earlier = tuple(
+                Observed(point=point, executed=executed, value=float(value), slopes=slopes)
+                for point, executed, value, slopes in zip(*kept.values(), strict=True)
+            )
+        rows = state["forecasts"].tolist() if "forecasts" in state else []
+        self.forecasts = [Forecast(int(a), int(b), mean, sd) for a, b, mean, sd in rows]
+        self._fitted = state.get("fitted", 0)
         self.policy.forget()
+        self.policy.recall(self._earlier)
         self._known = 0
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from stable_baselines3.common.logger import configure
+from torch import Tensor
 
 from agents.box import minimise
-from agents.critic import CAUTIOUS, ProfileCritic
+from agents.critic import CAUTIOUS, Observed, ProfileCritic
 from agents.goal_ddpg import GoalDDPG
 from agents.randomness import OwnRandomness
 from agents.settle import Settling, log_densities, scored_point, whole_profile
@@ -86,9 +87,38 @@ class ProfilePolicy:
         """Add a scored profile of any target."""
         self.agent.memory.remember(zeros, score)
 
+    def recall(self, seen: Sequence[Observed]) -> None:
+        """Add profiles that an earlier search scored."""
+        self.agent.memory.seen.extend(seen)
+
+    @property
+    def seen(self) -> tuple[Observed, ...]:
+        """The scored profiles, oldest first."""
+        return tuple(self.agent.memory.seen)
+
+    def actor_state(self) -> dict[str, Tensor]:
+        """Copies of the actor's weights by name."""
+        state = self.agent.actor.state_dict()
+        return {name: value.detach().cpu().clone() for name, value in state.items()}
+
+    def load_actor(self, state: Mapping[str, Tensor]) -> None:
+        """Take the weights of another policy's actor.
+
+        Raises:
+            ValueError: Names or shapes differ.
+        """
+        own = self.agent.actor.state_dict()
+        if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in state.items()}:
+            raise ValueError("the actor's weights have other names or shapes")
+        self.agent.actor.load_state_dict(state)
+
     def forget(self) -> None:
         """Drop the profiles, but not what the actor has learned from them."""
         self.agent.memory.seen.clear()
+
+    def fit(self) -> None:
+        """Fit the critic to all profiles."""
+        self.agent.refit()
 
     def learn(self, updates: int) -> None:
         """Fit the critic, then take `updates` steps of the actor."""

@@ -34,7 +34,7 @@ from experiments.cli.preflight import check_layers, check_paths
 from experiments.cli.run_identity import build_identity
 from experiments.cli.run_lifecycle import run_or_reuse
 from ws_learner.config import ClusterConfig
-from ws_learner.core import RunDir, UserError
+from ws_learner.core import RunDir, UserError, policy_path
 
 if TYPE_CHECKING:
     from torch import nn
@@ -89,7 +89,8 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     check_outputs(command, experiment)
     command = adjust_training(command, experiment)
     say_adjusted(command)
-    if command.run.dense_checkpoint is None and experiment.checkpoint is None:
+    untrained = command.run.dense_checkpoint is None and experiment.checkpoint is None
+    if untrained or command.ws.ws_policy or command.ws.ws_from_policy:
         check_layers(make_learner(command, experiment, run=command.runs))  # before it is trained
     recipe = recipe_for_command(command, experiment.sparse_recipe)
     weights = dense_weights(command, experiment)
@@ -103,6 +104,9 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     contents |= {"ws_rollouts": command.ws.ws_rollouts}
     contents |= {"dst_checkpoint": command.run.dst_checkpoint}
     digests = {name: weights_digest(path) for name, path in contents.items()}
+    for name in ("ws_policy", "ws_from_policy"):  # younger than many runs, whose names must stay
+        if (given := getattr(command.ws, name)) is not None:
+            digests[name] = weights_digest(policy_path(given))
     identity = build_identity(command, experiment, recipe, **digests)
 
     def prune(run: RunDir) -> None:

@@ -259,7 +259,8 @@ class WeightSparseLearner:
                 or the meaning of the outputs is needed and not known.
         """
         config = self.config
-        searches = config.ws_ratios is None and PROTOCOLS[config.ws_prune_ratio_prtl].propose
+        decided = config.ws_ratios or config.ws_policy
+        searches = decided is None and PROTOCOLS[config.ws_prune_ratio_prtl].propose
         return check_task(
             self.model,
             self.data,
@@ -353,7 +354,7 @@ class WeightSparseLearner:
             search_seconds=allocation.seconds,
             failed_rollouts=allocation.failed,
         )
-        summary |= allocation.search_entries
+        summary |= allocation.search_entries | dict(allocation.facts)
         summary |= {"seed": self.seed, "split_sizes": split_sizes(self.data)} | self.facts
         summary.pop("dense_accuracy", None)  # entered again under the metric's own name
         sparse = self._test(model, "sparse")

@@ -15,6 +15,7 @@ VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "prune": ("experiments.run", (), "prune a network: the command line of ./run_local.sh"),
     "export": ("experiments.export", (), "write a finished run as ONNX, safetensors or wsr"),
     "inspect": ("experiments.inspect_model", (), "count the zeros of a saved network"),
+    "policy": ("experiments.policy", (), "what a search has learned: profiles for any target"),
     "demo": ("experiments.run", DEMO, "the whole job on printed digits, in a minute"),
 }
 """Verb -> module whose `main` runs it, arguments that come first, one line of help."""
@@ -33,6 +34,7 @@ Examples:
   ws-learner prune my_experiment.py --pattern 2:4
   ws-learner inspect runs/<one>
   ws-learner export runs/<one> --to onnx
+  ws-learner policy runs/<one>
 
 `ws-learner VERB -h` explains a verb.
 """

@@ -48,6 +48,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("ws_nb_rlouts*", "ws_rlouts*", "ws_patience", "ws_search_time", "ws_reward*"),
         *("ws_score*", "ws_nb_rescore", "ws_nb_jitters"),
         *("ws_ratio*", "ws_rollouts", "ws_action_scale"),
+        *("ws_goals", "ws_policy", "ws_from_policy"),
     ),
     "A rollout": ("ws_rg_*", "ws_lrn_rate_*", "ws_nb_*", "ws_batch_size_ft"),
     THE_REST: ("ws_schedule", "ws_iter_ratio*", "ws_mask_update_step"),

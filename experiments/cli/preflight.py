@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli.command import Command
-from ws_learner.core import complain
+from ws_learner.core import complain, policy_path
 
 if TYPE_CHECKING:
     from ws_learner.learner import WeightSparseLearner
@@ -35,6 +35,13 @@ def _unreadable(command: Command) -> Iterator[str]:
     for name, path in files.items():
         if path is not None and not path.exists():
             yield f"--{name} {path}: no such file"
+    for name in ("ws_policy", "ws_from_policy"):
+        given = getattr(command.ws, name)
+        if given is not None and not policy_path(given).exists():
+            yield (
+                f"--{name} {given}: no policy there; give the folder of a run that searched with "
+                "protocol optimal, or its policy.safetensors"
+            )
 
 
 def _unwritable(command: Command) -> Iterator[str]:
@@ -58,14 +65,18 @@ def _nearest(path: Path) -> Path:
 
 
 def check_layers(learner: WeightSparseLearner) -> None:
-    """See whether there are layers to prune, their bounds allow the target, and the metric fits.
+    """See whether there are layers to prune, and bounds, metric and a saved policy fit them.
 
     Raises:
         UserError: They do not.
     """
-    from ws_learner.search import layer_bounds
+    from ws_learner.search import layer_bounds, open_policy
 
     layers = learner.layers()
     learner.check()
+    for name in ("ws_policy", "ws_from_policy"):
+        given = getattr(learner.config, name)
+        if given is not None:
+            open_policy(given, layers, setting=name)
     if learner.config.ws_prune_ratio_prtl != "given":
         layer_bounds(layers, learner.config)

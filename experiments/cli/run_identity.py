@@ -20,6 +20,7 @@ __all__ = ["build_identity", "locate_run", "resolved_settings"]
 NOT_IN_IDENTITY = {
     *("run_dir", "data_dir", "data_workers", "workers", "exec_mode", "preset"),
     *("dense_checkpoint", "dst_checkpoint", "ws_save_path", "ws_ratios", "ws_rollouts"),
+    *("ws_policy", "ws_from_policy"),
 }
 """Settings that do not change the result; files among them count by their content."""
 

@@ -12,7 +12,7 @@ from experiments.cli.console import DEMO, VERBS, main
 from experiments.cli.flags import parse
 
 ROOT = Path(__file__).parents[2]
-ENTRIES = ("run", "distributed", "export", "inspect_model")
+ENTRIES = ("run", "distributed", "export", "inspect_model", "policy")
 
 
 def start(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -71,7 +71,7 @@ def test_flags_override_the_demo_in_both_spellings(flag: str) -> None:
     assert parse([*DEMO, flag, "30"]).ws.ws_nb_rlouts == 30
 
 
-@pytest.mark.parametrize("verb", ["prune", "export", "inspect"])
+@pytest.mark.parametrize("verb", ["prune", "export", "inspect", "policy"])
 def test_the_help_of_a_verb_names_the_installed_command(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

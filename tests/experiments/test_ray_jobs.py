@@ -187,6 +187,14 @@ def test_a_job_takes_along_code_and_named_files_but_no_data_or_runs(tmp_path: Pa
             assert (folder / "given" / "mine.yaml").is_file()
             assert str(mine) not in rewritten[:-1]
             assert rewritten[-1] == (str(mine) if len(words) == 3 else "given/mine.yaml")
+    (tmp_path / "policy.safetensors").write_bytes(b"what a search has learned")
+    for words in (["--policy", str(tmp_path)], [f"--ws_from_policy={tmp_path}"]):
+        with staged(words) as (folder, rewritten):  # of a run's folder the policy alone
+            assert rewritten[-1].endswith("given/policy.safetensors")
+            sent = folder / "given" / "policy.safetensors"
+            assert sent.read_bytes() == b"what a search has learned"
+    with staged(["--dense_checkpoint", str(tmp_path)]) as (_, rewritten):
+        assert rewritten == ["--dense_checkpoint", str(tmp_path)]
 
 
 def make_run(folder: Path, identity: str) -> Path:

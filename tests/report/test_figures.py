@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from ws_learner.report.figures import draw_all, ratios_figure, schedule_figure, search_figure
+from ws_learner.report.frontier_figure import frontier_figure
 from ws_learner.report.metrics import MetricsLog
+from ws_learner.report.policy_figures import policy_figure
 from ws_learner.report.table import COLUMNS, to_csv
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -142,6 +144,32 @@ def test_schedule_draws_the_counted_share_as_steps_and_an_older_log_as_planned(t
 def test_schedule_without_sparsity_shows_the_loss(tmp_path: Path):
     schedule_figure(_metrics(sparse=False), tmp_path / "schedule.svg")
     assert "loss (nats)" in _texts(tmp_path / "schedule.svg")
+
+
+def test_frontier_draws_what_was_predicted_and_measured_over_ln_density(tmp_path: Path):
+    rows = {"target": [0.5, 0.75, 0.875], "predicted_reward": [0.9, 0.8, 0.7]}
+    rows |= {"reward": [0.95, 0.75, float("nan")], "accuracy": [0.6, 0.5, float("nan")]}
+    path = tmp_path / "frontier.svg"
+    frontier_figure(pd.DataFrame(rows), path, metric="F1")
+    texts = _texts(path)
+    assert {"0.5", "0.875", "predicted", "measured", "reward", "F1"} <= set(texts)
+    line, _ = (
+        node.attrib["d"]
+        for node in ET.parse(path).getroot().iter(f"{SVG}path")
+        if "dasharray" in node.attrib.get("style", "") and node.attrib["d"].count("L") == 2
+    )  # and the legend's
+    points = np.array(line.replace("L", " ").replace("M", " ").split(), float).reshape(-1, 2)
+    steps = np.diff(points[:3, 0])  # densities 1/2, 1/4, 1/8
+    assert steps[0] == pytest.approx(steps[1], abs=1e-3)
+    assert np.diff(points[:3, 1], 2) == pytest.approx([0.0], abs=1e-3)
+
+
+def test_policy_names_targets_and_layers(tmp_path: Path):
+    table = pd.DataFrame({"layer": ["a.weight", "b.weight"], "density/0.9": [0.1, 0.2]})
+    curves = pd.DataFrame({"density": [0.1, 0.5, 1.0], "a": [0.3, 0.1, 0], "b": [0.2, 0.1, 0]})
+    path = tmp_path / "policy.svg"
+    policy_figure(table, curves, path)
+    assert {"0.9", "a", "b", "own divergence", "target"} <= set(_texts(path))
 
 
 def test_search_marks_failures_and_the_chosen(tmp_path: Path):

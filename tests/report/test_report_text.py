@@ -137,6 +137,26 @@ def test_the_report_shows_search_splits_and_figures(run_dir: Path):
     assert all((run_dir / link).exists() for link in links)
 
 
+def test_the_report_compares_what_the_policy_predicts_with_what_was_measured(run_dir: Path):
+    assert "One search, any target" not in write_report(run_dir).read_text()
+    rows = ["target,supplier,predicted_reward,reward,accuracy,zeros/a"]
+    rows += ["0.5,critic,0.95,0.9375,0.875,10", "0.9,agent,0.5,,,20"]
+    (run_dir / "frontier.csv").write_text("\n".join(rows) + "\n")
+    critic = {"rounds": 3, "rollouts": 12, "rmse": 0.125, "correlation": None}
+    critic |= {"within_1": 0.5, "within_2": 0.75}
+    summary = json.loads((run_dir / "summary.json").read_text())
+    more = {"critic": critic, "profile_by": "agent", "predicted_reward": 0.5}
+    (run_dir / "summary.json").write_text(json.dumps(summary | more))
+    text = write_report(run_dir).read_text()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    assert ["0.5", "critic", "0.9500", "0.9375", "87.50 %"] in cells
+    assert ["0.9", "agent", "0.5000", "failed", ""] in cells
+    assert "any target from 0.5 to 0.9" in text
+    assert "its 3 rounds the critic predicted the rollouts to come, 12 in all" in text
+    assert "is 0.125. 50% lie within one and 75% within two" in text
+    assert ["profile by", "agent, predicted reward 0.5000"] in cells
+
+
 def test_the_report_is_a_function_of_the_files(run_dir: Path):
     first = write_report(run_dir).read_bytes()
     assert write_report(run_dir).read_bytes() == first

@@ -12,6 +12,7 @@ from ws_learner.config.methods import MethodSettings
 from ws_learner.config.pattern_syntax import parse_pattern_spec
 from ws_learner.config.registries import (
     METHODS,
+    PROTOCOLS,
     CriterionName,
     ProtocolName,
     ScheduleName,
@@ -98,10 +99,11 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
 
     def __post_init__(self) -> None:
         check_settings(self)
-        for name in ("ws_save_path", "ws_ratios", "ws_rollouts"):
+        for name in ("ws_save_path", "ws_ratios", "ws_rollouts", "ws_policy", "ws_from_policy"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, Path(getattr(self, name)))
         own = (*self._wrong_shares(), *self._wrong_numbers(), *self._wrong_pairs())
+        own = (*own, *self._wrong_policies())
         complain([*own, *self.search_problems(), *self.nm_problems()])
         self._check_method()
 
@@ -113,6 +115,27 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
             )
         if self.dst_layers and not self.enbl_dst:
             yield f"`dst_layers` {' '.join(self.dst_layers)}: needs `enbl_dst`"
+
+    def _wrong_policies(self) -> Iterator[str]:
+        searches = PROTOCOLS[self.ws_prune_ratio_prtl].goals
+        if self.ws_goals is not None and not searches:
+            yield f"`ws_goals` {self.ws_goals}: needs `ws_prune_ratio_prtl` optimal"
+        if self.ws_policy is not None:
+            where = f"`ws_policy` {self.ws_policy}"
+            for name in ("ws_ratios", "ws_goals", "ws_rollouts", "ws_from_policy"):
+                if getattr(self, name) is not None:
+                    yield f"{where}: takes no rollout, so it excludes `{name}`; leave one out"
+            if not searches:
+                yield (
+                    f"{where}: takes the place of `ws_prune_ratio_prtl` "
+                    f"{self.ws_prune_ratio_prtl}; leave one out"
+                )
+        if self.ws_from_policy is not None:
+            where = f"`ws_from_policy` {self.ws_from_policy}"
+            if not searches or self.ws_ratios is not None:
+                yield f"{where}: starts a search, which needs `ws_prune_ratio_prtl` optimal"
+            if self.ws_reward_type != "single-obj":
+                yield f"{where}: needs `ws_reward_type` single-obj"
 
     def _check_method(self) -> None:
         spelling = parse_pattern_spec(self.pattern_spelling)

@@ -25,6 +25,12 @@ class SearchSettings:
     ws_goals: str | None = None
     """Least and greatest prune ratio of one search for many targets, such as 0.5:0.985; optimal
     only. The run saves a policy that gives a profile for any target between them."""
+    ws_policy: Path | None = None
+    """Run directory of an optimal search on this network, or its policy.safetensors: gives the
+    profile instead of the protocol, for any target, without a rollout."""
+    ws_from_policy: Path | None = None
+    """The same as the start of an optimal search: its agent, and its profiles, which teach the
+    critic."""
     ws_nb_rlouts: int = 64
     """Rollouts of the search: choose a profile, prune, regress, fine-tune, evaluate."""
     ws_nb_rlouts_min: int = 20

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ws_learner.core.plain_yaml import PlainLoader, dump_yaml, load_yaml
     from ws_learner.core.process_group import ProcessGroup, rank_slice
     from ws_learner.core.progress import Progress, message_style, say, track
-    from ws_learner.core.run_dir import RunDir, identity_hash
+    from ws_learner.core.run_dir import RunDir, identity_hash, policy_path
     from ws_learner.core.setting_checks import check_choice, check_settings, setting_problems
     from ws_learner.core.versions import library_versions
     from ws_learner.core.weights import (
@@ -69,6 +69,7 @@ __all__ = [
     "load_yaml",
     "message_style",
     "one_thread",
+    "policy_path",
     "rank_slice",
     "read_json",
     "read_metadata",
@@ -152,6 +153,7 @@ _MODULES = {
     "run_dir": [
         "RunDir",
         "identity_hash",
+        "policy_path",
     ],
     "setting_checks": [
         "check_choice",

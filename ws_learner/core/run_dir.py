@@ -16,7 +16,7 @@ from ws_learner.core.errors import UserError
 from ws_learner.core.files import read_json, write_text
 from ws_learner.core.plain_yaml import dump_yaml
 
-__all__ = ["RunDir", "identity_hash"]
+__all__ = ["RunDir", "identity_hash", "policy_path"]
 
 
 def identity_hash(identity: Mapping[str, Any]) -> str:
@@ -76,6 +76,16 @@ class RunDir:
     def model(self) -> Path:
         """Weights of the result."""
         return self.path / "model.safetensors"
+
+    @property
+    def policy(self) -> Path:
+        """What an `optimal` search has learned: profiles for any target."""
+        return self.path / "policy.safetensors"
+
+    @property
+    def frontier(self) -> Path:
+        """One row per target of a search over `ws_goals`: emitted profile and its reward."""
+        return self.path / "frontier.csv"
 
     @property
     def state(self) -> Path:
@@ -170,3 +180,8 @@ class RunDir:
                     "it ends"
                 ) from error
             yield
+
+
+def policy_path(given: Path) -> Path:
+    """The policy file that a user names: the file, or the directory of its run."""
+    return RunDir(given).policy if given.is_dir() else given

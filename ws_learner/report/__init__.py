@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ws_learner.report.csv_io import read_rollouts
+    from ws_learner.report.csv_io import read_frontier, read_rollouts
     from ws_learner.report.figures import draw_all
     from ws_learner.report.markdown import write_report
     from ws_learner.report.metric_text import metric_of
     from ws_learner.report.metrics import MetricsLog
+    from ws_learner.report.policy_figures import policy_figure
     from ws_learner.report.ratios_file import layers_in_ratios, read_ratios
     from ws_learner.report.table import ratio_table, read_table, to_csv, totals
     from ws_learner.report.terminal import print_summary
@@ -21,8 +22,10 @@ __all__ = [
     "draw_all",
     "layers_in_ratios",
     "metric_of",
+    "policy_figure",
     "print_summary",
     "ratio_table",
+    "read_frontier",
     "read_ratios",
     "read_rollouts",
     "read_table",
@@ -33,6 +36,7 @@ __all__ = [
 
 _MODULES = {
     "csv_io": [
+        "read_frontier",
         "read_rollouts",
     ],
     "figures": [
@@ -46,6 +50,9 @@ _MODULES = {
     ],
     "metrics": [
         "MetricsLog",
+    ],
+    "policy_figures": [
+        "policy_figure",
     ],
     "ratios_file": [
         "layers_in_ratios",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-__all__ = ["read_rollouts", "read_tidy"]
+__all__ = ["read_frontier", "read_rollouts", "read_tidy"]
 
 
 def read_tidy(source: Path | io.StringIO, *, text: Collection[str] = ()) -> pd.DataFrame:
@@ -35,6 +35,11 @@ def read_tidy(source: Path | io.StringIO, *, text: Collection[str] = ()) -> pd.D
 def read_rollouts(path: Path) -> pd.DataFrame:
     """Read a run's `rollouts.csv`; `kind` and `failed` are text."""
     return read_tidy(path, text=("kind", "failed"))
+
+
+def read_frontier(path: Path) -> pd.DataFrame:
+    """Read a run's `frontier.csv`; `supplier` is text."""
+    return read_tidy(path, text=("supplier",))
 
 
 def _column(name: str, cells: Collection[str], is_text: bool) -> pd.Series:

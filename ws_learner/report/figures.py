@@ -1,4 +1,4 @@
-"""The figures of a report: ratios per layer, the pruning schedule, the search."""
+"""The figures of a report: ratios per layer, the pruning schedule, the search, the frontier."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from ws_learner.core import read_json
-from ws_learner.report.csv_io import read_rollouts
+from ws_learner.report.csv_io import read_frontier, read_rollouts
+from ws_learner.report.frontier_figure import frontier_figure
 from ws_learner.report.metric_text import metric_of
 from ws_learner.report.metrics import read_metrics
 from ws_learner.report.ratios_figure import ratios_figure
@@ -16,7 +17,7 @@ from ws_learner.report.schedule_figure import schedule_figure
 from ws_learner.report.search_figure import search_figure
 from ws_learner.report.table import read_table
 
-__all__ = ["draw_all", "ratios_figure", "schedule_figure", "search_figure"]
+__all__ = ["draw_all", "frontier_figure", "ratios_figure", "schedule_figure", "search_figure"]
 
 
 def draw_all(run_dir: Path) -> list[Path]:
@@ -31,6 +32,7 @@ def draw_all(run_dir: Path) -> list[Path]:
         ("ratios.csv", "ratios.svg", read_table, ratios_figure),
         ("metrics.csv", "schedule.svg", read_metrics, partial(schedule_figure, metric=named)),
         ("rollouts.csv", "search.svg", read_rollouts, partial(search_figure, chosen=chosen)),
+        ("frontier.csv", "frontier.svg", read_frontier, partial(frontier_figure, metric=named)),
     ):
         frame = read(run_dir / source) if (run_dir / source).exists() else pd.DataFrame()
         if not frame.empty:

@@ -67,6 +67,7 @@ def result_rows(
         ("MACs, dense", _count(summary.get("dense_macs"))),
         ("MACs, kept", _macs_kept(summary)),
         ("rollouts", _rollouts(summary)),
+        ("profile by", _supplier(summary)),
         ("search time", _duration(summary.get("search_seconds"))),
         ("training time", _duration(summary.get("train_seconds"))),
     ]
@@ -121,6 +122,13 @@ def _rollouts(summary: Mapping[str, Any]) -> str:
     text = f"{count}, {failed:,} failed" if count and failed else count
     why = _STOPPED.get(summary.get("search_stopped", ""))
     return f"{text}; {why}" if text and why else text
+
+
+def _supplier(summary: Mapping[str, Any]) -> str:
+    supplier = summary.get("profile_by")
+    if supplier is None:
+        return ""
+    return f"{supplier}, predicted reward {summary['predicted_reward']:.4f}"
 
 
 def _zeros(frame: pd.DataFrame | None) -> str:

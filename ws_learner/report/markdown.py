@@ -11,6 +11,7 @@ import pandas as pd
 
 from ws_learner.core import read_json, write_text
 from ws_learner.report.csv_io import read_rollouts
+from ws_learner.report.frontier_section import critic_sentence, frontier_section
 from ws_learner.report.headlines import (
     TABLE_ALIGN,
     TABLE_HEADS,
@@ -19,6 +20,7 @@ from ws_learner.report.headlines import (
     title,
     total_row,
 )
+from ws_learner.report.markdown_table import markdown_table
 from ws_learner.report.metric_text import metric_of
 from ws_learner.report.metrics import SCALARS, read_metrics
 from ws_learner.report.table import read_table
@@ -29,6 +31,8 @@ _CAPTIONS = {
     "ratios": "Prune ratio of each layer; the dashed line is what a uniform allocation would give.",
     "schedule": "Overall sparsity and the metric over the optimizer steps.",
     "search": "Reward of each rollout and the best so far.",
+    "frontier": "Reward and metric of the emitted profile at each target, on the search images.",
+    "policy": "What the policy emits at several targets, and what pruning each layer alone does.",
 }
 
 _PICTURES = {".svg", ".png"}
@@ -57,6 +61,7 @@ def write_report(run_dir: Path) -> Path:
         _layers(frame),
         _figures(run_dir),
         _search(run_dir, summary),
+        frontier_section(run_dir, summary),
         _splits(summary),
         _log(run_dir),
         _surroundings(summary),
@@ -84,14 +89,7 @@ def _headline(summary: Mapping[str, Any]) -> str:
 
 def _results(summary: Mapping[str, Any], frame: pd.DataFrame | None) -> str:
     rows = result_rows(summary, frame)
-    return _table([("", "result"), *rows], ("left", "right")) if rows else ""
-
-
-def _table(rows: list[tuple[str, ...]], align: tuple[str, ...]) -> str:
-    """A Markdown table; the first row holds the headings. Cells are text, printed unchanged."""
-    cells = [[cell.replace("|", r"\|") for cell in row] for row in rows[1:]]
-    frame = pd.DataFrame(cells, columns=list(rows[0]))
-    return str(frame.to_markdown(index=False, disable_numparse=True, colalign=align))
+    return markdown_table([("", "result"), *rows], ("left", "right")) if rows else ""
 
 
 def _reproduce(run_dir: Path, summary: Mapping[str, Any]) -> str:
@@ -118,7 +116,7 @@ def _layers(frame: pd.DataFrame | None) -> str:
     if frame is None:
         return ""
     bold = tuple(f"**{cell}**" if cell else "" for cell in total_row(frame))
-    table = _table([TABLE_HEADS, *layer_rows(frame), bold], TABLE_ALIGN)
+    table = markdown_table([TABLE_HEADS, *layer_rows(frame), bold], TABLE_ALIGN)
     return (
         "## Layers\n\nThe prune ratio is the share of zero weights: *chosen* by the protocol, "
         "*achieved* counted in the saved file. MACs are multiply-accumulates of one example; "
@@ -155,13 +153,14 @@ def _search(run_dir: Path, summary: Mapping[str, Any]) -> str:
         for kind, group in rewards.groupby(rollouts["kind"], sort=False)
     ]
     heads = ("kind", "rollouts", "mean reward", "best reward")
-    table = _table([heads, *rows], ("left", "right", "right", "right"))
+    table = markdown_table([heads, *rows], ("left", "right", "right", "right"))
     failed = int(rollouts["failed"].ne("").sum())
     note = f"\n\n{_chosen(rollouts, summary.get('chosen_rollout'))}"
     if rollouts["kind"].eq("select").any():
         note += "\n\nRows of kind `select` are the best few, scored again on the select images: "
         note += "the mean of jittered copies, see docs/protocols.md."
     note += f"\n\n{failed} could not be scored; `rollouts.csv` says why." if failed else ""
+    note += critic_sentence(summary)
     return f"## Search\n\nEvery candidate is in [rollouts.csv](rollouts.csv).\n\n{table}{note}"
 
 
@@ -209,7 +208,7 @@ def _splits(summary: Mapping[str, Any]) -> str:
     if sizes:
         heads, align = (*heads, "examples"), (*align, "right")
         rows = [(*row, f"{sizes[row[0]]:,}" if row[0] in sizes else "") for row in rows]
-    table = _table([heads, *rows], align)
+    table = markdown_table([heads, *rows], align)
     return f"## What was measured on which split\n\nThe splits are disjoint.\n\n{table}"
 
 
@@ -225,7 +224,7 @@ def _log(run_dir: Path) -> str:
     ]
     if not rows:
         return ""
-    table = _table([("scalar", "last", "meaning"), *rows], ("left", "right", "left"))
+    table = markdown_table([("scalar", "last", "meaning"), *rows], ("left", "right", "left"))
     return f"## Training log\n\n{len(frame):,} rows in [metrics.csv](metrics.csv).\n\n{table}"
 
 
@@ -238,4 +237,5 @@ def _surroundings(summary: Mapping[str, Any]) -> str:
         rows.append(("hardware", str(hardware)))
     if not rows:
         return ""
-    return f"## Versions and hardware\n\n{_table([('what', 'version'), *rows], ('left', 'left'))}"
+    table = markdown_table([("what", "version"), *rows], ("left", "left"))
+    return f"## Versions and hardware\n\n{table}"

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ws_learner.search.knapsack import frontier
     from ws_learner.search.least_divergence import divergence
     from ws_learner.search.loop import Search
+    from ws_learner.search.policy_file import SavedPolicy, read_policy
+    from ws_learner.search.policy_use import open_policy
+    from ws_learner.search.policy_view import PolicyView
     from ws_learner.search.problem import (
         build_goal_problems,
         build_pruning_problem,
@@ -41,9 +44,11 @@ __all__ = [
     "Allocator",
     "LayerRegression",
     "LocalPool",
+    "PolicyView",
     "RayPool",
     "RolloutEvaluator",
     "RolloutPool",
+    "SavedPolicy",
     "Search",
     "allocation_context",
     "as_scored",
@@ -62,7 +67,9 @@ __all__ = [
     "layer_bounds",
     "layer_output",
     "make_pruning_env",
+    "open_policy",
     "progression_at",
+    "read_policy",
     "seed_profiles",
 ]
 
@@ -100,6 +107,16 @@ _MODULES = {
     ],
     "loop": [
         "Search",
+    ],
+    "policy_file": [
+        "SavedPolicy",
+        "read_policy",
+    ],
+    "policy_use": [
+        "open_policy",
+    ],
+    "policy_view": [
+        "PolicyView",
     ],
     "problem": [
         "build_goal_problems",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Decision:
         stopped: Why the search ended (`Stop`); None without one, or if an earlier version ran it.
         chosen: Number of the chosen rollout, likewise.
         seconds: Wall time.
+        facts: Further entries of the summary, such as who supplied the profile.
     """
 
     zeros: IntArray
@@ -35,6 +36,7 @@ class Decision:
     stopped: str | None = None
     chosen: int | None = None
     seconds: float = 0.0
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,13 +60,16 @@ class Allocation(Decision):
         return entries
 
 
+_OWN = {item.name for item in fields(Decision)}
+
+
 def save_decision(path: Path, decision: Decision) -> None:
     """Write a decision as JSON."""
     plain: dict[str, Any] = {"zeros": decision.zeros.tolist(), "rollouts": decision.rollouts}
     plain |= {"seconds": decision.seconds, "failed": decision.failed}
     if decision.rollouts:
         plain |= {"stopped": decision.stopped, "chosen": decision.chosen}
-    write_json(path, plain)
+    write_json(path, plain | dict(decision.facts))
 
 
 def load_decision(path: Path, layers: Sequence[LayerRow]) -> Decision:
@@ -86,4 +91,5 @@ def load_decision(path: Path, layers: Sequence[LayerRow]) -> Decision:
         stopped=kept.get("stopped"),
         chosen=kept.get("chosen"),
         seconds=kept["seconds"],
+        facts={name: value for name, value in kept.items() if name not in _OWN},
     )

@@ -24,6 +24,7 @@ from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import PoolFactory
 from ws_learner.search.searched import search_profile
 from ws_learner.search.units import build_plan, in_whole_units, refuse_too_small
+from ws_learner.search.warm_start import load_earlier_policy
 from ws_learner.training import Loss, Metric
 
 __all__ = ["Allocation", "Allocator", "database_dir"]
@@ -106,13 +107,21 @@ class Allocator:
         context, name = self._context(), config.ws_prune_ratio_prtl
         if not (context.lower < context.upper).any():
             return Decision(zeros=context.lower.copy())  # nothing to decide
+        if config.ws_policy is not None:
+            from ws_learner.search.policy_use import decide_by_policy  # loads the agent
+
+            zeros, facts = decide_by_policy(config.ws_policy, self.layers, config, self.model)
+            return Decision(zeros=zeros, facts=facts)
         if name in CLOSED_FORM:
             return Decision(zeros=CLOSED_FORM[name](context))
         plan = build_plan(self.model, self.layers, config)
         refuse_too_small(self.layers, plan, config=config)
+        earlier = load_earlier_policy(config, context, self.model)
         return search_profile(
             context,
             self.evaluator(),
+            model=self.model,
+            earlier=earlier,
             config=config,
             agent=self.agent,
             seed=self.seed,

@@ -11,6 +11,7 @@ from agents import DDPGConfig, Proposer
 from envs import AllocationProblem
 from ws_learner.config import PROTOCOLS, WeightSparseConfig, load_object
 from ws_learner.core import say
+from ws_learner.search.policy_file import SavedPolicy
 
 __all__ = ["build_proposer", "goal_targets"]
 
@@ -24,6 +25,7 @@ def build_proposer(
     agent: DDPGConfig,
     seed: int,
     goals: Callable[[float], AllocationProblem] | None = None,
+    earlier: SavedPolicy | None = None,
 ) -> Proposer:
     """Make the proposer of the protocol that the settings name, one that searches.
 
@@ -33,6 +35,7 @@ def build_proposer(
         agent: Settings of the DDPG agent of `ddpg` and `surrogate`.
         seed: Seed of the proposer.
         goals: Makes the problem of another target, for a search over `ws_goals`.
+        earlier: Policy of an earlier search, to start from.
     """
     protocol = PROTOCOLS[config.ws_prune_ratio_prtl]
     if protocol.goals and config.ws_reward_type != "single-obj":
@@ -42,6 +45,8 @@ def build_proposer(
     if protocol.goals:
         targets = goal_targets(config) if goals else ()
         options |= {"rollouts": config.ws_nb_rlouts, "goals": goals, "targets": targets}
+        if earlier is not None:
+            options |= {"earlier": earlier.seen, "actor_state": earlier.actor}
     elif protocol.agent:
         options |= {
             "config": agent,

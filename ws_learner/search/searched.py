@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from agents import DDPGConfig
+from torch import nn
+
+from agents import DDPGConfig, Proposer
 from envs import AllocationProblem, IntArray
 from ws_learner.config import WeightSparseConfig, parse_duration
 from ws_learner.core import RunDir, write_text
@@ -20,7 +23,7 @@ from ws_learner.search.registry import build_proposer
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import PoolFactory
 from ws_learner.search.seeds import seed_profiles
-from ws_learner.search.warm_start import load_earlier_profiles
+from ws_learner.search.warm_start import EarlierPolicy, load_earlier_profiles
 from ws_learner.training import as_metric
 
 __all__ = ["search_profile"]
@@ -33,38 +36,51 @@ def search_profile(
     context: AllocationContext,
     evaluator: RolloutEvaluator,
     *,
+    model: nn.Module,
     config: WeightSparseConfig,
     agent: DDPGConfig,
     seed: int,
     pool: PoolFactory,
     select: Split,
     run: RunDir,
+    earlier: EarlierPolicy | None = None,
 ) -> Decision:
     """Search by the protocol of the settings, and choose one of the best profiles.
 
     Args:
         context: Budget and bounds.
         evaluator: Scores rollouts on the search split.
+        model: The dense network.
         config: Settings of the search.
         agent: Settings of the DDPG agent.
         seed: Seed of all random numbers.
         pool: Builds the pool that scores rollouts.
         select: The split that decides among the finalists.
-        run: Its folder has the state and `rollouts.csv`.
+        run: Its folder has the state, `rollouts.csv` and what an agent has learned.
+        earlier: Policy that the search starts from.
 
     Raises:
-        UserError: No rollout could be scored.
+        UserError: No rollout could be scored, or `earlier` learned from another reward.
         RuntimeError: The proposer proposed no profile of this target.
     """
     seeds, longest = _seeds(context, config), config.ws_search_time
+    if earlier is not None:
+        earlier.refuse_other_reward(evaluator.rewarded())
+        seeds = earlier.seeds | seeds
     with pool(evaluator) as workers:
         at = build_goal_problems(evaluator, config, evaluate=workers.evaluate)
         problem, ends = at(config.ws_prune_ratio), config.goal_range or ()
+        proposer = build_proposer(
+            problem,
+            config,
+            agent=agent,
+            seed=seed,
+            goals=at if ends else None,
+            earlier=None if earlier is None else earlier.policy,
+        )
         search = Search(
             problem=problem,
-            proposer=build_proposer(
-                problem, config, agent=agent, seed=seed, goals=at if ends else None
-            ),
+            proposer=proposer,
             seeds=seeds | {f"prior at {target:g}": at(target).prior for target in ends},
             rollouts=config.ws_nb_rlouts,
             per_round=config.ws_rlouts_per_round,
@@ -79,6 +95,15 @@ def search_profile(
             in_units=evaluator.checked,
         )
         history = search.run()
+        facts = _left_behind(
+            proposer,
+            history,
+            problem=problem,
+            model=model,
+            config=config,
+            rewarded=evaluator.rewarded(),
+            run=run,
+        )
     say_failures(history, split="search")
     finalists = _finalists(search.at_target(), problem, count=config.ws_nb_rescore)
     chosen, again = finalists[0], tuple[Rollout, ...]()
@@ -103,7 +128,16 @@ def search_profile(
         failed=count_failed(history) + count_failed(again),
         stopped=search.stopped,
         chosen=history.index(chosen),
+        facts=facts,
     )
+
+
+def _left_behind(proposer: Proposer, history: Sequence[Rollout], **about: Any) -> Mapping[str, Any]:
+    """Write what an agent has learned, if there is one; entries of the summary."""
+    from agents import GoalSearch
+    from ws_learner.search.after_search import leave_policy
+
+    return leave_policy(proposer, history, **about) if isinstance(proposer, GoalSearch) else {}
 
 
 def _seeds(context: AllocationContext, config: WeightSparseConfig) -> dict[str, IntArray]:

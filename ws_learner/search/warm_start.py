@@ -1,18 +1,73 @@
-"""Warm start: profiles of an earlier search, for any target, as seeds of this one."""
+"""Warm start: profiles or the policy of an earlier search, for any target."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from envs import IntArray, LayerRow, project
+from ws_learner.config import WeightSparseConfig
 from ws_learner.core import UserError
 from ws_learner.report import read_rollouts
 from ws_learner.search.context import AllocationContext
+from ws_learner.search.policy_file import SavedPolicy
 
-__all__ = ["load_earlier_profiles"]
+__all__ = ["EarlierPolicy", "load_earlier_policy", "load_earlier_profiles"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EarlierPolicy:
+    """The policy that a search starts from.
+
+    Attributes:
+        path: As the user gave it.
+        policy: What the file holds.
+        seeds: Its best profile at this target, by name; empty if it has none.
+    """
+
+    path: Path
+    policy: SavedPolicy
+    seeds: dict[str, IntArray]
+
+    def refuse_other_reward(self, rewarded: str) -> None:
+        """Refuse a policy that learned from another reward than this search's."""
+        if rewarded != self.policy.rewarded:
+            usual = "as a classifier"
+            raise UserError(
+                f"`ws_from_policy` {self.path}: learned from rollouts rewarded "
+                f"{self.policy.rewarded or usual}, here they are rewarded {rewarded or usual}; "
+                "leave it out, or give `outputs` and metric as they were"
+            )
+
+
+def load_earlier_policy(
+    config: WeightSparseConfig, context: AllocationContext, model: nn.Module
+) -> EarlierPolicy | None:
+    """Load the policy that `ws_from_policy` names; None without.
+
+    Raises:
+        UserError: It cannot be used, is for another layer table, or learned from other rewards.
+    """
+    path = config.ws_from_policy
+    if path is None:
+        return None
+    from ws_learner.search.policy_use import open_policy, policy_problems, rescaled_best
+
+    saved = open_policy(path, context.layers, model, setting="ws_from_policy")
+    if saved.by_divergence != (config.ws_reward_signal == "kl"):
+        signal = "kl" if saved.by_divergence else "accuracy"
+        raise UserError(
+            f"`ws_from_policy` {path}: learned from `ws_reward_signal` {signal}, not from "
+            f"{config.ws_reward_signal}; leave it out, or set `ws_reward_signal` {signal}"
+        )
+    at = policy_problems(saved, context.layers, config, model)
+    best = rescaled_best(saved, at, config.ws_prune_ratio)
+    seeds = {} if best is None else {"earlier policy": best}
+    return EarlierPolicy(path=path, policy=saved, seeds=seeds)
 
 
 def load_earlier_profiles(path: Path, context: AllocationContext, *, count: int) -> list[IntArray]:

@@ -80,7 +80,7 @@ def build_summary(
     scoped = "ws_scope" in method.settings
     return {
         "learner": "weight-sparse",
-        "protocol": config.ws_prune_ratio_prtl,
+        "protocol": "policy" if config.ws_policy else config.ws_prune_ratio_prtl,
         "method": config.ws_method,
         "pattern": "as found" if locked else str(parse_pattern(config.pattern_spelling)),
         "criterion": _criterion(config),

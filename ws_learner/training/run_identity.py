@@ -20,6 +20,7 @@ from ws_learner.core import (
     ValueDigest,
     forward_digest,
     identity_hash,
+    policy_path,
     say,
     sha256_of,
     state_digest,
@@ -30,7 +31,7 @@ from ws_learner.training.evaluation import Loss, Metric
 __all__ = ["build_run_identity", "config_identity", "owned_run"]
 
 _MARKS = {"identity.json", ".lock"}
-_FILES = ("ws_ratios", "ws_rollouts")
+_FILES = ("ws_ratios", "ws_rollouts", "ws_policy", "ws_from_policy")
 
 
 def build_run_identity(
@@ -86,7 +87,7 @@ def config_identity(config: WeightSparseConfig) -> dict[str, Any]:
     del kept["ws_save_path"]
     for name in _FILES:
         if kept[name] is not None:
-            kept[name] = _content(Path(kept[name]), name)
+            kept[name] = _content(policy_path(Path(kept[name])), name)
     return kept
 
 

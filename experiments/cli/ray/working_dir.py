@@ -10,6 +10,7 @@ from pathlib import Path
 
 from experiments.cli.discovery import experiment_names
 from experiments.cli.flag_parser import underscored
+from ws_learner.core import policy_path
 
 __all__ = ["staged"]
 
@@ -19,6 +20,7 @@ LEFT_OUT = ("__pycache__", "results", "benchmarks", "*.pyc", ".*")
 FILES = (
     *("--config", "--sweep", "--ws_ratios", "--ratios", "--ws_rollouts", "--from_rollouts"),
     *("--dense_checkpoint", "--dst_checkpoint"),
+    *("--ws_policy", "--policy", "--ws_from_policy", "--from_policy"),
 )
 """Flags with a file that is sent with the job."""
 
@@ -43,14 +45,19 @@ def _rewrite(words: Sequence[str], folder: Path) -> list[str]:
     for word in words:
         flag, equals, value = underscored(word).partition("=")
         if before in FILES:
-            word = _take(word, folder)
+            word = _take(_file(before, word), folder)
         elif flag in FILES and equals:
-            word = f"{flag}={_take(value, folder)}"
+            word = f"{flag}={_take(_file(flag, value), folder)}"
         elif _own_experiment(word):
             word = _take(word, folder)
         rewritten.append(word)
         before = "" if equals else flag
     return rewritten
+
+
+def _file(flag: str, value: str) -> str:
+    """The file that a flag means by a folder."""
+    return str(policy_path(Path(value))) if flag.endswith("policy") else value
 
 
 def _own_experiment(word: str) -> bool:

@@ -1,0 +1,121 @@
+"""A saved policy holds what the search has seen, and no other file is taken for one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from agents.critic import Observed
+from tests.support.layer_rows import layer_rows
+from ws_learner.core.errors import UserError
+from ws_learner.core.weights import load_state, read_metadata, save_model
+from ws_learner.search.policy_file import SavedPolicy, read_policy, write_policy
+
+SIZES = [100, 400]
+
+
+def a_policy(*, own: bool = True, rows: int = 3) -> SavedPolicy:
+    rng = np.random.default_rng(0)
+    seen = tuple(
+        Observed(
+            point=-rng.uniform(1, 2, 2),
+            executed=-rng.uniform(2, 3, 2),
+            value=float(rng.uniform()),
+            slopes=np.array([np.nan, rng.normal()]),
+        )
+        for _ in range(rows)
+    )
+    rows_of = layer_rows(SIZES, exempt=(1,))
+    rows_of = (dataclasses.replace(rows_of[0], fan=(4, 25), most=75), rows_of[1])
+    return SavedPolicy(
+        layers=rows_of,
+        network="abc",
+        target=0.9,
+        goals=(0.5, 0.95),
+        targets=(0.5, 0.9, 0.95),
+        score_power=0.75,
+        by_divergence=True,
+        rewarded="",
+        bounds={"ws_ratio_bounds": "wide", "ws_ratio_min": 0.0, "ws_ratio_max": 0.995},
+        pattern="unstructured",
+        curve_ratios=np.array([0.0, 0.5, 1.0]),
+        curves=rng.uniform(size=(2, 3)),
+        own_densities=np.array([0.0, 0.1, 0.7]) if own else None,
+        own=rng.uniform(size=(2, 3)) if own else None,
+        seen=seen,
+        actor={"free": torch.randn(2, 2), "mu.0.bias": torch.randn(3)},
+    )
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("rows", [3, 0])
+def test_what_is_written_is_read(tmp_path: Path, own: bool, rows: int) -> None:
+    policy, path = a_policy(own=own, rows=rows), tmp_path / "policy.safetensors"
+    write_policy(path, policy)
+    for given in (path, tmp_path):  # the file, or its run directory
+        found = read_policy(given)
+        for field in dataclasses.fields(SavedPolicy):
+            before, after = getattr(policy, field.name), getattr(found, field.name)
+            if isinstance(before, np.ndarray):
+                np.testing.assert_array_equal(after, before)
+            elif field.name == "seen":
+                for one, other in zip(after, before, strict=True):
+                    assert one.value == other.value
+                    np.testing.assert_array_equal(one.slopes, other.slopes)  # NaN stays NaN
+                    np.testing.assert_array_equal(one.point, other.point)
+                    np.testing.assert_array_equal(one.executed, other.executed)
+            elif field.name == "actor":
+                assert after.keys() == before.keys()
+                assert all(torch.equal(after[name], before[name]) for name in before)
+            else:
+                assert after == before
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def _other_format(path: Path) -> None:
+    facts = json.loads(read_metadata(path)["policy"]) | {"format": 99}
+    save_model(path, load_state(path), {"policy": json.dumps(facts)})
+
+
+def _without_a_fact(path: Path) -> None:
+    facts = json.loads(read_metadata(path)["policy"])
+    del facts["score_power"]
+    save_model(path, load_state(path), {"policy": json.dumps(facts)})
+
+
+def _weights(path: Path) -> None:
+    save_model(path, {"fc.weight": torch.zeros(2)}, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (Path.unlink, "no such file; give the folder of a run that searched"),
+        (_truncate, "damaged, or no policy"),
+        (_flip, "its tensors are not those that were written"),
+        (_other_format, "another version .format 99.*search again"),
+        (_without_a_fact, "damaged .'score_power'."),
+        (_weights, "holds no policy; give the folder"),
+        (lambda path: path.write_text("layer,prune_ratio\n"), "damaged, or no policy"),
+    ],
+)
+def test_a_file_that_is_no_policy_is_refused(tmp_path: Path, spoil, says: str) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "policy.safetensors"
+    write_policy(path, a_policy())
+    spoil(path)
+    with pytest.raises(UserError, match=rf"`ws_policy` .*policy.safetensors: .*{says}"):
+        read_policy(tmp_path)

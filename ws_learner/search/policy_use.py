@@ -1,0 +1,169 @@
+"""Profiles from a saved policy, for any target, without a rollout."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from agents import Emission, ProfilePolicy
+from envs import AllocationProblem, IntArray, LayerRow, Score
+from ws_learner.config import WeightSparseConfig
+from ws_learner.core import UserError, say, state_digest
+from ws_learner.search.context import allocation_context
+from ws_learner.search.policy_file import SavedPolicy, read_policy
+from ws_learner.search.problem import problem_of
+
+__all__ = [
+    "Decision",
+    "decide_by_policy",
+    "decided",
+    "open_policy",
+    "policy_problems",
+    "rescaled_best",
+    "restored_policy",
+]
+
+
+class Decision(NamedTuple):
+    """A profile that a policy gives.
+
+    Attributes:
+        zeros: (L,) zero counts.
+        supplier: Who supplied it, see `Emission`.
+        predicted_reward: exp(-divergence), of the profile as it would be scored.
+    """
+
+    zeros: IntArray
+    supplier: str
+    predicted_reward: float
+
+
+def open_policy(
+    given: Path, layers: Sequence[LayerRow], model: nn.Module | None = None, *, setting: str
+) -> SavedPolicy:
+    """Read a policy for a network; other weights of it are accepted with a line.
+
+    Raises:
+        UserError: The file cannot be used, or is for another layer table.
+    """
+    saved = read_policy(given, setting=setting)
+    _refuse_other_layers(saved, layers, where=f"`{setting}` {given}")
+    if model is not None and state_digest(model) != saved.network:
+        say(
+            f"`{setting}` {given}: was made for other weights of this network; what it predicts "
+            "may be off"
+        )
+    return saved
+
+
+def _refuse_other_layers(saved: SavedPolicy, layers: Sequence[LayerRow], *, where: str) -> None:
+    for place in range(max(len(saved.layers), len(layers))):
+        its = _named(saved.layers, place)
+        ours = _named(layers, place)
+        if its != ours:
+            raise UserError(
+                f"{where}: is for another layer table: row {place + 1} is {its} there, {ours} "
+                "here; give a policy of this network, or the `ws_include` and `ws_exclude` of "
+                "its search"
+            )
+
+
+def _named(layers: Sequence[LayerRow], place: int) -> str:
+    if place >= len(layers):
+        return "missing"
+    return f"{layers[place].name} {'x'.join(map(str, layers[place].shape))}"
+
+
+def policy_problems(
+    saved: SavedPolicy,
+    layers: Sequence[LayerRow],
+    config: WeightSparseConfig,
+    model: nn.Module,
+) -> Callable[[float], AllocationProblem]:
+    """Problems of a network at any target, with a policy's curves and these bounds.
+
+    They cannot score anything. `model` is only read where the pattern is N:M.
+    """
+    densities, own = saved.own_densities, saved.own
+
+    @cache
+    def at(target: float) -> AllocationProblem:
+        aimed = dataclasses.replace(
+            config,
+            ws_prune_ratio=target,
+            ws_score_power=saved.score_power,
+            ws_reward_signal="kl" if saved.by_divergence else "accuracy",
+            ws_reward_type="single-obj",
+        )
+        context = allocation_context(
+            model,
+            tuple(layers),
+            aimed,
+            curves=lambda: (saved.curve_ratios, saved.curves),
+            own=lambda: None if densities is None or own is None else (densities, own),
+        )
+        return problem_of(context, aimed, evaluate=_no_score)
+
+    return at
+
+
+def _no_score(candidates: Sequence[IntArray]) -> list[Score]:
+    raise RuntimeError("a saved policy scores no profiles")
+
+
+def restored_policy(
+    saved: SavedPolicy, at: Callable[[float], AllocationProblem], target: float
+) -> ProfilePolicy:
+    """The policy as it was saved, for emission.
+
+    Raises:
+        UserError: No layer has a choice at the target.
+    """
+    try:
+        policy = ProfilePolicy(at(target), goals=at)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    policy.load_actor(saved.actor)
+    policy.recall(saved.seen)
+    return policy
+
+
+def rescaled_best(
+    saved: SavedPolicy, at: Callable[[float], AllocationProblem], target: float
+) -> IntArray | None:
+    """(L,) zeros of the scored profile that the critic likes best at the target; None without."""
+    emitted = restored_policy(saved, at, target).emit(target)
+    return next((one.zeros for one in emitted if one.supplier == "rescaled"), None)
+
+
+def decided(emission: Emission) -> Decision:
+    """An emission with its predicted reward."""
+    return Decision(emission.zeros, emission.supplier, math.exp(-emission.divergence))
+
+
+def decide_by_policy(
+    given: Path, layers: Sequence[LayerRow], config: WeightSparseConfig, model: nn.Module
+) -> tuple[IntArray, dict[str, Any]]:
+    """The profile of a saved policy at the target of the settings.
+
+    Returns:
+        (L,) zero counts, and `profile_by` and `predicted_reward` for the summary.
+
+    Raises:
+        UserError: The file cannot be used, or is for another layer table.
+    """
+    saved = open_policy(given, layers, model, setting="ws_policy")
+    at, target = policy_problems(saved, layers, config, model), config.ws_prune_ratio
+    if not saved.knows(target):
+        low, high = saved.goals
+        span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        say(f"`ws_policy` {given}: was trained for {span}; {target:g} is outside")
+    zeros, supplier, reward = decided(restored_policy(saved, at, target).emit(target)[0])
+    say(f"profile by {given} ({supplier}): predicted reward {reward:.4f} at {target:g}")
+    return zeros, {"profile_by": supplier, "predicted_reward": round(reward, 6)}
