@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.bayesian import BayesianSearch
 from agents.critic import Observed
 from agents.forecasts import Forecast
 from agents.profile_policy import ProfilePolicy
@@ -35,8 +36,9 @@ class GoalSearch:
 
     - the first proposal is the critic's minimum in a box around the best profile, from the best
       profile (kind `critic`) or from the actor's (`agent`), whichever is predicted better;
-    - the others are the same with the critic's slopes tilted at random, as much as they are
-      uncertain (`critic`). The box grows with success and shrinks with failure.
+    - others are the same with the critic's slopes tilted at random, as much as they are
+      uncertain (`critic`). The box grows with success and shrinks with failure;
+    - half are those of `BayesianSearch` (`model`), which has no box.
 
     With `targets` one search serves them all: each proposal is for the next target of a
     golden-ratio sequence, and every other one is tilted. The last quarter of the rollouts goes to
@@ -50,6 +52,7 @@ class GoalSearch:
         targets: Prune ratios of a search for many targets; empty for the problem's own.
         updates: Actor steps in a round.
         actor: False leaves the actor out, as a control.
+        model: False leaves the proposals of `BayesianSearch` out, as a control.
         earlier: Profiles that an earlier search on this network scored. They teach the critic, but
             are no trials of this search.
         actor_state: Weights that the actor starts from.
@@ -72,6 +75,7 @@ class GoalSearch:
         targets: tuple[float, ...] = (),
         updates: int = 40,
         actor: bool = True,
+        model: bool = True,
         earlier: Sequence[Observed] = (),
         actor_state: Mapping[str, Tensor] | None = None,
     ) -> None:
@@ -88,6 +92,7 @@ class GoalSearch:
         self._earlier = tuple(earlier)
         self.policy.recall(self._earlier)
         self.forecasts: list[Forecast] = []
+        self._model = BayesianSearch(problem, seed=seed) if model else None
         self._known = 0  # trials the policy has seen
         self._fitted = 0  # trials it had seen when it was saved
 
@@ -121,7 +126,13 @@ class GoalSearch:
         if self.policy.targets and left > 0:
             numbers = range(len(history), len(history) + min(count, left))
             return [self._near(self._goal(number), history, 1, number)[0] for number in numbers]
-        return self._near(self._problem, history, count, len(history))
+        here = [trial for trial in history if trial.zeros.sum() == self._problem.budget]
+        by_model = (count + len(history) % 2) // 2 if here and self._model else 0
+        near = count - by_model
+        found = self._near(self._problem, history, near, len(history)) if near else []
+        if self._model and by_model:
+            found += self._model.propose(here, by_model)
+        return found
 
     def _goal(self, number: int) -> AllocationProblem:
         """The problem of a rollout in a search for many targets, by the golden ratio."""

@@ -36,6 +36,7 @@ class Recipe:
         own: Starts from own divergences, and has them as its curves.
         slopes: Rollouts measure slopes.
         actor: `optimal` has its actor.
+        model: `optimal` has proposals by `bayesian`.
         fine_tuning: Steps of fine-tuning in a rollout.
         goals: Range of targets of one search for all; None: one target.
     """
@@ -46,6 +47,7 @@ class Recipe:
     own: bool = False
     slopes: bool = False
     actor: bool = True
+    model: bool = True
     fine_tuning: int = 0
     goals: str | None = None
 
@@ -54,6 +56,7 @@ class Recipe:
         """Name of its files; recipes that differ have different ones."""
         parts = [self.protocol, str(self.rollouts)]
         parts += [name for name in ("own", "slopes", "actor") if getattr(self, name)]
+        parts += ["model"] if self.model and self.protocol == "optimal" else []
         parts += [f"tuned{self.fine_tuning}"] if self.fine_tuning else []
         parts += [f"goals{self.goals.replace(':', '-')}"] if self.goals else []
         return "-".join(parts)
@@ -81,6 +84,7 @@ def ablations(rollouts: int, *, no_slopes: int, no_own: int) -> tuple[Recipe, ..
 
     return (
         without("actor", actor=False),
+        without("model", model=False),
         without("slopes", slopes=False),
         without(f"slopes, {no_slopes} rollouts", slopes=False, rollouts=no_slopes),
         without("own divergences", own=False),

@@ -131,7 +131,10 @@ def prefix_jobs(options: Options) -> list[AnyJob]:
 def frontier_jobs(options: Options) -> list[AnyJob]:
     """Part `frontier`."""
     goals = optimal(options.goal_rollouts, goals=options.goals)
-    control = dataclasses.replace(goals, entrant="optimal goals without actor", actor=False)
+    controls = (
+        dataclasses.replace(goals, entrant="optimal goals without actor", actor=False),
+        dataclasses.replace(goals, entrant="optimal goals without slopes", slopes=False),
+    )
     targets, whole = options.frontier_targets, options.rival_rollouts
     jobs: list[AnyJob] = []
     for seed in range(options.seeds):
@@ -143,7 +146,7 @@ def frontier_jobs(options: Options) -> list[AnyJob]:
                 seed=seed,
                 out=options.out,
             )
-            for recipe in (goals, control)
+            for recipe in (goals, *controls)
         ]
         for target in targets:
             jobs += _cheap(options, target, seed)

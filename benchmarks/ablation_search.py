@@ -181,11 +181,17 @@ def _proposer(
     from agents import DDPGConfig, GoalSearch
     from ws_learner.search import build_proposer, goal_targets
 
-    if recipe.actor:
+    if recipe.protocol != "optimal" or (recipe.actor and recipe.model):
         return build_proposer(problem, config, agent=DDPGConfig(), seed=seed, goals=goals)
     targets = goal_targets(config) if goals else ()
     return GoalSearch(
-        problem, seed=seed, rollouts=recipe.rollouts, goals=goals, targets=targets, actor=False
+        problem,
+        seed=seed,
+        rollouts=recipe.rollouts,
+        goals=goals,
+        targets=targets,
+        actor=recipe.actor,
+        model=recipe.model,
     )
 
 
