@@ -83,8 +83,8 @@ def test_search_pruning_and_report_agree_with_the_saved_file(
     kinds = searched["kind"].tolist()
     cheap = kinds.count("prior")
     assert kinds[:cheap] == ["prior"] * cheap
-    assert set(kinds[cheap:-1]) <= {"warm-up", "model", "agent"}
-    assert (len(kinds), kinds[-1]) == (14, "final")
+    assert set(kinds[cheap:-1]) <= {"critic", "model", "agent"}
+    assert len(kinds) == 14
     counts = searched[[c for c in searched if c.startswith("zeros/")]]
     assert (counts.sum(axis=1) == round(0.8 * WEIGHTS)).all()
 

@@ -46,6 +46,7 @@ def context_of(
         upper=weights if upper is None else upper,
         magnitudes=lambda: magnitudes,
         curves=lambda: (ratios, np.tile(ratios**2, (len(sizes), 1))),
+        wanda_scores=lambda: magnitudes,
         own=lambda: (DENSITIES, values),
         score_power=power,
         choices=choices,
