@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import stable_baselines3
@@ -41,7 +41,7 @@ class GoalDDPG(stable_baselines3.DDPG):
     Args:
         policy: The policy's class.
         env: A `PruningEnv` with `spend` "last step" and `OffsetMap.of`, or a wrapper or vector of
-            one; None to load or to predict.
+            one. `load` needs none to predict.
         layers: Layers with free numbers in the actor, see `LayerActor`.
         targets: Prune ratios that the actor is trained for; by default the environment's. `learn`
             begins each episode with one of them.
@@ -52,6 +52,8 @@ class GoalDDPG(stable_baselines3.DDPG):
         device: Device of the actor.
         options: Further arguments of stable-baselines3's class.
     """
+
+    policy_aliases: ClassVar[dict[str, Any]] = {"MlpPolicy": GoalPolicy}
 
     def __init__(
         self,
@@ -67,6 +69,9 @@ class GoalDDPG(stable_baselines3.DDPG):
         device: torch.device | str = "cpu",
         **options: Any,
     ) -> None:
+        wrong = [target for target in targets if not 0 < target < 1]
+        if wrong:
+            raise ValueError(f"targets {wrong}: must be prune ratios between 0 and 1")
         self.targets = targets
         self.fitted: ProfileCritic | None = None
         self._goal_space: GoalSpace | None = None

@@ -17,11 +17,13 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from agents.critic import Observed, ProfileCritic
 from agents.goal_ddpg import GoalDDPG
+from agents.layer_actor import GoalPolicy
 from agents.settle import log_densities, scored_point
 from envs.offset_map import OffsetMap
 from envs.problem import AllocationProblem, FloatArray
 from envs.pruning_env import PruningEnv
 from tests.support.divergence_problem import Priced, divergence_problem
+from tests.support.synthetic_problem import synthetic_problem
 
 TARGETS = (0.75, 0.9, 0.96)
 
@@ -252,3 +254,11 @@ def test_it_learns_prices_that_its_prior_does_not_know() -> None:
             seen, _, done, _, info = env.step(agent.predict(seen, deterministic=True)[0])
         prior = evaluator.divergence(goals(target).prior)
         assert info["score"].divergence < 0.9 * prior
+
+
+def test_targets_are_checked_and_the_usual_policy_name_works() -> None:
+    with pytest.raises(ValueError, match=r"targets \[1.2\]: must be prune ratios between 0 and 1"):
+        GoalDDPG(targets=(0.5, 1.2))
+    problem = synthetic_problem(every=3)[0]
+    env = PruningEnv(problem, OffsetMap.of, spend="last step")
+    assert isinstance(GoalDDPG("MlpPolicy", env).policy, GoalPolicy)

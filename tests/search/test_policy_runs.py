@@ -257,3 +257,37 @@ def test_the_frontier_is_measured_once(goals_run: Path, tmp_path: Path) -> None:
     assert json.loads((goals_run / "state" / "allocation.json").read_text()) == kept | {
         "seconds": json.loads((goals_run / "state" / "allocation.json").read_text())["seconds"]
     }
+
+
+def test_a_policy_used_under_other_rewards_says_so(
+    goals_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    zeros_of(tmp_path / "same", ws_policy=goals_run)
+    assert "was searched with" not in capsys.readouterr().err
+    zeros_of(tmp_path / "power", ws_policy=goals_run, ws_score_power=1.0)
+    assert "was searched with `ws_score_power` 0.75, not 1.0" in capsys.readouterr().err
+    zeros_of(tmp_path / "blocks", ws_policy=goals_run, ws_pattern="2x1")
+    assert "was searched with `ws_pattern` unstructured, not 2x1" in capsys.readouterr().err
+    with pytest.raises(UserError, match="learned from the pattern unstructured, not from 2x1"):
+        zeros_of(tmp_path / "warm", ws_from_policy=goals_run, ws_pattern="2x1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"ws_reward_signal": "accuracy"}, "needs `ws_reward_signal` kl"),
+        ({"ws_reward_type": "multi-obj"}, "needs `ws_reward_type` single-obj"),
+        ({"ws_ratio_max": 0.9}, r"must be at most `ws_ratio_max` \(0.9\)"),
+        ({"ws_goals": "0.95:0.5"}, "the smaller one first"),
+    ],
+)
+def test_goals_that_no_search_can_serve_are_refused(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        WeightSparseConfig(**{"ws_goals": GOALS} | settings)
+
+
+def test_only_agents_that_wait_need_rollouts_to_wait_for() -> None:
+    assert WeightSparseConfig(ws_nb_rlouts=6).ws_nb_rlouts == 6
+    with pytest.raises(UserError, match="must be at least `ws_nb_rlouts_min`"):
+        WeightSparseConfig(ws_nb_rlouts=6, ws_prune_ratio_prtl="ddpg")

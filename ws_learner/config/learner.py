@@ -116,10 +116,23 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
         if self.dst_layers and not self.enbl_dst:
             yield f"`dst_layers` {' '.join(self.dst_layers)}: needs `enbl_dst`"
 
+    def _wrong_goals(self, searches: bool) -> Iterator[str]:
+        if self.ws_goals is None:
+            return
+        where = f"`ws_goals` {self.ws_goals}"
+        if not searches:
+            yield f"{where}: needs `ws_prune_ratio_prtl` optimal"
+        if self.ws_reward_signal != "kl":
+            yield (
+                f"{where}: needs `ws_reward_signal` kl; accuracies of several targets do not tell "
+                "a critic enough"
+            )
+        if self.ws_reward_type != "single-obj":
+            yield f"{where}: needs `ws_reward_type` single-obj, whose total is the target"
+
     def _wrong_policies(self) -> Iterator[str]:
         searches = PROTOCOLS[self.ws_prune_ratio_prtl].goals
-        if self.ws_goals is not None and not searches:
-            yield f"`ws_goals` {self.ws_goals}: needs `ws_prune_ratio_prtl` optimal"
+        yield from self._wrong_goals(searches)
         if self.ws_policy is not None:
             where = f"`ws_policy` {self.ws_policy}"
             for name in ("ws_ratios", "ws_goals", "ws_rollouts", "ws_from_policy"):

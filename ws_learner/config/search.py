@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ws_learner.config.duration import parse_duration
+from ws_learner.config.registries import PROTOCOLS
 from ws_learner.config.rollout import RewardType
 from ws_learner.core import check_settings
 
@@ -23,8 +24,8 @@ class SearchSettings:
     """rollouts.csv of an earlier search on this network, for any target: its best profiles,
     brought to this target, are scored first, beside those that need no search."""
     ws_goals: str | None = None
-    """Least and greatest prune ratio of one search for many targets, such as 0.5:0.985; optimal
-    only. The run saves a policy that gives a profile for any target between them."""
+    """Least and greatest prune ratio of one search for many targets, such as 0.5:0.985; the run's
+    own is added; optimal only. The run saves a policy for any target between them."""
     ws_policy: Path | None = None
     """Run directory of an optimal search on this network, or its policy.safetensors: gives the
     profile instead of the protocol, for any target, without a rollout."""
@@ -34,7 +35,7 @@ class SearchSettings:
     ws_nb_rlouts: int = 64
     """Rollouts of the search: choose a profile, prune, regress, fine-tune, evaluate."""
     ws_nb_rlouts_min: int = 20
-    """Rollouts around the prior, with noise, before the agent is trained."""
+    """Rollouts before the agent of ddpg and surrogate is trained."""
     ws_rlouts_per_round: int = 4
     """Rollouts proposed before any of them is scored; they run in parallel."""
     ws_reward_type: RewardType = "single-obj"
@@ -115,8 +116,13 @@ class SearchSettings:
             low, high = 0.0, 0.0
         if not 0 < low < high < 1:
             yield (
-                f"`ws_goals` {self.ws_goals}: must be two prune ratios LEAST:GREATEST, such as "
-                "0.5:0.985"
+                f"`ws_goals` {self.ws_goals}: must be two prune ratios LEAST:GREATEST between 0 "
+                "and 1, the smaller one first, such as 0.5:0.985"
+            )
+        elif high > self.ws_ratio_max:
+            yield (
+                f"`ws_goals` {self.ws_goals}: the greatest must be at most `ws_ratio_max` "
+                f"({self.ws_ratio_max})"
             )
 
     def search_problems(self) -> Iterator[str]:
@@ -140,7 +146,8 @@ class SearchSettings:
                 f"`ws_ratio_min` {self.ws_ratio_min}: must not exceed "
                 f"`ws_ratio_max` ({self.ws_ratio_max})"
             )
-        if self.ws_nb_rlouts < self.ws_nb_rlouts_min:
+        trains = PROTOCOLS[getattr(self, "ws_prune_ratio_prtl", "ddpg")].agent
+        if trains and self.ws_nb_rlouts < self.ws_nb_rlouts_min:
             yield (
                 f"`ws_nb_rlouts` {self.ws_nb_rlouts}: must be at least "
                 f"`ws_nb_rlouts_min` ({self.ws_nb_rlouts_min}), the rollouts before the agent "

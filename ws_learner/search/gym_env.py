@@ -10,7 +10,7 @@ from torch import nn
 
 from envs import IntArray, OffsetMap, PruningEnv, Score, Spend, register
 from ws_learner.config import WeightSparseConfig
-from ws_learner.core import OutputKind
+from ws_learner.core import OutputKind, UserError
 from ws_learner.data import DataSplits
 from ws_learner.pruning import fitting_rows, layer_table, parse_pattern
 from ws_learner.search.problem import build_goal_problems, build_rollout_config
@@ -49,10 +49,15 @@ def make_pruning_env(
             budget is met at the last step, and rollouts measure slopes.
 
     Raises:
-        UserError: The target cannot be met, no layer can be pruned, or the metric or what the
-            outputs mean does not fit.
+        UserError: The target cannot be met, no layer can be pruned, the metric or what the outputs
+            mean does not fit, or a goal-conditioned environment has no fixed total.
     """
     settings = dataclasses.replace(config or WeightSparseConfig(), ws_prune_ratio=target)
+    if goal_conditioned and settings.ws_reward_type != "single-obj":
+        raise UserError(
+            f"`ws_reward_type` {settings.ws_reward_type}: a goal-conditioned environment needs "
+            "single-obj, whose total is the target"
+        )
     if goal_conditioned:
         settings = dataclasses.replace(settings, ws_prune_ratio_prtl="optimal")
     example, _ = next(data.train.batches(2))

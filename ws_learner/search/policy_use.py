@@ -147,6 +147,21 @@ def decided(emission: Emission) -> Decision:
     return Decision(emission.zeros, emission.supplier, math.exp(-emission.divergence))
 
 
+def _say_other_rewards(saved: SavedPolicy, config: WeightSparseConfig, given: Path) -> None:
+    """A line for each setting under which the policy's rewards were not measured."""
+    signal = "kl" if saved.by_divergence else "accuracy"
+    for name, its, ours in (
+        ("ws_score_power", saved.score_power, config.ws_score_power),
+        ("ws_reward_signal", signal, config.ws_reward_signal),
+        ("ws_pattern", saved.pattern, config.pattern_spelling),
+    ):
+        if its != ours:
+            say(
+                f"`ws_policy` {given}: was searched with `{name}` {its}, not {ours}; the predicted "
+                f"reward is that of {its}"
+            )
+
+
 def decide_by_policy(
     given: Path, layers: Sequence[LayerRow], config: WeightSparseConfig, model: nn.Module
 ) -> tuple[IntArray, dict[str, Any]]:
@@ -159,6 +174,7 @@ def decide_by_policy(
         UserError: The file cannot be used, or is for another layer table.
     """
     saved = open_policy(given, layers, model, setting="ws_policy")
+    _say_other_rewards(saved, config, given)
     at, target = policy_problems(saved, layers, config, model), config.ws_prune_ratio
     if not saved.knows(target):
         low, high = saved.goals

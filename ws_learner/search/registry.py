@@ -41,6 +41,11 @@ def build_proposer(
     if protocol.goals and config.ws_reward_type != "single-obj":
         say("`ws_reward_type` multi-obj: the total is free, so that surrogate searches instead")
         protocol = PROTOCOLS["surrogate"]
+    if protocol.slopes and config.ws_reward_signal != "kl":
+        say(
+            f"`ws_reward_signal` {config.ws_reward_signal}: this reward has no slopes, so that the "
+            "critic learns from values alone"
+        )
     options: dict[str, Any] = {"seed": seed}
     if protocol.goals:
         targets = goal_targets(config) if goals else ()

@@ -92,7 +92,7 @@ def search_profile(
             patience=config.ws_patience,
             seconds=None if longest is None else parse_duration(longest),
             budgets=_budgets(context, seeds),
-            in_units=evaluator.checked,
+            in_units=evaluator.scored,
         )
         history = search.run()
         facts = _left_behind(
@@ -113,7 +113,7 @@ def search_profile(
                 finalists,
                 problem=problem,
                 evaluate=workers.evaluate,
-                in_units=evaluator.checked,
+                in_units=evaluator.scored,
                 jitters=config.ws_nb_jitters,
                 seed=seed,
                 together=config.ws_rlouts_per_round,

@@ -64,6 +64,11 @@ def load_earlier_policy(
             f"`ws_from_policy` {path}: learned from `ws_reward_signal` {signal}, not from "
             f"{config.ws_reward_signal}; leave it out, or set `ws_reward_signal` {signal}"
         )
+    if saved.pattern != config.pattern_spelling:
+        raise UserError(
+            f"`ws_from_policy` {path}: learned from the pattern {saved.pattern}, not from "
+            f"{config.pattern_spelling}; leave it out, or set `ws_pattern` as it was"
+        )
     at = policy_problems(saved, context.layers, config, model)
     best = rescaled_best(saved, at, config.ws_prune_ratio)
     seeds = {} if best is None else {"earlier policy": best}

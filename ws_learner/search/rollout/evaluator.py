@@ -199,6 +199,11 @@ class RolloutEvaluator:
                 reason = f"{type(error).__name__}: {error}"
         return replace(failed_score(reason), seconds=time.perf_counter() - start)
 
+    def scored(self, zeros: IntArray) -> IntArray:
+        """The milder profile, in whole units of the pattern, that a rollout builds for `zeros`."""
+        milder = as_scored(self.checked(zeros), self._sizes, power=self.config.score_power)
+        return snap_profile(milder, self._planned, self.plan)
+
     def network(self, zeros: IntArray) -> nn.Module:
         """Build the scored network of a candidate: pruned, repaired, fine-tuned, in eval mode.
 
@@ -212,8 +217,7 @@ class RolloutEvaluator:
         return network
 
     def _score(self, zeros: IntArray) -> Score:
-        milder = as_scored(zeros, self._sizes, power=self.config.score_power)
-        milder = snap_profile(milder, self._planned, self.plan)
+        milder = self.scored(zeros)
         network, masks = self._prune(milder)
         before, divergence = self._exam.mark(network)
         accuracy = before
