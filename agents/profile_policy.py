@@ -146,10 +146,12 @@ class ProfilePolicy:
         return zeros
 
     def emit(self, target: float) -> list[Emission]:
-        """Profiles for a target without a rollout, the most promising one first.
+        """Profiles for a target without a rollout, the one to take first.
 
         They are ordered by the predicted ln(divergence) plus one standard deviation, by a critic
-        with `CAUTIOUS` settings. Known profiles are brought to the target by one factor.
+        with `CAUTIOUS` settings. But the prior comes first, as the simplest, unless the best of the
+        others is ahead of it by more than both deviations: predictions of profiles that the critic
+        itself has chosen are optimistic. Known profiles are brought to the target by one factor.
         """
         problem, memory = self.at(target), self.agent.memory.seen
         critic = ProfileCritic.fit(self.agent.goal_space().curves, memory, CAUTIOUS)
@@ -171,7 +173,11 @@ class ProfilePolicy:
             Emission(zeros, supplier, float(value))
             for (supplier, zeros), value in zip(found, np.exp(critic(scored)[0]), strict=True)
         ]
-        return [emitted[row] for row in np.argsort(_risk(critic, scored), kind="stable")]
+        order = np.argsort(_risk(critic, scored), kind="stable").tolist()
+        means, spread = critic(scored)[0], _risk(critic, scored) - critic(scored)[0]
+        if means[0] - means[order[0]] <= spread[0] + spread[order[0]]:
+            order = [0, *(row for row in order if row)]  # level: the prior is the simplest
+        return [emitted[row] for row in order]
 
     def minimise(
         self,

@@ -52,11 +52,12 @@ def by_agent(problem: AllocationProblem, seed: int) -> tuple[float, float, float
         env,
         learning_starts=20 * env._episode.steps,
         train_freq=(1, "episode"),
-        gradient_steps=20,
+        gradient_steps=60,
         gamma=1.0,
         batch_size=128,
+        learning_rate=3e-4,
         policy_kwargs={"net_arch": [64, 64]},
-        action_noise=NormalActionNoise(np.zeros(1), np.full(1, 0.15)),
+        action_noise=NormalActionNoise(np.zeros(1), np.full(1, 0.1)),
         seed=seed,
         device="cpu",
     )
@@ -67,7 +68,7 @@ def by_agent(problem: AllocationProblem, seed: int) -> tuple[float, float, float
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "target"), [("conv", 0.9), ("transformer", 0.75)])
+@pytest.mark.parametrize(("kind", "target"), [("conv", 0.9), ("mlp", 0.95), ("transformer", 0.75)])
 def test_a_stock_agent_learns_on_real_networks(kind: str, target: float) -> None:
     evaluator = slope_evaluator(trained(kind), score_power=0.75, nb_smpls_slope=0)
     problem = real_problem(evaluator, target=target)
@@ -79,5 +80,5 @@ def test_a_stock_agent_learns_on_real_networks(kind: str, target: float) -> None
         rises.append(last - first)
         print(f"{kind} seed {seed}: best {best:.4f}, random {other:.4f}, {first:.4f} -> {last:.4f}")
     assert min(rises) > 0
-    if kind == "conv":  # with ten layers 150 rollouts are too few for its best to be reliable
+    if kind != "transformer":  # there random search wins
         assert np.mean(ahead) > 0
