@@ -285,9 +285,3 @@ def test_a_policy_used_under_other_rewards_says_so(
 def test_goals_that_no_search_can_serve_are_refused(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         WeightSparseConfig(**{"ws_goals": GOALS} | settings)
-
-
-def test_only_agents_that_wait_need_rollouts_to_wait_for() -> None:
-    assert WeightSparseConfig(ws_nb_rlouts=6).ws_nb_rlouts == 6
-    with pytest.raises(UserError, match="must be at least `ws_nb_rlouts_min`"):
-        WeightSparseConfig(ws_nb_rlouts=6, ws_prune_ratio_prtl="ddpg")

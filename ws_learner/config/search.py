@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 from ws_learner.config.duration import parse_duration
-from ws_learner.config.registries import PROTOCOLS
 from ws_learner.config.rollout import RewardType
 from ws_learner.core import check_settings
 
@@ -146,8 +145,7 @@ class SearchSettings:
                 f"`ws_ratio_min` {self.ws_ratio_min}: must not exceed "
                 f"`ws_ratio_max` ({self.ws_ratio_max})"
             )
-        trains = PROTOCOLS[getattr(self, "ws_prune_ratio_prtl", "ddpg")].agent
-        if trains and self.ws_nb_rlouts < self.ws_nb_rlouts_min:
+        if self.ws_nb_rlouts < self.ws_nb_rlouts_min:
             yield (
                 f"`ws_nb_rlouts` {self.ws_nb_rlouts}: must be at least "
                 f"`ws_nb_rlouts_min` ({self.ws_nb_rlouts_min}), the rollouts before the agent "
