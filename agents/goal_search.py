@@ -15,8 +15,8 @@ from agents.critic import Observed
 from agents.forecasts import Forecast
 from agents.profile_policy import ProfilePolicy
 from agents.proposer import SEED, Proposal, Trial, ranked
-from agents.settle import log_densities, scored_point, whole_profile
-from envs import AllocationProblem, FloatArray
+from agents.settle import scored_point, whole_profile
+from envs import AllocationProblem, FloatArray, log_densities
 from ws_learner.core import say
 
 __all__ = ["GoalSearch"]

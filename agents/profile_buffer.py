@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from stable_baselines3.common.buffers import ReplayBuffer
 
 from agents.critic import Observed
-from agents.settle import log_densities, scored_point
-from envs import AllocationProblem, IntArray, Score
+from agents.settle import scored_point
+from envs import AllocationProblem, IntArray, Score, log_densities
 
 __all__ = ["ProfileBuffer", "observed"]
 

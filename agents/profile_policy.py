@@ -16,8 +16,16 @@ from agents.box import minimise
 from agents.critic import CAUTIOUS, Observed, ProfileCritic
 from agents.goal_ddpg import GoalDDPG
 from agents.randomness import OwnRandomness
-from agents.settle import Settling, log_densities, scored_point, whole_profile
-from envs import AllocationProblem, FloatArray, IntArray, OffsetMap, PruningEnv, Score
+from agents.settle import Settling, scored_point, whole_profile
+from envs import (
+    AllocationProblem,
+    FloatArray,
+    IntArray,
+    OffsetMap,
+    PruningEnv,
+    Score,
+    log_densities,
+)
 
 __all__ = ["Emission", "ProfilePolicy"]
 
@@ -169,12 +177,12 @@ class ProfilePolicy:
         )
         found.append(("critic", whole_profile(points[0], problem)))
         scored = np.stack([scored_point(zeros, problem) for _, zeros in found])
+        means, spread = critic(scored)[0], _spread(critic, scored)
         emitted = [
             Emission(zeros, supplier, float(value))
-            for (supplier, zeros), value in zip(found, np.exp(critic(scored)[0]), strict=True)
+            for (supplier, zeros), value in zip(found, np.exp(means), strict=True)
         ]
-        order = np.argsort(_risk(critic, scored), kind="stable").tolist()
-        means, spread = critic(scored)[0], _risk(critic, scored) - critic(scored)[0]
+        order = np.argsort(means + spread, kind="stable").tolist()
         if means[0] - means[order[0]] <= spread[0] + spread[order[0]]:
             order = [0, *(row for row in order if row)]  # level: the prior is the simplest
         return [emitted[row] for row in order]
@@ -224,6 +232,11 @@ class ProfilePolicy:
 
 
 def _risk(critic: ProfileCritic, points: FloatArray) -> FloatArray:
-    """(M,) predicted ln(divergence) plus its deviation, which is the same for all if unknown."""
-    risk: FloatArray = critic(points)[0]
-    return risk if critic.residual is None else risk + critic.deviation(points)
+    """(M,) predicted ln(divergence) plus its deviation."""
+    risk: FloatArray = critic(points)[0] + _spread(critic, points)
+    return risk
+
+
+def _spread(critic: ProfileCritic, points: FloatArray) -> FloatArray:
+    """(M,) deviation of ln(divergence); 0 where it is unknown, which is the same for all."""
+    return np.zeros(len(points)) if critic.residual is None else critic.deviation(points)

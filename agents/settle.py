@@ -15,9 +15,17 @@ from typing import Self
 
 import numpy as np
 
-from envs import AllocationProblem, FloatArray, IntArray, as_scored, project, water_fill
+from envs import (
+    AllocationProblem,
+    FloatArray,
+    IntArray,
+    as_scored,
+    log_densities,
+    project,
+    water_fill,
+)
 
-__all__ = ["Settled", "Settling", "log_densities", "scored_point", "whole_profile"]
+__all__ = ["Settled", "Settling", "scored_point", "whole_profile"]
 
 _EDGE = 1e-9
 _HALVINGS = 48
@@ -122,12 +130,6 @@ def _oblique(slopes: FloatArray, moves: FloatArray, kept: FloatArray) -> FloatAr
     common = (slopes * moves).sum(-1, keepdims=True)
     answer: FloatArray = moves * (slopes - common * kept / whole)
     return answer
-
-
-def log_densities(zeros: IntArray, sizes: IntArray) -> FloatArray:
-    """(L,) ln densities of a profile; an empty layer counts as half a weight kept."""
-    logs: FloatArray = np.log(np.maximum(sizes - zeros, 0.5) / sizes)
-    return logs
 
 
 def scored_point(zeros: IntArray, problem: AllocationProblem) -> FloatArray:

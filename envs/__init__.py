@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from envs.curves import error_at
     from envs.episode import Episode, Spend, Trajectory, replay_episode, run_episode
     from envs.features import FEATURES
-    from envs.milder import as_scored
+    from envs.milder import as_scored, log_densities
     from envs.offset_map import OffsetMap
     from envs.own_curves import OwnCurves
     from envs.problem import AllocationProblem, Evaluate, FloatArray, IntArray, LayerRow, Score
@@ -39,6 +39,7 @@ __all__ = [
     "count_bounds",
     "error_at",
     "largest_remainder",
+    "log_densities",
     "project",
     "register",
     "replay_episode",
@@ -73,6 +74,7 @@ _MODULES = {
     ],
     "milder": [
         "as_scored",
+        "log_densities",
     ],
     "offset_map": [
         "OffsetMap",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from envs.budget import project
-from envs.problem import IntArray
+import numpy as np
 
-__all__ = ["as_scored"]
+from envs.budget import project
+from envs.problem import FloatArray, IntArray
+
+__all__ = ["as_scored", "log_densities"]
 
 
 def as_scored(zeros: IntArray, sizes: IntArray, *, power: float) -> IntArray:
@@ -23,3 +25,9 @@ def as_scored(zeros: IntArray, sizes: IntArray, *, power: float) -> IntArray:
     density = 1 - int(zeros.sum()) / total
     budget = total - round(total * density**power)
     return project(zeros, budget=budget, lower=0 * sizes, upper=zeros, weights=sizes)
+
+
+def log_densities(zeros: IntArray, sizes: IntArray) -> FloatArray:
+    """(L,) ln densities of a profile; an empty layer counts as half a weight kept."""
+    logs: FloatArray = np.log(np.maximum(sizes - zeros, 0.5) / sizes)
+    return logs

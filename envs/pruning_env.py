@@ -84,9 +84,8 @@ class PruningEnv(gymnasium.Env[Array, Array]):
             )
 
     def _map_of(self, problem: AllocationProblem) -> ToRatio:
-        make = self._make_map
-        fixed = make if hasattr(make, "ratio") and not isinstance(make, type) else None
-        return fixed or make(problem)  # type: ignore[return-value, operator]
+        made = self._make_map
+        return made(problem) if callable(made) else made
 
     def at(self, target: float) -> tuple[AllocationProblem, ToRatio]:
         """Problem and action map of a target; the running episode goes on.

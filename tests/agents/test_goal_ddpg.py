@@ -18,7 +18,8 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from agents.critic import Observed, ProfileCritic
 from agents.goal_ddpg import GoalDDPG
 from agents.layer_actor import GoalPolicy
-from agents.settle import log_densities, scored_point
+from agents.settle import scored_point
+from envs.milder import log_densities
 from envs.offset_map import OffsetMap
 from envs.problem import AllocationProblem, FloatArray
 from envs.pruning_env import PruningEnv

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from agents.settle import Settling, log_densities, scored_point, whole_profile
-from envs.milder import as_scored
+from agents.settle import Settling, scored_point, whole_profile
+from envs.milder import as_scored, log_densities
 from envs.problem import AllocationProblem, FloatArray
 from tests.support.searchers import small_problem
 from tests.support.synthetic_problem import synthetic_problem

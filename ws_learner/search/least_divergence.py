@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs import FloatArray, IntArray, OwnCurves, as_scored
+from envs import FloatArray, IntArray, OwnCurves, as_scored, log_densities
 from ws_learner.core import UserError
 from ws_learner.search.context import AllocationContext
 from ws_learner.search.knapsack import frontier_of
@@ -66,8 +66,7 @@ def least_divergence(context: AllocationContext, curves: OwnCurves) -> IntArray:
 def summed_divergence(context: AllocationContext, curves: OwnCurves, zeros: IntArray) -> float:
     """Sum of the layers' own divergences at the profile as it would be scored."""
     scored = as_scored(zeros, context.weights, power=context.score_power)
-    point = np.log(np.maximum(context.weights - scored, 0.5) / context.weights)
-    return float(curves(point)[0].sum())
+    return float(curves(log_densities(scored, context.weights))[0].sum())
 
 
 def _minimum(context: AllocationContext, curves: OwnCurves, factor: float) -> IntArray:
