@@ -1,4 +1,4 @@
-"""Ablations of the `optimal` search that could refute it: ResNet-20 on CIFAR-10, or another network.
+"""Ablations of the `optimal` search that could refute it: ResNet-20, or another network.
 
     python -m benchmarks.agent_ablation [--parts searches equal_time] [--targets 0.9 0.95]
 
