@@ -24,7 +24,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from agents import DDPGConfig, GoalSearch, ProfilePolicy, Proposer, ranked
+from agents import DDPGConfig, GoalSearch, ProfilePolicy, Proposer
+from agents.proposer import ranked
 from benchmarks.ablation_jobs import Row, one_thread_each, run_jobs
 from benchmarks.paired_differences import paired_differences
 from benchmarks.search_tasks import TaskName, load_search_task
