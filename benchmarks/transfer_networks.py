@@ -15,13 +15,13 @@ from ws_learner.config import WeightSparseConfig
 from ws_learner.search import (
     CLOSED_FORM,
     AllocationContext,
-    Rollout,
     RolloutEvaluator,
     Search,
     build_goal_problems,
     goal_targets,
     seed_profiles,
 )
+from ws_learner.search.history import Rollout
 
 __all__ = ["FAMILIES", "NETWORKS", "Network", "Setting", "lessons", "network", "searched"]
 
