@@ -55,8 +55,8 @@ class SearchSettings:
     """No round starts once the search has taken so long: 90s, 10m, 1.5h, or 600 for seconds. Such a
     result depends on the speed of the machine."""
     ws_nb_rescore: int = 4
-    """Best rollouts, the finalists, that are scored again on the select split before one is
-    chosen."""
+    """Rollouts, the finalists, that are scored again on the select split before one is chosen: the
+    best, and from 2 on the best profile that the search started from."""
     ws_nb_jitters: int = 3
     """Jittered copies, with densities changed by about 3 %, by whose mean reward the finalists are
     compared; 0: each is scored as it is."""
