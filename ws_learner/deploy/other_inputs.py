@@ -6,7 +6,7 @@ branches on values or on the number of examples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,10 @@ from torch import Tensor
 
 from ws_learner.deploy.runtime.output_comparison import differences
 
-__all__ = ["MOST_DIFFERENCE", "first_difference", "other_inputs", "tensors_in"]
+__all__ = [
+    *("MOST_DIFFERENCE", "copied_inputs", "first_difference", "longer_inputs", "other_inputs"),
+    "tensors_in",
+]
 
 MOST_DIFFERENCE = 1e-3
 """Relative difference of outputs beyond which they are not the same; sums in another order are
@@ -49,12 +52,29 @@ def other_inputs(example: Any) -> Iterator[tuple[str, Any]]:
             yield f"of {size - 1} examples", _mapped(example, lambda x: x[:-1] if x.dim() else x)
 
 
+def longer_inputs(example: Any) -> Iterator[tuple[str, Any]]:
+    """Inputs that are twice as long along one dimension, images that are twice as wide say.
+
+    Many networks cannot take them; what is measured along such a dimension depends on its size.
+    """
+    most = max((x.dim() for x in tensors_in(example)), default=0)
+    for dim in range(1, most):
+        words = f"twice as long along dimension {dim}"
+        yield words, _mapped(example, lambda x, d=dim: torch.cat([x, x], d) if x.dim() > d else x)
+
+
+def copied_inputs(inputs: Any) -> Any:
+    """The same with tensors of its own, for a forward pass that may change them."""
+    return _mapped(inputs, Tensor.clone)
+
+
 def first_difference(
     original: Callable[[Any], Any],
     other: Callable[[Any], Any],
     example: Any,
     *,
     most: float = MOST_DIFFERENCE,
+    inputs_of: Callable[[Any], Iterable[tuple[str, Any]]] = other_inputs,
 ) -> str | None:
     """Compare two networks on the example and on `other_inputs`.
 
@@ -65,12 +85,13 @@ def first_difference(
         other: Runs the rewritten one.
         example: Inputs.
         most: Relative difference of outputs that is allowed.
+        inputs_of: Gives the inputs, and what is different about them.
 
     Returns:
         None if they are alike; else by how much they differ, and on what.
     """
     with torch.no_grad(), _highest_precision():
-        for words, inputs in other_inputs(example):
+        for words, inputs in inputs_of(example):
             try:
                 wanted = original(_mapped(inputs, Tensor.clone))  # it may change them
             except Exception:  # whatever a forward pass raises
@@ -109,7 +130,8 @@ def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Mapping):
         return {name: _mapped(part, change) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_mapped(part, change) for part in value]
+        parts = [_mapped(part, change) for part in value]
+        return tuple(parts) if type(value) is tuple else parts
     return value
 
 

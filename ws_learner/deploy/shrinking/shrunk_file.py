@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ws_learner.core import UserError, load_state, read_metadata, save_model
 from ws_learner.deploy.shrinking.shrink import Shrunk
-from ws_learner.deploy.shrinking.split_attention import SplitAttention, split_attention
+from ws_learner.deploy.shrinking.split_attention import SplitAttention, split_where_possible
 from ws_learner.pruning import ATTENTION_WIDTHS, HEAD_COUNTS
 
 __all__ = ["load_shrunk", "save_shrunk"]
@@ -71,7 +71,7 @@ def load_shrunk(model: nn.Module, path: str | Path) -> nn.Module:
     about = json.loads(text)
     _check(model, about, path)
     if about["split"]:
-        split_attention(model)
+        split_where_possible(model)
     for name, sizes in about["sizes"].items():
         for attribute, value in sizes.items():
             setattr(model.get_submodule(name), attribute, value)
