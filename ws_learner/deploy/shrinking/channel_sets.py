@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from ws_learner.deploy.shrinking.consumers import Consumer, outputs_first
 from ws_learner.deploy.shrinking.fixed_channels import Fixed
-from ws_learner.deploy.shrinking.graph_rules import PRODUCTS, kind_of, obstacle_of
+from ws_learner.deploy.shrinking.graph_rules import OUTPUTS, PRODUCTS, kind_of, obstacle_of
 from ws_learner.deploy.shrinking.tracing import all_groups, call_model, count_calls, trace
 from ws_learner.pruning import HEAD_COUNTS
 
 __all__ = ["ChannelSet", "Consumer", "find_channel_sets", "number_of_heads"]
+
+_LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 
 
 @dataclass(eq=False)
@@ -31,6 +33,8 @@ class ChannelSet:
         obstacle: Why no channel of this set can be removed, or empty.
         hopeful: There is an obstacle, and without it channels might go.
         readers: Layers that take the channels in; none where there is an obstacle.
+        partners: For channels that no reader sees by themselves, the one that each is joined with,
+            as the halves of a gate are; None if that is not known.
         examples: Arguments of forward passes.
     """
 
@@ -41,6 +45,7 @@ class ChannelSet:
     obstacle: str = ""
     hopeful: bool = False
     readers: list[Consumer] = field(default_factory=list)
+    partners: dict[int, int | None] = field(default_factory=dict)
     model: nn.Module = field(default_factory=nn.Module)
     examples: Sequence[Any] = ()
     group: Any = None
@@ -99,6 +104,8 @@ class ChannelSet:
         result = torch.full((self.count,), bool(self.readers))
         for reader, columns in zip(self.readers, flags, strict=True):
             result[reader.roots[~columns]] = False
+        for channel, partner in self.partners.items():
+            result[channel] = bool(result[partner]) if partner is not None else False
         return result
 
     def _measure(self) -> list[tuple[Tensor, Tensor]]:
@@ -181,9 +188,25 @@ def find_channel_sets(model: nn.Module, examples: Sequence[Any]) -> Iterator[Cha
         if not found.obstacle and (shared & {id(p) for p in found.weights()}):
             found.obstacle = "a weight is used by several layers"
         if found.obstacle:
-            found.hopeful = bool(outputs_first(layer).flatten(1).eq(0).all(1).any())
+            makers = [layer] if isinstance(group, Exception) else [
+                item.dep.target.module for item in group if not _reads(item)
+            ]
+            found.hopeful = found.obstacle != OUTPUTS and any(map(_has_zero_rows, makers))
         found.examples = examples
         yield found
+    for layer in calls:
+        if isinstance(layer, _LAYERS) and layer not in graph.module2node:
+            yield ChannelSet(
+                names[layer],
+                len(outputs_first(layer)),
+                obstacle="what it makes is detached from the outputs (by detach, no_grad or NumPy)",
+                hopeful=_has_zero_rows(layer),
+            )
+
+
+def _has_zero_rows(layer: nn.Module) -> bool:
+    known = isinstance(layer, _LAYERS) and isinstance(getattr(layer, "weight", None), Tensor)
+    return known and bool(outputs_first(layer).flatten(1).eq(0).all(1).any())
 
 
 def _shared(model: nn.Module) -> set[int]:
@@ -211,12 +234,30 @@ def _coupled(
         return found
     nodes = {node for node, _, _, _ in members}
     fixed = Fixed(members, count)
-    found.readers = [
-        Consumer(node.module, torch.tensor(idxs), torch.tensor(roots), fixed.arriving(node, nodes))
-        for node, reads, idxs, roots in members
-        if reads and node.type.name in {"CONV", "LINEAR"}
-    ]
+    reading = [m for m in members if m[1] and m[0].type.name in {"CONV", "LINEAR"}]
+    found.partners = _partners(group, reading, count)
+    for node, _, idxs, roots in reading:
+        flags = fixed.arriving(node, nodes)
+        for channel, partner in found.partners.items():
+            if partner is not None:
+                flags[partner] &= flags[channel]
+        found.readers.append(Consumer(node.module, torch.tensor(idxs), torch.tensor(roots), flags))
     found.unit = count // heads if heads else 1
+    return found
+
+
+def _partners(group: Any, reading: Any, count: int) -> dict[int, int | None]:
+    """See `ChannelSet`. Torch-Pruning names one channel of those that meet at a reader."""
+    lost = set(range(count)).difference(*(roots for _, _, _, roots in reading))
+    if not lost or not reading:
+        return {}
+    first = {(n, i): r for n, _, idxs, roots in reading for i, r in zip(idxs, roots, strict=True)}
+    dep = group[0].dep
+    found: dict[int, int | None] = dict.fromkeys(lost)
+    for item in group._DG.get_pruning_group(dep.target.module, dep.handler, sorted(lost)):
+        if _reads(item):
+            for index, root in zip(item.idxs, item.root_idxs, strict=True):
+                found[root] = first.get((item.dep.target, index), found[root])
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["PRODUCTS", "kind_of", "is_unknown", "obstacle_of"]
+__all__ = ["OUTPUTS", "PRODUCTS", "kind_of", "is_unknown", "obstacle_of"]
 
 # Operations that treat every channel separately, by the names of their autograd nodes.
 _ALONE = {
@@ -33,6 +33,8 @@ _STRUCTURAL = {
     *("RESHAPE", "CONCAT", "SPLIT", "EXPAND", "BN", "IN", "PRELU", "CONV", "DEPTHWISE_CONV"),
     "LINEAR",
 }
+OUTPUTS = "they are outputs of the network"
+_WORDS = {"SLICE": "a slice", "UNBIND": "unbind", "EMBED": "an embedding"}
 _COMPUTED = (
     "{} has a weight that is computed at each call (weight norm, spectral norm or a mask): make it "
     "permanent first, by torch.nn.utils.parametrize.remove_parametrizations or remove_weight_norm"
@@ -49,7 +51,7 @@ def is_unknown(node: Any, *, attention: bool) -> bool:
 
     `attention`: products of activations are known, since some module has heads.
     """
-    if node.type.name in {"UNBIND", "PARAMETER"}:
+    if node.type.name in {"UNBIND", "PARAMETER"} or _joins_inputs(node):
         return True
     kind = kind_of(node)
     if node.type.name != "ELEMENTWISE" or not kind:
@@ -57,6 +59,12 @@ def is_unknown(node: Any, *, attention: bool) -> bool:
     if kind in {"Addmm", "Mm"}:
         return not _is_part_of_a_layer(node)
     return kind not in (_ALONE | _ATTENTION if attention else _ALONE)
+
+
+def _joins_inputs(node: Any) -> bool:
+    """A concatenation with something that has no gradient, whose width is not seen."""
+    sources = getattr(node.grad_fn, "next_functions", ())
+    return node.type.name == "CONCAT" and any(source is None for source, _ in sources)
 
 
 def _is_part_of_a_layer(node: Any) -> bool:
@@ -121,11 +129,13 @@ def _of_node(node: Any, *, attention: bool, into: dict[Any, str]) -> str:
             return f"{kind} is not known to treat every channel separately"
     elif node.type.name == "OUTPUT":
         opaque = into.get(node.grad_fn)
-        return f"they go into {opaque}" if opaque else "they are outputs of the network"
+        return f"they go into {opaque}" if opaque else OUTPUTS
     elif node.type.name == "PARAMETER":
         return "they meet a parameter outside of the known layers"
     elif node.type.name not in _STRUCTURAL:
-        return f"they pass through {name}"
+        return f"they pass through {_WORDS.get(node.type.name, name)}"
+    elif _joins_inputs(node):
+        return "they are concatenated with an input of the network or another constant"
     if node.type.name == "CONV" and node.module.groups > 1:
         return "they pass through a grouped convolution"
     if isinstance(node.module, nn.Module) and node.type.name in {"CONV", "DEPTHWISE_CONV", "LINEAR"}:

@@ -34,6 +34,10 @@ _WHOLE = (
     "an nn.MultiheadAttention with add_bias_kv, add_zero_attn, hooks or its own forward cannot be "
     "split into layers, so that its heads and the channels around it stay"
 )
+_NOTHING = (
+    "no layer can be followed to the outputs: they are detached, or the network is scripted, traced "
+    "or quantised; shrink it before that"
+)
 # Relative differences of outputs that sums in another order may make.
 _MOST = {torch.float64: 1e-9, torch.complex128: 1e-9, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
@@ -117,6 +121,8 @@ def shrink(model: nn.Module, example: Tensor | Sequence[Any] | Mapping[str, Any]
             "keep the zeros instead"
         )
     cuts, obstacles = work.report(prefix)
+    if not cuts and original:
+        obstacles = (*obstacles, Obstacle(layer="", reason=_NOTHING))
     say_obstacles(obstacles)
     if all(cut.before == cut.after for cut in cuts):
         whole = dense
@@ -266,6 +272,8 @@ def _cut(channels: ChannelSet) -> tuple[int, str]:
     removable = channels.removable()
     mergeable = channels.mergeable() & ~removable
     note = "one carries a constant past zero padding" if bool(mergeable.any()) else ""
+    if bool((channels.dead() & ~removable & ~mergeable).any()):
+        note = note or f"{_STAY}what they carry depends on the position or the size of the inputs"
     if int(mergeable.sum()) > 1:
         keeper = merge(channels, mergeable)
         removable |= mergeable
