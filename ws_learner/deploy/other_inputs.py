@@ -11,18 +11,19 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ws_learner.deploy.runtime.output_comparison import differences
 
 __all__ = [
-    *("MOST_DIFFERENCE", "copied_inputs", "first_difference", "longer_inputs", "other_inputs"),
-    "tensors_in",
+    *("MOST_DIFFERENCE", "copied_inputs", "first_difference", "longer_inputs", "most_difference"),
+    *("noisy_inputs", "other_inputs", "tensors_in"),
 ]
 
 MOST_DIFFERENCE = 1e-3
 """Relative difference of outputs beyond which they are not the same; sums in another order are
 nearer to 1e-6."""
+_OF_TYPE = {torch.float64: 1e-9, torch.complex128: 1e-9, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 
 def other_inputs(example: Any) -> Iterator[tuple[str, Any]]:
@@ -43,6 +44,7 @@ def other_inputs(example: Any) -> Iterator[tuple[str, Any]]:
         (-0.1, "of the opposite sign and a tenth of the size"),
     ):
         yield words, _mapped(example, partial(_changed, factor=factor))
+    yield from noisy_inputs(example)
     sizes = {x.shape[0] for x in tensors_in(example) if x.dim()}
     if len(sizes) == 1:
         (size,) = sizes
@@ -50,6 +52,20 @@ def other_inputs(example: Any) -> Iterator[tuple[str, Any]]:
             yield "of two examples", _mapped(example, lambda x: torch.cat([x, x]) if x.dim() else x)
         elif size > 1:
             yield f"of {size - 1} examples", _mapped(example, lambda x: x[:-1] if x.dim() else x)
+
+
+def noisy_inputs(example: Any) -> Iterator[tuple[str, Any]]:
+    """Inputs with noise as large as the example's spread; an example of zeros alone tells little."""
+    draw = torch.Generator().manual_seed(0)
+
+    def shaken(x: Tensor) -> Tensor:
+        if not x.is_floating_point() or not x.numel():
+            return x
+        noise = torch.randn(x.shape, generator=draw).to(x)
+        spread = x.max() - x.min()
+        return x + noise * (spread / 4 if spread > 0 else torch.ones_like(spread))
+
+    yield "with noise", _mapped(example, shaken)
 
 
 def longer_inputs(example: Any) -> Iterator[tuple[str, Any]]:
@@ -61,6 +77,12 @@ def longer_inputs(example: Any) -> Iterator[tuple[str, Any]]:
     for dim in range(1, most):
         words = f"twice as long along dimension {dim}"
         yield words, _mapped(example, lambda x, d=dim: torch.cat([x, x], d) if x.dim() > d else x)
+
+
+def most_difference(model: nn.Module) -> float:
+    """Relative difference of outputs that sums in another order may make in a network's type."""
+    kinds = {p.dtype for p in model.parameters() if p.is_floating_point() or p.is_complex()}
+    return max((_OF_TYPE.get(kind, MOST_DIFFERENCE) for kind in kinds), default=MOST_DIFFERENCE)
 
 
 def copied_inputs(inputs: Any) -> Any:

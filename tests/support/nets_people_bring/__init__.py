@@ -7,11 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from tests.support.nets_people_bring import images, odd, sequences, wrapped
+from tests.support.nets_people_bring import blocks, images, odd, sequences, wrapped
 
 __all__ = ["NETS"]
 
 NETS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
+    **blocks.NETS,
     **images.NETS,
     **sequences.NETS,
     **odd.NETS,

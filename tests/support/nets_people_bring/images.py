@@ -161,7 +161,9 @@ NETS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "pixel shuffle": _between(lambda: nn.PixelShuffle(2), after=3),
     "pixel unshuffle": _between(lambda: nn.PixelUnshuffle(2), after=48),
     "channel shuffle module": _between(lambda: nn.ChannelShuffle(3)),
-    "channel shuffle by view": net(_shuffle, _images, a=lambda: _conv(3, 12), b=lambda: _conv(12, 2)),
+    "channel shuffle by view": net(
+        _shuffle, _images, a=lambda: _conv(3, 12), b=lambda: _conv(12, 2)
+    ),
     "instance norm": _between(lambda: nn.InstanceNorm2d(12)),
     "instance norm with weights": _between(lambda: nn.InstanceNorm2d(12, affine=True)),
     "instance norm with statistics": _between(

@@ -147,9 +147,7 @@ def _autocast(self: Any, x: Tensor) -> Tensor:
 
 
 NETS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
-    "a branch on values": net(
-        _branching, _rows, a=_linear(6, 8), b=_linear(8, 2), c=_linear(8, 2)
-    ),
+    "a branch on values": net(_branching, _rows, a=_linear(6, 8), b=_linear(8, 2), c=_linear(8, 2)),
     "a loop over the batch": net(
         _looping, _rows, a=_linear(6, 8), b=_linear(8, 8), c=_linear(8, 2)
     ),

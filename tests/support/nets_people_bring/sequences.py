@@ -180,9 +180,7 @@ NETS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "attention by hand": net(
         _scores, _sequence, q=_linear(6, 8), k=_linear(6, 8), v=_linear(6, 8), c=_linear(8, 2)
     ),
-    "MLP-Mixer": net(
-        _mixer, _sequence, a=_linear(6, 5), tokens=_linear(5, 5), c=_linear(5, 2)
-    ),
+    "MLP-Mixer": net(_mixer, _sequence, a=_linear(6, 5), tokens=_linear(5, 5), c=_linear(5, 2)),
     "multi-head attention": net(
         _attention,
         _sequence,
@@ -244,9 +242,7 @@ NETS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "normalised features": net(_normed, _rows, a=_linear(6, 8), c=_linear(8, 2)),
     "sorted features": net(_sorted, _rows, a=_linear(6, 8), c=_linear(8, 2)),
     "rolled features": net(_rolled, _rows, a=_linear(6, 8), c=_linear(8, 2)),
-    "stacked features": net(
-        _stacked, _rows, a=_linear(6, 8), b=_linear(6, 8), c=_linear(16, 2)
-    ),
+    "stacked features": net(_stacked, _rows, a=_linear(6, 8), b=_linear(6, 8), c=_linear(16, 2)),
     "features by index": net(_gathered, _rows, a=_linear(6, 8), c=_linear(6, 2)),
     "batch norm of features": _mlp(nn.BatchNorm1d(12), nn.ReLU()),
     "layer norm of features": _mlp(nn.LayerNorm(12), nn.GELU()),

@@ -188,9 +188,11 @@ def find_channel_sets(model: nn.Module, examples: Sequence[Any]) -> Iterator[Cha
         if not found.obstacle and (shared & {id(p) for p in found.weights()}):
             found.obstacle = "a weight is used by several layers"
         if found.obstacle:
-            makers = [layer] if isinstance(group, Exception) else [
-                item.dep.target.module for item in group if not _reads(item)
-            ]
+            makers = (
+                [layer]
+                if isinstance(group, Exception)
+                else [item.dep.target.module for item in group if not _reads(item)]
+            )
             found.hopeful = found.obstacle != OUTPUTS and any(map(_has_zero_rows, makers))
         found.examples = examples
         yield found

@@ -35,10 +35,7 @@ _STRUCTURAL = {
 }
 OUTPUTS = "they are outputs of the network"
 _WORDS = {"SLICE": "a slice", "UNBIND": "unbind", "EMBED": "an embedding"}
-_COMPUTED = (
-    "{} has a weight that is computed at each call (weight norm, spectral norm or a mask): make it "
-    "permanent first, by torch.nn.utils.parametrize.remove_parametrizations or remove_weight_norm"
-)
+_COMPUTED = "{} has a weight that is computed at each call (weight norm, spectral norm or a mask)"
 
 
 def kind_of(node: Any) -> str:
@@ -138,7 +135,11 @@ def _of_node(node: Any, *, attention: bool, into: dict[Any, str]) -> str:
         return "they are concatenated with an input of the network or another constant"
     if node.type.name == "CONV" and node.module.groups > 1:
         return "they pass through a grouped convolution"
-    if isinstance(node.module, nn.Module) and node.type.name in {"CONV", "DEPTHWISE_CONV", "LINEAR"}:
+    if isinstance(node.module, nn.Module) and node.type.name in {
+        "CONV",
+        "DEPTHWISE_CONV",
+        "LINEAR",
+    }:
         if node.module._parameters.get("weight") is None:
             return _COMPUTED.format(name)
     return ""

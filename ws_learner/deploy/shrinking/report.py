@@ -7,9 +7,19 @@ from dataclasses import dataclass
 
 from ws_learner.core import say
 
-__all__ = ["Obstacle", "RemovedChannels", "say_obstacles"]
+__all__ = ["Obstacle", "RemovedChannels", "obstacle", "say_obstacles"]
 
 _NAMED = 3
+_REMEDIES = {
+    "computed at each call": "make it permanent first, by torch.nn.utils.parametrize."
+    "remove_parametrizations or the norm's own remove function",
+    "outside of its layer": "call the layer itself, or keep the zeros there",
+    "not known to treat every channel": "keep the zeros there, or do it after the next layer",
+    "detached": "shrink before the network is scripted, traced or quantised, and with gradients",
+    "does not run": "let the forward pass take widths from the tensors, or keep the zeros there",
+    "grouped convolution": "keep the zeros there, or use groups=1",
+    "several layers": "keep the zeros there, or give each layer its own weight",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,28 +46,32 @@ class Obstacle:
     Attributes:
         layer: The layer that makes the channels, or empty for the whole network.
         reason: The operation, and why it does not let channels go.
-        remedy: What to do, or empty.
+        remedy: What to do.
     """
 
     layer: str
     reason: str
-    remedy: str = ""
+    remedy: str = "keep the zeros there"
 
     def __str__(self) -> str:
         """One line."""
         where = f"{self.layer}: " if self.layer else ""
-        return f"{where}dead channels stay: {_reason(self)}"
+        return f"{where}dead channels stay: {self.reason}; {self.remedy}"
 
 
-def _reason(obstacle: Obstacle) -> str:
-    return f"{obstacle.reason}; {obstacle.remedy}" if obstacle.remedy else obstacle.reason
+def obstacle(layer: str, reason: str) -> Obstacle:
+    """An obstacle with what can be done about it."""
+    for part, remedy in _REMEDIES.items():
+        if part in reason:
+            return Obstacle(layer=layer, reason=reason, remedy=remedy)
+    return Obstacle(layer=layer, reason=reason)
 
 
 def say_obstacles(obstacles: Iterable[Obstacle]) -> None:
     """Print one line for each reason, with the layers that it concerns."""
     layers: dict[str, list[str]] = {}
-    for obstacle in obstacles:
-        layers.setdefault(_reason(obstacle), []).append(obstacle.layer)
+    for found in obstacles:
+        layers.setdefault(f"{found.reason}; {found.remedy}", []).append(found.layer)
     for reason, names in layers.items():
         named = [name for name in names if name]
         more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""

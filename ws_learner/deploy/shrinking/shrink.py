@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from ws_learner.core import UserError
 from ws_learner.deploy.copies import copy_of, unwrapped
 from ws_learner.deploy.other_inputs import (
-    MOST_DIFFERENCE,
     first_difference,
     longer_inputs,
+    most_difference,
+    noisy_inputs,
     other_inputs,
 )
 from ws_learner.deploy.shrinking.channel_sets import ChannelSet, find_channel_sets
 from ws_learner.deploy.shrinking.constant_folding import fold, merge
 from ws_learner.deploy.shrinking.fused_heads import shrink_fused_heads
-from ws_learner.deploy.shrinking.report import Obstacle, RemovedChannels, say_obstacles
+from ws_learner.deploy.shrinking.report import Obstacle, RemovedChannels, obstacle, say_obstacles
 from ws_learner.deploy.shrinking.snapshot import Snapshot
 from ws_learner.deploy.shrinking.split_attention import split_where_possible
 from ws_learner.deploy.shrinking.tracing import call_model
@@ -34,12 +35,14 @@ _WHOLE = (
     "an nn.MultiheadAttention with add_bias_kv, add_zero_attn, hooks or its own forward cannot be "
     "split into layers, so that its heads and the channels around it stay"
 )
+_NO_CONSTANT = (
+    "what they carry is no constant: it depends on the position, on the size of the inputs, or on "
+    "what is added"
+)
 _NOTHING = (
     "no layer can be followed to the outputs: they are detached, or the network is scripted, traced "
-    "or quantised; shrink it before that"
+    "or quantised"
 )
-# Relative differences of outputs that sums in another order may make.
-_MOST = {torch.float64: 1e-9, torch.complex128: 1e-9, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +115,7 @@ def shrink(model: nn.Module, example: Tensor | Sequence[Any] | Mapping[str, Any]
             break
     else:
         if not work.traced:
-            unknown = Obstacle(layer="", reason=f"the network cannot be traced ({found})")
+            unknown = obstacle("", f"the network cannot be traced ({found})")
             say_obstacles([unknown])
             return Shrunk(dense, (), original, (unknown,))
         raise UserError(
@@ -122,7 +125,7 @@ def shrink(model: nn.Module, example: Tensor | Sequence[Any] | Mapping[str, Any]
         )
     cuts, obstacles = work.report(prefix)
     if not cuts and original:
-        obstacles = (*obstacles, Obstacle(layer="", reason=_NOTHING))
+        obstacles = (*obstacles, obstacle("", _NOTHING))
     say_obstacles(obstacles)
     if all(cut.before == cut.after for cut in cuts):
         whole = dense
@@ -163,14 +166,15 @@ class _Work:
         self.traced = False
         self._refused: dict[str, Obstacle] = {}
         for name in split_where_possible(slim):
-            self._refused[name] = Obstacle(layer=name, reason=_WHOLE)
+            self._refused[name] = obstacle(name, _WHOLE)
         for parameter in slim.parameters():
             if parameter.is_floating_point() or parameter.is_complex():
                 parameter.requires_grad_(True)
-        self._examples = [arguments, *(x for _, x in longer_inputs(arguments) if self._takes(x))]
+        others = [*noisy_inputs(arguments), *longer_inputs(arguments)]
+        self._examples = [arguments, *(x for _, x in others if self._takes(x))]
         self._last: dict[str, RemovedChannels] = {}
         self._first: dict[str, int] = {}
-        self._most = _tolerance(dense)
+        self._most = most_difference(dense)
 
     def _takes(self, inputs: Any) -> bool:
         try:
@@ -221,7 +225,7 @@ class _Work:
             return gone, note
         before.restore()
         reason = f"without them {found}"
-        self._refused[channels.name] = Obstacle(layer=channels.name, reason=reason)
+        self._refused[channels.name] = obstacle(channels.name, reason)
         return 0, f"dead channels stay: {reason}"
 
     def _difference(self, inputs_of: Any) -> str | None:
@@ -240,7 +244,7 @@ class _Work:
         obstacles = [replace(o, layer=f"{prefix}{o.layer}") for o in self._refused.values()]
         known = {obstacle.layer for obstacle in obstacles}
         obstacles += [
-            Obstacle(layer=cut.layer, reason=cut.note.removeprefix(_STAY))
+            obstacle(cut.layer, cut.note.removeprefix(_STAY))
             for cut in cuts
             if cut.note.startswith(_STAY) and cut.layer not in known
         ]
@@ -250,11 +254,6 @@ class _Work:
 def _alike(examples: Sequence[Any]) -> Any:
     """The example itself and longer ones, as `first_difference` takes them."""
     return lambda _: [("like the example", x) for x in examples]
-
-
-def _tolerance(model: nn.Module) -> float:
-    kinds = {p.dtype for p in model.parameters() if p.is_floating_point() or p.is_complex()}
-    return max((_MOST.get(kind, MOST_DIFFERENCE) for kind in kinds), default=MOST_DIFFERENCE)
 
 
 def _arguments(example: Any) -> Any:
@@ -273,7 +272,7 @@ def _cut(channels: ChannelSet) -> tuple[int, str]:
     mergeable = channels.mergeable() & ~removable
     note = "one carries a constant past zero padding" if bool(mergeable.any()) else ""
     if bool((channels.dead() & ~removable & ~mergeable).any()):
-        note = note or f"{_STAY}what they carry depends on the position or the size of the inputs"
+        note = note or f"{_STAY}{_NO_CONSTANT}"
     if int(mergeable.sum()) > 1:
         keeper = merge(channels, mergeable)
         removable |= mergeable
