@@ -55,7 +55,7 @@ def other_inputs(example: Any) -> Iterator[tuple[str, Any]]:
 
 
 def noisy_inputs(example: Any) -> Iterator[tuple[str, Any]]:
-    """Inputs with noise as large as the example's spread; an example of zeros alone tells little."""
+    """Inputs with noise; an example of zeros or ones by itself tells little."""
     draw = torch.Generator().manual_seed(0)
 
     def shaken(x: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ def longer_inputs(example: Any) -> Iterator[tuple[str, Any]]:
     most = max((x.dim() for x in tensors_in(example)), default=0)
     for dim in range(1, most):
         words = f"twice as long along dimension {dim}"
-        yield words, _mapped(example, lambda x, d=dim: torch.cat([x, x], d) if x.dim() > d else x)
+        yield words, _mapped(example, partial(_doubled, dim=dim))
 
 
 def most_difference(model: nn.Module) -> float:
@@ -138,6 +138,10 @@ class _highest_precision:  # noqa: N801  (a context)
 
     def __exit__(self, *error: object) -> None:
         torch.set_float32_matmul_precision(self._before)
+
+
+def _doubled(x: Tensor, dim: int) -> Tensor:
+    return torch.cat([x, x], dim) if x.dim() > dim else x
 
 
 def _changed(x: Tensor, factor: float) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ws_learner.core import UserError
 from ws_learner.deploy.other_inputs import tensors_in
-from ws_learner.deploy.shrinking.tracing import call_model
 from ws_learner.deploy.shrinking.report import RemovedChannels
+from ws_learner.deploy.shrinking.tracing import call_model
 from ws_learner.pruning import ATTENTION_WIDTHS, HEAD_COUNTS, find_attention
 
 __all__ = ["shrink_fused_heads"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["OUTPUTS", "PRODUCTS", "kind_of", "is_unknown", "obstacle_of"]
+__all__ = ["OUTPUTS", "PRODUCTS", "is_unknown", "kind_of", "obstacle_of"]
 
 # Operations that treat every channel separately, by the names of their autograd nodes.
 _ALONE = {
@@ -33,6 +33,7 @@ _STRUCTURAL = {
     *("RESHAPE", "CONCAT", "SPLIT", "EXPAND", "BN", "IN", "PRELU", "CONV", "DEPTHWISE_CONV"),
     "LINEAR",
 }
+_BY_WEIGHT = "they are multiplied by a weight outside of its layer"
 OUTPUTS = "they are outputs of the network"
 _WORDS = {"SLICE": "a slice", "UNBIND": "unbind", "EMBED": "an embedding"}
 _COMPUTED = "{} has a weight that is computed at each call (weight norm, spectral norm or a mask)"
@@ -120,29 +121,27 @@ def obstacle_of(
 def _of_node(node: Any, *, attention: bool, into: dict[Any, str]) -> str:
     kind, name = kind_of(node), type(node.module).__name__
     if node.type.name == "ELEMENTWISE":
-        if kind in {"Addmm", "Mm"} and is_unknown(node, attention=attention):
-            return "they are multiplied by a weight outside of its layer"
-        if kind and is_unknown(node, attention=attention):
-            return f"{kind} is not known to treat every channel separately"
-    elif node.type.name == "OUTPUT":
+        if not kind or not is_unknown(node, attention=attention):
+            return ""
+        product = kind in {"Addmm", "Mm"}
+        return _BY_WEIGHT if product else f"{kind} is not known to treat every channel separately"
+    if node.type.name == "OUTPUT":
         opaque = into.get(node.grad_fn)
         return f"they go into {opaque}" if opaque else OUTPUTS
-    elif node.type.name == "PARAMETER":
+    if node.type.name == "PARAMETER":
         return "they meet a parameter outside of the known layers"
-    elif node.type.name not in _STRUCTURAL:
+    if node.type.name not in _STRUCTURAL:
         return f"they pass through {_WORDS.get(node.type.name, name)}"
-    elif _joins_inputs(node):
+    if _joins_inputs(node):
         return "they are concatenated with an input of the network or another constant"
     if node.type.name == "CONV" and node.module.groups > 1:
         return "they pass through a grouped convolution"
-    if isinstance(node.module, nn.Module) and node.type.name in {
-        "CONV",
-        "DEPTHWISE_CONV",
-        "LINEAR",
-    }:
-        if node.module._parameters.get("weight") is None:
-            return _COMPUTED.format(name)
-    return ""
+    return _COMPUTED.format(name) if _is_computed(node) else ""
+
+
+def _is_computed(node: Any) -> bool:
+    layer = node.type.name in {"CONV", "DEPTHWISE_CONV", "LINEAR"}
+    return layer and node.module._parameters.get("weight") is None
 
 
 def _across(node: Any, spatial: int, count: int) -> str:

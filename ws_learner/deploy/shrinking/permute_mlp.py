@@ -7,7 +7,7 @@ fc2 share a group of M decides how much magnitude N:M can keep (Pool & Yu, NeurI
 
 from __future__ import annotations
 
-import os
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -146,11 +146,16 @@ def _obstacle(model: nn.Module, first: str, second: str) -> str:
     if any(holder not in layers for holder in holders):
         return "a weight is used by other layers too"
     width = layers[1].in_features
-    around = model.get_submodule(os.path.commonprefix([first, second]).rpartition(".")[0])
+    parts = zip(first.split("."), second.split("."), strict=False)
+    around = model.get_submodule(".".join(a for a, _ in itertools.takewhile(_equal, parts)))
     for name, tensor in [*around.named_parameters(), *around.named_buffers()]:
         if id(tensor) not in own and width in tensor.shape:
             return f"{name} is as wide as their hidden units and may lie between them"
     return ""
+
+
+def _equal(pair: tuple[str, str]) -> bool:
+    return pair[0] == pair[1]
 
 
 def _kept(weight: Tensor, pattern: NM) -> float:

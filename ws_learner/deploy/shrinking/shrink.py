@@ -40,8 +40,8 @@ _NO_CONSTANT = (
     "what is added"
 )
 _NOTHING = (
-    "no layer can be followed to the outputs: they are detached, or the network is scripted, traced "
-    "or quantised"
+    "no layer can be followed to the outputs: they are detached, or the network is scripted, "
+    "traced or quantised"
 )
 
 
