@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.support.compiled_nets import let_sparse_win, near
 from tests.support.dead_channels import with_random_norms, zero_channels
 from tests.support.nets_people_bring import NETS
 from ws_learner.core.errors import UserError
 from ws_learner.deploy.onnx.export import export_onnx
+from ws_learner.deploy.runtime.codegen.cpu import usable_isas
+from ws_learner.deploy.runtime.compile import compile_sparse
 from ws_learner.deploy.shrinking.crop import crop
 from ws_learner.deploy.shrinking.shrink import shrink
 
@@ -32,7 +35,7 @@ CONSTANT: dict[str, Callable[[], nn.Module]] = {
 
 
 def net(*between: nn.Module, last: nn.Module | None = None) -> nn.Sequential:
-    """Twelve channels, the first four of them dead, of which five would be a third too many."""
+    """Twelve channels, the first four of them dead."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 12, 3), *between, last or nn.Conv2d(12, 2, 1)).double()
     zero_channels(with_random_norms(model), "0", slice(0, 4))
@@ -257,3 +260,14 @@ def test_interpolation_by_hand_keeps_constants_too() -> None:
     shrunk = shrink(model, images())
     assert shrunk.model.a.weight.shape[0] == 8
     assert_same(model, shrunk.model, images(12))
+
+
+@pytest.mark.skipif(not usable_isas(), reason="no generated kernels here")
+def test_lazy_layers_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_sparse_win(monkeypatch)
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.LazyLinear(32), nn.ReLU(), nn.Linear(32, 4)), torch.randn(20, 16)
+    compiled = compile_sparse(model, x)
+    model(x)
+    model.load_state_dict(compiled.state_dict())
+    assert near(compiled(x), model(x))

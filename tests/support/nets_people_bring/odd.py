@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -93,8 +94,10 @@ def _complex(self: Any, x: Tensor) -> Tensor:
 
 def _complex_weights() -> tuple[nn.Module, Any]:
     torch.manual_seed(0)
-    net_ = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 2)).to(torch.complex64)
-    return net_, torch.randn(4, 6, dtype=torch.complex64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        layers = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 2)).to(torch.complex64)
+    return layers, torch.randn(4, 6, dtype=torch.complex64)
 
 
 def _detached(self: Any, x: Tensor) -> Tensor:
