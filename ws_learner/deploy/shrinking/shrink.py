@@ -66,8 +66,9 @@ class Shrunk:
 def shrink(model: nn.Module, example: Tensor | Sequence[Any] | Mapping[str, Any]) -> Shrunk:
     """Remove channels that never reach the output; the outputs in evaluation mode stay the same.
 
-    They are compared on the example and on others: of other sign and size, and of another number
-    of examples. A forward pass that branches on such things is traced on one of its paths only.
+    They are compared on the example and on others: of other sign and size, with noise, longer, and
+    of another number of examples. A forward pass that branches on such things is traced on one of
+    its paths only.
 
     A channel is removed if nothing reads it (all readers' weights for it are zero), or if all that
     makes it is zero. In the second case it may still carry a constant: the layer's bias, or the
@@ -77,21 +78,23 @@ def shrink(model: nn.Module, example: Tensor | Sequence[Any] | Mapping[str, Any]
     of what remains is kept, and no random number is drawn.
 
     Couplings (residual sums, flattening, concatenation, depthwise convolutions) are found by
-    Torch-Pruning's dependency graph (Fang et al., CVPR 2023). Sets that pass through a layer norm,
-    a grouped convolution or the output stay whole. `nn.MultiheadAttention` keeps q, k and v in one
-    square tensor, which cannot lose a head; it is replaced by a `SplitAttention`.
+    Torch-Pruning's dependency graph (Fang et al., CVPR 2023). Where channels meet an operation that
+    is not known to keep them apart they stay, and so they do where the network does not run or gives
+    other outputs without them; `obstacles` and a printed line say where and why. Sets that pass
+    through a layer norm, a grouped convolution or the output stay whole. `nn.MultiheadAttention`
+    keeps q, k and v in one square tensor, which cannot lose a head; it is replaced by a
+    `SplitAttention`.
 
     Args:
-        model: Not changed. Its modules must not depend on channel counts beyond their own tensors
-            and an attention module's number of heads.
+        model: Not changed. What `torch.compile` or data parallelism wraps is shrunk inside.
         example: One input, several in a sequence, or keyword arguments.
 
     Returns:
-        The smaller network and what was removed.
+        The smaller network, what was removed, and what stood in the way.
 
     Raises:
-        UserError: The package torch-pruning is not installed, or the smaller network does not run
-            or gives other outputs.
+        UserError: The package torch-pruning is not installed, the network does not run on the
+            example, or its outputs are others on other inputs only.
     """
     dense = copy_of(model).eval()
     network, prefix = unwrapped(dense)
