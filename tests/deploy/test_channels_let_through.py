@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from tests.support.compiled_nets import let_sparse_win, near
 from tests.support.dead_channels import with_random_norms, zero_channels
-from tests.support.nets_people_bring import NETS
+from tests.support.nets_people_bring.nets import NETS
 from ws_learner.core.errors import UserError
 from ws_learner.deploy.onnx.export import export_onnx
 from ws_learner.deploy.runtime.codegen.cpu import usable_isas

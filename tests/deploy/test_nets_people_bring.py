@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.dead_channels import with_random_dead_channels
-from tests.support.nets_people_bring import NETS
+from tests.support.nets_people_bring.nets import NETS
 from ws_learner.deploy.other_inputs import longer_inputs, other_inputs
 from ws_learner.deploy.runtime.output_comparison import differences
 from ws_learner.deploy.shrinking.crop import crop

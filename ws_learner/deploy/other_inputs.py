@@ -44,7 +44,6 @@ def other_inputs(example: Any) -> Iterator[tuple[str, Any]]:
         (-0.1, "of the opposite sign and a tenth of the size"),
     ):
         yield words, _mapped(example, partial(_changed, factor=factor))
-    yield from noisy_inputs(example)
     sizes = {x.shape[0] for x in tensors_in(example) if x.dim()}
     if len(sizes) == 1:
         (size,) = sizes

@@ -79,11 +79,11 @@ def shrink(model: nn.Module, example: Tensor | Sequence[Any] | Mapping[str, Any]
 
     Couplings (residual sums, flattening, concatenation, depthwise convolutions) are found by
     Torch-Pruning's dependency graph (Fang et al., CVPR 2023). Where channels meet an operation that
-    is not known to keep them apart they stay, and so they do where the network does not run or gives
-    other outputs without them; `obstacles` and a printed line say where and why. Sets that pass
-    through a layer norm, a grouped convolution or the output stay whole. `nn.MultiheadAttention`
-    keeps q, k and v in one square tensor, which cannot lose a head; it is replaced by a
-    `SplitAttention`.
+    is not known to keep them apart they stay, and so they do where the network does not run or
+    gives other outputs without them; `obstacles` and a printed line say where and why. Sets that
+    pass through a layer norm, a grouped convolution or the output stay whole.
+    `nn.MultiheadAttention` keeps q, k and v in one square tensor, which cannot lose a head; it is
+    replaced by a `SplitAttention`.
 
     Args:
         model: Not changed. What `torch.compile` or data parallelism wraps is shrunk inside.
@@ -195,7 +195,8 @@ class _Work:
         for _ in range(_MOST_PASSES):
             if not self._one_pass(fused):
                 break
-        return self._difference(other_inputs) or self._difference(longer_inputs)
+        kinds = (other_inputs, noisy_inputs, longer_inputs)
+        return next(filter(None, map(self._difference, kinds)), None)
 
     def _one_pass(self, fused: set[str]) -> bool:
         """Go through the sets; return whether another pass may find more."""

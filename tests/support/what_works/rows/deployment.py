@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.dead_channels import zero_channels
-from tests.support.nets_people_bring import NETS
+from tests.support.nets_people_bring.nets import NETS
 from tests.support.what_works.row import Row
 from ws_learner import (
     NM,
