@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ws_learner.deploy.runtime.output_comparison import differences
 
 __all__ = [
-    *("MOST_DIFFERENCE", "copied_inputs", "first_difference", "longer_inputs", "most_difference"),
-    *("noisy_inputs", "other_inputs", "tensors_in"),
+    *("MOST_DIFFERENCE", "copied_inputs", "first_difference", "first_examples", "longer_inputs"),
+    *("most_difference", "noisy_inputs", "other_inputs", "tensors_in"),
 ]
 
 MOST_DIFFERENCE = 1e-3
@@ -76,6 +76,14 @@ def longer_inputs(example: Any) -> Iterator[tuple[str, Any]]:
     for dim in range(1, most):
         words = f"twice as long along dimension {dim}"
         yield words, _mapped(example, partial(_doubled, dim=dim))
+
+
+def first_examples(example: Any, count: int) -> Any:
+    """At most `count` examples, where all tensors have the same first dimension."""
+    sizes = {x.shape[0] for x in tensors_in(example) if x.dim()}
+    if len(sizes) != 1:
+        return example
+    return _mapped(example, lambda x: x[:count] if x.dim() else x)
 
 
 def most_difference(model: nn.Module) -> float:

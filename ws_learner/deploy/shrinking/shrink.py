@@ -13,6 +13,7 @@ from ws_learner.core import UserError
 from ws_learner.deploy.copies import copy_of, unwrapped
 from ws_learner.deploy.other_inputs import (
     first_difference,
+    first_examples,
     longer_inputs,
     most_difference,
     noisy_inputs,
@@ -173,11 +174,17 @@ class _Work:
         for parameter in slim.parameters():
             if parameter.is_floating_point() or parameter.is_complex():
                 parameter.requires_grad_(True)
-        others = [*noisy_inputs(arguments), *longer_inputs(arguments)]
-        self._examples = [arguments, *(x for _, x in others if self._takes(x))]
+        self._examples = [arguments, *self._others()]
         self._last: dict[str, RemovedChannels] = {}
         self._first: dict[str, int] = {}
         self._most = most_difference(dense)
+
+    def _others(self) -> list[Any]:
+        """A few examples with noise, and longer along the last dimension that can be."""
+        few = first_examples(self.arguments, 2)
+        base = few if self._takes(few) else self.arguments
+        noisy = [x for _, x in noisy_inputs(base) if self._takes(x)]
+        return noisy + [x for _, x in longer_inputs(base) if self._takes(x)][-1:]
 
     def _takes(self, inputs: Any) -> bool:
         try:

@@ -85,7 +85,9 @@ class _One(torch.autograd.Function):
 
 
 def _as_one(module: nn.Module, places: Any, outputs: Tensor) -> Any:
-    return _One.apply(places[0], outputs.detach()) if places else outputs
+    if not places:
+        return outputs
+    return _One.apply(places[0], outputs.detach())  # type: ignore[no-untyped-call]
 
 
 def _has_heads(module: nn.Module) -> bool:
