@@ -142,8 +142,8 @@ def _cropped(model: nn.Module, inputs: Tensor) -> nn.Module | None:
     from ws_learner.deploy import crop
     from ws_learner.pruning import find_groups
 
-    groups = find_groups(model)
     try:
+        groups = find_groups(model)
         result = crop(model, (inputs,), groups=groups) if groups else None
     except UserError as error:
         say(str(error))
