@@ -1,0 +1,106 @@
+"""Zeros that an earlier pruning left in a network, which stay zero when it is pruned further."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ws_learner.core import UserError, say
+from ws_learner.pruning.layers.prunable import some_names
+from ws_learner.pruning.patterns.mask import count_zeros
+from ws_learner.pruning.patterns.model_plan import PatternPlan
+from ws_learner.pruning.patterns.pattern import Pattern
+
+__all__ = ["PRUNED_FROM", "whole_units", "zeros_to_keep"]
+
+PRUNED_FROM = 0.05
+"""Share of zeros from which on a network counts as pruned. Fewer are incidental: rounding to
+int8 alone makes some per cent of the weights zero."""
+
+
+def zeros_to_keep(
+    model: nn.Module,
+    names: Iterable[str],
+    *,
+    keep: bool | None,
+    plan: PatternPlan | None,
+    setting: str = "keep_zeros",
+) -> dict[str, Tensor]:
+    """Masks of the zeros that stay, True = zero and kept so; says how many there are.
+
+    By default a network counts as pruned if at least `PRUNED_FROM` of its listed weights are
+    exactly zero. Left aside are layers that are zero as a whole, as a branch that begins at zero,
+    and zero rows of an embedding, as for padding: these are trained.
+
+    Args:
+        model: The network.
+        names: The weights that are to be pruned.
+        keep: True keeps every zero but those left aside; False none; None those of a network that
+            counts as pruned.
+        plan: The pattern of the weights; None: the method cannot keep zeros.
+        setting: The argument, for messages.
+
+    Returns:
+        Parameter name -> mask of its shape; weights without such zeros are left out.
+
+    Raises:
+        UserError: `keep` is True, and method or pattern cannot keep the zeros.
+    """
+    if keep is False:
+        return {}
+    listed = {name: model.get_parameter(name) for name in names}
+    found = {name: _pruned(model, name, weight) for name, weight in listed.items()}
+    found = {name: mask for name, mask in found.items() if mask is not None}
+    zeros = sum(int(mask.sum()) for mask in found.values())
+    share = zeros / max(sum(weight.numel() for weight in listed.values()), 1)
+    if not zeros or (keep is None and share < PRUNED_FROM):
+        return {}
+    obstacle = _obstacle(found, listed, plan)
+    if obstacle and keep:
+        raise UserError(f"`{setting}` True: {obstacle}; leave it out, or choose another")
+    if obstacle:
+        say(
+            f"{share:.1%} of the weights to prune are zero already; {obstacle}, so that they are "
+            "trained and pruned anew"
+        )
+        return {}
+    say(
+        f"{share:.1%} of the weights to prune are zero already, in {some_names(list(found), 3)}: "
+        f"they stay zero and count towards the target (`{setting}` False trains them)"
+    )
+    return found
+
+
+def whole_units(weight: Tensor, pattern: Pattern) -> bool:
+    """Whether every zero of a weight belongs to a unit of the pattern that is zero as a whole."""
+    values = weight.detach()
+    sizes = pattern.sizes(tuple(values.shape))
+    # The largest of what a unit prunes: of a block all weights, of N:M the M - N smallest.
+    pruned = (pattern.pooled(values.abs(), "max") == 0).to(sizes.device) & (sizes > 0)
+    return int(sizes[pruned].sum()) == count_zeros(values)
+
+
+def _pruned(model: nn.Module, name: str, weight: Tensor) -> Tensor | None:
+    """Mask of the zeros of a weight, without those left aside; None if there are none."""
+    if weight.is_meta or not 0 < count_zeros(weight) < weight.numel():
+        return None
+    mask = weight.detach() == 0
+    if isinstance(model.get_submodule(name.rpartition(".")[0]), nn.Embedding):
+        mask &= ~mask.all(1, keepdim=True)
+    return mask if bool(torch.any(mask)) else None
+
+
+def _obstacle(
+    found: Mapping[str, Tensor], weights: Mapping[str, Tensor], plan: PatternPlan | None
+) -> str:
+    """Why the zeros cannot be kept; empty if they can."""
+    if plan is None:
+        return "this method cannot keep them"
+    grouped = {name for group in plan.groups for name in group}
+    for name in found:
+        pattern = plan.patterns.get(name)
+        if name in grouped or (pattern is not None and not whole_units(weights[name], pattern)):
+            return f"those of {name} are no whole units of the pattern {pattern}"
+    return ""
