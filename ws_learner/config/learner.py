@@ -135,6 +135,8 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
                 f"`ws_iter_ratio_beg` {self.ws_iter_ratio_beg}: must lie below "
                 f"`ws_iter_ratio_end` ({self.ws_iter_ratio_end})"
             )
+        if self.ws_keep_zeros and self.ws_init == "scratch":
+            yield "`ws_keep_zeros` True: `ws_init` scratch begins with new weights; leave one out"
         if self.dst_layers and not self.enbl_dst:
             yield f"`dst_layers` {' '.join(self.dst_layers)}: needs `enbl_dst`"
 

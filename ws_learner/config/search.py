@@ -136,11 +136,10 @@ class SearchSettings:
                 f"({self.ws_ratio_max})"
             )
 
-    def named_ratios(self, name: str) -> Mapping[str, float]:
-        """Layer or pattern -> ratio of one of `ws_max_ratios`, `ws_min_ratios`, `ws_fixed_ratios`;
-        empty if it is not set."""
+    def named_ratios(self, name: str) -> dict[str, float]:
+        """Layer or pattern -> ratio of one of `NAMED_RATIOS`; empty if it is not set."""
         given = getattr(self, name)
-        return given if isinstance(given, Mapping) else {}
+        return dict(given) if isinstance(given, Mapping) else {}
 
     def read_named_ratios(self) -> None:
         """Put a dict in the place of a text, a frame or a file.

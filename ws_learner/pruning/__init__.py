@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         name_layout,
     )
     from ws_learner.pruning.layers.weight_uses import WeightUses
+    from ws_learner.pruning.layers.zeros_to_keep import PRUNED_FROM, with_kept_zeros, zeros_to_keep
     from ws_learner.pruning.methods.gradient_sensitivity import GradientSensitivityConfig
     from ws_learner.pruning.methods.gradual import GradualConfig
     from ws_learner.pruning.methods.group_lasso import GroupLassoConfig
@@ -96,6 +97,7 @@ __all__ = [
     "ATTENTION_WIDTHS",
     "HEAD_COUNTS",
     "NM",
+    "PRUNED_FROM",
     "USUAL_INTERVAL",
     "BlockPattern",
     "ByRole",
@@ -180,6 +182,8 @@ __all__ = [
     "watched_weights",
     "weight_roles",
     "with_default_pattern",
+    "with_kept_zeros",
+    "zeros_to_keep",
 ]
 
 _MODULES = {
@@ -255,6 +259,11 @@ _MODULES = {
     ],
     "layers.weight_uses": [
         "WeightUses",
+    ],
+    "layers.zeros_to_keep": [
+        "PRUNED_FROM",
+        "with_kept_zeros",
+        "zeros_to_keep",
     ],
     "methods.gradient_sensitivity": [
         "GradientSensitivityConfig",

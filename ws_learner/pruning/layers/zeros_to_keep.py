@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from envs import LayerRow
+from ws_learner.config import METHODS, WeightSparseConfig
 from ws_learner.core import UserError, say
+from ws_learner.pruning.layers.layer_plan import build_pattern_plan
 from ws_learner.pruning.layers.prunable import some_names
 from ws_learner.pruning.patterns.mask import count_zeros
 from ws_learner.pruning.patterns.model_plan import PatternPlan
-from ws_learner.pruning.patterns.pattern import Pattern
+from ws_learner.pruning.patterns.pattern import Pattern, parse_pattern
 
-__all__ = ["PRUNED_FROM", "whole_units", "zeros_to_keep"]
+__all__ = ["PRUNED_FROM", "refuse_fewer_zeros", "whole_units", "with_kept_zeros", "zeros_to_keep"]
 
 PRUNED_FROM = 0.05
 """Share of zeros from which on a network counts as pruned. Fewer are incidental: rounding to
@@ -27,8 +31,8 @@ def zeros_to_keep(
     keep: bool | None,
     plan: PatternPlan | None,
     setting: str = "keep_zeros",
-) -> dict[str, Tensor]:
-    """Masks of the zeros that stay, True = zero and kept so; says how many there are.
+) -> tuple[dict[str, Tensor], str]:
+    """Masks of the zeros that stay, True = zero and kept so, and a line that says what was found.
 
     By default a network counts as pruned if at least `PRUNED_FROM` of its listed weights are
     exactly zero. Left aside are layers that are zero as a whole, as a branch that begins at zero,
@@ -43,34 +47,90 @@ def zeros_to_keep(
         setting: The argument, for messages.
 
     Returns:
-        Parameter name -> mask of its shape; weights without such zeros are left out.
+        Parameter name -> mask of its shape, weights without such zeros left out; and the line,
+        empty if there is nothing to say.
 
     Raises:
         UserError: `keep` is True, and method or pattern cannot keep the zeros.
     """
     if keep is False:
-        return {}
+        return {}, ""
     listed = {name: model.get_parameter(name) for name in names}
-    found = {name: _pruned(model, name, weight) for name, weight in listed.items()}
-    found = {name: mask for name, mask in found.items() if mask is not None}
+    masks = {name: _pruned(model, name, weight) for name, weight in listed.items()}
+    found = {name: mask for name, mask in masks.items() if mask is not None}
     zeros = sum(int(mask.sum()) for mask in found.values())
     share = zeros / max(sum(weight.numel() for weight in listed.values()), 1)
     if not zeros or (keep is None and share < PRUNED_FROM):
-        return {}
+        return {}, ""
     obstacle = _obstacle(found, listed, plan)
     if obstacle and keep:
         raise UserError(f"`{setting}` True: {obstacle}; leave it out, or choose another")
     if obstacle:
-        say(
+        return {}, (
             f"{share:.1%} of the weights to prune are zero already; {obstacle}, so that they are "
             "trained and pruned anew"
         )
-        return {}
-    say(
+    return found, (
         f"{share:.1%} of the weights to prune are zero already, in {some_names(list(found), 3)}: "
         f"they stay zero and count towards the target (`{setting}` False trains them)"
     )
-    return found
+
+
+def with_kept_zeros(
+    model: nn.Module, rows: tuple[LayerRow, ...], config: WeightSparseConfig
+) -> tuple[LayerRow, ...]:
+    """The layer table with the zeros that each layer has and keeps (`least`), with a line.
+
+    A run that starts from scratch keeps none.
+
+    Raises:
+        UserError: `ws_keep_zeros` asks for what method or pattern cannot do.
+    """
+    open_ = [row.name for row in rows if not row.exempt]
+    if config.ws_init == "scratch" or config.ws_keep_zeros is False:
+        return rows
+    plan = None
+    if not METHODS[config.ws_method].trains_nm:
+        plan = build_pattern_plan(model, open_, pattern=parse_pattern(config.pattern_spelling))
+    found, line = zeros_to_keep(
+        model, open_, keep=config.ws_keep_zeros, plan=plan, setting="ws_keep_zeros"
+    )
+    if line:
+        say(line)
+    counts = {name: int(mask.sum()) for name, mask in found.items()}
+    return tuple(replace(row, least=counts.get(row.name, 0)) for row in rows)
+
+
+def refuse_fewer_zeros(
+    zeros: Mapping[str, int],
+    kept: Mapping[str, Tensor],
+    sizes: Mapping[str, int],
+    *,
+    together: bool,
+    setting: str = "keep_zeros",
+) -> None:
+    """Refuse targets below the zeros to keep.
+
+    Args:
+        zeros: Final number of zeros of each layer.
+        kept: Masks of the zeros to keep.
+        sizes: Number of weights of each layer.
+        together: Only the sum over all layers counts.
+        setting: The argument, for messages.
+
+    Raises:
+        UserError: A target is below them.
+    """
+    have = {name: int(mask.sum()) for name, mask in kept.items()}
+    pairs = [("all layers together", sum(have.values()), sum(zeros.values()), sum(sizes.values()))]
+    if not together:
+        pairs = [(name, count, zeros[name], sizes[name]) for name, count in have.items()]
+    for where, count, target, size in pairs:
+        if target < count:
+            raise UserError(
+                f"prune ratio {target / size:.4f} for {where}: {count / size:.4f} are zero "
+                f"already and stay so; raise it, or give `{setting}` False, which trains them"
+            )
 
 
 def whole_units(weight: Tensor, pattern: Pattern) -> bool:

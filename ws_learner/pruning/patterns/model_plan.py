@@ -204,7 +204,13 @@ class PatternPlan:
         return masks
 
     def spread_globally(
-        self, scores: Mapping[str, Tensor], total: int, *, least: float, most: float
+        self,
+        scores: Mapping[str, Tensor],
+        total: int,
+        *,
+        least: float,
+        most: float,
+        limits: Limits | None = None,
     ) -> dict[str, int]:
         """Zeros of each layer if the smallest units of the whole network go.
 
@@ -213,6 +219,7 @@ class PatternPlan:
             total: Zeros of all layers together.
             least: Least ratio of a layer; no more than the ratio over all layers is asked for.
             most: Largest ratio of a layer; no less than the ratio over all layers.
+            limits: Least and most zeros of single layers, in place of the two.
 
         Returns:
             Feasible counts; their sum is `total` if units within the bounds can make it, else the
@@ -221,24 +228,31 @@ class PatternPlan:
         shared = self.shared(scores)
         overall = total / sum(_size(self.shapes[name]) for name in self.patterns)
         low, high = min(least, overall), max(most, overall)
-        pools = [self._pool(team, shared[team[0]], low, high) for team in self._teams]
+        pools = [self._pool(team, shared[team[0]], low, high, limits or {}) for team in self._teams]
         zeros: dict[str, int] = {}
         for team, count in zip(self._teams, global_zeros(pools, total), strict=True):
             zeros |= self._divide(team, count)
         return zeros
 
-    def _pool(self, team: tuple[str, ...], score: Tensor, least: float, most: float) -> UnitPool:
+    def _pool(
+        self, team: tuple[str, ...], score: Tensor, least: float, most: float, limits: Limits
+    ) -> UnitPool:
         name = team[0]
         pattern, shape = self.patterns[name], self.shapes[name]
         scores = pattern.pooled(score, self.pool).cpu().double().numpy()
         weights, top = self._weights(team), sum(self.most(name) for name in team)
         classes = pattern.classes(shape)
         alike = len(classes) == 1 and classes[0][1] == len(scores)
+        lower = self._team_count(team, math.floor(least * weights), "down")
+        upper = self._team_count(team, math.ceil(most * weights), "up")
+        if any(name in limits for name in team):
+            low, high = _span(team, limits)
+            lower, upper = self._team_count(team, int(low), "down"), int(min(high, top))
         return UnitPool(
             scores=scores,
             sizes=self._unit(team)[0] if alike else pattern.sizes(shape).numpy(),
-            lower=min(self._team_count(team, math.floor(least * weights), "down"), top),
-            upper=min(self._team_count(team, math.ceil(most * weights), "up"), top),
+            lower=min(lower, top),
+            upper=min(upper, top),
         )
 
     def _weights(self, team: tuple[str, ...]) -> int:
