@@ -71,7 +71,7 @@ def check_layers(learner: WeightSparseLearner) -> None:
     Raises:
         UserError: They do not.
     """
-    from ws_learner.search import open_policy, refuse_bounds
+    from ws_learner.search import fixed_profile, open_policy, refuse_bounds
 
     layers = learner.layers()
     learner.check()
@@ -79,5 +79,7 @@ def check_layers(learner: WeightSparseLearner) -> None:
         given = getattr(learner.config, name)
         if given is not None:
             open_policy(given, layers, setting=name)
+    if learner.config.ws_ratios is not None:
+        fixed_profile(learner.model, layers, learner.config)
     if learner.config.ws_prune_ratio_prtl != "given":
         refuse_bounds(learner.model, layers, learner.config)

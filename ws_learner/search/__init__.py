@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ws_learner.search.bounds import layer_bounds
     from ws_learner.search.closed_form import CLOSED_FORM, heurist
     from ws_learner.search.context import AllocationContext, allocation_context, refuse_bounds
+    from ws_learner.search.fixed import fixed_profile
     from ws_learner.search.gym_env import make_pruning_env
     from ws_learner.search.history import best, distinct_best
     from ws_learner.search.knapsack import frontier
@@ -61,6 +62,7 @@ __all__ = [
     "database_dir",
     "distinct_best",
     "divergence",
+    "fixed_profile",
     "frontier",
     "goal_targets",
     "heurist",
@@ -93,6 +95,9 @@ _MODULES = {
         "AllocationContext",
         "allocation_context",
         "refuse_bounds",
+    ],
+    "fixed": [
+        "fixed_profile",
     ],
     "gym_env": [
         "make_pruning_env",

@@ -20,7 +20,7 @@ from ws_learner.search.allocation import Allocation, Decision, load_decision, sa
 from ws_learner.search.closed_form import CLOSED_FORM
 from ws_learner.search.context import AllocationContext, allocation_context, refuse_bounds
 from ws_learner.search.fixed import fixed_profile
-from ws_learner.search.layer_limits import layer_limits, refuse_outside
+from ws_learner.search.layer_limits import layer_limits
 from ws_learner.search.problem import build_rollout_config
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import PoolFactory
@@ -112,9 +112,6 @@ class Allocator:
         config = self.config
         fixed = fixed_profile(self.model, self.layers, config)
         if fixed is not None:
-            counts = {row.name: int(n) for row, n in zip(self.layers, fixed, strict=True)}
-            limits = layer_limits(self.layers, config, general=(0.0, 1.0))
-            refuse_outside(counts, limits, where="given ratios")
             return Decision(zeros=fixed)
         for target in config.goal_range or ():
             refuse_bounds(self.model, self.layers, replace(config, ws_prune_ratio=target))

@@ -44,6 +44,12 @@ def layer_bounds(
     lower = np.minimum(lower, upper)
     budget, total = round(target * int(weights.sum())), int(weights.sum())
     lower, upper = _held(layers, lower, upper, budget=budget)
+    held = sum(row.least for row in layers)
+    if budget < held:
+        raise UserError(
+            f"`ws_prune_ratio` {target}: {held / total:.4f} of the weights are zero already and "
+            "stay so; raise it, or set `ws_keep_zeros` False, which trains them"
+        )
     if not lower.sum() <= budget <= upper.sum():
         raise UserError(
             f"`ws_prune_ratio` {target}: the layers' bounds and the pattern "

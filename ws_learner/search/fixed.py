@@ -13,6 +13,7 @@ from ws_learner.config import METHODS, WeightSparseConfig, parse_pattern_spec
 from ws_learner.core import UserError, say
 from ws_learner.pruning import found_zeros
 from ws_learner.report import read_ratios
+from ws_learner.search.layer_limits import layer_limits, refuse_outside
 from ws_learner.search.units import build_plan
 
 __all__ = ["fixed_profile"]
@@ -24,8 +25,21 @@ def fixed_profile(
     """(L,) zeros that the settings fix, with a line that says how many; None for a protocol.
 
     Raises:
-        UserError: The file does not fit the network, or the network has no zeros to keep.
+        UserError: The ratios do not fit the network or a layer's own bounds, or the network has no
+            zeros to keep.
     """
+    zeros = _fixed(model, layers, config)
+    if zeros is not None:
+        counts = {row.name: int(count) for row, count in zip(layers, zeros, strict=True)}
+        by_file = config.ws_ratios is not None
+        where = "`ws_ratios`" if by_file else f"`ws_pattern` {config.pattern_spelling}"
+        refuse_outside(counts, layer_limits(layers, config, general=(0.0, 1.0)), where=where)
+    return zeros
+
+
+def _fixed(
+    model: nn.Module, layers: Sequence[LayerRow], config: WeightSparseConfig
+) -> IntArray | None:
     total = sum(row.weights for row in layers)
     if config.ws_ratios is not None:
         zeros = read_ratios(config.ws_ratios, layers)
