@@ -34,6 +34,7 @@ from ws_learner.pruning import (
     filter_by_role,
     fitting_rows,
     layer_table,
+    masks_to_keep,
     parse_pattern,
     with_default_pattern,
     with_kept_zeros,
@@ -328,7 +329,8 @@ class WeightSparseLearner:
         )
         counts = allocation.zeros.tolist()
         zeros = {row.name: count for row, count in zip(layers, counts, strict=True)}
-        kept = {row.name: self.model.get_parameter(row.name) == 0 for row in layers if row.least}
+        kept = masks_to_keep(self.model, layers, self.config)
+        zeros |= {name: int(mask.sum()) for name, mask in kept.items() if not zeros.get(name)}
         train = partial(train_sparse, start, zeros, config=self.config, keep_zeros=kept or False)
         sparse, seconds = run_phase(train, phase, model=start, cluster=self.cluster)
         self.facts.setdefault("train_seconds", round(seconds, 1))

@@ -186,7 +186,12 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
                 "`ws_prune_ratio_prtl` given, no `ws_ratios` and `ws_init` dense"
             )
         by_itself = locked or spelling.sets_ratios
-        if (self.ws_ratios is None and given and not by_itself) or (self.ws_ratios and not given):
+        if self.ws_ratios and not given:
+            raise UserError(
+                f"`ws_prune_ratio_prtl` {self.ws_prune_ratio_prtl}: `ws_ratios` sets every ratio; "
+                "leave one out"
+            )
+        if self.ws_ratios is None and given and not by_itself:
             raise UserError("`ws_prune_ratio_prtl` given and `ws_ratios` FILE need each other")
         if spelling.kind == "any:m" and self.ws_scope == "global":
             raise UserError(f"`ws_pattern` {spelling}: knows `ws_scope` local only")

@@ -128,7 +128,8 @@ def _rows(text: str, *, where: str) -> tuple[list[str], list[tuple[int, dict[str
 
 def _of_frame(frame: Any, *, where: str) -> dict[str, float]:
     """Ratios of a pandas frame; its index may hold the names."""
-    named = frame.reset_index() if frame.index.dtype == object else frame
+    texts = len(frame.index) > 0 and all(isinstance(name, str) for name in frame.index)
+    named = frame.reset_index() if texts else frame
     header = [str(name) for name in named.columns]
     rows = [
         {name: "" if value is None else str(value) for name, value in zip(header, row, strict=True)}

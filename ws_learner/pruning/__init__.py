@@ -51,7 +51,12 @@ if TYPE_CHECKING:
         name_layout,
     )
     from ws_learner.pruning.layers.weight_uses import WeightUses
-    from ws_learner.pruning.layers.zeros_to_keep import PRUNED_FROM, with_kept_zeros, zeros_to_keep
+    from ws_learner.pruning.layers.zeros_to_keep import (
+        PRUNED_FROM,
+        masks_to_keep,
+        with_kept_zeros,
+        zeros_to_keep,
+    )
     from ws_learner.pruning.methods.gradient_sensitivity import GradientSensitivityConfig
     from ws_learner.pruning.methods.gradual import GradualConfig
     from ws_learner.pruning.methods.group_lasso import GroupLassoConfig
@@ -161,6 +166,7 @@ __all__ = [
     "layer_table",
     "layout_of",
     "magnitude",
+    "masks_to_keep",
     "modules_by_weight",
     "name_layout",
     "parameter_of",
@@ -262,6 +268,7 @@ _MODULES = {
     ],
     "layers.zeros_to_keep": [
         "PRUNED_FROM",
+        "masks_to_keep",
         "with_kept_zeros",
         "zeros_to_keep",
     ],

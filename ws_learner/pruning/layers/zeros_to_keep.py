@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from envs import LayerRow
-from ws_learner.config import METHODS, WeightSparseConfig
+from ws_learner.config import METHODS, WeightSparseConfig, parse_pattern_spec
 from ws_learner.core import UserError, say
 from ws_learner.pruning.layers.layer_plan import build_pattern_plan
 from ws_learner.pruning.layers.prunable import some_names
@@ -17,7 +17,14 @@ from ws_learner.pruning.patterns.mask import count_zeros
 from ws_learner.pruning.patterns.model_plan import PatternPlan
 from ws_learner.pruning.patterns.pattern import Pattern, parse_pattern
 
-__all__ = ["PRUNED_FROM", "refuse_fewer_zeros", "whole_units", "with_kept_zeros", "zeros_to_keep"]
+__all__ = [
+    "PRUNED_FROM",
+    "masks_to_keep",
+    "refuse_fewer_zeros",
+    "whole_units",
+    "with_kept_zeros",
+    "zeros_to_keep",
+]
 
 PRUNED_FROM = 0.05
 """Share of zeros from which on a network counts as pruned. Fewer are incidental: rounding to
@@ -99,6 +106,32 @@ def with_kept_zeros(
         say(line)
     counts = {name: int(mask.sum()) for name, mask in found.items()}
     return tuple(replace(row, least=counts.get(row.name, 0)) for row in rows)
+
+
+def masks_to_keep(
+    model: nn.Module, rows: Sequence[LayerRow], config: WeightSparseConfig
+) -> dict[str, Tensor]:
+    """Masks of the zeros that the layer table keeps, and of those in what is not pruned further.
+
+    The latter are in unlisted tensors and exempt layers. They do not count towards the target, and
+    stay only where single weights are pruned, each layer by itself.
+    """
+    listed = [row.name for row in rows if row.least]
+    single = parse_pattern_spec(config.pattern_spelling).kind == "unstructured"
+    others = list[str]()
+    if listed and single and config.ws_scope == "local":
+        pruned = {id(model.get_parameter(row.name)) for row in rows if not row.exempt}
+        others = [
+            name
+            for name, weight in model.named_parameters()
+            if weight.ndim > 1 and weight.requires_grad and id(weight) not in pruned
+        ]
+    every = ((name, model.get_parameter(name)) for name in (*listed, *others))
+    masks = {name: _pruned(model, name, weight) for name, weight in every}
+    found = {name: mask for name, mask in masks.items() if mask is not None}
+    if more := [name for name in others if name in found]:
+        say(f"zeros of {some_names(more, 3)} stay too, outside the target")
+    return found
 
 
 def refuse_fewer_zeros(
