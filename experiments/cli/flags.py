@@ -65,6 +65,12 @@ def _parse(argv: Sequence[str], typed: list[str], *, prog: str) -> Command:
         if word in HELP:
             _help(module, flags, everything=HELP[word], prog=prog)
     asked = parse_arguments(words, flags)
+    by_file = asked.get("ws_ratios") and asked.get("ws_prune_ratio_prtl", "given") != "given"
+    if by_file:
+        raise UserError(
+            f"--ws_prune_ratio_prtl {asked['ws_prune_ratio_prtl']}: --ws_ratios sets every ratio; "
+            "leave one out"
+        )
     settings = file.settings_for(module, nb_epochs=asked.get("nb_epochs"))
     written = _typed(settings, flags)
     preset = POCKETFLOW if (written | asked).get("preset") == "pocketflow" else {}

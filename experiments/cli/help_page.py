@@ -47,14 +47,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Search: who sets the ratios": (
         *("ws_nb_rlouts*", "ws_rlouts*", "ws_patience", "ws_search_time", "ws_reward*"),
         *("ws_score*", "ws_nb_rescore", "ws_nb_jitters"),
-        *("ws_ratio*", "ws_rollouts", "ws_action_scale"),
+        *("ws_ratio*", "ws_max_ratios", "ws_min_ratios", "ws_fixed_ratios"),
+        *("ws_rollouts", "ws_action_scale"),
         *("ws_goals", "ws_policy", "ws_from_policy"),
     ),
     "A rollout": ("ws_rg_*", "ws_lrn_rate_*", "ws_nb_*", "ws_batch_size_ft"),
     THE_REST: ("ws_schedule", "ws_iter_ratio*", "ws_mask_update_step"),
     "Patterns, criteria, layers": (
         *("ws_criterion*", "ws_scope", "ws_remainder", "ws_location", "ws_qkv_pattern"),
-        *("ws_sparse_dim", "ws_include", "ws_exclude", "ws_exempt"),
+        *("ws_sparse_dim", "ws_include", "ws_exclude", "ws_exempt", "ws_keep_zeros"),
     ),
     "Methods: group lasso, movement": ("group_lasso*", "movement*"),
     "Methods: N:M training": ("nm_*", "srste_*", "mdgf_*", "sdgf_*"),

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
         write_text,
         write_with,
     )
+    from ws_learner.core.layer_names import (
+        by_layer,
+        closest_names,
+        name_fits,
+        refuse_bad_patterns,
+    )
+    from ws_learner.core.layer_ratios import is_ratio_text, ratios_from, ratios_in_file
     from ws_learner.core.lazy import lazy_names
     from ws_learner.core.moved import MOVED, install
     from ws_learner.core.output_kinds import OUTPUT_KINDS, OutputKind, check_output_kind
@@ -49,10 +56,12 @@ __all__ = [
     "RunDir",
     "UserError",
     "ValueDigest",
+    "by_layer",
     "check_choice",
     "check_output_kind",
     "check_settings",
     "choose_device",
+    "closest_names",
     "complain",
     "describe_machine",
     "dump_yaml",
@@ -60,6 +69,7 @@ __all__ = [
     "identity_hash",
     "importable",
     "install",
+    "is_ratio_text",
     "lazy_names",
     "library_versions",
     "load_into",
@@ -68,11 +78,15 @@ __all__ = [
     "load_tensors",
     "load_yaml",
     "message_style",
+    "name_fits",
     "one_thread",
     "policy_path",
     "rank_slice",
+    "ratios_from",
+    "ratios_in_file",
     "read_json",
     "read_metadata",
+    "refuse_bad_patterns",
     "save_model",
     "save_state_file",
     "say",
@@ -119,6 +133,17 @@ _MODULES = {
         "write_json",
         "write_text",
         "write_with",
+    ],
+    "layer_names": [
+        "by_layer",
+        "closest_names",
+        "name_fits",
+        "refuse_bad_patterns",
+    ],
+    "layer_ratios": [
+        "is_ratio_text",
+        "ratios_from",
+        "ratios_in_file",
     ],
     "lazy": [
         "lazy_names",
