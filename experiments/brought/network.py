@@ -104,7 +104,7 @@ def try_on_images(network: BroughtNetwork, classes: int, *, source: str) -> None
         with torch.no_grad():
             answer: Any = network.model(torch.zeros(2, 3, size, size))
     except Exception as error:  # any network, any error: one line tells it
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise UserError(
             f"`model` {source}: does not take images (3, {size}, {size}): {reason}; "
             "`image_size` chooses another size"
