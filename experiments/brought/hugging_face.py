@@ -102,14 +102,20 @@ def _automatic_class(source: str) -> Any:
         raise UserError(
             f"`model` {source}: needs transformers: pip install 'transformers>=5,<6'"
         ) from error
-    except Exception as error:  # a torchvision built for another torch, as a rule
-        reason = str(error).strip().rpartition("\n")[2]
-        raise UserError(
-            f"`model` {source}: transformers cannot be imported ({reason}); if torchvision is "
-            f"named there, it was built for another torch than {torch.__version__}: "
-            "pip uninstall torchvision"
-        ) from error
+    except Exception as error:
+        raise _not_importable(source, error) from error
     return AutoModelForImageClassification
+
+
+def _not_importable(source: str, error: BaseException) -> UserError:
+    """A torchvision that was built for another torch, as a rule."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    reason = str(error).strip().partition("\n")[0]
+    return UserError(
+        f"`model` {source}: transformers cannot be imported ({reason}); a torchvision that was "
+        f"built for another torch than {torch.__version__} does that: pip uninstall torchvision"
+    )
 
 
 @contextmanager
@@ -140,6 +146,8 @@ def _load(automatic: Any, folder: Path, source: str) -> tuple[Any, set[str]]:
         )
     except Exception as error:  # many kinds; one line tells all
         reason = str(error).strip().partition("\n")[0]
+        if reason.startswith("Could not import module"):
+            raise _not_importable(source, error) from error
         if "Unrecognized configuration class" in reason:
             reason = "transformers knows no classifier of images with its config.json"
         raise UserError(f"`model` {source}: cannot be opened: {reason}") from error

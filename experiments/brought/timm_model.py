@@ -97,8 +97,7 @@ def _import_timm(source: str) -> ModuleType:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
             f"`model` {source}: timm cannot be imported ({reason}); its torchvision may be built "
-            f"for another torch than {torch.__version__}: {line} --force-reinstall --no-deps "
-            "torchvision"
+            f"for another torch than {torch.__version__}: pip uninstall torchvision, then {line}"
         ) from error
     found: ModuleType = timm
     return found
