@@ -121,8 +121,9 @@ def _not_importable(source: str, error: BaseException) -> UserError:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without transformers' progress bars and reports on the way of loading."""
-    from transformers.utils import logging
+    import transformers.utils
 
+    logging: Any = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -125,7 +125,7 @@ def _scaled(
     factor = settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0
     scale = 1.0 if math.isclose(255 * factor, 1) else 255 * factor
     if not settings.get("do_normalize", True):
-        return (0.0,) * 3, (1 / scale,) * 3  # type: ignore[return-value]
+        return (0.0,) * 3, (1 / scale,) * 3
     found = []
     for name, usual in (("image_mean", (0.5,) * 3), ("image_std", (0.5,) * 3)):
         values = settings.get(name) or usual
