@@ -40,13 +40,17 @@ FROM_SCRATCH = Recipe(
 """For fresh weights; AdamW and a warm-up suit convolutions and transformers."""
 
 
+_MODELS = "hf:DIR, a folder saved with save_pretrained, or timm:NAME, a network of timm"
+_IMAGES = "the folder with train/<class>/ and val/<class>/, or with class sub-folders"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Flags of this experiment."""
 
-    model: str
+    model: str = ""
     """hf:DIR, a folder saved with save_pretrained; or timm:NAME, a network of timm."""
-    data_dir: Path
+    data_dir: Path | None = None
     """Folder with train/<class>/, val/<class>/ and perhaps test/<class>/, or with class
     sub-folders."""
     head: Literal["auto", "keep", "new"] = "auto"
@@ -64,12 +68,9 @@ class Options:
     def __post_init__(self) -> None:
         check_settings(self)
         problems = []
-        kind, sign, name = self.model.partition(":")
-        if kind not in ("hf", "timm") or not sign or not name:
-            problems.append(
-                f"--model {self.model}: must be hf:DIR, a folder saved with save_pretrained, or "
-                "timm:NAME, a network of timm"
-            )
+        kind, _, name = self.model.partition(":")
+        if self.model and (kind not in ("hf", "timm") or not name):
+            problems.append(f"--model {self.model}: must be {_MODELS}")
         if self.pretrained and kind == "hf":
             problems.append("--pretrained: is for timm:NAME; a folder has its own weights")
         if self.image_size is not None and self.image_size < 1:
@@ -83,7 +84,12 @@ def build(options: Options, *, seed: int) -> Experiment:
     from experiments.experiment import Experiment, classification
     from ws_learner.data import class_folders
 
-    classes = class_folders(options.data_dir)
+    needed = {"model": (options.model, _MODELS), "data_dir": (options.data_dir, _IMAGES)}
+    complain(
+        f"--{name}: needed; give {what}" for name, (given, what) in needed.items() if not given
+    )
+    images = Path(options.data_dir or "")
+    classes = class_folders(images)
     brought = _open(options, classes, seed=seed)
     try_on_images(brought, len(classes), source=options.model)
     fresh = options.model.startswith("timm:") and not options.pretrained
@@ -92,7 +98,7 @@ def build(options: Options, *, seed: int) -> Experiment:
     return Experiment(
         name=f"{brought.name}_image_classifier",
         model=brought.model,
-        data=_load(options, brought),
+        data=_load(options, images, brought),
         loss=loss,
         metric=metric,
         dense_recipe=dense,
@@ -117,7 +123,7 @@ def _open(options: Options, classes: Sequence[str], *, seed: int) -> BroughtNetw
     return open_timm(name, classes, pretrained=options.pretrained, **common)
 
 
-def _load(options: Options, brought: BroughtNetwork) -> DataSplits:
+def _load(options: Options, images: Path, brought: BroughtNetwork) -> DataSplits:
     import dataclasses
 
     import numpy as np
@@ -133,7 +139,7 @@ def _load(options: Options, brought: BroughtNetwork) -> DataSplits:
         )
 
     data = load_image_folder(
-        options.data_dir,
+        images,
         image_size=brought.preparation.size,
         workers=options.data_workers,
         prepare=prepare,

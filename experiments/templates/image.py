@@ -19,6 +19,7 @@ from torch.utils.data import TensorDataset
 
 from experiments.experiment import Experiment, seeded
 from ws_learner import DataSplits, Recipe, split_dataset, top_k_accuracy
+from ws_learner.core import check_settings
 
 CLASSES = 3
 SIDE = 16  # pixels
@@ -32,6 +33,9 @@ class Options:
     """Channels of the first layer."""
     images: int = 1200
     """Number of images that are drawn."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)  # refuses values of another type
 
 
 def network(width: int) -> nn.Module:

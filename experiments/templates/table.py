@@ -19,6 +19,7 @@ from torch.utils.data import TensorDataset
 
 from experiments.experiment import Experiment, seeded
 from ws_learner import DataSplits, MetricSpec, Recipe, split_dataset
+from ws_learner.core import check_settings
 
 COLUMNS = 8
 
@@ -31,6 +32,9 @@ class Options:
     """Neurons of each hidden layer."""
     rows: int = 2000
     """Number of rows that are made."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)  # refuses values of another type
 
 
 def network(width: int) -> nn.Module:

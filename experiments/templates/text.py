@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from experiments.experiment import Experiment, seeded
 from ws_learner import DataSplits, Recipe, split_dataset, top_k_accuracy
+from ws_learner.core import check_settings
 
 PAD = 0  # the number that fills a batch behind shorter sentences
 WORDS, CLASSES, LONGEST = 50, 2, 12
@@ -31,6 +32,9 @@ class Options:
     """Numbers that stand for a word."""
     sentences: int = 2000
     """Number of sentences that are made."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)  # refuses values of another type
 
 
 class Classifier(nn.Module):

@@ -71,3 +71,18 @@ def test_a_file_that_could_not_be_run_is_not_written(
     said = capsys.readouterr().err
     assert "name of a Python module" in said or "No such file or directory" in said
     assert not any(tmp_path.iterdir())
+
+
+def test_flags_without_a_default_are_needed_and_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_experiment(tmp_path / "mine.py", kind="table")
+    text = (tmp_path / "mine.py").read_text()
+    (tmp_path / "mine.py").write_text(text.replace("width: int = 64", "width: int"))
+    assert main(["prune", str(tmp_path / "mine.py")]) == 2
+    assert "--width: needed; Neurons of each hidden layer" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["prune", str(tmp_path / "mine.py"), "-h"])
+    shown = capsys.readouterr().out
+    assert "Neurons of each hidden layer (needed)" in shown
+    assert "MISSING" not in shown
