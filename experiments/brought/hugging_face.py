@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from experiments.brought.image_processor import PROCESSOR_FILES, find_preparation
 from experiments.brought.network import BroughtNetwork, HeadChoice, class_order
@@ -55,7 +55,7 @@ def open_folder(
     if (kept := model.config.dtype) not in (None, torch.float32):
         say(f"{source}: {kept} weights are computed with as float32")
         model.config.dtype = torch.float32
-    model.train().register_forward_hook(_logits_only)
+    model.train()
     known = [file for file in (folder / name for name in PROCESSOR_FILES) if file.is_file()]
     default = _default_size(model.config)
     return BroughtNetwork(
@@ -68,10 +68,6 @@ def open_folder(
         order=order or tuple(range(len(classes))),
         companions=tuple(known),
     )
-
-
-def _logits_only(model: nn.Module, inputs: Any, answer: Any) -> Any:
-    return getattr(answer, "logits", answer)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ws_learner.core import UserError
+from ws_learner.core import UserError, call_model
 from ws_learner.data import ImagePreparation
 
 __all__ = ["BroughtNetwork", "HeadChoice", "class_order", "try_on_images"]
@@ -102,7 +102,7 @@ def try_on_images(network: BroughtNetwork, classes: int, *, source: str) -> None
     network.model.eval()
     try:
         with torch.no_grad():
-            answer: Any = network.model(torch.zeros(2, 3, size, size))
+            answer = call_model(network.model, torch.zeros(2, 3, size, size))
     except Exception as error:  # any network, any error: one line tells it
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise UserError(
@@ -111,9 +111,8 @@ def try_on_images(network: BroughtNetwork, classes: int, *, source: str) -> None
         ) from error
     finally:
         network.model.train(training)
-    shape = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-    if shape != (2, classes):
+    if answer.shape != (2, classes):
         raise UserError(
-            f"`model` {source}: two images give {shape}, not logits (2, {classes}); only "
-            "classifiers of images fit"
+            f"`model` {source}: two images give {tuple(answer.shape)}, not logits (2, {classes}); "
+            "only classifiers of images fit"
         )
