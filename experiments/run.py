@@ -115,7 +115,7 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
 
     def prune(run: RunDir) -> None:
         facts = run_facts(command, experiment, words)
-        if weights is None:
+        if weights is None and not experiment.trained:
             facts["dense_accuracy"] = None  # there is no dense network
         learner = make_learner(command, experiment, run=run.path, teacher=teacher, facts=facts)
         learner.fit()

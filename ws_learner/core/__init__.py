@@ -10,7 +10,13 @@ if TYPE_CHECKING:
     from ws_learner.core.checkpoints import load_state_file, save_state_file
     from ws_learner.core.determinism import one_thread
     from ws_learner.core.device import ComputeDevice, choose_device, describe_machine
-    from ws_learner.core.digests import ValueDigest, forward_digest, state_digest, value_digest
+    from ws_learner.core.digests import (
+        ValueDigest,
+        forward_digest,
+        state_digest,
+        tensor_bytes,
+        value_digest,
+    )
     from ws_learner.core.errors import UserError, complain, suggest
     from ws_learner.core.files import (
         read_json,
@@ -28,10 +34,24 @@ if TYPE_CHECKING:
     )
     from ws_learner.core.layer_ratios import is_ratio_text, ratios_from, ratios_in_file
     from ws_learner.core.lazy import lazy_names
+    from ws_learner.core.model_calls import (
+        Inputs,
+        call_model,
+        count_of,
+        describe_output,
+        device_of,
+        main_output,
+        map_tensors,
+        rows_of,
+        run_model,
+        tensors_of,
+        weight_type,
+    )
     from ws_learner.core.moved import MOVED, install
     from ws_learner.core.output_kinds import OUTPUT_KINDS, OutputKind, check_output_kind
     from ws_learner.core.pickling import importable
     from ws_learner.core.plain_yaml import PlainLoader, dump_yaml, load_yaml
+    from ws_learner.core.precision import half_types, narrowed, tensor_types, widened
     from ws_learner.core.process_group import ProcessGroup, rank_slice
     from ws_learner.core.progress import Progress, message_style, say, track
     from ws_learner.core.run_dir import RunDir, identity_hash, policy_path
@@ -49,6 +69,7 @@ __all__ = [
     "MOVED",
     "OUTPUT_KINDS",
     "ComputeDevice",
+    "Inputs",
     "OutputKind",
     "PlainLoader",
     "ProcessGroup",
@@ -57,15 +78,20 @@ __all__ = [
     "UserError",
     "ValueDigest",
     "by_layer",
+    "call_model",
     "check_choice",
     "check_output_kind",
     "check_settings",
     "choose_device",
     "closest_names",
     "complain",
+    "count_of",
     "describe_machine",
+    "describe_output",
+    "device_of",
     "dump_yaml",
     "forward_digest",
+    "half_types",
     "identity_hash",
     "importable",
     "install",
@@ -77,8 +103,11 @@ __all__ = [
     "load_state_file",
     "load_tensors",
     "load_yaml",
+    "main_output",
+    "map_tensors",
     "message_style",
     "name_fits",
+    "narrowed",
     "one_thread",
     "policy_path",
     "rank_slice",
@@ -87,6 +116,8 @@ __all__ = [
     "read_json",
     "read_metadata",
     "refuse_bad_patterns",
+    "rows_of",
+    "run_model",
     "save_model",
     "save_state_file",
     "say",
@@ -94,8 +125,13 @@ __all__ = [
     "sha256_of",
     "state_digest",
     "suggest",
+    "tensor_bytes",
+    "tensor_types",
+    "tensors_of",
     "track",
     "value_digest",
+    "weight_type",
+    "widened",
     "write_bytes",
     "write_json",
     "write_text",
@@ -119,6 +155,7 @@ _MODULES = {
         "ValueDigest",
         "forward_digest",
         "state_digest",
+        "tensor_bytes",
         "value_digest",
     ],
     "errors": [
@@ -148,6 +185,19 @@ _MODULES = {
     "lazy": [
         "lazy_names",
     ],
+    "model_calls": [
+        "Inputs",
+        "call_model",
+        "count_of",
+        "describe_output",
+        "device_of",
+        "main_output",
+        "map_tensors",
+        "rows_of",
+        "run_model",
+        "tensors_of",
+        "weight_type",
+    ],
     "moved": [
         "MOVED",
         "install",
@@ -164,6 +214,12 @@ _MODULES = {
         "PlainLoader",
         "dump_yaml",
         "load_yaml",
+    ],
+    "precision": [
+        "half_types",
+        "narrowed",
+        "tensor_types",
+        "widened",
     ],
     "process_group": [
         "ProcessGroup",

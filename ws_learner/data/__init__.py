@@ -15,18 +15,20 @@ if TYPE_CHECKING:
     from ws_learner.data.datasets.coco_file import Annotated, average_precision
     from ws_learner.data.datasets.criteo import load_criteo
     from ws_learner.data.datasets.glue import load_glue
-    from ws_learner.data.datasets.image_folder import load_image_folder
+    from ws_learner.data.datasets.image_folder import class_folders, load_image_folder
     from ws_learner.data.datasets.movielens import CARDINALITIES, load_movielens
     from ws_learner.data.datasets.squad import find_answers, load_squad
     from ws_learner.data.datasets.squad_file import score_answers
     from ws_learner.data.datasets.text import load_polarity, load_trec
     from ws_learner.data.datasets.text_resources import MINILM
     from ws_learner.data.device_arrays import on_device
+    from ws_learner.data.image_preparation import ImagePreparation, PreparedPhotographs
     from ws_learner.data.rank_batches import read_rank_batches
     from ws_learner.data.resource import Resource, cache_folder, content
     from ws_learner.data.splits import Batch, DataSplits, Split
     from ws_learner.data.splits_content import content_digest, split_digest
     from ws_learner.data.stratify import stratified_parts
+    from ws_learner.data.structure import LABELS, as_batch, has_targets, without_targets
     from ws_learner.data.tokens import PAD, TokenSplit, by_length, stacked, words_in
     from ws_learner.data.transforms import Transformed, steady
     from ws_learner.data.user_dataset import split_dataset
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CARDINALITIES",
+    "LABELS",
     "MINILM",
     "PAD",
     "Annotated",
@@ -42,18 +45,23 @@ __all__ = [
     "DataSplits",
     "DatasetSplit",
     "Examples",
+    "ImagePreparation",
+    "PreparedPhotographs",
     "Resource",
     "Split",
     "TokenSplit",
     "Transformed",
+    "as_batch",
     "average_precision",
     "by_length",
     "cache_folder",
     "cifar10_arrays",
+    "class_folders",
     "content",
     "content_digest",
     "files_of_package",
     "find_answers",
+    "has_targets",
     "load_cifar10",
     "load_coco",
     "load_criteo",
@@ -71,6 +79,7 @@ __all__ = [
     "stacked",
     "steady",
     "stratified_parts",
+    "without_targets",
     "words_in",
 ]
 
@@ -102,6 +111,7 @@ _MODULES = {
         "load_glue",
     ],
     "datasets.image_folder": [
+        "class_folders",
         "load_image_folder",
     ],
     "datasets.movielens": [
@@ -125,6 +135,10 @@ _MODULES = {
     "device_arrays": [
         "on_device",
     ],
+    "image_preparation": [
+        "ImagePreparation",
+        "PreparedPhotographs",
+    ],
     "rank_batches": [
         "read_rank_batches",
     ],
@@ -144,6 +158,12 @@ _MODULES = {
     ],
     "stratify": [
         "stratified_parts",
+    ],
+    "structure": [
+        "LABELS",
+        "as_batch",
+        "has_targets",
+        "without_targets",
     ],
     "tokens": [
         "PAD",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,13 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from ws_learner.core import UserError, rank_slice
 from ws_learner.data.reading import epoch_order
 from ws_learner.data.splits import Batch
+from ws_learner.data.structure import as_batch
 from ws_learner.data.tokens import IGNORED, is_tagged
 
-__all__ = ["DatasetSplit", "Examples"]
+__all__ = ["Collate", "DatasetSplit", "Examples"]
+
+Collate = Callable[[list[Any]], Any]
+"""Makes a batch from a list of examples."""
 
 _EXAMPLE = 2  # key of the random stream of one example
 
@@ -29,12 +33,17 @@ class Examples(Protocol):
     def __len__(self) -> int:
         """Number of examples."""
 
-    def __getitem__(self, index: int, /) -> tuple[Any, Any]:
-        """One (input, target) pair that `torch.utils.data.default_collate` can stack."""
+    def __getitem__(self, index: int, /) -> Any:
+        """One example, see `DatasetSplit`."""
 
 
 class DatasetSplit:
     """Split over a map-style data set.
+
+    An example is a pair (input, target); several inputs, (first, second, ..., target); or a dict,
+    whose target has the key `labels`, `label`, `targets` or `target`. An input of a pair may be a
+    tuple or a dict of tensors. Examples without target are a tensor, a tuple of one, or a dict
+    without such a key.
 
     Before every example the global random generators of PyTorch (CPU), NumPy and Python are seeded
     from the seed and the example's position in the epoch. A data set may therefore draw from them,
@@ -54,6 +63,7 @@ class DatasetSplit:
         augmented: Examples | None = None,
         workers: int = 0,
         pad_id: int | None = None,
+        collate_fn: Collate | None = None,
     ) -> None:
         """Store the data sets.
 
@@ -66,18 +76,25 @@ class DatasetSplit:
             pad_id: Inputs are sentences, whole numbers (T,) of any length, and are padded with
                 this number to the longest of a batch; targets of one whole number per word are
                 padded with -100. None: all examples are of one shape.
+            collate_fn: Makes a batch from a list of examples, as `DataLoader` takes it, such as
+                transformers' `DataCollatorWithPadding`; it may return whatever an example may be.
+                Padding is known by `attention_mask`. None stacks examples.
 
         Raises:
-            UserError: `workers` is negative.
+            UserError: `workers` is negative, or there are both `pad_id` and `collate_fn`.
             ValueError: The data sets differ in length.
         """
         if workers < 0:
             raise UserError(f"workers = {workers}: must be 0 or more")
+        if collate_fn is not None and pad_id is not None:
+            raise UserError(
+                f"`pad_id` {pad_id}: `collate_fn` pads sentences; leave out one of them"
+            )
         if augmented is not None and len(augmented) != len(dataset):
             raise ValueError(f"{len(dataset)} examples but {len(augmented)} augmented ones")
         self._dataset = dataset
         self._augmented = dataset if augmented is None else augmented
-        self._workers, self.pad_id = workers, pad_id
+        self._workers, self.pad_id, self._collate = workers, pad_id, collate_fn
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -133,6 +150,7 @@ class DatasetSplit:
             seed=0 if seed is None else seed,
             part=part,
             pad_id=self.pad_id,
+            collate=self._collate,
         )
         numbers = range(skip, len(source))
         for batch in source.read(numbers, workers=min(self._workers, len(numbers))):
@@ -153,8 +171,10 @@ class _Batches(Dataset[Batch | UserError]):
         seed: int,
         part: tuple[int, int],
         pad_id: int | None,
+        collate: Collate | None,
     ) -> None:
         self._examples, self._order, self._pad_id = examples, order, pad_id
+        self._collate = collate
         self._batch_size, self._seed, self._part = batch_size, seed, part
 
     def __len__(self) -> int:
@@ -182,30 +202,66 @@ class _Batches(Dataset[Batch | UserError]):
         try:
             with _own_randomness():
                 examples = [self._example(place) for place in places]
+                if self._collate is not None:
+                    return as_batch(_collated(examples, self._collate))
                 return _stack(examples if self._pad_id is None else _even(examples, self._pad_id))
         except UserError as error:
             return error  # returned: raised in a worker it would become a traceback
 
-    def _example(self, place: int) -> tuple[Any, Any]:
+    def _example(self, place: int) -> Any:
         _seed_everything(self._seed, place)
         return self._examples[int(self._order[place])]
 
 
-def _stack(examples: list[tuple[Any, Any]]) -> Batch:
+def _collated(examples: list[Any], collate: Collate) -> Any:
     try:
-        inputs, targets = default_collate(examples)
+        return collate(examples)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"`collate_fn`: fails on {len(examples)} examples, {type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'without a message'}"
+        ) from error
+
+
+def _stack(examples: list[Any]) -> Batch:
+    try:
+        return as_batch(default_collate([_numbered(example) for example in examples]))
     except (TypeError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"the data set's examples cannot be stacked into a batch ({reason}); "
-            "make each a pair (input, target) of tensors, arrays or numbers of equal shape, or "
-            "give the number that pads sentences as `pad_id`"
+            "make each a pair (input, target) of tensors, arrays or numbers of equal shape, "
+            "give the number that pads sentences as `pad_id`, or `collate_fn`, as of a DataLoader"
         ) from error
-    return cast(Batch, (inputs, targets))
 
 
-def _even(examples: list[tuple[Any, Any]], pad_id: int) -> list[tuple[Any, Any]]:
+def _numbered(example: Any) -> Any:
+    """An example whose dicts hold tensors instead of lists of numbers, and no None."""
+    if isinstance(example, Mapping):
+        given = {key: part for key, part in example.items() if part is not None}
+        return {
+            key: torch.as_tensor(part) if _is_numbers(part) else part for key, part in given.items()
+        }
+    if isinstance(example, tuple) and not hasattr(example, "_fields"):
+        return tuple(map(_numbered, example))
+    return example
+
+
+def _is_numbers(value: Any) -> bool:
+    while isinstance(value, list) and value:
+        value = value[0]
+    return isinstance(value, int | float)
+
+
+def _even(examples: list[Any], pad_id: int) -> list[tuple[Any, Any]]:
     """Pad sentences, and targets of one whole number per word, to the longest."""
+    if not all(isinstance(example, list | tuple) and len(example) == 2 for example in examples):
+        raise UserError(
+            f"`pad_id` {pad_id}: examples are no pairs (sentence, target); give `collate_fn` "
+            "instead, such as transformers' DataCollatorWithPadding"
+        )
     words = [torch.as_tensor(sentence) for sentence, _ in examples]
     odd = [x for x in words if x.dim() != 1 or x.is_floating_point()]
     if odd:

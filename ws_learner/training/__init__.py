@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ws_learner.training.batch_check import check_batches, first_batch
     from ws_learner.training.callbacks import MetricsCallback, Stateful
     from ws_learner.training.dense import train_dense
     from ws_learner.training.distillation import DistillationLoss
@@ -77,6 +78,7 @@ __all__ = [
     "build_summary",
     "build_training_loss",
     "calibration",
+    "check_batches",
     "check_metric",
     "check_steps",
     "check_task",
@@ -84,6 +86,7 @@ __all__ = [
     "counted_positions",
     "epoch_seed",
     "evaluate",
+    "first_batch",
     "infer_output_kind",
     "load_run",
     "metric_entries",
@@ -105,6 +108,10 @@ __all__ = [
 ]
 
 _MODULES = {
+    "batch_check": [
+        "check_batches",
+        "first_batch",
+    ],
     "callbacks": [
         "MetricsCallback",
         "Stateful",

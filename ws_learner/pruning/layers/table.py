@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from envs import LayerRow
-from ws_learner.core import UserError, name_fits, refuse_bad_patterns, say
+from ws_learner.core import Inputs, UserError, name_fits, refuse_bad_patterns, say
 from ws_learner.pruning.layers.forward_order import Found, in_forward_order
 from ws_learner.pruning.layers.prunable import (
     find_prunable,
@@ -27,7 +27,7 @@ _EVERYTHING = ("*",)
 
 def layer_table(
     model: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     *,
     include: Sequence[str] = _EVERYTHING,
     exclude: Sequence[str] = (),
@@ -53,7 +53,8 @@ def layer_table(
 
     Args:
         model: The network.
-        inputs: (B, ...) example inputs on the model's device; only their shape matters.
+        inputs: (B, ...) example inputs on the model's device, several in a tuple, or keywords in
+            a dict; only their shape matters.
         include: Which rows to list: the name of the parameter (`layer1.0.conv1.weight`) or of its
             module (`layer1.0.conv1`), a shell pattern for one of them (`*`, `?`, `[ab]`; `*`
             crosses dots), or `re:` and a regular expression for the whole of it.
