@@ -31,8 +31,8 @@ def _first(split: Split, examples: int, *, name: str, seed: int | None = None) -
     if not pair or not isinstance(found[1], Tensor) or next(tensors_of(found[0]), None) is None:
         raise UserError(
             f"the {name} split yields {_said(found)}; it must yield pairs (inputs, targets) with "
-            "one tensor of targets: give its examples to `split_dataset`, or pass what it yields through "
-            "ws_learner.data.as_batch"
+            "one tensor of targets: give its examples to `split_dataset`, or pass what it yields "
+            "through ws_learner.data.as_batch"
         )
     inputs, targets = found
     if targets.dim() == 0 or count_of(inputs) != len(targets):
