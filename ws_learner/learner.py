@@ -60,6 +60,7 @@ from ws_learner.training import (
     evaluate,
     first_batch,
     metric_entries,
+    output_entries,
     owned_run,
     reinitialised,
     run_phase,
@@ -377,6 +378,7 @@ class WeightSparseLearner:
         summary |= allocation.search_entries | dict(allocation.facts)
         summary |= {"seed": self.seed, "split_sizes": split_sizes(self.data)} | self.facts
         summary.pop("dense_accuracy", None)  # entered again under the metric's own name
+        summary |= output_entries(model.eval(), self.data)
         sparse = self._test(model, "sparse")
         summary |= metric_entries(self.metric, dense=self._dense_metric(), sparse=sparse)
         if "units" in self.config.pattern_spelling:

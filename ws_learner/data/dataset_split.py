@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import pickle
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing import get_all_start_methods
 from typing import Any, Protocol
 
 import numpy as np
@@ -81,7 +84,8 @@ class DatasetSplit:
                 Padding is known by `attention_mask`. None stacks examples.
 
         Raises:
-            UserError: `workers` is negative, or there are both `pad_id` and `collate_fn`.
+            UserError: `workers` is negative, there are both `pad_id` and `collate_fn`, or workers
+                need a `collate_fn` that cannot be pickled.
             ValueError: The data sets differ in length.
         """
         if workers < 0:
@@ -90,6 +94,8 @@ class DatasetSplit:
             raise UserError(
                 f"`pad_id` {pad_id}: `collate_fn` pads sentences; leave out one of them"
             )
+        if collate_fn is not None and workers and _start_method() != "fork":
+            _check_portable(collate_fn)
         if augmented is not None and len(augmented) != len(dataset):
             raise ValueError(f"{len(dataset)} examples but {len(augmented)} augmented ones")
         self._dataset = dataset
@@ -211,6 +217,20 @@ class _Batches(Dataset[Batch | UserError]):
     def _example(self, place: int) -> Any:
         _seed_everything(self._seed, place)
         return self._examples[int(self._order[place])]
+
+
+def _start_method() -> str:
+    return multiprocessing.get_start_method(allow_none=True) or get_all_start_methods()[0]
+
+
+def _check_portable(collate: Collate) -> None:
+    try:
+        pickle.dumps(collate)
+    except Exception as error:  # each library raises its own
+        raise UserError(
+            f"`collate_fn` {getattr(collate, '__qualname__', collate)}: cannot be sent to the "
+            f"`workers` ({error}); define it at the top of a module, or give workers=0"
+        ) from error
 
 
 def _collated(examples: list[Any], collate: Collate) -> Any:
