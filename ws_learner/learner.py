@@ -34,6 +34,7 @@ from ws_learner.pruning import (
     filter_by_role,
     fitting_rows,
     layer_table,
+    leave_out_frozen,
     parse_pattern,
     with_default_pattern,
 )
@@ -50,6 +51,7 @@ from ws_learner.training import (
     check_task,
     config_identity,
     evaluate,
+    freeze_as,
     metric_entries,
     owned_run,
     reinitialised,
@@ -227,15 +229,20 @@ class WeightSparseLearner:
         """The layer table."""
         example, _ = next(self.data.train.batches(2))
         config = self.config
+        ratios = layers_in_ratios(config.ws_ratios) if config.ws_ratios else ()
         layers = layer_table(
             self.model,
             example,
             include=config.ws_include,
             exclude=config.ws_exclude,
             exempt=config.ws_exempt,
-            named=layers_in_ratios(config.ws_ratios) if config.ws_ratios else (),
+            named=ratios,
         )
-        if METHODS[config.ws_method].keeps_zeros:
+        locked = METHODS[config.ws_method].keeps_zeros
+        named = [row.name for row in layers] if config.ws_include != ("*",) else ratios
+        whole = locked or config.ws_ratios is not None
+        layers = leave_out_frozen(self.model, layers, named=named, whole=whole)
+        if locked:
             return layers
         pattern = parse_pattern(config.pattern_spelling)
         if not isinstance(pattern, ByRole):  # a role pattern leaves parts of a layer dense
@@ -301,7 +308,7 @@ class WeightSparseLearner:
         start = {
             "dense": lambda: copy.deepcopy(self.model),
             "scratch": lambda: reinitialised(self.model, seed=self.seed),
-            "rollout": allocation.network,
+            "rollout": lambda: freeze_as(allocation.network(), self.model),
         }[self.config.ws_init]()
         teacher = copy.deepcopy(self.teacher or self.model) if self.config.enbl_dst else None
         if teacher is not None:

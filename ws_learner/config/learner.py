@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,8 @@ from ws_learner.config.registries import (
     ScheduleName,
 )
 from ws_learner.config.search import RewardType, SearchSettings
-from ws_learner.core import UserError, check_settings, complain
+from ws_learner.config.unset_rules import learner_rules
+from ws_learner.core import FitsUnset, UnsetRule, UserError, check_settings, complain
 
 __all__ = [
     "POCKETFLOW",
@@ -31,8 +32,11 @@ InitName = Literal["dense", "rollout", "scratch"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightSparseConfig(SearchSettings, MethodSettings):
-    """What to prune, how the ratios are found, and how the network gets there."""
+class WeightSparseConfig(SearchSettings, MethodSettings, FitsUnset):
+    """What to prune, how the ratios are found, and how the network gets there.
+
+    Settings that were left out give way to those that were given, with a printed line.
+    """
 
     ws_save_path: Path | None = None
     """Also write the sparse weights to this file (safetensors)."""
@@ -99,6 +103,7 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
 
     def __post_init__(self) -> None:
         check_settings(self)
+        self.fit_unset()
         for name in ("ws_save_path", "ws_ratios", "ws_rollouts", "ws_policy", "ws_from_policy"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, Path(getattr(self, name)))
@@ -106,6 +111,11 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
         own = (*own, *self._wrong_policies())
         complain([*own, *self.search_problems(), *self.nm_problems()])
         self._check_method()
+
+    @classmethod
+    def unset_rules(cls, values: Mapping[str, Any]) -> Iterator[UnsetRule]:
+        """See `FitsUnset`."""
+        return learner_rules(values)
 
     def _wrong_pairs(self) -> Iterator[str]:
         if self.ws_iter_ratio_beg >= self.ws_iter_ratio_end:

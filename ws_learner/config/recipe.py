@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from ws_learner.core import UserError, check_settings, complain
+from ws_learner.core import FitsUnset, UserError, check_settings, complain
 
 __all__ = ["LrnSchedule", "OptimizerName", "Recipe", "learning_rate"]
 
@@ -18,7 +18,7 @@ OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(FitsUnset):
     """One training run. Shares are of all optimizer steps, in [0, 1].
 
     Attributes:

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from ws_learner.core.progress import Progress, message_style, say, track
     from ws_learner.core.run_dir import RunDir, identity_hash, policy_path
     from ws_learner.core.setting_checks import check_choice, check_settings, setting_problems
+    from ws_learner.core.unset import (
+        FitsUnset,
+        UnsetRule,
+        adjusted_line,
+        adjusted_values,
+        chosen_settings,
+    )
     from ws_learner.core.versions import library_versions
     from ws_learner.core.weights import (
         load_into,
@@ -42,17 +49,22 @@ __all__ = [
     "MOVED",
     "OUTPUT_KINDS",
     "ComputeDevice",
+    "FitsUnset",
     "OutputKind",
     "PlainLoader",
     "ProcessGroup",
     "Progress",
     "RunDir",
+    "UnsetRule",
     "UserError",
     "ValueDigest",
+    "adjusted_line",
+    "adjusted_values",
     "check_choice",
     "check_output_kind",
     "check_settings",
     "choose_device",
+    "chosen_settings",
     "complain",
     "describe_machine",
     "dump_yaml",
@@ -159,6 +171,13 @@ _MODULES = {
         "check_choice",
         "check_settings",
         "setting_problems",
+    ],
+    "unset": [
+        "FitsUnset",
+        "UnsetRule",
+        "adjusted_line",
+        "adjusted_values",
+        "chosen_settings",
     ],
     "versions": [
         "library_versions",

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from ws_learner.training.dense import train_dense
     from ws_learner.training.distillation import DistillationLoss
     from ws_learner.training.evaluation import Loss, evaluate, perplexity, top_k_accuracy
+    from ws_learner.training.fitted_length import FittedLength, fit_batch, fit_length
+    from ws_learner.training.frozen_layers import freeze_as
     from ws_learner.training.loaded_run import LoadedRun, load_run
     from ws_learner.training.metric_spec import Metric, MetricMean, MetricSpec, as_metric
     from ws_learner.training.outcome import (
@@ -57,6 +59,7 @@ __all__ = [
     "Callback",
     "DistillationLoss",
     "FakeQuantizer",
+    "FittedLength",
     "LoadedRun",
     "Loss",
     "Metric",
@@ -84,6 +87,9 @@ __all__ = [
     "counted_positions",
     "epoch_seed",
     "evaluate",
+    "fit_batch",
+    "fit_length",
+    "freeze_as",
     "infer_output_kind",
     "load_run",
     "metric_entries",
@@ -120,6 +126,14 @@ _MODULES = {
         "evaluate",
         "perplexity",
         "top_k_accuracy",
+    ],
+    "fitted_length": [
+        "FittedLength",
+        "fit_batch",
+        "fit_length",
+    ],
+    "frozen_layers": [
+        "freeze_as",
     ],
     "loaded_run": [
         "LoadedRun",

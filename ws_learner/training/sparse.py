@@ -20,6 +20,7 @@ from ws_learner.pruning import (
 from ws_learner.training.callbacks import MetricsCallback
 from ws_learner.training.distillation import DistillationLoss
 from ws_learner.training.evaluation import Loss
+from ws_learner.training.frozen_layers import prune_frozen, train_rest
 from ws_learner.training.layer_distillation import LayerDistillation
 from ws_learner.training.phase import TrainingPhase
 from ws_learner.training.trainer import Callback, Trainer, TrainingLoss
@@ -145,6 +146,9 @@ def train_sparse(
 ) -> tuple[nn.Module, float]:
     """Train `model` in place until each tensor has its number of zeros in `zeros`.
 
+    Frozen tensors are pruned once, before the training. If all of them are frozen, what else needs
+    a gradient is trained; if nothing does, there is no training.
+
     Args:
         model: The network to train.
         zeros: Zero count of each prunable tensor, by parameter name.
@@ -162,6 +166,9 @@ def train_sparse(
     if METHODS[config.ws_method].keeps_zeros:
         zeros = _with_all_zeros(model, zeros)
     method = build_method_config(config, steps_per_epoch=steps_per_epoch, total_steps=total)
+    zeros = prune_frozen(model, zeros, config=config)
+    if not zeros:
+        return train_rest(model, phase)
     sparsifier = Sparsifier(model, method, zeros=zeros, total_steps=total)
     metrics = phase.metrics()
     seconds = phase.run(
