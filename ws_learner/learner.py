@@ -21,10 +21,12 @@ from ws_learner.core import (
     OutputKind,
     RunDir,
     choose_device,
+    chosen_settings,
     identity_hash,
     load_into,
     load_state,
     save_model,
+    say,
     write_json,
     write_text,
 )
@@ -48,14 +50,18 @@ from ws_learner.training import (
     build_run_identity,
     build_summary,
     build_training_loss,
+    check_splits,
+    check_steps,
     check_task,
     config_identity,
     evaluate,
+    fit_length,
     freeze_as,
     metric_entries,
     owned_run,
     reinitialised,
     run_phase,
+    say_majority,
     split_sizes,
     train_sparse,
     verified_table,
@@ -123,8 +129,15 @@ class WeightSparseLearner:
                 leaves both to the caller, who then gives `run_dir`.
         """
         self.model, self.data, self.loss, self.metric = model, data, loss, metric
-        self.recipe, self.teacher = recipe, teacher
-        self.config = with_default_pattern(config or WeightSparseConfig(), model)
+        config, self.teacher = config or WeightSparseConfig(), teacher
+        fitted = fit_length(
+            with_default_pattern(config, model),
+            recipe,
+            examples=len(data.train),
+            chosen=chosen_settings(config) | chosen_settings(recipe),
+            interval=False,
+        )
+        self.config, self.recipe, self._adjusted = fitted.config, fitted.recipe, fitted.lines
         self.agent = agent or DDPGConfig()
         self.compute = compute or choose_device()
         self.seed, self.workers, self.facts = seed, workers, dict(facts or {})
@@ -140,7 +153,7 @@ class WeightSparseLearner:
             UserError: The arguments do not fit the network, or the directory was made with
                 others; the message lists them.
         """
-        layers = self.layers()
+        layers = self._begin()
         with self._owned():
             if self._claims and self.run.finished:
                 return self._saved()
@@ -152,7 +165,7 @@ class WeightSparseLearner:
 
     def allocate(self) -> Allocation:
         """Allocate the ratios only and save them in the run directory; raises as `fit` does."""
-        layers = self.layers()
+        layers = self._begin()
         with self._owned(), self._session():
             return self._allocate(layers)
 
@@ -162,7 +175,7 @@ class WeightSparseLearner:
         Raises:
             UserError: As `fit` does.
         """
-        layers = self.layers()
+        layers = self._begin()
         with self._owned():
             if self._claims and self.run.finished:
                 return self._saved().model
@@ -225,8 +238,18 @@ class WeightSparseLearner:
 
         return ray_session(self.cluster, store=store_for(self.data))
 
+    def _begin(self) -> tuple[LayerRow, ...]:
+        """The layer table, if the splits hold examples and the training fits them."""
+        check_splits(self.data)
+        for line in self._adjusted:
+            say(f"adjusted: {line}")
+        examples = len(self.data.train)
+        check_steps(self.config, self.recipe, examples=examples, warns=self._claims)
+        return self.layers()
+
     def layers(self) -> tuple[LayerRow, ...]:
         """The layer table."""
+        check_splits(self.data)
         example, _ = next(self.data.train.batches(2))
         config = self.config
         ratios = layers_in_ratios(config.ws_ratios) if config.ws_ratios else ()
@@ -275,10 +298,12 @@ class WeightSparseLearner:
             metric=self.metric,
             outputs=self.outputs,
             compares=bool(searches and config.ws_reward_signal == "kl") or config.enbl_dst,
+            batch_size=self.recipe.batch_size,
         )
 
     def _allocate(self, layers: tuple[LayerRow, ...]) -> Allocation:
         self._kind = self.check()
+        say_majority(self.model, self.data, metric=self.metric, compute=self.compute)
         return Allocator(
             model=self.model,
             data=self.data,

@@ -189,10 +189,11 @@ class Sparsifier:
             optimizer: Or a wrapper of it, as accelerate's and Lightning's; see `unwrap_optimizer`.
 
         Raises:
-            UserError: Attached to another optimizer. The optimizer lacks a parameter that is to be pruned, as where it is frozen
-                or belongs to a second optimizer. Another sparsifier is attached that prunes one of the parameters, the
-                wrapper holds no optimizer with step hooks, or the model has another parameter
-                than when the pruning was planned.
+            UserError: Attached to another optimizer; or the optimizer lacks a parameter that is to
+                be pruned, as where it is frozen or belongs to a second optimizer; or another
+                sparsifier is attached that prunes one of the parameters; or the wrapper holds no
+                optimizer with step hooks; or the model has another parameter than when the
+                pruning was planned.
         """
         optimizer = unwrap_optimizer(optimizer)
         if self._handles and optimizer is self._optimizer:

@@ -8,13 +8,16 @@ from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ws_learner.training.callbacks import MetricsCallback, Stateful
+    from ws_learner.training.data_check import check_splits
     from ws_learner.training.dense import train_dense
     from ws_learner.training.distillation import DistillationLoss
     from ws_learner.training.evaluation import Loss, evaluate, perplexity, top_k_accuracy
     from ws_learner.training.fitted_length import FittedLength, fit_batch, fit_length
     from ws_learner.training.frozen_layers import freeze_as
     from ws_learner.training.loaded_run import LoadedRun, load_run
+    from ws_learner.training.majority import say_majority
     from ws_learner.training.metric_spec import Metric, MetricMean, MetricSpec, as_metric
+    from ws_learner.training.not_finite import explained, refuse_broken_inputs
     from ws_learner.training.outcome import (
         build_summary,
         metric_entries,
@@ -81,12 +84,14 @@ __all__ = [
     "build_training_loss",
     "calibration",
     "check_metric",
+    "check_splits",
     "check_steps",
     "check_task",
     "config_identity",
     "counted_positions",
     "epoch_seed",
     "evaluate",
+    "explained",
     "fit_batch",
     "fit_length",
     "freeze_as",
@@ -97,9 +102,11 @@ __all__ = [
     "perplexity",
     "prepare",
     "ray_session",
+    "refuse_broken_inputs",
     "reinitialised",
     "resolve_output_kind",
     "run_phase",
+    "say_majority",
     "split_sizes",
     "store_for",
     "token_exists",
@@ -115,6 +122,16 @@ _MODULES = {
         "MetricsCallback",
         "Stateful",
     ],
+    "data_check": [
+        "check_splits",
+    ],
+    "not_finite": [
+        "explained",
+        "refuse_broken_inputs",
+    ],
+    "majority": [
+        "say_majority",
+    ],
     "dense": [
         "train_dense",
     ],
@@ -124,6 +141,7 @@ _MODULES = {
     "evaluation": [
         "Loss",
         "evaluate",
+        "explained",
         "perplexity",
         "top_k_accuracy",
     ],

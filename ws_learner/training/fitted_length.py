@@ -104,7 +104,7 @@ def _ramp(config: WeightSparseConfig, total: int, chosen: Collection[str]) -> It
             start = start if "ws_iter_ratio_beg" in chosen else 0.0
         begin, end = ramp_steps(total, start, stop)
     counted = config.ws_update_frequency is None and not SCHEDULES[config.ws_schedule].once
-    if not counted:
+    if not counted or begin >= end:
         return
     ramp, every = end - begin, config.ws_mask_update_step
     fitting = usual_interval(ramp)

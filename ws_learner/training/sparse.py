@@ -70,11 +70,19 @@ def build_method_config(
     return made
 
 
-def check_steps(config: WeightSparseConfig, recipe: Recipe, *, examples: int) -> None:
+def check_steps(
+    config: WeightSparseConfig, recipe: Recipe, *, examples: int, warns: bool = True
+) -> None:
     """Check before the search what training would reject after it; warn of short training.
 
+    Args:
+        config: Pruning settings.
+        recipe: The training.
+        examples: Size of the training split.
+        warns: Print a line where the training is short for learned scores.
+
     Raises:
-        UserError: The batch or the ramp does not fit a training split of `examples`.
+        UserError: The batch or the ramp does not fit a training split of this size.
     """
     total = recipe.total_steps(examples)
     per_epoch = recipe.steps_per_epoch(examples)
@@ -82,7 +90,7 @@ def check_steps(config: WeightSparseConfig, recipe: Recipe, *, examples: int) ->
     if isinstance(method, GradualConfig) and config.ws_prune_ratio:
         method.schedule(total, target=config.ws_prune_ratio)
     learned = isinstance(method, MovementConfig) and method.steps == "optimizer"
-    if learned and total < _STEPS_OF_SCORES:
+    if warns and learned and total < _STEPS_OF_SCORES:
         say(
             f"movement: {total} steps are few for learned scores; `movement_steps` weights, which "
             "has none, is more accurate in short training (docs/movement.md)"
