@@ -141,7 +141,6 @@ _MODULES = {
     "evaluation": [
         "Loss",
         "evaluate",
-        "explained",
         "perplexity",
         "top_k_accuracy",
     ],
