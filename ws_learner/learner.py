@@ -15,7 +15,7 @@ from torch import nn
 
 from agents import DDPGConfig
 from envs import LayerRow
-from ws_learner.config import METHODS, PROTOCOLS, ClusterConfig, Recipe, WeightSparseConfig
+from ws_learner.config import PROTOCOLS, ClusterConfig, Recipe, WeightSparseConfig
 from ws_learner.core import (
     ComputeDevice,
     OutputKind,
@@ -25,6 +25,7 @@ from ws_learner.core import (
     identity_hash,
     load_into,
     load_state,
+    refuse_unwritable,
     save_model,
     say,
     write_json,
@@ -32,15 +33,10 @@ from ws_learner.core import (
 )
 from ws_learner.data import DataSplits
 from ws_learner.pruning import (
-    ByRole,
-    filter_by_role,
-    fitting_rows,
-    layer_table,
-    leave_out_frozen,
-    parse_pattern,
+    table_for_settings,
     with_default_pattern,
 )
-from ws_learner.report import MetricsLog, layers_in_ratios, read_table, to_csv
+from ws_learner.report import MetricsLog, read_table, to_csv
 from ws_learner.search import Allocation, Allocator, RolloutEvaluator, RolloutPool
 from ws_learner.training import (
     Loss,
@@ -59,6 +55,7 @@ from ws_learner.training import (
     freeze_as,
     metric_entries,
     owned_run,
+    rehearse,
     reinitialised,
     run_phase,
     say_majority,
@@ -241,6 +238,8 @@ class WeightSparseLearner:
     def _begin(self) -> tuple[LayerRow, ...]:
         """The layer table, if the splits hold examples and the training fits them."""
         check_splits(self.data)
+        if self.config.ws_save_path is not None:
+            refuse_unwritable(self.config.ws_save_path, setting="ws_save_path")
         for line in self._adjusted:
             say(f"adjusted: {line}")
         examples = len(self.data.train)
@@ -251,32 +250,7 @@ class WeightSparseLearner:
         """The layer table."""
         check_splits(self.data)
         example, _ = next(self.data.train.batches(2))
-        config = self.config
-        ratios = layers_in_ratios(config.ws_ratios) if config.ws_ratios else ()
-        layers = layer_table(
-            self.model,
-            example,
-            include=config.ws_include,
-            exclude=config.ws_exclude,
-            exempt=config.ws_exempt,
-            named=ratios,
-        )
-        locked = METHODS[config.ws_method].keeps_zeros
-        named = [row.name for row in layers] if config.ws_include != ("*",) else ratios
-        whole = locked or config.ws_ratios is not None
-        layers = leave_out_frozen(self.model, layers, named=named, whole=whole)
-        if locked:
-            return layers
-        pattern = parse_pattern(config.pattern_spelling)
-        if not isinstance(pattern, ByRole):  # a role pattern leaves parts of a layer dense
-            layers = filter_by_role(layers, config.roles)
-        return fitting_rows(
-            self.model,
-            layers,
-            pattern=pattern,
-            remainder=config.ws_remainder,
-            method=config.ws_method,
-        )
+        return table_for_settings(self.model, example, self.config)
 
     def check(self) -> OutputKind | None:
         """Check metric and outputs on a few training examples, before any work.
@@ -304,6 +278,9 @@ class WeightSparseLearner:
     def _allocate(self, layers: tuple[LayerRow, ...]) -> Allocation:
         self._kind = self.check()
         say_majority(self.model, self.data, metric=self.metric, compute=self.compute)
+        if self.config.ws_prune_ratio and not (self.run.state / "allocation.json").exists():
+            start = copy.deepcopy(self.model)
+            rehearse(self._phase(start), start)
         return Allocator(
             model=self.model,
             data=self.data,
@@ -335,17 +312,27 @@ class WeightSparseLearner:
             "scratch": lambda: reinitialised(self.model, seed=self.seed),
             "rollout": lambda: freeze_as(allocation.network(), self.model),
         }[self.config.ws_init]()
+        phase = self._phase(start)
+        counts = allocation.zeros.tolist()
+        zeros = {row.name: count for row, count in zip(layers, counts, strict=True)}
+        train = partial(train_sparse, start, zeros, config=self.config)
+        sparse, seconds = run_phase(train, phase, model=start, cluster=self.cluster)
+        self.facts.setdefault("train_seconds", round(seconds, 1))
+        return sparse
+
+    def _phase(self, student: nn.Module) -> TrainingPhase:
+        """The sparse training of a network."""
         teacher = copy.deepcopy(self.teacher or self.model) if self.config.enbl_dst else None
         if teacher is not None:
             self.compute.place_model(teacher)
-        phase = TrainingPhase(
+        return TrainingPhase(
             phase="sparse",
             data=self.data,
             criterion=build_training_loss(
                 self.loss,
                 teacher=teacher,
                 config=self.config,
-                student=start,
+                student=student,
                 outputs=self._kind,
                 pad_id=self.data.pad_id,
             ),
@@ -356,12 +343,6 @@ class WeightSparseLearner:
             log=MetricsLog(self.run.metrics),
             checkpoint=self.run.state / "sparse.pt",
         )
-        counts = allocation.zeros.tolist()
-        zeros = {row.name: count for row, count in zip(layers, counts, strict=True)}
-        train = partial(train_sparse, start, zeros, config=self.config)
-        sparse, seconds = run_phase(train, phase, model=start, cluster=self.cluster)
-        self.facts.setdefault("train_seconds", round(seconds, 1))
-        return sparse
 
     def _export(self, sparse: nn.Module) -> None:
         self._write_model(self.run.model, sparse)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ws_learner.core.errors import UserError, complain, suggest
     from ws_learner.core.files import (
         read_json,
+        refuse_unwritable,
         sha256_of,
         write_bytes,
         write_json,
@@ -85,6 +86,7 @@ __all__ = [
     "rank_slice",
     "read_json",
     "read_metadata",
+    "refuse_unwritable",
     "save_model",
     "save_state_file",
     "say",
@@ -131,6 +133,7 @@ _MODULES = {
         "write_json",
         "write_text",
         "write_with",
+        "refuse_unwritable",
     ],
     "lazy": [
         "lazy_names",

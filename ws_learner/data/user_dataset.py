@@ -8,9 +8,11 @@ import torch
 from torch.utils.data import Subset, TensorDataset
 
 from ws_learner.core import OutputKind, UserError, value_digest
+from ws_learner.data.class_labels import class_labels, labels_to_stratify, say_missing_classes
 from ws_learner.data.dataset_split import DatasetSplit, Examples, seeded_example
 from ws_learner.data.reading import reading_order
 from ws_learner.data.splits import DataSplits
+from ws_learner.data.stratify import stratified_parts
 
 __all__ = ["split_dataset"]
 
@@ -28,6 +30,7 @@ def split_dataset(
     seed: int = 0,
     outputs: OutputKind | None = None,
     pad_id: int | None = None,
+    stratify: bool = False,
 ) -> DataSplits:
     """Split a map-style data set at random; examples in no other split are for training.
 
@@ -45,6 +48,9 @@ def split_dataset(
             targets.
         pad_id: Number that pads sentences, see `DataSplits.pad_id`. Sentences may then differ in
             length, and a target may be one whole number per word.
+        stratify: Each split holds the classes in proportion, and one example of each at least if
+            there are enough. Needs class numbers that are known without reading the examples:
+            those of a list, of a `TensorDataset`, or an attribute `targets` or `labels`.
 
     Returns:
         The splits. Their digest covers how they are split and all examples of a list, a
@@ -52,7 +58,7 @@ def split_dataset(
         all of their `targets` or `labels`, if they have such an attribute.
 
     Raises:
-        UserError: A split would be empty.
+        UserError: A split would be empty, or `stratify` does not know the classes.
     """
     count = len(dataset)
     sizes = [round(share * count) for share in (search, select, test)]
@@ -61,16 +67,16 @@ def split_dataset(
             f"split_dataset: {count} examples cannot be split by the shares {search:g}, "
             f"{select:g} and {test:g}; each split needs at least one example"
         )
-    order = reading_order(count, seed=seed, augment=False).tolist()
+    positions = _drawn(dataset, sizes, seed=seed, stratify=stratify)
     parts: list[DatasetSplit] = []
-    for size in (*sizes, count - sum(sizes)):
-        chosen, order = order[:size], order[size:]
+    for chosen in positions:
         parts.append(DatasetSplit(Subset(dataset, chosen), pad_id=pad_id))  # type: ignore[arg-type]
+    way = f"{sizes} {seed}{' stratified' if stratify else ''}"
     with seeded_example(0):
         shape = tuple(torch.as_tensor(dataset[0][0]).shape)
     return DataSplits(
         name=name,
-        digest=_digest(dataset, f"{sizes} {seed}" + ("" if pad_id is None else f" pad {pad_id}")),
+        digest=_digest(dataset, way + ("" if pad_id is None else f" pad {pad_id}")),
         num_classes=num_classes,
         input_shape=shape,
         search=parts[0],
@@ -80,6 +86,22 @@ def split_dataset(
         outputs=outputs,
         pad_id=pad_id,
     )
+
+
+def _drawn(dataset: Examples, sizes: list[int], *, seed: int, stratify: bool) -> list[list[int]]:
+    """Positions of the search, select, test and train split."""
+    if stratify:
+        labels = labels_to_stratify(dataset)
+        return [part.tolist() for part in stratified_parts(labels, sizes=sizes, seed=seed)]
+    order = reading_order(len(dataset), seed=seed, augment=False).tolist()
+    parts = []
+    for size in (*sizes, len(order) - sum(sizes)):
+        parts.append(order[:size])
+        order = order[size:]
+    known = class_labels(dataset)
+    if known is not None:
+        say_missing_classes(known, dict(zip(("search", "select", "test", "train"), parts)))
+    return parts
 
 
 def _digest(dataset: Examples, way: str) -> str:

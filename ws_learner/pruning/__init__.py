@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.layers.replaced import refuse_replaced
     from ws_learner.pruning.layers.roles import filter_by_role, weight_roles
     from ws_learner.pruning.layers.table import layer_table, modules_by_weight
+    from ws_learner.pruning.layers.table_for_settings import table_for_settings
     from ws_learner.pruning.layers.unit_groups import check_groups, find_groups, pattern_conflict
     from ws_learner.pruning.layers.weight_kinds import (
         is_conv1d_of_transformers,
@@ -182,6 +183,7 @@ __all__ = [
     "remember_zeros",
     "shared_with_embedding",
     "snap_profile",
+    "table_for_settings",
     "tensor_table",
     "tensor_totals",
     "unlisted_weights",
@@ -252,6 +254,9 @@ _MODULES = {
     "layers.table": [
         "layer_table",
         "modules_by_weight",
+    ],
+    "layers.table_for_settings": [
+        "table_for_settings",
     ],
     "layers.unit_groups": [
         "check_groups",

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ws_learner.training.ray.env_vars import prepare, token_exists
     from ws_learner.training.ray.run_phase import run_phase
     from ws_learner.training.ray.session import ray_session, store_for
+    from ws_learner.training.rehearsal import rehearse
     from ws_learner.training.result import Result
     from ws_learner.training.run_identity import build_run_identity, config_identity, owned_run
     from ws_learner.training.sparse import (
@@ -103,6 +104,7 @@ __all__ = [
     "prepare",
     "ray_session",
     "refuse_broken_inputs",
+    "rehearse",
     "reinitialised",
     "resolve_output_kind",
     "run_phase",
@@ -192,6 +194,9 @@ _MODULES = {
     "ray.session": [
         "ray_session",
         "store_for",
+    ],
+    "rehearsal": [
+        "rehearse",
     ],
     "result": [
         "Result",
