@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import Subset, TensorDataset
 
@@ -67,7 +70,11 @@ def split_dataset(
             f"split_dataset: {count} examples cannot be split by the shares {search:g}, "
             f"{select:g} and {test:g}; each split needs at least one example"
         )
-    positions = _drawn(dataset, sizes, seed=seed, stratify=stratify)
+    labels = labels_to_stratify(dataset) if stratify else None
+    positions = _drawn(count, sizes, seed=seed, labels=labels)
+    if not stratify and (known := class_labels(dataset)) is not None and known.max() < num_classes:
+        names = ("search", "select", "test", "train")
+        say_missing_classes(known, dict(zip(names, positions, strict=True)))
     parts: list[DatasetSplit] = []
     for chosen in positions:
         parts.append(DatasetSplit(Subset(dataset, chosen), pad_id=pad_id))  # type: ignore[arg-type]
@@ -88,19 +95,17 @@ def split_dataset(
     )
 
 
-def _drawn(dataset: Examples, sizes: list[int], *, seed: int, stratify: bool) -> list[list[int]]:
-    """Positions of the search, select, test and train split."""
-    if stratify:
-        labels = labels_to_stratify(dataset)
+def _drawn(
+    count: int, sizes: Sequence[int], *, seed: int, labels: npt.NDArray[np.int64] | None
+) -> list[list[int]]:
+    """Positions of the search, select, test and train split, stratified if there are labels."""
+    if labels is not None:
         return [part.tolist() for part in stratified_parts(labels, sizes=sizes, seed=seed)]
-    order = reading_order(len(dataset), seed=seed, augment=False).tolist()
+    order = reading_order(count, seed=seed, augment=False).tolist()
     parts = []
-    for size in (*sizes, len(order) - sum(sizes)):
+    for size in (*sizes, count - sum(sizes)):
         parts.append(order[:size])
         order = order[size:]
-    known = class_labels(dataset)
-    if known is not None:
-        say_missing_classes(known, dict(zip(("search", "select", "test", "train"), parts)))
     return parts
 
 

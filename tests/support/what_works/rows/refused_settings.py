@@ -108,6 +108,28 @@ def _usual_batch(folder: Path) -> None:
     _fit(folder, recipe=Recipe(nb_epochs=1), config=UNIFORM)
 
 
+def _words_mixed(folder: Path) -> None:
+    draw = torch.Generator().manual_seed(0)
+    words = torch.randint(0, 9, (160, 5), generator=draw)
+    data = split_dataset(TensorDataset(words, words[:, 0] % 3), num_classes=3)
+    network = nn.Sequential(nn.Embedding(9, 8), nn.Flatten(), nn.Linear(40, 3))
+    _fit(folder, data=data, model=network, recipe=Recipe(nb_epochs=1, batch_size=16, mixup=0.2))
+
+
+class _Auxiliary(nn.Linear):
+    def forward(self, inputs: Tensor) -> Any:
+        outputs = super().forward(inputs)
+        return outputs.unbind(1) if self.training else outputs
+
+
+def _stratified(folder: Path) -> None:
+    labels = torch.arange(100) % 10 // 9  # one in ten
+    data = TensorDataset(torch.randn(100, 2), labels)
+    splits = split_dataset(data, num_classes=2, stratify=True)
+    for split, ones in ((splits.search, 1), (splits.select, 1), (splits.test, 2)):
+        assert sum(int(targets.sum()) for _, targets in split.batches(50)) == ones
+
+
 def _few_rollouts(folder: Path) -> None:
     assert WeightSparseConfig(ws_nb_rlouts=4).ws_nb_rlouts_min == 2
 
@@ -121,6 +143,30 @@ def _overwriting_metric(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 ROWS = (
+    Row(area="data", what="rare classes: `split_dataset(..., stratify=True)`", run=_stratified),
+    Row(
+        area="training",
+        what="mixup of word numbers",
+        run=_words_mixed,
+        refused="the sparse training cannot begin: a step on 8 examples fails",
+    ),
+    _refused(
+        "a teacher with other outputs",
+        "use a teacher with the same classes",
+        teacher=nn.Linear(8, 5),
+        config={"enbl_dst": True},
+    ),
+    _refused(
+        "a network that fails in training mode only",
+        "the sparse training cannot begin: a step on 8 examples fails, TypeError",
+        model=_Auxiliary(8, 3),
+        recipe=Recipe(nb_epochs=1, batch_size=16),
+    ),
+    _refused(
+        "a file that cannot be written (`ws_save_path`)",
+        "cannot be written; choose another place",
+        config={"ws_save_path": "/proc/none/x.safetensors"},
+    ),
     Row(area="training", what="a training of a single step", run=_one_step),
     Row(area="training", what="fewer examples than the usual batch", run=_usual_batch),
     Row(area="training", what="a search of four rollouts, all else unset", run=_few_rollouts),
