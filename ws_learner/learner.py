@@ -164,7 +164,7 @@ class WeightSparseLearner:
         """Allocate the ratios only and save them in the run directory; raises as `fit` does."""
         layers = self._begin()
         with self._owned(), self._session():
-            return self._allocate(layers)
+            return self._allocate(layers, trains=False)
 
     def prune(self) -> nn.Module:
         """Allocate and sparsify only, without exporting files or reading the test split.
@@ -252,20 +252,22 @@ class WeightSparseLearner:
         example, _ = next(self.data.train.batches(2))
         return table_for_settings(self.model, example, self.config)
 
-    def check(self) -> OutputKind | None:
-        """Check metric and outputs on a few training examples, before any work.
+    def check(self, *, trains: bool = False) -> OutputKind | None:
+        """Check data, loss, metric and outputs on a few training examples, before any work.
+
+        Args:
+            trains: Also make a training step on a copy of the network.
 
         Returns:
             What the outputs mean; None if nothing needs it and it was not given.
 
         Raises:
-            UserError: The metric does not return a finite number in its range for each example,
-                or the meaning of the outputs is needed and not known.
+            UserError: They do not fit together, see `check_task`, or the step fails.
         """
         config = self.config
         decided = config.ws_ratios or config.ws_policy
         searches = decided is None and PROTOCOLS[config.ws_prune_ratio_prtl].propose
-        return check_task(
+        self._kind = check_task(
             self.model,
             self.data,
             loss=self.loss,
@@ -274,13 +276,14 @@ class WeightSparseLearner:
             compares=bool(searches and config.ws_reward_signal == "kl") or config.enbl_dst,
             batch_size=self.recipe.batch_size,
         )
-
-    def _allocate(self, layers: tuple[LayerRow, ...]) -> Allocation:
-        self._kind = self.check()
-        say_majority(self.model, self.data, metric=self.metric, compute=self.compute)
-        if self.config.ws_prune_ratio and not (self.run.state / "allocation.json").exists():
+        if trains and config.ws_prune_ratio:
             start = copy.deepcopy(self.model)
             rehearse(self._phase(start), start)
+        return self._kind
+
+    def _allocate(self, layers: tuple[LayerRow, ...], *, trains: bool = True) -> Allocation:
+        self.check(trains=trains and not (self.run.state / "allocation.json").exists())
+        say_majority(self.model, self.data, metric=self.metric, compute=self.compute)
         return Allocator(
             model=self.model,
             data=self.data,

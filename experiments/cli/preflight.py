@@ -73,7 +73,7 @@ def check_layers(learner: WeightSparseLearner) -> None:
     from ws_learner.search import layer_bounds, open_policy
 
     layers = learner.layers()
-    learner.check()
+    learner.check(trains=True)
     for name in ("ws_policy", "ws_from_policy"):
         given = getattr(learner.config, name)
         if given is not None:

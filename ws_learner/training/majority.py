@@ -14,7 +14,7 @@ from ws_learner.training.metric_spec import Metric, as_metric
 
 __all__ = ["majority_share", "say_majority"]
 
-_EXAMPLES = 256
+_EXAMPLES = 128
 
 
 def majority_share(targets: Any) -> float | None:
@@ -38,7 +38,7 @@ def say_majority(
 
     Args:
         model: The dense network; not changed.
-        data: The splits; up to 256 examples of the search split are read.
+        data: The splits; up to 128 examples of the search split are read.
         metric: Only a share of which more is better is looked at.
         compute: Device and memory layout.
     """
@@ -49,8 +49,7 @@ def say_majority(
     share = majority_share(targets)
     if share is None or not isinstance(inputs, Tensor):
         return
-    dense = compute.place_model(copy.deepcopy(model)).eval()
-    answers: Any = dense(compute.place(inputs))
+    answers = _answers(model, inputs, compute)
     if not isinstance(answers, Tensor) or not _constant(answers):
         return
     answers = answers.float()
@@ -62,6 +61,18 @@ def say_majority(
             "answer to all of them: it has learned nothing. Train it first, or look at its weights "
             "and the inputs"
         )
+
+
+def _answers(model: nn.Module, inputs: Tensor, compute: ComputeDevice) -> Any:
+    """Outputs in evaluation mode; on a CPU without a copy of the network, which may be large."""
+    if compute.device != "cpu" or any(value.device.type != "cpu" for value in model.parameters()):
+        return compute.place_model(copy.deepcopy(model)).eval()(compute.place(inputs))
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        return model.eval()(inputs)
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _constant(answers: Tensor) -> bool:
