@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
@@ -37,7 +36,7 @@ from ws_learner.pruning import (
     with_default_pattern,
 )
 from ws_learner.report import MetricsLog, read_table, to_csv
-from ws_learner.search import Allocation, Allocator, RolloutEvaluator, RolloutPool
+from ws_learner.search import Allocation, Allocator, choose_pool
 from ws_learner.training import (
     Loss,
     Metric,
@@ -293,19 +292,10 @@ class WeightSparseLearner:
             config=self.config,
             agent=self.agent,
             seed=self.seed,
-            pool=self._pool,
+            pool=partial(choose_pool, cluster=self.cluster, workers=self.workers),
             run=self.run,
             outputs=self._kind,
         ).run_protocol()
-
-    def _pool(self, evaluator: RolloutEvaluator) -> RolloutPool:
-        if self.cluster is not None:
-            from ws_learner.search import RayPool
-
-            return RayPool(evaluator, self.cluster)
-        from ws_learner.search import LocalPool
-
-        return LocalPool(evaluator, os.cpu_count() or 1 if self.workers is None else self.workers)
 
     def _sparsify(self, allocation: Allocation, layers: tuple[LayerRow, ...]) -> nn.Module:
         if not allocation.zeros.any():

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ws_learner.search.rollout.evaluator import RolloutEvaluator
     from ws_learner.search.rollout.gram import collect_grams
     from ws_learner.search.rollout.local_pool import LocalPool
+    from ws_learner.search.rollout.pool_choice import choose_pool
     from ws_learner.search.rollout.pool_protocol import RolloutPool
     from ws_learner.search.rollout.ray_pool import RayPool
     from ws_learner.search.rollout.regression import LayerRegression
@@ -57,6 +58,7 @@ __all__ = [
     "build_proposer",
     "build_pruning_problem",
     "build_rollout_config",
+    "choose_pool",
     "collect_grams",
     "database_dir",
     "distinct_best",
@@ -141,6 +143,9 @@ _MODULES = {
     ],
     "rollout.local_pool": [
         "LocalPool",
+    ],
+    "rollout.pool_choice": [
+        "choose_pool",
     ],
     "rollout.pool_protocol": [
         "RolloutPool",
