@@ -141,6 +141,13 @@ def test_labels_along_a_sentence_are_looked_at() -> None:
         check_labels(splits(labels, classes=3), loss, answers, labels[:3])
 
 
+def test_positions_in_sentences_are_no_labels() -> None:
+    """Answers to questions: the first batch may be shorter than others, and so its outputs."""
+    words, places = torch.ones(40, 9, dtype=torch.long), torch.full((40, 2), 8)
+    data = split_dataset(TensorDataset(words, places), num_classes=2, pad_id=0)
+    check_labels(data, functional.cross_entropy, torch.randn(3, 5, 2), places[:3] % 5)
+
+
 def test_numbers_are_no_labels() -> None:
     check_labels(splits(torch.arange(80) * 9), functional.mse_loss, torch.randn(3, 1), LABELS)
     check_labels(splits(torch.randn(80)), functional.mse_loss, torch.randn(3), torch.randn(3))
