@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from agents.exploration import NoiseSchedule
-from ws_learner.core import check_settings, complain
+from ws_learner.core import FitsUnset, UnsetRule, check_settings, complain
 
 __all__ = ["DDPGConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDPGConfig:
+class DDPGConfig(FitsUnset):
     """Settings of the agent; names as in PocketFlow where it has them.
 
     Attributes:
@@ -65,7 +66,16 @@ class DDPGConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        self.fit_unset()
         complain(self._problems())
+
+    @classmethod
+    def unset_rules(cls, values: Mapping[str, Any]) -> Iterator[UnsetRule]:
+        """See `FitsUnset`."""
+        floor, start = values["ddpg_noise_std_finl"], values["ddpg_noise_std_init"]
+        if floor > start > 0:
+            yield "ddpg_noise_std_finl", start, "ddpg_noise_std_init"
+            yield "ddpg_noise_std_init", floor, "ddpg_noise_std_finl"
 
     def _problems(self) -> Iterator[str]:
         for name, least in _INTEGERS.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
@@ -15,17 +14,19 @@ from torch import nn
 
 from agents import DDPGConfig
 from envs import LayerRow
-from ws_learner.config import METHODS, PROTOCOLS, ClusterConfig, Recipe, WeightSparseConfig
+from ws_learner.config import PROTOCOLS, ClusterConfig, Recipe, WeightSparseConfig
 from ws_learner.core import (
     ComputeDevice,
     OutputKind,
     RunDir,
     choose_device,
+    chosen_settings,
     half_types,
     identity_hash,
     load_into,
     load_state,
     narrowed,
+    refuse_unwritable,
     save_model,
     say,
     tensor_types,
@@ -35,17 +36,12 @@ from ws_learner.core import (
 )
 from ws_learner.data import DataSplits
 from ws_learner.pruning import (
-    ByRole,
-    filter_by_role,
-    fitting_rows,
-    layer_table,
     masks_to_keep,
-    parse_pattern,
+    table_for_settings,
     with_default_pattern,
-    with_kept_zeros,
 )
-from ws_learner.report import MetricsLog, layers_in_ratios, read_table, to_csv
-from ws_learner.search import Allocation, Allocator, RolloutEvaluator, RolloutPool
+from ws_learner.report import MetricsLog, read_table, to_csv
+from ws_learner.search import Allocation, Allocator, choose_pool
 from ws_learner.training import (
     Loss,
     Metric,
@@ -55,15 +51,21 @@ from ws_learner.training import (
     build_summary,
     build_training_loss,
     check_batches,
+    check_splits,
+    check_steps,
     check_task,
     config_identity,
     evaluate,
     first_batch,
+    fit_length,
+    freeze_as,
     metric_entries,
     output_entries,
     owned_run,
+    rehearse,
     reinitialised,
     run_phase,
+    say_majority,
     split_sizes,
     train_sparse,
     verified_table,
@@ -131,8 +133,15 @@ class WeightSparseLearner:
                 leaves both to the caller, who then gives `run_dir`.
         """
         self.model, self.data, self.loss, self.metric = model, data, loss, metric
-        self.recipe, self.teacher = recipe, teacher
-        self.config = with_default_pattern(config or WeightSparseConfig(), model)
+        config, self.teacher = config or WeightSparseConfig(), teacher
+        fitted = fit_length(
+            with_default_pattern(config, model),
+            recipe,
+            examples=len(data.train),
+            chosen=chosen_settings(config) | chosen_settings(recipe),
+            interval=False,
+        )
+        self.config, self.recipe, self._adjusted = fitted.config, fitted.recipe, fitted.lines
         self.agent = agent or DDPGConfig()
         self.compute = compute or choose_device()
         self.seed, self.workers, self.facts = seed, workers, dict(facts or {})
@@ -148,8 +157,7 @@ class WeightSparseLearner:
             UserError: The arguments do not fit the network, or the directory was made with
                 others; the message lists them.
         """
-        check_batches(self.data, self.recipe)
-        layers = self.layers()
+        layers = self._begin()
         with self._owned():
             if self._claims and self.run.finished:
                 return self._saved()
@@ -164,9 +172,9 @@ class WeightSparseLearner:
 
         With the reward `kl`, examples need no targets: loss and metric are then not called.
         """
-        layers = self.layers()
+        layers = self._begin(trains=False)
         with self._owned(), self._session():
-            return self._allocate(layers)
+            return self._allocate(layers, trains=False)
 
     def prune(self) -> nn.Module:
         """Allocate and sparsify only, without exporting files or reading the test split.
@@ -174,8 +182,7 @@ class WeightSparseLearner:
         Raises:
             UserError: As `fit` does.
         """
-        check_batches(self.data, self.recipe)
-        layers = self.layers()
+        layers = self._begin()
         with self._owned():
             if self._claims and self.run.finished:
                 return self._saved().model
@@ -238,56 +245,57 @@ class WeightSparseLearner:
 
         return ray_session(self.cluster, store=store_for(self.data))
 
+    def _begin(self, *, trains: bool = True) -> tuple[LayerRow, ...]:
+        """The layer table, if the splits hold examples and the training fits them."""
+        check_splits(self.data)
+        if trains:
+            check_batches(self.data, self.recipe)
+        if self.config.ws_save_path is not None:
+            refuse_unwritable(self.config.ws_save_path, setting="ws_save_path")
+        for line in self._adjusted:
+            say(f"adjusted: {line}")
+        examples = len(self.data.train)
+        check_steps(self.config, self.recipe, examples=examples, warns=self._claims)
+        return self.layers()
+
     def layers(self) -> tuple[LayerRow, ...]:
         """The layer table."""
+        check_splits(self.data)
         example, _ = first_batch(self.data, 2)
-        config = self.config
-        layers = layer_table(
-            self.model,
-            example,
-            include=config.ws_include,
-            exclude=config.ws_exclude,
-            exempt=config.ws_exempt,
-            named=layers_in_ratios(config.ws_ratios) if config.ws_ratios else (),
-        )
-        if METHODS[config.ws_method].keeps_zeros:
-            return layers
-        pattern = parse_pattern(config.pattern_spelling)
-        if not isinstance(pattern, ByRole):  # a role pattern leaves parts of a layer dense
-            layers = filter_by_role(layers, config.roles)
-        rows = fitting_rows(
-            self.model,
-            layers,
-            pattern=pattern,
-            remainder=config.ws_remainder,
-            method=config.ws_method,
-        )
-        return with_kept_zeros(self.model, rows, config)
+        return table_for_settings(self.model, example, self.config)
 
-    def check(self) -> OutputKind | None:
-        """Check metric and outputs on a few training examples, before any work.
+    def check(self, *, trains: bool = False) -> OutputKind | None:
+        """Check data, loss, metric and outputs on a few training examples, before any work.
+
+        Args:
+            trains: Also make a training step on a copy of the network.
 
         Returns:
             What the outputs mean; None if nothing needs it and it was not given.
 
         Raises:
-            UserError: The metric does not return a finite number in its range for each example,
-                or the meaning of the outputs is needed and not known.
+            UserError: They do not fit together, see `check_task`, or the step fails.
         """
         config = self.config
         decided = config.ws_ratios or config.ws_policy
         searches = decided is None and PROTOCOLS[config.ws_prune_ratio_prtl].propose
-        return check_task(
+        self._kind = check_task(
             self.model,
             self.data,
             loss=self.loss,
             metric=self.metric,
             outputs=self.outputs,
             compares=bool(searches and config.ws_reward_signal == "kl") or config.enbl_dst,
+            batch_size=self.recipe.batch_size,
         )
+        if trains and config.ws_prune_ratio:
+            start = widened(copy.deepcopy(self.model))
+            rehearse(self._phase(start), start)
+        return self._kind
 
-    def _allocate(self, layers: tuple[LayerRow, ...]) -> Allocation:
-        self._kind = self.check()
+    def _allocate(self, layers: tuple[LayerRow, ...], *, trains: bool = True) -> Allocation:
+        self.check(trains=trains and not (self.run.state / "allocation.json").exists())
+        say_majority(self.model, self.data, metric=self.metric, compute=self.compute)
         return Allocator(
             model=self.model,
             data=self.data,
@@ -297,19 +305,10 @@ class WeightSparseLearner:
             config=self.config,
             agent=self.agent,
             seed=self.seed,
-            pool=self._pool,
+            pool=partial(choose_pool, cluster=self.cluster, workers=self.workers),
             run=self.run,
             outputs=self._kind,
         ).run_protocol()
-
-    def _pool(self, evaluator: RolloutEvaluator) -> RolloutPool:
-        if self.cluster is not None:
-            from ws_learner.search import RayPool
-
-            return RayPool(evaluator, self.cluster)
-        from ws_learner.search import LocalPool
-
-        return LocalPool(evaluator, os.cpu_count() or 1 if self.workers is None else self.workers)
 
     def _sparsify(self, allocation: Allocation, layers: tuple[LayerRow, ...]) -> nn.Module:
         if not allocation.zeros.any():
@@ -317,22 +316,34 @@ class WeightSparseLearner:
         start = {
             "dense": lambda: copy.deepcopy(self.model),
             "scratch": lambda: reinitialised(self.model, seed=self.seed),
-            "rollout": allocation.network,
+            "rollout": lambda: freeze_as(allocation.network(), self.model),
         }[self.config.ws_init]()
         if half := half_types(self.model):
             say(f"the network is {half}: it is trained in float32, and stored in {half} again")
         start = widened(start)
+        phase = self._phase(start)
+        counts = allocation.zeros.tolist()
+        zeros = {row.name: count for row, count in zip(layers, counts, strict=True)}
+        kept = masks_to_keep(self.model, layers, self.config)
+        zeros |= {name: int(mask.sum()) for name, mask in kept.items() if not zeros.get(name)}
+        train = partial(train_sparse, start, zeros, config=self.config, keep_zeros=kept or False)
+        sparse, seconds = run_phase(train, phase, model=start, cluster=self.cluster)
+        self.facts.setdefault("train_seconds", round(seconds, 1))
+        return narrowed(sparse, tensor_types(self.model))
+
+    def _phase(self, student: nn.Module) -> TrainingPhase:
+        """The sparse training of a network."""
         teacher = copy.deepcopy(self.teacher or self.model) if self.config.enbl_dst else None
         if teacher is not None:
             self.compute.place_model(teacher)
-        phase = TrainingPhase(
+        return TrainingPhase(
             phase="sparse",
             data=self.data,
             criterion=build_training_loss(
                 self.loss,
                 teacher=teacher,
                 config=self.config,
-                student=start,
+                student=student,
                 outputs=self._kind,
                 pad_id=self.data.pad_id,
             ),
@@ -343,14 +354,6 @@ class WeightSparseLearner:
             log=MetricsLog(self.run.metrics),
             checkpoint=self.run.state / "sparse.pt",
         )
-        counts = allocation.zeros.tolist()
-        zeros = {row.name: count for row, count in zip(layers, counts, strict=True)}
-        kept = masks_to_keep(self.model, layers, self.config)
-        zeros |= {name: int(mask.sum()) for name, mask in kept.items() if not zeros.get(name)}
-        train = partial(train_sparse, start, zeros, config=self.config, keep_zeros=kept or False)
-        sparse, seconds = run_phase(train, phase, model=start, cluster=self.cluster)
-        self.facts.setdefault("train_seconds", round(seconds, 1))
-        return narrowed(sparse, tensor_types(self.model))
 
     def _export(self, sparse: nn.Module) -> None:
         self._write_model(self.run.model, sparse)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-__all__ = ["adjust_settings", "change_line"]
+from agents import DDPGConfig
+from ws_learner.config import WeightSparseConfig
+from ws_learner.core import UnsetRule, adjusted_values
+
+__all__ = ["adjust_settings", "as_flags"]
+
+_NAME = re.compile(r"`(\w+)`")
 
 
-def change_line(name: str, before: Any, after: Any, *, why: str) -> str:
-    """One line that says what was changed: `--ws_nb_rlouts_min 20 -> 2: ...`."""
-    return f"--{name} {_short(before)} -> {_short(after)}: {why}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def as_flags(line: str) -> str:
+    """A line about settings with their names as flags."""
+    return _NAME.sub(r"--\1", line)
 
 
 def adjust_settings(
@@ -31,30 +34,15 @@ def adjust_settings(
     Returns:
         Every setting, and a line for each that was changed.
     """
-    adjusted, lines = dict(values), []
-    for name, value, reason in _rules(values):
-        if reason in given and name not in given:
-            adjusted[name] = value
-            why = f"--{reason} is {_short(values[reason])}"
-            lines.append(change_line(name, values[name], value, why=why))
-    return adjusted, tuple(lines)
+    changed, lines = adjusted_values(values, list(_rules(values)), given=given)
+    return dict(values) | changed, tuple(map(as_flags, lines))
 
 
-def _rules(values: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
-    """What does not go together: a setting, what it could be, and the one that asks for it."""
-    most, least = values["ws_nb_rlouts"], values["ws_nb_rlouts_min"]
-    if least > most >= 1:
-        yield "ws_nb_rlouts_min", max(1, most // 2), "ws_nb_rlouts"
-        yield "ws_nb_rlouts", 2 * least, "ws_nb_rlouts_min"
-    begin, end = values["ws_iter_ratio_beg"], values["ws_iter_ratio_end"]
-    if 1 > begin >= end > 0:
-        yield "ws_iter_ratio_end", round((1 + begin) / 2, 6), "ws_iter_ratio_beg"
-        yield "ws_iter_ratio_beg", round(end / 5, 6), "ws_iter_ratio_end"
-    if 1 > values["ws_prune_ratio"] >= values["ws_ratio_max"]:
+def _rules(values: Mapping[str, Any]) -> Iterator[UnsetRule]:
+    tight = 1 > values["ws_prune_ratio"] >= values["ws_ratio_max"]
+    for rule in WeightSparseConfig.unset_rules(values):
+        if not (tight and rule[0] == "ws_ratio_max"):
+            yield rule
+    if tight:
         yield "ws_ratio_max", 1.0, "ws_prune_ratio"
-    elif 1 >= values["ws_ratio_min"] > values["ws_ratio_max"]:
-        yield "ws_ratio_max", 1.0, "ws_ratio_min"
-    floor, start = values["ddpg_noise_std_finl"], values["ddpg_noise_std_init"]
-    if floor > start > 0:
-        yield "ddpg_noise_std_finl", start, "ddpg_noise_std_init"
-        yield "ddpg_noise_std_init", floor, "ddpg_noise_std_finl"
+    yield from DDPGConfig.unset_rules(values)

@@ -168,7 +168,6 @@ def test_unusable_rollouts_and_states_are_refused() -> None:
         ("ddpg_mixed_return", -0.1),
         ("ddpg_lrn_rate_actor", float("nan")),
         ("ddpg_bsln_decy_rate", 1.0),
-        ("ddpg_noise_std_finl", 2.0),
     ],
 )
 def test_settings_out_of_range_are_named(name: str, value: float) -> None:

@@ -58,7 +58,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         nonlocal steps
-        steps += 1
+        steps += len(targets) == 32  # the checks before the training take fewer
         return functional.cross_entropy(outputs, targets)
 
     model = Auxiliary()
@@ -77,8 +77,8 @@ def test_outputs_that_are_no_numbers_end_the_training(tmp_path: Path) -> None:
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         nonlocal steps
-        steps += 1
-        last = (outputs * 0).sum().abs().sqrt() if steps == 8 else 0
+        steps += len(targets) == 32  # the checks before the training take fewer
+        last = (outputs * 0).sum().abs().sqrt() if steps == 8 and len(targets) == 32 else 0
         return functional.cross_entropy(outputs, targets) + last
 
     told = r"outputs are NaN .* select split at step 8; lower `lrn_rate`"

@@ -94,7 +94,7 @@ def test_every_example_counts_alike_whatever_the_batch(batch_size: int) -> None:
 def test_outputs_that_are_nan_are_no_wrong_answers() -> None:
     outputs = torch.zeros(4, 2)
     outputs[3, 1] = math.nan
-    with pytest.raises(UserError, match="outputs are NaN for an example of the split"):
+    with pytest.raises(UserError, match="outputs are NaN for example 3 of the split"):
         measure(outputs, torch.zeros(4, dtype=torch.long), right)
 
 

@@ -18,7 +18,16 @@ from ws_learner.config.registries import (
     ScheduleName,
 )
 from ws_learner.config.search import RewardType, SearchSettings
-from ws_learner.core import UserError, check_settings, complain, is_ratio_text, ratios_from
+from ws_learner.config.unset_rules import learner_rules
+from ws_learner.core import (
+    FitsUnset,
+    UnsetRule,
+    UserError,
+    check_settings,
+    complain,
+    is_ratio_text,
+    ratios_from,
+)
 
 __all__ = [
     "POCKETFLOW",
@@ -31,8 +40,11 @@ InitName = Literal["dense", "rollout", "scratch"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightSparseConfig(SearchSettings, MethodSettings):
-    """What to prune, how the ratios are found, and how the network gets there."""
+class WeightSparseConfig(SearchSettings, MethodSettings, FitsUnset):
+    """What to prune, how the ratios are found, and how the network gets there.
+
+    Settings that were left out give way to those that were given, with a printed line.
+    """
 
     ws_save_path: Path | None = None
     """Also write the sparse weights to this file (safetensors)."""
@@ -108,6 +120,7 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
     def __post_init__(self) -> None:
         check_settings(self)
         self._read_ratios()
+        self.fit_unset()
         for name in ("ws_save_path", "ws_rollouts", "ws_policy", "ws_from_policy"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, Path(getattr(self, name)))
@@ -128,6 +141,11 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
             object.__setattr__(self, "ws_ratios", ratios_from(given, setting="ws_ratios"))
         if self.ws_prune_ratio_prtl == WeightSparseConfig.ws_prune_ratio_prtl:
             object.__setattr__(self, "ws_prune_ratio_prtl", "given")
+
+    @classmethod
+    def unset_rules(cls, values: Mapping[str, Any]) -> Iterator[UnsetRule]:
+        """See `FitsUnset`."""
+        return learner_rules(values)
 
     def _wrong_pairs(self) -> Iterator[str]:
         if self.ws_iter_ratio_beg >= self.ws_iter_ratio_end:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from ws_learner.core import UserError, check_settings, complain
+from ws_learner.core import FitsUnset, UserError, check_settings, complain
 
 __all__ = ["LrnSchedule", "OptimizerName", "Recipe", "learning_rate"]
 
@@ -18,7 +18,7 @@ OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(FitsUnset):
     """One training run. Shares are of all optimizer steps, in [0, 1].
 
     Attributes:
@@ -67,7 +67,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        complain(self._problems())
+        complain([*self._problems(), *self._wrong_momentum()])
 
     def _problems(self) -> Iterator[str]:
         positive = {"nb_epochs": self.nb_epochs, "batch_size": self.batch_size}
@@ -91,6 +91,10 @@ class Recipe:
                 f"`progressive_sizes` {self.progressive_sizes}: shares and scales must lie "
                 "between 0 and 1 and rise"
             )
+
+    def _wrong_momentum(self) -> Iterator[str]:
+        if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
+            yield "`nesterov` True: needs a `momentum` above 0"
 
     def identity(self) -> dict[str, Any]:
         """The fields, for a run's identity; one that came later only where it is not the default.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ws_learner.core.errors import UserError, complain, suggest
     from ws_learner.core.files import (
         read_json,
+        refuse_unwritable,
         sha256_of,
         write_bytes,
         write_json,
@@ -56,6 +57,13 @@ if TYPE_CHECKING:
     from ws_learner.core.progress import Progress, message_style, say, track
     from ws_learner.core.run_dir import RunDir, identity_hash, policy_path
     from ws_learner.core.setting_checks import check_choice, check_settings, setting_problems
+    from ws_learner.core.unset import (
+        FitsUnset,
+        UnsetRule,
+        adjusted_line,
+        adjusted_values,
+        chosen_settings,
+    )
     from ws_learner.core.versions import library_versions
     from ws_learner.core.weights import (
         load_into,
@@ -69,20 +77,25 @@ __all__ = [
     "MOVED",
     "OUTPUT_KINDS",
     "ComputeDevice",
+    "FitsUnset",
     "Inputs",
     "OutputKind",
     "PlainLoader",
     "ProcessGroup",
     "Progress",
     "RunDir",
+    "UnsetRule",
     "UserError",
     "ValueDigest",
+    "adjusted_line",
+    "adjusted_values",
     "by_layer",
     "call_model",
     "check_choice",
     "check_output_kind",
     "check_settings",
     "choose_device",
+    "chosen_settings",
     "closest_names",
     "complain",
     "count_of",
@@ -116,6 +129,7 @@ __all__ = [
     "read_json",
     "read_metadata",
     "refuse_bad_patterns",
+    "refuse_unwritable",
     "rows_of",
     "run_model",
     "save_model",
@@ -170,6 +184,7 @@ _MODULES = {
         "write_json",
         "write_text",
         "write_with",
+        "refuse_unwritable",
     ],
     "layer_names": [
         "by_layer",
@@ -240,6 +255,13 @@ _MODULES = {
         "check_choice",
         "check_settings",
         "setting_problems",
+    ],
+    "unset": [
+        "FitsUnset",
+        "UnsetRule",
+        "adjusted_line",
+        "adjusted_values",
+        "chosen_settings",
     ],
     "versions": [
         "library_versions",

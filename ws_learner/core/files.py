@@ -12,7 +12,36 @@ from typing import Any
 
 from ws_learner.core.errors import UserError
 
-__all__ = ["read_json", "sha256_of", "write_bytes", "write_json", "write_text", "write_with"]
+__all__ = [
+    "read_json",
+    "refuse_unwritable",
+    "sha256_of",
+    "write_bytes",
+    "write_json",
+    "write_text",
+    "write_with",
+]
+
+
+def refuse_unwritable(path: Path, *, setting: str) -> None:
+    """Refuse the path of a file that could not be written, before any work.
+
+    Args:
+        path: The file; folders above it are made when it is written.
+        setting: What gave it.
+
+    Raises:
+        UserError: It is a folder, or the nearest folder there is cannot be written.
+    """
+    place = path.absolute().parent
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if path.is_dir():
+        raise UserError(f"`{setting}` {path}: is a folder; give the path of a file")
+    if not place.is_dir():
+        raise UserError(f"`{setting}` {path}: {place} is no folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"`{setting}` {path}: {place} cannot be written; choose another place")
 
 
 def write_with(path: Path, writer: Callable[[Path], object]) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ws_learner.data.datasets.text import load_polarity, load_trec
     from ws_learner.data.datasets.text_resources import MINILM
     from ws_learner.data.device_arrays import on_device
+    from ws_learner.data.held import Held, held_tensors
     from ws_learner.data.image_preparation import ImagePreparation, PreparedPhotographs
     from ws_learner.data.rank_batches import read_rank_batches
     from ws_learner.data.resource import Resource, cache_folder, content
@@ -45,6 +46,7 @@ __all__ = [
     "DataSplits",
     "DatasetSplit",
     "Examples",
+    "Held",
     "ImagePreparation",
     "PreparedPhotographs",
     "Resource",
@@ -62,6 +64,7 @@ __all__ = [
     "files_of_package",
     "find_answers",
     "has_targets",
+    "held_tensors",
     "load_cifar10",
     "load_coco",
     "load_criteo",
@@ -146,6 +149,10 @@ _MODULES = {
         "Resource",
         "cache_folder",
         "content",
+    ],
+    "held": [
+        "Held",
+        "held_tensors",
     ],
     "splits": [
         "Batch",

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Subset, TensorDataset
 
 from ws_learner.core import OutputKind, UserError, tensors_of, value_digest
+from ws_learner.data.class_labels import class_labels, labels_to_stratify, say_missing_classes
 from ws_learner.data.dataset_split import Collate, DatasetSplit, Examples, seeded_example
 from ws_learner.data.reading import reading_order
 from ws_learner.data.splits import DataSplits
+from ws_learner.data.stratify import stratified_parts
 
 __all__ = ["split_dataset"]
 
@@ -32,6 +36,7 @@ def split_dataset(
     outputs: OutputKind | None = None,
     pad_id: int | None = None,
     collate_fn: Collate | None = None,
+    stratify: bool = False,
 ) -> DataSplits:
     """Split a map-style data set at random; examples in no other split are for training.
 
@@ -50,6 +55,9 @@ def split_dataset(
         pad_id: Number that pads sentences, see `DataSplits.pad_id`. Sentences may then differ in
             length, and a target may be one whole number per word.
         collate_fn: Makes a batch from a list of examples, see `DatasetSplit`.
+        stratify: Each split holds the classes in proportion, and one example of each at least if
+            there are enough. Needs class numbers that are known without reading the examples:
+            those of a list, of a `TensorDataset`, or an attribute `targets` or `labels`.
 
     Returns:
         The splits. Their digest covers how they are split and all examples of a list, a
@@ -57,7 +65,7 @@ def split_dataset(
         all of their `targets` or `labels`, if they have such an attribute.
 
     Raises:
-        UserError: A split would be empty.
+        UserError: A split would be empty, or `stratify` does not know the classes.
     """
     count = len(dataset)
     sizes = [round(share * count) for share in (search, select, test)]
@@ -66,13 +74,17 @@ def split_dataset(
             f"split_dataset: {count} examples cannot be split by the shares {search:g}, "
             f"{select:g} and {test:g}; each split needs at least one example"
         )
-    order = reading_order(count, seed=seed, augment=False).tolist()
+    labels = labels_to_stratify(dataset) if stratify else None
+    positions = _drawn(count, sizes, seed=seed, labels=labels)
+    if not stratify and (known := class_labels(dataset)) is not None and known.max() < num_classes:
+        names = ("search", "select", "test", "train")
+        say_missing_classes(known, dict(zip(names, positions, strict=True)))
     parts: list[DatasetSplit] = []
-    for size in (*sizes, count - sum(sizes)):
-        chosen, order = order[:size], order[size:]
+    for chosen in positions:
         own: Examples = Subset(dataset, chosen)  # type: ignore[arg-type]
         parts.append(DatasetSplit(own, pad_id=pad_id, collate_fn=collate_fn))
-    way = f"{sizes} {seed}" + ("" if pad_id is None else f" pad {pad_id}")
+    way = f"{sizes} {seed}{' stratified' if stratify else ''}"
+    way += "" if pad_id is None else f" pad {pad_id}"
     if collate_fn is not None:
         way += f" collate {value_digest(collate_fn)}"
     return DataSplits(
@@ -87,6 +99,20 @@ def split_dataset(
         outputs=outputs,
         pad_id=pad_id,
     )
+
+
+def _drawn(
+    count: int, sizes: Sequence[int], *, seed: int, labels: npt.NDArray[np.int64] | None
+) -> list[list[int]]:
+    """Positions of the search, select, test and train split, stratified if there are labels."""
+    if labels is not None:
+        return [part.tolist() for part in stratified_parts(labels, sizes=sizes, seed=seed)]
+    order = reading_order(count, seed=seed, augment=False).tolist()
+    parts = []
+    for size in (*sizes, count - sum(sizes)):
+        parts.append(order[:size])
+        order = order[size:]
+    return parts
 
 
 def _digest(dataset: Examples, way: str) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.layers.attention_heads import find_attention
     from ws_learner.pruning.layers.attention_names import ATTENTION_WIDTHS, HEAD_COUNTS
     from ws_learner.pruning.layers.convolution_windows import Convolution, choose_positions
+    from ws_learner.pruning.layers.frozen import frozen_names, is_adapter, leave_out_frozen
     from ws_learner.pruning.layers.layer_plan import (
         build_pattern_plan,
         drop_unfitting,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         snap_profile,
         with_default_pattern,
     )
+    from ws_learner.pruning.layers.lazy import refuse_lazy
     from ws_learner.pruning.layers.matrix_use import Rows
     from ws_learner.pruning.layers.module_uses import Use, has_own_forward
     from ws_learner.pruning.layers.no_units import refuse_no_units
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.layers.replaced import refuse_replaced
     from ws_learner.pruning.layers.roles import filter_by_role, weight_roles
     from ws_learner.pruning.layers.table import layer_table, modules_by_weight
+    from ws_learner.pruning.layers.table_for_settings import table_for_settings
     from ws_learner.pruning.layers.unit_groups import check_groups, find_groups, pattern_conflict
     from ws_learner.pruning.layers.weight_kinds import (
         is_conv1d_of_transformers,
@@ -73,6 +76,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.methods.srste import SrSteConfig
     from ws_learner.pruning.methods.stored_masks import StoredMasks
     from ws_learner.pruning.methods.threshold_movement import ThresholdMovementConfig
+    from ws_learner.pruning.one_shot import prune_once
     from ws_learner.pruning.optimizer_steps import OptimizerSteps
     from ws_learner.pruning.patterns.blocks import BlockPattern, ChannelPattern, HeadPattern
     from ws_learner.pruning.patterns.laid_out import counts_of
@@ -83,6 +87,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.patterns.pattern import ByRole, Pattern, Unstructured, parse_pattern
     from ws_learner.pruning.patterns.per_layer_nm import PerLayerNM
     from ws_learner.pruning.patterns.structured import Member, UnitGroup
+    from ws_learner.pruning.remembered_zeros import RememberedZeros, remember_zeros
     from ws_learner.pruning.schedules.epoch_schedule import EpochFormula, EpochLinearSchedule
     from ws_learner.pruning.schedules.movement_warmup import check_warm_up
     from ws_learner.pruning.schedules.oneshot import HeldFromStart, OneShotSchedule
@@ -129,6 +134,7 @@ __all__ = [
     "PatternLockConfig",
     "PatternPlan",
     "PerLayerNM",
+    "RememberedZeros",
     "Rows",
     "Schedule",
     "SdgfConfig",
@@ -158,13 +164,16 @@ __all__ = [
     "find_groups",
     "fitting_rows",
     "found_zeros",
+    "frozen_names",
     "group_lasso_regularize",
     "has_own_forward",
+    "is_adapter",
     "is_conv1d_of_transformers",
     "keep_largest",
     "kinds_of",
     "layer_table",
     "layout_of",
+    "leave_out_frozen",
     "magnitude",
     "masks_to_keep",
     "modules_by_weight",
@@ -173,12 +182,16 @@ __all__ = [
     "parse_pattern",
     "pattern_conflict",
     "prune_gradient_with_magnitude",
+    "prune_once",
     "prune_weights_with_magnitude",
     "ramp_steps",
+    "refuse_lazy",
     "refuse_no_units",
     "refuse_replaced",
+    "remember_zeros",
     "shared_with_embedding",
     "snap_profile",
+    "table_for_settings",
     "tensor_table",
     "tensor_totals",
     "unlisted_weights",
@@ -251,6 +264,9 @@ _MODULES = {
     "layers.table": [
         "layer_table",
         "modules_by_weight",
+    ],
+    "layers.table_for_settings": [
+        "table_for_settings",
     ],
     "layers.unit_groups": [
         "check_groups",
@@ -366,6 +382,21 @@ _MODULES = {
     ],
     "schedules.registry": [
         "build_schedule",
+    ],
+    "layers.frozen": [
+        "frozen_names",
+        "is_adapter",
+        "leave_out_frozen",
+    ],
+    "layers.lazy": [
+        "refuse_lazy",
+    ],
+    "one_shot": [
+        "prune_once",
+    ],
+    "remembered_zeros": [
+        "RememberedZeros",
+        "remember_zeros",
     ],
     "sparsifier": [
         "Sparsifier",

@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from ws_learner.core import UserError, say
 from ws_learner.pruning.early_gradients import EarlyGradients
 from ws_learner.pruning.layers.no_units import refuse_no_units
-from ws_learner.pruning.layers.replaced import refuse_replaced
+from ws_learner.pruning.layers.replaced import refuse_lacking, refuse_replaced
 from ws_learner.pruning.layers.shards import refuse_shards
 from ws_learner.pruning.layers.zero_counts import checked_zeros, sizes_of, split_ratios
 from ws_learner.pruning.layers.zeros_to_keep import refuse_fewer_zeros, zeros_to_keep
@@ -219,26 +219,24 @@ class Sparsifier:
             optimizer: Or a wrapper of it, as accelerate's and Lightning's; see `unwrap_optimizer`.
 
         Raises:
-            ValueError: Attached to another optimizer, or the optimizer lacks a parameter that is
-                to be pruned.
-            UserError: Another sparsifier is attached that prunes one of the parameters, the
-                wrapper holds no optimizer with step hooks, the model has another parameter than
-                when the pruning was planned, or a target is below the zeros to keep.
+            UserError: Attached to another optimizer; or the optimizer lacks a parameter that is to
+                be pruned, as where it is frozen or belongs to a second optimizer; or another
+                sparsifier is attached that prunes one of the parameters; or the wrapper holds no
+                optimizer with step hooks; or the model has another parameter than when the
+                pruning was planned; or a target is below the zeros to keep.
         """
         optimizer = unwrap_optimizer(optimizer)
         if self._handles and optimizer is self._optimizer:
             return
         if self._handles:
-            raise ValueError("this sparsifier is attached to an optimizer already; detach() first")
+            raise UserError(
+                "this sparsifier is attached to an optimizer already; detach() first, or make one "
+                "for each optimizer, with the layers that it trains"
+            )
         refuse_replaced(self.model, self._masked)
         known = {id(p) for group in optimizer.param_groups for p in group["params"]}
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
-        lacking = [name for name in self._pruned if id(parameters[name]) not in known]
-        if lacking:
-            raise ValueError(
-                f"the optimizer lacks {len(lacking)} of the parameters to prune, first "
-                f"{lacking[0]}: build it from this very model's parameters, then attach"
-            )
+        refuse_lacking({name: parameters[name] for name in self._pruned}, known)
         for _, name in self._other_sparsifiers():  # two at once would prune too much
             raise UserError(
                 f"{name} is pruned by another Sparsifier that is attached already; call its "

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ws_learner.search.rollout.evaluator import RolloutEvaluator
     from ws_learner.search.rollout.gram import collect_grams
     from ws_learner.search.rollout.local_pool import LocalPool
+    from ws_learner.search.rollout.pool_choice import choose_pool
     from ws_learner.search.rollout.pool_protocol import RolloutPool
     from ws_learner.search.rollout.ray_pool import RayPool
     from ws_learner.search.rollout.regression import LayerRegression
@@ -58,6 +59,7 @@ __all__ = [
     "build_proposer",
     "build_pruning_problem",
     "build_rollout_config",
+    "choose_pool",
     "collect_grams",
     "database_dir",
     "distinct_best",
@@ -148,6 +150,9 @@ _MODULES = {
     ],
     "rollout.local_pool": [
         "LocalPool",
+    ],
+    "rollout.pool_choice": [
+        "choose_pool",
     ],
     "rollout.pool_protocol": [
         "RolloutPool",

@@ -9,11 +9,16 @@ from ws_learner.core.lazy import lazy_names
 if TYPE_CHECKING:
     from ws_learner.training.batch_check import check_batches, first_batch, output_entries
     from ws_learner.training.callbacks import MetricsCallback, Stateful
+    from ws_learner.training.data_check import check_splits
     from ws_learner.training.dense import train_dense
     from ws_learner.training.distillation import DistillationLoss
     from ws_learner.training.evaluation import Loss, evaluate, perplexity, top_k_accuracy
+    from ws_learner.training.fitted_length import FittedLength, fit_batch, fit_length
+    from ws_learner.training.frozen_layers import freeze_as
     from ws_learner.training.loaded_run import LoadedRun, load_run
+    from ws_learner.training.majority import say_majority
     from ws_learner.training.metric_spec import Metric, MetricMean, MetricSpec, as_metric
+    from ws_learner.training.not_finite import explained, refuse_broken_inputs
     from ws_learner.training.outcome import (
         build_summary,
         metric_entries,
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
     from ws_learner.training.ray.env_vars import prepare, token_exists
     from ws_learner.training.ray.run_phase import run_phase
     from ws_learner.training.ray.session import ray_session, store_for
+    from ws_learner.training.rehearsal import rehearse
     from ws_learner.training.result import Result
     from ws_learner.training.run_identity import build_run_identity, config_identity, owned_run
     from ws_learner.training.sparse import (
@@ -58,6 +64,7 @@ __all__ = [
     "Callback",
     "DistillationLoss",
     "FakeQuantizer",
+    "FittedLength",
     "LoadedRun",
     "Loss",
     "Metric",
@@ -80,13 +87,18 @@ __all__ = [
     "calibration",
     "check_batches",
     "check_metric",
+    "check_splits",
     "check_steps",
     "check_task",
     "config_identity",
     "counted_positions",
     "epoch_seed",
     "evaluate",
+    "explained",
     "first_batch",
+    "fit_batch",
+    "fit_length",
+    "freeze_as",
     "infer_output_kind",
     "load_run",
     "metric_entries",
@@ -95,9 +107,12 @@ __all__ = [
     "perplexity",
     "prepare",
     "ray_session",
+    "refuse_broken_inputs",
+    "rehearse",
     "reinitialised",
     "resolve_output_kind",
     "run_phase",
+    "say_majority",
     "split_sizes",
     "store_for",
     "token_exists",
@@ -118,6 +133,16 @@ _MODULES = {
         "MetricsCallback",
         "Stateful",
     ],
+    "data_check": [
+        "check_splits",
+    ],
+    "not_finite": [
+        "explained",
+        "refuse_broken_inputs",
+    ],
+    "majority": [
+        "say_majority",
+    ],
     "dense": [
         "train_dense",
     ],
@@ -129,6 +154,14 @@ _MODULES = {
         "evaluate",
         "perplexity",
         "top_k_accuracy",
+    ],
+    "fitted_length": [
+        "FittedLength",
+        "fit_batch",
+        "fit_length",
+    ],
+    "frozen_layers": [
+        "freeze_as",
     ],
     "loaded_run": [
         "LoadedRun",
@@ -170,6 +203,9 @@ _MODULES = {
     "ray.session": [
         "ray_session",
         "store_for",
+    ],
+    "rehearsal": [
+        "rehearse",
     ],
     "result": [
         "Result",

@@ -41,7 +41,15 @@ def train_dense(
         UserError: The metric or the network's outputs are not usable, see `check_task`.
     """
     check_batches(data, recipe)
-    check_task(model, data, loss=loss, metric=metric, outputs=None, compares=False)
+    check_task(
+        model,
+        data,
+        loss=loss,
+        metric=metric,
+        outputs=None,
+        compares=False,
+        batch_size=recipe.batch_size,
+    )
 
     def criterion(outputs: Tensor, targets: Tensor, inputs: Inputs) -> Tensor:
         return loss(outputs, targets)

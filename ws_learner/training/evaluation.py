@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch.nn import functional
 from ws_learner.core import ComputeDevice, UserError, call_model, track
 from ws_learner.data import Split, on_device
 from ws_learner.training.metric_spec import Metric, MetricMean, MetricSpec
+from ws_learner.training.not_finite import why_outputs_are_nan
 from ws_learner.training.outputs import class_axis
 
 __all__ = ["Loss", "Metric", "evaluate", "perplexity", "top_k_accuracy"]
@@ -128,10 +130,14 @@ def evaluate(
             mean.add(outputs, targets.to(outputs.device, non_blocking=True))
             if progress:
                 progress.advance(len(targets))
-    model.train(training)
     if bool(broken):
-        raise UserError(
-            f"the network's outputs are NaN for an example of {where}; "
-            "lower `lrn_rate`, or look for NaN in its weights and inputs"
+        line = why_outputs_are_nan(
+            model,
+            ((compute.place(i), t) for i, t in split.batches(batch_size)),
+            answer=partial(call_model, model),
+            where=where,
         )
+        model.train(training)
+        raise UserError(line)
+    model.train(training)
     return mean.value(where)

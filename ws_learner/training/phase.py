@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ws_learner.config import Recipe
-from ws_learner.core import ComputeDevice, ProcessGroup, track
+from ws_learner.core import ComputeDevice, ProcessGroup, UserError, track
 from ws_learner.data import DataSplits
 from ws_learner.report import MetricsLog
 from ws_learner.training.callbacks import (
@@ -21,6 +21,7 @@ from ws_learner.training.callbacks import (
     Stateful,
 )
 from ws_learner.training.metric_spec import Metric
+from ws_learner.training.not_finite import broken_weight, refuse_broken_inputs
 from ws_learner.training.trainer import Callback, Trainer, TrainingLoss, build_optimizer
 
 __all__ = ["TrainingPhase"]
@@ -81,6 +82,9 @@ class TrainingPhase:
             before: Callbacks that run before checkpointing, such as a sparsifier's.
             also: Additional objects to checkpoint.
             metrics: Metrics callback; by default `metrics()`.
+
+        Raises:
+            UserError: The training has diverged, or an example of the train split is not finite.
         """
         metrics = metrics or self.metrics()
         total = self.recipe.total_steps(len(self.data.train))
@@ -105,7 +109,12 @@ class TrainingPhase:
                 ],
                 process_group=self.process_group,
             )
-            trainer.run()
+            try:
+                trainer.run()
+            except UserError:
+                if broken_weight(model):
+                    refuse_broken_inputs(self.data.train, "train")
+                raise
         return trainer.seconds
 
     def metrics(self) -> MetricsCallback:

@@ -20,6 +20,7 @@ from ws_learner.pruning import (
 from ws_learner.training.callbacks import MetricsCallback
 from ws_learner.training.distillation import DistillationLoss
 from ws_learner.training.evaluation import Loss
+from ws_learner.training.frozen_layers import prune_frozen, train_rest
 from ws_learner.training.layer_distillation import LayerDistillation
 from ws_learner.training.phase import TrainingPhase
 from ws_learner.training.trainer import Callback, Trainer, TrainingLoss
@@ -69,11 +70,19 @@ def build_method_config(
     return made
 
 
-def check_steps(config: WeightSparseConfig, recipe: Recipe, *, examples: int) -> None:
+def check_steps(
+    config: WeightSparseConfig, recipe: Recipe, *, examples: int, warns: bool = True
+) -> None:
     """Check before the search what training would reject after it; warn of short training.
 
+    Args:
+        config: Pruning settings.
+        recipe: The training.
+        examples: Size of the training split.
+        warns: Print a line where the training is short for learned scores.
+
     Raises:
-        UserError: The batch or the ramp does not fit a training split of `examples`.
+        UserError: The batch or the ramp does not fit a training split of this size.
     """
     total = recipe.total_steps(examples)
     per_epoch = recipe.steps_per_epoch(examples)
@@ -81,7 +90,7 @@ def check_steps(config: WeightSparseConfig, recipe: Recipe, *, examples: int) ->
     if isinstance(method, GradualConfig) and config.ws_prune_ratio:
         method.schedule(total, target=config.ws_prune_ratio)
     learned = isinstance(method, MovementConfig) and method.steps == "optimizer"
-    if learned and total < _STEPS_OF_SCORES:
+    if warns and learned and total < _STEPS_OF_SCORES:
         say(
             f"movement: {total} steps are few for learned scores; `movement_steps` weights, which "
             "has none, is more accurate in short training (docs/movement.md)"
@@ -150,6 +159,9 @@ def train_sparse(
 ) -> tuple[nn.Module, float]:
     """Train `model` in place until each tensor has its number of zeros in `zeros`.
 
+    Frozen tensors are pruned once, before the training. If all of them are frozen, what else needs
+    a gradient is trained; if nothing does, there is no training.
+
     Args:
         model: The network to train.
         zeros: Zero count of each prunable tensor, by parameter name.
@@ -168,6 +180,9 @@ def train_sparse(
     if METHODS[config.ws_method].keeps_zeros:
         zeros = _with_all_zeros(model, zeros)
     method = build_method_config(config, steps_per_epoch=steps_per_epoch, total_steps=total)
+    zeros = prune_frozen(model, zeros, config=config)
+    if not zeros:
+        return train_rest(model, phase)
     sparsifier = Sparsifier(model, method, zeros=zeros, total_steps=total, keep_zeros=keep_zeros)
     metrics = phase.metrics()
     seconds = phase.run(

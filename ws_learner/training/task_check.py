@@ -26,8 +26,11 @@ from ws_learner.core import (
 )
 from ws_learner.data import DataSplits, has_targets
 from ws_learner.training.batch_check import first_batch
+from ws_learner.training.data_check import check_inputs, check_labels, check_splits
 from ws_learner.training.evaluation import Loss, top_k_accuracy
+from ws_learner.training.loss_check import check_loss, refuse_writing
 from ws_learner.training.metric_spec import Metric, MetricMean, as_metric
+from ws_learner.training.not_finite import broken_weight, explained
 from ws_learner.training.outputs import resolve_output_kind
 
 __all__ = ["check_metric", "check_task"]
@@ -43,8 +46,11 @@ def check_task(
     metric: Metric,
     outputs: str | None,
     compares: bool,
+    batch_size: int | None = None,
 ) -> OutputKind | None:
-    """Run the network on three training examples; check the metric and what the outputs mean.
+    """Run the network on three training examples; check loss, metric and what the outputs mean.
+
+    Inputs and labels in memory are checked in full, those of other splits in the first examples.
 
     Args:
         model: The dense network, on any device; it and its mode stay as they are.
@@ -53,20 +59,37 @@ def check_task(
         metric: Score of each example.
         outputs: What the outputs mean; None takes what the data say, or infers it.
         compares: Whether outputs are compared with the dense network's or a teacher's.
+        batch_size: Examples of a training step, for a loss that does not take three.
 
     Returns:
         What the outputs mean; None if nothing is compared and it was not given.
 
     Raises:
-        UserError: The network does not return one tensor, the metric no finite number in its
-            range for each example, the loss compares each output with every target, or the
-            meaning of the outputs is needed and not known.
+        UserError: A split is empty, inputs or weights are not finite, a label has no output, the
+            network does not return one tensor, the metric no finite number in its range for each
+            example, the loss no finite number to minimise, or one of them changes its arguments;
+            the loss compares each output with every target; or the meaning of the outputs is
+            needed and not known.
     """
+    check_splits(data)
     inputs, targets = first_batch(data, _TARGETS, seed=0)
+    check_inputs(data)
+    if weight := broken_weight(model):
+        raise UserError(
+            f"`model`: the weight {weight} holds NaN or infinity; load other weights, or train the "
+            "network again"
+        )
     answers = _answers(model, rows_of(inputs, slice(_EXAMPLES)), says=True)
     _check_widened(model, rows_of(inputs, slice(_EXAMPLES)))
     if has_targets(targets):
+        check_labels(data, loss, answers, targets)
         check_metric(metric, answers, targets)
+        check_loss(
+            loss,
+            answers,
+            targets[: len(answers)],
+            whole=lambda: _training_batch(model, data, batch_size or len(targets)),
+        )
         _refuse_broadcast(loss, _repeated(answers, targets), targets)
     _say_types(model, inputs)
     _say_mixed(answers, _answers(model, rows_of(inputs, slice(_EXAMPLES - 1))))
@@ -101,13 +124,18 @@ def _answers(model: nn.Module, inputs: Inputs, *, says: bool = False) -> Tensor:
         )
     if says and (place := describe_output(found, inputs)):
         say(f"loss and metric get {place}, which the network returns")
-    answers = answers.float().cpu()
     if bool(answers.isnan().any()):
         raise UserError(
-            "the network's outputs are NaN on the first training examples; "
-            "look for NaN in its weights and inputs"
+            "the network's outputs are NaN on the first training examples: "
+            + explained(model, inputs)
         )
-    return answers
+    return answers.float().cpu()
+
+
+def _training_batch(model: nn.Module, data: DataSplits, size: int) -> tuple[Tensor, Tensor]:
+    """Outputs and targets of a whole batch of training."""
+    inputs, targets = first_batch(data, size, seed=0)
+    return _answers(model, inputs), targets
 
 
 def _check_widened(model: nn.Module, inputs: Inputs) -> None:
@@ -191,10 +219,12 @@ def check_metric(metric: Metric, answers: Tensor, targets: Tensor) -> None:
             depends on other examples.
     """
     metric = as_metric(metric)
+    before = answers.clone(), targets.clone()
     for count in range(min(2, len(answers)), len(answers) + 1):
         mean = MetricMean(metric)
         mean.add(answers[:count], targets[:count])
         mean.value("the train split")
+    refuse_writing("metric", (before[0], answers), (before[1], targets))
     many = _repeated(answers, targets)
     together = metric.scores(many, targets)
     for count in range(2, min(4, len(many))):  # a share of 2 and a share of 3 differ

@@ -9,6 +9,7 @@ from torch import nn
 
 from ws_learner.core import UserError, say
 from ws_learner.pruning.layers.forward_order import Found, weight_name
+from ws_learner.pruning.layers.lazy import refuse_lazy
 from ws_learner.pruning.layers.roles import weight_roles
 from ws_learner.pruning.layers.watched import Watched
 from ws_learner.pruning.layers.weight_kinds import KINDS, is_embedding, kinds_of, layout_of
@@ -34,8 +35,9 @@ def find_prunable(model: nn.Module, *, quiet: bool = False) -> list[Found]:
     """List the weights of known kinds in the order of definition; see `kinds_of`.
 
     Raises:
-        UserError: A layer is lazy.
+        UserError: A module is lazy and has no weights yet.
     """
+    refuse_lazy(model)
     found: dict[int, Found] = {}
     roles = weight_roles(model)
     # With duplicates: a module or a weight that has two names answers to both.
@@ -58,14 +60,12 @@ def find_prunable(model: nn.Module, *, quiet: bool = False) -> list[Found]:
 
 
 def _check_weight(name: str, module: nn.Module) -> None:
-    """Say that a layer's weight is computed; refuse one that has no size yet."""
+    """Say that a layer's weight is computed."""
     if not isinstance(module, tuple(KINDS)):
         return
     weight = module._parameters.get("weight")
     if weight is None:
         say(f"layer table: {name} is left out: its weight is computed from other parameters")
-    elif isinstance(weight, nn.UninitializedParameter):
-        raise UserError(f"layer {name!r}: it is lazy; call the model once before pruning it")
 
 
 def _add(entry: Found, parameter: str, holder: str, module: nn.Module) -> None:

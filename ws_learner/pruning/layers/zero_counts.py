@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from ws_learner.core import UserError
+from ws_learner.pruning.layers.lazy import refuse_lazy
 
 __all__ = ["checked_zeros", "sizes_of", "split_ratios"]
 
@@ -18,8 +19,9 @@ def sizes_of(model: nn.Module, given: Mapping[str, object] | None) -> dict[str, 
     """Look up the number of weights of each parameter named.
 
     Raises:
-        UserError: None is named, one does not exist, or two are the same.
+        UserError: None is named, one does not exist, or two are the same; or the model is lazy.
     """
+    refuse_lazy(model)
     parameters = dict(model.named_parameters(remove_duplicate=False))
     if not given:
         raise UserError("no layer to prune was named")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ws_learner.core import ComputeDevice, Inputs, count_of, device_of, rows_of, tensors_of
 from ws_learner.data import Batch, Split, stacked
-from ws_learner.training import epoch_seed
+from ws_learner.training import epoch_seed, refuse_broken_inputs
 
 __all__ = ["draw_batches", "draw_inputs", "place_batch"]
 
@@ -18,16 +18,20 @@ _HELD_BYTES = 256 << 20
 def draw_batches(
     split: Split, number: int, *, size: int, seed: int, compute: ComputeDevice
 ) -> list[Batch]:
-    """The first `number` batches of a shuffled split, over as many epochs as necessary.
+    """The first `number` batches of the shuffled train split, over as many epochs as necessary.
 
     Beyond `_HELD_BYTES` the batches are repeated: PocketFlow's 400 fine-tuning steps
     on ImageNet would not fit in memory.
+
+    Raises:
+        UserError: Inputs hold NaN or infinity.
     """
     seeds = (epoch_seed(seed, epoch) if epoch else seed for epoch in count())
     passes = (split.batches(size, seed=order) for order in seeds)
     held: list[Batch] = []
     room = _HELD_BYTES
     for batch in islice((batch for epoch in passes for batch in epoch), number):
+        refuse_broken_inputs(split, "train", batch=batch[0])
         held.append(place_batch(batch, compute))
         room -= sum(tensor.nbytes for tensor in tensors_of(batch[0]))
         if room <= 0:
@@ -49,7 +53,7 @@ def draw_inputs(
     Inputs of several tensors stay in the batches that were drawn, the last one cut.
 
     Raises:
-        UserError: Batches differ in shape and there is no `pad_id`.
+        UserError: Batches differ in shape and there is no `pad_id`, or they hold NaN or infinity.
     """
     if not images:
         return []

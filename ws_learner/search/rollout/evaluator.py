@@ -42,7 +42,7 @@ from ws_learner.search.rollout.layer_database import LayerDatabase
 from ws_learner.search.rollout.own_divergence import OWN_DENSITIES, open_own_divergences
 from ws_learner.search.rollout.scoring import Scoring, failed_score, reward_of
 from ws_learner.search.rollout.slopes import divergence_gradients, log_density_slopes
-from ws_learner.training import Loss, Metric, epoch_seed
+from ws_learner.training import Loss, Metric, epoch_seed, refuse_broken_inputs
 
 __all__ = ["RolloutEvaluator"]
 
@@ -79,7 +79,8 @@ class RolloutEvaluator:
         outputs: What the outputs mean; None if it is not known and only the metric is rewarded.
 
     Raises:
-        UserError: The metric, or what the outputs mean, does not fit the dense network's outputs.
+        UserError: The metric, or what the outputs mean, does not fit the dense network's outputs;
+            or inputs or these outputs hold NaN or infinity.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class RolloutEvaluator:
                 self._tuning = []
             fitting = draw_batches(train, by_adam, size=size, **self._source(_REGRESSION))
             self._fitting = [inputs for inputs, _ in fitting]
-            self._exam = self._examination(data.search, config.nb_iters_feval)
+            self._exam = self._examination(data.search, config.nb_iters_feval, name="search")
             self.outputs = self._exam.outputs
             self._own: FloatArray | None = None
             self.database = LayerDatabase.open(
@@ -158,11 +159,11 @@ class RolloutEvaluator:
         return self._exam.described(self.config.reward_signal)
 
     def on(self, split: Split) -> RolloutEvaluator:
-        """Return a copy of this evaluator that scores on all images of another split."""
+        """Return a copy of this evaluator that scores on all images of the select split."""
         other = copy.copy(self)
         other.config = replace(self.config, nb_smpls_slope=0)
         with one_thread():
-            other._exam = self._examination(split, 0)
+            other._exam = self._examination(split, 0, name="select")
         return other
 
     def curves(self) -> tuple[FloatArray, FloatArray]:
@@ -334,11 +335,13 @@ class RolloutEvaluator:
         }
         return tuple(sorted(ratios)) or self.config.levels
 
-    def _examination(self, split: Split, batches: int) -> Scoring:
+    def _examination(self, split: Split, batches: int, *, name: str) -> Scoring:
         reader = split.batches(self.config.batch_size_eval, seed=epoch_seed(self._seed, _SEARCH))
         chosen = by_length(
             list(islice(reader, batches if batches > 0 else None)), pad_id=self._pad_id
         )
+        for inputs, _ in chosen:
+            refuse_broken_inputs(split, name, batch=inputs)
         placed = [place_batch(batch, self._compute) for batch in chosen]
         try:
             return Scoring(

@@ -19,6 +19,7 @@ from ws_learner.training import (
     MetricMean,
     as_metric,
     counted_positions,
+    explained,
     resolve_output_kind,
 )
 
@@ -71,6 +72,12 @@ class Scoring:
         with torch.inference_mode():
             answers = [call_model(dense, inputs).float() for inputs, _ in self._batches]
         self._answers = tuple(answer.clone() for answer in answers)
+        for answer, (inputs, _) in zip(self._answers, self._batches, strict=True):
+            if not bool(answer.isfinite().all()):
+                raise UserError(
+                    "the dense network's outputs hold NaN or infinity for examples that score "
+                    f"rollouts: {explained(dense, inputs)}"
+                )
         self.labelled = all(has_targets(targets) for _, targets in self._batches)
         if not self.labelled and not compares:
             raise UserError(

@@ -12,6 +12,7 @@ from torch import nn
 from ws_learner.config import ClusterConfig
 from ws_learner.core import ProcessGroup, UserError, load_state_file
 from ws_learner.report import MetricsLog
+from ws_learner.training.not_finite import refuse_broken_inputs
 from ws_learner.training.phase import TrainingPhase
 from ws_learner.training.ray.session import ray_session
 from ws_learner.training.ray.train_loop import train_on_ray
@@ -76,6 +77,7 @@ def refuse_diverged(model: nn.Module, phase: TrainingPhase) -> None:
     """
     broken = [name for name, value in model.named_parameters() if not bool(value.isfinite().all())]
     if broken:
+        refuse_broken_inputs(phase.data.train, "train")
         raise UserError(
             f"the {phase.phase} training has diverged: {broken[0]} and {len(broken) - 1} other "
             f"tensors are not finite; lower `lrn_rate` {phase.recipe.lrn_rate:g} or give "
