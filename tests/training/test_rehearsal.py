@@ -50,16 +50,17 @@ def test_a_network_without_anything_to_train_needs_no_step(tmp_path: Path) -> No
     rehearse(phase(tmp_path), tiny_network().requires_grad_(False))
 
 
-class Auxiliary(nn.Module):
-    """Has a second output in training, as Inception and GoogLeNet."""
+class NeedsTargets(nn.Module):
+    """Takes the targets, too, in training."""
 
     def __init__(self) -> None:
         super().__init__()
         self.network = tiny_network()
 
-    def forward(self, images: Tensor) -> Any:
-        outputs = self.network(images)
-        return (outputs, outputs) if self.training else outputs
+    def forward(self, images: Tensor, targets: Any = None) -> Any:
+        if self.training:
+            raise TypeError("forward() needs targets in training")
+        return self.network(images)
 
 
 class InPlace(nn.Module):
@@ -76,7 +77,7 @@ class InPlace(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("network", "reason"), [(Auxiliary, "TypeError"), (InPlace, "RuntimeError")]
+    ("network", "reason"), [(NeedsTargets, "TypeError"), (InPlace, "RuntimeError")]
 )
 def test_a_network_that_fails_in_training_only_is_refused(
     network: type[nn.Module], reason: str, tmp_path: Path
