@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["build_identity", "locate_run", "resolved_settings"]
 
 NOT_IN_IDENTITY = {
-    *("run_dir", "data_dir", "data_workers", "workers", "exec_mode", "preset"),
+    *("run_dir", "include", "data_dir", "data_workers", "workers", "exec_mode", "preset"),
     *("dense_checkpoint", "dst_checkpoint", "ws_save_path", "ws_ratios", "ws_rollouts"),
     *("ws_policy", "ws_from_policy"),
 }
