@@ -46,6 +46,9 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     parser.add_argument("--int8", action="store_true", help="onnx: bytes, calibrated on train data")
     parser.add_argument("--bf16", action="store_true", help="wsr: round matrices to bfloat16")
     parser.add_argument("--no_shrink", action="store_true", help="onnx: keep dead channels")
+    parser.add_argument(
+        "--experiment", metavar="FILE", help="the run's experiment file, if it has moved"
+    )
     given = parser.parse_args(argv)
     target = given.out or given.run / f"model.{given.to}"
     try:
@@ -53,7 +56,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
         run = RunDir(given.run)
         run.read_summary()
         if given.to == "onnx":
-            _onnx(run, target, int8=given.int8, shrinking=not given.no_shrink)
+            shrinking = not given.no_shrink
+            _onnx(run, target, int8=given.int8, shrinking=shrinking, file=given.experiment)
         else:
             _weights(run, target, kind=given.to, bf16=given.bf16)
     except UserError as error:
@@ -85,13 +89,14 @@ def _weights(run: RunDir, target: Path, *, kind: str, bf16: bool) -> None:
     write_wsr(target, state, metadata=facts, values="bf16" if bf16 else "fp32")
 
 
-def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool) -> None:
+def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool, file: str | None) -> None:
     import torch
 
+    from experiments.cli.discovery import find_experiment
     from experiments.cli.evaluate_run import load_experiment
     from ws_learner.deploy import engine_differences, export_onnx, export_qdq
 
-    experiment = load_experiment(run)
+    experiment = load_experiment(run, module=None if file is None else find_experiment(file))
     inputs = _batch(experiment)
     model = experiment.model.eval()
     with torch.no_grad():

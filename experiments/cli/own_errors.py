@@ -28,7 +28,9 @@ def is_own(file: str | Path, folders: Sequence[Path]) -> bool:
     if any(path.is_relative_to(ROOT / name) for name in OURS):
         return False
     library = Path(sysconfig.get_path("stdlib"))
-    return not ({"site-packages", "dist-packages"} & set(path.parts) or path.is_relative_to(library))
+    return not (
+        {"site-packages", "dist-packages"} & set(path.parts) or path.is_relative_to(library)
+    )
 
 
 def show_path(path: str | Path) -> str:

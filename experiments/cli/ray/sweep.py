@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
 __all__ = ["run_sweep"]
 
-NOT_SWEPT = {"run_dir", "config", "workers", "learner", "exec_mode", "include", "data_dir", "nb_epochs"}
+NOT_SWEPT = {
+    "run_dir",
+    "config",
+    "workers",
+    "learner",
+    "exec_mode",
+    "include",
+    "data_dir",
+    "nb_epochs",
+}
 RETRIES = 2
 """How often a trial is restarted after its process died."""
 _FAILED = -1e30  # finite, because ASHA interpolates between scores
