@@ -17,9 +17,11 @@ from agents import DDPGConfig
 from envs import LayerRow
 from ws_learner.config import METHODS, PROTOCOLS, ClusterConfig, Recipe, WeightSparseConfig
 from ws_learner.core import (
+    AnyPath,
     ComputeDevice,
     OutputKind,
     RunDir,
+    as_path,
     choose_device,
     identity_hash,
     load_into,
@@ -84,7 +86,7 @@ class WeightSparseLearner:
         metric: Metric,
         recipe: Recipe,
         teacher: nn.Module | None = None,
-        run_dir: str | Path | None = None,
+        run_dir: AnyPath | None = None,
         config: WeightSparseConfig | None = None,
         agent: DDPGConfig | None = None,
         compute: ComputeDevice | None = None,
@@ -128,7 +130,10 @@ class WeightSparseLearner:
         self.seed, self.workers, self.facts = seed, workers, dict(facts or {})
         self.cluster, self.outputs = cluster, outputs
         self._kind: OutputKind | None = None
-        self._run_dir, self._claims = None if run_dir is None else Path(run_dir), claims
+        self._run_dir, self._claims = (
+            None if run_dir is None else as_path(run_dir, name="run_dir"),
+            claims,
+        )
         self._run: RunDir | None = None
 
     def fit(self) -> Result:

@@ -146,8 +146,6 @@ class Command:
             for item in dataclasses.fields(part):
                 flat[item.name] = _plain(getattr(part, item.name))
         del flat["config"]
-        if not flat["include"]:  # younger than many sweeps, whose names must stay
-            del flat["include"]
         return flat
 
 

@@ -34,10 +34,14 @@ def find_experiment(name: str, *, include: Sequence[Path] = ()) -> ModuleType:
     Raises:
         UserError: There is no such experiment, or the file is none.
     """
-    complain(f"--include {folder}: no such folder" for folder in include if not folder.is_dir())
+    folders = [folder.expanduser().resolve() for folder in include]
+    complain(
+        f"--include {given}: no such folder; layers are chosen with --ws_include"
+        for given, folder in zip(include, folders, strict=True)
+        if not folder.is_dir()
+    )
     path = own_file(name)
     if path is not None:
-        folders = [folder.expanduser().resolve() for folder in include]
         return import_own_file(path, shown=name, include=folders)
     stem = Path(name).stem.removesuffix("_run")
     if stem in experiment_names() and Path(name).suffix in {"", ".py"}:

@@ -33,8 +33,9 @@ def resolved_settings(command: Command) -> dict[str, Any]:
 
     bf16 = choose_device(command.run.precision).bf16
     settings = command.settings() | {"precision": "bf16" if bf16 else "fp32"}
-    if settings["outputs"] is None:  # younger than many runs, whose names must stay
-        del settings["outputs"]
+    for name in ("outputs", "include"):  # younger than many runs, whose names must stay
+        if not settings[name]:
+            del settings[name]
     return settings
 
 

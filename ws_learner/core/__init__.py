@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ws_learner.core.lazy import lazy_names
     from ws_learner.core.moved import MOVED, install
     from ws_learner.core.output_kinds import OUTPUT_KINDS, OutputKind, check_output_kind
+    from ws_learner.core.paths import AnyPath, as_path
     from ws_learner.core.pickling import importable
     from ws_learner.core.plain_yaml import PlainLoader, dump_yaml, load_yaml
     from ws_learner.core.process_group import ProcessGroup, rank_slice
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MOVED",
     "OUTPUT_KINDS",
+    "AnyPath",
     "ComputeDevice",
     "OutputKind",
     "PlainLoader",
@@ -49,6 +51,7 @@ __all__ = [
     "RunDir",
     "UserError",
     "ValueDigest",
+    "as_path",
     "check_choice",
     "check_output_kind",
     "check_settings",
@@ -131,6 +134,10 @@ _MODULES = {
         "OUTPUT_KINDS",
         "OutputKind",
         "check_output_kind",
+    ],
+    "paths": [
+        "AnyPath",
+        "as_path",
     ],
     "pickling": [
         "importable",

@@ -74,7 +74,13 @@ if TYPE_CHECKING:
     from ws_learner.pruning.patterns.mask import count_zeros, keep_largest
     from ws_learner.pruning.patterns.model_plan import PatternPlan
     from ws_learner.pruning.patterns.nm import NM
-    from ws_learner.pruning.patterns.pattern import ByRole, Pattern, Unstructured, parse_pattern
+    from ws_learner.pruning.patterns.pattern import (
+        ByRole,
+        Pattern,
+        Unstructured,
+        as_pattern,
+        parse_pattern,
+    )
     from ws_learner.pruning.patterns.per_layer_nm import PerLayerNM
     from ws_learner.pruning.patterns.structured import Member, UnitGroup
     from ws_learner.pruning.schedules.epoch_schedule import EpochFormula, EpochLinearSchedule
@@ -136,6 +142,7 @@ __all__ = [
     "Use",
     "WeightUses",
     "add_group_lasso",
+    "as_pattern",
     "build_criterion",
     "build_pattern_plan",
     "build_schedule",
@@ -322,6 +329,7 @@ _MODULES = {
         "ByRole",
         "Pattern",
         "Unstructured",
+        "as_pattern",
         "parse_pattern",
     ],
     "patterns.per_layer_nm": [

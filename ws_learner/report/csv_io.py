@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ws_learner.core import AnyPath, as_path
+
 __all__ = ["read_frontier", "read_rollouts", "read_tidy"]
 
 
@@ -32,13 +34,15 @@ def read_tidy(source: Path | io.StringIO, *, text: Collection[str] = ()) -> pd.D
     )
 
 
-def read_rollouts(path: Path) -> pd.DataFrame:
+def read_rollouts(path: AnyPath) -> pd.DataFrame:
     """Read a run's `rollouts.csv`; `kind` and `failed` are text."""
+    path = as_path(path)
     return read_tidy(path, text=("kind", "failed"))
 
 
-def read_frontier(path: Path) -> pd.DataFrame:
+def read_frontier(path: AnyPath) -> pd.DataFrame:
     """Read a run's `frontier.csv`; `supplier` is text."""
+    path = as_path(path)
     return read_tidy(path, text=("supplier",))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from envs import IntArray, LayerRow
-from ws_learner.core import UserError, suggest
+from ws_learner.core import AnyPath, UserError, as_path, suggest
 
 __all__ = ["layers_in_ratios", "read_ratios"]
 
@@ -18,7 +18,7 @@ _NEEDED = ("layer", "prune_ratio")
 _SHOWN = 3
 
 
-def read_ratios(path: Path, layers: Sequence[LayerRow]) -> IntArray:
+def read_ratios(path: AnyPath, layers: Sequence[LayerRow]) -> IntArray:
     """Read a network's planned prune ratios from a CSV file.
 
     Only the columns `layer` and `prune_ratio` are read, in any order, so that both a `ratios.csv`
@@ -34,6 +34,7 @@ def read_ratios(path: Path, layers: Sequence[LayerRow]) -> IntArray:
     Raises:
         UserError: The file cannot be read, or a column, layer or ratio is missing or wrong.
     """
+    path = as_path(path)
     rows = {layer.name: layer for layer in layers}
     zeros: dict[str, int] = {}
     for line, name, text in _records(path):
@@ -59,12 +60,13 @@ def read_ratios(path: Path, layers: Sequence[LayerRow]) -> IntArray:
     return np.array([zeros[layer.name] for layer in layers], dtype=np.int64)
 
 
-def layers_in_ratios(path: Path) -> tuple[str, ...]:
+def layers_in_ratios(path: AnyPath) -> tuple[str, ...]:
     """The layers that a file of ratios prunes; see `read_ratios`.
 
     Raises:
         UserError: The file cannot be read, or a ratio is wrong.
     """
+    path = as_path(path)
     found = []
     for line, name, text in _records(path):
         if _ratio(text, where=f"`ws_ratios` {path}, line {line}", layer=name):

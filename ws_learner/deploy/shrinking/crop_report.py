@@ -5,14 +5,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import say, write_text
+from ws_learner.core import AnyPath, as_path, say, write_text
 from ws_learner.deploy.shrinking.crop import Cropped, crop
 from ws_learner.deploy.shrinking.cropped_file import save_cropped
 from ws_learner.pruning import UnitGroup
@@ -87,7 +86,7 @@ def latencies(
 def crop_run(
     model: nn.Module,
     inputs: Tensor,
-    folder: Path,
+    folder: AnyPath,
     *,
     groups: Sequence[UnitGroup] | None = None,
 ) -> dict[str, Any]:
@@ -102,6 +101,7 @@ def crop_run(
     Returns:
         Entries for the summary: parameters and median milliseconds, before and after.
     """
+    folder = as_path(folder, name="folder")
     device = next(model.parameters()).device
     model, inputs = model.eval(), inputs.to(device)
     cropped = crop(model, (inputs[:2],), groups=groups)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import UserError, load_state, read_metadata, save_model
+from ws_learner.core import AnyPath, UserError, as_path, load_state, read_metadata, save_model
 from ws_learner.deploy.shrinking.shrink import Shrunk
 from ws_learner.deploy.shrinking.split_attention import SplitAttention, split_attention
 from ws_learner.pruning import ATTENTION_WIDTHS, HEAD_COUNTS
@@ -26,12 +26,13 @@ _SIZES = (
 )
 
 
-def save_shrunk(shrunk: Shrunk, path: str | Path) -> None:
+def save_shrunk(shrunk: Shrunk, path: AnyPath) -> None:
     """Write the tensors (safetensors) and a side file that rebuilds the network around them.
 
     Raises:
         UserError: The file cannot be written.
     """
+    path = as_path(path)
     state, model = shrunk.model.state_dict(), shrunk.model
     about = {
         "class": type(model).__name__,
@@ -41,10 +42,10 @@ def save_shrunk(shrunk: Shrunk, path: str | Path) -> None:
     }
     text = json.dumps(about, sort_keys=True)
     metadata = {"format": "pt", _KEY: text, _DIGEST: _digest(state, text)}
-    save_model(Path(path), state, metadata)
+    save_model(path, state, metadata)
 
 
-def load_shrunk(model: nn.Module, path: str | Path) -> nn.Module:
+def load_shrunk(model: nn.Module, path: AnyPath) -> nn.Module:
     """Give a freshly built network the shapes and weights of a shrunk one.
 
     Args:
@@ -58,7 +59,7 @@ def load_shrunk(model: nn.Module, path: str | Path) -> nn.Module:
         UserError: The file is unreadable, damaged or no shrunk network, or belongs to another
             network; then `model` is untouched.
     """
-    path = Path(path)
+    path = as_path(path)
     text = read_metadata(path).get(_KEY)
     if text is None:
         raise UserError(
