@@ -75,11 +75,11 @@ class Experiment:
     measure: TaskMetric | None = None
 
     def __post_init__(self) -> None:
+        if self.outputs is not None:
+            check_output_kind(self.outputs)
         if isinstance(self.checkpoint, str):
             object.__setattr__(self, "checkpoint", Path(self.checkpoint).expanduser())
         complain(self._problems())
-        if self.outputs is not None:
-            check_output_kind(self.outputs)
 
     def _problems(self) -> Iterator[str]:
         kinds: dict[str, tuple[type, str]] = {

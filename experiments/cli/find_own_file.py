@@ -74,9 +74,8 @@ def neighbour_digests(module: ModuleType) -> dict[str, str]:
     if imports is None:
         return {}
     found: dict[str, str] = {}
-    for file in imports.files:
+    for file, folder in imports.places:
         if str(file) != str(module.__file__):
-            folder = next((one for one in imports.folders if file.is_relative_to(one)), file.parent)
             found[file.relative_to(folder).as_posix()] = sha256_of(file)
     return found
 

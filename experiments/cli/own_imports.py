@@ -33,13 +33,19 @@ class OwnImports:
 
     Attributes:
         folders: Where its imports are looked up before the installed packages.
-        files: The file itself and what it imports, directly or not, of the user's; sorted.
+        places: The file itself and what it imports, directly or not, of the user's: a file and
+            the folder that it is looked up from; sorted.
         missing: Imports that were not found; those in a `try` or for type checkers do not count.
     """
 
     folders: tuple[Path, ...]
-    files: tuple[Path, ...]
+    places: tuple[tuple[Path, Path], ...]
     missing: tuple[Missing, ...]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files, each once."""
+        return tuple(dict.fromkeys(file for file, _ in self.places))
 
 
 def import_root(path: Path) -> tuple[Path, str]:
@@ -70,19 +76,19 @@ def read_imports(path: Path, include: Sequence[Path] = ()) -> OwnImports:
     root, _ = import_root(path)
     above = [folder.parent if (folder / "__init__.py").is_file() else folder for folder in include]
     folders = list(dict.fromkeys([root, *above]))
-    files, missing, waiting = set[Path](), list[Missing](), [path]
+    places, missing, waiting = set[tuple[Path, Path]](), list[Missing](), [(path, root)]
     while waiting:
-        file = waiting.pop()
-        if file in files or file.suffix != ".py":
+        file, base = waiting.pop()
+        if (file, base) in places:
             continue
-        files.add(file)
+        places.add((file, base))
         tree = ast.parse(file.read_bytes(), filename=str(file))
         for wanted in _imports(tree, file):
-            found = _files(wanted, folders, path)
+            found = _files(wanted, folders, path, base)
             if not found and found is not None and not wanted.may_fail:
                 missing.append(Missing(file, wanted.line, wanted.shown))
             waiting += found or []
-    return OwnImports(tuple(folders), tuple(sorted(files)), tuple(sorted(missing)))
+    return OwnImports(tuple(folders), tuple(sorted(places)), tuple(sorted(missing)))
 
 
 @dataclass(frozen=True)
@@ -133,27 +139,37 @@ def _catches(handler: ast.ExceptHandler) -> bool:
     return not named or any(kind in named for kind in kinds)
 
 
-def _files(wanted: _Wanted, folders: list[Path], start: Path) -> list[Path] | None:
-    """Own files of an import; empty if it is not found, None if it is not the user's."""
+def _files(
+    wanted: _Wanted, folders: list[Path], start: Path, base: Path
+) -> list[tuple[Path, Path]] | None:
+    """Own files of an import, with the folder that they are looked up from.
+
+    Empty if the import is not found, None if it is not the user's. `base` is the folder that the
+    importing file was looked up from.
+    """
     if wanted.base is not None:
         found = _below(wanted.base, wanted.parts, wanted.names)
         here = [wanted.base / "__init__.py"] if (wanted.base / "__init__.py").is_file() else []
-        return found + here if found else (here if not wanted.parts else [])
+        found = [*found, *here] if found or not wanted.parts else []
+        return [(file, base) for file in found]
     if not wanted.parts:
         return None
     top = wanted.parts[0]
     if top in OURS or top in sys.stdlib_module_names or top in sys.builtin_module_names:
         return None
-    folder = next((one for one in folders if find_module(one, top)), None)
+    folder = next((one for one in folders if find_module(one, top, bare=False)), None)
     if folder is None:
         elsewhere = _installed(top)
         if elsewhere == "library":
             return None
-        folder = Path(elsewhere) if elsewhere else _above(start, top)
+        named = (one for one in folders if find_module(one, top))
+        folder = Path(elsewhere) if elsewhere else next(named, None) or _above(start, top)
         if folder is None:
             return []
-        folders.append(folder)
-    return _below(folder, wanted.parts, wanted.names) or None
+        if folder not in folders:
+            folders.append(folder)
+    files = _below(folder, wanted.parts, wanted.names)
+    return [(file, folder) for file in files] or None
 
 
 def _below(folder: Path, parts: Sequence[str], names: Sequence[str]) -> list[Path]:
@@ -170,13 +186,18 @@ def _below(folder: Path, parts: Sequence[str], names: Sequence[str]) -> list[Pat
     return found + [file for file in inside if file is not None and file.suffix == ".py"]
 
 
-def find_module(folder: Path, name: str) -> Path | None:
-    """The file of a module or package in a folder; of a package without `__init__` the folder."""
+def find_module(folder: Path, name: str, *, bare: bool = True) -> Path | None:
+    """The file of a module or package in a folder; of a package without `__init__` the folder.
+
+    Such a package counts only if it is allowed by `bare`; Python takes it after all others.
+    """
     for file in (folder / name / "__init__.py", folder / f"{name}.py"):
         if file.is_file():
             return file
-    bare = folder / name
-    return bare if bare.is_dir() and any(bare.glob("*.py")) else None
+    place = folder / name
+    if not bare or not place.is_dir():
+        return None
+    return place if any(place.glob("*.py")) or any(place.glob("*/*.py")) else None
 
 
 def _installed(top: str) -> str:

@@ -66,10 +66,9 @@ def own_code(file: Path, include: Sequence[Path] = ()) -> dict[str, Path]:
         found.add(inside, folder.parent if package else folder)
         if not package and folder.is_relative_to(root):  # also where it is here
             found.add(inside, root)
-    for one in imports.files:
-        if one not in found.sources:
-            folder = next(place for place in imports.folders if one.is_relative_to(place))
-            found.add(_package_of(one, folder), folder)
+    for one, base in imports.places:
+        if one.relative_to(base).as_posix() not in found.files:
+            found.add(_package_of(one, base), base)
     return found.files
 
 
@@ -78,7 +77,6 @@ class _Placed:
 
     def __init__(self) -> None:
         self.files: dict[str, Path] = {}
-        self.sources: set[Path] = set()
 
     def add(self, files: Sequence[Path], root: Path) -> None:
         skipped = set[str]()
@@ -93,7 +91,6 @@ class _Placed:
                     f"{show_path(file)} and {show_path(there)} would lie at one place on the "
                     "cluster; rename one of them"
                 )
-            self.sources.add(file)
         for name in sorted(skipped if root != ROOT else ()):
             say(
                 f"{show_path(root / name)}: is not sent, for a package of this project has the "
