@@ -152,12 +152,18 @@ def _forget(path: Path, include: Sequence[Path]) -> None:
     for name, module in list(sys.modules.items()):
         if name in _Active.before or (file := getattr(module, "__file__", None)) is None:
             continue
-        top = name.partition(".")[0]
-        if any(
-            find_module(folder, top) and Path(file).is_relative_to(folder)
-            for folder in imports.folders
-        ):
+        if any(_is_named_from(folder, Path(file), name) for folder in imports.folders):
             del sys.modules[name]
+
+
+def _is_named_from(folder: Path, file: Path, name: str) -> bool:
+    """Whether a module has the name that it has as seen from a folder."""
+    if not file.is_relative_to(folder):
+        return False
+    return file.relative_to(folder).with_suffix("").parts in (
+        (*name.split("."),),
+        (*name.split("."), "__init__"),
+    )
 
 
 class _OwnPath(str):

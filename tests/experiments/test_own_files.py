@@ -251,3 +251,14 @@ with ray_session(ClusterConfig(workers=1)):
         text=True,
     )
     assert "width 6" in done.stdout, done.stderr
+
+
+def test_a_neighbour_that_moved_is_not_remembered(tmp_path: Path) -> None:
+    file = neighbour(tmp_path)
+    parse([str(file)])
+    (file.parent / "nets.py").rename(tmp_path / "nets.py")
+    other = tmp_path / "other" / "experiment.py"
+    other.parent.mkdir()
+    other.write_text(file.read_text())
+    with pytest.raises(UserError, match="imports nets, which is not found in"):
+        parse([str(other)])
