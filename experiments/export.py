@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from experiments.cli.flag_aliases import spell_message
-from ws_learner.core import RunDir, UserError, say
+from ws_learner.core import RunDir, UserError, as_path, say
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,9 +40,9 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     """Export; return 0, or 2 after bad input."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=raw)
-    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("run", type=as_path, help="folder of a finished run")
     parser.add_argument("--to", required=True, choices=_FORMATS, help="format")
-    parser.add_argument("--out", type=Path, help="file (default: model.<format> in the run)")
+    parser.add_argument("--out", type=as_path, help="file (default: model.<format> in the run)")
     parser.add_argument("--int8", action="store_true", help="onnx: bytes, calibrated on train data")
     parser.add_argument("--bf16", action="store_true", help="wsr: round matrices to bfloat16")
     parser.add_argument("--no_shrink", action="store_true", help="onnx: keep dead channels")
@@ -92,11 +92,10 @@ def _weights(run: RunDir, target: Path, *, kind: str, bf16: bool) -> None:
 def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool, file: str | None) -> None:
     import torch
 
-    from experiments.cli.discovery import find_experiment
-    from experiments.cli.evaluate_run import load_experiment
+    from experiments.cli.rebuild_experiment import find_named, load_experiment
     from ws_learner.deploy import engine_differences, export_onnx, export_qdq
 
-    experiment = load_experiment(run, module=None if file is None else find_experiment(file))
+    experiment = load_experiment(run, module=None if file is None else find_named(run, file))
     inputs = _batch(experiment)
     model = experiment.model.eval()
     with torch.no_grad():

@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flag_aliases import spell_message
-from ws_learner.core import UserError, say
+from ws_learner.core import UserError, as_path, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ def main(
     """Print the table; return the exit code: 0, or 2 after bad input."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument(
-        "file", type=Path, help="weights: .safetensors, .pt, .pth, or a run directory"
+        "file", type=as_path, help="weights: .safetensors, .pt, .pth, or a run directory"
     )
     parser.add_argument("--pattern", help="count pruned units of it, such as 4x1, 2:4, 1xchannel")
     parser.add_argument(

@@ -9,6 +9,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 from experiments.cli.flag_aliases import ALIASES, canonical_words
@@ -190,11 +191,12 @@ def read_value(flag: Flag, value: Any, *, of: str = "--", name: str = "") -> Any
     if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
         raise UserError(f"{shown_name} {value}: must be a number, not yes or no")
     try:
-        return TypeAdapter(flag.kind).validate_python(value)
+        read = TypeAdapter(flag.kind).validate_python(value)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Input should be ")
         shown = " ".join(map(str, value)) if isinstance(value, list) else value
         raise UserError(f"{shown_name} {shown}: must be {reason}") from None
+    return read.expanduser() if isinstance(read, Path) else read
 
 
 def peek_flag(words: Sequence[str], name: str) -> str | None:

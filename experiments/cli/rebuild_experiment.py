@@ -24,7 +24,7 @@ from ws_learner.compat import (
 from ws_learner.core import RunDir, UserError, load_into, load_yaml, read_json
 from ws_learner.data import DataSplits
 
-__all__ = ["find_parts", "load_experiment"]
+__all__ = ["find_named", "find_parts", "load_experiment"]
 
 
 def load_experiment(run: RunDir, *, module: ModuleType | None = None) -> Experiment:
@@ -55,6 +55,17 @@ def load_experiment(run: RunDir, *, module: ModuleType | None = None) -> Experim
     return experiment
 
 
+def find_named(run: RunDir, experiment: str) -> ModuleType:
+    """Import the experiment that a user names for a run; say what of it has changed since.
+
+    Raises:
+        UserError: There is no such experiment.
+    """
+    module = find_experiment(experiment, include=included_folders(_settings(run), Path()))
+    say_changed(run, module)
+    return module
+
+
 def find_parts(
     run: RunDir, experiment: str | None = None
 ) -> Callable[[], tuple[nn.Module, DataSplits]]:
@@ -74,8 +85,7 @@ def find_parts(
         )
     named, digest = str(_settings(run).get("experiment")), _digest(run)
     if experiment is not None:
-        module = find_experiment(experiment, include=included_folders(_settings(run), Path()))
-        say_changed(run, module)
+        module = find_named(run, experiment)
     else:
         stem = Path(named).stem.removesuffix("_run")
         if digest is not None or stem not in experiment_names():

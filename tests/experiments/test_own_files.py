@@ -17,6 +17,7 @@ from experiments.cli.own_imports import read_imports
 from experiments.cli.ray import own_code as sent
 from experiments.cli.ray.own_code import own_code
 from experiments.cli.ray.working_dir import staged
+from experiments.distributed import main as send
 from experiments.run import main
 from tests.support.what_works.rows.experiment_files import FILE, NETWORK, SHORT, neighbour, write
 from ws_learner.core import RunDir, UserError, sha256_of
@@ -262,3 +263,30 @@ def test_a_neighbour_that_moved_is_not_remembered(tmp_path: Path) -> None:
     other.write_text(file.read_text())
     with pytest.raises(UserError, match="imports nets, which is not found in"):
         parse([str(other)])
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ((), "imports nowhere_to_be_found, which is not found in"),
+        (("--sweep", "plan.yaml"), "--sweep plan.yaml: prune_rato: no such setting"),
+        (("--include", "nowhere"), "--include nowhere: no such folder"),
+    ],
+)
+def test_what_is_wrong_is_found_before_anything_is_sent(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    part: str,
+) -> None:
+    """The cluster does not exist, so whoever asks it first would say so."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:9")
+    lines = "    import nowhere_to_be_found\n    recipe ="
+    write(tmp_path, {"mine.py": IMPORTING.replace("    recipe =", lines), "nets.py": NETWORK})
+    write(tmp_path, {"plan.yaml": "space: {prune_rato: [0.5]}"})
+    assert send(["-n=1", "mine.py", *words]) == 2
+    shown = capsys.readouterr().err
+    assert part in shown
+    assert len(shown.splitlines()) == 1

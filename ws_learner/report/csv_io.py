@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ws_learner.core import AnyPath, as_path
+from ws_learner.core import AnyPath, UserError, as_path
 
 __all__ = ["read_frontier", "read_rollouts", "read_tidy"]
 
@@ -22,9 +22,14 @@ def read_tidy(source: Path | io.StringIO, *, text: Collection[str] = ()) -> pd.D
     int64, any other float64 with NaN for empty cells. An empty text cell is an empty string.
 
     Raises:
+        UserError: There is no such file, or it is no text.
         ValueError: A cell of a number column is not a number.
     """
-    content = source.read_text(encoding="utf-8") if isinstance(source, Path) else source.read()
+    try:
+        content = source.read_text(encoding="utf-8") if isinstance(source, Path) else source.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "no UTF-8 text"
+        raise UserError(f"{source}: cannot be read ({reason})") from error
     rows = list(csv.reader(io.StringIO(content)))
     if not rows:
         return pd.DataFrame()
