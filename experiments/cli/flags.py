@@ -23,7 +23,7 @@ from experiments.cli.flag_parser import (
     peek_values,
     read_value,
 )
-from experiments.cli.own_errors import own_errors
+from experiments.cli.own_errors import describe_own_error
 from experiments.cli.own_file import own_folders
 from ws_learner.config import (
     METHODS,
@@ -168,9 +168,12 @@ def _made(kinds: Mapping[str, type], values: Mapping[str, Any]) -> dict[str, Any
     for key, kind in kinds.items():
         try:
             chosen = {flag.name: values[flag.name] for flag in dataclass_flags(kind)}
-            with own_errors(kind.__name__, own_folders(), doing="its checks"):
-                made[key] = kind(**chosen)
+            made[key] = kind(**chosen)
         except ValueError as error:
             problems += [line for line in str(error).splitlines() if not line.endswith("change:")]
+        except Exception as error:
+            if text := describe_own_error(error, own_folders()):
+                raise UserError(f"{kind.__name__} {text}") from error
+            raise
     complain(problems)
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sysconfig
 import traceback
@@ -68,7 +69,7 @@ def describe_own_error(error: BaseException, folders: Sequence[Path]) -> str | N
     """What was raised, and a line for each frame of the user's; None if there is no such frame."""
     if isinstance(error, SyntaxError) and is_own(error.filename or "", folders):
         code = (error.text or "").strip()
-        where = f"{show_path(error.filename or '')}:{error.lineno}"
+        where = f"{show_path(error.filename or '')}:{error.lineno or 1}"
         return f"met a {type(error).__name__}: {error.msg}\n  {where}: {code}"
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if is_own(frame.filename, folders)]
@@ -76,7 +77,10 @@ def describe_own_error(error: BaseException, folders: Sequence[Path]) -> str | N
         return None
     said = " ".join(str(error).split())
     lines = [f"raised {type(error).__name__}{': ' if said else ''}{said}"]
-    lines += [_line(frame) for frame in own[-_MOST:]]
+    for line, same in itertools.groupby(map(_line, own)):
+        times = len(list(same))
+        lines.append(line if times == 1 else f"{line} ({times:,} times)")
+    lines = [lines[0], *lines[1:][-_MOST:]]
     if own[-1] is not frames[-1]:
         lines[-1] += f" (in {_short(frames[-1].filename)}:{frames[-1].lineno})"
     return "\n  ".join(lines)
@@ -93,4 +97,5 @@ def _short(file: str) -> str:
     for mark in ("site-packages", "dist-packages"):
         if mark in parts:
             return "/".join(parts[parts.index(mark) + 1 :])
-    return show_path(file)
+    library = Path(sysconfig.get_path("stdlib"))
+    return Path(file).name if Path(file).is_relative_to(library) else show_path(file)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import importlib.util
-import inspect
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.own_errors import OURS, ROOT, own_errors, show_path
+from experiments.cli.own_file_checks import EXPECTED, check_own_file, kind_in_words
 from experiments.cli.own_imports import (
     Missing,
     OwnImports,
@@ -32,11 +31,6 @@ __all__ = [
     "missing_import",
     "own_folders",
 ]
-
-EXPECTED = (
-    "an experiment file holds a dataclass `Options` and `build(options, *, seed)`, which returns "
-    "an Experiment (experiments/experiment.py)"
-)
 
 
 class _Active:
@@ -89,7 +83,7 @@ def import_own_file(path: Path, *, shown: str, include: Sequence[Path] = ()) -> 
         raise
     _IMPORTS[str(path)] = imports
     _Active.stamps = {file: file.stat().st_mtime_ns for file in imports.files}
-    _check(module, name)
+    check_own_file(module, name)
     return module
 
 
@@ -110,7 +104,9 @@ def build_experiment(module: ModuleType, options: Any, *, seed: int) -> Experime
     with own_errors(name, folders, doing="build"):
         made = module.build(options, seed=seed)
     if not isinstance(made, Experiment):
-        raise UserError(f"{name}: build returned {_kind(made)}, not an Experiment; {EXPECTED}")
+        raise UserError(
+            f"{name}: build returned {kind_in_words(made)}, not an Experiment; {EXPECTED}"
+        )
     return made
 
 
@@ -212,66 +208,3 @@ def _execute(path: Path, name: str) -> ModuleType:
     if parent is not None:
         setattr(parent, last, module)
     return module
-
-
-def _check(module: ModuleType, name: str) -> None:
-    missing = [part for part in ("Options", "build") if not hasattr(module, part)]
-    if missing:
-        own = [
-            key
-            for key, value in vars(module).items()
-            if getattr(value, "__module__", "") == module.__name__ and not key.startswith("_")
-        ]
-        found = f" (it has {', '.join(own)})" if own else ""
-        raise UserError(
-            f"{name}: defines no {' and no '.join(missing)}{found}; "
-            "see experiments/experiment.py for what an experiment file holds"
-        )
-    options: Any = module.Options
-    if not (isinstance(options, type) and dataclasses.is_dataclass(options)):
-        raise UserError(f"{name}: Options is {_kind(options)}, not a dataclass; {EXPECTED}")
-    for item in dataclasses.fields(options):
-        default = item.default
-        if item.default_factory is not dataclasses.MISSING:
-            default = item.default_factory()
-        if default is not dataclasses.MISSING and not _is_plain(default):
-            raise UserError(
-                f"{name}: Options.{item.name} is {_kind(default)}; a flag holds numbers, texts, "
-                "paths, True or False, None, or a tuple of these"
-            )
-    _check_build(module.build, name)
-
-
-def _check_build(build: Any, name: str) -> None:
-    if not callable(build):
-        raise UserError(f"{name}: build is {_kind(build)}, not a function; {EXPECTED}")
-    try:
-        signature = inspect.signature(build)
-    except (TypeError, ValueError):
-        return
-    try:
-        signature.bind(None, seed=0)
-    except TypeError as error:
-        raise UserError(
-            f"{name}: build{signature} cannot be called as build(options, seed=0): {error}"
-        ) from error
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, tuple | list):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, bool | int | float | str | Path)
-
-
-def _kind(value: Any) -> str:
-    """A value's kind, in a word or two: what a user wrote in the place of something else."""
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    if inspect.isroutine(value):
-        return f"the function {value.__name__}"
-    if isinstance(value, tuple):
-        return f"a tuple of {len(value)}"
-    if value is None:
-        return "None"
-    article = "an" if type(value).__name__[0] in "aeiouAEIOU" else "a"
-    return f"{article} {type(value).__name__}"

@@ -82,13 +82,22 @@ def read_imports(path: Path, include: Sequence[Path] = ()) -> OwnImports:
         if (file, base) in places:
             continue
         places.add((file, base))
-        tree = ast.parse(file.read_bytes(), filename=str(file))
-        for wanted in _imports(tree, file):
+        for wanted in _imports(_parsed(file), file):
             found = _files(wanted, folders, path, base)
             if not found and found is not None and not wanted.may_fail:
                 missing.append(Missing(file, wanted.line, wanted.shown))
             waiting += found or []
     return OwnImports(tuple(folders), tuple(sorted(places)), tuple(sorted(missing)))
+
+
+def _parsed(file: Path) -> ast.AST:
+    try:
+        return ast.parse(file.read_bytes(), filename=str(file))
+    except SyntaxError as error:
+        error.filename = error.filename or str(file)
+        raise
+    except ValueError as error:  # of Python 3.11 before 3.11.4, for null bytes
+        raise SyntaxError(str(error), (str(file), 1, None, "")) from error
 
 
 @dataclass(frozen=True)
