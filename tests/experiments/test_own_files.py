@@ -290,3 +290,12 @@ def test_what_is_wrong_is_found_before_anything_is_sent(
     shown = capsys.readouterr().err
     assert part in shown
     assert len(shown.splitlines()) == 1
+
+
+@pytest.mark.parametrize("place", ["", "src/"])
+def test_modules_of_the_project_above_are_found(tmp_path: Path, place: str) -> None:
+    write(tmp_path, {"pyproject.toml": "", f"{place}nets.py": NETWORK, "work/mine.py": IMPORTING})
+    found = read_imports(tmp_path / "work" / "mine.py")
+    assert tmp_path / place / "nets.py" in found.files
+    (tmp_path / "pyproject.toml").unlink()
+    assert [one.name for one in read_imports(tmp_path / "work" / "mine.py").missing] == ["nets"]
