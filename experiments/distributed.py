@@ -131,8 +131,13 @@ def _send(own: argparse.Namespace, words: Sequence[str], rest: Sequence[str]) ->
     if own.n is None:
         raise UserError("-n=K: needed with RAY_ADDRESS; the number of workers on the cluster")
     command = parse(rest)  # bad input is found before anything is sent
-    jobs = Jobs(os.environ["RAY_ADDRESS"])
-    with staged(words) as (folder, rewritten):
+    if own.sweep is not None:
+        from experiments.cli.ray.sweep_checks import check_sweep
+
+        check_sweep(find_config(own.sweep), rest)
+    include = command.run.include
+    with staged(words, experiment=command.name, include=include) as (folder, rewritten):
+        jobs = Jobs(os.environ["RAY_ADDRESS"])
         run = jobs.submit(folder, rewritten, name=command.name, gpus=int(own.gpus_per_worker > 0))
     say(f"sent as {run}: ./run_distributed.sh logs | stop | fetch {run}")
     return 0 if own.no_follow else jobs.follow(run)

@@ -11,7 +11,7 @@ Any Python file that does so can be run: `./run_local.sh path/to/mine.py --my_fl
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.config import Recipe
-from ws_learner.core import ComputeDevice, OutputKind, check_output_kind
+from ws_learner.core import ComputeDevice, OutputKind, check_output_kind, complain
 from ws_learner.data import DataSplits
 from ws_learner.training import Loss, Metric, top_k_accuracy
 
@@ -61,6 +61,9 @@ class Experiment:
         companions: Files that are written beside the network if it is exported as a folder.
         measure: What the task is judged by in print, on the test split, by name: for what is no
             mean over examples.
+
+    Raises:
+        UserError: A part is of another kind.
     """
 
     name: str
@@ -84,6 +87,33 @@ class Experiment:
     def __post_init__(self) -> None:
         if self.outputs is not None:
             check_output_kind(self.outputs)
+        if isinstance(self.checkpoint, str):
+            object.__setattr__(self, "checkpoint", Path(self.checkpoint).expanduser())
+        complain(self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        kinds: dict[str, tuple[type, str]] = {
+            "name": (str, "a text"),
+            "model": (nn.Module, "a torch.nn.Module"),
+            "data": (DataSplits, "a DataSplits, such as split_dataset makes"),
+            "loss": (Callable, "a function (outputs, targets) -> scalar"),  # type: ignore[dict-item]
+            "metric": (Callable, "a function or MetricSpec"),  # type: ignore[dict-item]
+            "dense_recipe": (Recipe, "a Recipe"),
+            "sparse_recipe": (Recipe, "a Recipe"),
+        }
+        for name, (kind, wanted) in kinds.items():
+            value = getattr(self, name)
+            if isinstance(value, type) or not isinstance(value, kind):
+                yield f"Experiment: `{name}` is {_shown(value)}; must be {wanted}"
+        if self.checkpoint is not None and not isinstance(self.checkpoint, Path):
+            yield f"Experiment: `checkpoint` is {_shown(self.checkpoint)}; must be a path"
+        if isinstance(self.name, str) and (not self.name or {"/", "\\"} & set(self.name)):
+            yield f"Experiment: `name` {self.name!r}: names a folder; must be text without / in it"
+
+
+def _shown(value: object) -> str:
+    kind = value if isinstance(value, type) else type(value)
+    return ("the class " if value is kind else "of type ") + kind.__qualname__
 
 
 def classification(recipe: Recipe) -> tuple[Callable[[Tensor, Tensor], Tensor], Metric]:

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flag_aliases import spell_message
-from ws_learner.core import RunDir, UserError, call_model, say
+from ws_learner.core import RunDir, UserError, as_path, call_model, say
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,16 +41,19 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     """Export; return 0, or 2 after bad input."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=raw)
-    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("run", type=as_path, help="folder of a finished run")
     parser.add_argument("--to", required=True, choices=_FORMATS, help="format")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=as_path,
         help="file (default: model.<format> in the run); hf: a new folder (default: hf in the run)",
     )
     parser.add_argument("--int8", action="store_true", help="onnx: bytes, calibrated on train data")
     parser.add_argument("--bf16", action="store_true", help="wsr: round matrices to bfloat16")
     parser.add_argument("--no_shrink", action="store_true", help="onnx: keep dead channels")
+    parser.add_argument(
+        "--experiment", metavar="FILE", help="the run's experiment file, if it has moved"
+    )
     given = parser.parse_args(argv)
     target = given.out or given.run / ("hf" if given.to == "hf" else f"model.{given.to}")
     try:
@@ -58,7 +61,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
         run = RunDir(given.run)
         run.read_summary()
         if given.to == "onnx":
-            _onnx(run, target, int8=given.int8, shrinking=not given.no_shrink)
+            shrinking = not given.no_shrink
+            _onnx(run, target, int8=given.int8, shrinking=shrinking, file=given.experiment)
         elif given.to == "hf":
             _folder(run, target, replace=given.out is None)
         else:
@@ -95,18 +99,18 @@ def _weights(run: RunDir, target: Path, *, kind: str, bf16: bool) -> None:
 
 def _folder(run: RunDir, target: Path, *, replace: bool) -> None:
     from experiments.brought.saved_folder import save_folder
-    from experiments.cli.evaluate_run import load_experiment
+    from experiments.cli.rebuild_experiment import load_experiment
 
     save_folder(load_experiment(run), target, replace=replace)
 
 
-def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool) -> None:
+def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool, file: str | None) -> None:
     import torch
 
-    from experiments.cli.evaluate_run import load_experiment
+    from experiments.cli.rebuild_experiment import find_named, load_experiment
     from ws_learner.deploy import engine_differences, export_onnx, export_qdq
 
-    experiment = load_experiment(run)
+    experiment = load_experiment(run, module=None if file is None else find_named(run, file))
     inputs = _batch(experiment)
     model = experiment.model.eval()
     with torch.no_grad():

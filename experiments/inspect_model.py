@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flag_aliases import spell_message
-from ws_learner.core import UserError, name_fits, say
+from ws_learner.core import UserError, as_path, name_fits, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ def main(
     """Print the table; return the exit code: 0, or 2 after bad input."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument(
-        "file", type=Path, help="weights: .safetensors, .pt, .pth, or a run directory"
+        "file", type=as_path, help="weights: .safetensors, .pt, .pth, or a run directory"
     )
     parser.add_argument("--pattern", help="count pruned units of it, such as 4x1, 2:4, 1xchannel")
     parser.add_argument(

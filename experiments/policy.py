@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from experiments.cli.flag_aliases import spell_message
-from ws_learner.core import RunDir, UserError, policy_path, say, write_text
+from ws_learner.core import RunDir, UserError, as_path, policy_path, say, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,10 +41,10 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     """Print the table or write a profile; return 0, or 2 after bad input."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=raw)
-    parser.add_argument("run", type=Path, help="run directory, or its policy.safetensors")
+    parser.add_argument("run", type=as_path, help="run directory, or its policy.safetensors")
     parser.add_argument("--targets", help="prune ratios of the table, such as 0.5,0.9,0.95")
     parser.add_argument("--prune_ratio", type=float, help="write the profile of this target")
-    parser.add_argument("--out", type=Path, help="the file for it, which --ratios reads")
+    parser.add_argument("--out", type=as_path, help="the file for it, which --ratios reads")
     given = parser.parse_args(argv)
     try:
         if (given.prune_ratio is None) != (given.out is None):

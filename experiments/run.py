@@ -30,6 +30,7 @@ from experiments.cli.config_file_runs import lpot_run, nncf_run
 from experiments.cli.dense_command import dense_weights, full_prec
 from experiments.cli.exit_codes import run_with_exit_code
 from experiments.cli.flags import parse
+from experiments.cli.own_file import imports_of
 from experiments.cli.preflight import check_layers, check_paths
 from experiments.cli.run_identity import build_identity
 from experiments.cli.run_lifecycle import run_or_reuse
@@ -165,7 +166,8 @@ def _evaluate(command: Command) -> int:
         raise UserError("--exec_mode eval: name the run with --run_dir runs/<one>")
     from experiments.cli.evaluate_run import evaluate_run
 
-    return evaluate_run(RunDir(command.run.run_dir), device_for_command(command))
+    own = command.experiment if imports_of(command.experiment) is not None else None
+    return evaluate_run(RunDir(command.run.run_dir), device_for_command(command), module=own)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,11 @@ from agents import DDPGConfig
 from envs import LayerRow
 from ws_learner.config import PROTOCOLS, ClusterConfig, Recipe, WeightSparseConfig
 from ws_learner.core import (
+    AnyPath,
     ComputeDevice,
     OutputKind,
     RunDir,
+    as_path,
     choose_device,
     chosen_settings,
     half_types,
@@ -96,7 +98,7 @@ class WeightSparseLearner:
         metric: Metric,
         recipe: Recipe,
         teacher: nn.Module | None = None,
-        run_dir: str | Path | None = None,
+        run_dir: AnyPath | None = None,
         config: WeightSparseConfig | None = None,
         agent: DDPGConfig | None = None,
         compute: ComputeDevice | None = None,
@@ -147,7 +149,10 @@ class WeightSparseLearner:
         self.seed, self.workers, self.facts = seed, workers, dict(facts or {})
         self.cluster, self.outputs = cluster, outputs
         self._kind: OutputKind | None = None
-        self._run_dir, self._claims = None if run_dir is None else Path(run_dir), claims
+        self._run_dir, self._claims = (
+            None if run_dir is None else as_path(run_dir, name="run_dir"),
+            claims,
+        )
         self._run: RunDir | None = None
 
     def fit(self) -> Result:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.command import Command
+from experiments.cli.own_file import build_experiment
 from ws_learner.config import PROTOCOLS, unused_settings
 from ws_learner.core import RunDir, UserError, say
 
@@ -98,7 +99,7 @@ def build(command: Command) -> Experiment:
             given=command.given,
         )
 
-    experiment: Experiment = command.experiment.build(command.options, seed=command.run.seed)
+    experiment = build_experiment(command.experiment, command.options, seed=command.run.seed)
     smoothing = command.run.label_smoothing
     if smoothing is None:
         return experiment

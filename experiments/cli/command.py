@@ -36,6 +36,9 @@ class RunFlags:
     """YAML file with any of these settings, such as another run's config.yaml; or a pruning
     config of LPOT / Neural Compressor 1.x (docs/neural_compressor.md), NNCF's JSON with
     movement_sparsity (docs/movement.md), or a timm config with N:M keys (docs/nm_sparsity.md)."""
+    include: tuple[Path, ...] = ()
+    """Folders that an experiment file of your own imports from, besides its own folder or package.
+    A folder that is a package is imported by its name. On a cluster they travel with the job."""
     preset: Literal["ours", "pocketflow"] = "ours"
     """pocketflow: PocketFlow's own default settings."""
     dense_checkpoint: Path | None = None
@@ -149,4 +152,4 @@ class Command:
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value

@@ -6,14 +6,14 @@ Free of torch.
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from ws_learner.core import UserError, suggest
+from experiments.cli.own_file import import_own_file
+from ws_learner.core import UserError, complain, suggest
 
-__all__ = ["experiment_names", "find_config", "find_experiment"]
+__all__ = ["experiment_names", "find_config", "find_experiment", "own_file"]
 
 _HERE = Path(__file__).parents[1]
 
@@ -24,47 +24,54 @@ def experiment_names() -> list[str]:
     return sorted(path.stem for path in files)
 
 
-def find_experiment(name: str) -> ModuleType:
+def find_experiment(name: str, *, include: Sequence[Path] = ()) -> ModuleType:
     """Import an experiment file.
 
     Args:
         name: A bare name (`resnet_at_cifar10`), a path (`experiments/resnet_at_cifar10.py`, or a
             file of the user's own) or PocketFlow's path (`nets/resnet_at_cifar10_run.py`).
+        include: More folders that a file of the user's own imports from.
 
     Raises:
         UserError: There is no such experiment, or the file is none.
     """
+    folders = [folder.expanduser().resolve() for folder in include]
+    complain(
+        f"--include {given}: no such folder; layers are chosen with --ws_include"
+        for given, folder in zip(include, folders, strict=True)
+        if not folder.is_dir()
+    )
+    path = own_file(name)
+    if path is not None:
+        return import_own_file(path, shown=name, include=folders)
     stem = Path(name).stem.removesuffix("_run")
-    path = Path(name)
-    if path.suffix == ".py" and path.is_file() and path.resolve().parent != _HERE:
-        module = _import_file(path.resolve())
-    elif stem in experiment_names() and (path.suffix in {"", ".py"}):
-        module = importlib.import_module(f"experiments.{stem}")
-    else:
-        raise UserError(
-            f"experiment {name}: not found; {suggest(stem, experiment_names())}, "
-            "or the path of a file of your own"
-        )
-    missing = [part for part in ("Options", "build") if not hasattr(module, part)]
-    if missing:
-        raise UserError(
-            f"experiment {name}: defines no {' and no '.join(missing)}; "
-            "see experiments/experiment.py for what an experiment file holds"
-        )
-    return module
+    if stem in experiment_names() and Path(name).suffix in {"", ".py"}:
+        return importlib.import_module(f"experiments.{stem}")
+    raise UserError(f"experiment {name}: {_not_found(name, stem)}")
 
 
-def _import_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"experiment {path}: cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
+def own_file(name: str) -> Path | None:
+    """The user's file that a name means; None if it means an experiment of the project."""
+    path = Path(name).expanduser()
+    if path.suffix != ".py" or not path.is_file() or path.resolve().parent == _HERE:
+        return None
+    return path.resolve()
+
+
+def _not_found(name: str, stem: str) -> str:
+    path = Path(name).expanduser()
+    if path.is_dir() and stem not in experiment_names():
+        return "is a folder; give the experiment file in it"
+    if path.is_file():
+        return "is no Python file; give a file that ends in .py"
+    if path.with_suffix(".py").is_file():
+        return f"not found; did you mean {path.with_suffix('.py')}?"
+    if path.parent != Path() and path.suffix == ".py":
+        return f"no such file (it would be {path.absolute()})"
+    return f"not found; {suggest(stem, experiment_names())}, or the path of a file of your own"
 
 
 def find_config(name: str | Path) -> Path:
     """The file of this path, or else, for a bare name, the one that comes with the project."""
-    path, ours = Path(name), _HERE / "configs" / name
+    path, ours = Path(name).expanduser(), _HERE / "configs" / name
     return ours if path.name == str(name) and not path.exists() and ours.is_file() else path

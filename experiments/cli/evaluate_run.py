@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from experiments.cli.rebuild_experiment import load_experiment
 from experiments.cli.task_metrics import task_metric_lines
 from ws_learner.core import ComputeDevice, RunDir, UserError, load_state, say
@@ -11,15 +13,20 @@ from ws_learner.training import evaluate
 __all__ = ["evaluate_run", "load_experiment"]
 
 
-def evaluate_run(run: RunDir, compute: ComputeDevice) -> int:
+def evaluate_run(run: RunDir, compute: ComputeDevice, *, module: ModuleType | None = None) -> int:
     """Recompute sparsity and the test metric; return 0 if both are what the summary says, else 1.
+
+    Args:
+        run: The run.
+        compute: Where it is measured.
+        module: The experiment file; by default the one that the run's settings name.
 
     Raises:
         UserError: The folder holds no finished run, or its files do not fit together.
     """
     summary = run.read_summary()
     say(f"opening {run.model} again")
-    experiment = load_experiment(run)
+    experiment = load_experiment(run, module=module)
     compute.place_model(experiment.model)
     metric, test = experiment.metric, experiment.data.test
     found = evaluate(experiment.model, test, metric, compute=compute, where="the test split")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -9,6 +10,8 @@ from contextlib import nullcontext
 from types import FrameType
 
 from experiments.cli.flag_aliases import SpeltError, spell_message
+from experiments.cli.own_errors import describe_own_error
+from experiments.cli.own_file import own_folders
 from ws_learner.core import UserError, message_style, say
 
 __all__ = ["run_with_exit_code"]
@@ -27,6 +30,17 @@ def run_with_exit_code(work: Callable[[], int], *, words: Sequence[str] = ()) ->
         return _run(work)
 
 
+def _report_own(error: Exception) -> int:
+    """Report an error inside the user's own file by its lines there; raise any other."""
+    folders = own_folders()
+    text = None if os.environ.get("WS_TRACEBACK") else describe_own_error(error, folders)
+    if text is None:
+        raise error
+    with message_style(str):
+        say(f"error: the experiment {text}\n  WS_TRACEBACK=1 shows every frame")
+    return 2
+
+
 def _run(work: Callable[[], int]) -> int:
     terminated = False
 
@@ -43,6 +57,8 @@ def _run(work: Callable[[], int]) -> int:
         with message_style(str) if isinstance(error, SpeltError) else nullcontext():
             say(f"error: {error}")
         code = 2
+    except Exception as error:
+        code = _report_own(error)
     except KeyboardInterrupt:
         say("stopped; the same command resumes from the last checkpoint, at most a minute old")
         code = 130

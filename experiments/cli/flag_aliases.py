@@ -56,6 +56,7 @@ ARGUMENTS: dict[str, str] = {
     "MovementConfig.steps": "movement_steps",
     "SdgfConfig.stages": "sdgf_stages",
     "SrSteConfig.weight": "srste_lambda",
+    "include": "ws_include",
     "ramp": "ws_schedule",
     **{name: name for name in ("data_dir", "gpus_per_worker", "longest", "overlap", "storage")},
 }

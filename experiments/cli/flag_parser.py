@@ -9,13 +9,22 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 from experiments.cli.flag_aliases import ALIASES, canonical_words
 from ws_learner.config import Registry
 from ws_learner.core import UserError, complain, suggest
 
-__all__ = ["Flag", "dataclass_flags", "parse_arguments", "peek_flag", "read_value", "underscored"]
+__all__ = [
+    "Flag",
+    "dataclass_flags",
+    "parse_arguments",
+    "peek_flag",
+    "peek_values",
+    "read_value",
+    "underscored",
+]
 
 OF_RAY = ("n", "gpus_per_worker", "sweep", "storage", "dashboard", "no_follow")
 """Flags of ./run_distributed.sh only."""
@@ -182,11 +191,12 @@ def read_value(flag: Flag, value: Any, *, of: str = "--", name: str = "") -> Any
     if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
         raise UserError(f"{shown_name} {value}: must be a number, not yes or no")
     try:
-        return TypeAdapter(flag.kind).validate_python(value)
+        read = TypeAdapter(flag.kind).validate_python(value)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Input should be ")
         shown = " ".join(map(str, value)) if isinstance(value, list) else value
         raise UserError(f"{shown_name} {shown}: must be {reason}") from None
+    return read.expanduser() if isinstance(read, Path) else read
 
 
 def peek_flag(words: Sequence[str], name: str) -> str | None:
@@ -196,4 +206,18 @@ def peek_flag(words: Sequence[str], name: str) -> str | None:
         flag, sign, value = word.partition("=")
         if flag == f"--{name}":
             found = value if sign else (words[index + 1] if index + 1 < len(words) else "")
+    return found
+
+
+def peek_values(words: Sequence[str], name: str) -> list[str] | None:
+    """The values of a flag that takes several, the last time it is given; None if it is not."""
+    found: list[str] | None = None
+    reading = False
+    for word in words:
+        flag, sign, value = underscored(word).partition("=")
+        if flag.startswith("--"):
+            reading = flag == f"--{name}"
+            found = ([value] if sign else []) if reading else found
+        elif reading and found is not None:
+            found.append(word)
     return found

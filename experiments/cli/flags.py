@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -19,8 +20,11 @@ from experiments.cli.flag_parser import (
     dataclass_flags,
     parse_arguments,
     peek_flag,
+    peek_values,
     read_value,
 )
+from experiments.cli.own_errors import describe_own_error
+from experiments.cli.own_file import own_folders
 from ws_learner.config import (
     METHODS,
     POCKETFLOW,
@@ -56,8 +60,8 @@ def _parse(argv: Sequence[str], typed: list[str], *, prog: str) -> Command:
     named = words.pop(0) if words and not words[0].startswith("-") else None
     file = read_config_file(peek_flag(words, "config"))
     typed += [f"--{name}" for name in file.settings]
-    name = named or file.settings.get("experiment", DEFAULT_EXPERIMENT)
-    module = find_experiment(name)
+    name = str(named or file.settings.get("experiment", DEFAULT_EXPERIMENT))
+    module = find_experiment(name, include=_included(words, file.settings))
     kinds = {"run": RunFlags, "ws": WeightSparseConfig, "ddpg": DDPGConfig}
     kinds["options"] = module.Options
     flags = {flag.name: flag for kind in kinds.values() for flag in dataclass_flags(kind)}
@@ -88,6 +92,15 @@ def _parse(argv: Sequence[str], typed: list[str], *, prog: str) -> Command:
         adjusted=adjusted,
         **made,
     )
+
+
+def _included(words: Sequence[str], written: Mapping[str, Any]) -> list[Path]:
+    """The folders of --include, which the experiment needs before there are other flags."""
+    found = peek_values(words, "include")
+    if found is None:
+        listed = written.get("include") or ()
+        found = [listed] if isinstance(listed, str) else [str(one) for one in listed]
+    return [Path(one) for one in found]
 
 
 def _help(module: ModuleType, flags: Mapping[str, Flag], *, everything: bool, prog: str) -> None:
@@ -160,9 +173,14 @@ def _made(kinds: Mapping[str, type], values: Mapping[str, Any]) -> dict[str, Any
     complain([line for key in kinds for line in _lacking(kinds[key], values)])
     for key, kind in kinds.items():
         try:
-            made[key] = kind(**{flag.name: values[flag.name] for flag in dataclass_flags(kind)})
+            chosen = {flag.name: values[flag.name] for flag in dataclass_flags(kind)}
+            made[key] = kind(**chosen)
         except ValueError as error:
             problems += [line for line in str(error).splitlines() if not line.endswith("change:")]
+        except Exception as error:
+            if text := describe_own_error(error, own_folders()):
+                raise UserError(f"{kind.__name__} {text}") from error
+            raise
     complain(problems)
     return made
 

@@ -40,7 +40,7 @@ ESSENTIALS = {
 
 EXPERIMENT, THE_REST = "This experiment", "Gradual pruning"
 GROUPS: dict[str, tuple[str, ...]] = {
-    "The run": ("preset", "precision", "dst_checkpoint", "ws_save_path"),
+    "The run": ("preset", "include", "precision", "dst_checkpoint", "ws_save_path"),
     "Training": (
         *("optimizer", "lrn_*", "weight_decay", "momentum", "warmup_epochs", "clip_norm"),
         *("label_smoothing", "mixup", "loss_w_*", "tempr_dst", "dst_*"),
@@ -162,7 +162,7 @@ def _metavar(flag: Flag) -> str:
     if flag.choices:
         return "{" + ", ".join(map(str, flag.choices)) + "}"
     if flag.many:
-        return "... "
+        return "DIR ..." if flag.name == "include" else "... "
     if flag.name.endswith("_dir"):
         return "DIR"
     return {int: "N", float: "X", Path: "FILE", str: "TEXT"}.get(flag.kind, "VALUE")

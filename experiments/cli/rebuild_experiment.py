@@ -11,6 +11,8 @@ from typing import Any
 from torch import nn
 
 from experiments.cli.discovery import experiment_names, find_experiment
+from experiments.cli.find_own_file import find_run_experiment, included_folders, say_changed
+from experiments.cli.own_file import build_experiment
 from experiments.experiment import Experiment
 from ws_learner.compat import (
     LPOT_COPY,
@@ -19,10 +21,10 @@ from ws_learner.compat import (
     read_lpot,
     with_data_folder,
 )
-from ws_learner.core import RunDir, UserError, load_into, load_yaml, read_json, say, sha256_of
+from ws_learner.core import RunDir, UserError, load_into, load_yaml, read_json
 from ws_learner.data import DataSplits
 
-__all__ = ["find_parts", "load_experiment"]
+__all__ = ["find_named", "find_parts", "load_experiment"]
 
 
 def load_experiment(run: RunDir, *, module: ModuleType | None = None) -> Experiment:
@@ -38,7 +40,7 @@ def load_experiment(run: RunDir, *, module: ModuleType | None = None) -> Experim
     run.read_summary()
     settings = _settings(run)
     _check_setting(run, settings, "seed", int)
-    module = module or find_experiment(settings["experiment"])
+    module = module or find_run_experiment(run, settings)
     names = {item.name for item in dataclasses.fields(module.Options)}
     plain = {name: settings[name] for name in names if name in settings}
     lpot = read_lpot(run.path / LPOT_COPY) if (run.path / LPOT_COPY).exists() else None
@@ -46,11 +48,22 @@ def load_experiment(run: RunDir, *, module: ModuleType | None = None) -> Experim
         lpot = with_data_folder(lpot, Path(settings["data_dir"]))
     if lpot is not None and lpot.train is not None and lpot.train.loader is not None:
         plain["data_dir"] = find_data_folder(lpot.train.loader)
-    experiment: Experiment = module.build(_options(module.Options, plain), seed=settings["seed"])
+    experiment = build_experiment(module, _options(module, plain, run), seed=settings["seed"])
     if lpot is not None and lpot.train is not None:
         experiment = dataclasses.replace(experiment, data=load_conf_splits(lpot))
     load_into(experiment.model, run.model)
     return experiment
+
+
+def find_named(run: RunDir, experiment: str) -> ModuleType:
+    """Import the experiment that a user names for a run; say what of it has changed since.
+
+    Raises:
+        UserError: There is no such experiment.
+    """
+    module = find_experiment(experiment, include=included_folders(_settings(run), Path()))
+    say_changed(run, module)
+    return module
 
 
 def find_parts(
@@ -72,10 +85,7 @@ def find_parts(
         )
     named, digest = str(_settings(run).get("experiment")), _digest(run)
     if experiment is not None:
-        module = find_experiment(experiment)
-        source = Path(str(module.__file__))
-        if digest is not None and sha256_of(source) != digest:
-            say(f"{experiment}: is not the file that {run.path} was made from, or has changed")
+        module = find_named(run, experiment)
     else:
         stem = Path(named).stem.removesuffix("_run")
         if digest is not None or stem not in experiment_names():
@@ -116,7 +126,15 @@ def _digest(run: RunDir) -> str | None:
     return read_json(record).get("file") if record.exists() else None
 
 
-def _options(kind: type, plain: dict[str, object]) -> object:
-    from pydantic import TypeAdapter
+def _options(module: ModuleType, plain: dict[str, object], run: RunDir) -> object:
+    from pydantic import TypeAdapter, ValidationError
 
-    return TypeAdapter(kind).validate_python(plain)
+    try:
+        return TypeAdapter(module.Options).validate_python(plain)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"{run.config}: {where}: {first['msg']}, say the Options of {module.__file__}; the "
+            "file has changed since the run"
+        ) from error

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.command import Command
+from experiments.cli.find_own_file import neighbour_digests
+from experiments.cli.own_file import imports_of
 from ws_learner.config import as_recorded, identity_settings
 from ws_learner.core import RunDir, identity_hash, say, sha256_of, write_text
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["build_identity", "locate_run", "resolved_settings"]
 
 NOT_IN_IDENTITY = {
-    *("run_dir", "data_dir", "data_workers", "workers", "exec_mode", "preset"),
+    *("run_dir", "include", "data_dir", "data_workers", "workers", "exec_mode", "preset"),
     *("dense_checkpoint", "dst_checkpoint", "ws_save_path", "ws_ratios", "ws_rollouts"),
     *("ws_policy", "ws_from_policy"),
 }
@@ -31,8 +33,9 @@ def resolved_settings(command: Command) -> dict[str, Any]:
 
     bf16 = choose_device(command.run.precision).bf16
     settings = command.settings() | {"precision": "bf16" if bf16 else "fp32"}
-    if settings["outputs"] is None:  # younger than many runs, whose names must stay
-        del settings["outputs"]
+    for name in ("outputs", "include"):  # younger than many runs, whose names must stay
+        if not settings[name]:
+            del settings[name]
     return settings
 
 
@@ -47,6 +50,8 @@ def build_identity(
     own = source is not None and not command.experiment.__name__.startswith("experiments.")
     more |= {"recipe": recipe.identity()}
     more |= {"file": sha256_of(Path(source))} if own and source else {}
+    if own and (neighbours := neighbour_digests(command.experiment)):
+        more |= {"neighbours": neighbours}
     if command.run.learner == "full-prec":
         parts = (command.ws, command.ddpg)
         pruning = {item.name for part in parts for item in dataclasses.fields(part)}
@@ -72,14 +77,32 @@ def locate_run(
     earlier = [as_recorded(identity, {})]  # older than some settings of the search
     if command.run.precision == "auto":
         earlier = [one | {"precision": "auto"} for one in (identity, *earlier)] + earlier
+    alone = [
+        {name: value for name, value in one.items() if name != "neighbours"}
+        for one in (identity, *earlier)
+        if "neighbours" in one
+    ]
     if command.run.run_dir is None and not run.path.exists():
-        named = (command.runs / f"{stem}-{identity_hash(older)}" for older in earlier)
-        run = next((RunDir(path) for path in named if path.exists()), run)
+        named = [command.runs / f"{stem}-{identity_hash(older)}" for older in earlier]
+        found = [path for path in named if path.exists()]
+        named = [command.runs / f"{stem}-{identity_hash(older)}" for older in alone]
+        found += [path for path in named if path.exists() and _are_older(command, path)]
+        run = RunDir(found[0]) if found else run
     if command.run.precision == "auto":
         _say_what_auto_was(run, identity)
     say(f"run directory: {run.path}{' (finished)' if run.finished else ''}")
     made = run.record()
+    if made and "neighbours" not in made:  # older than the record of what a file imports
+        identity = {name: value for name, value in identity.items() if name != "neighbours"}
     return run, as_recorded(identity, made) if made else identity
+
+
+def _are_older(command: Command, run: Path) -> bool:
+    """Whether what the experiment file imports has not changed since a run was begun."""
+    imports, record = imports_of(command.experiment), run / "identity.json"
+    if imports is None or not record.exists():
+        return False
+    return all(file.stat().st_mtime <= record.stat().st_mtime for file in imports.files)
 
 
 def _say_what_auto_was(run: RunDir, identity: dict[str, Any]) -> None:

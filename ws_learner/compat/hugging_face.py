@@ -17,7 +17,7 @@ from torch import nn
 
 from ws_learner.compat.loops.plan import PruningPlan, Zeros
 from ws_learner.compat.loops.pruning import LoopPruning, digest
-from ws_learner.core import UserError, load_state_file, save_state_file, say
+from ws_learner.core import AnyPath, UserError, load_state_file, save_state_file, say
 from ws_learner.pruning import MethodConfig, Sparsifier
 
 try:
@@ -51,7 +51,7 @@ class SparsifierCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         ratios: Mapping[str, float] | None = None,
         layers: Iterable[str] | None = None,
         total_steps: int | None = None,
-        resume_from: str | Path | None = None,
+        resume_from: AnyPath | None = None,
         name: str = "sparsifier",
     ) -> None:
         """Plan the pruning; the network is looked at when training begins.

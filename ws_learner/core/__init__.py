@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     )
     from ws_learner.core.moved import MOVED, install
     from ws_learner.core.output_kinds import OUTPUT_KINDS, OutputKind, check_output_kind
+    from ws_learner.core.paths import AnyPath, as_path
     from ws_learner.core.pickling import importable
     from ws_learner.core.plain_yaml import PlainLoader, dump_yaml, load_yaml
     from ws_learner.core.precision import half_types, narrowed, tensor_types, widened
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MOVED",
     "OUTPUT_KINDS",
+    "AnyPath",
     "ComputeDevice",
     "FitsUnset",
     "Inputs",
@@ -89,6 +91,7 @@ __all__ = [
     "ValueDigest",
     "adjusted_line",
     "adjusted_values",
+    "as_path",
     "by_layer",
     "call_model",
     "check_choice",
@@ -221,6 +224,10 @@ _MODULES = {
         "OUTPUT_KINDS",
         "OutputKind",
         "check_output_kind",
+    ],
+    "paths": [
+        "AnyPath",
+        "as_path",
     ],
     "pickling": [
         "importable",

@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ws_learner.core.errors import UserError
 from ws_learner.core.files import write_bytes
+from ws_learner.core.paths import AnyPath, as_path
 
 __all__ = ["load_state_file", "save_state_file"]
 
 
-def save_state_file(path: Path, state: Mapping[str, Any]) -> None:
+def save_state_file(path: AnyPath, state: Mapping[str, Any]) -> None:
     """Write tensors, numbers, text and nested dicts of them atomically.
 
     Raises:
         UserError: The disk is full or the folder cannot be written.
     """
+    path = as_path(path)
     buffer = io.BytesIO()  # torch.save to a file hides a full disk behind a RuntimeError
     torch.save(dict(state), buffer)
     write_bytes(path, buffer.getvalue())
 
 
-def load_state_file(path: Path) -> dict[str, Any]:
+def load_state_file(path: AnyPath) -> dict[str, Any]:
     """Read what `save_state_file` wrote; tensors arrive on the CPU.
 
     Raises:
         UserError: The file is damaged.
     """
+    path = as_path(path)
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # torch raises many kinds

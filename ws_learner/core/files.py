@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ws_learner.core.errors import UserError
+from ws_learner.core.paths import AnyPath, as_path
 
 __all__ = [
     "read_json",
@@ -44,12 +45,13 @@ def refuse_unwritable(path: Path, *, setting: str) -> None:
         raise UserError(f"`{setting}` {path}: {place} cannot be written; choose another place")
 
 
-def write_with(path: Path, writer: Callable[[Path], object]) -> None:
+def write_with(path: AnyPath, writer: Callable[[Path], object]) -> None:
     """Call `writer` on a temporary file in the same folder, flush it to disk and rename it.
 
     Raises:
         UserError: The disk is full or the folder cannot be written; `path` is unchanged.
     """
+    path = as_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
@@ -72,28 +74,33 @@ def write_with(path: Path, writer: Callable[[Path], object]) -> None:
         ) from error
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: AnyPath, data: bytes) -> None:
     """Write `data` to `path` atomically."""
+    path = as_path(path)
     write_with(path, lambda temporary: temporary.write_bytes(data))
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: AnyPath, text: str) -> None:
     """Write `text` to `path` as UTF-8, atomically."""
+    path = as_path(path)
     write_bytes(path, text.encode())
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: AnyPath, value: Any) -> None:
     """Write `value` as indented JSON with sorted keys."""
+    path = as_path(path)
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: AnyPath) -> Any:
     """Read a JSON file."""
+    path = as_path(path)
     return json.loads(path.read_text())
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: AnyPath) -> str:
     """Hex SHA-256 of a file's bytes, read in 1 MiB pieces."""
+    path = as_path(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(1 << 20):

@@ -51,6 +51,8 @@ def _unwrapped(part: object) -> Iterator[object]:
 
 def _found_by_name(module: ModuleType) -> bool:
     """Whether a new interpreter would find the same file by the module's name."""
+    if "__sent_by_value__" in vars(module):  # an experiment file, which may change in between
+        return False
     path: Sequence[str] | None = None
     spec: ModuleSpec | None = None
     parts = module.__name__.split(".")

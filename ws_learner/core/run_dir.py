@@ -14,6 +14,7 @@ from typing import Any
 
 from ws_learner.core.errors import UserError
 from ws_learner.core.files import read_json, write_text
+from ws_learner.core.paths import AnyPath, as_path
 from ws_learner.core.plain_yaml import dump_yaml
 
 __all__ = ["RunDir", "identity_hash", "policy_path"]
@@ -46,6 +47,9 @@ class RunDir:
     """
 
     path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", as_path(self.path))
 
     @property
     def config(self) -> Path:
@@ -182,6 +186,7 @@ class RunDir:
             yield
 
 
-def policy_path(given: Path) -> Path:
+def policy_path(given: AnyPath) -> Path:
     """The policy file that a user names: the file, or the directory of its run."""
+    given = as_path(given, name="given")
     return RunDir(given).policy if given.is_dir() else given

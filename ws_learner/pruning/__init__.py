@@ -84,7 +84,13 @@ if TYPE_CHECKING:
     from ws_learner.pruning.patterns.mask import count_zeros, keep_largest
     from ws_learner.pruning.patterns.model_plan import PatternPlan
     from ws_learner.pruning.patterns.nm import NM
-    from ws_learner.pruning.patterns.pattern import ByRole, Pattern, Unstructured, parse_pattern
+    from ws_learner.pruning.patterns.pattern import (
+        ByRole,
+        Pattern,
+        Unstructured,
+        as_pattern,
+        parse_pattern,
+    )
     from ws_learner.pruning.patterns.per_layer_nm import PerLayerNM
     from ws_learner.pruning.patterns.structured import Member, UnitGroup
     from ws_learner.pruning.remembered_zeros import RememberedZeros, remember_zeros
@@ -149,6 +155,7 @@ __all__ = [
     "Use",
     "WeightUses",
     "add_group_lasso",
+    "as_pattern",
     "build_criterion",
     "build_pattern_plan",
     "build_schedule",
@@ -354,6 +361,7 @@ _MODULES = {
         "ByRole",
         "Pattern",
         "Unstructured",
+        "as_pattern",
         "parse_pattern",
     ],
     "patterns.per_layer_nm": [

@@ -24,7 +24,7 @@ from torch import Tensor
 from ws_learner.core import UserError
 from ws_learner.pruning.criteria import magnitude
 from ws_learner.pruning.layers.no_units import refuse_no_units
-from ws_learner.pruning.patterns.pattern import Pattern, PoolName, parse_pattern
+from ws_learner.pruning.patterns.pattern import Pattern, PoolName, as_pattern
 
 __all__ = [
     "add_group_lasso",
@@ -71,17 +71,17 @@ def group_lasso_regularize(
         alpha: Strength, 0 or above.
         pattern: The units, or their spelling.
     """
-    units = parse_pattern(pattern) if isinstance(pattern, str) else pattern
+    units = as_pattern(pattern)
     for weight in weights:
         add_group_lasso(weight, alpha, pattern=units)
 
 
 @torch.no_grad()
-def add_group_lasso(weight: Tensor, alpha: float, *, pattern: Pattern) -> None:
+def add_group_lasso(weight: Tensor, alpha: float, *, pattern: Pattern | str) -> None:
     """Add the sub-gradient of alpha x (sum of the units' norms) to one tensor's gradient."""
     if weight.grad is None or alpha == 0:
         return
-    norms = pattern.norms(weight)
+    norms = as_pattern(pattern).norms(weight)
     force = weight.detach() / norms.masked_fill(norms == 0, 1)  # 0 / 1 where a unit is zero
     weight.grad.add_(force.to(weight.grad.dtype), alpha=alpha)
 
@@ -116,7 +116,7 @@ def _units(weights: Sequence[Tensor], ratio: float, pattern: Pattern | str) -> P
     """The pattern, if the ratio comes to a unit of it in at least one of the tensors."""
     if not 0 <= ratio <= 1:
         raise UserError(f"prune ratio {ratio}: allowed are 0 to 1")
-    units = parse_pattern(pattern) if isinstance(pattern, str) else pattern
+    units = as_pattern(pattern)
     shapes = [tuple(weight.shape) for weight in weights]
     if shapes:
         refuse_no_units(

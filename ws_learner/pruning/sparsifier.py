@@ -27,6 +27,7 @@ from ws_learner.pruning.methods.method import (
     KeepsZeros,
     MethodConfig,
     UsesGradients,
+    check_method_config,
 )
 from ws_learner.pruning.methods.pattern_lock import PatternLock
 from ws_learner.pruning.optimizer_steps import Arguments, OptimizerSteps
@@ -97,6 +98,7 @@ class Sparsifier:
             UserError: A name, count or share does not fit the model, the method's schedule does
                 not fit the steps, or the weights are split over processes (FSDP).
         """
+        check_method_config(method_config)
         if sum(given is not None for given in (zeros, ratios, layers)) != 1:
             raise UserError(
                 "Sparsifier: give one of `ratios`, such as ratios={'fc.weight': 0.9}, `zeros` or "

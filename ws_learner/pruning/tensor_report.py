@@ -18,13 +18,15 @@ COLUMNS = ("name", "shape", "weights", "zeros", "sparsity", "block_sparsity", "m
 """Columns of the table, in order; with a pattern also `holds`."""
 
 
-def tensor_table(state: Mapping[str, Tensor], *, pattern: Pattern | None = None) -> pd.DataFrame:
+def tensor_table(
+    state: Mapping[str, Tensor], *, pattern: Pattern | str | None = None
+) -> pd.DataFrame:
     """Count the zeros of every floating-point tensor.
 
     Args:
         state: Tensors by name; integer ones (counters) and single numbers are left out.
         pattern: The pattern of the units that `block_sparsity` counts, cut from each tensor as
-            (outputs, inputs, *kernel), as which it is stored in most layers.
+            (outputs, inputs, *kernel), as which it is stored in most layers; or its spelling.
 
     Returns:
         One row per tensor with the columns `COLUMNS`. Shares lie in [0, 1]. `block_sparsity` is
@@ -33,8 +35,11 @@ def tensor_table(state: Mapping[str, Tensor], *, pattern: Pattern | None = None)
         unit, or under N:M where every group has its zeros; `no` where not; empty for tensors of
         one axis and those without a zero. `std` is that of the population.
     """
+    from ws_learner.pruning.patterns.pattern import as_pattern
+
+    units = None if pattern is None else as_pattern(pattern)
     rows = [
-        _row(name, tensor, pattern)
+        _row(name, tensor, units)
         for name, tensor in state.items()
         if tensor.is_floating_point() and tensor.dim()
     ]

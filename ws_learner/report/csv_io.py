@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ws_learner.core import AnyPath, UserError, as_path
+
 __all__ = ["read_frontier", "read_rollouts", "read_tidy"]
 
 
@@ -20,9 +22,14 @@ def read_tidy(source: Path | io.StringIO, *, text: Collection[str] = ()) -> pd.D
     int64, any other float64 with NaN for empty cells. An empty text cell is an empty string.
 
     Raises:
+        UserError: There is no such file, or it is no text.
         ValueError: A cell of a number column is not a number.
     """
-    content = source.read_text(encoding="utf-8") if isinstance(source, Path) else source.read()
+    try:
+        content = source.read_text(encoding="utf-8") if isinstance(source, Path) else source.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "no UTF-8 text"
+        raise UserError(f"{source}: cannot be read ({reason})") from error
     rows = list(csv.reader(io.StringIO(content)))
     if not rows:
         return pd.DataFrame()
@@ -32,13 +39,15 @@ def read_tidy(source: Path | io.StringIO, *, text: Collection[str] = ()) -> pd.D
     )
 
 
-def read_rollouts(path: Path) -> pd.DataFrame:
+def read_rollouts(path: AnyPath) -> pd.DataFrame:
     """Read a run's `rollouts.csv`; `kind` and `failed` are text."""
+    path = as_path(path)
     return read_tidy(path, text=("kind", "failed"))
 
 
-def read_frontier(path: Path) -> pd.DataFrame:
+def read_frontier(path: AnyPath) -> pd.DataFrame:
     """Read a run's `frontier.csv`; `supplier` is text."""
+    path = as_path(path)
     return read_tidy(path, text=("supplier",))
 
 

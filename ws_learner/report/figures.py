@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ws_learner.core import read_json
+from ws_learner.core import AnyPath, as_path, read_json
 from ws_learner.report.csv_io import read_frontier, read_rollouts
 from ws_learner.report.frontier_figure import frontier_figure
 from ws_learner.report.metric_text import metric_of
@@ -20,8 +20,9 @@ from ws_learner.report.table import read_table
 __all__ = ["draw_all", "frontier_figure", "ratios_figure", "schedule_figure", "search_figure"]
 
 
-def draw_all(run_dir: Path) -> list[Path]:
+def draw_all(run_dir: AnyPath) -> list[Path]:
     """Draw the figures that a run's files allow; return their paths in `run_dir/figures`."""
+    run_dir = as_path(run_dir, name="run_dir")
     drawn: list[Path] = []
     summary = run_dir / "summary.json"
     facts = read_json(summary) if summary.exists() else {}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ws_learner.core import read_json, write_text
+from ws_learner.core import AnyPath, as_path, read_json, write_text
 from ws_learner.report.csv_io import read_rollouts
 from ws_learner.report.frontier_section import critic_sentence, frontier_section
 from ws_learner.report.headlines import (
@@ -38,7 +38,7 @@ _CAPTIONS = {
 _PICTURES = {".svg", ".png"}
 
 
-def write_report(run_dir: Path) -> Path:
+def write_report(run_dir: AnyPath) -> Path:
     """Write `report.md` from the files of a finished run.
 
     Reads `summary.json` and, where they exist, `config.yaml`, `ratios.csv`, `metrics.csv`,
@@ -50,6 +50,7 @@ def write_report(run_dir: Path) -> Path:
     Raises:
         UserError: The report cannot be written.
     """
+    run_dir = as_path(run_dir, name="run_dir")
     summary: dict[str, Any] = read_json(run_dir / "summary.json")
     ratios = run_dir / "ratios.csv"
     frame = read_table(ratios) if ratios.exists() else None

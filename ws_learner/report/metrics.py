@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ws_learner.core import UserError, suggest, write_text
+from ws_learner.core import AnyPath, UserError, as_path, suggest, write_text
 from ws_learner.report.csv_io import read_tidy
 
 __all__ = ["SCALARS", "MetricsLog", "read_metrics"]
@@ -49,12 +49,13 @@ class MetricsLog:
     rows are removed. A line truncated by a crash is dropped when the log is opened again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
         """Open the log; rows are added to an existing file.
 
         Raises:
             UserError: The existing file is not such a log, or cannot be read or written.
         """
+        path = as_path(path)
         self.path = path
         self._rows, whole = _read(path) if path.exists() else ([], True)
         self._columns = _columns(self._rows)

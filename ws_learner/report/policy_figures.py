@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,13 +12,15 @@ from ws_learner.report.figure_style import GREY, canvas, quiet
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+from ws_learner.core import AnyPath, as_path
+
 __all__ = ["policy_figure"]
 
 _PREFIX = "density/"
 _MOST_NAMES = 40
 
 
-def policy_figure(table: pd.DataFrame, curves: pd.DataFrame, path: Path) -> None:
+def policy_figure(table: pd.DataFrame, curves: pd.DataFrame, path: AnyPath) -> None:
     """Draw the emitted ratios, a line per target, and each layer's own divergence.
 
     Args:
@@ -27,6 +28,7 @@ def policy_figure(table: pd.DataFrame, curves: pd.DataFrame, path: Path) -> None
         curves: Column `density`, and one column of divergences per layer.
         path: The `.svg` or `.png` to write.
     """
+    path = as_path(path)
     count = len(table)
     with canvas(path, width=7.6, height=max(3.2, 0.16 * min(count, _MOST_NAMES) + 1.2)) as figure:
         left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))

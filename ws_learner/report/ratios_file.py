@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from ws_learner.core import UserError, by_layer, ratios_in_file, say
 
 __all__ = ["layers_in_ratios", "read_ratios"]
 
-Given = Path | Mapping[str, float]
+Given = AnyPath | Mapping[str, float]
 _SHOWN = 3
 
 
@@ -96,7 +95,7 @@ def _entries(given: Given, *, quiet: bool) -> tuple[dict[str, float], dict[str, 
     """Ratios by name, and what stands before each name in messages."""
     if isinstance(given, Mapping):
         return dict(given), dict.fromkeys(given, "`ws_ratios`")
-    lines, said = ratios_in_file(given, setting="ws_ratios")
+    lines, said = ratios_in_file(as_path(given), setting="ws_ratios")
     if said and not quiet:
         say(f"`ws_ratios` {given}: {said}")
     ratios: dict[str, float] = {}

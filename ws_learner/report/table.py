@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -14,6 +13,8 @@ from ws_learner.report.ratios_file import read_ratios
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+from ws_learner.core import AnyPath, as_path
 
 __all__ = ["COLUMNS", "ratio_table", "read_ratios", "read_table", "to_csv", "totals"]
 
@@ -105,9 +106,10 @@ def to_csv(frame: pd.DataFrame) -> str:
     return frame.to_csv(index=False, lineterminator="\n")
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: AnyPath) -> pd.DataFrame:
     """Read a run's `ratios.csv` with its exact numbers.
 
     For a file given by a user, see `read_ratios`.
     """
+    path = as_path(path)
     return read_tidy(path, text=("layer", "kind", "role", "shape"))

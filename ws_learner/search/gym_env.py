@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 from torch import nn
 
 from envs import IntArray, OffsetMap, PruningEnv, Score, Spend, register
 from ws_learner.config import WeightSparseConfig
-from ws_learner.core import OutputKind, UserError
+from ws_learner.core import AnyPath, OutputKind, UserError, as_path
 from ws_learner.data import DataSplits
 from ws_learner.pruning import fitting_rows, layer_table, parse_pattern
 from ws_learner.search.problem import build_goal_problems, build_rollout_config
@@ -29,7 +28,7 @@ def make_pruning_env(
     target: float,
     config: WeightSparseConfig | None = None,
     seed: int = 0,
-    cache_dir: Path | None = None,
+    cache_dir: AnyPath | None = None,
     outputs: OutputKind | None = None,
     goal_conditioned: bool = False,
 ) -> PruningEnv:
@@ -52,6 +51,7 @@ def make_pruning_env(
         UserError: The target cannot be met, no layer can be pruned, the metric or what the outputs
             mean does not fit, or a goal-conditioned environment has no fixed total.
     """
+    cache_dir = None if cache_dir is None else as_path(cache_dir, name="cache_dir")
     settings = dataclasses.replace(config or WeightSparseConfig(), ws_prune_ratio=target)
     if goal_conditioned and settings.ws_reward_type != "single-obj":
         raise UserError(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agents import SEED, Proposal, Proposer
 from envs import AllocationProblem, IntArray
-from ws_learner.core import track, write_text
+from ws_learner.core import as_path, track, write_text
 from ws_learner.search.failures import FIRST, count_failed, refuse_failures
 from ws_learner.search.history import Rollout, best, frame
 from ws_learner.search.new_profiles import new_profiles
@@ -76,6 +76,9 @@ class Search:
     _rounds: list[int] = field(default_factory=list, init=False)  # lengths of the history
     _known: set[bytes] = field(default_factory=set, init=False)
     _spent: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.state, self.table = as_path(self.state, name="state"), as_path(self.table)
 
     def run(self) -> list[Rollout]:
         """Run the search to its end, resuming an earlier call.

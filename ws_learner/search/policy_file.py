@@ -16,7 +16,15 @@ from torch import Tensor
 
 from agents import Observed
 from envs import FloatArray, LayerRow
-from ws_learner.core import UserError, load_state, policy_path, read_metadata, save_model
+from ws_learner.core import (
+    AnyPath,
+    UserError,
+    as_path,
+    load_state,
+    policy_path,
+    read_metadata,
+    save_model,
+)
 
 __all__ = ["SavedPolicy", "read_policy", "write_policy"]
 
@@ -105,7 +113,7 @@ def write_policy(path: Path, policy: SavedPolicy) -> None:
     save_model(path, tensors, {"policy": json.dumps(facts, sort_keys=True)})
 
 
-def read_policy(given: Path, *, setting: str = "ws_policy") -> SavedPolicy:
+def read_policy(given: AnyPath, *, setting: str = "ws_policy") -> SavedPolicy:
     """Read a policy from a run directory or a file.
 
     Args:
@@ -115,6 +123,7 @@ def read_policy(given: Path, *, setting: str = "ws_policy") -> SavedPolicy:
     Raises:
         UserError: There is none, it is damaged, or it is another version's.
     """
+    given = as_path(given, name="given")
     path = policy_path(given)
     where = f"`{setting}` {path}" if setting else str(path)
     if not path.is_file():

@@ -14,7 +14,7 @@ from torch import nn
 from agents import Emission, ProfilePolicy
 from envs import AllocationProblem, IntArray, LayerRow, Score
 from ws_learner.config import WeightSparseConfig
-from ws_learner.core import UserError, say, state_digest
+from ws_learner.core import AnyPath, UserError, as_path, say, state_digest
 from ws_learner.search.context import allocation_context
 from ws_learner.search.policy_file import SavedPolicy, read_policy
 from ws_learner.search.problem import problem_of
@@ -45,13 +45,14 @@ class Decision(NamedTuple):
 
 
 def open_policy(
-    given: Path, layers: Sequence[LayerRow], model: nn.Module | None = None, *, setting: str
+    given: AnyPath, layers: Sequence[LayerRow], model: nn.Module | None = None, *, setting: str
 ) -> SavedPolicy:
     """Read a policy for a network; other weights of it are accepted with a line.
 
     Raises:
         UserError: The file cannot be used, or is for another layer table.
     """
+    given = as_path(given, name="given")
     saved = read_policy(given, setting=setting)
     _refuse_other_layers(saved, layers, where=f"`{setting}` {given}")
     if model is not None and state_digest(model) != saved.network:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ from torch import nn
 
 from agents import ProfilePolicy
 from ws_learner.config import WeightSparseConfig
-from ws_learner.core import UserError
+from ws_learner.core import AnyPath, UserError, as_path
 from ws_learner.search.policy_file import SavedPolicy, read_policy
 from ws_learner.search.policy_use import Decision, decided, policy_problems, restored_policy
 
@@ -35,7 +34,8 @@ class PolicyView:
         UserError: The file cannot be used.
     """
 
-    def __init__(self, given: Path) -> None:
+    def __init__(self, given: AnyPath) -> None:
+        given = as_path(given, name="given")
         self.saved: SavedPolicy = read_policy(given, setting="")
         config = WeightSparseConfig(ws_prune_ratio=self.saved.target, **self.saved.bounds)
         self._at = policy_problems(self.saved, self.saved.layers, config, nn.Identity())

@@ -15,8 +15,10 @@ import yaml
 from torch import nn
 
 from ws_learner.core import (
+    AnyPath,
     RunDir,
     UserError,
+    as_path,
     forward_digest,
     load_into,
     load_yaml,
@@ -93,11 +95,11 @@ class LoadedRun:
 
 
 def load_run(
-    path: str | Path,
+    path: AnyPath,
     *,
     model: nn.Module | None = None,
     data: DataSplits | None = None,
-    experiment: str | Path | None = None,
+    experiment: AnyPath | None = None,
 ) -> LoadedRun:
     """Open a finished run again.
 
@@ -119,7 +121,9 @@ def load_run(
         UserError: The run is not finished, its experiment or network has to be named, or the
             weights belong to another network.
     """
-    run = RunDir(Path(path))
+    path = as_path(path)
+    experiment = None if experiment is None else as_path(experiment, name="experiment")
+    run = RunDir(path)
     summary = run.read_summary()
     if model is not None:
         if experiment is not None:

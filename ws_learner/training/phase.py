@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ws_learner.config import Recipe
-from ws_learner.core import ComputeDevice, ProcessGroup, UserError, track
+from ws_learner.core import ComputeDevice, ProcessGroup, UserError, as_path, track
 from ws_learner.data import DataSplits
 from ws_learner.report import MetricsLog
 from ws_learner.training.callbacks import (
@@ -66,6 +66,9 @@ class TrainingPhase:
     optimizer_of: Callable[[nn.Module, Recipe], Optimizer] = build_optimizer
     process_group: ProcessGroup = field(default_factory=ProcessGroup)
     checkpoint_seconds: float = field(default_factory=_seconds)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "checkpoint", as_path(self.checkpoint, name="checkpoint"))
 
     def run(
         self,

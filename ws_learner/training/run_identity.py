@@ -14,10 +14,12 @@ from torch import nn
 
 from ws_learner.config import Recipe, WeightSparseConfig, as_recorded, identity_settings
 from ws_learner.core import (
+    AnyPath,
     ComputeDevice,
     RunDir,
     UserError,
     ValueDigest,
+    as_path,
     forward_digest,
     identity_hash,
     policy_path,
@@ -93,7 +95,7 @@ def config_identity(config: WeightSparseConfig) -> dict[str, Any]:
 
 @contextmanager
 def owned_run(
-    run_dir: str | Path | None,
+    run_dir: AnyPath | None,
     stem: str,
     *,
     identity: Callable[[], Mapping[str, Any]],
@@ -111,7 +113,7 @@ def owned_run(
         UserError: The directory is locked, or was made with other settings.
     """
     if not claims and run_dir is not None:
-        yield RunDir(Path(run_dir))
+        yield RunDir(as_path(run_dir, name="run_dir"))
         return
     asked = identity()
     run = RunDir(Path(run_dir or Path("runs") / f"{stem}-{identity_hash(asked)}"))

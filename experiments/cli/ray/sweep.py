@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.command import Command
-from experiments.cli.flag_aliases import ALIASES, canonical_words
+from experiments.cli.flag_aliases import canonical_words
 from experiments.cli.flags import parse
-from experiments.cli.ray.sweep_plan import SCHEDULE, Plan, read_plan
+from experiments.cli.ray.sweep_checks import check_sweep
+from experiments.cli.ray.sweep_plan import SCHEDULE, Plan
 from experiments.cli.ray.sweep_trial import run_rungs, trial_arguments
 from experiments.cli.run_identity import resolved_settings
 from ws_learner.config import ClusterConfig, identity_settings
-from ws_learner.core import RunDir, UserError, identity_hash, read_json, say, suggest, write_text
+from ws_learner.core import RunDir, UserError, identity_hash, read_json, say, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["run_sweep"]
 
-NOT_SWEPT = {"run_dir", "config", "workers", "learner", "exec_mode", "data_dir", "nb_epochs"}
 RETRIES = 2
 """How often a trial is restarted after its process died."""
 _FAILED = -1e30  # finite, because ASHA interpolates between scores
@@ -40,8 +40,7 @@ def run_sweep(path: Path, words: Sequence[str], *, cluster: ClusterConfig, runs:
     Raises:
         UserError: The file or the command line makes no sense, or every trial failed.
     """
-    plan, command = read_plan(path), parse(words)
-    _check_names(path, plan, command)
+    plan, command = check_sweep(path, words)
     own = {item.name for item in dataclasses.fields(command.options)}
     words = canonical_words(words, own=own)  # a trial's values come after these and override them
     settings = resolved_settings(command)
@@ -63,19 +62,6 @@ def run_sweep(path: Path, words: Sequence[str], *, cluster: ClusterConfig, runs:
             f"{table['reason'].iloc[0]}"
         )
     return 0
-
-
-def _check_names(path: Path, plan: Plan, command: Command) -> None:
-    known = {
-        item.name
-        for part in (command.run, command.ws, command.ddpg, command.options)
-        for item in dataclasses.fields(part)
-    } - NOT_SWEPT
-    for name in plan.space:
-        if name not in known:
-            raise UserError(
-                f"--sweep {path}: {name}: no such setting; {suggest(name, [*known, *ALIASES])}"
-            )
 
 
 def _tune(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ws_learner.core import save_model
+from ws_learner.core import AnyPath, as_path, save_model
 from ws_learner.pruning import tensor_table, tensor_totals
 
 if TYPE_CHECKING:
@@ -36,13 +35,13 @@ class Model:
             raise AttributeError(name)
         return getattr(self.model, name)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: AnyPath) -> None:
         """Write the weights to `path`/model.safetensors, or to a file of that ending itself.
 
         Raises:
             UserError: It cannot be written.
         """
-        target = Path(path)
+        target = as_path(path)
         file = target if target.suffix == ".safetensors" else target / "model.safetensors"
         file.parent.mkdir(parents=True, exist_ok=True)
         save_model(file, self.model.state_dict(), {"format": "pt"})

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ws_learner.core import check_settings
-from ws_learner.pruning import EpochFormula, EpochLinearSchedule, Pattern, Unstructured
+from ws_learner.pruning import EpochFormula, EpochLinearSchedule, Pattern, Unstructured, as_pattern
 
 __all__ = ["EpochPlan", "PlanKind"]
 
@@ -44,6 +44,7 @@ class EpochPlan:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        object.__setattr__(self, "pattern", as_pattern(self.pattern))
 
     def schedule(self, batches: int | None) -> EpochLinearSchedule:
         """The schedule over batches. Without `batches` (per epoch): once per epoch at most."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from ws_learner.compat.lpot.plan import build_plans
 from ws_learner.compat.lpot.reader import read_lpot
 from ws_learner.compat.lpot.schema import LpotConf
 from ws_learner.compat.lpot.training_function import automatic_training
-from ws_learner.core import UserError, say
+from ws_learner.core import AnyPath, UserError, say
 
 __all__ = ["Pruning", "common"]
 
@@ -53,13 +52,13 @@ class Pruning:
         last_score: The score after.
     """
 
-    def __init__(self, conf: str | Path | LpotConf) -> None:
+    def __init__(self, conf: AnyPath | LpotConf) -> None:
         """Read a YAML file, or take settings made in Python.
 
         Raises:
             UserError: The file cannot be read or is wrong; every mistake with its line.
         """
-        self.conf = conf if isinstance(conf, LpotConf) else read_lpot(Path(conf))
+        self.conf = conf if isinstance(conf, LpotConf) else read_lpot(conf)
         self.train_dataloader: Any = None
         self.teacher_model: nn.Module | common.Model | None = None
         self.eval_dataloader: Any = None

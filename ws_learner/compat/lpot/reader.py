@@ -8,7 +8,6 @@ averaged; every mistake in the file is reported at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, get_args
 
 from ws_learner.compat.lpot.pattern import spelled_pattern
@@ -16,7 +15,7 @@ from ws_learner.compat.lpot.schema import LpotConf, Pruner, PruneType
 from ws_learner.compat.lpot.train import read_train
 from ws_learner.compat.values import above_zero, fraction, from_zero, read_config_text, text, whole
 from ws_learner.compat.yaml_with_lines import Problems, Rows, Table, read_yaml
-from ws_learner.core import UserError, say
+from ws_learner.core import AnyPath, UserError, as_path, say
 from ws_learner.pruning import EpochFormula
 
 __all__ = ["is_lpot", "parse_lpot", "read_lpot"]
@@ -43,22 +42,24 @@ def is_lpot(content: str) -> bool:
     return any(line.split("#")[0].rstrip() == "pruning:" for line in content.splitlines())
 
 
-def read_lpot(path: Path) -> LpotConf:
+def read_lpot(path: AnyPath) -> LpotConf:
     """Read a file; see `parse_lpot`.
 
     Raises:
         UserError: The file cannot be read, or its content is refused.
     """
+    path = as_path(path)
     return parse_lpot(read_config_text(path), path=path)
 
 
-def parse_lpot(content: str, *, path: Path | None = None) -> LpotConf:
+def parse_lpot(content: str, *, path: AnyPath | None = None) -> LpotConf:
     """Understand the `pruning` section of a YAML document.
 
     Raises:
         UserError: It is no YAML, or settings are unknown, of a wrong type or out of range; one
             line for each, with its line number.
     """
+    path = None if path is None else as_path(path)
     name = f"`config` {path}" if path else "pruning config"
     top = read_yaml(content, name=name, tags=("!Pruner",))
     if not isinstance(top, Table) or "pruning" not in top:

@@ -6,7 +6,6 @@ import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from ws_learner.compat.lpot.settings import (
 from ws_learner.compat.lpot.training_function import build_loss, build_lpot_optimizer
 from ws_learner.config import ClusterConfig, Recipe, WeightSparseConfig
 from ws_learner.core import (
+    AnyPath,
     ComputeDevice,
     OutputKind,
     RunDir,
@@ -64,7 +64,7 @@ LPOT_COPY = "lpot.yaml"
 
 
 def run_lpot(
-    source: str | Path | LpotConf,
+    source: AnyPath | LpotConf,
     model: nn.Module,
     data: DataSplits | None = None,
     *,
@@ -73,7 +73,7 @@ def run_lpot(
     recipe: Recipe | None = None,
     teacher: nn.Module | None = None,
     config: WeightSparseConfig | None = None,
-    run_dir: str | Path | None = None,
+    run_dir: AnyPath | None = None,
     compute: ComputeDevice | None = None,
     seed: int = 0,
     workers: int | None = None,
@@ -119,7 +119,7 @@ def run_lpot(
             is too short for its pruners, data, loss or recipe are missing, or the directory was
             made with other arguments.
     """
-    conf = source if isinstance(source, LpotConf) else read_lpot(Path(source))
+    conf = source if isinstance(source, LpotConf) else read_lpot(source)
     config, compute = config or WeightSparseConfig(), compute or choose_device()
     recipe, loss, data = _parts(conf, recipe, loss, data, workers=workers)
     teacher = _teacher(conf, model, teacher, config=config)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from ws_learner.compat.lpot.distillation import build_lpot_distillation_loss, te
 from ws_learner.compat.lpot.schema import LpotConf
 from ws_learner.compat.lpot.training_function import load_conf_splits
 from ws_learner.config import Recipe, WeightSparseConfig
-from ws_learner.core import OutputKind, UserError
+from ws_learner.core import AnyPath, OutputKind, UserError, as_path
 from ws_learner.data import DataSplits
 from ws_learner.training import TrainingLoss, build_training_loss
 
@@ -30,8 +29,9 @@ _SETTLING = 2
 """Epochs after the last mask update, where the file does not say how long to train."""
 
 
-def with_data_folder(conf: LpotConf, folder: Path) -> LpotConf:
+def with_data_folder(conf: LpotConf, folder: AnyPath) -> LpotConf:
     """The same file with `folder` (or `folder`/train) in place of the data set's `root`."""
+    folder = as_path(folder, name="folder")
     train = conf.train
     if train is None or train.loader is None:
         return conf

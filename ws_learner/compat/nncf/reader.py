@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ws_learner.compat.values import read_config_text
-from ws_learner.core import UserError, suggest
+from ws_learner.core import AnyPath, UserError, as_path, suggest
 
 if TYPE_CHECKING:
     from ws_learner.compat.nncf.schema import NncfConf
@@ -30,22 +29,24 @@ def is_nncf(content: str) -> bool:
     return content.lstrip().startswith(("{", "//", "/*")) and '"compression"' in content
 
 
-def read_nncf(path: Path) -> NncfConf:
+def read_nncf(path: AnyPath) -> NncfConf:
     """Read a file; see `parse_nncf`.
 
     Raises:
         UserError: The file cannot be read, or its content is refused.
     """
+    path = as_path(path)
     return parse_nncf(read_config_text(path), path=path)
 
 
-def parse_nncf(content: str, *, path: Path | None = None) -> NncfConf:
+def parse_nncf(content: str, *, path: AnyPath | None = None) -> NncfConf:
     """Understand a compression config.
 
     Raises:
         UserError: It is no JSON, or settings are missing, unknown, of a wrong type or out of
             range; one line for each, with the path of its field.
     """
+    path = None if path is None else as_path(path)
     from pydantic import ValidationError
 
     from ws_learner.compat.nncf.schema import NncfConf

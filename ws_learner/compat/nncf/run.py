@@ -21,6 +21,7 @@ from ws_learner.compat.nncf.schema import NncfConf
 from ws_learner.compat.nncf.scopes import quantized_layers
 from ws_learner.config import ClusterConfig, Recipe, WeightSparseConfig
 from ws_learner.core import (
+    AnyPath,
     ComputeDevice,
     OutputKind,
     RunDir,
@@ -128,7 +129,7 @@ class _Ranges(Callback):
 
 
 def run_nncf(
-    source: str | Path | NncfConf,
+    source: AnyPath | NncfConf,
     model: nn.Module,
     data: DataSplits,
     *,
@@ -137,7 +138,7 @@ def run_nncf(
     recipe: Recipe,
     deploy: Deployment | None = None,
     config: WeightSparseConfig | None = None,
-    run_dir: str | Path | None = None,
+    run_dir: AnyPath | None = None,
     compute: ComputeDevice | None = None,
     seed: int = 0,
     cluster: ClusterConfig | None = None,
@@ -182,7 +183,7 @@ def run_nncf(
         UserError: The file is refused, scopes, structures or the training's length do not fit
             the network, `deploy` is missing, or the directory was made with other arguments.
     """
-    conf = source if isinstance(source, NncfConf) else read_nncf(Path(source))
+    conf = source if isinstance(source, NncfConf) else read_nncf(source)
     settings, compute = config or WeightSparseConfig(), compute or choose_device()
     _check_deployment(conf, deploy)
     part = conf.distillation

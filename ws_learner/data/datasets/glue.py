@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from ws_learner.core import UserError
+from ws_learner.core import AnyPath, UserError, as_path
 from ws_learner.data.datasets.text import Text, word_pieces
 from ws_learner.data.splits import DataSplits
 from ws_learner.data.stratify import stratified_parts
@@ -32,7 +32,7 @@ Rows = tuple[list[Text], list[int]]
 
 
 def load_glue(
-    task: GlueTask, data_dir: Path, *, split_seed: int = 0, longest: int = _LONGEST
+    task: GlueTask, data_dir: AnyPath, *, split_seed: int = 0, longest: int = _LONGEST
 ) -> DataSplits:
     """Read train.tsv and dev.tsv (Wang et al. 2019); dev is the test split.
 
@@ -48,6 +48,7 @@ def load_glue(
     Raises:
         UserError: A file is missing or does not have the task's layout.
     """
+    data_dir = as_path(data_dir, name="data_dir")
     paths = [_find(data_dir, name) for name in _FILES]
     (texts, labels), (test_texts, test_labels) = (_read(path, task) for path in paths)
     classes = np.array(labels, dtype=np.int64)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ws_learner.core import UserError
+from ws_learner.core import AnyPath, UserError, as_path
 from ws_learner.data.dataset_split import DatasetSplit, Examples
 from ws_learner.data.image_decoding import Photographs
 from ws_learner.data.splits import DataSplits
@@ -28,7 +28,7 @@ Listing = dict[str, list[tuple[str, int]]]  # class -> (file, its size in bytes)
 
 
 def load_image_folder(
-    data_dir: Path,
+    data_dir: AnyPath,
     *,
     image_size: int = 224,
     workers: int | None = None,
@@ -59,6 +59,7 @@ def load_image_folder(
     Raises:
         UserError: Folders or images are missing, or train and val have different classes.
     """
+    data_dir = as_path(data_dir, name="data_dir")
     processes = min(4, usable_cores()) if workers is None else workers
     if image_size < 1:
         raise UserError(f"image_size = {image_size}: give 1 pixel or more")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ws_learner.core import AnyPath, as_path
 from ws_learner.data.resource import Resource, content
 from ws_learner.data.splits import DataSplits
 from ws_learner.data.tabular import TableSplit
@@ -43,7 +44,7 @@ def _resource(file: str) -> Resource:
     )
 
 
-def load_movielens(data_dir: Path | None = None) -> DataSplits:
+def load_movielens(data_dir: AnyPath | None = None) -> DataSplits:
     """Read ratings, users and films; 72 % train, 4 % search, 4 % select, 20 % test, at random.
 
     A row is (9,) float32: age, year and time, each of mean 0 and variance 1 over all rows, then
@@ -52,6 +53,7 @@ def load_movielens(data_dir: Path | None = None) -> DataSplits:
     Raises:
         UserError: The files are missing and cannot be downloaded.
     """
+    data_dir = None if data_dir is None else as_path(data_dir, name="data_dir")
     rows, liked = _rows(lambda file: content(_resource(file), data_dir).decode("latin-1"))
     order = np.random.Generator(np.random.Philox(20)).permutation(len(rows))
     ends = np.cumsum([int(share * len(rows)) for share in (0.72, 0.04, 0.04)])

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from ws_learner.core import UserError, track
+from ws_learner.core import AnyPath, UserError, as_path, track
 from ws_learner.data.datasets.squad_file import Question, read_squad
 from ws_learner.data.datasets.text import word_piece_cutter
 from ws_learner.data.splits import DataSplits
@@ -62,7 +61,7 @@ class Windows:
 
 
 def load_squad(
-    data_dir: Path, *, longest: int = 384, overlap: int = 128, split_seed: int = 0
+    data_dir: AnyPath, *, longest: int = 384, overlap: int = 128, split_seed: int = 0
 ) -> tuple[DataSplits, Windows]:
     """Read train-v1.1.json and dev-v1.1.json; dev is the test split.
 
@@ -81,6 +80,7 @@ def load_squad(
     Raises:
         UserError: A file is missing or malformed.
     """
+    data_dir = as_path(data_dir, name="data_dir")
     for name in (_TRAIN, _TEST):
         if not (data_dir / name).is_file():
             raise UserError(f"`data_dir` {data_dir}: no {name} there; SQuAD 1.1 has both files")

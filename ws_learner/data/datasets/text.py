@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ws_learner.core import UserError
+from ws_learner.core import AnyPath, UserError, as_path
 from ws_learner.data.datasets.text_resources import POLARITY, TREC, VOCABULARY
 from ws_learner.data.resource import content
 from ws_learner.data.splits import DataSplits
@@ -25,7 +25,7 @@ Text = str | tuple[str, str]
 """A sentence or a pair of sentences."""
 
 
-def load_trec(data_dir: Path | None = None, *, split_seed: int = 0) -> DataSplits:
+def load_trec(data_dir: AnyPath | None = None, *, split_seed: int = 0) -> DataSplits:
     """Load TREC-6 (Li & Roth 2002): 3,800 train, 300 search, 400 select, 882 test questions.
 
     All splits come from the official training file, without duplicate questions; the 500 official
@@ -39,6 +39,7 @@ def load_trec(data_dir: Path | None = None, *, split_seed: int = 0) -> DataSplit
     Raises:
         UserError: `data_dir` lacks an intact file, or no source is reachable.
     """
+    data_dir = None if data_dir is None else as_path(data_dir, name="data_dir")
     texts, labels = [], []
     for line in content(TREC, data_dir).decode().splitlines():
         kind, _, question = line.partition(" ")
@@ -49,7 +50,7 @@ def load_trec(data_dir: Path | None = None, *, split_seed: int = 0) -> DataSplit
     return _splits(texts, labels, source=source, sizes=sizes, data_dir=data_dir)
 
 
-def load_polarity(data_dir: Path | None = None, *, split_seed: int = 0) -> DataSplits:
+def load_polarity(data_dir: AnyPath | None = None, *, split_seed: int = 0) -> DataSplits:
     """Load movie-review polarity: 7,266 train, 500 search, 800 select, 2,000 test sentences.
 
     The sentences of Pang & Lee 2004, the source of SST-2, as rated by Hutto & Gilbert 2014,
@@ -62,6 +63,7 @@ def load_polarity(data_dir: Path | None = None, *, split_seed: int = 0) -> DataS
     Raises:
         UserError: As for `load_trec`.
     """
+    data_dir = None if data_dir is None else as_path(data_dir, name="data_dir")
     rated: dict[str, float] = {}
     for line in content(POLARITY, data_dir).decode().splitlines():
         _, rating, text = line.split("\t")

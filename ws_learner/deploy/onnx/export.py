@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import UserError, say, write_with
+from ws_learner.core import AnyPath, UserError, as_path, say, write_with
 from ws_learner.deploy.copies import evaluating, unwrapped
 from ws_learner.deploy.other_inputs import first_difference, tensors_in
 from ws_learner.deploy.runtime.output_comparison import tensors_of
@@ -63,7 +63,7 @@ def _filled(structure: Any, tensors: Iterator[Tensor]) -> Any:
     return structure
 
 
-def export_onnx(model: nn.Module, example: Example, path: Path | str) -> None:
+def export_onnx(model: nn.Module, example: Example, path: AnyPath) -> None:
     """Write the network; the number of examples in a batch stays open where that is possible.
 
     Where onnxruntime is installed, the file's outputs are compared with the network's, on the
@@ -78,10 +78,9 @@ def export_onnx(model: nn.Module, example: Example, path: Path | str) -> None:
         UserError: The packages for ONNX are missing, an operation cannot be exported, or the
             file's outputs are others; then nothing is written.
     """
+    path = as_path(path)
     program, open_ = _program(model, example)
-    write_with(
-        Path(path), lambda temporary: _write_checked(program, temporary, model, example, open_)
-    )
+    write_with(path, lambda temporary: _write_checked(program, temporary, model, example, open_))
 
 
 def _write_checked(
@@ -207,7 +206,7 @@ def _quietly() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def export_int8(quantizer: FakeQuantizer, example: Example, path: Path) -> None:
+def export_int8(quantizer: FakeQuantizer, example: Example, path: AnyPath) -> None:
     """Write a quantised network: INT8 weights, QuantizeLinear and DequantizeLinear around them.
 
     Each layer is a Gemm of rows with an INT32 bias, as engines fuse it (see `onnx_qdq`).
@@ -215,6 +214,7 @@ def export_int8(quantizer: FakeQuantizer, example: Example, path: Path) -> None:
     Raises:
         UserError: See `export_onnx`.
     """
+    path = as_path(path)
     own = {name: vars(layer)["forward"] for name, layer in quantizer.layers.items()}
     constants: dict[str, dict[str, Tensor]] = {}
     for name, layer in quantizer.layers.items():
@@ -224,7 +224,7 @@ def export_int8(quantizer: FakeQuantizer, example: Example, path: Path) -> None:
         layer.forward = _QuantisedLinear(layer)  # type: ignore[assignment,method-assign]
     try:
         program, _ = _program(quantizer.model, example)
-        write_with(Path(path), lambda temporary: program.save(str(temporary)))
+        write_with(path, lambda temporary: program.save(str(temporary)))
     finally:
         for name, layer in quantizer.layers.items():
             layer.forward = own[name]  # type: ignore[method-assign]
@@ -307,8 +307,9 @@ def run_onnx(path: Path | str, example: Example) -> list[Tensor]:
     return [torch.from_numpy(output) for output in session.run(None, feed)]
 
 
-def check_onnx(model: nn.Module, example: Example, path: Path | str) -> float:
+def check_onnx(model: nn.Module, example: Example, path: AnyPath) -> float:
     """Largest difference between the file's outputs and the network's."""
+    path = as_path(path)
     given = (example,) if isinstance(example, Tensor) else example
     pairs = zip(float_outputs(model, given), run_onnx(path, given), strict=True)
     return max(float((mine - other).abs().max()) for mine, other in pairs)

@@ -9,14 +9,13 @@ are not fused by ONNX Runtime 1.31 and run three to fifty times slower.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import UserError, write_bytes
+from ws_learner.core import AnyPath, UserError, as_path, write_bytes
 from ws_learner.deploy.onnx.export import require_packages
 from ws_learner.deploy.onnx.qdq_chain import ranges, steps_of
 from ws_learner.deploy.runtime.quantisation import InputScale, least_scales, quantise_weight
@@ -27,7 +26,7 @@ _OPSET = 18
 
 
 def export_qdq(
-    model: nn.Module, example: Tensor, path: Path | str, *, calibration: Iterable[Tensor]
+    model: nn.Module, example: Tensor, path: AnyPath, *, calibration: Iterable[Tensor]
 ) -> None:
     """Write a chain of layers with INT8 weights and activations.
 
@@ -44,6 +43,7 @@ def export_qdq(
         UserError: The network is made of other layers, a weight or bias is not finite,
             `calibration` holds nothing, or packages are missing.
     """
+    path = as_path(path)
     require_packages("onnx")
     from onnx import TensorProto, checker, helper
 
@@ -66,7 +66,7 @@ def export_qdq(
     opset = 20 if any(isinstance(layer, nn.GELU) for layer in layers) else _OPSET
     proto = helper.make_model(whole, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
     checker.check_model(proto)
-    write_bytes(Path(path), proto.SerializeToString())
+    write_bytes(path, proto.SerializeToString())
 
 
 class _Graph:

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ws_learner.core import AnyPath, as_path
 from ws_learner.deploy.onnx.export import Example, relative_output_difference, values_of
 
 __all__ = ["engine_differences", "run_openvino"]
 
 
-def engine_differences(path: Path | str, example: Example, wanted: Tensor) -> dict[str, float]:
+def engine_differences(path: AnyPath, example: Example, wanted: Tensor) -> dict[str, float]:
     """By engine, how far the file's first output is from `wanted`, relative to its norm.
 
     ONNX Runtime always, OpenVINO where it is installed.
@@ -23,6 +24,7 @@ def engine_differences(path: Path | str, example: Example, wanted: Tensor) -> di
     Raises:
         UserError: onnxruntime is missing.
     """
+    path = as_path(path)
     found = {"ONNX Runtime": relative_output_difference(path, example, wanted)}
     if importlib.util.find_spec("openvino") is not None:
         moved = run_openvino(path, example)[0] - wanted

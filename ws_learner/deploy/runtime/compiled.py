@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import UserError
+from ws_learner.core import AnyPath, UserError, as_path
 from ws_learner.deploy.runtime.architecture import describe
 from ws_learner.deploy.runtime.codegen.cpu import cpu_key
 from ws_learner.deploy.runtime.codegen.sparse_kernel import NO_PICKLE
@@ -159,13 +158,14 @@ class CompiledModel(nn.Module):
                 found[name].add(first_tensor(call(model, inputs)), targets)
         return {name: mean.value(f"the {name} network's data") for name, mean in found.items()}
 
-    def save(self, path: Path | str, *, values: str = "fp32") -> None:
+    def save(self, path: AnyPath, *, values: str = "fp32") -> None:
         """Write a `.wsr` file for `load_sparse`.
 
         Args:
             path: Of the file.
             values: `fp32` or `bf16`, for weights that are not used as bytes.
         """
+        path = as_path(path)
         facts = {
             "architecture": self.architecture,
             "cpu": self.processor,
@@ -177,7 +177,7 @@ class CompiledModel(nn.Module):
             "speedup": self.speedup,
         }
         save_compiled(
-            Path(path),
+            path,
             self.original_state,
             choices=self.choices,
             datas=self.datas,

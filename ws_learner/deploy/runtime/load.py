@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import UserError, load_tensors, say
+from ws_learner.core import AnyPath, UserError, as_path, load_tensors, say
 from ws_learner.deploy.runtime.acceptance import without_nesting
 from ws_learner.deploy.runtime.architecture import rebuild
 from ws_learner.deploy.runtime.codegen.cpu import cpu_key
@@ -41,7 +41,7 @@ _FACTS = (
 
 
 def load_sparse(
-    path: Path | str, model: nn.Module | None = None, *, threads: int = 1
+    path: AnyPath, model: nn.Module | None = None, *, threads: int = 1
 ) -> CompiledModel:
     """Open a file that a compiled network was saved to.
 
@@ -57,7 +57,7 @@ def load_sparse(
     Raises:
         UserError: The file is damaged, foreign or incomplete, or does not fit `model`.
     """
-    path = Path(path)
+    path = as_path(path)
     check_threads(threads)
     say_limits(threads)
     tensors, facts = read_wsr(path)

@@ -13,7 +13,6 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ws_learner.core import UserError, write_bytes
+from ws_learner.core import AnyPath, UserError, as_path, write_bytes
 from ws_learner.deploy.runtime.sparse_coding import decode_sparse, encode_sparse
 
 __all__ = ["read_wsr", "write_wsr"]
@@ -33,7 +32,7 @@ _FLOATS |= {"float64": torch.float64}
 
 
 def write_wsr(
-    path: Path | str,
+    path: AnyPath,
     tensors: Mapping[str, Tensor],
     *,
     metadata: Mapping[str, Any] | None = None,
@@ -53,6 +52,7 @@ def write_wsr(
     Raises:
         UserError: `values` is neither, a tensor has an unusual type, or the disk is full.
     """
+    path = as_path(path)
     if values not in {"fp32", "bf16"}:
         raise UserError(f"values {values}: give fp32 or bf16")
     entries, parts, at = {}, [], 0
@@ -66,17 +66,18 @@ def write_wsr(
     body = b"".join(
         [_MAGIC, len(header).to_bytes(8, "little"), header, *(p.tobytes() for p in parts)]
     )
-    write_bytes(Path(path), body + hashlib.sha256(body).digest())
+    write_bytes(path, body + hashlib.sha256(body).digest())
 
 
-def read_wsr(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_wsr(path: AnyPath) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read all tensors and the metadata.
 
     Raises:
         UserError: The file is missing, of another kind, of a later version, or damaged.
     """
+    path = as_path(path)
     try:
-        body = Path(path).read_bytes()
+        body = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot read it: {error.strerror or error}") from error
     if not body.startswith(_MAGIC[:4]):

@@ -5,14 +5,23 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import Inputs, device_of, map_tensors, rows_of, run_model, say, write_text
+from ws_learner.core import (
+    AnyPath,
+    Inputs,
+    as_path,
+    device_of,
+    map_tensors,
+    rows_of,
+    run_model,
+    say,
+    write_text,
+)
 from ws_learner.deploy.shrinking.crop import Cropped, crop
 from ws_learner.deploy.shrinking.cropped_file import save_cropped
 from ws_learner.pruning import UnitGroup
@@ -87,7 +96,7 @@ def latencies(
 def crop_run(
     model: nn.Module,
     inputs: Inputs,
-    folder: Path,
+    folder: AnyPath,
     *,
     groups: Sequence[UnitGroup] | None = None,
 ) -> dict[str, Any]:
@@ -103,6 +112,7 @@ def crop_run(
     Returns:
         Entries for the summary: parameters and median milliseconds, before and after.
     """
+    folder = as_path(folder, name="folder")
     device = next(model.parameters()).device
     model, inputs = model.eval(), map_tensors(inputs, lambda x: x.to(device))
     two = rows_of(inputs, slice(2))

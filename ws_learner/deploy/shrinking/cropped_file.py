@@ -11,7 +11,16 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from ws_learner.core import UserError, load_into, read_json, save_model, write_json, write_with
+from ws_learner.core import (
+    AnyPath,
+    UserError,
+    as_path,
+    load_into,
+    read_json,
+    save_model,
+    write_json,
+    write_with,
+)
 from ws_learner.deploy.shrinking.crop import Cropped, Kept, crop_to
 
 __all__ = ["SIDE_FILE", "load_cropped", "read_kept", "save_cropped"]
@@ -21,7 +30,7 @@ WEIGHTS = "model.safetensors"
 _VERSION = 1
 
 
-def save_cropped(cropped: Cropped, folder: Path) -> None:
+def save_cropped(cropped: Cropped, folder: AnyPath) -> None:
     """Write weights, side file and, for a Hugging Face model, its `config.json`.
 
     The config says what the dense network was; the side file which heads and neurons are left.
@@ -29,6 +38,7 @@ def save_cropped(cropped: Cropped, folder: Path) -> None:
     Raises:
         UserError: The folder cannot be written.
     """
+    folder = as_path(folder, name="folder")
     model = cropped.model
     save_model(folder / WEIGHTS, model.state_dict(), {"format": "pt"})
     kept = [dataclasses.asdict(entry) for entry in cropped.kept]
@@ -70,7 +80,7 @@ def read_kept(folder: Path) -> tuple[Kept, ...]:
         raise UserError(f"{path}: not a side file of a cropped network") from error
 
 
-def load_cropped(folder: Path | str, model: nn.Module | None = None) -> nn.Module:
+def load_cropped(folder: AnyPath, model: nn.Module | None = None) -> nn.Module:
     """Rebuild a cropped network.
 
     Args:
@@ -81,7 +91,7 @@ def load_cropped(folder: Path | str, model: nn.Module | None = None) -> nn.Modul
     Raises:
         UserError: The folder lacks something, or the network is another one.
     """
-    folder = Path(folder)
+    folder = as_path(folder, name="folder")
     kept = read_kept(folder)
     dense = _dense(folder) if model is None else model
     _check(dense, kept, folder)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import UserError, load_state, read_metadata, save_model
+from ws_learner.core import AnyPath, UserError, as_path, load_state, read_metadata, save_model
 from ws_learner.deploy.shrinking.shrink import Shrunk
 from ws_learner.deploy.shrinking.split_attention import SplitAttention, split_where_possible
 from ws_learner.pruning import ATTENTION_WIDTHS, HEAD_COUNTS
@@ -26,13 +26,14 @@ _SIZES = (
 )
 
 
-def save_shrunk(shrunk: Shrunk, path: str | Path) -> None:
+def save_shrunk(shrunk: Shrunk, path: AnyPath) -> None:
     """Write the tensors (safetensors) and a side file that rebuilds the network around them.
 
     Raises:
         UserError: The file cannot be written, or the network holds more than tensors, as quantised
             ones do.
     """
+    path = as_path(path)
     state, model = shrunk.model.state_dict(), shrunk.model
     other = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if other:
@@ -48,10 +49,10 @@ def save_shrunk(shrunk: Shrunk, path: str | Path) -> None:
     }
     text = json.dumps(about, sort_keys=True)
     metadata = {"format": "pt", _KEY: text, _DIGEST: _digest(state, text)}
-    save_model(Path(path), state, metadata)
+    save_model(path, state, metadata)
 
 
-def load_shrunk(model: nn.Module, path: str | Path) -> nn.Module:
+def load_shrunk(model: nn.Module, path: AnyPath) -> nn.Module:
     """Give a freshly built network the shapes and weights of a shrunk one.
 
     Args:
@@ -65,7 +66,7 @@ def load_shrunk(model: nn.Module, path: str | Path) -> nn.Module:
         UserError: The file is unreadable, damaged or no shrunk network, or belongs to another
             network; then `model` is untouched.
     """
-    path = Path(path)
+    path = as_path(path)
     text = read_metadata(path).get(_KEY)
     if text is None:
         raise UserError(

@@ -30,6 +30,7 @@ from ws_learner.pruning.patterns.pattern import (
     Pattern,
     UnitPattern,
     Unstructured,
+    as_pattern,
 )
 from ws_learner.pruning.patterns.per_layer_nm import PerLayerNM
 from ws_learner.pruning.patterns.slices import Slices
@@ -62,7 +63,7 @@ def with_default_pattern(config: WeightSparseConfig, model: nn.Module) -> Weight
 
 
 def build_pattern_plan(
-    model: nn.Module, names: Iterable[str], *, pattern: Pattern, pool: PoolName = "mean"
+    model: nn.Module, names: Iterable[str], *, pattern: Pattern | str, pool: PoolName = "mean"
 ) -> PatternPlan:
     """The pattern of each named weight; under `mha` the projections of an attention go together.
 
@@ -73,7 +74,7 @@ def build_pattern_plan(
             weight of three axes or more whose layout is not known.
     """
     names = tuple(names)
-    plan = _plan_as_stored(model, names, pattern=pattern, pool=pool)
+    plan = _plan_as_stored(model, names, pattern=as_pattern(pattern), pool=pool)
     known = {n: _for_layout(model, n, own, plan.shapes[n]) for n, own in plan.patterns.items()}
     return plan if known == dict(plan.patterns) else replace(plan, patterns=known)
 
@@ -199,7 +200,7 @@ def snap_profile(
 
 
 def drop_unfitting(
-    model: nn.Module, names: Iterable[str], *, pattern: Pattern, remainder: Remainder
+    model: nn.Module, names: Iterable[str], *, pattern: Pattern | str, remainder: Remainder
 ) -> tuple[str, ...]:
     """Names of the weights that stay dense because the pattern does not fit them.
 
@@ -210,7 +211,7 @@ def drop_unfitting(
             could not be found.
     """
     check_choice(remainder, Remainder, name="remainder")
-    names = list(names)
+    names, pattern = list(names), as_pattern(pattern)
     if isinstance(pattern, UnitPattern):
         groups = find_groups(model)
         refuse_unresolved(model, groups, names)
@@ -241,7 +242,7 @@ def fitting_rows(
     model: nn.Module,
     layers: Sequence[LayerRow],
     *,
-    pattern: Pattern,
+    pattern: Pattern | str,
     remainder: Remainder,
     method: str = "",
 ) -> tuple[LayerRow, ...]:
@@ -258,6 +259,7 @@ def fitting_rows(
         UserError: See `drop_unfitting`; or nothing is left to prune, or the method cannot train
             the pattern in the layout of a weight.
     """
+    pattern = as_pattern(pattern)
     open_ = [row.name for row in layers if not row.exempt]
     out = set(drop_unfitting(model, open_, pattern=pattern, remainder=remainder))
     if open_ and len(out) == len(open_):

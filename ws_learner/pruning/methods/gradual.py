@@ -19,6 +19,7 @@ from ws_learner.pruning.patterns.pattern import (
     Pattern,
     PoolName,
     Unstructured,
+    convert_pattern,
     parse_pattern,
 )
 from ws_learner.pruning.patterns.scope import Scope
@@ -46,7 +47,7 @@ class GradualConfig:
         iter_ratio_end: Share at which it ends, in (iter_ratio_beg, 1].
         mask_update_step: Optimizer steps between two mask updates, from 1 to the ramp's length;
             None means 25, or a tenth of a shorter ramp.
-        pattern: Which weights are pruned together.
+        pattern: Which weights are pruned together; a pattern or its spelling, such as `4x1`.
         criterion: What makes a weight's score.
         pool: How scores are pooled over a unit of the pattern.
         ramp: Shape of the schedule.
@@ -89,6 +90,7 @@ class GradualConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        convert_pattern(self)
         if not 0 < self.prune_ratio_exp < math.inf:
             raise UserError(f"`prune_ratio_exp` {self.prune_ratio_exp}: must be above 0")
         check_ratios(self.iter_ratio_beg, self.iter_ratio_end)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from ws_learner.config import WeightSparseConfig
-from ws_learner.core import UserError, check_settings
+from ws_learner.core import UserError
 from ws_learner.pruning.methods.nm_base import NMTraining
 from ws_learner.pruning.methods.nm_config import NMConfig
 from ws_learner.pruning.methods.shadow_masks import ShadowMasks
@@ -37,7 +37,7 @@ class MdgfConfig(NMConfig):
     gradient: Literal["chain", "ste"] = "chain"
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         if self.beta is not None and not 0 < self.beta < math.inf:
             raise UserError(f"`MdgfConfig.beta` {self.beta}: must be above 0")
         if not 0 < self.zero_at <= 1:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ws_learner.config import WeightSparseConfig
+from ws_learner.core import UserError
 from ws_learner.pruning.patterns.model_plan import PatternPlan
 
 __all__ = [
@@ -20,7 +21,21 @@ __all__ = [
     "Method",
     "MethodConfig",
     "UsesGradients",
+    "check_method_config",
 ]
+
+
+def check_method_config(config: object) -> None:
+    """Refuse what is no method's settings, such as a pattern's spelling or a class.
+
+    Raises:
+        UserError: It is none.
+    """
+    if isinstance(config, type) or not callable(getattr(config, "build", None)):
+        raise UserError(
+            f"`method_config` {config!r}: must be the settings of a method, such as "
+            "GradualConfig(pattern='2:4')"
+        )
 
 
 class Method(Protocol):

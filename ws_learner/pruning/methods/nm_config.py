@@ -21,7 +21,7 @@ from ws_learner.pruning.methods.method import Method
 from ws_learner.pruning.methods.shadow_masks import Piece, ShadowMasks
 from ws_learner.pruning.patterns.laid_out import LaidOut, refuse_layout
 from ws_learner.pruning.patterns.nm import NM
-from ws_learner.pruning.patterns.pattern import ByRole, Pattern, parse_pattern
+from ws_learner.pruning.patterns.pattern import ByRole, Pattern, convert_pattern, parse_pattern
 from ws_learner.pruning.patterns.per_layer_nm import PerLayerNM
 from ws_learner.pruning.patterns.slices import Slices
 from ws_learner.pruning.schedules.nm_phases import Phases
@@ -54,6 +54,7 @@ class NMConfig(ABC):
 
     def __post_init__(self) -> None:
         check_settings(self)
+        convert_pattern(self)
 
     @classmethod
     def from_settings(

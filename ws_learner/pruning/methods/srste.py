@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ws_learner.config import WeightSparseConfig
-from ws_learner.core import UserError, check_settings
+from ws_learner.core import UserError
 from ws_learner.pruning.methods.nm_base import NMTraining
 from ws_learner.pruning.methods.nm_config import NMConfig
 from ws_learner.pruning.methods.shadow_masks import ShadowMasks
@@ -38,7 +38,7 @@ class SrSteConfig(NMConfig):
     term: Term = "gradient"
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         if not 0 <= self.weight < math.inf:
             raise UserError(f"`SrSteConfig.weight` {self.weight}: must be 0 or above")
 

@@ -20,7 +20,7 @@ from ws_learner.pruning.layers.weight_kinds import layout_of
 from ws_learner.pruning.methods.learned_scores import LearnedScores, check_score_rate
 from ws_learner.pruning.methods.threshold_masks import ThresholdMovement
 from ws_learner.pruning.patterns.laid_out import for_layout
-from ws_learner.pruning.patterns.pattern import Pattern, Unstructured
+from ws_learner.pruning.patterns.pattern import Pattern, Unstructured, convert_pattern
 from ws_learner.pruning.patterns.score_grid import ScoreGrid, grid_of
 from ws_learner.pruning.patterns.structured import Rule, UnitGroup
 from ws_learner.pruning.schedules.movement_warmup import WarmUp, check_warm_up
@@ -74,6 +74,7 @@ class ThresholdMovementConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        convert_pattern(self)
         check_score_rate(self.score_lr)
         found = check_warm_up(
             self.warmup_start_epoch,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ws_learner.config import PATTERNS, PatternSpec, load_object, parse_pattern_spec
-from ws_learner.core import check_choice
+from ws_learner.core import UserError, check_choice
 from ws_learner.pruning.patterns.blocks import (
     BlockPattern,
     ChannelPattern,
@@ -41,6 +41,8 @@ __all__ = [
     "PoolName",
     "UnitPattern",
     "Unstructured",
+    "as_pattern",
+    "convert_pattern",
     "parse_pattern",
 ]
 
@@ -168,6 +170,31 @@ def parse_pattern(text: str) -> Pattern:
         UserError: The text is not a pattern.
     """
     return _made(parse_pattern_spec(text))
+
+
+def as_pattern(given: Pattern | str, *, name: str = "pattern") -> Pattern:
+    """A pattern, or that of a name.
+
+    Args:
+        given: The pattern, or its spelling such as `2:4`.
+        name: Of the argument, for messages.
+
+    Raises:
+        UserError: It is neither.
+    """
+    if isinstance(given, str):
+        return parse_pattern(given)
+    if isinstance(given, type) or not (hasattr(given, "mask") and hasattr(given, "pooled")):
+        raise UserError(
+            f"`{name}` {given!r}: must be a pattern such as NM(2, 4), or its spelling such as "
+            "'2:4' or '4x1'"
+        )
+    return given
+
+
+def convert_pattern(settings: object) -> None:
+    """Replace the spelling in a settings' field `pattern` by the pattern; for `__post_init__`."""
+    object.__setattr__(settings, "pattern", as_pattern(settings.pattern))  # type: ignore[attr-defined]
 
 
 def _made(spelling: PatternSpec) -> Pattern:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import islice
-from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -17,9 +16,11 @@ from torch import Tensor, nn
 from envs import FloatArray, IntArray, LayerRow, Score, as_scored
 from ws_learner.config import RolloutConfig
 from ws_learner.core import (
+    AnyPath,
     ComputeDevice,
     OutputKind,
     UserError,
+    as_path,
     choose_device,
     one_thread,
     say,
@@ -93,10 +94,11 @@ class RolloutEvaluator:
         metric: Metric,
         config: RolloutConfig,
         seed: int,
-        cache_dir: Path | None,
+        cache_dir: AnyPath | None,
         device: str | None = None,
         outputs: OutputKind | None = None,
     ) -> None:
+        cache_dir = None if cache_dir is None else as_path(cache_dir, name="cache_dir")
         self.layers, self.config = tuple(layers), config
         self.loss, self.metric, self._seed = loss, metric, seed
         self._cache_dir = cache_dir

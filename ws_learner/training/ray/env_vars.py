@@ -8,13 +8,20 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["one_thread_each", "patient_start", "prepare", "signals_wait", "token_exists"]
+__all__ = [
+    "one_thread_each",
+    "patient_start",
+    "prepare",
+    "same_imports",
+    "signals_wait",
+    "token_exists",
+]
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -57,11 +64,21 @@ def token_exists() -> bool:
     return (Path(named) if named else Path.home() / ".ray" / "auth_token").is_file()
 
 
-@contextmanager
-def one_thread_each() -> Iterator[None]:
+def one_thread_each() -> AbstractContextManager[None]:
     """Make processes started inside use one thread."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    return _variables(dict.fromkeys(_THREADS, "1"))
+
+
+def same_imports() -> AbstractContextManager[None]:
+    """Make processes started inside find the same modules as this one."""
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    return _variables({"PYTHONPATH": path})
+
+
+@contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:

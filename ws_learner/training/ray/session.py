@@ -20,6 +20,7 @@ from ws_learner.training.ray.env_vars import (
     one_thread_each,
     patient_start,
     prepare,
+    same_imports,
     signals_wait,
 )
 
@@ -104,7 +105,7 @@ def _start(config: ClusterConfig, folder: Path, store: int) -> None:
         )
     say("starting a local Ray cluster")
     try:
-        with one_thread_each(), signals_wait(), patient_start():
+        with same_imports(), one_thread_each(), signals_wait(), patient_start():
             context = ray.init(
                 address="local",
                 num_cpus=config.workers,
