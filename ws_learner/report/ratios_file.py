@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from envs import IntArray, LayerRow
-from ws_learner.core import UserError, by_layer, ratios_in_file, say
+from ws_learner.core import AnyPath, UserError, as_path, by_layer, ratios_in_file, say
 
 __all__ = ["layers_in_ratios", "read_ratios"]
 
