@@ -8,6 +8,7 @@ from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ws_learner.data.arrays import ArraySplit
+    from ws_learner.data.as_splits import as_splits, loader_batch_size
     from ws_learner.data.dataset_split import DatasetSplit, Examples
     from ws_learner.data.datasets.cifar10 import load_cifar10
     from ws_learner.data.datasets.cifar10_source import cifar10_arrays
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ws_learner.data.device_arrays import on_device
     from ws_learner.data.rank_batches import read_rank_batches
     from ws_learner.data.resource import Resource, cache_folder, content
-    from ws_learner.data.splits import Batch, DataSplits, Split
+    from ws_learner.data.splits import Batch, DataSplits, MeasuredOn, Split
     from ws_learner.data.splits_content import content_digest, split_digest
     from ws_learner.data.stratify import stratified_parts
     from ws_learner.data.tokens import PAD, TokenSplit, by_length, stacked, words_in
@@ -42,10 +43,12 @@ __all__ = [
     "DataSplits",
     "DatasetSplit",
     "Examples",
+    "MeasuredOn",
     "Resource",
     "Split",
     "TokenSplit",
     "Transformed",
+    "as_splits",
     "average_precision",
     "by_length",
     "cache_folder",
@@ -63,6 +66,7 @@ __all__ = [
     "load_polarity",
     "load_squad",
     "load_trec",
+    "loader_batch_size",
     "on_device",
     "read_rank_batches",
     "score_answers",
@@ -77,6 +81,10 @@ __all__ = [
 _MODULES = {
     "arrays": [
         "ArraySplit",
+    ],
+    "as_splits": [
+        "as_splits",
+        "loader_batch_size",
     ],
     "dataset_split": [
         "DatasetSplit",
@@ -136,6 +144,7 @@ _MODULES = {
     "splits": [
         "Batch",
         "DataSplits",
+        "MeasuredOn",
         "Split",
     ],
     "splits_content": [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
@@ -14,13 +15,14 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ws_learner.core import UserError, rank_slice
-from ws_learner.data.reading import epoch_order
+from ws_learner.data.reading import epoch_order, generator_for
 from ws_learner.data.splits import Batch
 from ws_learner.data.tokens import IGNORED, is_tagged
 
 __all__ = ["DatasetSplit", "Examples"]
 
 _EXAMPLE = 2  # key of the random stream of one example
+_WEIGHTED = 4  # of the examples of an epoch drawn by weight
 
 
 class Examples(Protocol):
@@ -54,6 +56,8 @@ class DatasetSplit:
         augmented: Examples | None = None,
         workers: int = 0,
         pad_id: int | None = None,
+        collate: Callable[[list[Any]], Any] | None = None,
+        weights: Sequence[float] | None = None,
     ) -> None:
         """Store the data sets.
 
@@ -66,9 +70,13 @@ class DatasetSplit:
             pad_id: Inputs are sentences, whole numbers (T,) of any length, and are padded with
                 this number to the longest of a batch; targets of one whole number per word are
                 padded with -100. None: all examples are of one shape.
+            collate: Makes a batch of a list of examples, as a `DataLoader`'s `collate_fn`; None
+                stacks them. A rank of several collates its own examples.
+            weights: (N,) How often an epoch with `augment`, as in training, draws each example
+                relative to the others, with repetition; None reads each once.
 
         Raises:
-            UserError: `workers` is negative.
+            UserError: `workers` is negative, or the weights are not usable.
             ValueError: The data sets differ in length.
         """
         if workers < 0:
@@ -77,7 +85,8 @@ class DatasetSplit:
             raise ValueError(f"{len(dataset)} examples but {len(augmented)} augmented ones")
         self._dataset = dataset
         self._augmented = dataset if augmented is None else augmented
-        self._workers, self.pad_id = workers, pad_id
+        self._workers, self.pad_id, self._collate = workers, pad_id, collate
+        self._shares = None if weights is None else _shares(weights, len(dataset))
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -126,6 +135,9 @@ class DatasetSplit:
             ValueError: `augment` without a seed, or a negative seed.
         """
         order = epoch_order(len(self), batch_size, seed=seed, augment=augment, drop_last=drop_last)
+        if augment and seed is not None and self._shares is not None:
+            draw = generator_for(seed, _WEIGHTED)
+            order = draw.choice(len(self), size=len(order), p=self._shares)
         source = _Batches(
             self._augmented if augment else self._dataset,
             order,
@@ -133,6 +145,7 @@ class DatasetSplit:
             seed=0 if seed is None else seed,
             part=part,
             pad_id=self.pad_id,
+            collate=self._collate,
         )
         numbers = range(skip, len(source))
         for batch in source.read(numbers, workers=min(self._workers, len(numbers))):
@@ -153,8 +166,10 @@ class _Batches(Dataset[Batch | UserError]):
         seed: int,
         part: tuple[int, int],
         pad_id: int | None,
+        collate: Callable[[list[Any]], Any] | None,
     ) -> None:
         self._examples, self._order, self._pad_id = examples, order, pad_id
+        self._collate = collate
         self._batch_size, self._seed, self._part = batch_size, seed, part
 
     def __len__(self) -> int:
@@ -182,6 +197,8 @@ class _Batches(Dataset[Batch | UserError]):
         try:
             with _own_randomness():
                 examples = [self._example(place) for place in places]
+                if self._collate is not None:
+                    return _collated(self._collate, examples)
                 return _stack(examples if self._pad_id is None else _even(examples, self._pad_id))
         except UserError as error:
             return error  # returned: raised in a worker it would become a traceback
@@ -189,6 +206,34 @@ class _Batches(Dataset[Batch | UserError]):
     def _example(self, place: int) -> tuple[Any, Any]:
         _seed_everything(self._seed, place)
         return self._examples[int(self._order[place])]
+
+
+def _collated(collate: Callable[[list[Any]], Any], examples: list[Any]) -> Batch:
+    """A batch by a function of the user's."""
+    try:
+        batch = collate(examples)
+    except Exception as error:  # it may raise anything
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise UserError(
+            f"`collate_fn` fails on {len(examples)} examples, {type(error).__name__}: {error} "
+            f"({place.filename}, line {place.lineno})"
+        ) from error
+    if not isinstance(batch, list | tuple) or len(batch) != 2:
+        raise UserError(
+            f"`collate_fn` returns {type(batch).__name__}, not a batch (inputs, targets); "
+            "return two tensors"
+        )
+    return cast(Batch, tuple(batch))
+
+
+def _shares(weights: Sequence[float], count: int) -> npt.NDArray[np.float64]:
+    """(N,) probabilities."""
+    found = np.asarray(weights, dtype=np.float64)
+    if found.shape != (count,) or not (np.isfinite(found).all() and (found >= 0).all()):
+        raise UserError(f"`weights`: must be {count} numbers of 0 or above, one for each example")
+    if found.sum() <= 0:
+        raise UserError("`weights`: all are 0, so no example would be drawn")
+    return found / found.sum()
 
 
 def _stack(examples: list[tuple[Any, Any]]) -> Batch:

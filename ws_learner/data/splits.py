@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
-from ws_learner.core import OutputKind, check_output_kind
+from ws_learner.core import OutputKind, check_choice, check_output_kind
 
-__all__ = ["Batch", "DataSplits", "Split"]
+__all__ = ["Batch", "DataSplits", "MeasuredOn", "Split"]
 
 Batch = tuple[Tensor, Tensor]
 """(inputs, targets); inputs are float32 (B, C, H, W), or int64 (B, T) word pieces padded with
 `DataSplits.pad_id`; targets are int64 (B,) class numbers, (B, T) tags of words, -100 at padding, or
 whatever the loss takes, such as int64 (B, H, W) or float32 (B,)."""
+
+
+MeasuredOn = Literal["test", "validation"]
+"""What the networks are measured on at the end."""
 
 
 class Split(Protocol):
@@ -65,6 +69,8 @@ class DataSplits:
             padded further or cut to their longest sentence, and padding does not count. None:
             every number is a value, and the network gets all columns. By default what `train`
             says, which is 0 for a `TokenSplit` and None for other splits.
+        measured_on: `validation` if `test` holds the examples of `search` and `select`, for want of
+            others: reports then speak of a validation, not of a test.
     """
 
     name: str
@@ -77,9 +83,11 @@ class DataSplits:
     test: Split
     outputs: OutputKind | None = None
     pad_id: int | None = None
+    measured_on: MeasuredOn = "test"
 
     def __post_init__(self) -> None:
         if self.outputs is not None:
             check_output_kind(self.outputs)
+        check_choice(self.measured_on, MeasuredOn, name="measured_on")
         if self.pad_id is None:
             object.__setattr__(self, "pad_id", getattr(self.train, "pad_id", None))

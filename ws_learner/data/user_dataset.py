@@ -12,7 +12,7 @@ from ws_learner.data.dataset_split import DatasetSplit, Examples, seeded_example
 from ws_learner.data.reading import reading_order
 from ws_learner.data.splits import DataSplits
 
-__all__ = ["split_dataset"]
+__all__ = ["examples_digest", "split_dataset"]
 
 _READ = 256
 
@@ -70,7 +70,9 @@ def split_dataset(
         shape = tuple(torch.as_tensor(dataset[0][0]).shape)
     return DataSplits(
         name=name,
-        digest=_digest(dataset, f"{sizes} {seed}" + ("" if pad_id is None else f" pad {pad_id}")),
+        digest=examples_digest(
+            dataset, f"{sizes} {seed}" + ("" if pad_id is None else f" pad {pad_id}")
+        ),
         num_classes=num_classes,
         input_shape=shape,
         search=parts[0],
@@ -82,7 +84,8 @@ def split_dataset(
     )
 
 
-def _digest(dataset: Examples, way: str) -> str:
+def examples_digest(dataset: Examples, way: str) -> str:
+    """Digest of a data set, see `split_dataset`, and of the way it is split."""
     digest = hashlib.sha256(f"{len(dataset)} {way}".encode())
     stride = max(1, len(dataset) // _READ)
     if stride > 1:  # not all of them are read
