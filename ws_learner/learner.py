@@ -37,7 +37,7 @@ from ws_learner.pruning import (
     parse_pattern,
     with_default_pattern,
 )
-from ws_learner.report import MetricsLog, layers_in_ratios, read_table, to_csv
+from ws_learner.report import MetricsLog, layers_in_ratios, read_table, to_csv, write_report
 from ws_learner.search import Allocation, Allocator, RolloutEvaluator, RolloutPool
 from ws_learner.training import (
     Loss,
@@ -146,7 +146,9 @@ class WeightSparseLearner:
                 allocation = self._allocate(layers)
                 sparse = self._sparsify(allocation, layers)
             self._export(sparse)
-            return self._verify(layers, allocation)
+            result = self._verify(layers, allocation)
+            self._report()
+            return result
 
     def allocate(self) -> Allocation:
         """Allocate the ratios only and save them in the run directory; raises as `fit` does."""
@@ -203,8 +205,14 @@ class WeightSparseLearner:
             self._run = run
             yield
 
+    def _report(self) -> None:
+        """Write `report.md`, unless the caller keeps the folder, and so its report."""
+        if self._claims and not (self.run.path / "report.md").exists():
+            write_report(self.run.path)
+
     def _saved(self) -> Result:
         """The result of a finished run."""
+        self._report()
         model = copy.deepcopy(self.model)
         load_into(model, self.run.model)
         if self.config.ws_save_path is not None:
@@ -356,6 +364,7 @@ class WeightSparseLearner:
         )
         summary |= allocation.search_entries | dict(allocation.facts)
         summary |= {"seed": self.seed, "split_sizes": split_sizes(self.data)} | self.facts
+        summary["measured_on"] = self.data.measured_on
         summary.pop("dense_accuracy", None)  # entered again under the metric's own name
         sparse = self._test(model, "sparse")
         summary |= metric_entries(self.metric, dense=self._dense_metric(), sparse=sparse)
@@ -381,6 +390,6 @@ class WeightSparseLearner:
             self.data.test,
             self.metric,
             compute=self.compute,
-            title=f"test of the {which} network",
-            where="the test split",
+            title=f"{self.data.measured_on} of the {which} network",
+            where=f"the {self.data.measured_on} split",
         )

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ws_learner.config.rollout import LEVELS, RewardSignal, RolloutConfig
     from ws_learner.config.search_identity import as_recorded, identity_settings
     from ws_learner.config.unused import conflicting_settings, unused_settings
+    from ws_learner.config.usual_recipe import usual_recipe
+
 
 __all__ = [
     "CRITERIA",
@@ -68,6 +70,7 @@ __all__ = [
     "parse_pattern_spec",
     "parse_roles",
     "unused_settings",
+    "usual_recipe",
 ]
 
 _MODULES = {
@@ -126,6 +129,9 @@ _MODULES = {
     "unused": [
         "conflicting_settings",
         "unused_settings",
+    ],
+    "usual_recipe": [
+        "usual_recipe",
     ],
 }
 

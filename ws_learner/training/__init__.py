@@ -52,6 +52,8 @@ if TYPE_CHECKING:
         build_optimizer,
         epoch_seed,
     )
+    from ws_learner.training.usual_task import Task, usual_task
+
 
 __all__ = [
     "Callback",
@@ -67,6 +69,7 @@ __all__ = [
     "QuantConfig",
     "Result",
     "Stateful",
+    "Task",
     "Trainer",
     "TrainingLoss",
     "TrainingPhase",
@@ -100,6 +103,7 @@ __all__ = [
     "top_k_accuracy",
     "train_dense",
     "train_sparse",
+    "usual_task",
     "verified_table",
     "whole_weights",
 ]
@@ -188,6 +192,10 @@ _MODULES = {
         "TrainingLoss",
         "build_optimizer",
         "epoch_seed",
+    ],
+    "usual_task": [
+        "Task",
+        "usual_task",
     ],
 }
 

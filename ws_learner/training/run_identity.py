@@ -142,6 +142,8 @@ def _data(data: DataSplits) -> dict[str, Any]:
     sizes = {name: len(getattr(data, name)) for name in ("train", "search", "select", "test")}
     about = {"digest": data.digest, "classes": data.num_classes, "shape": list(data.input_shape)}
     about |= {"padding": data.pad_id}
+    if data.measured_on != "test":
+        about |= {"measured_on": data.measured_on}
     return about | {"sizes": sizes, "content": content_digest(data)}
 
 

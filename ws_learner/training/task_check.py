@@ -13,7 +13,7 @@ from ws_learner.training.evaluation import Loss, top_k_accuracy
 from ws_learner.training.metric_spec import Metric, MetricMean, as_metric
 from ws_learner.training.outputs import resolve_output_kind
 
-__all__ = ["check_metric", "check_task"]
+__all__ = ["check_metric", "check_task", "network_answers"]
 
 _EXAMPLES, _TARGETS = 3, 64
 
@@ -46,10 +46,10 @@ def check_task(
             meaning of the outputs is needed and not known.
     """
     inputs, targets = next(iter(data.train.batches(_TARGETS, seed=0)))
-    answers = _answers(model, inputs[:_EXAMPLES])
+    answers = network_answers(model, inputs[:_EXAMPLES])
     check_metric(metric, answers, targets)
     _refuse_broadcast(loss, _repeated(answers, targets), targets)
-    _say_mixed(answers, _answers(model, inputs[: _EXAMPLES - 1]))
+    _say_mixed(answers, network_answers(model, inputs[: _EXAMPLES - 1]))
     given = outputs or data.outputs
     if given is None and not compares:
         return None
@@ -63,7 +63,8 @@ def check_task(
 
 
 @torch.no_grad()
-def _answers(model: nn.Module, inputs: Tensor) -> Tensor:
+def network_answers(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Outputs for a batch, in evaluation mode, as float on the CPU."""
     first, modes = next(model.parameters(), None), [(m, m.training) for m in model.modules()]
     if first is not None:
         inputs = inputs.to(first.device)

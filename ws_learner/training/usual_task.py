@@ -1,0 +1,121 @@
+"""Loss and metric chosen by a network's outputs and its data's targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from ws_learner.core import OutputKind, UserError, say
+from ws_learner.data import DataSplits
+from ws_learner.training.evaluation import Loss
+from ws_learner.training.metric_spec import Metric
+from ws_learner.training.outputs import resolve_output_kind
+from ws_learner.training.task_check import network_answers
+from ws_learner.training.usual_losses import LOSS_NAMES, loss_of, metric_of_kind
+
+__all__ = ["Task", "usual_task"]
+
+_EXAMPLES = 32
+_IGNORED = -100  # PyTorch's `ignore_index`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a network is trained for.
+
+    Attributes:
+        loss: (outputs, targets) -> scalar.
+        metric: Score of each example.
+        outputs: What the outputs mean; None if it was not given and nothing was chosen by it.
+        data: The splits, with the number of classes that the outputs have.
+    """
+
+    loss: Loss
+    metric: Metric
+    outputs: OutputKind | None
+    data: DataSplits
+
+
+def usual_task(
+    model: nn.Module,
+    data: DataSplits,
+    *,
+    loss: Loss | None = None,
+    metric: Metric | None = None,
+    outputs: OutputKind | None = None,
+) -> Task:
+    """Choose loss and metric where they are not given, by what the outputs mean.
+
+    | outputs | loss | metric |
+    |---|---|---|
+    | `classes`, `tokens` | cross entropy | accuracy, of an example's positions if it has several |
+    | `labels` | binary cross entropy of logits | accuracy, the share of labels that are right |
+    | `values` | mean squared error | mean absolute error |
+
+    A line says what was chosen. What the outputs mean is told as `infer_output_kind` does.
+
+    Args:
+        model: The dense network; it stays as it is.
+        data: The splits; the first training examples are read.
+        loss: The task loss; None chooses.
+        metric: Score of each example; None chooses.
+        outputs: What the outputs mean; None takes what the data say, or infers it.
+
+    Raises:
+        UserError: What the outputs mean cannot be told, they are probabilities already, a target
+            is no class, or there is no usual loss.
+    """
+    given = outputs or data.outputs
+    if loss is not None and metric is not None:
+        return Task(loss=loss, metric=metric, outputs=given, data=data)
+    inputs, targets = next(iter(data.train.batches(_EXAMPLES, seed=0)))
+    answers = network_answers(model, inputs)
+    several = answers.dim() > 1 and answers.shape[1] > 1
+    classes = answers.shape[1] if several else data.num_classes
+    kind = resolve_output_kind(given, answers, targets, num_classes=classes, loss=loss)
+    if kind == "embeddings":
+        raise UserError("`outputs` embeddings: have no usual loss; give `loss` and `metric`")
+    if loss is None:
+        _check_scale(answers, targets, kind)
+        loss = loss_of(kind)
+        say(f"`loss`: {LOSS_NAMES[kind]}, since the outputs are {kind}; give another if it is not")
+    if kind in ("classes", "tokens"):
+        data = replace(data, num_classes=answers.shape[1 if kind == "classes" else -1])
+        _check_classes(targets, classes=data.num_classes, one_hot=targets.shape == answers.shape)
+    if metric is None:
+        chosen = metric_of_kind(kind)
+        say(f"`metric`: {chosen.name}, since the outputs are {kind}; give another if it is not")
+        metric = chosen
+    return Task(loss=loss, metric=metric, outputs=kind, data=data)
+
+
+def _check_scale(answers: Tensor, targets: Tensor, kind: OutputKind) -> None:
+    """Refuse probabilities, of which the usual losses would take softmax or sigmoid again."""
+    inside = bool(((answers >= 0) & (answers <= 1)).all())
+    if kind == "values" or not inside or len(answers) < 8:
+        return
+    if kind == "labels":
+        last, remedy = "sigmoid", "nn.BCELoss()"
+    else:
+        last, remedy = "softmax", "nn.NLLLoss() of their logarithm"
+        sums = answers.sum(-1 if kind == "tokens" else 1)
+        if not torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+            return
+    raise UserError(
+        f"`loss`: the outputs look like probabilities, as after a {last}, and the usual loss takes "
+        f"logits; leave the {last} out of the network, or give a `loss`, such as {remedy}"
+    )
+
+
+def _check_classes(targets: Tensor, *, classes: int, one_hot: bool) -> None:
+    if targets.is_floating_point() or one_hot:
+        return
+    counted = targets[targets != _IGNORED]
+    wrong = counted[(counted < 0) | (counted >= classes)]
+    if len(wrong):
+        raise UserError(
+            f"`data`: a target is {int(wrong[0])}, but the network has {classes} classes, 0 to "
+            f"{classes - 1}; renumber the targets, or give `loss` and `metric` of your own"
+        )
