@@ -21,10 +21,15 @@ from ws_learner.core import (
     OutputKind,
     RunDir,
     choose_device,
+    half_types,
     identity_hash,
     load_into,
     load_state,
+    narrowed,
     save_model,
+    say,
+    tensor_types,
+    widened,
     write_json,
     write_text,
 )
@@ -47,9 +52,11 @@ from ws_learner.training import (
     build_run_identity,
     build_summary,
     build_training_loss,
+    check_batches,
     check_task,
     config_identity,
     evaluate,
+    first_batch,
     metric_entries,
     owned_run,
     reinitialised,
@@ -138,6 +145,7 @@ class WeightSparseLearner:
             UserError: The arguments do not fit the network, or the directory was made with
                 others; the message lists them.
         """
+        check_batches(self.data, self.recipe)
         layers = self.layers()
         with self._owned():
             if self._claims and self.run.finished:
@@ -151,7 +159,10 @@ class WeightSparseLearner:
             return result
 
     def allocate(self) -> Allocation:
-        """Allocate the ratios only and save them in the run directory; raises as `fit` does."""
+        """Allocate the ratios only and save them in the run directory; raises as `fit` does.
+
+        With the reward `kl`, examples need no targets: loss and metric are then not called.
+        """
         layers = self.layers()
         with self._owned(), self._session():
             return self._allocate(layers)
@@ -162,6 +173,7 @@ class WeightSparseLearner:
         Raises:
             UserError: As `fit` does.
         """
+        check_batches(self.data, self.recipe)
         layers = self.layers()
         with self._owned():
             if self._claims and self.run.finished:
@@ -233,7 +245,7 @@ class WeightSparseLearner:
 
     def layers(self) -> tuple[LayerRow, ...]:
         """The layer table."""
-        example, _ = next(self.data.train.batches(2))
+        example, _ = first_batch(self.data, 2)
         config = self.config
         layers = layer_table(
             self.model,
@@ -311,6 +323,9 @@ class WeightSparseLearner:
             "scratch": lambda: reinitialised(self.model, seed=self.seed),
             "rollout": allocation.network,
         }[self.config.ws_init]()
+        if half := half_types(self.model):
+            say(f"the network is {half}: it is trained in float32, and stored in {half} again")
+        start = widened(start)
         teacher = copy.deepcopy(self.teacher or self.model) if self.config.enbl_dst else None
         if teacher is not None:
             self.compute.place_model(teacher)
@@ -337,7 +352,7 @@ class WeightSparseLearner:
         train = partial(train_sparse, start, zeros, config=self.config)
         sparse, seconds = run_phase(train, phase, model=start, cluster=self.cluster)
         self.facts.setdefault("train_seconds", round(seconds, 1))
-        return sparse
+        return narrowed(sparse, tensor_types(self.model))
 
     def _export(self, sparse: nn.Module) -> None:
         self._write_model(self.run.model, sparse)

@@ -21,10 +21,23 @@ if TYPE_CHECKING:
         write_with,
     )
     from ws_learner.core.lazy import lazy_names
+    from ws_learner.core.model_calls import (
+        Inputs,
+        call_model,
+        count_of,
+        describe_output,
+        device_of,
+        main_output,
+        map_tensors,
+        rows_of,
+        run_model,
+        tensors_of,
+    )
     from ws_learner.core.moved import MOVED, install
     from ws_learner.core.output_kinds import OUTPUT_KINDS, OutputKind, check_output_kind
     from ws_learner.core.pickling import importable
     from ws_learner.core.plain_yaml import PlainLoader, dump_yaml, load_yaml
+    from ws_learner.core.precision import half_types, narrowed, tensor_types, widened
     from ws_learner.core.process_group import ProcessGroup, rank_slice
     from ws_learner.core.progress import Progress, message_style, say, track
     from ws_learner.core.run_dir import RunDir, identity_hash, policy_path
@@ -42,6 +55,7 @@ __all__ = [
     "MOVED",
     "OUTPUT_KINDS",
     "ComputeDevice",
+    "Inputs",
     "OutputKind",
     "PlainLoader",
     "ProcessGroup",
@@ -49,14 +63,19 @@ __all__ = [
     "RunDir",
     "UserError",
     "ValueDigest",
+    "call_model",
     "check_choice",
     "check_output_kind",
     "check_settings",
     "choose_device",
     "complain",
+    "count_of",
     "describe_machine",
+    "describe_output",
+    "device_of",
     "dump_yaml",
     "forward_digest",
+    "half_types",
     "identity_hash",
     "importable",
     "install",
@@ -67,12 +86,17 @@ __all__ = [
     "load_state_file",
     "load_tensors",
     "load_yaml",
+    "main_output",
+    "map_tensors",
     "message_style",
+    "narrowed",
     "one_thread",
     "policy_path",
     "rank_slice",
     "read_json",
     "read_metadata",
+    "rows_of",
+    "run_model",
     "save_model",
     "save_state_file",
     "say",
@@ -80,8 +104,11 @@ __all__ = [
     "sha256_of",
     "state_digest",
     "suggest",
+    "tensor_types",
+    "tensors_of",
     "track",
     "value_digest",
+    "widened",
     "write_bytes",
     "write_json",
     "write_text",
@@ -123,6 +150,18 @@ _MODULES = {
     "lazy": [
         "lazy_names",
     ],
+    "model_calls": [
+        "Inputs",
+        "call_model",
+        "count_of",
+        "describe_output",
+        "device_of",
+        "main_output",
+        "map_tensors",
+        "rows_of",
+        "run_model",
+        "tensors_of",
+    ],
     "moved": [
         "MOVED",
         "install",
@@ -139,6 +178,12 @@ _MODULES = {
         "PlainLoader",
         "dump_yaml",
         "load_yaml",
+    ],
+    "precision": [
+        "half_types",
+        "narrowed",
+        "tensor_types",
+        "widened",
     ],
     "process_group": [
         "ProcessGroup",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from ws_learner.core.model_calls import map_tensors
 from ws_learner.core.setting_checks import check_choice
 
 __all__ = ["ComputeDevice", "Precision", "choose_device", "describe_machine"]
@@ -30,8 +31,15 @@ class ComputeDevice:
     bf16: bool
     channels_last: bool
 
-    def place(self, inputs: Tensor) -> Tensor:
-        """Move a batch to the device and, if it is 4-d, into the memory layout."""
+    def place(self, inputs: Any) -> Any:
+        """Move a batch to the device and, what is 4-d, into the memory layout.
+
+        Args:
+            inputs: A tensor, or tensors in tuples, lists and dicts.
+        """
+        return map_tensors(inputs, self._place)
+
+    def _place(self, inputs: Tensor) -> Tensor:
         if self.device.startswith("cuda") and inputs.device.type == "cpu":
             inputs = inputs.pin_memory()  # else the copy waits for all pending work
         moved = inputs.to(self.device, non_blocking=True)

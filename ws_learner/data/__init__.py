@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ws_learner.data.splits import Batch, DataSplits, MeasuredOn, Split
     from ws_learner.data.splits_content import content_digest, split_digest
     from ws_learner.data.stratify import stratified_parts
+    from ws_learner.data.structure import LABELS, as_batch, has_targets, without_targets
     from ws_learner.data.tokens import PAD, TokenSplit, by_length, stacked, words_in
     from ws_learner.data.transforms import Transformed, steady
     from ws_learner.data.user_dataset import split_dataset
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CARDINALITIES",
+    "LABELS",
     "MINILM",
     "PAD",
     "Annotated",
@@ -48,6 +50,7 @@ __all__ = [
     "Split",
     "TokenSplit",
     "Transformed",
+    "as_batch",
     "as_splits",
     "average_precision",
     "by_length",
@@ -57,6 +60,7 @@ __all__ = [
     "content_digest",
     "files_of_package",
     "find_answers",
+    "has_targets",
     "load_cifar10",
     "load_coco",
     "load_criteo",
@@ -75,6 +79,7 @@ __all__ = [
     "stacked",
     "steady",
     "stratified_parts",
+    "without_targets",
     "words_in",
 ]
 
@@ -153,6 +158,12 @@ _MODULES = {
     ],
     "stratify": [
         "stratified_parts",
+    ],
+    "structure": [
+        "LABELS",
+        "as_batch",
+        "has_targets",
+        "without_targets",
     ],
     "tokens": [
         "PAD",

@@ -16,7 +16,7 @@ from ws_learner.data.brought import Brought, brought
 from ws_learner.data.reading import reading_order
 from ws_learner.data.splits import DataSplits
 from ws_learner.data.stratify import stratified_parts
-from ws_learner.data.user_dataset import examples_digest
+from ws_learner.data.user_dataset import examples_digest, input_shape
 
 __all__ = ["as_splits", "loader_batch_size"]
 
@@ -99,7 +99,7 @@ def as_splits(
         name=name,
         digest=_digest(parts, f"{seed} {pad_id}"),
         num_classes=_num_classes(train) if num_classes is None else num_classes,
-        input_shape=_input_shape(train),
+        input_shape=input_shape(train.dataset, train.split(pad_id=pad_id)),
         train=train.split(pad_id=pad_id),
         search=search.split(pad_id=pad_id),
         select=select.split(pad_id=pad_id),
@@ -184,11 +184,6 @@ def _num_classes(train: Brought) -> int:
             return 1
         return max(1, int(targets.max()) + 1)
     return int(labels.max()) + 1
-
-
-def _input_shape(train: Brought) -> tuple[int, ...]:
-    inputs, _ = next(iter(train.split().batches(min(2, len(train.dataset)))))
-    return tuple(inputs.shape[1:])
 
 
 def _digest(parts: dict[str, Brought], way: str) -> str:

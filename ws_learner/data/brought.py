@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset, TensorDataset, default_collate
 
 from ws_learner.core import UserError, say
-from ws_learner.data.dataset_split import DatasetSplit
+from ws_learner.data.dataset_split import Collate, DatasetSplit
 from ws_learner.data.sampler_use import sampled_part
 from ws_learner.data.stream import is_stream, take_stream
 
@@ -32,7 +32,7 @@ class Brought:
     """
 
     dataset: Any
-    collate: Callable[[list[Any]], Any] | None = None
+    collate: Collate | None = None
     workers: int = 0
     weights: Sequence[float] | None = None
     batch_size: int | None = None
@@ -49,7 +49,7 @@ class Brought:
             self.dataset,
             workers=self.workers,
             pad_id=pad_id,
-            collate=self.collate,
+            collate_fn=self.collate,
             weights=self.weights,
         )
 
@@ -104,7 +104,7 @@ def _of_loader(loader: DataLoader[Any], *, where: str, most: int | None) -> Brou
         "batch_size": batch_size if isinstance(batch_size, int) else None,
     }
     if is_stream(loader.dataset):
-        stream: Iterable[Any] = loader.dataset
+        stream: Any = loader.dataset
         return Brought(dataset=take_stream(stream, most=most, where=where), **known)
     inner = brought(loader.dataset, where=where)
     positions, weights = sampled_part(loader, where=where)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import random
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +16,13 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from ws_learner.core import UserError, rank_slice
 from ws_learner.data.reading import epoch_order, generator_for
 from ws_learner.data.splits import Batch
+from ws_learner.data.structure import as_batch
 from ws_learner.data.tokens import IGNORED, is_tagged
 
-__all__ = ["DatasetSplit", "Examples"]
+__all__ = ["Collate", "DatasetSplit", "Examples"]
+
+Collate = Callable[[list[Any]], Any]
+"""Makes a batch from a list of examples."""
 
 _EXAMPLE = 2  # key of the random stream of one example
 _WEIGHTED = 4  # of the examples of an epoch drawn by weight
@@ -31,12 +34,17 @@ class Examples(Protocol):
     def __len__(self) -> int:
         """Number of examples."""
 
-    def __getitem__(self, index: int, /) -> tuple[Any, Any]:
-        """One (input, target) pair that `torch.utils.data.default_collate` can stack."""
+    def __getitem__(self, index: int, /) -> Any:
+        """One example, see `DatasetSplit`."""
 
 
 class DatasetSplit:
     """Split over a map-style data set.
+
+    An example is a pair (input, target); several inputs, (first, second, ..., target); or a dict,
+    whose target has the key `labels`, `label`, `targets` or `target`. An input of a pair may be a
+    tuple or a dict of tensors. Examples without target are a tensor, a tuple of one, or a dict
+    without such a key.
 
     Before every example the global random generators of PyTorch (CPU), NumPy and Python are seeded
     from the seed and the example's position in the epoch. A data set may therefore draw from them,
@@ -56,7 +64,7 @@ class DatasetSplit:
         augmented: Examples | None = None,
         workers: int = 0,
         pad_id: int | None = None,
-        collate: Callable[[list[Any]], Any] | None = None,
+        collate_fn: Collate | None = None,
         weights: Sequence[float] | None = None,
     ) -> None:
         """Store the data sets.
@@ -70,22 +78,28 @@ class DatasetSplit:
             pad_id: Inputs are sentences, whole numbers (T,) of any length, and are padded with
                 this number to the longest of a batch; targets of one whole number per word are
                 padded with -100. None: all examples are of one shape.
-            collate: Makes a batch of a list of examples, as a `DataLoader`'s `collate_fn`; None
-                stacks them. A rank of several collates its own examples.
+            collate_fn: Makes a batch from a list of examples, as `DataLoader` takes it, such as
+                transformers' `DataCollatorWithPadding`; it may return whatever an example may be.
+                Padding is known by `attention_mask`. None stacks examples.
             weights: (N,) How often an epoch with `augment`, as in training, draws each example
                 relative to the others, with repetition; None reads each once.
 
         Raises:
-            UserError: `workers` is negative, or the weights are not usable.
+            UserError: `workers` is negative, there are both `pad_id` and `collate_fn`, or the
+                weights are not usable.
             ValueError: The data sets differ in length.
         """
         if workers < 0:
             raise UserError(f"workers = {workers}: must be 0 or more")
+        if collate_fn is not None and pad_id is not None:
+            raise UserError(
+                f"`pad_id` {pad_id}: `collate_fn` pads sentences; leave out one of them"
+            )
         if augmented is not None and len(augmented) != len(dataset):
             raise ValueError(f"{len(dataset)} examples but {len(augmented)} augmented ones")
         self._dataset = dataset
         self._augmented = dataset if augmented is None else augmented
-        self._workers, self.pad_id, self._collate = workers, pad_id, collate
+        self._workers, self.pad_id, self._collate = workers, pad_id, collate_fn
         self._shares = None if weights is None else _shares(weights, len(dataset))
 
     def __len__(self) -> int:
@@ -166,7 +180,7 @@ class _Batches(Dataset[Batch | UserError]):
         seed: int,
         part: tuple[int, int],
         pad_id: int | None,
-        collate: Callable[[list[Any]], Any] | None,
+        collate: Collate | None,
     ) -> None:
         self._examples, self._order, self._pad_id = examples, order, pad_id
         self._collate = collate
@@ -198,32 +212,26 @@ class _Batches(Dataset[Batch | UserError]):
             with _own_randomness():
                 examples = [self._example(place) for place in places]
                 if self._collate is not None:
-                    return _collated(self._collate, examples)
+                    return as_batch(_collated(examples, self._collate))
                 return _stack(examples if self._pad_id is None else _even(examples, self._pad_id))
         except UserError as error:
             return error  # returned: raised in a worker it would become a traceback
 
-    def _example(self, place: int) -> tuple[Any, Any]:
+    def _example(self, place: int) -> Any:
         _seed_everything(self._seed, place)
         return self._examples[int(self._order[place])]
 
 
-def _collated(collate: Callable[[list[Any]], Any], examples: list[Any]) -> Batch:
-    """A batch by a function of the user's."""
+def _collated(examples: list[Any], collate: Collate) -> Any:
     try:
-        batch = collate(examples)
-    except Exception as error:  # it may raise anything
-        place = traceback.extract_tb(error.__traceback__)[-1]
+        return collate(examples)
+    except UserError:
+        raise
+    except Exception as error:
         raise UserError(
-            f"`collate_fn` fails on {len(examples)} examples, {type(error).__name__}: {error} "
-            f"({place.filename}, line {place.lineno})"
+            f"`collate_fn`: fails on {len(examples)} examples, {type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'without a message'}"
         ) from error
-    if not isinstance(batch, list | tuple) or len(batch) != 2:
-        raise UserError(
-            f"`collate_fn` returns {type(batch).__name__}, not a batch (inputs, targets); "
-            "return two tensors"
-        )
-    return cast(Batch, tuple(batch))
 
 
 def _shares(weights: Sequence[float], count: int) -> npt.NDArray[np.float64]:
@@ -233,24 +241,47 @@ def _shares(weights: Sequence[float], count: int) -> npt.NDArray[np.float64]:
         raise UserError(f"`weights`: must be {count} numbers of 0 or above, one for each example")
     if found.sum() <= 0:
         raise UserError("`weights`: all are 0, so no example would be drawn")
-    return found / found.sum()
+    shares: npt.NDArray[np.float64] = found / found.sum()
+    return shares
 
 
-def _stack(examples: list[tuple[Any, Any]]) -> Batch:
+def _stack(examples: list[Any]) -> Batch:
     try:
-        inputs, targets = default_collate(examples)
+        return as_batch(default_collate([_numbered(example) for example in examples]))
     except (TypeError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"the data set's examples cannot be stacked into a batch ({reason}); "
-            "make each a pair (input, target) of tensors, arrays or numbers of equal shape, or "
-            "give the number that pads sentences as `pad_id`"
+            "make each a pair (input, target) of tensors, arrays or numbers of equal shape, "
+            "give the number that pads sentences as `pad_id`, or `collate_fn`, as of a DataLoader"
         ) from error
-    return cast(Batch, (inputs, targets))
 
 
-def _even(examples: list[tuple[Any, Any]], pad_id: int) -> list[tuple[Any, Any]]:
+def _numbered(example: Any) -> Any:
+    """An example whose dicts hold tensors instead of lists of numbers, and no None."""
+    if isinstance(example, Mapping):
+        given = {key: part for key, part in example.items() if part is not None}
+        return {
+            key: torch.as_tensor(part) if _is_numbers(part) else part for key, part in given.items()
+        }
+    if isinstance(example, tuple) and not hasattr(example, "_fields"):
+        return tuple(map(_numbered, example))
+    return example
+
+
+def _is_numbers(value: Any) -> bool:
+    while isinstance(value, list) and value:
+        value = value[0]
+    return isinstance(value, int | float)
+
+
+def _even(examples: list[Any], pad_id: int) -> list[tuple[Any, Any]]:
     """Pad sentences, and targets of one whole number per word, to the longest."""
+    if not all(isinstance(example, list | tuple) and len(example) == 2 for example in examples):
+        raise UserError(
+            f"`pad_id` {pad_id}: examples are no pairs (sentence, target); give `collate_fn` "
+            "instead, such as transformers' DataCollatorWithPadding"
+        )
     words = [torch.as_tensor(sentence) for sentence, _ in examples]
     odd = [x for x in words if x.dim() != 1 or x.is_floating_point()]
     if odd:

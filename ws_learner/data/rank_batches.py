@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ws_learner.core import ProcessGroup, rank_slice
+from ws_learner.core import ProcessGroup, rank_slice, rows_of
 from ws_learner.data.dataset_split import DatasetSplit
 from ws_learner.data.device_arrays import on_device
 from ws_learner.data.splits import Batch, Split
@@ -44,4 +44,5 @@ def read_rank_batches(
     reader = source.batches(batch_size, seed=seed, augment=True, skip=skip, drop_last=True)
     for inputs, targets in reader:
         rows = rank_slice(len(targets), rank=process_group.rank, size=process_group.size)
-        yield (inputs, targets) if process_group.size == 1 else (inputs[rows], targets[rows])
+        whole = process_group.size == 1
+        yield (inputs, targets) if whole else (rows_of(inputs, rows), targets[rows])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
@@ -12,10 +12,11 @@ from ws_learner.core import OutputKind, check_choice, check_output_kind
 
 __all__ = ["Batch", "DataSplits", "MeasuredOn", "Split"]
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Any, Tensor]
 """(inputs, targets); inputs are float32 (B, C, H, W), or int64 (B, T) word pieces padded with
-`DataSplits.pad_id`; targets are int64 (B,) class numbers, (B, T) tags of words, -100 at padding, or
-whatever the loss takes, such as int64 (B, H, W) or float32 (B,)."""
+`DataSplits.pad_id`, or several tensors: a tuple, given as `model(*inputs)`, or a dict, given as
+`model(**inputs)`. Targets are int64 (B,) class numbers, (B, T) tags of words, -100 at padding, or
+whatever the loss takes, such as int64 (B, H, W) or float32 (B,); (B, 0) of examples without any."""
 
 
 MeasuredOn = Literal["test", "validation"]
@@ -58,7 +59,8 @@ class DataSplits:
         name: Name, for example `cifar10`.
         digest: Hash of the images and of how they are split.
         num_classes: Number of classes, or of labels; 1 for numbers.
-        input_shape: Shape of one input, (C, H, W), or (T,) of the longest sentence.
+        input_shape: Shape of one input, (C, H, W), or (T,) of the longest sentence; of several that
+            of the first.
         train: For training, calibration and batch-norm statistics.
         search: For scoring rollouts; without augmentation.
         select: For re-scoring the best rollouts; without augmentation.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ws_learner.core import UserError
+from ws_learner.core import Inputs, UserError
 from ws_learner.data.reading import MemorySplit, generator_for
 from ws_learner.data.splits import Batch
 
@@ -35,11 +35,11 @@ _POOL = 16  # batches whose sentences are sorted by length together
 _BATCHES = 3  # key of the random stream that orders batches
 
 
-def words_in(inputs: Tensor, *, pad_id: int | None) -> Tensor | None:
+def words_in(inputs: Inputs, *, pad_id: int | None) -> Tensor | None:
     """Attention mask (B, T), False at padding.
 
     Args:
-        inputs: A batch.
+        inputs: A batch. In a dict, `attention_mask` (B, T) says it, else `input_ids`.
         pad_id: `DataSplits.pad_id` of its data.
 
     Returns:
@@ -48,8 +48,18 @@ def words_in(inputs: Tensor, *, pad_id: int | None) -> Tensor | None:
     Raises:
         UserError: There is a `pad_id`, but the inputs are not whole numbers (B, T).
     """
+    if isinstance(inputs, Mapping):
+        mask = inputs.get("attention_mask")
+        if isinstance(mask, Tensor) and mask.dim() == 2:
+            return mask != 0
+        inputs = inputs.get("input_ids", inputs)
     if pad_id is None:
         return None
+    if not isinstance(inputs, Tensor):
+        raise UserError(
+            f"`pad_id` {pad_id}: the inputs are a {type(inputs).__name__} without `input_ids`; "
+            "only sentences, whole numbers (batch, words), have padding: leave it out"
+        )
     if inputs.dim() != 2 or inputs.is_floating_point():
         raise UserError(
             f"`pad_id` {pad_id}: the inputs are {inputs.dtype} of shape {tuple(inputs.shape)}; "
@@ -83,11 +93,13 @@ def by_length(batches: Sequence[Batch], *, pad_id: int | None) -> list[Batch]:
     and cut along. Batches keep the columns whose targets differ beyond the end of a sentence.
 
     Args:
-        batches: Inputs (B, T) and targets.
+        batches: Inputs (B, T) and targets; inputs of several tensors stay as they are.
         pad_id: `DataSplits.pad_id`; None returns the batches as they are.
     """
-    if not batches or pad_id is None:
+    if pad_id is None or not all(isinstance(part, Tensor) for part, _ in batches):
         return list(batches)
+    if not batches:
+        return []
     inputs = stacked([part for part, _ in batches], pad_id=pad_id)
     tagged = all(is_tagged(*batch) for batch in batches)
     labels = [part for _, part in batches]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Subset, TensorDataset
 
-from ws_learner.core import OutputKind, UserError, value_digest
-from ws_learner.data.dataset_split import DatasetSplit, Examples, seeded_example
+from ws_learner.core import OutputKind, UserError, tensors_of, value_digest
+from ws_learner.data.dataset_split import Collate, DatasetSplit, Examples, seeded_example
 from ws_learner.data.reading import reading_order
 from ws_learner.data.splits import DataSplits
 
-__all__ = ["examples_digest", "split_dataset"]
+__all__ = ["examples_digest", "input_shape", "split_dataset"]
 
 _READ = 256
 
@@ -28,13 +31,14 @@ def split_dataset(
     seed: int = 0,
     outputs: OutputKind | None = None,
     pad_id: int | None = None,
+    collate_fn: Collate | None = None,
 ) -> DataSplits:
     """Split a map-style data set at random; examples in no other split are for training.
 
     Args:
         dataset: (input, target) pairs; inputs such as float32 (C, H, W), targets such as integers.
             Or inputs of whole numbers: rows whose columns have a meaning, or sentences (see
-            `pad_id`).
+            `pad_id`). Or several inputs, dicts, or examples without target: see `DatasetSplit`.
         num_classes: Number of classes, or of labels; 1 for numbers.
         name: Name of the data, for reports.
         search: Share for scoring rollouts, in (0, 1).
@@ -45,6 +49,7 @@ def split_dataset(
             targets.
         pad_id: Number that pads sentences, see `DataSplits.pad_id`. Sentences may then differ in
             length, and a target may be one whole number per word.
+        collate_fn: Makes a batch from a list of examples, see `DatasetSplit`.
 
     Returns:
         The splits. Their digest covers how they are split and all examples of a list, a
@@ -65,16 +70,16 @@ def split_dataset(
     parts: list[DatasetSplit] = []
     for size in (*sizes, count - sum(sizes)):
         chosen, order = order[:size], order[size:]
-        parts.append(DatasetSplit(Subset(dataset, chosen), pad_id=pad_id))  # type: ignore[arg-type]
-    with seeded_example(0):
-        shape = tuple(torch.as_tensor(dataset[0][0]).shape)
+        own: Examples = Subset(dataset, chosen)  # type: ignore[arg-type]
+        parts.append(DatasetSplit(own, pad_id=pad_id, collate_fn=collate_fn))
+    way = f"{sizes} {seed}" + ("" if pad_id is None else f" pad {pad_id}")
+    if collate_fn is not None:
+        way += f" collate {value_digest(collate_fn)}"
     return DataSplits(
         name=name,
-        digest=examples_digest(
-            dataset, f"{sizes} {seed}" + ("" if pad_id is None else f" pad {pad_id}")
-        ),
+        digest=examples_digest(dataset, way),
         num_classes=num_classes,
-        input_shape=shape,
+        input_shape=input_shape(dataset, parts[3]),
         search=parts[0],
         select=parts[1],
         test=parts[2],
@@ -93,9 +98,30 @@ def examples_digest(dataset: Examples, way: str) -> str:
     for index in range(0, len(dataset), stride):
         with seeded_example(index):
             example = dataset[index]
-        for part in example:
-            digest.update(torch.as_tensor(part).numpy().tobytes())
+        if _is_plain(example):
+            for part in example:
+                digest.update(torch.as_tensor(part).numpy().tobytes())
+        else:
+            digest.update(value_digest(example).encode())
     return digest.hexdigest()[:16]
+
+
+def _is_plain(example: Any) -> bool:
+    """Whether an example is a pair of numbers and arrays, as most are."""
+    kinds = Tensor | np.ndarray | np.generic | int | float | list
+    if not isinstance(example, list | tuple) or not all(isinstance(x, kinds) for x in example):
+        return False
+    return not any(isinstance(x, Tensor) and x.dtype == torch.bfloat16 for x in example)
+
+
+def input_shape(dataset: Examples, split: DatasetSplit) -> tuple[int, ...]:
+    """Shape of the first input of one example."""
+    with seeded_example(0):
+        example = dataset[0]
+    if _is_plain(example) and len(example) == 2:
+        return tuple(torch.as_tensor(example[0]).shape)
+    inputs, _ = next(split.batches(1))
+    return next(tuple(tensor.shape[1:]) for tensor in tensors_of(inputs))
 
 
 def _in_memory(dataset: object) -> object:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ws_learner.training.batch_check import check_batches, first_batch
     from ws_learner.training.callbacks import MetricsCallback, Stateful
     from ws_learner.training.dense import train_dense
     from ws_learner.training.distillation import DistillationLoss
@@ -80,6 +81,7 @@ __all__ = [
     "build_summary",
     "build_training_loss",
     "calibration",
+    "check_batches",
     "check_metric",
     "check_steps",
     "check_task",
@@ -87,6 +89,7 @@ __all__ = [
     "counted_positions",
     "epoch_seed",
     "evaluate",
+    "first_batch",
     "infer_output_kind",
     "load_run",
     "metric_entries",
@@ -109,6 +112,10 @@ __all__ = [
 ]
 
 _MODULES = {
+    "batch_check": [
+        "check_batches",
+        "first_batch",
+    ],
     "callbacks": [
         "MetricsCallback",
         "Stateful",

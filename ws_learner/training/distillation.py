@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ws_learner.core import OutputKind, UserError, check_output_kind
+from ws_learner.core import Inputs, OutputKind, UserError, call_model, check_output_kind, device_of
 from ws_learner.training.outputs import counted_positions
 
 __all__ = ["DistillationLoss"]
@@ -65,7 +65,7 @@ class DistillationLoss:
         self._teacher, self._outputs = teacher.eval(), check_output_kind(outputs)
         self._pad_id = pad_id
 
-    def __call__(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
+    def __call__(self, outputs: Tensor, targets: Tensor, inputs: Inputs) -> Tensor:
         """Return the scalar loss.
 
         Args:
@@ -77,7 +77,7 @@ class DistillationLoss:
             UserError: The teacher's outputs have another shape.
         """
         with torch.no_grad():
-            soft = self._teacher.to(inputs.device).eval()(inputs)
+            soft = call_model(self._teacher.to(device_of(inputs)).eval(), inputs)
         if soft.shape != outputs.shape:
             raise UserError(
                 f"the teacher of `enbl_dst` gives logits {tuple(soft.shape)}, "

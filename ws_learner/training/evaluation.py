@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ws_learner.core import ComputeDevice, UserError, track
+from ws_learner.core import ComputeDevice, UserError, call_model, track
 from ws_learner.data import Split, on_device
 from ws_learner.training.metric_spec import Metric, MetricMean, MetricSpec
 from ws_learner.training.outputs import class_axis
@@ -123,7 +123,7 @@ def evaluate(
     mean, broken = MetricMean(metric), torch.zeros((), dtype=torch.bool, device=compute.device)
     with track(title, total=len(split)) if title else nullcontext() as progress:
         for inputs, targets in on_device(split, compute.device).batches(batch_size):
-            outputs = model(compute.place(inputs)).float()
+            outputs = call_model(model, compute.place(inputs)).float()
             broken |= outputs.isnan().any()
             mean.add(outputs, targets.to(outputs.device, non_blocking=True))
             if progress:

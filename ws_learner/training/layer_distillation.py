@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import UserError
+from ws_learner.core import Inputs, UserError
 from ws_learner.data import words_in
 from ws_learner.training.trainer import TrainingLoss
 
@@ -71,7 +71,7 @@ class LayerDistillation:
                 f"`dst_layers` {' '.join(layers)}: the teacher has other layers of these names"
             )
 
-    def __call__(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
+    def __call__(self, outputs: Tensor, targets: Tensor, inputs: Inputs) -> Tensor:
         """Return the scalar loss of the batch of the student's last forward pass."""
         loss = self._criterion(outputs, targets, inputs)
         student, teacher = self._seen

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ws_learner.core import OUTPUT_KINDS, OutputKind, UserError, check_output_kind
-from ws_learner.data import words_in
+from ws_learner.core import OUTPUT_KINDS, Inputs, OutputKind, UserError, check_output_kind
+from ws_learner.data import has_targets, words_in
 
 __all__ = ["class_axis", "counted_positions", "infer_output_kind", "resolve_output_kind"]
 
@@ -86,7 +86,9 @@ def infer_output_kind(
             return _checked_loss(known, outputs)
     kind: OutputKind | None
     example, wanted = tuple(outputs.shape[1:]), tuple(targets.shape[1:])
-    if example in (wanted, (*wanted, 1)) or (*example, 1) == wanted:
+    if not has_targets(targets):
+        kind = _of_classes_alone(example, num_classes=num_classes)
+    elif example in (wanted, (*wanted, 1)) or (*example, 1) == wanted:
         kind = _of_equal_shapes(targets, example, num_classes=num_classes)
     else:
         kind = _of_class_numbers(targets, example, num_classes=num_classes)
@@ -147,6 +149,16 @@ def _of_class_numbers(
     return "classes" if first else "tokens"
 
 
+def _of_classes_alone(example: tuple[int, ...], *, num_classes: int) -> OutputKind | None:
+    """One axis that is as long as there are classes, without targets."""
+    if num_classes < 2 or not example:
+        return None
+    first, last = example[0] == num_classes, example[-1] == num_classes
+    if len(example) == 1 or first != last:
+        return "classes" if first else "tokens" if last else None
+    return None
+
+
 def class_axis(outputs: Tensor, targets: Tensor) -> int:
     """Axis of the classes in outputs (B, C), (B, C, ...) or (B, ..., C) of targets (B, ...).
 
@@ -166,7 +178,7 @@ def class_axis(outputs: Tensor, targets: Tensor) -> int:
 
 
 def counted_positions(
-    outputs: Tensor, targets: Tensor, inputs: Tensor, *, kind: OutputKind, pad_id: int | None
+    outputs: Tensor, targets: Tensor, inputs: Inputs, *, kind: OutputKind, pad_id: int | None
 ) -> Tensor | None:
     """(B, ...) True at the positions that count; None if an example has one prediction.
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ws_learner.core import ProcessGroup, UserError, check_settings
+from ws_learner.core import Inputs, ProcessGroup, UserError, check_settings, count_of, run_model
 
 __all__ = ["FakeQuantizer", "QuantConfig", "calibration", "whole_weights"]
 
@@ -84,7 +84,7 @@ class FakeQuantizer:
             layer.forward = functools.partial(self._forward, name)  # type: ignore[method-assign]
 
     @torch.no_grad()
-    def calibrate(self, batches: Iterable[Tensor]) -> None:
+    def calibrate(self, batches: Iterable[Inputs]) -> None:
         """Initialise the ranges to the average over the batches, without quantization.
 
         This also determines which layers are first.
@@ -96,7 +96,7 @@ class FakeQuantizer:
         self._first = set()
         for inputs in batches:
             self._read = None
-            self.model(inputs)
+            run_model(self.model, inputs)
         self._read = None
         for name, found in seen.items():
             if found:
@@ -202,11 +202,11 @@ def whole_weights(quantizer: FakeQuantizer, name: str) -> tuple[Tensor, Tensor]:
     return (weight / scales[:, None]).round().clamp(-most, most).to(torch.int8), scales
 
 
-def calibration(batches: Iterable[tuple[Tensor, Tensor]], samples: int) -> Sequence[Tensor]:
+def calibration(batches: Iterable[tuple[Inputs, Tensor]], samples: int) -> Sequence[Inputs]:
     """Inputs of the first batches that together hold `samples` examples."""
-    chosen: list[Tensor] = []
+    chosen: list[Inputs] = []
     for inputs, _ in batches:
         chosen.append(inputs)
-        if sum(len(each) for each in chosen) >= samples:
+        if sum(count_of(each) for each in chosen) >= samples:
             break
     return chosen

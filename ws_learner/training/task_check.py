@@ -7,8 +7,20 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import OutputKind, UserError, say
-from ws_learner.data import DataSplits
+from ws_learner.core import (
+    Inputs,
+    OutputKind,
+    UserError,
+    count_of,
+    describe_output,
+    main_output,
+    map_tensors,
+    rows_of,
+    run_model,
+    say,
+)
+from ws_learner.data import DataSplits, has_targets
+from ws_learner.training.batch_check import first_batch
 from ws_learner.training.evaluation import Loss, top_k_accuracy
 from ws_learner.training.metric_spec import Metric, MetricMean, as_metric
 from ws_learner.training.outputs import resolve_output_kind
@@ -45,11 +57,12 @@ def check_task(
             range for each example, the loss compares each output with every target, or the
             meaning of the outputs is needed and not known.
     """
-    inputs, targets = next(iter(data.train.batches(_TARGETS, seed=0)))
-    answers = network_answers(model, inputs[:_EXAMPLES])
-    check_metric(metric, answers, targets)
-    _refuse_broadcast(loss, _repeated(answers, targets), targets)
-    _say_mixed(answers, network_answers(model, inputs[: _EXAMPLES - 1]))
+    inputs, targets = first_batch(data, _TARGETS, seed=0)
+    answers = network_answers(model, rows_of(inputs, slice(_EXAMPLES)), says=True)
+    if has_targets(targets):
+        check_metric(metric, answers, targets)
+        _refuse_broadcast(loss, _repeated(answers, targets), targets)
+    _say_mixed(answers, network_answers(model, rows_of(inputs, slice(_EXAMPLES - 1))))
     given = outputs or data.outputs
     if given is None and not compares:
         return None
@@ -63,22 +76,25 @@ def check_task(
 
 
 @torch.no_grad()
-def network_answers(model: nn.Module, inputs: Tensor) -> Tensor:
+def network_answers(model: nn.Module, inputs: Inputs, *, says: bool = False) -> Tensor:
     """Outputs for a batch, in evaluation mode, as float on the CPU."""
     first, modes = next(model.parameters(), None), [(m, m.training) for m in model.modules()]
     if first is not None:
-        inputs = inputs.to(first.device)
+        device = first.device
+        inputs = map_tensors(inputs, lambda x: x.to(device))
     try:
-        answers = model.eval()(inputs)
+        found = run_model(model.eval(), inputs)
     finally:
         for module, training in modes:
             module.training = training
-    if not isinstance(answers, Tensor) or answers.dim() == 0 or len(answers) != len(inputs):
-        found = tuple(answers.shape) if isinstance(answers, Tensor) else type(answers).__name__
+    answers, count = main_output(found, inputs), count_of(inputs)
+    if answers.dim() == 0 or len(answers) != count:
         raise UserError(
-            f"the network returns {found} for {len(inputs)} examples; it must return one tensor "
-            "with a row for each example: wrap it in a module that picks its logits"
+            f"the network returns {tuple(answers.shape)} for {count} examples; it must return one "
+            "tensor with a row for each example: wrap it in a module that picks its logits"
         )
+    if says and (place := describe_output(found, inputs)):
+        say(f"loss and metric get {place}, which the network returns")
     answers = answers.float().cpu()
     if bool(answers.isnan().any()):
         raise UserError(

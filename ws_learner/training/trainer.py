@@ -12,12 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.config import Recipe, learning_rate
-from ws_learner.core import ComputeDevice, ProcessGroup, UserError
+from ws_learner.core import (
+    ComputeDevice,
+    Inputs,
+    ProcessGroup,
+    UserError,
+    call_model,
+    device_of,
+)
 from ws_learner.data import Batch, Split, read_rank_batches
 
 __all__ = ["Callback", "Trainer", "TrainingLoss", "build_optimizer", "epoch_seed"]
 
-TrainingLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+TrainingLoss = Callable[[Tensor, Tensor, Any], Tensor]
 """(outputs, targets, inputs) -> scalar; a teacher uses the inputs of the batch."""
 
 
@@ -144,10 +151,10 @@ class Trainer:
             device=self.compute.device,
         )
 
-    def _run_step(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def _run_step(self, inputs: Inputs, targets: Tensor) -> Tensor:
         self.model.train()
         inputs = self.compute.place(self._scaled(inputs))
-        targets = targets.to(inputs.device, non_blocking=True)
+        targets = targets.to(device_of(inputs), non_blocking=True)
         rate = learning_rate(self.recipe, self.step, total_steps=self.total_steps)
         for group in self.optimizer.param_groups:
             if not group.get("own_rate"):  # such as movement scores
@@ -166,26 +173,32 @@ class Trainer:
         self.step += 1
         return self.process_group.average_batchnorm_stats(self.model, loss.detach())
 
-    def _scaled(self, images: Tensor) -> Tensor:
+    def _scaled(self, images: Inputs) -> Inputs:
         """The batch at this step's size (`Recipe.progressive_sizes`)."""
         scale = self.recipe.image_scale(self.step, total_steps=self.total_steps)
         if scale == 1:
             return images
-        if images.dim() != 4:
+        if not isinstance(images, Tensor) or images.dim() != 4:
+            found = getattr(images, "shape", None)
             raise UserError(
                 f"`progressive_sizes` {self.recipe.progressive_sizes}: scales images (B, C, H, W), "
-                f"but a batch has shape {tuple(images.shape)}; leave it out"
+                + ("but a batch has " if found is None else f"but a batch has shape {tuple(found)}")
+                + ("several inputs; leave it out" if found is None else "; leave it out")
             )
         height, width = (round(side * scale) for side in images.shape[2:])
         return nn.functional.interpolate(images, (height, width), mode="bilinear", antialias=True)
 
-    def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def _loss(self, inputs: Inputs, targets: Tensor) -> Tensor:
         """Loss of the batch, or of the batch mixed with itself in reverse order (mixup)."""
         if not self.recipe.mixup:
-            return self.criterion(self._network(inputs), targets, inputs)
+            return self.criterion(call_model(self._network, inputs), targets, inputs)
         alpha = self.recipe.mixup
         share = float(np.random.default_rng([self.seed, self.step]).beta(alpha, alpha))
+        if not isinstance(inputs, Tensor):
+            raise UserError(
+                f"`mixup` {alpha}: mixes one tensor, but a batch has several inputs; leave it out"
+            )
         mixed = inputs * share + inputs.flip(0) * (1 - share)
-        outputs = self._network(mixed)
+        outputs = call_model(self._network, mixed)
         own = self.criterion(outputs, targets, mixed)
         return share * own + (1 - share) * self.criterion(outputs, targets.flip(0), mixed)

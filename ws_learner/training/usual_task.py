@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.core import OutputKind, UserError, say
-from ws_learner.data import DataSplits
+from ws_learner.data import LABELS, DataSplits, has_targets
+from ws_learner.training.batch_check import first_batch
 from ws_learner.training.evaluation import Loss
 from ws_learner.training.metric_spec import Metric
 from ws_learner.training.outputs import resolve_output_kind
@@ -70,7 +71,12 @@ def usual_task(
     given = outputs or data.outputs
     if loss is not None and metric is not None:
         return Task(loss=loss, metric=metric, outputs=given, data=data)
-    inputs, targets = next(iter(data.train.batches(_EXAMPLES, seed=0)))
+    inputs, targets = first_batch(data, _EXAMPLES, seed=0)
+    if not has_targets(targets):
+        raise UserError(
+            "`data`: the examples have no targets to train with; give pairs (input, target), or "
+            f"dicts in which the targets have one of the keys {', '.join(LABELS)}"
+        )
     answers = network_answers(model, inputs)
     several = answers.dim() > 1 and answers.shape[1] > 1
     classes = answers.shape[1] if several else data.num_classes

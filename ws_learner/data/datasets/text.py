@@ -136,5 +136,6 @@ def _splits(
         outputs="classes",
         input_shape=(_LONGEST,),
         pad_id=PAD,
+        measured_on="test",
         **splits,
     )

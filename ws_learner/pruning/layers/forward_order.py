@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from ws_learner.core import Inputs, count_of, device_of, run_model
 from ws_learner.pruning.layers.matrix_use import Rows
 from ws_learner.pruning.layers.module_uses import Use
 from ws_learner.pruning.layers.watched import Watched
@@ -65,7 +66,7 @@ class Found:
         return any(fnmatchcase(name, pattern) for name in self.names for pattern in patterns)
 
 
-def in_forward_order(model: nn.Module, inputs: Tensor, found: Sequence[Found]) -> Iterable[Found]:
+def in_forward_order(model: nn.Module, inputs: Inputs, found: Sequence[Found]) -> Iterable[Found]:
     """Run the model once, set costs, layouts and the head's role, and sort by first use."""
     calls: list[Found] = []
     by_word = False  # whether some Linear has taken a vector for each word
@@ -99,9 +100,9 @@ def in_forward_order(model: nn.Module, inputs: Tensor, found: Sequence[Found]) -
     with _left_as_it_was(model, inputs), torch.no_grad():
         model.eval()
         with uses.observing():
-            model(inputs)
+            run_model(model, inputs)
     for entry, weight in zip(found, weights, strict=True):
-        entry.macs = round(entry.macs / len(inputs))
+        entry.macs = round(entry.macs / count_of(inputs))
         entry.layout, entry.changed = weight.layout, entry.name in uses.changed
         entry.touched = entry in calls or entry.name in uses.touched
     if calls and calls[-1].kind.startswith("linear") and not attends:
@@ -110,7 +111,7 @@ def in_forward_order(model: nn.Module, inputs: Tensor, found: Sequence[Found]) -
 
 
 @contextmanager
-def _left_as_it_was(model: nn.Module, inputs: Tensor) -> Iterator[None]:
+def _left_as_it_was(model: nn.Module, inputs: Inputs) -> Iterator[None]:
     """Restore train/eval flags, buffers and the random state of PyTorch on leaving."""
     flags = [(module, module.training) for module in model.modules()]
     buffers = [
@@ -119,7 +120,8 @@ def _left_as_it_was(model: nn.Module, inputs: Tensor) -> Iterator[None]:
         for name, buffer in module._buffers.items()
     ]
     try:
-        with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
+        device = device_of(inputs)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             yield
     finally:
         for module, training in flags:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from torch import Tensor, nn
+from torch import nn
 
 from envs import LayerRow
-from ws_learner.core import UserError, say
+from ws_learner.core import Inputs, UserError, say
 from ws_learner.pruning.layers.forward_order import Found, in_forward_order
 from ws_learner.pruning.layers.prunable import (
     find_prunable,
@@ -28,7 +28,7 @@ _EVERYTHING = ("*",)
 
 def layer_table(
     model: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     *,
     include: Sequence[str] = _EVERYTHING,
     exclude: Sequence[str] = (),
@@ -54,7 +54,8 @@ def layer_table(
 
     Args:
         model: The network.
-        inputs: (B, ...) example inputs on the model's device; only their shape matters.
+        inputs: (B, ...) example inputs on the model's device, several in a tuple, or keywords in
+            a dict; only their shape matters.
         include: Which rows to list: shell patterns (`*`, `?`, `[ab]`; `*` crosses dots) for the
             name of the parameter (`layer1.0.conv1.weight`) or of its module (`layer1.0.conv1`).
             A tensor of no known kind is listed if it has two axes, and a pattern is its

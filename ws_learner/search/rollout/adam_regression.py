@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from envs import LayerRow
-from ws_learner.core import say
+from ws_learner.core import Inputs, run_model, say
 from ws_learner.pruning import modules_by_weight, parameter_of
 
 __all__ = ["layer_output", "regress_by_adam"]
@@ -30,7 +30,7 @@ def regress_by_adam(
     *,
     layers: Sequence[LayerRow],
     masks: Sequence[Tensor],
-    batches: Sequence[Tensor],
+    batches: Sequence[Inputs],
     lrn_rate: float,
 ) -> None:
     """Fit each layer of `pruned` to `dense`, one Adam step per batch and layer, in place.
@@ -76,23 +76,24 @@ def regress_by_adam(
         say(f"regression by adam: {', '.join(left[:5])}{more}: not called, and so not fitted")
 
 
-def layer_output(model: nn.Module, layer: nn.Module, inputs: Tensor) -> Tensor | None:
+def layer_output(model: nn.Module, layer: nn.Module, inputs: Inputs) -> Tensor | None:
     """Run the model without gradients up to the layer, and the layer with gradients."""
-    seen: list[tuple[Any, ...]] = []
+    seen: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
-    def stop(module: nn.Module, args: tuple[Any, ...]) -> None:
-        seen.append(args)
+    def stop(module: nn.Module, args: tuple[Any, ...], words: dict[str, Any]) -> None:
+        seen.append((args, words))
         raise _Reached
 
-    handle = layer.register_forward_pre_hook(stop)
+    handle = layer.register_forward_pre_hook(stop, with_kwargs=True)
     try:
         with torch.no_grad():
-            model(inputs)
+            run_model(model, inputs)
     except _Reached:
         pass
     finally:
         handle.remove()
     if not seen:
         return None
-    output: Tensor = layer(*seen[0])
+    places, words = seen[0]
+    output: Tensor = layer(*places, **words)
     return output

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from ws_learner.core import Inputs, run_model
 
 __all__ = ["recalibrate"]
 
 
 @torch.no_grad()
-def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
+def recalibrate(model: nn.Module, batches: Iterable[Inputs]) -> None:
     """Replace the running statistics of all batch norms by the mean over the batches.
 
     Only batch norms with running statistics are in training mode meanwhile; dropout and all other
@@ -36,7 +38,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
         norm.train()
     try:
         for batch in inputs:
-            model(batch)
+            run_model(model, batch)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

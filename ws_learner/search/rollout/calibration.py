@@ -6,7 +6,7 @@ from itertools import count, cycle, islice
 
 from torch import Tensor
 
-from ws_learner.core import ComputeDevice
+from ws_learner.core import ComputeDevice, Inputs, count_of, device_of, rows_of, tensors_of
 from ws_learner.data import Batch, Split, stacked
 from ws_learner.training import epoch_seed
 
@@ -29,7 +29,7 @@ def draw_batches(
     room = _HELD_BYTES
     for batch in islice((batch for epoch in passes for batch in epoch), number):
         held.append(place_batch(batch, compute))
-        room -= batch[0].nbytes
+        room -= sum(tensor.nbytes for tensor in tensors_of(batch[0]))
         if room <= 0:
             break
     return list(islice(cycle(held), number))
@@ -43,8 +43,10 @@ def draw_inputs(
     seed: int,
     compute: ComputeDevice,
     pad_id: int | None = None,
-) -> list[Tensor]:
+) -> list[Inputs]:
     """Draw inputs of `images` examples in batches of about equal size, at most `size`.
+
+    Inputs of several tensors stay in the batches that were drawn, the last one cut.
 
     Raises:
         UserError: Batches differ in shape and there is no `pad_id`.
@@ -53,14 +55,31 @@ def draw_inputs(
         return []
     number = -(-images // size)
     batches = draw_batches(split, number, size=size, seed=seed, compute=compute)
-    while sum(len(inputs) for inputs, _ in batches) < images:  # a small split has small batches
+    while (
+        sum(count_of(inputs) for inputs, _ in batches) < images
+    ):  # a small split has small batches
         number += 1
         batches = draw_batches(split, number, size=size, seed=seed, compute=compute)
-    inputs = stacked([inputs for inputs, _ in batches], pad_id=pad_id)[:images]
+    parts = [inputs for inputs, _ in batches]
+    if not all(isinstance(part, Tensor) for part in parts):
+        return _first(parts, images)
+    inputs = stacked(parts, pad_id=pad_id)[:images]
     return [compute.place(part) for part in inputs.chunk(-(-images // size))]
+
+
+def _first(parts: list[Inputs], images: int) -> list[Inputs]:
+    """The first examples of batches, in as many batches."""
+    chosen: list[Inputs] = []
+    for part in parts:
+        count = count_of(part)
+        chosen.append(part if count <= images else rows_of(part, slice(images)))
+        images -= count
+        if images <= 0:
+            break
+    return chosen
 
 
 def place_batch(batch: Batch, compute: ComputeDevice) -> Batch:
     """Move both parts of a batch to the device, the inputs into the memory layout."""
-    inputs = compute.place(batch[0])
-    return inputs, batch[1].to(inputs.device)
+    inputs: Inputs = compute.place(batch[0])
+    return inputs, batch[1].to(device_of(inputs))

@@ -16,8 +16,16 @@ from torch import Tensor, nn
 
 from envs import FloatArray, IntArray, LayerRow, Score, as_scored
 from ws_learner.config import RolloutConfig
-from ws_learner.core import ComputeDevice, OutputKind, UserError, choose_device, one_thread
-from ws_learner.data import PAD, DataSplits, Split, by_length, split_digest
+from ws_learner.core import (
+    ComputeDevice,
+    OutputKind,
+    UserError,
+    choose_device,
+    one_thread,
+    say,
+    widened,
+)
+from ws_learner.data import PAD, DataSplits, Split, by_length, has_targets, split_digest
 from ws_learner.pruning import (
     build_pattern_plan,
     counts_of,
@@ -50,7 +58,8 @@ class RolloutEvaluator:
     """Scores candidates: arrays (L,) of zero counts over the layer table.
 
     Images are drawn, and the dense network's outputs computed, once. A score depends only on the
-    candidate, not on earlier candidates or the process. Computation is float32 in the machine's
+    candidate, not on earlier candidates or the process. Computation is float32, or the network's
+    float64, in the machine's
     memory layout, on one CPU thread. An evaluator can be pickled (with cloudpickle if loss, metric
     or model are defined in a script).
 
@@ -91,7 +100,7 @@ class RolloutEvaluator:
         self.loss, self.metric, self._seed = loss, metric, seed
         self._cache_dir = cache_dir
         self._compute = choose_device("fp32", device)
-        self.dense = self._compute.place_model(copy.deepcopy(model)).eval()
+        self.dense = self._compute.place_model(widened(copy.deepcopy(model))).eval()
         for row in layers:
             parameter_of(self.dense, row.name).requires_grad_(True)
         pattern = parse_pattern(config.pattern)
@@ -115,6 +124,9 @@ class RolloutEvaluator:
             self._tuning = draw_batches(
                 train, config.nb_iters_ft, size=config.batch_size_ft, **self._source(_FINE_TUNING)
             )
+            if not all(has_targets(targets) for _, targets in self._tuning):
+                say("data without targets: rollouts are not fine-tuned (`ws_nb_iters_ft` is 0)")
+                self._tuning = []
             fitting = draw_batches(train, by_adam, size=size, **self._source(_REGRESSION))
             self._fitting = [inputs for inputs, _ in fitting]
             self._exam = self._examination(data.search, config.nb_iters_feval)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ws_learner.core import call_model
 from ws_learner.data import Batch
 from ws_learner.training import Loss
 
@@ -41,7 +42,7 @@ def fine_tune(
     optimizer = torch.optim.Adam(trained, lr=lrn_rate)
     for inputs, targets in batches:
         optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss(model(inputs), targets))
+        torch.autograd.backward(loss(call_model(model, inputs), targets))
         for parameter, mask in zip(parameters, masks, strict=True):
             if parameter.grad is not None:  # without a gradient, Adam leaves a zero at zero
                 parameter.grad.mul_(mask)

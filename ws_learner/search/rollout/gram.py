@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from envs import LayerRow
-from ws_learner.core import say
+from ws_learner.core import Inputs, count_of, run_model, say
 from ws_learner.data import words_in
 from ws_learner.pruning import (
     Convolution,
@@ -36,7 +36,7 @@ _CONVOLUTIONS = (
 @torch.no_grad()
 def collect_grams(
     model: nn.Module,
-    batches: Iterable[Tensor],
+    batches: Iterable[Inputs],
     *,
     layers: Sequence[LayerRow],
     seed: int,
@@ -75,9 +75,10 @@ def collect_grams(
     model.eval()
     with uses.observing():
         for inputs in batches:
+            words, count = words_in(inputs, pad_id=pad_id), count_of(inputs)
             for total in sums.values():
-                total.words, total.batch = words_in(inputs, pad_id=pad_id), len(inputs)
-            model(inputs)
+                total.words, total.batch = words, count
+            run_model(model, inputs)
             uses.forget()
     model.train(training)
     _say_unseen(sums)

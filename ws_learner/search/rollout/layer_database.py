@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from envs import FloatArray, LayerRow
-from ws_learner.core import forward_digest, say, state_digest, track, write_with
+from ws_learner.core import Inputs, forward_digest, say, state_digest, track, write_with
 from ws_learner.pruning import (
     Layout,
     PatternPlan,
@@ -170,7 +170,7 @@ class LayerDatabase:
     def open(
         cls,
         model: nn.Module,
-        batches: Callable[[], Iterable[Tensor]],
+        batches: Callable[[], Iterable[Inputs]],
         *,
         layers: Sequence[LayerRow],
         levels: Sequence[float],

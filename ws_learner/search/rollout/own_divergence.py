@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from envs import FloatArray, LayerRow
-from ws_learner.core import say, track, write_with
+from ws_learner.core import Inputs, call_model, say, tensors_of, track, write_with
 from ws_learner.pruning import parameter_of
 from ws_learner.search.rollout.scoring import WORST_DIVERGENCE, Scoring
 from ws_learner.search.rollout.slopes import batch_statistics
@@ -57,7 +57,7 @@ def open_own_divergences(
         )
     digest = hashlib.sha256(json.dumps([about, OWN_DENSITIES, exam.outputs]).encode())
     for inputs, answers, counted in exam.compared(examples):
-        for tensor in (inputs, answers, counted):
+        for tensor in (*tensors_of(inputs), answers, counted):
             if tensor is not None:
                 digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     key = digest.hexdigest()
@@ -115,7 +115,7 @@ def measure_own_divergences(
     batched = batch_statistics(dense, batched=exam.batched)
     with batched, track("own divergences", total=len(layers)) as progress:
         reference = [
-            (inputs, dense(inputs).float(), counted)
+            (inputs, call_model(dense, inputs).float(), counted)
             for inputs, _, counted in exam.compared(examples)
         ]
         for layer, row in enumerate(layers):
@@ -133,13 +133,14 @@ def measure_own_divergences(
 
 
 def _mean_divergence(
-    network: nn.Module, exam: Scoring, reference: Sequence[tuple[Tensor, Tensor, Tensor | None]]
+    network: nn.Module, exam: Scoring, reference: Sequence[tuple[Inputs, Tensor, Tensor | None]]
 ) -> float:
     """Mean divergence from the reference; the worst if the network fails, as in a rollout."""
     total, seen = 0.0, 0
     try:
         for inputs, answers, counted in reference:
-            total += float(exam.divergence(network(inputs), answers, counted).double().sum())
+            outputs = call_model(network, inputs)
+            total += float(exam.divergence(outputs, answers, counted).double().sum())
             seen += len(answers)
     except Exception:  # a failing network must not end the search
         return WORST_DIVERGENCE

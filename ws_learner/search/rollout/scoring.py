@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from envs import IntArray, LayerRow, Score, as_scored
 from ws_learner.config import RewardSignal, RolloutConfig
-from ws_learner.core import OutputKind, UserError
-from ws_learner.data import Batch
+from ws_learner.core import Inputs, OutputKind, UserError, call_model
+from ws_learner.data import Batch, has_targets
 from ws_learner.search.rollout.divergence import divergences, spread_of
 from ws_learner.training import (
     Loss,
@@ -47,6 +47,9 @@ class Scoring:
         compares: Whether the divergence is needed; if not, it may be unknown.
         pad_id: Number that pads sentences, see `DataSplits.pad_id`.
 
+    Attributes:
+        labelled: Whether the batches have targets; the metric stays unread without.
+
     Raises:
         UserError: The metric is not usable on the dense network's outputs, or what they mean is
             needed and not known.
@@ -66,13 +69,16 @@ class Scoring:
     ) -> None:
         self._metric, self._batches = as_metric(metric), tuple(batches)
         with torch.inference_mode():
-            answers = [dense(inputs).float() for inputs, _ in self._batches]
+            answers = [call_model(dense, inputs).float() for inputs, _ in self._batches]
         self._answers = tuple(answer.clone() for answer in answers)
-        mean = MetricMean(self._metric)
-        for answer, (_, targets) in zip(self._answers, self._batches, strict=True):
-            mean.add(answer, targets)
-        self.dense_metric = mean.value("the examples that score rollouts")
-        self.examples = mean.examples
+        self.labelled = all(has_targets(targets) for _, targets in self._batches)
+        if not self.labelled and not compares:
+            raise UserError(
+                "`ws_reward_signal` accuracy: the examples that score rollouts have no targets; "
+                "use kl, which compares with the dense network"
+            )
+        self.examples = sum(len(answer) for answer in self._answers)
+        self.dense_metric = self._measured(self._answers)
         self.outputs: OutputKind | None = None
         self._counted: tuple[Tensor | None, ...] = (None,) * len(self._batches)
         try:
@@ -80,6 +86,15 @@ class Scoring:
         except UserError:
             if compares:
                 raise
+
+    def _measured(self, answers: Iterable[Tensor]) -> float:
+        """The metric of outputs for all batches; 1 without targets."""
+        if not self.labelled:
+            return 1.0
+        mean = MetricMean(self._metric)
+        for answer, (_, targets) in zip(answers, self._batches, strict=True):
+            mean.add(answer, targets)
+        return mean.value("the examples that score rollouts")
 
     def _understand(
         self, given: OutputKind | None, *, num_classes: int, loss: Loss, pad_id: int | None
@@ -100,7 +115,8 @@ class Scoring:
     def mark(self, model: nn.Module) -> tuple[float, float | None]:
         """Return metric and mean divergence of a model in evaluation mode.
 
-        The divergence is None if what the outputs mean is not known.
+        The divergence is None if what the outputs mean is not known. Without targets the metric
+        is exp of its negative.
 
         Raises:
             FloatingPointError: An output is NaN or infinite.
@@ -109,19 +125,22 @@ class Scoring:
         mean, distance = MetricMean(self._metric), 0.0
         batches = zip(self._batches, self._answers, self._counted, strict=True)
         for (inputs, targets), dense, counted in batches:
-            outputs = model(inputs).float()
+            outputs = call_model(model, inputs).float()
             if not bool(torch.isfinite(outputs).all()):
                 raise FloatingPointError("the pruned network's outputs are not finite")
-            mean.add(outputs, targets)
+            if self.labelled:
+                mean.add(outputs, targets)
             if self.outputs is not None:
                 each = self.divergence(outputs, dense, counted)
                 distance += float(each.double().sum())
-        value = mean.value("the examples that score rollouts")
-        if self.outputs is None:
-            return value, None
-        return value, min(distance / self.examples, WORST_DIVERGENCE)
+        divergence = None
+        if self.outputs is not None:
+            divergence = min(distance / self.examples, WORST_DIVERGENCE)
+        if not self.labelled and divergence is not None:
+            return math.exp(-divergence), divergence
+        return mean.value("the examples that score rollouts"), divergence
 
-    def compared(self, examples: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    def compared(self, examples: int) -> Iterator[tuple[Inputs, Tensor, Tensor | None]]:
         """Inputs, dense outputs and counted positions of the first batches.
 
         Batches of less than half the usual size are left out: a batch norm that uses the statistics

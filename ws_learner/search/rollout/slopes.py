@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from envs import IntArray
+from ws_learner.core import call_model
 from ws_learner.search.rollout.scoring import Scoring
 
 __all__ = ["batch_statistics", "divergence_gradients", "log_density_slopes"]
@@ -66,7 +67,7 @@ def divergence_gradients(
     with torch.enable_grad(), batch_statistics(network, batched=exam.batched):
         for inputs, dense, counted in exam.compared(examples):
             seen += len(dense)
-            distance = exam.divergence(network(inputs), dense, counted).sum()
+            distance = exam.divergence(call_model(network, inputs), dense, counted).sum()
             if not distance.requires_grad:  # a forward without gradient
                 return total
             found = torch.autograd.grad(distance, list(weights), allow_unused=True)
