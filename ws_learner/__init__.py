@@ -129,7 +129,7 @@ _MODULES = {
     "config.learner": ["WeightSparseConfig"],
     "config.recipe": ["Recipe"],
     "core.errors": ["UserError"],
-    "data.as_splits": ["as_splits"],
+    "data.to_splits": ["as_splits"],
     "data.user_dataset": ["split_dataset"],
     "data.splits": ["DataSplits"],
     "deploy.onnx.export": ["check_onnx", "export_onnx"],

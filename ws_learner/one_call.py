@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from ws_learner.config import Recipe, WeightSparseConfig, usual_recipe
-from ws_learner.core import OutputKind, RunDir, UserError, say, suggest
+from ws_learner.config import ClusterConfig, Recipe, WeightSparseConfig, usual_recipe
+from ws_learner.core import ComputeDevice, OutputKind, RunDir, UserError, say, suggest
 from ws_learner.data import as_splits, loader_batch_size
 from ws_learner.learner import WeightSparseLearner
 from ws_learner.report import draw_all, headline, write_report
@@ -40,7 +40,9 @@ def prune(
     seed: int = 0,
     workers: int | None = None,
     max_examples: int | None = None,
-    **learner: Any,
+    teacher: nn.Module | None = None,
+    compute: ComputeDevice | None = None,
+    cluster: ClusterConfig | None = None,
 ) -> Result:
     """Prune a trained network: search a ratio for each layer, train to the ratios, measure.
 
@@ -91,7 +93,10 @@ def prune(
         workers: Processes that score candidates; None: none beside this one for a network of less
             than a million weights, else one per core.
         max_examples: Examples of an `IterableDataset` to keep.
-        **learner: Other arguments of `WeightSparseLearner`, such as `teacher` or `compute`.
+        teacher: Teacher for distillation, which {"enbl_dst": True} in `config` turns on; by default
+            the dense network.
+        compute: Device, precision and memory layout; by default chosen for this machine.
+        cluster: Scores candidates and trains on Ray.
 
     Returns:
         The sparse network, of its own class with plain weights; the layer table; the summary with
@@ -103,34 +108,42 @@ def prune(
     Example:
         >>> # result = prune(model, (train_loader, validation_loader), 0.9, report="report.md")
     """
+    if not isinstance(model, nn.Module):
+        raise UserError(f"`model`: a {type(model).__name__} is no network; give an nn.Module")
     file = _report_file(report)
     _refuse_both(recipe, epochs=epochs, batch_size=batch_size, lrn_rate=lrn_rate)
     settings = _config(config, prune_ratio)
     splits = as_splits(data, seed=seed, max_examples=max_examples, outputs=outputs)
     task = usual_task(model, splits, loss=loss, metric=metric, outputs=outputs)
     weights = sum(parameter.numel() for parameter in model.parameters())
+    if recipe is None:
+        recipe = usual_recipe(
+            examples=len(splits.train),
+            weights=weights,
+            epochs=epochs,
+            batch_size=batch_size or _loaders_batch(data, len(splits.train)),
+            lrn_rate=lrn_rate,
+        )
+        say(
+            f"training: {recipe.nb_epochs:g} epochs in batches of {recipe.batch_size}, "
+            f"{recipe.optimizer} at {recipe.lrn_rate:g}"
+        )
+    recipe.steps_per_epoch(len(splits.train))  # refuses a batch larger than the split
     run = WeightSparseLearner(
         model,
         task.data,
         loss=task.loss,
         metric=task.metric,
-        recipe=recipe
-        or _said(
-            usual_recipe(
-                examples=len(splits.train),
-                weights=weights,
-                epochs=epochs,
-                batch_size=batch_size or _loaders_batch(data, len(splits.train)),
-                lrn_rate=lrn_rate,
-            )
-        ),
+        recipe=recipe,
         config=settings,
         run_dir=run_dir,
         seed=seed,
         workers=0 if workers is None and weights < _SMALL else workers,
         outputs=task.outputs,
         facts={"network": type(model).__name__},
-        **learner,
+        teacher=teacher,
+        compute=compute,
+        cluster=cluster,
     )
     result = run.fit()
     _tell(run.run, result, file)
@@ -159,14 +172,6 @@ def _loaders_batch(data: Any, examples: int) -> int | None:
     """The training loader's batch size, as far as the training split has so many examples."""
     size = loader_batch_size(data)
     return None if size is None else min(size, examples)
-
-
-def _said(recipe: Recipe) -> Recipe:
-    say(
-        f"training: {recipe.nb_epochs:g} epochs in batches of {recipe.batch_size}, "
-        f"{recipe.optimizer} at {recipe.lrn_rate:g}"
-    )
-    return recipe
 
 
 def _report_file(report: str | Path | None) -> Path | None:

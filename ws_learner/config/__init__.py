@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ws_learner.config.learner import POCKETFLOW, WeightSparseConfig
     from ws_learner.config.pattern_syntax import PatternSpec, parse_pattern_spec, parse_roles
     from ws_learner.config.recipe import LrnSchedule, OptimizerName, Recipe, learning_rate
+    from ws_learner.config.recipe_choice import usual_recipe
     from ws_learner.config.registries import (
         CRITERIA,
         METHODS,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from ws_learner.config.rollout import LEVELS, RewardSignal, RolloutConfig
     from ws_learner.config.search_identity import as_recorded, identity_settings
     from ws_learner.config.unused import conflicting_settings, unused_settings
-    from ws_learner.config.usual_recipe import usual_recipe
 
 
 __all__ = [
@@ -130,7 +130,7 @@ _MODULES = {
         "conflicting_settings",
         "unused_settings",
     ],
-    "usual_recipe": [
+    "recipe_choice": [
         "usual_recipe",
     ],
 }

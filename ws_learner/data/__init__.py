@@ -8,7 +8,6 @@ from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ws_learner.data.arrays import ArraySplit
-    from ws_learner.data.as_splits import as_splits, loader_batch_size
     from ws_learner.data.dataset_split import DatasetSplit, Examples
     from ws_learner.data.datasets.cifar10 import load_cifar10
     from ws_learner.data.datasets.cifar10_source import cifar10_arrays
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from ws_learner.data.splits_content import content_digest, split_digest
     from ws_learner.data.stratify import stratified_parts
     from ws_learner.data.structure import LABELS, as_batch, has_targets, without_targets
+    from ws_learner.data.to_splits import as_splits, loader_batch_size
     from ws_learner.data.tokens import PAD, TokenSplit, by_length, stacked, words_in
     from ws_learner.data.transforms import Transformed, steady
     from ws_learner.data.user_dataset import split_dataset
@@ -87,7 +87,7 @@ _MODULES = {
     "arrays": [
         "ArraySplit",
     ],
-    "as_splits": [
+    "to_splits": [
         "as_splits",
         "loader_batch_size",
     ],

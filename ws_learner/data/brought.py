@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset, TensorDataset, default_collate
 
 from ws_learner.core import UserError, say
-from ws_learner.data.dataset_split import Collate, DatasetSplit
+from ws_learner.data.dataset_split import Collate, DatasetSplit, seeded_example
 from ws_learner.data.sampler_use import sampled_part
 from ws_learner.data.stream import is_stream, take_stream
 
@@ -87,6 +87,7 @@ def brought(data: Any, *, where: str, most: int | None = None) -> Brought:
     _check_map_style(data, where=where)
     if len(data) == 0:
         raise UserError(f"{where}: has no examples")
+    _check_first(data, where=where)
     return Brought(dataset=data)
 
 
@@ -133,6 +134,21 @@ def _check_map_style(data: Any, *, where: str) -> None:
         )
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or isinstance(data, str):
         raise UserError(f"{where}: a {type(data).__name__} is not known as data; {remedy}")
+
+
+def _check_first(data: Any, *, where: str) -> None:
+    """Refuse what has no examples under their numbers, such as a table of columns."""
+    try:
+        with seeded_example(0):
+            data[0]
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{where}: reading example 0 of the {type(data).__name__} fails, "
+            f"{type(error).__name__}: {' '.join(str(error).split())}; a data set gives its "
+            "examples under the numbers 0 to len - 1"
+        ) from error
 
 
 def _held(dataset: Any) -> Any:

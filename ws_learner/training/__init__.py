@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         train_sparse,
     )
     from ws_learner.training.task_check import check_metric, check_task
+    from ws_learner.training.task_choice import Task, usual_task
     from ws_learner.training.trainer import (
         Callback,
         Trainer,
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
         build_optimizer,
         epoch_seed,
     )
-    from ws_learner.training.usual_task import Task, usual_task
 
 
 __all__ = [
@@ -200,7 +200,7 @@ _MODULES = {
         "build_optimizer",
         "epoch_seed",
     ],
-    "usual_task": [
+    "task_choice": [
         "Task",
         "usual_task",
     ],

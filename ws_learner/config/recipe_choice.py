@@ -31,7 +31,8 @@ def usual_recipe(
         examples: Of the training split.
         weights: Parameters of the network.
         epochs: Passes over the training split; None chooses.
-        batch_size: Examples per step; None: 64, or an eighth of fewer than 512 examples.
+        batch_size: Examples per step; None: 64; of fewer than 512 examples an eighth,
+            at least 16.
         lrn_rate: Peak learning rate; None chooses.
 
     Raises:
@@ -45,7 +46,7 @@ def usual_recipe(
         (2, 0.00019)
     """
     if batch_size is None:
-        batch_size = min(64, max(1, examples // 8))
+        batch_size = max(1, min(64, max(16, examples // 8), examples))
     if epochs is None:
         per_epoch = max(1, examples // max(1, batch_size))
         epochs = min(_MOST, max(_FEWEST, math.ceil(_STEPS / per_epoch)))

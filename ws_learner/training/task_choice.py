@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import OutputKind, UserError, say
+from ws_learner.core import OutputKind, UserError, check_choice, say
 from ws_learner.data import LABELS, DataSplits, has_targets
 from ws_learner.training.batch_check import first_batch
 from ws_learner.training.evaluation import Loss
@@ -37,6 +37,9 @@ class Task:
     metric: Metric
     outputs: OutputKind | None
     data: DataSplits
+
+    def __post_init__(self) -> None:
+        check_choice(self.outputs, OutputKind | None, name="outputs")
 
 
 def usual_task(
