@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ws_learner.data.device_arrays import on_device
     from ws_learner.data.rank_batches import read_rank_batches
     from ws_learner.data.resource import Resource, cache_folder, content
-    from ws_learner.data.splits import Batch, DataSplits, MeasuredOn, Split
+    from ws_learner.data.splits import Batch, DataSplits, MeasuredOn, Split, UntestedSplits
     from ws_learner.data.splits_content import content_digest, split_digest
     from ws_learner.data.stratify import stratified_parts
     from ws_learner.data.structure import LABELS, as_batch, has_targets, without_targets
@@ -50,6 +50,7 @@ __all__ = [
     "Split",
     "TokenSplit",
     "Transformed",
+    "UntestedSplits",
     "as_batch",
     "as_splits",
     "average_precision",
@@ -151,6 +152,7 @@ _MODULES = {
         "DataSplits",
         "MeasuredOn",
         "Split",
+        "UntestedSplits",
     ],
     "splits_content": [
         "content_digest",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from torch import Tensor
 
-from ws_learner.core import OutputKind, check_choice, check_output_kind
+from ws_learner.core import OutputKind, check_output_kind
 
-__all__ = ["Batch", "DataSplits", "MeasuredOn", "Split"]
+__all__ = ["Batch", "DataSplits", "MeasuredOn", "Split", "UntestedSplits"]
 
 Batch = tuple[Any, Tensor]
 """(inputs, targets); inputs are float32 (B, C, H, W), or int64 (B, T) word pieces padded with
@@ -71,8 +71,7 @@ class DataSplits:
             padded further or cut to their longest sentence, and padding does not count. None:
             every number is a value, and the network gets all columns. By default what `train`
             says, which is 0 for a `TokenSplit` and None for other splits.
-        measured_on: `validation` if `test` holds the examples of `search` and `select`, for want of
-            others: reports then speak of a validation, not of a test.
+        measured_on: `test`; see `UntestedSplits`.
     """
 
     name: str
@@ -85,11 +84,20 @@ class DataSplits:
     test: Split
     outputs: OutputKind | None = None
     pad_id: int | None = None
-    measured_on: MeasuredOn = "test"
+    measured_on: ClassVar[MeasuredOn] = "test"
 
     def __post_init__(self) -> None:
         if self.outputs is not None:
             check_output_kind(self.outputs)
-        check_choice(self.measured_on, MeasuredOn, name="measured_on")
         if self.pad_id is None:
             object.__setattr__(self, "pad_id", getattr(self.train, "pad_id", None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UntestedSplits(DataSplits):
+    """Splits without a test set: `test` holds the examples of `search` and `select`.
+
+    Reports speak of a validation, not of a test.
+    """
+
+    measured_on: ClassVar[MeasuredOn] = "validation"

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Subset
 from ws_learner.core import OutputKind, UserError, say, value_digest
 from ws_learner.data.brought import Brought, brought
 from ws_learner.data.reading import reading_order
-from ws_learner.data.splits import DataSplits
+from ws_learner.data.splits import DataSplits, UntestedSplits
 from ws_learner.data.stratify import stratified_parts
 from ws_learner.data.user_dataset import examples_digest, input_shape
 
@@ -95,7 +95,8 @@ def as_splits(
     search, select = _divided(parts["validation"], (0.5,), seed=seed)
     measured = parts.get("test", parts["validation"])
     train = parts["train"]
-    return DataSplits(
+    kind = DataSplits if "test" in parts else UntestedSplits
+    return kind(
         name=name,
         digest=_digest(parts, f"{seed} {pad_id}"),
         num_classes=_num_classes(train) if num_classes is None else num_classes,
@@ -106,7 +107,6 @@ def as_splits(
         test=measured.split(pad_id=pad_id),
         outputs=outputs,
         pad_id=pad_id,
-        measured_on="test" if "test" in parts else "validation",
     )
 
 

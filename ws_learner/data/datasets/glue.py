@@ -73,7 +73,6 @@ def load_glue(
         input_shape=(longest,),
         test=TokenSplit(cut(test_texts), np.array(test_labels, dtype=np.int64)),
         pad_id=PAD,
-        measured_on="test",
         **splits,
     )
 

@@ -136,6 +136,5 @@ def _splits(
         outputs="classes",
         input_shape=(_LONGEST,),
         pad_id=PAD,
-        measured_on="test",
         **splits,
     )
