@@ -19,10 +19,10 @@ if __name__ == "__main__" and not __package__:  # started as a file: import from
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flag_aliases import spell_message
-from ws_learner.core import RunDir, UserError, say
+from ws_learner.core import RunDir, UserError, call_model, say
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -95,7 +95,7 @@ def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool) -> None:
     inputs = _batch(experiment)
     model = experiment.model.eval()
     with torch.no_grad():
-        wanted = model(inputs)
+        wanted = call_model(model, inputs)
     if shrinking:
         model = _shrunk(model, inputs)
     if int8:
@@ -115,7 +115,7 @@ def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool) -> None:
         raise UserError(f"--to onnx: outputs of {engine} differ by {most:.2g}; nothing was written")
 
 
-def _batch(experiment: Experiment) -> Tensor:
+def _batch(experiment: Experiment) -> Any:
     inputs, _ = next(iter(experiment.data.train.batches(8)))
     return inputs
 

@@ -174,12 +174,13 @@ def test_the_metric_tells_classes_of_which_the_data_have_only_some() -> None:
 
 def test_a_network_that_returns_no_tensor_is_said() -> None:
     class Two(nn.Module):
-        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-            return x, x
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"start": x, "end": x}
 
     task = TASKS["regression"]()
     parts: dict[str, Any] = {"loss": task.loss, "metric": task.metric, "outputs": None}
-    with pytest.raises(UserError, match="returns tuple for 3 examples; it must return one tensor"):
+    line = r"returns dict \(start .*, end .*\) for 3 examples, which does not say"
+    with pytest.raises(UserError, match=line):
         check_task(Two(), task.data, compares=False, **parts)
 
 

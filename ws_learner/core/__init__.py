@@ -10,7 +10,13 @@ if TYPE_CHECKING:
     from ws_learner.core.checkpoints import load_state_file, save_state_file
     from ws_learner.core.determinism import one_thread
     from ws_learner.core.device import ComputeDevice, choose_device, describe_machine
-    from ws_learner.core.digests import ValueDigest, forward_digest, state_digest, value_digest
+    from ws_learner.core.digests import (
+        ValueDigest,
+        forward_digest,
+        state_digest,
+        tensor_bytes,
+        value_digest,
+    )
     from ws_learner.core.errors import UserError, complain, suggest
     from ws_learner.core.files import (
         read_json,
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
         rows_of,
         run_model,
         tensors_of,
+        weight_type,
     )
     from ws_learner.core.moved import MOVED, install
     from ws_learner.core.output_kinds import OUTPUT_KINDS, OutputKind, check_output_kind
@@ -104,10 +111,12 @@ __all__ = [
     "sha256_of",
     "state_digest",
     "suggest",
+    "tensor_bytes",
     "tensor_types",
     "tensors_of",
     "track",
     "value_digest",
+    "weight_type",
     "widened",
     "write_bytes",
     "write_json",
@@ -132,6 +141,7 @@ _MODULES = {
         "ValueDigest",
         "forward_digest",
         "state_digest",
+        "tensor_bytes",
         "value_digest",
     ],
     "errors": [
@@ -161,6 +171,7 @@ _MODULES = {
         "rows_of",
         "run_model",
         "tensors_of",
+        "weight_type",
     ],
     "moved": [
         "MOVED",

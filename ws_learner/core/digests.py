@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ws_learner.core.code_digest import CodeParts, full_name
 
-__all__ = ["ValueDigest", "forward_digest", "state_digest", "value_digest"]
+__all__ = ["ValueDigest", "forward_digest", "state_digest", "tensor_bytes", "value_digest"]
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis))
 _AS_TEXT = (torch.dtype, torch.device, torch.layout, np.dtype, range, slice, PurePath, np.ufunc)
@@ -44,7 +44,7 @@ def state_digest(model: nn.Module) -> str:
     for name, tensor in model.state_dict().items():
         if isinstance(tensor, Tensor):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-            digest.update(_bytes(tensor))
+            digest.update(tensor_bytes(tensor))
     return digest.hexdigest()
 
 
@@ -100,7 +100,7 @@ class ValueDigest(CodeParts):
             yield from self._network(value)
         elif isinstance(value, Tensor):
             yield f"tensor {value.dtype} {tuple(value.shape)}"
-            yield _bytes(value)
+            yield tensor_bytes(value)
         elif isinstance(value, np.ndarray | np.generic) and value.dtype != object:
             yield from (f"array {value.dtype} {value.shape}", value.tobytes())
         elif isinstance(value, Mapping):
@@ -174,7 +174,8 @@ def _hash(parts: Iterable[str | bytes | memoryview]) -> str:
     return digest.hexdigest()
 
 
-def _bytes(tensor: Tensor) -> memoryview:
+def tensor_bytes(tensor: Tensor) -> memoryview:
+    """The bytes of the values of a tensor of any type and layout."""
     if tensor.is_meta:
         return memoryview(b"")
     if tensor.is_quantized:

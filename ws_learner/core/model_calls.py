@@ -28,6 +28,7 @@ __all__ = [
     "rows_of",
     "run_model",
     "tensors_of",
+    "weight_type",
 ]
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
@@ -85,6 +86,11 @@ def rows_of(inputs: Any, rows: slice | Tensor) -> Any:
 def device_of(inputs: Inputs) -> torch.device:
     """Device of the first tensor."""
     return next((tensor.device for tensor in tensors_of(inputs)), torch.device("cpu"))
+
+
+def weight_type(model: nn.Module) -> torch.dtype | None:
+    """Type of the first floating parameter; None if there is none."""
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
 
 
 def call_model(model: nn.Module, inputs: Inputs) -> Tensor:
@@ -191,7 +197,7 @@ def _parts_of(answer: Any) -> dict[str, Any]:
 
 def _as_weights(model: nn.Module, inputs: Inputs) -> Inputs:
     """Inputs whose floating tensors have the type of the network's first floating parameter."""
-    kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+    kind = weight_type(model)
     if kind is None:
         return inputs
     found: Inputs = map_tensors(inputs, lambda x: x.to(kind) if x.is_floating_point() else x)

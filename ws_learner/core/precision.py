@@ -21,7 +21,9 @@ def half_types(model: nn.Module) -> str:
 def widened(model: nn.Module) -> nn.Module:
     """Turn all tensors of half precision into float32, in place."""
     if half_types(model):
-        model._apply(lambda tensor: tensor.float() if tensor.dtype in _HALF else tensor)
+        for _, tensor in _named(model):
+            if tensor.dtype in _HALF:
+                tensor.data = tensor.data.float()
     return model
 
 
@@ -52,6 +54,7 @@ def _rounded(values: Tensor, kind: torch.dtype) -> Tensor:
     found = values.to(kind)
     lost = (found == 0) & (values != 0)
     if bool(lost.any()):
-        least = torch.full((), torch.finfo(kind).smallest_normal, dtype=kind, device=values.device)
-        found = torch.where(lost, least * values.sign().to(kind), found)
+        limits = torch.finfo(kind)  # float16 has smaller ones, which are normal in float32
+        least = limits.smallest_normal * (limits.eps if kind is torch.float16 else 1.0)
+        found = torch.where(lost, (least * values.sign()).to(kind), found)
     return found

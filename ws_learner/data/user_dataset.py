@@ -108,7 +108,7 @@ def examples_digest(dataset: Examples, way: str) -> str:
 
 def _is_plain(example: Any) -> bool:
     """Whether an example is a pair of numbers and arrays, as most are."""
-    kinds = Tensor | np.ndarray | np.generic | int | float | list
+    kinds = (Tensor, np.ndarray, np.generic, int, float, list)
     if not isinstance(example, list | tuple) or not all(isinstance(x, kinds) for x in example):
         return False
     return not any(isinstance(x, Tensor) and x.dtype == torch.bfloat16 for x in example)

@@ -18,6 +18,8 @@ from ws_learner.core import (
     rows_of,
     run_model,
     say,
+    tensors_of,
+    weight_type,
 )
 from ws_learner.data import DataSplits, has_targets
 from ws_learner.training.batch_check import first_batch
@@ -62,6 +64,7 @@ def check_task(
     if has_targets(targets):
         check_metric(metric, answers, targets)
         _refuse_broadcast(loss, _repeated(answers, targets), targets)
+    _say_types(model, inputs)
     _say_mixed(answers, network_answers(model, rows_of(inputs, slice(_EXAMPLES - 1))))
     given = outputs or data.outputs
     if given is None and not compares:
@@ -102,6 +105,15 @@ def network_answers(model: nn.Module, inputs: Inputs, *, says: bool = False) -> 
             "look for NaN in its weights and inputs"
         )
     return answers
+
+
+def _say_types(model: nn.Module, inputs: Inputs) -> None:
+    """Say that floating inputs are of another type than the weights."""
+    weights = weight_type(model)
+    found = {tensor.dtype for tensor in tensors_of(inputs) if tensor.is_floating_point()}
+    if weights is not None and (other := found - {weights}):
+        names = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in other))
+        say(f"inputs of {names} are turned into the weights' {str(weights).removeprefix('torch.')}")
 
 
 def _repeated(answers: Tensor, targets: Tensor) -> Tensor:

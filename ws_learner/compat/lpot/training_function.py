@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 
 from ws_learner.compat.lpot.schema import CriterionSection, LpotConf, TrainSection
 from ws_learner.compat.lpot.schema import Optimizer as OptimizerSettings
-from ws_learner.core import UserError
-from ws_learner.data import DataSplits
+from ws_learner.core import UserError, call_model, map_tensors
+from ws_learner.data import Batch, DataSplits, as_batch
 
 __all__ = ["automatic_training", "build_loss", "build_lpot_optimizer", "load_conf_splits"]
 
@@ -90,8 +90,8 @@ def automatic_training(prune: Hooks) -> tuple[Callable[[nn.Module], None], int |
             prune.on_epoch_begin(epoch)
             for step, (inputs, targets) in enumerate(islice(batches(epoch), train.iteration)):
                 prune.on_step_begin(step)
-                inputs = inputs.to(device)
-                outputs = model(inputs)
+                inputs = map_tensors(inputs, lambda x: x.to(device))
+                outputs = call_model(model, inputs)
                 value = prune.on_after_compute_loss(
                     inputs, outputs, loss(outputs, targets.to(device))
                 )
@@ -114,10 +114,12 @@ def automatic_training(prune: Hooks) -> tuple[Callable[[nn.Module], None], int |
 
 def _batches(
     conf: LpotConf, train: TrainSection, prune: Hooks
-) -> tuple[Callable[[int], Iterator[tuple[Tensor, Tensor]]], int | None]:
+) -> tuple[Callable[[int], Iterator[Batch]], int | None]:
     """(epoch -> its batches, how many there are)."""
     if (loader := prune.train_dataloader) is not None:
-        return lambda epoch: iter(loader), len(loader) if hasattr(loader, "__len__") else None
+        return lambda epoch: map(as_batch, loader), len(loader) if hasattr(
+            loader, "__len__"
+        ) else None
     if train.loader is None:
         raise UserError(
             "Pruning: no data; assign prune.train_dataloader, or add `dataloader:` under `train:`"

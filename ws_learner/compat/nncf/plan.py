@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ws_learner.compat.nncf.schema import NncfConf, NncfDistillation, Quantization
 from ws_learner.compat.nncf.scopes import select_layers
-from ws_learner.core import OutputKind, UserError
+from ws_learner.core import Inputs, OutputKind, UserError, call_model, device_of
 from ws_learner.pruning import (
     Pattern,
     ThresholdMovementConfig,
@@ -123,9 +123,9 @@ def build_nncf_distillation_loss(
             pad_id=pad_id,
         )
 
-    def criterion(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
+    def criterion(outputs: Tensor, targets: Tensor, inputs: Inputs) -> Tensor:
         with torch.no_grad():
-            wanted = teacher.to(inputs.device).eval()(inputs)
+            wanted = call_model(teacher.to(device_of(inputs)).eval(), inputs)
         return loss(outputs, targets) + part.scale * functional.mse_loss(outputs, wanted)
 
     return criterion

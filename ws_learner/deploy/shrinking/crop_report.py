@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import say, write_text
+from ws_learner.core import Inputs, device_of, map_tensors, rows_of, run_model, say, write_text
 from ws_learner.deploy.shrinking.crop import Cropped, crop
 from ws_learner.deploy.shrinking.cropped_file import save_cropped
 from ws_learner.pruning import UnitGroup
@@ -68,7 +68,7 @@ def _listed(units: Sequence[int]) -> str:
 
 
 def latencies(
-    models: Mapping[str, nn.Module], inputs: Tensor, *, rounds: int = _ROUNDS
+    models: Mapping[str, nn.Module], inputs: Inputs, *, rounds: int = _ROUNDS
 ) -> dict[str, float]:
     """Median seconds of a forward pass of each model, taken in turns so that drift cancels."""
     seconds: dict[str, list[float]] = {name: [] for name in models}
@@ -76,8 +76,8 @@ def latencies(
         for number in range(rounds + 2):
             for name, model in models.items():
                 begun = time.perf_counter()
-                model(inputs)
-                if inputs.is_cuda:
+                run_model(model, inputs)
+                if device_of(inputs).type == "cuda":
                     torch.cuda.synchronize()
                 if number >= 2:
                     seconds[name].append(time.perf_counter() - begun)
@@ -86,7 +86,7 @@ def latencies(
 
 def crop_run(
     model: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     folder: Path,
     *,
     groups: Sequence[UnitGroup] | None = None,
@@ -95,7 +95,8 @@ def crop_run(
 
     Args:
         model: Masked, on the CPU or not.
-        inputs: (B, ...) a batch of the test data; its size is what is timed, and one row of it.
+        inputs: (B, ...) a batch of the test data, several tensors in a tuple, or keywords in a
+            dict; its size is what is timed, and one row of it.
         folder: The run's directory.
         groups: By default those that are found.
 
@@ -103,8 +104,9 @@ def crop_run(
         Entries for the summary: parameters and median milliseconds, before and after.
     """
     device = next(model.parameters()).device
-    model, inputs = model.eval(), inputs.to(device)
-    cropped = crop(model, (inputs[:2],), groups=groups)
+    model, inputs = model.eval(), map_tensors(inputs, lambda x: x.to(device))
+    two = rows_of(inputs, slice(2))
+    cropped = crop(model, (two,) if isinstance(two, Tensor) else two, groups=groups)
     write_text(
         folder / "structured_sparsity.csv", structured_table(model, cropped).to_csv(index=False)
     )
@@ -118,7 +120,9 @@ def crop_run(
         "latency_threads": torch.get_num_threads(),
     }
     for size in _BATCHES:
-        found = latencies({"dense": model, "cropped": cropped.model.eval()}, inputs[:size])
+        found = latencies(
+            {"dense": model, "cropped": cropped.model.eval()}, rows_of(inputs, slice(size))
+        )
         for name, seconds in found.items():
             facts[f"{name}_ms_batch_{size}"] = round(1000 * seconds, 3)
     say(

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from envs import FloatArray, LayerRow
-from ws_learner.core import Inputs, call_model, say, tensors_of, track, write_with
+from ws_learner.core import Inputs, call_model, say, tensor_bytes, tensors_of, track, write_with
 from ws_learner.pruning import parameter_of
 from ws_learner.search.rollout.scoring import WORST_DIVERGENCE, Scoring
 from ws_learner.search.rollout.slopes import batch_statistics
@@ -59,7 +59,7 @@ def open_own_divergences(
     for inputs, answers, counted in exam.compared(examples):
         for tensor in (*tensors_of(inputs), answers, counted):
             if tensor is not None:
-                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+                digest.update(tensor_bytes(tensor))
     key = digest.hexdigest()
     path = cache_dir / f"own-{key[:16]}.safetensors"
     known = _read(path, key, shape=(len(layers), len(OWN_DENSITIES)))
