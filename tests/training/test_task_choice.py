@@ -186,3 +186,53 @@ def test_logarithms_of_a_softmax_are_logits() -> None:
 def test_embeddings_have_no_usual_loss() -> None:
     with pytest.raises(UserError, match="embeddings: have no usual loss"):
         task_of(Shaped(CLASSES), whole(), outputs="embeddings")
+
+
+class Words(nn.Module):
+    """Logits (B, T, 6) of each word and its place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(6, 6)
+
+    def forward(self, words: Tensor) -> Tensor:
+        found: Tensor = self.words(words)
+        return found
+
+
+def test_targets_that_are_the_inputs_are_of_the_next_token(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = whole(9, high=6)
+    prompted = words.clone()
+    prompted[:, :3] = -100  # a prompt that is not learned
+    model = Words()
+    task = usual_task(model, as_splits(TensorDataset(words, prompted)))
+    assert "`loss`: cross entropy of each next token, since the targets are" in (
+        capsys.readouterr().err
+    )
+    answers = model(words).detach()
+    # Logits at place t are for the word at t + 1; of 9 words the last 6 count.
+    chosen = answers[:, 2:8].log_softmax(2).gather(2, words[:, 3:, None])
+    torch.testing.assert_close(task.loss(answers, prompted), -chosen.mean())
+    metric = as_metric(task.metric)
+    scores = metric.scores(answers, prompted)
+    torch.testing.assert_close(scores, -chosen.mean((1, 2)), check_dtype=False)
+    assert (metric.name, metric.higher_is_better) == ("perplexity", False)
+    other = usual_task(model, as_splits(TensorDataset(words, whole(9, high=6).flip(0))))
+    assert as_metric(other.metric).name == "accuracy"
+
+
+class Broken(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(7, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = self.linear(inputs)
+        return found
+
+
+def test_a_network_that_fails_is_said_with_the_shapes() -> None:
+    with pytest.raises(UserError, match=r"fails on the first .* of shape \(32, 6\): RuntimeError"):
+        task_of(Broken(), whole(high=2))

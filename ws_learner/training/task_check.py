@@ -87,6 +87,15 @@ def network_answers(model: nn.Module, inputs: Inputs, *, says: bool = False) -> 
         inputs = map_tensors(inputs, lambda x: x.to(device))
     try:
         found = run_model(model.eval(), inputs)
+    except UserError:
+        raise
+    except Exception as error:  # it may raise anything
+        shapes = ", ".join(str(tuple(x.shape)) for x in tensors_of(inputs))
+        why = " ".join(str(error).split())
+        raise UserError(
+            f"the network fails on the first training examples, inputs of shape {shapes}: "
+            f"{type(error).__name__}: {why}; it is given the inputs of a batch without its targets"
+        ) from error
     finally:
         for module, training in modes:
             module.training = training

@@ -7,14 +7,20 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import OutputKind, UserError, check_choice, say
+from ws_learner.core import Inputs, OutputKind, UserError, check_choice, say, tensors_of
 from ws_learner.data import LABELS, DataSplits, has_targets
 from ws_learner.training.batch_check import first_batch
 from ws_learner.training.evaluation import Loss
 from ws_learner.training.metric_spec import Metric
 from ws_learner.training.outputs import resolve_output_kind
 from ws_learner.training.task_check import network_answers
-from ws_learner.training.usual_losses import LOSS_NAMES, loss_of, metric_of_kind
+from ws_learner.training.usual_losses import (
+    LOSS_NAMES,
+    loss_of,
+    metric_of_kind,
+    next_token_loss,
+    next_token_perplexity,
+)
 
 __all__ = ["Task", "usual_task"]
 
@@ -55,6 +61,7 @@ def usual_task(
     | outputs | loss | metric |
     |---|---|---|
     | `classes`, `tokens` | cross entropy | accuracy, of an example's positions if it has several |
+    | `tokens` whose targets are the inputs | of each next token | perplexity |
     | `labels` | binary cross entropy of logits | accuracy, the share of labels that are right |
     | `values` | mean squared error | mean absolute error |
 
@@ -86,21 +93,35 @@ def usual_task(
     kind = resolve_output_kind(given, answers, targets, num_classes=classes, loss=loss)
     if kind == "embeddings":
         raise UserError("`outputs` embeddings: have no usual loss; give `loss` and `metric`")
+    follows = kind == "tokens" and _repeats_inputs(inputs, targets)
     if loss is None:
-        _check_scale(answers, targets, kind)
-        loss = loss_of(kind)
-        say(f"`loss`: {LOSS_NAMES[kind]}, since the outputs are {kind}; give another if it is not")
+        _check_scale(answers, kind)
+        loss = next_token_loss if follows else loss_of(kind)
+        name = "cross entropy of each next token" if follows else LOSS_NAMES[kind]
+        say(f"`loss`: {name}, since {_why(kind, follows)}; give another if it is not")
     if kind in ("classes", "tokens"):
         data = replace(data, num_classes=answers.shape[1 if kind == "classes" else -1])
         _check_classes(targets, classes=data.num_classes, one_hot=targets.shape == answers.shape)
     if metric is None:
-        chosen = metric_of_kind(kind)
-        say(f"`metric`: {chosen.name}, since the outputs are {kind}; give another if it is not")
-        metric = chosen
+        metric = next_token_perplexity() if follows else metric_of_kind(kind)
+        say(f"`metric`: {metric.name}, since {_why(kind, follows)}; give another if it is not")
     return Task(loss=loss, metric=metric, outputs=kind, data=data)
 
 
-def _check_scale(answers: Tensor, targets: Tensor, kind: OutputKind) -> None:
+def _why(kind: OutputKind, follows: bool) -> str:
+    return "the targets are the inputs" if follows else f"the outputs are {kind}"
+
+
+def _repeats_inputs(inputs: Inputs, targets: Tensor) -> bool:
+    """Whether targets (B, T) that count are the inputs themselves, as for a language model."""
+    counted = targets != _IGNORED
+    return bool(counted.any()) and any(
+        part.shape == targets.shape and torch.equal(part[counted], targets[counted])
+        for part in tensors_of(inputs)
+    )
+
+
+def _check_scale(answers: Tensor, kind: OutputKind) -> None:
     """Refuse probabilities, of which the usual losses would take softmax or sigmoid again."""
     inside = bool(((answers >= 0) & (answers <= 1)).all())
     if kind == "values" or not inside or len(answers) < 8:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 from torch.nn import functional
 
 from ws_learner.core import OutputKind
-from ws_learner.training.evaluation import Loss, top_k_accuracy
+from ws_learner.training.evaluation import Loss, perplexity, top_k_accuracy
 from ws_learner.training.metric_spec import Metric, MetricSpec
 
 __all__ = [
@@ -17,6 +19,9 @@ __all__ = [
     "labels_right",
     "loss_of",
     "metric_of_kind",
+    "next_token_log_loss",
+    "next_token_loss",
+    "next_token_perplexity",
     "token_accuracy",
     "token_loss",
     "value_loss",
@@ -42,6 +47,16 @@ def class_loss(outputs: Tensor, targets: Tensor) -> Tensor:
 def token_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     """Cross entropy of (B, ..., C) logits for (B, ...) targets; those of -100 do not count."""
     return functional.cross_entropy(outputs.movedim(-1, 1), targets.long())
+
+
+def next_token_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy of logits (B, T, C) at each place for the target (B, T) one place later."""
+    return token_loss(outputs[:, :-1], targets[:, 1:])
+
+
+def next_token_log_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """(B,) mean of `next_token_loss` over an example's targets."""
+    return perplexity().function(outputs[:, :-1], targets[:, 1:])
 
 
 def label_loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -70,6 +85,11 @@ def labels_right(outputs: Tensor, targets: Tensor) -> Tensor:
 def token_accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """(B,) share of an example's tokens whose largest logit, on the last axis, is the target's."""
     return top_k_accuracy(outputs, targets, axis=outputs.dim() - 1)
+
+
+def next_token_perplexity() -> MetricSpec:
+    """The perplexity of each next token."""
+    return replace(perplexity(), function=next_token_log_loss)
 
 
 def loss_of(kind: OutputKind) -> Loss:

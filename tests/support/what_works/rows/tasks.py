@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from tests.support.what_works.row import Row
+from tests.support.what_works.row import Area, Row
 from ws_learner import prune
 
 _COUNT = 100
@@ -59,7 +59,40 @@ def _row(
     return Row(area="outputs and losses", what=f"no loss given: {what}", run=run, refused=refused)
 
 
+class _Words(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.Embedding(12, 8), nn.Linear(8, 12)
+
+    def forward(self, words: Tensor) -> Tensor:
+        found: Tensor = self.head(self.words(words))
+        return found
+
+
+def _next_words(folder: Path) -> None:
+    torch.manual_seed(0)
+    words = torch.randint(0, 12, (_COUNT, 7))
+    config = {"ws_prune_ratio_prtl": "uniform"}
+    data = TensorDataset(words, words)
+    result = prune(_Words(), data, 0.5, epochs=1, config=config, run_dir=folder / "run")
+    # Nobody knows the next of twelve words drawn at random.
+    assert 6 < result.summary["sparse_perplexity"]
+
+
+def _of_other_inputs(folder: Path) -> None:
+    data = TensorDataset(torch.randn(_COUNT, 11), _whole(high=4))
+    prune(_Network(4), data, 0.5, epochs=1, run_dir=folder / "run")
+
+
+_AREA: Area = "outputs and losses"
 ROWS = (
+    Row(area=_AREA, what="no loss given: targets that are the inputs (GPT)", run=_next_words),
+    Row(
+        area=_AREA,
+        what="a network that takes other inputs",
+        run=_of_other_inputs,
+        refused="the network fails on the first training examples, inputs of shape (32, 11)",
+    ),
     _row("class numbers", (4,), _whole(high=4)),
     _row("class numbers of type int32 or uint8", (4,), _whole(high=4).to(torch.uint8)),
     _row("one-hot classes", (4,), nn.functional.one_hot(_whole(high=4), 4).float()),
