@@ -23,7 +23,7 @@ def test_it_prunes_to_the_ratio_it_asks_for(
     left = runpy.run_path(str(path))
     dense, result = left["model"], left["result"]
     assert type(result.model) is type(dense)
-    sparse, before = dict(result.model.named_parameters()), dict(dense.named_parameters())
+    sparse, before = result.model.state_dict(), dense.state_dict()
     assert sparse.keys() == before.keys()
     layers = result.ratios["layer"]
     zeros = sum(int((sparse[name] == 0).sum()) for name in layers)
