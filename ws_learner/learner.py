@@ -42,7 +42,7 @@ from ws_learner.pruning import (
     parse_pattern,
     with_default_pattern,
 )
-from ws_learner.report import MetricsLog, layers_in_ratios, read_table, to_csv, write_report
+from ws_learner.report import MetricsLog, layers_in_ratios, read_table, to_csv
 from ws_learner.search import Allocation, Allocator, RolloutEvaluator, RolloutPool
 from ws_learner.training import (
     Loss,
@@ -154,9 +154,7 @@ class WeightSparseLearner:
                 allocation = self._allocate(layers)
                 sparse = self._sparsify(allocation, layers)
             self._export(sparse)
-            result = self._verify(layers, allocation)
-            self._report()
-            return result
+            return self._verify(layers, allocation)
 
     def allocate(self) -> Allocation:
         """Allocate the ratios only and save them in the run directory; raises as `fit` does.
@@ -217,14 +215,8 @@ class WeightSparseLearner:
             self._run = run
             yield
 
-    def _report(self) -> None:
-        """Write `report.md`, unless the caller keeps the folder, and so its report."""
-        if self._claims and not (self.run.path / "report.md").exists():
-            write_report(self.run.path)
-
     def _saved(self) -> Result:
         """The result of a finished run."""
-        self._report()
         model = copy.deepcopy(self.model)
         load_into(model, self.run.model)
         if self.config.ws_save_path is not None:

@@ -26,6 +26,7 @@ from ws_learner.core import (
     state_digest,
 )
 from ws_learner.data import DataSplits, content_digest
+from ws_learner.report import write_report
 from ws_learner.training.evaluation import Loss, Metric
 
 __all__ = ["build_run_identity", "config_identity", "owned_run"]
@@ -101,11 +102,13 @@ def owned_run(
 ) -> Iterator[RunDir]:
     """Lock a run's directory and check that it was made with the same identity.
 
+    A run that has finished gets its `report.md`.
+
     Args:
         run_dir: The directory; by default runs/`stem`-<hash of the identity>.
         stem: What the directory is called but for the hash.
         identity: Makes the identity, if it is needed.
-        claims: False leaves lock and check to the caller.
+        claims: False leaves lock, check and report to the caller.
 
     Raises:
         UserError: The directory is locked, or was made with other settings.
@@ -128,6 +131,8 @@ def owned_run(
             if fresh and {path.name for path in run.path.iterdir()} <= _MARKS:
                 shutil.rmtree(run.path)  # refused before anything was made
             raise
+        if run.finished and not (run.path / "report.md").exists():
+            write_report(run.path)
 
 
 def _network(model: nn.Module) -> dict[str, str]:

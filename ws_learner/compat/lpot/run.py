@@ -244,6 +244,7 @@ def _run(
         "distilled": teacher is not None,
         "train_seconds": round(seconds, 1),
         "seed": seed,
+        "measured_on": data.measured_on,
     }
     summary |= dict(facts)
     write_json(run.summary, summary)

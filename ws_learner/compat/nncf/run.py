@@ -302,7 +302,8 @@ def _run(
         deploy.export_int8(moved, (inputs,), run.path / INT8)
         moved.detach()
         say(f"quantised network: {run.path / INT8}")
-    summary |= {"seed": seed, "score_lr": movement.score_lr} | dict(facts)
+    summary |= {"seed": seed, "measured_on": data.measured_on}
+    summary |= {"score_lr": movement.score_lr} | dict(facts)
     write_json(run.summary, summary)
     return Result(model=model, ratios=table, summary=summary)
 
