@@ -91,12 +91,14 @@ def test_the_same_call_reads_the_finished_run_again() -> None:
     first = quick((TRAIN, VALIDATION), report="report.md")
     Path("report.md").unlink()
     (run,) = Path("runs").iterdir()
+    (run / "report.md").unlink()  # as in a run of an earlier version
     marks = {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")}
     again = quick((TRAIN, VALIDATION), report="report.md")
     assert [*Path("runs").iterdir()] == [run]
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")} == marks
     assert again.summary == first.summary
     assert Path("report.md").exists()
+    assert (run / "report.md").exists()
     opened = load_run(run, model=network())
     for name, tensor in opened.model.state_dict().items():
         assert torch.equal(tensor, first.model.state_dict()[name])
