@@ -15,7 +15,7 @@ from ws_learner.data import DataSplits
 from ws_learner.pruning import fitting_rows, layer_table, parse_pattern
 from ws_learner.search.problem import build_goal_problems, build_rollout_config
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
-from ws_learner.training import Loss, Metric, check_task
+from ws_learner.training import Loss, Metric, check_task, first_batch
 
 __all__ = ["make_pruning_env"]
 
@@ -60,7 +60,7 @@ def make_pruning_env(
         )
     if goal_conditioned:
         settings = dataclasses.replace(settings, ws_prune_ratio_prtl="optimal")
-    example, _ = next(data.train.batches(2))
+    example, _ = first_batch(data, 2)
     outputs = check_task(
         model,
         data,
