@@ -33,7 +33,7 @@ from ws_learner.core import (
     write_json,
     write_text,
 )
-from ws_learner.data import DataSplits
+from ws_learner.data import as_splits
 from ws_learner.pruning import (
     ByRole,
     filter_by_role,
@@ -85,7 +85,7 @@ class WeightSparseLearner:
     def __init__(
         self,
         model: nn.Module,
-        data: DataSplits,
+        data: Any,
         *,
         loss: Loss,
         metric: Metric,
@@ -106,7 +106,7 @@ class WeightSparseLearner:
 
         Args:
             model: The trained dense network; it is not changed.
-            data: Train, search, select and test split.
+            data: `DataSplits`, or data as `as_splits` takes them.
             loss: (outputs, targets) -> scalar.
             metric: (outputs, targets) -> (B,) scores in [0, 1], or a `MetricSpec`, which may have
                 another unit or be minimised.
@@ -127,7 +127,8 @@ class WeightSparseLearner:
             claims: Lock the directory and check that it was made with these arguments. False
                 leaves both to the caller, who then gives `run_dir`.
         """
-        self.model, self.data, self.loss, self.metric = model, data, loss, metric
+        self.model, self.loss, self.metric = model, loss, metric
+        self.data = as_splits(data, seed=seed)
         self.recipe, self.teacher = recipe, teacher
         self.config = with_default_pattern(config or WeightSparseConfig(), model)
         self.agent = agent or DDPGConfig()

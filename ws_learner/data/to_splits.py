@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ __all__ = ["as_splits", "loader_batch_size"]
 Indices = npt.NDArray[np.int64]
 
 _HELD_OUT = 0.2
+_PARTS = ("train", "search", "select", "test")
 _NAMES = {2: ("train", "validation"), 3: ("train", "validation", "test")}
 
 
@@ -79,8 +80,8 @@ def as_splits(
         >>> len(splits.train), len(splits.search), len(splits.test), splits.measured_on
         (32, 4, 8, 'validation')
     """
-    if isinstance(data, DataSplits):
-        return data
+    if isinstance(data, DataSplits) or all(hasattr(data, part) for part in _PARTS):
+        return cast(DataSplits, data)
     if max_examples is not None and max_examples < 1:
         raise UserError(f"`max_examples` {max_examples}: must be at least 1")
     if isinstance(data, tuple):

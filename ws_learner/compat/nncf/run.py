@@ -33,7 +33,7 @@ from ws_learner.core import (
     write_json,
     write_text,
 )
-from ws_learner.data import DataSplits
+from ws_learner.data import DataSplits, as_splits
 from ws_learner.pruning import Sparsifier, ThresholdMovementConfig, UnitGroup, layer_table
 from ws_learner.report import MetricsLog, ratio_table, to_csv, totals
 from ws_learner.training import (
@@ -130,7 +130,7 @@ class _Ranges(Callback):
 def run_nncf(
     source: str | Path | NncfConf,
     model: nn.Module,
-    data: DataSplits,
+    data: Any,
     *,
     loss: Loss,
     metric: Metric,
@@ -157,7 +157,7 @@ def run_nncf(
     Args:
         source: The file, or what `read_nncf` made of it.
         model: The fine-tuned network; it is not changed.
-        data: Train, search, select and test split.
+        data: `DataSplits`, or data as `as_splits` takes them.
         loss: (outputs, targets) -> scalar.
         metric: (outputs, targets) -> (B,) scores in [0, 1], or a `MetricSpec`.
         recipe: How the network is trained; epochs in the file are epochs of this training.
@@ -185,6 +185,7 @@ def run_nncf(
     conf = source if isinstance(source, NncfConf) else read_nncf(Path(source))
     settings, compute = config or WeightSparseConfig(), compute or choose_device()
     _check_deployment(conf, deploy)
+    data = as_splits(data, seed=seed)
     part = conf.distillation
     compares = settings.enbl_dst if part is None else part.type == "softmax"
     kind = check_task(model, data, loss=loss, metric=metric, outputs=outputs, compares=compares)

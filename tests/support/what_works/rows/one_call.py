@@ -19,7 +19,15 @@ from torch.utils.data import (
 )
 
 from tests.support.what_works.row import Row
-from ws_learner import Result, prune
+from ws_learner import (
+    Recipe,
+    Result,
+    WeightSparseConfig,
+    WeightSparseLearner,
+    make_pruning_env,
+    prune,
+    top_k_accuracy,
+)
 
 _COUNT = 120
 _INPUTS = torch.randn(_COUNT, 6, generator=torch.Generator().manual_seed(0))
@@ -131,7 +139,41 @@ class _Module:
         return _loader(_TRAIN)
 
 
+def _class_with_loaders(folder: Path) -> None:
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2))
+    result = WeightSparseLearner(
+        model,
+        (_loader(_TRAIN), _loader(_VALIDATION)),
+        loss=nn.functional.cross_entropy,
+        metric=top_k_accuracy,
+        recipe=Recipe(nb_epochs=1, batch_size=8),
+        config=WeightSparseConfig(ws_prune_ratio=0.5, ws_prune_ratio_prtl="uniform"),
+        run_dir=folder / "run",
+    ).fit()
+    assert result.summary["measured_on"] == "validation"
+    assert _sizes(result) == [80, 10, 10, 20]
+
+
+def _environment_with_a_loader(folder: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2))
+    loss = nn.functional.cross_entropy
+    env = make_pruning_env(model, _loader(_WHOLE), loss=loss, metric=top_k_accuracy, target=0.5)
+    observation, _ = env.reset(seed=0)
+    assert env.observation_space.contains(observation)
+
+
 ROWS = (
+    Row(
+        area="data",
+        what="`WeightSparseLearner` with a pair of `DataLoader`s",
+        run=_class_with_loaders,
+    ),
+    Row(
+        area="data",
+        what="`make_pruning_env` with a `DataLoader`",
+        run=_environment_with_a_loader,
+    ),
     _row("a `DataLoader`", lambda: _loader(_WHOLE), [96, 12, 12, 24]),
     _row(
         "a pair of `DataLoader`s: measured on validation, no test is claimed",
