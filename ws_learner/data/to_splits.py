@@ -74,6 +74,7 @@ def as_splits(
             stream cannot be followed.
 
     Example:
+        >>> import torch
         >>> from torch.utils.data import TensorDataset
         >>> images, labels = torch.zeros(40, 3, 4, 4), torch.arange(40) % 2
         >>> splits = as_splits(TensorDataset(images, labels))
