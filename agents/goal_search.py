@@ -56,6 +56,8 @@ class GoalSearch:
         earlier: Profiles that an earlier search on this network scored. They teach the critic, but
             are no trials of this search.
         actor_state: Weights that the actor starts from.
+        transferable: The actor has no free numbers per layer, so that `actor_state` may come from
+            another network.
 
     Attributes:
         policy: Agent and critic.
@@ -78,6 +80,7 @@ class GoalSearch:
         model: bool = True,
         earlier: Sequence[Observed] = (),
         actor_state: Mapping[str, Tensor] | None = None,
+        transferable: bool = False,
     ) -> None:
         if not problem.exact:
             raise ValueError(
@@ -86,7 +89,14 @@ class GoalSearch:
             )
         self._problem, self._seed, self._rollouts = problem, seed, rollouts
         self._updates, self._actor = updates, actor
-        self.policy = ProfilePolicy(problem, goals=goals, targets=targets, seed=seed, actor=actor)
+        self.policy = ProfilePolicy(
+            problem,
+            goals=goals,
+            targets=targets,
+            seed=seed,
+            actor=actor,
+            transferable=transferable,
+        )
         if actor_state is not None:
             self.policy.load_actor(actor_state)
         self._earlier = tuple(earlier)

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-__all__ = ["PARTS", "Options", "Part"]
+from benchmarks.search_tasks import TaskName
+from ws_learner.core import UserError
+
+__all__ = ["PARTS", "Options", "Part", "refuse"]
 
 Part = Literal["searches", "equal_time", "frontier", "training", "finetuning"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -17,6 +20,10 @@ class Options:
     """Ablations of `optimal`.
 
     Attributes:
+        network: Network and data, see `benchmarks.search_tasks`. `training` and `finetuning` train
+            `resnet20` only.
+        entrants: Names of the searches of part `searches`; empty for all. The names are those of
+            the tables.
         parts: What is run and reported, in this order; `equal_time` needs `searches`.
         targets: Overall prune ratios of `searches` and `equal_time`.
         seeds: Searches of each kind; every seed has its own search images.
@@ -41,6 +48,8 @@ class Options:
         out: Folder of the tables.
     """
 
+    network: TaskName = "resnet20"
+    entrants: tuple[str, ...] = ()
     parts: tuple[Part, ...] = PARTS
     targets: tuple[float, ...] = (0.9, 0.95)
     seeds: int = 3
@@ -61,3 +70,17 @@ class Options:
     tuning_target: float = 0.95
     workers: int = 0
     out: Path = Path("runs/agent_ablation")
+
+
+def refuse(options: Options) -> None:
+    """Refuse what cannot be measured, before hours are spent.
+
+    Raises:
+        UserError: A part that trains, on another network than `resnet20`.
+    """
+    trains = [part for part in options.parts if part in ("training", "finetuning")]
+    if trains and options.network != "resnet20":
+        raise UserError(
+            f"`network` {options.network!r}: {' and '.join(trains)} train resnet20 only; leave "
+            "them out of `parts`"
+        )

@@ -102,14 +102,20 @@ def search_jobs(options: Options) -> list[AnyJob]:
         ),
         *_rivals(options),
     ]
+    recipes = [recipe for recipe in recipes if _wanted(recipe, options)]
+    drawn = rival("random", options.rival_rollouts)
     jobs: list[AnyJob] = []
     for seed in range(options.seeds):
         for target in options.targets:
             jobs += [_search(options, recipe, target, seed) for recipe in recipes]
-            recorded = _search(options, rival("random", options.rival_rollouts), target, seed)
-            jobs += [RecordedJob(**vars(recorded))]
+            if _wanted(drawn, options) and options.network == "resnet20":
+                jobs += [RecordedJob(**vars(_search(options, drawn, target, seed)))]
             jobs += _cheap(options, target, seed)
     return jobs
+
+
+def _wanted(recipe: Recipe, options: Options) -> bool:
+    return not options.entrants or recipe.entrant in options.entrants
 
 
 def prefix_jobs(options: Options) -> list[AnyJob]:
@@ -125,6 +131,7 @@ def prefix_jobs(options: Options) -> list[AnyJob]:
         for seed in range(options.seeds)
         for target in options.targets
         for recipe in _rivals(options)
+        if _wanted(recipe, options)
     ]
 
 

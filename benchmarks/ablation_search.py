@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.ablation_entrants import OLD_SEEDS, Recipe
 from benchmarks.ablation_history import Finished
-from benchmarks.cifar_task import load_task
+from benchmarks.search_tasks import chosen_task
 from ws_learner.config import WeightSparseConfig
 from ws_learner.core import write_text
 
@@ -44,12 +44,12 @@ def evaluator_of(seed: int, *, slopes: bool = False, fine_tuning: int = 0) -> Ro
     """Scores on the search images of a seed."""
     protocol: Any = "optimal" if slopes else "bayesian"
     config = WeightSparseConfig(ws_prune_ratio_prtl=protocol, ws_nb_iters_ft=fine_tuning)
-    return load_task().evaluator(config, seed=seed)
+    return chosen_task().evaluator(config, seed=seed)
 
 
 @lru_cache(maxsize=4)
 def _on_select(seed: int, fine_tuning: int) -> RolloutEvaluator:
-    select = load_task().experiment.data.select
+    select = chosen_task().experiment.data.select
     return evaluator_of(seed, fine_tuning=fine_tuning).on(select)
 
 
@@ -77,7 +77,7 @@ def own_seconds(out: Path, seed: int) -> float:
 
 def context_of(config: WeightSparseConfig, evaluator: RolloutEvaluator) -> AllocationContext:
     """Inputs of the protocols without rollouts."""
-    return load_task().context(config, evaluator)
+    return chosen_task().context(config, evaluator)
 
 
 class _Timed:

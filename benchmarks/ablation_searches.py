@@ -180,9 +180,9 @@ def _row(entrant: str, target: float, seed: int) -> Row:
 
 @cache
 def _weights() -> int:
-    from benchmarks.cifar_task import load_task
+    from benchmarks.search_tasks import chosen_task
 
-    return sum(row.weights for row in load_task().layers)
+    return sum(row.weights for row in chosen_task().layers)
 
 
 def _budget(target: float, found: Finished) -> int:

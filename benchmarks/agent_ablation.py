@@ -1,4 +1,4 @@
-"""Ablations of the `optimal` search that could refute it: ResNet-20 on CIFAR-10.
+"""Ablations of the `optimal` search that could refute it: ResNet-20, or another network.
 
     python -m benchmarks.agent_ablation [--parts searches equal_time] [--targets 0.9 0.95]
 
@@ -22,7 +22,7 @@ import pandas as pd
 
 from benchmarks.ablation_frontier import seconds_of_frontier
 from benchmarks.ablation_jobs import one_thread_each, run_jobs
-from benchmarks.ablation_options import Options
+from benchmarks.ablation_options import Options, refuse
 from benchmarks.ablation_parts import (
     AnyJob,
     frontier_jobs,
@@ -36,6 +36,7 @@ from benchmarks.ablation_parts import (
 from benchmarks.ablation_training import AGAIN, noise_of_training, training_jobs
 from benchmarks.cifar_task import cores
 from benchmarks.paired_differences import paired_differences
+from benchmarks.search_tasks import choose_task, chosen_task
 from benchmarks.short_training import train_all
 from ws_learner.core import say, write_text
 
@@ -47,6 +48,9 @@ _COSTS = ["rollouts", "rollout_seconds", "proposal_seconds", "own_seconds", "sec
 def main(options: Options) -> None:
     """Run and report the parts."""
     one_thread_each()
+    refuse(options)
+    choose_task(options.network)
+    chosen_task()  # a first download or fine-tuning, before processes need it side by side
     _run(own_jobs(options), "own", options)
     parts = {
         "searches": _searches,

@@ -17,13 +17,14 @@ rollout cost on one thread, and the rewards of the profiles that need no rollout
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -32,10 +33,11 @@ from envs import IntArray, OwnCurves, as_scored
 from ws_learner.core import UserError, say
 from ws_learner.search import AllocationContext, progression_at
 
-__all__ = ["NAMES", "TaskName", "load_search_task", "main"]
+__all__ = ["NAMES", "TaskName", "choose_task", "chosen_task", "load_search_task", "main"]
 
 TaskName = Literal["resnet20", "resnet20-new", "vgg-like", "minilm"]
 NAMES: tuple[TaskName, ...] = get_args(TaskName)
+_CHOSEN = "WS_BENCHMARK_NETWORK"
 
 
 @cache
@@ -65,6 +67,17 @@ def load_search_task(name: TaskName) -> Task:
         experiment = build_questions(Questions(), seed=0)
         return build_task(experiment, _tuned_minilm(), include=["bert.encoder.*"])
     raise UserError(f"`name` {name!r}: must be one of {', '.join(NAMES)}")
+
+
+def choose_task(name: TaskName) -> None:
+    """Choose the network of this process and of those that it starts from now on."""
+    os.environ[_CHOSEN] = name
+
+
+def chosen_task() -> Task:
+    """The chosen network; `resnet20` if none is."""
+    name: Any = os.environ.get(_CHOSEN, NAMES[0])
+    return load_search_task(name)
 
 
 def _tuned_minilm() -> Path:

@@ -32,6 +32,7 @@ class LayerRow:
         macs: Multiply-accumulates of one example's forward pass through this layer, dense.
         exempt: True if the layer stays dense under every protocol; its weights still count.
         most: Most zeros that the layer's pattern can make; None: all weights.
+        least: Zeros that it has already and keeps.
         fan: Outputs, and inputs of each, where these are not the first two entries of `shape`.
     """
 
@@ -43,6 +44,7 @@ class LayerRow:
     macs: int
     exempt: bool = False
     most: int | None = None
+    least: int = 0
     fan: tuple[int, int] | None = None
 
 

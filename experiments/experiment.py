@@ -11,8 +11,8 @@ Any Python file that does so can be run: `./run_local.sh path/to/mine.py --my_fl
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,12 @@ class Experiment:
             `outputs` overrides it.
         searches: False if they are nothing that rollouts could compare with the dense network's;
             `outputs` overrides it.
+        trained: Whether `model` comes with trained weights, so that no dense network has to be
+            trained first.
+        origin: Where the weights of `model` come from, for the line that is printed.
+        stands_for: In place of some options, what they stand for in the run's identity, such as
+            the hash of a file in place of its path.
+        companions: Files that are written beside the network if it is exported as a folder.
         measure: What the task is judged by in print, on the test split, by name: for what is no
             mean over examples.
     """
@@ -69,6 +75,10 @@ class Experiment:
     outputs: OutputKind | None = None
     distils: bool = True
     searches: bool = True
+    trained: bool = False
+    origin: str = ""
+    stands_for: Mapping[str, str] = field(default_factory=dict)
+    companions: tuple[Path, ...] = ()
     measure: TaskMetric | None = None
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
     safetensors   plain weights under the network's own names, zeros in place
     wsr           the same without the zeros: `ws_learner.deploy.runtime.read_wsr`
+    hf            a folder for transformers' from_pretrained, zeros in place, of its networks
     onnx          float32, run in ONNX Runtime and compared; heads, neurons and channels that are
                   zero are cut out first. With --int8, bytes around each product (chains of linear
                   layers or convolutions only); also in OpenVINO where it is installed
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_FORMATS = ("onnx", "safetensors", "wsr")
+_FORMATS = ("onnx", "safetensors", "wsr", "hf")
 _WRONG = 1e-3  # relative difference of outputs beyond which an export is refused
 _CALIBRATION = 8
 
@@ -42,24 +43,31 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=raw)
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("--to", required=True, choices=_FORMATS, help="format")
-    parser.add_argument("--out", type=Path, help="file (default: model.<format> in the run)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="file (default: model.<format> in the run); hf: a new folder (default: hf in the run)",
+    )
     parser.add_argument("--int8", action="store_true", help="onnx: bytes, calibrated on train data")
     parser.add_argument("--bf16", action="store_true", help="wsr: round matrices to bfloat16")
     parser.add_argument("--no_shrink", action="store_true", help="onnx: keep dead channels")
     given = parser.parse_args(argv)
-    target = given.out or given.run / f"model.{given.to}"
+    target = given.out or given.run / ("hf" if given.to == "hf" else f"model.{given.to}")
     try:
         _check(given)
         run = RunDir(given.run)
         run.read_summary()
         if given.to == "onnx":
             _onnx(run, target, int8=given.int8, shrinking=not given.no_shrink)
+        elif given.to == "hf":
+            _folder(run, target, replace=given.out is None)
         else:
             _weights(run, target, kind=given.to, bf16=given.bf16)
     except UserError as error:
         say(f"error: {spell_message(sys.argv[1:] if argv is None else argv)(str(error))}")
         return 2
-    say(f"wrote {target}, {target.stat().st_size:,} bytes")
+    files = [target] if target.is_file() else list(target.iterdir())
+    say(f"wrote {target}, {sum(file.stat().st_size for file in files):,} bytes")
     return 0
 
 
@@ -83,6 +91,13 @@ def _weights(run: RunDir, target: Path, *, kind: str, bf16: bool) -> None:
 
     facts = {"kind": "weights", **metadata}
     write_wsr(target, state, metadata=facts, values="bf16" if bf16 else "fp32")
+
+
+def _folder(run: RunDir, target: Path, *, replace: bool) -> None:
+    from experiments.brought.saved_folder import save_folder
+    from experiments.cli.evaluate_run import load_experiment
+
+    save_folder(load_experiment(run), target, replace=replace)
 
 
 def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool) -> None:
@@ -142,8 +157,8 @@ def _cropped(model: nn.Module, inputs: Tensor) -> nn.Module | None:
     from ws_learner.deploy import crop
     from ws_learner.pruning import find_groups
 
-    groups = find_groups(model)
     try:
+        groups = find_groups(model)
         result = crop(model, (inputs,), groups=groups) if groups else None
     except UserError as error:
         say(str(error))

@@ -15,11 +15,10 @@ if __name__ == "__main__" and not __package__:  # started as a file: import from
 
 import argparse
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flag_aliases import spell_message
-from ws_learner.core import UserError, say
+from ws_learner.core import UserError, name_fits, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +81,7 @@ def _inspect(
     units = None if pattern is None else _units(pattern)
     state = load_dense_state(file)
     if only is not None:
-        found = [name for name in state if any(fnmatchcase(name, wanted) for wanted in only)]
+        found = [name for name in state if any(name_fits(name, wanted) for wanted in only)]
         if not found:
             raise UserError(f"--only {' '.join(only)}: {file} has no tensor of such a name")
         state = {name: state[name] for name in found}

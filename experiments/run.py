@@ -13,7 +13,7 @@ if __name__ == "__main__" and not __package__:  # started as a file: import from
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.adjust_training import adjust_training
@@ -100,10 +100,14 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     if command.run.dst_checkpoint is not None:
         teacher = copy.deepcopy(experiment.model)
         load_weights(teacher, command.run.dst_checkpoint, flag="--dst_checkpoint ")
-    contents = {"dense_checkpoint": weights, "ws_ratios": command.ws.ws_ratios}
+    ratios = command.ws.ws_ratios
+    contents = {"dense_checkpoint": weights}
+    contents |= {"ws_ratios": ratios if isinstance(ratios, Path) else None}
     contents |= {"ws_rollouts": command.ws.ws_rollouts}
     contents |= {"dst_checkpoint": command.run.dst_checkpoint}
-    digests = {name: weights_digest(path) for name, path in contents.items()}
+    digests: dict[str, Any] = {name: weights_digest(path) for name, path in contents.items()}
+    if isinstance(ratios, Mapping):
+        digests["ws_ratios"] = dict(ratios)
     for name in ("ws_policy", "ws_from_policy"):  # younger than many runs, whose names must stay
         if (given := getattr(command.ws, name)) is not None:
             digests[name] = weights_digest(policy_path(given))
@@ -111,7 +115,7 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
 
     def prune(run: RunDir) -> None:
         facts = run_facts(command, experiment, words)
-        if weights is None:
+        if weights is None and not experiment.trained:
             facts["dense_accuracy"] = None  # there is no dense network
         learner = make_learner(command, experiment, run=run.path, teacher=teacher, facts=facts)
         learner.fit()

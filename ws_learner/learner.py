@@ -39,8 +39,10 @@ from ws_learner.pruning import (
     filter_by_role,
     fitting_rows,
     layer_table,
+    masks_to_keep,
     parse_pattern,
     with_default_pattern,
+    with_kept_zeros,
 )
 from ws_learner.report import MetricsLog, layers_in_ratios, read_table, to_csv
 from ws_learner.search import Allocation, Allocator, RolloutEvaluator, RolloutPool
@@ -58,6 +60,7 @@ from ws_learner.training import (
     evaluate,
     first_batch,
     metric_entries,
+    output_entries,
     owned_run,
     reinitialised,
     run_phase,
@@ -253,13 +256,14 @@ class WeightSparseLearner:
         pattern = parse_pattern(config.pattern_spelling)
         if not isinstance(pattern, ByRole):  # a role pattern leaves parts of a layer dense
             layers = filter_by_role(layers, config.roles)
-        return fitting_rows(
+        rows = fitting_rows(
             self.model,
             layers,
             pattern=pattern,
             remainder=config.ws_remainder,
             method=config.ws_method,
         )
+        return with_kept_zeros(self.model, rows, config)
 
     def check(self) -> OutputKind | None:
         """Check metric and outputs on a few training examples, before any work.
@@ -342,7 +346,9 @@ class WeightSparseLearner:
         )
         counts = allocation.zeros.tolist()
         zeros = {row.name: count for row, count in zip(layers, counts, strict=True)}
-        train = partial(train_sparse, start, zeros, config=self.config)
+        kept = masks_to_keep(self.model, layers, self.config)
+        zeros |= {name: int(mask.sum()) for name, mask in kept.items() if not zeros.get(name)}
+        train = partial(train_sparse, start, zeros, config=self.config, keep_zeros=kept or False)
         sparse, seconds = run_phase(train, phase, model=start, cluster=self.cluster)
         self.facts.setdefault("train_seconds", round(seconds, 1))
         return narrowed(sparse, tensor_types(self.model))
@@ -374,6 +380,7 @@ class WeightSparseLearner:
         summary |= {"seed": self.seed, "split_sizes": split_sizes(self.data)} | self.facts
         summary["measured_on"] = self.data.measured_on
         summary.pop("dense_accuracy", None)  # entered again under the metric's own name
+        summary |= output_entries(model.eval(), self.data)
         sparse = self._test(model, "sparse")
         summary |= metric_entries(self.metric, dense=self._dense_metric(), sparse=sparse)
         if "units" in self.config.pattern_spelling:

@@ -38,7 +38,9 @@ def lpot_run(command: Command, conf: LpotConf, *, words: Sequence[str]) -> None:
     experiment = build_lpot(command, conf)
     check_outputs(command, experiment, searches=False)
     weights = command.run.dense_checkpoint or experiment.checkpoint
-    if weights is None:
+    if weights is None and experiment.trained:
+        say(f"dense weights: {experiment.origin or experiment.name}")
+    elif weights is None:
         say("no --dense_checkpoint: training starts from fresh weights")
     else:
         load_weights(experiment.model, weights)

@@ -16,6 +16,7 @@ VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "export": ("experiments.export", (), "write a finished run as ONNX, safetensors or wsr"),
     "inspect": ("experiments.inspect_model", (), "count the zeros of a saved network"),
     "policy": ("experiments.policy", (), "what a search has learned: profiles for any target"),
+    "new": ("experiments.cli.new_file", (), "write an experiment file of your own to start from"),
     "demo": ("experiments.run", DEMO, "the whole job on printed digits, in a minute"),
 }
 """Verb -> module whose `main` runs it, arguments that come first, one line of help."""
@@ -30,6 +31,7 @@ Verbs:
 
 Examples:
   ws-learner demo                                     # no data, no flags; ends in a report
+  ws-learner new my_experiment.py --kind text         # writes it; then: ws-learner prune ...
   ws-learner prune resnet_at_cifar10 --prune_ratio 0.9
   ws-learner prune my_experiment.py --pattern 2:4
   ws-learner inspect runs/<one>

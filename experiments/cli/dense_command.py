@@ -53,11 +53,19 @@ def full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
 
 
 def dense_weights(command: Command, experiment: Experiment) -> Path | None:
-    """File of the dense weights; trains them first if there are none and they are needed."""
+    """File of the dense weights; trains them first if there are none and they are needed.
+
+    None if the network needs none: it has them already, or is trained from fresh weights.
+    """
     if command.run.dense_checkpoint is not None:
+        if experiment.origin:
+            say(f"dense weights: {command.run.dense_checkpoint}")
         return command.run.dense_checkpoint
     if experiment.checkpoint is not None:
         return experiment.checkpoint
+    if experiment.trained:
+        say(f"dense weights: {experiment.origin or experiment.name}")
+        return None
     ws = command.ws
     by_table = not PROTOCOLS[ws.ws_prune_ratio_prtl].needs_weights
     fresh = METHODS[ws.ws_method].trains_nm
@@ -65,7 +73,8 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
         if fresh:
             say(f"{ws.ws_method} trains from fresh weights; --dense_checkpoint starts from others")
         return None
-    say(f"{experiment.name} comes without dense weights: the dense network is trained first")
+    why = experiment.origin or f"{experiment.name} comes without dense weights"
+    say(f"{why}: the dense network is trained first")
     own: dict[str, Any] = dict.fromkeys((*OF_RECIPE, "warmup_epochs"))
     flags = dataclasses.replace(command.run, learner="full-prec", run_dir=None, **own)
     given = command.given - own.keys()

@@ -19,8 +19,9 @@ _HERE = Path(__file__).parents[1]
 
 
 def experiment_names() -> list[str]:
-    """Names of the experiments that come with the project: the files `*_at_*.py`."""
-    return sorted(path.stem for path in _HERE.glob("*_at_*.py"))
+    """Names of the experiments that come with the project."""
+    files = (path for kind in ("*_at_*.py", "*_classifier.py") for path in _HERE.glob(kind))
+    return sorted(path.stem for path in files)
 
 
 def find_experiment(name: str) -> ModuleType:

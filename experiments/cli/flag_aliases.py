@@ -34,6 +34,10 @@ ALIASES: dict[str, str] = {
     "criterion": "ws_criterion",
     "location": "ws_location",
     "ratios": "ws_ratios",
+    "max_ratios": "ws_max_ratios",
+    "min_ratios": "ws_min_ratios",
+    "fixed_ratios": "ws_fixed_ratios",
+    "keep_zeros": "ws_keep_zeros",
     "distill": "enbl_dst",
 }
 """Readable flag or config key -> the setting's name. Both are accepted, everywhere."""

@@ -65,6 +65,12 @@ def _parse(argv: Sequence[str], typed: list[str], *, prog: str) -> Command:
         if word in HELP:
             _help(module, flags, everything=HELP[word], prog=prog)
     asked = parse_arguments(words, flags)
+    by_file = asked.get("ws_ratios") and asked.get("ws_prune_ratio_prtl", "given") != "given"
+    if by_file:
+        raise UserError(
+            f"--ws_prune_ratio_prtl {asked['ws_prune_ratio_prtl']}: --ws_ratios sets every ratio; "
+            "leave one out"
+        )
     settings = file.settings_for(module, nb_epochs=asked.get("nb_epochs"))
     written = _typed(settings, flags)
     preset = POCKETFLOW if (written | asked).get("preset") == "pocketflow" else {}
@@ -150,8 +156,8 @@ def _implied(written: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, 
 def _made(kinds: Mapping[str, type], values: Mapping[str, Any]) -> dict[str, Any]:
     """Build one instance of each dataclass; report all their errors at once."""
     made: dict[str, Any] = {}
-    problems = [f"--{n}: needed" for n, value in values.items() if value is dataclasses.MISSING]
-    complain(problems)
+    problems: list[str] = []
+    complain([line for key in kinds for line in _lacking(kinds[key], values)])
     for key, kind in kinds.items():
         try:
             made[key] = kind(**{flag.name: values[flag.name] for flag in dataclass_flags(kind)})
@@ -159,3 +165,13 @@ def _made(kinds: Mapping[str, type], values: Mapping[str, Any]) -> dict[str, Any
             problems += [line for line in str(error).splitlines() if not line.endswith("change:")]
     complain(problems)
     return made
+
+
+def _lacking(kind: type, values: Mapping[str, Any]) -> list[str]:
+    """A line for each setting that has no default and was not given, with what it is."""
+    missing = [f for f in dataclass_flags(kind) if values[f.name] is dataclasses.MISSING]
+    if not missing:
+        return []
+    from experiments.cli.help_page import flag_help
+
+    return [f"--{f.name}: needed; {flag_help(f)}".rstrip("; ") for f in missing]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import textwrap
@@ -15,7 +16,7 @@ from experiments.cli.flag_aliases import readable_name, spell_message
 from experiments.cli.flag_parser import Flag
 from ws_learner.config import Registry
 
-__all__ = ["help_page"]
+__all__ = ["flag_help", "help_page"]
 
 ESSENTIALS = {
     "learner": "prune, or train the dense network",
@@ -47,14 +48,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Search: who sets the ratios": (
         *("ws_nb_rlouts*", "ws_rlouts*", "ws_patience", "ws_search_time", "ws_reward*"),
         *("ws_score*", "ws_nb_rescore", "ws_nb_jitters"),
-        *("ws_ratio*", "ws_rollouts", "ws_action_scale"),
+        *("ws_ratio*", "ws_max_ratios", "ws_min_ratios", "ws_fixed_ratios"),
+        *("ws_rollouts", "ws_action_scale"),
         *("ws_goals", "ws_policy", "ws_from_policy"),
     ),
     "A rollout": ("ws_rg_*", "ws_lrn_rate_*", "ws_nb_*", "ws_batch_size_ft"),
     THE_REST: ("ws_schedule", "ws_iter_ratio*", "ws_mask_update_step"),
     "Patterns, criteria, layers": (
         *("ws_criterion*", "ws_scope", "ws_remainder", "ws_location", "ws_qkv_pattern"),
-        *("ws_sparse_dim", "ws_include", "ws_exclude", "ws_exempt"),
+        *("ws_sparse_dim", "ws_include", "ws_exclude", "ws_exempt", "ws_keep_zeros"),
     ),
     "Methods: group lasso, movement": ("group_lasso*", "movement*"),
     "Methods: N:M training": ("nm_*", "srste_*", "mdgf_*", "sdgf_*"),
@@ -123,6 +125,11 @@ def _grouped(module: ModuleType, flags: Mapping[str, Flag]) -> dict[str, list[Fl
     return groups
 
 
+def flag_help(flag: Flag) -> str:
+    """What a setting's docstring says."""
+    return _documentation(flag.owner).get(flag.name, "").rstrip(".")
+
+
 def _entry(flag: Flag, width: int, *, whole: bool) -> str:
     text = _documentation(flag.owner).get(flag.name, "")
     if not whole:
@@ -131,6 +138,7 @@ def _entry(flag: Flag, width: int, *, whole: bool) -> str:
         text = f"{text} {_choices_help(flag.registry)}".strip()
     shown = _default(flag.default)
     text = f"{text} (default {shown})" if shown else text
+    text = f"{text} (needed)" if flag.default is dataclasses.MISSING else text
     alias = readable_name(flag.name)
     text += f" (also --{flag.name})" if whole and alias != flag.name else ""
     head = f"  --{alias} {_metavar(flag)}".rstrip()
@@ -161,7 +169,7 @@ def _metavar(flag: Flag) -> str:
 
 
 def _default(value: Any) -> str:
-    if value is None or value in ((), ""):
+    if value in (None, dataclasses.MISSING, (), ""):
         return ""
     if isinstance(value, bool):
         return "on" if value else "off"

@@ -67,6 +67,8 @@ def load_teacher(
     from experiments.cli.dense_weights import load_weights
 
     teacher, weights = copy.deepcopy(experiment.model), command.run.dst_checkpoint or start
+    if weights is None and experiment.trained:
+        return teacher
     if weights is None:
         raise UserError("distillation needs a trained teacher: give --dst_checkpoint FILE")
     load_weights(teacher, weights)

@@ -29,9 +29,10 @@ def _unreadable(command: Command) -> Iterator[str]:
     files = {
         "dense_checkpoint": command.run.dense_checkpoint,
         "dst_checkpoint": command.run.dst_checkpoint,
-        "ws_ratios": command.ws.ws_ratios,
         "ws_rollouts": command.ws.ws_rollouts,
     }
+    if isinstance(command.ws.ws_ratios, Path):
+        files["ws_ratios"] = command.ws.ws_ratios
     for name, path in files.items():
         if path is not None and not path.exists():
             yield f"--{name} {path}: no such file"
@@ -70,7 +71,7 @@ def check_layers(learner: WeightSparseLearner) -> None:
     Raises:
         UserError: They do not.
     """
-    from ws_learner.search import layer_bounds, open_policy
+    from ws_learner.search import fixed_profile, open_policy, refuse_bounds
 
     layers = learner.layers()
     learner.check()
@@ -78,5 +79,7 @@ def check_layers(learner: WeightSparseLearner) -> None:
         given = getattr(learner.config, name)
         if given is not None:
             open_policy(given, layers, setting=name)
+    if learner.config.ws_ratios is not None:
+        fixed_profile(learner.model, layers, learner.config)
     if learner.config.ws_prune_ratio_prtl != "given":
-        layer_bounds(layers, learner.config)
+        refuse_bounds(learner.model, layers, learner.config)

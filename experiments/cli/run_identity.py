@@ -55,6 +55,7 @@ def build_identity(
         by_file = command.lpot is not None or command.nncf is not None
         settings = identity_settings(settings, searches=False if by_file else None)
     kept = {k: v for k, v in settings.items() if k not in NOT_IN_IDENTITY}
+    kept |= experiment.stands_for
     if kept.get("ws_mask_update_step", 0) is None:  # the usual interval, as it was once spelled
         kept["ws_mask_update_step"] = USUAL_INTERVAL
     return kept | {"experiment": experiment.name, "data": experiment.data.digest} | more

@@ -12,9 +12,13 @@ from ws_learner.config import WeightSparseConfig, as_recorded, identity_settings
 LATER = {
     *("ws_patience", "ws_search_time", "ws_nb_jitters"),
     *("ws_goals", "ws_nb_smpls_slope", "ws_nb_smpls_own"),
+    *("ws_max_ratios", "ws_min_ratios", "ws_fixed_ratios", "ws_keep_zeros"),
 }
 FORMER = {"ws_nb_rescore": 8, "ws_nb_rlouts": 200, "ws_rlouts_per_round": 8}
-UNSET = ("ws_search_time", "ws_goals")
+UNSET = (
+    *("ws_search_time", "ws_goals"),
+    *("ws_max_ratios", "ws_min_ratios", "ws_fixed_ratios", "ws_keep_zeros"),
+)
 
 
 def settings(**changes: Any) -> dict[str, Any]:
@@ -65,3 +69,22 @@ def test_a_record_of_an_earlier_version_fits_the_same_settings() -> None:
     assert as_recorded(asked, before(ws_nb_rescore=4)) == before(ws_nb_rescore=4)
     whole = identity_settings(settings(ws_nb_rescore=8))  # as its config.yaml says
     assert as_recorded(whole, before()) == before()
+
+
+@pytest.mark.parametrize("protocol", ["uniform", "optimal"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ws_max_ratios": {"fc": 0.5}},
+        {"ws_min_ratios": {"fc": 0.5}},
+        {"ws_fixed_ratios": {"fc": 0.5}},
+        {"ws_keep_zeros": False},
+    ],
+)
+def test_bounds_of_single_layers_change_the_name_only_when_set(
+    protocol: str, change: dict[str, Any]
+) -> None:
+    usual = identity_settings(settings(ws_prune_ratio_prtl=protocol))
+    set_ = identity_settings(settings(ws_prune_ratio_prtl=protocol, **change))
+    assert not usual.keys() & set(UNSET)
+    assert set_ == usual | change

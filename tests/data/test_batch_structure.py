@@ -110,6 +110,16 @@ def test_a_collate_fn_that_fails_is_named() -> None:
         DatasetSplit(SENTENCES, collate_fn=padded, pad_id=0)
 
 
+def test_a_collate_fn_that_workers_cannot_get_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {"collate_fn": lambda examples: padded(examples), "workers": 1}
+    monkeypatch.setattr("multiprocessing.get_start_method", lambda allow_none: "spawn")
+    with pytest.raises(UserError, match=r"`collate_fn` .*<lambda>: cannot be sent"):
+        DatasetSplit(SENTENCES, **given)
+    DatasetSplit(SENTENCES, collate_fn=padded, workers=1)
+    monkeypatch.setattr("multiprocessing.get_start_method", lambda allow_none: "fork")
+    DatasetSplit(SENTENCES, **given)
+
+
 def test_random_numbers_of_a_collate_fn_follow_the_seed() -> None:
     def noisy(examples: list[Any]) -> Batch:
         return torch.rand(len(examples), 2), torch.zeros(len(examples))

@@ -14,7 +14,7 @@ from tests.support.dead_channels import with_random_norms, zero_channels
 from tests.support.small_bert import SmallBert
 from ws_learner.core.errors import UserError
 from ws_learner.deploy.shrinking.shrink import Shrunk, shrink
-from ws_learner.deploy.shrinking.split_attention import SplitAttention
+from ws_learner.deploy.shrinking.split_attention import SplitAttention, split_attention
 
 
 def same(model: nn.Module, shrunk: Shrunk, *inputs: Tensor) -> None:
@@ -274,10 +274,17 @@ def test_a_split_attention_is_the_same_function(
     assert split(*inputs, need_weights=False)[1] is None
 
 
-def test_an_attention_with_extra_rows_is_refused() -> None:
-    model = nn.Sequential(nn.MultiheadAttention(8, 2, add_bias_kv=True))
+def test_an_attention_with_extra_rows_stays_whole() -> None:
+    model = nn.TransformerEncoderLayer(8, 2, 12)
+    model.self_attn = nn.MultiheadAttention(8, 2, add_bias_kv=True)
+    zero_channels(with_random_norms(model), "linear1", slice(0, 5))
+    shrunk = shrink(model, torch.randn(3, 1, 8))
+    assert isinstance(shrunk.model.self_attn, nn.MultiheadAttention)
+    assert cut_of(shrunk, "linear1") == (12, 7)
+    assert any("add_bias_kv" in str(obstacle) for obstacle in shrunk.obstacles)
+    same(model, shrunk, torch.randn(4, 2, 8))
     with pytest.raises(UserError, match="add_bias_kv"):
-        shrink(model, torch.randn(1, 3, 8))
+        split_attention(nn.Sequential(model.self_attn))
 
 
 @pytest.mark.parametrize("made", [8, 16])

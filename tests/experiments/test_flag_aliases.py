@@ -45,7 +45,30 @@ def test_both_spellings_set_the_same(alias: str) -> None:
 def test_a_switch_has_both_spellings_and_can_be_turned_off() -> None:
     assert parse(["--distill"]).ws.enbl_dst
     assert not parse(["--no_distill"]).ws.enbl_dst
-    assert set(VALUES) | {"distill"} == set(ALIASES)
+    assert [parse(words).ws.ws_keep_zeros for words in ([], ["--keep_zeros"])] == [None, True]
+    assert parse(["--no_keep_zeros"]).ws.ws_keep_zeros is False
+    bounds = {"max_ratios", "min_ratios", "fixed_ratios"}
+    assert set(VALUES) | {"distill", "keep_zeros"} | bounds == set(ALIASES)
+
+
+@pytest.mark.parametrize("kind", ["max", "min", "fixed"])
+def test_bounds_of_single_layers_as_text_or_file(kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "bounds.csv"
+    file.write_text("layer,prune_ratio\nconv1,0.5\nlayer3.*,0.95\n")
+    name, wanted = f"ws_{kind}_ratios", {"conv1": 0.5, "layer3.*": 0.95}
+    for words in (
+        [f"--{kind}_ratios", "conv1=0.5,layer3.*=0.95"],
+        [f"--ws_{kind}_ratios=conv1=0.5,layer3.*=0.95"],
+        [f"--{kind}_ratios", str(file)],
+    ):
+        assert parse(words).settings()[name] == wanted
+    config = tmp_path / "config.yaml"
+    config.write_text(f"{kind}_ratios:\n  conv1: 0.5\n  layer3.*: 0.95\n")
+    assert parse(["--config", str(config)]).settings()[name] == wanted
+    with pytest.raises(UserError, match=f"--{kind}_ratios conv1: prune ratio '1.5' must be"):
+        parse([f"--{kind}_ratios", "conv1=1.5"])
+    with pytest.raises(UserError, match=r"--ratios sets every ratio; leave one out"):
+        parse(["--ratios", str(file), "--protocol", "optimal"])
 
 
 def test_the_run_directory_does_not_depend_on_the_spelling(

@@ -146,10 +146,9 @@ GOOD = "layer,prune_ratio\nconv1.weight,0.5\nlayer1.0.conv1.weight,0.5\n"
     ("text", "says"),
     [
         ("", ["line 1", "no column layer", "found none"]),
-        ("layer,ratio\nconv1.weight,0.5\n", ["line 1", "no column prune_ratio", "layer, ratio"]),
+        ("layer,rank\nconv1.weight,0.5\n", ["line 1", "no column prune_ratio", "layer, rank"]),
         ("layer,prune_ratio,layer\n", ["line 1", "column layer", "twice"]),
-        (GOOD + "fc.wieght,0.5\n", ["line 4", "'fc.wieght'", "did you mean fc.weight?"]),
-        (GOOD, ["1 of 3 layers", "fc.weight", "add them"]),
+        (GOOD + "fc.wieght,0.5\n", ["line 4", "'fc.wieght'", "did you mean fc.weight"]),
         (GOOD + "conv1.weight,0.5\n", ["line 4", "conv1.weight", "listed twice"]),
         (GOOD + "fc.weight,1.0001\n", ["line 4", "fc.weight", "'1.0001'", "from 0 to 1"]),
         (GOOD + "fc.weight,-0.1\n", ["line 4", "'-0.1'", "from 0 to 1"]),

@@ -21,7 +21,14 @@ from tests.support.synthetic_problem import synthetic_problem
 from ws_learner import Recipe, UserError, WeightSparseConfig, WeightSparseLearner
 from ws_learner.report import read_rollouts, write_report
 from ws_learner.search import choice
-from ws_learner.search.choice import Finals, choose, level_with_best, score_finalists, simplest
+from ws_learner.search.choice import (
+    Finals,
+    choose,
+    level_with_best,
+    score_finalists,
+    simplest,
+    take_finalists,
+)
 from ws_learner.search.history import Rollout
 from ws_learner.search.new_profiles import SPREAD
 
@@ -61,6 +68,23 @@ def finals_of(
 ) -> Finals:
     settings = {"in_units": same, "jitters": 3, "seed": 0, "together": 4} | changes
     return score_finalists(finalists, problem=problem, evaluate=evaluate, **settings)
+
+
+def test_the_best_profile_the_search_started_from_is_always_a_finalist() -> None:
+    problem, _ = synthetic_problem(target=0.9)
+    *started, a, b, c = profiles(problem, 5)
+    found = [
+        finalist(zeros, SEED, reward) for zeros, reward in zip(started, (0.2, 0.3), strict=True)
+    ]
+    found += [finalist(zeros, "model", reward) for zeros, reward in ((a, 0.5), (b, 0.6), (c, 0.4))]
+    taken = take_finalists(found, problem, count=3)
+    assert [rollout.score.reward for rollout in taken] == [0.6, 0.5, 0.3]
+    assert [r.score.reward for r in take_finalists(found, problem, count=1)] == [0.6]
+    assert [r.score.reward for r in take_finalists(found, problem, count=4)] == [0.6, 0.5, 0.4, 0.3]
+    again = [*found, finalist(started[1], SEED, 0.7)]  # it is the best: nobody gives way
+    assert [r.score.reward for r in take_finalists(again, problem, count=3)] == [0.7, 0.6, 0.5]
+    only = [rollout for rollout in found if rollout.kind != SEED]
+    assert [r.score.reward for r in take_finalists(only, problem, count=2)] == [0.6, 0.5]
 
 
 def test_copies_are_paired_near_and_at_the_target() -> None:

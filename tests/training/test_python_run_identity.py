@@ -194,7 +194,8 @@ def test_a_change_between_two_calls_of_one_learner_is_seen(tmp_path: Path) -> No
 
 def test_given_ratios_count_by_content(tmp_path: Path) -> None:
     def given(path: Path) -> WeightSparseLearner:
-        config = dataclasses.replace(CONFIG, ws_prune_ratio_prtl="given", ws_ratios=path)
+        usual = {"ws_prune_ratio_prtl": "given", "ws_prune_ratio": 0.75}
+        config = dataclasses.replace(CONFIG, **usual, ws_ratios=path)
         return learner(run_dir=tmp_path / "run", config=config)
 
     table, moved = tmp_path / "ratios.csv", tmp_path / "moved.csv"

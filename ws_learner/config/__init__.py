@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from ws_learner.config.registry import Entry, Loaded, Registry, load_object
     from ws_learner.config.rollout import LEVELS, RewardSignal, RolloutConfig
+    from ws_learner.config.search import NAMED_RATIOS
     from ws_learner.config.search_identity import as_recorded, identity_settings
     from ws_learner.config.unused import conflicting_settings, unused_settings
 
@@ -39,6 +40,7 @@ __all__ = [
     "CRITERIA",
     "LEVELS",
     "METHODS",
+    "NAMED_RATIOS",
     "PATTERNS",
     "POCKETFLOW",
     "PROTOCOLS",
@@ -121,6 +123,9 @@ _MODULES = {
         "LEVELS",
         "RewardSignal",
         "RolloutConfig",
+    ],
+    "search": [
+        "NAMED_RATIOS",
     ],
     "search_identity": [
         "as_recorded",

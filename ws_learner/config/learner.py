@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from ws_learner.config.registries import (
     ScheduleName,
 )
 from ws_learner.config.search import RewardType, SearchSettings
-from ws_learner.core import UserError, check_settings, complain
+from ws_learner.core import UserError, check_settings, complain, is_ratio_text, ratios_from
 
 __all__ = [
     "POCKETFLOW",
@@ -50,14 +50,22 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
     ws_remainder: Literal["pad", "skip", "error"] = "pad"
     """What becomes of a layer that the pattern does not divide: smaller units at its edges, dense
     with a warning, or an error."""
-    ws_ratios: Path | None = None
-    """Table with columns layer, prune_ratio, such as another run's ratios.csv."""
+    ws_ratios: Path | Mapping[str, float] | None = None
+    """The ratio of every layer: another run's ratios.csv, the table of any tool with a column of
+    names and one of ratios or densities, JSON, YAML, or `conv1=0.5,fc=0.9`; in Python also a dict
+    or a pandas frame. Layers that are not named stay dense. Says the protocol by itself."""
     ws_include: tuple[str, ...] = ("*",)
-    """Patterns of the tensors to prune, such as 'layer*' or '*.conv1.weight'."""
+    """Names or patterns of the tensors to prune, such as 'layer*', '*.conv1.weight' or
+    're:layer[34].*'."""
     ws_exclude: tuple[str, ...] = ()
     """Patterns of tensors to leave out of the layer table."""
     ws_exempt: tuple[str, ...] = ()
     """Patterns of tensors that stay dense but count in the total, under every protocol."""
+    ws_keep_zeros: bool | None = None
+    """Weights that are zero already stay zero and count towards the target. By default where the
+    network was pruned before: at least 5 % of the listed weights are exactly zero, layers that are
+    zero as a whole aside, and the method and pattern can keep them. yes: in any case. no: they are
+    trained and pruned anew."""
     group_lasso_alpha: float = 0.006
     """Strength of group_lasso."""
     movement_score_lr: float = 1e-3
@@ -99,7 +107,8 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
 
     def __post_init__(self) -> None:
         check_settings(self)
-        for name in ("ws_save_path", "ws_ratios", "ws_rollouts", "ws_policy", "ws_from_policy"):
+        self._read_ratios()
+        for name in ("ws_save_path", "ws_rollouts", "ws_policy", "ws_from_policy"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, Path(getattr(self, name)))
         own = (*self._wrong_shares(), *self._wrong_numbers(), *self._wrong_pairs())
@@ -107,12 +116,27 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
         complain([*own, *self.search_problems(), *self.nm_problems()])
         self._check_method()
 
+    def _read_ratios(self) -> None:
+        """Put dicts in the place of texts and frames; a file of all ratios is read by the run."""
+        self.read_named_ratios()
+        given = self.ws_ratios
+        if given is None:
+            return
+        if isinstance(given, str | Path) and not is_ratio_text(given):
+            object.__setattr__(self, "ws_ratios", Path(given))
+        else:
+            object.__setattr__(self, "ws_ratios", ratios_from(given, setting="ws_ratios"))
+        if self.ws_prune_ratio_prtl == WeightSparseConfig.ws_prune_ratio_prtl:
+            object.__setattr__(self, "ws_prune_ratio_prtl", "given")
+
     def _wrong_pairs(self) -> Iterator[str]:
         if self.ws_iter_ratio_beg >= self.ws_iter_ratio_end:
             yield (
                 f"`ws_iter_ratio_beg` {self.ws_iter_ratio_beg}: must lie below "
                 f"`ws_iter_ratio_end` ({self.ws_iter_ratio_end})"
             )
+        if self.ws_keep_zeros and self.ws_init == "scratch":
+            yield "`ws_keep_zeros` True: `ws_init` scratch begins with new weights; leave one out"
         if self.dst_layers and not self.enbl_dst:
             yield f"`dst_layers` {' '.join(self.dst_layers)}: needs `enbl_dst`"
 
@@ -162,7 +186,12 @@ class WeightSparseConfig(SearchSettings, MethodSettings):
                 "`ws_prune_ratio_prtl` given, no `ws_ratios` and `ws_init` dense"
             )
         by_itself = locked or spelling.sets_ratios
-        if (self.ws_ratios is None and given and not by_itself) or (self.ws_ratios and not given):
+        if self.ws_ratios and not given:
+            raise UserError(
+                f"`ws_prune_ratio_prtl` {self.ws_prune_ratio_prtl}: `ws_ratios` sets every ratio; "
+                "leave one out"
+            )
+        if self.ws_ratios is None and given and not by_itself:
             raise UserError("`ws_prune_ratio_prtl` given and `ws_ratios` FILE need each other")
         if spelling.kind == "any:m" and self.ws_scope == "global":
             raise UserError(f"`ws_pattern` {spelling}: knows `ws_scope` local only")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ws_learner.config.duration import parse_duration
 from ws_learner.config.rollout import RewardType
-from ws_learner.core import check_settings
+from ws_learner.core import check_settings, ratios_from
 
-__all__ = ["RewardType", "SearchSettings"]
+__all__ = ["NAMED_RATIOS", "RewardType", "SearchSettings"]
+
+NAMED_RATIOS = ("ws_max_ratios", "ws_min_ratios", "ws_fixed_ratios")
+"""Settings with a ratio for each layer that they name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +58,8 @@ class SearchSettings:
     """No round starts once the search has taken so long: 90s, 10m, 1.5h, or 600 for seconds. Such a
     result depends on the speed of the machine."""
     ws_nb_rescore: int = 4
-    """Best rollouts, the finalists, that are scored again on the select split before one is
-    chosen."""
+    """Rollouts, the finalists, that are scored again on the select split before one is chosen: the
+    best, and from 2 on the best profile that the search started from."""
     ws_nb_jitters: int = 3
     """Jittered copies, with densities changed by about 3 %, by whose mean reward the finalists are
     compared; 0: each is scored as it is."""
@@ -67,6 +70,14 @@ class SearchSettings:
     """Least prune ratio of a layer."""
     ws_ratio_max: float = 0.995
     """Largest prune ratio of a layer."""
+    ws_max_ratios: Mapping[str, float] | Path | None = None
+    """Caps of single layers: `conv1=0.5,layer3.*=0.95`, or a CSV, YAML or JSON file; in Python a
+    dict, too. Names of parameters or modules, shell patterns, re:REGEX. A named layer's cap takes
+    the place of ws_ratio_max."""
+    ws_min_ratios: Mapping[str, float] | Path | None = None
+    """Floors of single layers, likewise, in place of ws_ratio_min."""
+    ws_fixed_ratios: Mapping[str, float] | Path | None = None
+    """Ratios that single layers get exactly, likewise; the protocol decides about the others."""
     ws_action_scale: Literal["log-density", "linear"] = "log-density"
     """How an action in [-1, 1] maps to a ratio; 0 is the layer's ratio in the best of the
     profiles that need no search."""
@@ -97,6 +108,7 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        self.read_named_ratios()
 
     @property
     def goal_range(self) -> tuple[float, float] | None:
@@ -123,6 +135,21 @@ class SearchSettings:
                 f"`ws_goals` {self.ws_goals}: the greatest must be at most `ws_ratio_max` "
                 f"({self.ws_ratio_max})"
             )
+
+    def named_ratios(self, name: str) -> dict[str, float]:
+        """Layer or pattern -> ratio of one of `NAMED_RATIOS`; empty if it is not set."""
+        given = getattr(self, name)
+        return dict(given) if isinstance(given, Mapping) else {}
+
+    def read_named_ratios(self) -> None:
+        """Put a dict in the place of a text, a frame or a file.
+
+        Raises:
+            UserError: One of them cannot be understood.
+        """
+        for name in NAMED_RATIOS:
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, ratios_from(getattr(self, name), setting=name))
 
     def search_problems(self) -> Iterator[str]:
         """A line for each setting that is out of range."""

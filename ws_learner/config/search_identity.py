@@ -14,6 +14,7 @@ _YOUNGER = (
     *("ws_patience", "ws_search_time", "ws_nb_jitters"),
     *("ws_goals", "ws_nb_smpls_slope", "ws_nb_smpls_own"),
 )
+_IF_SET = ("ws_max_ratios", "ws_min_ratios", "ws_fixed_ratios", "ws_keep_zeros")
 _FORMER = {  # the default, and what it was
     "ws_nb_rescore": (SearchSettings.ws_nb_rescore, 8),
     "ws_nb_rlouts": (SearchSettings.ws_nb_rlouts, 200),
@@ -32,7 +33,7 @@ def identity_settings(
         settings: All of them by name.
         searches: Whether the run searches; None asks the protocol.
     """
-    kept = dict(settings)
+    kept = {k: v for k, v in settings.items() if k not in _IF_SET or v is not None}
     if searches is None:
         protocol = PROTOCOLS.get(kept.get("ws_prune_ratio_prtl", ""))
         searches = protocol is not None and protocol.propose is not None

@@ -26,6 +26,13 @@ if TYPE_CHECKING:
         write_text,
         write_with,
     )
+    from ws_learner.core.layer_names import (
+        by_layer,
+        closest_names,
+        name_fits,
+        refuse_bad_patterns,
+    )
+    from ws_learner.core.layer_ratios import is_ratio_text, ratios_from, ratios_in_file
     from ws_learner.core.lazy import lazy_names
     from ws_learner.core.model_calls import (
         Inputs,
@@ -70,11 +77,13 @@ __all__ = [
     "RunDir",
     "UserError",
     "ValueDigest",
+    "by_layer",
     "call_model",
     "check_choice",
     "check_output_kind",
     "check_settings",
     "choose_device",
+    "closest_names",
     "complain",
     "count_of",
     "describe_machine",
@@ -86,6 +95,7 @@ __all__ = [
     "identity_hash",
     "importable",
     "install",
+    "is_ratio_text",
     "lazy_names",
     "library_versions",
     "load_into",
@@ -96,12 +106,16 @@ __all__ = [
     "main_output",
     "map_tensors",
     "message_style",
+    "name_fits",
     "narrowed",
     "one_thread",
     "policy_path",
     "rank_slice",
+    "ratios_from",
+    "ratios_in_file",
     "read_json",
     "read_metadata",
+    "refuse_bad_patterns",
     "rows_of",
     "run_model",
     "save_model",
@@ -156,6 +170,17 @@ _MODULES = {
         "write_json",
         "write_text",
         "write_with",
+    ],
+    "layer_names": [
+        "by_layer",
+        "closest_names",
+        "name_fits",
+        "refuse_bad_patterns",
+    ],
+    "layer_ratios": [
+        "is_ratio_text",
+        "ratios_from",
+        "ratios_in_file",
     ],
     "lazy": [
         "lazy_names",

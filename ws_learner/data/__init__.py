@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from ws_learner.data.datasets.coco_file import Annotated, average_precision
     from ws_learner.data.datasets.criteo import load_criteo
     from ws_learner.data.datasets.glue import load_glue
-    from ws_learner.data.datasets.image_folder import load_image_folder
+    from ws_learner.data.datasets.image_folder import class_folders, load_image_folder
     from ws_learner.data.datasets.movielens import CARDINALITIES, load_movielens
     from ws_learner.data.datasets.squad import find_answers, load_squad
     from ws_learner.data.datasets.squad_file import score_answers
     from ws_learner.data.datasets.text import load_polarity, load_trec
     from ws_learner.data.datasets.text_resources import MINILM
     from ws_learner.data.device_arrays import on_device
+    from ws_learner.data.image_preparation import ImagePreparation, PreparedPhotographs
     from ws_learner.data.rank_batches import read_rank_batches
     from ws_learner.data.resource import Resource, cache_folder, content
     from ws_learner.data.splits import Batch, DataSplits, MeasuredOn, Split, UntestedSplits
@@ -45,7 +46,9 @@ __all__ = [
     "DataSplits",
     "DatasetSplit",
     "Examples",
+    "ImagePreparation",
     "MeasuredOn",
+    "PreparedPhotographs",
     "Resource",
     "Split",
     "TokenSplit",
@@ -57,6 +60,7 @@ __all__ = [
     "by_length",
     "cache_folder",
     "cifar10_arrays",
+    "class_folders",
     "content",
     "content_digest",
     "files_of_package",
@@ -116,6 +120,7 @@ _MODULES = {
         "load_glue",
     ],
     "datasets.image_folder": [
+        "class_folders",
         "load_image_folder",
     ],
     "datasets.movielens": [
@@ -138,6 +143,10 @@ _MODULES = {
     ],
     "device_arrays": [
         "on_device",
+    ],
+    "image_preparation": [
+        "ImagePreparation",
+        "PreparedPhotographs",
     ],
     "rank_batches": [
         "read_rank_batches",

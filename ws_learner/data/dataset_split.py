@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import pickle
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing import get_all_start_methods
 from typing import Any, Protocol
 
 import numpy as np
@@ -85,8 +88,8 @@ class DatasetSplit:
                 relative to the others, with repetition; None reads each once.
 
         Raises:
-            UserError: `workers` is negative, there are both `pad_id` and `collate_fn`, or the
-                weights are not usable.
+            UserError: `workers` is negative, there are both `pad_id` and `collate_fn`, the weights are
+                not usable, or workers need a `collate_fn` that cannot be pickled.
             ValueError: The data sets differ in length.
         """
         if workers < 0:
@@ -95,6 +98,8 @@ class DatasetSplit:
             raise UserError(
                 f"`pad_id` {pad_id}: `collate_fn` pads sentences; leave out one of them"
             )
+        if collate_fn is not None and workers and _start_method() != "fork":
+            _check_portable(collate_fn)
         if augmented is not None and len(augmented) != len(dataset):
             raise ValueError(f"{len(dataset)} examples but {len(augmented)} augmented ones")
         self._dataset = dataset
@@ -220,6 +225,20 @@ class _Batches(Dataset[Batch | UserError]):
     def _example(self, place: int) -> Any:
         _seed_everything(self._seed, place)
         return self._examples[int(self._order[place])]
+
+
+def _start_method() -> str:
+    return multiprocessing.get_start_method(allow_none=True) or get_all_start_methods()[0]
+
+
+def _check_portable(collate: Collate) -> None:
+    try:
+        pickle.dumps(collate)
+    except Exception as error:  # each library raises its own
+        raise UserError(
+            f"`collate_fn` {getattr(collate, '__qualname__', collate)}: cannot be sent to the "
+            f"`workers` ({error}); define it at the top of a module, or give workers=0"
+        ) from error
 
 
 def _collated(examples: list[Any], collate: Collate) -> Any:

@@ -6,20 +6,24 @@ branches on values or on the number of examples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ws_learner.deploy.runtime.output_comparison import differences
 
-__all__ = ["MOST_DIFFERENCE", "first_difference", "other_inputs", "tensors_in"]
+__all__ = [
+    *("MOST_DIFFERENCE", "copied_inputs", "first_difference", "first_examples", "longer_inputs"),
+    *("most_difference", "noisy_inputs", "other_inputs", "tensors_in"),
+]
 
 MOST_DIFFERENCE = 1e-3
 """Relative difference of outputs beyond which they are not the same; sums in another order are
 nearer to 1e-6."""
+_OF_TYPE = {torch.float64: 1e-9, torch.complex128: 1e-9, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 
 def other_inputs(example: Any) -> Iterator[tuple[str, Any]]:
@@ -49,12 +53,57 @@ def other_inputs(example: Any) -> Iterator[tuple[str, Any]]:
             yield f"of {size - 1} examples", _mapped(example, lambda x: x[:-1] if x.dim() else x)
 
 
+def noisy_inputs(example: Any) -> Iterator[tuple[str, Any]]:
+    """Inputs with noise; an example of zeros or ones by itself tells little."""
+    draw = torch.Generator().manual_seed(0)
+
+    def shaken(x: Tensor) -> Tensor:
+        if not x.is_floating_point() or not x.numel():
+            return x
+        noise = torch.randn(x.shape, generator=draw).to(x)
+        spread = x.max() - x.min()
+        return x + noise * (spread / 4 if spread > 0 else torch.ones_like(spread))
+
+    yield "with noise", _mapped(example, shaken)
+
+
+def longer_inputs(example: Any) -> Iterator[tuple[str, Any]]:
+    """Inputs that are twice as long along one dimension, images that are twice as wide say.
+
+    Many networks cannot take them; what is measured along such a dimension depends on its size.
+    """
+    most = max((x.dim() for x in tensors_in(example)), default=0)
+    for dim in range(1, most):
+        words = f"twice as long along dimension {dim}"
+        yield words, _mapped(example, partial(_doubled, dim=dim))
+
+
+def first_examples(example: Any, count: int) -> Any:
+    """At most `count` examples, where all tensors have the same first dimension."""
+    sizes = {x.shape[0] for x in tensors_in(example) if x.dim()}
+    if len(sizes) != 1:
+        return example
+    return _mapped(example, lambda x: x[:count] if x.dim() else x)
+
+
+def most_difference(model: nn.Module) -> float:
+    """Relative difference of outputs that sums in another order may make in a network's type."""
+    kinds = {p.dtype for p in model.parameters() if p.is_floating_point() or p.is_complex()}
+    return max((_OF_TYPE.get(kind, MOST_DIFFERENCE) for kind in kinds), default=MOST_DIFFERENCE)
+
+
+def copied_inputs(inputs: Any) -> Any:
+    """The same with tensors of its own, for a forward pass that may change them."""
+    return _mapped(inputs, Tensor.clone)
+
+
 def first_difference(
     original: Callable[[Any], Any],
     other: Callable[[Any], Any],
     example: Any,
     *,
     most: float = MOST_DIFFERENCE,
+    inputs_of: Callable[[Any], Iterable[tuple[str, Any]]] = other_inputs,
 ) -> str | None:
     """Compare two networks on the example and on `other_inputs`.
 
@@ -65,12 +114,13 @@ def first_difference(
         other: Runs the rewritten one.
         example: Inputs.
         most: Relative difference of outputs that is allowed.
+        inputs_of: Gives the inputs, and what is different about them.
 
     Returns:
         None if they are alike; else by how much they differ, and on what.
     """
     with torch.no_grad(), _highest_precision():
-        for words, inputs in other_inputs(example):
+        for words, inputs in inputs_of(example):
             try:
                 wanted = original(_mapped(inputs, Tensor.clone))  # it may change them
             except Exception:  # whatever a forward pass raises
@@ -97,6 +147,10 @@ class _highest_precision:  # noqa: N801  (a context)
         torch.set_float32_matmul_precision(self._before)
 
 
+def _doubled(x: Tensor, dim: int) -> Tensor:
+    return torch.cat([x, x], dim) if x.dim() > dim else x
+
+
 def _changed(x: Tensor, factor: float) -> Tensor:
     if x.is_floating_point() or x.is_complex():
         return x * factor
@@ -109,7 +163,8 @@ def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Mapping):
         return {name: _mapped(part, change) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_mapped(part, change) for part in value]
+        parts = [_mapped(part, change) for part in value]
+        return tuple(parts) if type(value) is tuple else parts
     return value
 
 

@@ -51,6 +51,12 @@ if TYPE_CHECKING:
         name_layout,
     )
     from ws_learner.pruning.layers.weight_uses import WeightUses
+    from ws_learner.pruning.layers.zeros_to_keep import (
+        PRUNED_FROM,
+        masks_to_keep,
+        with_kept_zeros,
+        zeros_to_keep,
+    )
     from ws_learner.pruning.methods.gradient_sensitivity import GradientSensitivityConfig
     from ws_learner.pruning.methods.gradual import GradualConfig
     from ws_learner.pruning.methods.group_lasso import GroupLassoConfig
@@ -96,6 +102,7 @@ __all__ = [
     "ATTENTION_WIDTHS",
     "HEAD_COUNTS",
     "NM",
+    "PRUNED_FROM",
     "USUAL_INTERVAL",
     "BlockPattern",
     "ByRole",
@@ -159,6 +166,7 @@ __all__ = [
     "layer_table",
     "layout_of",
     "magnitude",
+    "masks_to_keep",
     "modules_by_weight",
     "name_layout",
     "parameter_of",
@@ -180,6 +188,8 @@ __all__ = [
     "watched_weights",
     "weight_roles",
     "with_default_pattern",
+    "with_kept_zeros",
+    "zeros_to_keep",
 ]
 
 _MODULES = {
@@ -255,6 +265,12 @@ _MODULES = {
     ],
     "layers.weight_uses": [
         "WeightUses",
+    ],
+    "layers.zeros_to_keep": [
+        "PRUNED_FROM",
+        "masks_to_keep",
+        "with_kept_zeros",
+        "zeros_to_keep",
     ],
     "methods.gradient_sensitivity": [
         "GradientSensitivityConfig",

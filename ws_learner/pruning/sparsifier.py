@@ -17,14 +17,18 @@ from ws_learner.pruning.layers.no_units import refuse_no_units
 from ws_learner.pruning.layers.replaced import refuse_replaced
 from ws_learner.pruning.layers.shards import refuse_shards
 from ws_learner.pruning.layers.zero_counts import checked_zeros, sizes_of, split_ratios
+from ws_learner.pruning.layers.zeros_to_keep import refuse_fewer_zeros, zeros_to_keep
 from ws_learner.pruning.mask_copy import mask_copy
+from ws_learner.pruning.methods.kept_zeros import kept_of_state
 from ws_learner.pruning.methods.method import (
     CountsEpochs,
     HasEnd,
     HasReadings,
+    KeepsZeros,
     MethodConfig,
     UsesGradients,
 )
+from ws_learner.pruning.methods.pattern_lock import PatternLock
 from ws_learner.pruning.optimizer_steps import Arguments, OptimizerSteps
 from ws_learner.pruning.patterns.mask import count_zeros
 from ws_learner.pruning.wrapped_optimizers import unwrap_optimizer
@@ -71,6 +75,7 @@ class Sparsifier:
         ratios: Mapping[str, float] | None = None,
         layers: Iterable[str] | None = None,
         total_steps: int,
+        keep_zeros: bool | Mapping[str, Tensor] | None = None,
     ) -> None:
         """Plan the pruning; nothing happens before `attach`.
 
@@ -84,6 +89,9 @@ class Sparsifier:
                 above 0 that come to no unit at all are refused.
             layers: Instead of both, for a method whose sparsity is an outcome: parameter names.
             total_steps: Optimizer steps of the whole training.
+            keep_zeros: Whether weights that are zero already stay zero and count towards the
+                targets. None: if an earlier pruning left them, see `zeros_to_keep`. Or masks of
+                the weights to keep at zero, by parameter name.
 
         Raises:
             UserError: A name, count or share does not fit the model, the method's schedule does
@@ -109,6 +117,9 @@ class Sparsifier:
         self.model, self._step, self._total_steps = model, 0, total_steps
         self._pruned = {name: n for name, n in targets.items() if n or layers is not None}
         self._method = method_config.build(model, zeros=self._pruned, total_steps=total_steps)
+        own = bool(getattr(method_config, "sets_own_ratios", False))
+        self._keeps: bool | Mapping[str, Tensor] | None = False if own else keep_zeros
+        self._together = getattr(method_config, "scope", "local") == "global"
         self._masked = self._weights()
         self._handles: list[RemovableHandle] = []
         self._optimizer: Optimizer | None = None
@@ -155,6 +166,25 @@ class Sparsifier:
             say(f"{asked} zeros asked for, {made} in whole units{dense}")
         return adjusted
 
+    def _keep_zeros(self) -> None:
+        """Let the method keep zeros that the network has when its training begins."""
+        keep, self._keeps = self._keeps, False
+        if self._step or isinstance(self._method, PatternLock):
+            return
+        method = self._method if isinstance(self._method, KeepsZeros) else None
+        if isinstance(keep, Mapping):
+            kept = dict(keep)
+        else:
+            plan = None if method is None else method.plan
+            kept, line = zeros_to_keep(self.model, self._pruned, keep=keep, plan=plan)
+            if line:
+                say(line)
+        if kept and method is None:
+            say("this method cannot keep the zeros that the network has: they are pruned anew")
+        elif kept and method is not None:
+            refuse_fewer_zeros(self._pruned, kept, self._sizes, together=self._together)
+            method.keep_zeros(kept)
+
     @property
     def step(self) -> int:
         """Optimizer steps done under this sparsifier."""
@@ -192,8 +222,8 @@ class Sparsifier:
             ValueError: Attached to another optimizer, or the optimizer lacks a parameter that is
                 to be pruned.
             UserError: Another sparsifier is attached that prunes one of the parameters, the
-                wrapper holds no optimizer with step hooks, or the model has another parameter
-                than when the pruning was planned.
+                wrapper holds no optimizer with step hooks, the model has another parameter than
+                when the pruning was planned, or a target is below the zeros to keep.
         """
         optimizer = unwrap_optimizer(optimizer)
         if self._handles and optimizer is self._optimizer:
@@ -214,6 +244,7 @@ class Sparsifier:
                 f"{name} is pruned by another Sparsifier that is attached already; call its "
                 "finalize() or detach() first"
             )
+        self._keep_zeros()
         self._method.attach(optimizer, self._step)
         self._optimizer = optimizer
         _ATTACHED.add(self)
@@ -336,9 +367,10 @@ class Sparsifier:
         if "step" not in rest:
             raise UserError("not a Sparsifier state_dict: key `step` is missing")
         step, saved = int(rest.pop("step")), rest.pop("planned", None)
-        if saved is not None and self._has_plan:
-            self._refuse_other_plan(step, int(saved))
-        self._method.load_state_dict(rest)
+        with kept_of_state(self._method, rest):
+            if saved is not None and self._has_plan:
+                self._refuse_other_plan(step, int(saved))
+            self._method.load_state_dict(rest)
         self._step = step
 
     @property

@@ -1,121 +1,109 @@
-"""Prune ratios from a user's CSV file: another run's `ratios.csv` or a hand-written table."""
+"""Prune ratios that a user gives: another run's `ratios.csv`, any tool's table, or a dict."""
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from envs import IntArray, LayerRow
-from ws_learner.core import UserError, suggest
+from ws_learner.core import UserError, by_layer, ratios_in_file, say
 
 __all__ = ["layers_in_ratios", "read_ratios"]
 
-_NEEDED = ("layer", "prune_ratio")
+Given = Path | Mapping[str, float]
 _SHOWN = 3
 
 
-def read_ratios(path: Path, layers: Sequence[LayerRow]) -> IntArray:
-    """Read a network's planned prune ratios from a CSV file.
+def read_ratios(given: Given, layers: Sequence[LayerRow]) -> IntArray:
+    """Read a network's planned prune ratios from a file, or from a dict of layer -> ratio.
 
-    Only the columns `layer` and `prune_ratio` are read, in any order, so that both a `ratios.csv`
-    of another run and a hand-written file work. Every layer must be listed once.
+    A `ratios.csv` of another run, a hand-written table and other tools' tables work, see
+    `find_columns` in `ws_learner.core.ratio_columns`; what was understood of the latter is
+    printed. A layer is named by its parameter, its module, or a pattern, see `by_layer`. Layers
+    that are not named stay dense, with a line; names at ratio 0 that are no layers are passed over.
 
     Args:
-        path: The file.
+        given: The file, or layer -> prune ratio in [0, 1].
         layers: The layer table, L rows.
 
     Returns:
         (L,) zeros of each layer, round(prune_ratio x weights), in the order of `layers`.
 
     Raises:
-        UserError: The file cannot be read, or a column, layer or ratio is missing or wrong.
+        UserError: The file cannot be read, a column or ratio is wrong, or a layer is not known,
+            named twice or exempt.
     """
-    rows = {layer.name: layer for layer in layers}
-    zeros: dict[str, int] = {}
-    for line, name, text in _records(path):
-        where = f"`ws_ratios` {path}, line {line}"
-        if name not in rows:
-            raise UserError(f"{where}: this network has no layer {name!r}; {suggest(name, rows)}")
-        if name in zeros:
-            raise UserError(f"{where}: layer {name} is listed twice; keep one of the lines")
-        ratio = _ratio(text, where=where, layer=name)
-        zeros[name] = round(ratio * rows[name].weights)
-        if rows[name].exempt and zeros[name]:
+    ratios, where = _entries(given, quiet=False)
+    names = [row.name for row in layers]
+    ratios = {key: ratio for key, ratio in ratios.items() if ratio or _known(key, names)}
+    chosen = by_layer(ratios, names, where=where)
+    zeros = []
+    for row in layers:
+        key, ratio = chosen.get(row.name, ("", 0.0))
+        if row.exempt and ratio and not _is_pattern(key):
             raise UserError(
-                f"{where}: layer {name} is exempt and stays dense, so its prune_ratio must be 0, "
-                f"not {text}; correct the line or remove the exemption"
+                f"{where[key]}: layer {row.name} is exempt and stays dense, so its prune_ratio "
+                f"must be 0, not {ratio:g}; correct it or remove the exemption"
             )
-    missing = [name for name in rows if name not in zeros]
-    if missing:
-        more = ", ..." if len(missing) > _SHOWN else ""
-        raise UserError(
-            f"`ws_ratios` {path}: no line for {len(missing)} of {len(rows)} layers "
-            f"({', '.join(missing[:_SHOWN])}{more}); add them; prune_ratio 0 keeps a layer dense"
+        zeros.append(0 if row.exempt else round(ratio * row.weights))
+    _refuse_twice(chosen, ratios, where)
+    left = [row.name for row in layers if row.name not in chosen and not row.exempt]
+    if left:
+        more = ", ..." if len(left) > _SHOWN else ""
+        say(
+            f"`ws_ratios`: {len(left)} of {len(layers)} layers are not named and stay dense: "
+            f"{', '.join(left[:_SHOWN])}{more}"
         )
-    return np.array([zeros[layer.name] for layer in layers], dtype=np.int64)
+    return np.array(zeros, dtype=np.int64)
 
 
-def layers_in_ratios(path: Path) -> tuple[str, ...]:
-    """The layers that a file of ratios prunes; see `read_ratios`.
+def layers_in_ratios(given: Given) -> tuple[str, ...]:
+    """The layers that a file or dict of ratios prunes by their own names; see `read_ratios`.
 
     Raises:
         UserError: The file cannot be read, or a ratio is wrong.
     """
-    found = []
-    for line, name, text in _records(path):
-        if _ratio(text, where=f"`ws_ratios` {path}, line {line}", layer=name):
-            found.append(name)
-    return tuple(found)
+    ratios, _ = _entries(given, quiet=True)
+    return tuple(name for name, ratio in ratios.items() if ratio and not _is_pattern(name))
 
 
-def _ratio(text: str, *, where: str, layer: str) -> float:
+def _known(key: str, names: Sequence[str]) -> bool:
+    """Whether a name fits a layer; tables of other tools also list what cannot be pruned, at 0."""
     try:
-        ratio = float(text)
-    except ValueError:
-        ratio = math.nan
-    if not 0.0 <= ratio <= 1.0:
-        raise UserError(
-            f"{where}: prune_ratio of {layer} is {text!r}; it must be a number from 0 to 1"
-        )
-    return ratio
+        return bool(by_layer({key: 0.0}, names, where=""))
+    except UserError:
+        return False
 
 
-def _records(path: Path) -> list[tuple[int, str, str]]:
-    """Line number, layer and ratio text of every line that is not blank."""
-    try:
-        # utf-8-sig: spreadsheets may write a byte order mark.
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True, skipinitialspace=True)
-            columns = [name.strip() for name in reader.fieldnames or ()]
-            _check_columns(path, columns)
-            reader.fieldnames = columns
-            return [
-                (reader.line_num, (row["layer"] or "").strip(), (row["prune_ratio"] or "").strip())
-                for row in reader
-            ]
-    except OSError as error:
-        raise UserError(
-            f"`ws_ratios` {path}: cannot read it: {error.strerror}; "
-            "give a CSV file, such as another run's ratios.csv"
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"`ws_ratios` {path}: not a CSV text file ({error}); "
-            "give a CSV file, such as another run's ratios.csv"
-        ) from error
+def _is_pattern(name: str) -> bool:
+    return name.startswith("re:") or any(mark in name for mark in "*?[")
 
 
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    for needed in _NEEDED:
-        if needed not in columns:
-            found = ", ".join(columns) or "none"
-            raise UserError(
-                f"`ws_ratios` {path}, line 1: no column {needed}; required are "
-                f"{' and '.join(_NEEDED)}, found {found}"
-            )
-        if columns.count(needed) > 1:
-            raise UserError(f"`ws_ratios` {path}, line 1: column {needed} appears twice; keep one")
+def _refuse_twice(
+    chosen: Mapping[str, tuple[str, float]], ratios: Mapping[str, float], where: Mapping[str, str]
+) -> None:
+    """Refuse a layer that two exact names mean, such as `fc` and `fc.weight`."""
+    used = {key for key, _ in chosen.values()}
+    for key in ratios:
+        if key not in used and not _is_pattern(key):
+            name = next((n for n in chosen if key in (n, n.rpartition(".")[0])), key)
+            raise UserError(f"{where[key]}: layer {name} is listed twice; keep one of the lines")
+
+
+def _entries(given: Given, *, quiet: bool) -> tuple[dict[str, float], dict[str, str]]:
+    """Ratios by name, and what stands before each name in messages."""
+    if isinstance(given, Mapping):
+        return dict(given), dict.fromkeys(given, "`ws_ratios`")
+    lines, said = ratios_in_file(given, setting="ws_ratios")
+    if said and not quiet:
+        say(f"`ws_ratios` {given}: {said}")
+    ratios: dict[str, float] = {}
+    where: dict[str, str] = {}
+    for line, name, ratio in lines:
+        place = f"`ws_ratios` {given}, line {line}"
+        if name in ratios:
+            raise UserError(f"{place}: layer {name} is listed twice; keep one of the lines")
+        ratios[name], where[name] = ratio, place
+    return ratios, where

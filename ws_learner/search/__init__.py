@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from ws_learner.search.allocator import Allocator, database_dir
     from ws_learner.search.bounds import layer_bounds
     from ws_learner.search.closed_form import CLOSED_FORM, heurist
-    from ws_learner.search.context import AllocationContext, allocation_context
+    from ws_learner.search.context import AllocationContext, allocation_context, refuse_bounds
+    from ws_learner.search.fixed import fixed_profile
     from ws_learner.search.gym_env import make_pruning_env
     from ws_learner.search.history import best, distinct_best
     from ws_learner.search.knapsack import frontier
@@ -61,6 +62,7 @@ __all__ = [
     "database_dir",
     "distinct_best",
     "divergence",
+    "fixed_profile",
     "frontier",
     "goal_targets",
     "heurist",
@@ -70,6 +72,7 @@ __all__ = [
     "open_policy",
     "progression_at",
     "read_policy",
+    "refuse_bounds",
     "seed_profiles",
 ]
 
@@ -91,6 +94,10 @@ _MODULES = {
     "context": [
         "AllocationContext",
         "allocation_context",
+        "refuse_bounds",
+    ],
+    "fixed": [
+        "fixed_profile",
     ],
     "gym_env": [
         "make_pruning_env",

@@ -9,7 +9,7 @@ from torch import nn
 
 from agents import GoalSearch, critic_record
 from envs import AllocationProblem
-from ws_learner.config import WeightSparseConfig
+from ws_learner.config import NAMED_RATIOS, WeightSparseConfig
 from ws_learner.core import RunDir, say, state_digest
 from ws_learner.search.goal_frontier import frontier_targets, measure_frontier
 from ws_learner.search.history import Rollout
@@ -53,7 +53,7 @@ def leave_policy(
         score_power=problem.score_power,
         by_divergence=problem.by_divergence,
         rewarded=rewarded,
-        bounds={name: getattr(config, name) for name in _BOUNDS},
+        bounds=_bounds(config),
         pattern=config.pattern_spelling,
         curve_ratios=problem.curve_ratios,
         curves=problem.curves,
@@ -80,6 +80,11 @@ def leave_policy(
 
 
 _BOUNDS = ("ws_ratio_bounds", "ws_ratio_min", "ws_ratio_max")
+
+
+def _bounds(config: WeightSparseConfig) -> dict[str, Any]:
+    named = {name: dict(config.named_ratios(name)) for name in NAMED_RATIOS}
+    return {name: getattr(config, name) for name in _BOUNDS} | {k: v for k, v in named.items() if v}
 
 
 def _sentence(record: Mapping[str, Any]) -> str:

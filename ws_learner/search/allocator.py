@@ -14,11 +14,13 @@ from envs import LayerRow
 from ws_learner.config import METHODS, WeightSparseConfig
 from ws_learner.core import OutputKind, RunDir, UserError, check_output_kind
 from ws_learner.data import DataSplits
+from ws_learner.pruning import PatternPlan
 from ws_learner.report import read_rollouts
 from ws_learner.search.allocation import Allocation, Decision, load_decision, save_decision
 from ws_learner.search.closed_form import CLOSED_FORM
-from ws_learner.search.context import AllocationContext, allocation_context
+from ws_learner.search.context import AllocationContext, allocation_context, refuse_bounds
 from ws_learner.search.fixed import fixed_profile
+from ws_learner.search.layer_limits import layer_limits
 from ws_learner.search.problem import build_rollout_config
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import PoolFactory
@@ -78,7 +80,10 @@ class Allocator:
             decision = self._decide()
             if not METHODS[self.config.ws_method].keeps_zeros:
                 plan = build_plan(self.model, self.layers, self.config)
-                zeros = in_whole_units(decision.zeros, self.layers, plan, config=self.config)
+                limits = self._limits(plan)
+                zeros = in_whole_units(
+                    decision.zeros, self.layers, plan, config=self.config, limits=limits
+                )
                 decision = replace(decision, zeros=zeros)
             seconds = round(time.monotonic() - begun, 1)
             save_decision(answer, replace(decision, seconds=seconds))
@@ -99,11 +104,17 @@ class Allocator:
                 "another"
             )
 
+    def _limits(self, plan: PatternPlan) -> dict[str, tuple[int, int]]:
+        given = self.config.ws_prune_ratio_prtl == "given"
+        return layer_limits(self.layers, self.config, plan, general=(0.0, 1.0) if given else None)
+
     def _decide(self) -> Decision:
         config = self.config
         fixed = fixed_profile(self.model, self.layers, config)
         if fixed is not None:
             return Decision(zeros=fixed)
+        for target in config.goal_range or ():
+            refuse_bounds(self.model, self.layers, replace(config, ws_prune_ratio=target))
         context, name = self._context(), config.ws_prune_ratio_prtl
         if not (context.lower < context.upper).any():
             return Decision(zeros=context.lower.copy())  # nothing to decide

@@ -12,11 +12,19 @@ from agents import SEED
 from envs import AllocationProblem, Evaluate, FloatArray, IntArray, Score
 from ws_learner.core import say, track
 from ws_learner.search.failures import refuse_failures, say_failures
-from ws_learner.search.history import Rollout
+from ws_learner.search.history import Rollout, distinct_best
 from ws_learner.search.new_profiles import SPREAD, jittered
 from ws_learner.search.rollout.scoring import failed_score
 
-__all__ = ["Finals", "choose", "level_with_best", "score_copies", "score_finalists", "simplest"]
+__all__ = [
+    "Finals",
+    "choose",
+    "level_with_best",
+    "score_copies",
+    "score_finalists",
+    "simplest",
+    "take_finalists",
+]
 
 LEAST_DIFFERENCE = 0.002
 """Finalists whose mean rewards differ by less are level."""
@@ -40,6 +48,38 @@ class Finals:
     rows: tuple[Rollout, ...]
     rewards: FloatArray
     jitters: int
+
+
+def take_finalists(
+    found: Sequence[Rollout], problem: AllocationProblem, *, count: int
+) -> list[Rollout]:
+    """The best few distinct profiles at the target, best first.
+
+    From two on, the best profile that the search started from is one of them. The others are the
+    best of many on the search split, so that their rewards there are too high; another split must
+    tell whether they are really ahead of it.
+
+    Args:
+        found: Rollouts at the target.
+        problem: Names the target.
+        count: Number of finalists at most.
+
+    Raises:
+        UserError: All failed.
+        RuntimeError: There is none.
+    """
+    if not found:
+        raise RuntimeError(
+            f"no rollout has the {problem.budget} zeros of the target: the proposer proposed "
+            "profiles of other targets only"
+        )
+    refuse_failures(found, problem.layers, split="search")
+    ranked = distinct_best(found, count)
+    first = distinct_best([rollout for rollout in found if rollout.kind == SEED], 1)
+    known = {rollout.zeros.tobytes() for rollout in ranked}
+    if count == 1 or not first or first[0].zeros.tobytes() in known:
+        return ranked
+    return [*ranked[: count - 1], *first]
 
 
 def score_finalists(

@@ -20,8 +20,9 @@ from ws_learner.pruning import (
     parse_pattern,
 )
 from ws_learner.search.bounds import layer_bounds
+from ws_learner.search.units import limiting_plan
 
-__all__ = ["AllocationContext", "Curves", "allocation_context", "magnitudes_of"]
+__all__ = ["AllocationContext", "Curves", "allocation_context", "magnitudes_of", "refuse_bounds"]
 
 Curves = tuple[FloatArray, FloatArray]
 """(K,) ascending ratios, and (L, K) relative squared errors of each layer's output at them."""
@@ -86,7 +87,7 @@ def allocation_context(
     Raises:
         UserError: The bounds do not allow the target.
     """
-    lower, upper = layer_bounds(layers, config)
+    lower, upper = layer_bounds(layers, config, limiting_plan(model, layers, config))
     return AllocationContext(
         layers=layers,
         budget=round(config.ws_prune_ratio * sum(row.weights for row in layers)),
@@ -101,6 +102,17 @@ def allocation_context(
     )
 
 
+def refuse_bounds(
+    model: nn.Module, layers: tuple[LayerRow, ...], config: WeightSparseConfig
+) -> None:
+    """Refuse bounds that do not allow the target, before anything is measured.
+
+    Raises:
+        UserError: They do not.
+    """
+    layer_bounds(layers, config, limiting_plan(model, layers, config))
+
+
 def _choices(
     model: nn.Module,
     layers: Sequence[LayerRow],
@@ -109,7 +121,7 @@ def _choices(
     lower: IntArray,
     upper: IntArray,
 ) -> tuple[IntArray, ...] | None:
-    """Counts of zeros for N = M, M - 1, ..., 1 of each layer, up to its bound."""
+    """Counts of zeros for N = M, M - 1, ..., 1 of each layer, within its bounds."""
     pattern = parse_pattern(config.pattern_spelling)
     names = [row.name for row, most in zip(layers, upper, strict=True) if most and not row.exempt]
     if not isinstance(pattern, PerLayerNM | ByRole):
@@ -124,7 +136,7 @@ def _choices(
         if least == most and own is not None:  # held
             counts = (own.feasible(row.shape, int(most)),)
         else:
-            counts = tuple(count for count in counts if count <= most)
+            counts = tuple(count for count in counts if least <= count <= most)
         found.append(np.array(sorted(set(counts)), dtype=np.int64))
     return tuple(found)
 

@@ -38,7 +38,8 @@ class SavedPolicy:
         score_power: See `as_scored`.
         by_divergence: Rewards are exp(-divergence).
         rewarded: What the reward measured, in words; empty for the usual one.
-        bounds: The settings `ws_ratio_bounds`, `ws_ratio_min`, `ws_ratio_max`.
+        bounds: The settings `ws_ratio_bounds`, `ws_ratio_min`, `ws_ratio_max`, and those with
+            ratios of single layers that were set.
         pattern: Spelling of the pattern.
         curve_ratios: (K,) ratios of the error curves.
         curves: (L, K) error curves.

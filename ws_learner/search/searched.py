@@ -8,15 +8,15 @@ from typing import Any
 from torch import nn
 
 from agents import DDPGConfig, Proposer
-from envs import AllocationProblem, IntArray
+from envs import IntArray
 from ws_learner.config import WeightSparseConfig, parse_duration
 from ws_learner.core import RunDir, write_text
 from ws_learner.data import Split
 from ws_learner.search.allocation import Decision
-from ws_learner.search.choice import choose, score_finalists
+from ws_learner.search.choice import choose, score_finalists, take_finalists
 from ws_learner.search.context import AllocationContext
-from ws_learner.search.failures import count_failed, refuse_failures, say_failures
-from ws_learner.search.history import Rollout, distinct_best, frame
+from ws_learner.search.failures import count_failed, say_failures
+from ws_learner.search.history import Rollout, frame
 from ws_learner.search.loop import Search
 from ws_learner.search.problem import build_goal_problems
 from ws_learner.search.registry import build_proposer
@@ -105,7 +105,7 @@ def search_profile(
             run=run,
         )
     say_failures(history, split="search")
-    finalists = _finalists(search.at_target(), problem, count=config.ws_nb_rescore)
+    finalists = take_finalists(search.at_target(), problem, count=config.ws_nb_rescore)
     chosen, again = finalists[0], tuple[Rollout, ...]()
     if len(finalists) > 1:
         with pool(evaluator.on(select)) as workers:
@@ -153,16 +153,3 @@ def _budgets(context: AllocationContext, seeds: Mapping[str, IntArray]) -> froze
     """Numbers of zeros at the target; N:M profiles meet it only as nearly as whole N allow."""
     near = seeds.values() if context.choices is not None else ()
     return frozenset([context.budget, *(int(zeros.sum()) for zeros in near)])
-
-
-def _finalists(
-    found: Sequence[Rollout], problem: AllocationProblem, *, count: int
-) -> list[Rollout]:
-    """The best few distinct profiles at the target."""
-    if not found:
-        raise RuntimeError(
-            f"no rollout has the {problem.budget} zeros of the target: the proposer proposed "
-            "profiles of other targets only"
-        )
-    refuse_failures(found, problem.layers, split="search")
-    return distinct_best(found, count)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
 from envs import IntArray, LayerRow
-from ws_learner.config import WeightSparseConfig
+from ws_learner.config import NAMED_RATIOS, WeightSparseConfig, parse_pattern_spec
 from ws_learner.core import say
 from ws_learner.pruning import (
     PatternPlan,
@@ -17,7 +17,7 @@ from ws_learner.pruning import (
     snap_profile,
 )
 
-__all__ = ["build_plan", "in_whole_units", "refuse_too_small"]
+__all__ = ["build_plan", "in_whole_units", "limiting_plan", "refuse_too_small"]
 
 
 def build_plan(
@@ -29,19 +29,35 @@ def build_plan(
     return build_pattern_plan(model, open_, pattern=pattern, pool=config.ws_criterion_pool)
 
 
+def limiting_plan(
+    model: nn.Module, layers: Sequence[LayerRow], config: WeightSparseConfig
+) -> PatternPlan | None:
+    """The plan to which bounds of single layers are narrowed; None where there are none."""
+    bounded = any(config.named_ratios(name) for name in NAMED_RATIOS)
+    if not bounded and not any(row.least for row in layers):
+        return None
+    if parse_pattern_spec(config.pattern_spelling).kind == "unstructured":
+        return None
+    return build_plan(model, layers, config)
+
+
 def in_whole_units(
     zeros: IntArray,
     layers: Sequence[LayerRow],
     plan: PatternPlan,
     *,
     config: WeightSparseConfig,
+    limits: Mapping[str, tuple[int, int]] | None = None,
 ) -> IntArray:
     """(L,) the nearest profile that the pattern can make; the rollouts scored the same one.
+
+    `limits` are bounds of single layers in whole units, see `layer_limits`.
 
     Raises:
         UserError: It has no whole unit.
     """
-    snapped, weights = snap_profile(zeros, layers, plan), sum(row.weights for row in layers)
+    snapped = snap_profile(zeros, layers, plan, limits=limits)
+    weights = sum(row.weights for row in layers)
     asked, got = int(zeros.sum()), int(snapped.sum())
     target = config.ws_prune_ratio if config.ws_ratios is None else asked / weights
     _refuse_no_units(plan, layers, config, target, reached=got)

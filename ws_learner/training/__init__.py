@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ws_learner.training.batch_check import check_batches, first_batch
+    from ws_learner.training.batch_check import check_batches, first_batch, output_entries
     from ws_learner.training.callbacks import MetricsCallback, Stateful
     from ws_learner.training.dense import train_dense
     from ws_learner.training.distillation import DistillationLoss
@@ -93,6 +93,7 @@ __all__ = [
     "infer_output_kind",
     "load_run",
     "metric_entries",
+    "output_entries",
     "owned_run",
     "perplexity",
     "prepare",
@@ -115,6 +116,7 @@ _MODULES = {
     "batch_check": [
         "check_batches",
         "first_batch",
+        "output_entries",
     ],
     "callbacks": [
         "MetricsCallback",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import Inputs, UserError
+from ws_learner.core import Inputs, UserError, name_fits, refuse_bad_patterns
 from ws_learner.data import words_in
 from ws_learner.training.trainer import TrainingLoss
 
@@ -86,10 +85,11 @@ class LayerDistillation:
 
 def _matching(network: nn.Module, layers: Sequence[str]) -> list[str]:
     names = [name for name, _ in network.named_modules() if name]
+    refuse_bad_patterns(layers, setting="dst_layers")
     for pattern in layers:
-        if not any(fnmatchcase(name, pattern) for name in names):
+        if not any(name_fits(name, pattern) for name in names):
             raise UserError(f"`dst_layers` {pattern}: no module has such a name; e.g. {names[-1]}")
-    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in layers)]
+    return [name for name in names if any(name_fits(name, pattern) for pattern in layers)]
 
 
 def _keeper(seen: dict[str, Tensor], name: str) -> Any:

@@ -76,7 +76,7 @@ def build_summary(
     locked = method.keeps_zeros
     given = config.ws_prune_ratio_prtl == "given" and config.ws_ratios is None
     fixed = parse_pattern_spec(config.pattern_spelling).fixed_ratio
-    itself = locked or (given and fixed is None)
+    itself = locked or config.ws_ratios is not None or (given and fixed is None)
     scoped = "ws_scope" in method.settings
     return {
         "learner": "weight-sparse",

@@ -87,7 +87,7 @@ def config_identity(config: WeightSparseConfig) -> dict[str, Any]:
     kept = identity_settings(dataclasses.asdict(config))
     del kept["ws_save_path"]
     for name in _FILES:
-        if kept[name] is not None:
+        if kept[name] is not None and not isinstance(kept[name], dict):
             kept[name] = _content(policy_path(Path(kept[name])), name)
     return kept
 

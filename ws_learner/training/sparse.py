@@ -141,7 +141,12 @@ def reinitialised(model: nn.Module, *, seed: int) -> nn.Module:
 
 
 def train_sparse(
-    model: nn.Module, zeros: Mapping[str, int], phase: TrainingPhase, *, config: WeightSparseConfig
+    model: nn.Module,
+    zeros: Mapping[str, int],
+    phase: TrainingPhase,
+    *,
+    config: WeightSparseConfig,
+    keep_zeros: bool | Mapping[str, Tensor] | None = None,
 ) -> tuple[nn.Module, float]:
     """Train `model` in place until each tensor has its number of zeros in `zeros`.
 
@@ -150,6 +155,7 @@ def train_sparse(
         zeros: Zero count of each prunable tensor, by parameter name.
         phase: The training phase.
         config: Pruning settings.
+        keep_zeros: See `Sparsifier`.
 
     Returns:
         The same network with plain sparse weights, and the training time in seconds.
@@ -162,7 +168,7 @@ def train_sparse(
     if METHODS[config.ws_method].keeps_zeros:
         zeros = _with_all_zeros(model, zeros)
     method = build_method_config(config, steps_per_epoch=steps_per_epoch, total_steps=total)
-    sparsifier = Sparsifier(model, method, zeros=zeros, total_steps=total)
+    sparsifier = Sparsifier(model, method, zeros=zeros, total_steps=total, keep_zeros=keep_zeros)
     metrics = phase.metrics()
     seconds = phase.run(
         model,

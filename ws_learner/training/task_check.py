@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import torch
@@ -13,6 +14,7 @@ from ws_learner.core import (
     UserError,
     count_of,
     describe_output,
+    half_types,
     main_output,
     map_tensors,
     rows_of,
@@ -20,6 +22,7 @@ from ws_learner.core import (
     say,
     tensors_of,
     weight_type,
+    widened,
 )
 from ws_learner.data import DataSplits, has_targets
 from ws_learner.training.batch_check import first_batch
@@ -61,6 +64,7 @@ def check_task(
     """
     inputs, targets = first_batch(data, _TARGETS, seed=0)
     answers = network_answers(model, rows_of(inputs, slice(_EXAMPLES)), says=True)
+    _check_widened(model, rows_of(inputs, slice(_EXAMPLES)))
     if has_targets(targets):
         check_metric(metric, answers, targets)
         _refuse_broadcast(loss, _repeated(answers, targets), targets)
@@ -114,6 +118,20 @@ def network_answers(model: nn.Module, inputs: Inputs, *, says: bool = False) -> 
             "look for NaN in its weights and inputs"
         )
     return answers
+
+
+def _check_widened(model: nn.Module, inputs: Inputs) -> None:
+    """Check that a network of half precision runs in float32, as in search and training."""
+    half = half_types(model)
+    if not half:
+        return
+    try:
+        _answers(widened(copy.deepcopy(model)), inputs)
+    except RuntimeError as error:
+        raise UserError(
+            f"the network is {half}, and fails in float32 ({str(error).splitlines()[0]}), in which "
+            "search and training run: let its `forward` use the type of its weights"
+        ) from error
 
 
 def _say_types(model: nn.Module, inputs: Inputs) -> None:

@@ -19,7 +19,8 @@ PACKAGES = ("agents", "envs", "experiments", "ws_learner")
 LEFT_OUT = ("__pycache__", "results", "benchmarks", "*.pyc", ".*")
 FILES = (
     *("--config", "--sweep", "--ws_ratios", "--ratios", "--ws_rollouts", "--from_rollouts"),
-    *("--dense_checkpoint", "--dst_checkpoint"),
+    *("--ws_max_ratios", "--max_ratios", "--ws_min_ratios", "--min_ratios"),
+    *("--ws_fixed_ratios", "--fixed_ratios", "--dense_checkpoint", "--dst_checkpoint"),
     *("--ws_policy", "--policy", "--ws_from_policy", "--from_policy"),
 )
 """Flags with a file that is sent with the job."""

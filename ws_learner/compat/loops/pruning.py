@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from ws_learner.compat.loops.own_groups import OwnGroups
 from ws_learner.compat.loops.plan import PruningPlan
 from ws_learner.core import UserError, say
-from ws_learner.pruning import Sparsifier, count_zeros, unwrap_optimizer
+from ws_learner.pruning import PRUNED_FROM, Sparsifier, count_zeros, unwrap_optimizer
 
 __all__ = ["LoopPruning", "digest"]
 
@@ -56,13 +56,13 @@ class LoopPruning:
         if saved is not None:
             self._plan.check_same(saved["plan"], self._total)
         self.sparsifier = sparsifier = self._plan.build(model, self._total)
-        if saved is None:
-            _mention_zeros(model, sparsifier)
-        else:
+        if saved is not None:
             sparsifier.load_state_dict(saved["sparsifier"])
         optimizer = _holder(model, sparsifier, [unwrap_optimizer(each) for each in optimizers])
         self._groups = OwnGroups(optimizer)
         sparsifier.attach(optimizer)
+        if saved is None:
+            _mention_zeros(model, sparsifier)
         self._groups.take()
         if saved is not None:
             self._groups.load_state_dict(saved["own_groups"])
@@ -146,7 +146,7 @@ def _mention_zeros(model: nn.Module, sparsifier: Sparsifier) -> None:
         return
     size = sum(mask.numel() for mask in masks.values())
     zeros = sum(count_zeros(model.get_parameter(name)) for name in masks)
-    if zeros > _NOTABLE * size:
+    if _NOTABLE * size < zeros < PRUNED_FROM * size:  # of more the sparsifier has told
         say(
             f"{zeros / size:.0%} of the weights to prune are zero already; they will be trained "
             "and pruned anew. To keep them, use PatternLockConfig() and zeros=found_zeros"

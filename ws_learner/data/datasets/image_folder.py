@@ -16,7 +16,7 @@ from ws_learner.data.image_decoding import Photographs
 from ws_learner.data.splits import DataSplits
 from ws_learner.data.stratify import stratified_parts
 
-__all__ = ["load_image_folder", "usable_cores"]
+__all__ = ["class_folders", "load_image_folder", "usable_cores"]
 
 _SUFFIXES = {".jpeg", ".jpg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"}
 _LAYOUT = "expected train/CLASS/*.jpeg and val/CLASS/*.jpeg, or CLASS/*.jpeg"
@@ -36,6 +36,7 @@ def load_image_folder(
     num_search: int = 2_000,
     num_select: int = 4_000,
     prepare: Prepare | None = None,
+    test_folder: bool = False,
 ) -> DataSplits:
     """Load a folder of images; they are decoded when a batch is read.
 
@@ -52,6 +53,8 @@ def load_image_folder(
         num_search: Number of images of the search split.
         num_select: Number of images of the select split.
         prepare: Conversion of images to inputs; by default `Photographs`.
+        test_folder: If there is also test/CLASS/*, it is the test split, search and select are
+            halves of val, and all of train is for training. False ignores such a folder.
 
     Raises:
         UserError: Folders or images are missing, or train and val have different classes.
@@ -59,19 +62,14 @@ def load_image_folder(
     processes = min(4, usable_cores()) if workers is None else workers
     if image_size < 1:
         raise UserError(f"image_size = {image_size}: give 1 pixel or more")
-    try:
-        train, test = _find(data_dir)
-    except OSError as error:
-        raise UserError(f"`data_dir` {data_dir}: cannot read {error.filename}: {error}") from error
-    files, labels = _flat(train)
-    learned = len(files) if test else len(files) - round(_TEST_SHARE * len(files))
-    sizes = [
-        min(num_search, max(int(_SEARCH_SHARE * learned), len(train))),
-        min(num_select, max(int(_SELECT_SHARE * learned), len(train))),
-    ]
-    if not test:
-        sizes = [len(files) - learned, *sizes]
+    train, validation, test = _listings(data_dir, test_folder=test_folder)
+    files, labels = _flat(validation or train)
+    sizes = _sizes(len(files), len(train), (num_search, num_select), has_test=bool(test))
+    if validation:
+        sizes = [min(num_search, len(files) // 2)]
     parts = stratified_parts(labels, sizes=sizes, seed=split_seed)
+    if validation:
+        parts[1] = parts[1][:num_select]
     if not all(len(part) for part in parts):
         raise UserError(
             f"`data_dir` {data_dir}: {len(files)} images in {len(train)} classes are too few to "
@@ -89,9 +87,13 @@ def load_image_folder(
     splits = [split([files[index] for index in part], labels[part]) for part in parts]
     if test:
         splits.insert(0, split(*_flat(test)))
+    listings = [train, test]
+    if validation:
+        splits.append(split(*_shuffled(*_flat(train), seed=split_seed)))
+        listings.append(validation)
     return DataSplits(
         name=data_dir.resolve().name,
-        digest=_digest(data_dir, (train, test), f"{image_size} {split_seed} {sizes}"),
+        digest=_digest(data_dir, listings, f"{image_size} {split_seed} {sizes}"),
         num_classes=len(train),
         input_shape=(3, image_size, image_size),
         test=splits[0],
@@ -101,11 +103,41 @@ def load_image_folder(
     )
 
 
+def class_folders(data_dir: Path) -> tuple[str, ...]:
+    """Names of the classes in such a folder, in the order of their numbers.
+
+    Raises:
+        UserError: As `load_image_folder`.
+    """
+    return tuple(_listings(data_dir, test_folder=False)[0])
+
+
+def _sizes(images: int, classes: int, most: tuple[int, int], *, has_test: bool) -> list[int]:
+    """Images of the parts that are drawn before training's: test if there is none, and others."""
+    learned = images if has_test else images - round(_TEST_SHARE * images)
+    shares = (_SEARCH_SHARE, _SELECT_SHARE)
+    sizes = [
+        min(limit, max(int(share * learned), classes))
+        for limit, share in zip(most, shares, strict=True)
+    ]
+    return sizes if has_test else [images - learned, *sizes]
+
+
 def usable_cores() -> int:
     """Number of cores that this process may use; in a container fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):  # not on every system
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _listings(data_dir: Path, *, test_folder: bool) -> tuple[Listing, Listing, Listing]:
+    """Files for training, search and select if they have a folder of their own, and the test."""
+    try:
+        train, test = _find(data_dir)
+        last = _test_classes(data_dir, train) if test and test_folder else {}
+    except OSError as error:
+        raise UserError(f"`data_dir` {data_dir}: cannot read {error.filename}: {error}") from error
+    return (train, test, last) if last else (train, {}, test)
 
 
 def _find(data_dir: Path) -> tuple[Listing, Listing]:
@@ -126,6 +158,20 @@ def _find(data_dir: Path) -> tuple[Listing, Listing]:
             f"({len(different)} such classes); both need the same class folders"
         )
     return train, test
+
+
+def _test_classes(data_dir: Path, train: Listing) -> Listing:
+    """Images of test/; none if it has no class folders, as in ILSVRC-12, where it has no labels."""
+    folder = data_dir / "test"
+    if not folder.is_dir() or not any(one.is_dir() for one in folder.iterdir()):
+        return {}
+    found = _list_classes(folder, data_dir)
+    if different := sorted(set(train) ^ set(found)):
+        raise UserError(
+            f"`data_dir` {data_dir}: class {different[0]} is in only one of train and test "
+            f"({len(different)} such classes); both need the same class folders"
+        )
+    return found
 
 
 def _list_classes(folder: Path, data_dir: Path) -> Listing:
@@ -164,7 +210,14 @@ def _flat(listing: Listing) -> tuple[list[str], npt.NDArray[np.int64]]:
     return files, np.repeat(np.arange(len(listing)), counts)
 
 
-def _digest(data_dir: Path, listings: tuple[Listing, Listing], settings: str) -> str:
+def _shuffled(
+    files: list[str], labels: npt.NDArray[np.int64], *, seed: int
+) -> tuple[list[str], npt.NDArray[np.int64]]:
+    order = np.random.default_rng(seed).permutation(len(files))
+    return [files[index] for index in order], labels[order]
+
+
+def _digest(data_dir: Path, listings: Sequence[Listing], settings: str) -> str:
     """Hash of relative file names, file sizes and settings, without reading the images."""
     state = hashlib.sha256(settings.encode())
     for listing in listings:

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.core import UserError, say, write_with
-from ws_learner.deploy.other_inputs import first_difference
+from ws_learner.deploy.copies import evaluating, unwrapped
+from ws_learner.deploy.other_inputs import first_difference, tensors_in
+from ws_learner.deploy.runtime.output_comparison import tensors_of
 from ws_learner.deploy.shrinking.crop import float_outputs
 from ws_learner.training import FakeQuantizer, whole_weights
 
@@ -37,24 +39,28 @@ Example = Mapping[str, Tensor] | Sequence[Tensor] | Tensor
 
 
 class _Plain(nn.Module):
-    """Takes positional arguments, returns a tuple of tensors."""
+    """Takes the tensors of an example by position, returns a tuple of tensors."""
 
-    def __init__(self, model: nn.Module, names: Sequence[str] | None) -> None:
+    def __init__(self, model: nn.Module, example: Example) -> None:
         super().__init__()
-        self.model, self.names = model, names
+        self.model, self.example = model, example
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run the model."""
-        example: Example = inputs
-        if self.names is not None:
-            example = dict(zip(self.names, inputs, strict=True))
-        result: Any = (
-            self.model(**example) if isinstance(example, Mapping) else self.model(*example)
-        )
-        if isinstance(result, Tensor):
-            return (result,)
-        values = result.values() if isinstance(result, Mapping) else result
-        return tuple(v for v in values if isinstance(v, Tensor) and v.is_floating_point())
+        given = _filled(self.example, iter(inputs))
+        result: Any = self.model(**given) if isinstance(given, dict) else self.model(*given)
+        return tuple(tensors_of(result))
+
+
+def _filled(structure: Any, tensors: Iterator[Tensor]) -> Any:
+    """The same structure with other tensors."""
+    if isinstance(structure, Tensor):
+        return next(tensors)
+    if isinstance(structure, Mapping):
+        return {name: _filled(part, tensors) for name, part in structure.items()}
+    if isinstance(structure, list | tuple):
+        return [_filled(part, tensors) for part in structure]
+    return structure
 
 
 def export_onnx(model: nn.Module, example: Example, path: Path | str) -> None:
@@ -85,7 +91,7 @@ def _write_checked(
     if importlib.util.find_spec("onnxruntime") is None:
         say("ONNX: onnxruntime is not installed, so that the file was not compared")
         return
-    given = example if isinstance(example, Mapping) else values_of(example)
+    given = (example,) if isinstance(example, Tensor) else example
     size = {value.shape[0] for value in values_of(example) if value.dim()}
 
     def run(inputs: Any) -> list[Tensor]:
@@ -95,6 +101,11 @@ def _write_checked(
         return float_outputs(model, inputs)
 
     found = first_difference(run, lambda inputs: run_onnx(path, inputs), given)
+    if found and "NOT_IMPLEMENTED" in found:
+        raise UserError(
+            f"ONNX export of {type(model).__name__}: ONNX Runtime has no kernel for a part of it: "
+            f"{found}; number types other than float32 are the usual reason"
+        )
     if found:
         raise UserError(
             f"ONNX export of {type(model).__name__}: the file is another network: {found}; its "
@@ -109,27 +120,63 @@ class _FixedBatch(Exception):  # noqa: N818  (a signal, not an error)
 def _program(model: nn.Module, example: Example) -> tuple[Any, bool]:
     """The exported program, and whether the number of examples is open."""
     require_packages("onnx", "onnxscript")
-    names = list(example) if isinstance(example, Mapping) else None
     inputs = tuple(values_of(example))
-    labels = names or [f"input_{number}" for number in range(len(inputs))]
-    training = model.training
-    plain = _Plain(model.eval(), names)
-    open_ = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
-    try:
-        return _export(plain, inputs, labels, shapes=(open_,)), True
-    except Exception:  # torch.export raises its own errors and whatever a model does
+    if not inputs:
+        raise UserError("ONNX export: the example holds no tensor; give the network's arguments")
+    flat = isinstance(example, Mapping) and len(example) == len(inputs)
+    labels = [str(name) for name in example] if flat else _numbered(inputs)
+    network, _ = unwrapped(model)
+    _check_types(network)
+    plain = _Plain(network, (example,) if isinstance(example, Tensor) else example)
+    open_ = tuple({0: torch.export.Dim.DYNAMIC} if x.dim() else {} for x in inputs)
+    with evaluating(network):
+        try:
+            return _export(plain, inputs, labels, shapes=(open_,)), True
+        except Exception:  # torch.export raises its own errors and whatever a model does
+            pass
         try:
             program = _export(plain, inputs, labels, shapes=None)
-            say(f"ONNX: the file takes batches of {len(inputs[0])} examples only")
-            return program, False
         except Exception as error:
-            first = next((line for line in str(error).splitlines() if line.strip()), "")
             raise UserError(
-                f"ONNX export of {type(model).__name__} failed: {type(error).__name__} ({first}); "
-                'with a transformers model, try attn_implementation="eager"'
+                f"ONNX export of {type(network).__name__} failed: {_cause(error)}; write that part "
+                "with other operations or save the weights alone; with a transformers model, try "
+                'attn_implementation="eager"'
             ) from error
-    finally:
-        model.train(training)
+    say(f"ONNX: the file takes batches of {len(inputs[0])} examples only")
+    return program, False
+
+
+def _numbered(inputs: Sequence[Tensor]) -> list[str]:
+    return [f"input_{number}" for number in range(len(inputs))]
+
+
+def _check_types(model: nn.Module) -> None:
+    """Check what ONNX Runtime or torch.export cannot take.
+
+    Raises:
+        UserError: A weight is bfloat16 or complex, or a module is scripted or quantised.
+    """
+    name = type(model).__name__
+    for kind in sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters()}):
+        if kind == "bfloat16" or kind.startswith("complex"):
+            remedy = "; give model.float() and such inputs" if kind == "bfloat16" else ""
+            raise UserError(
+                f"ONNX export of {name}: ONNX Runtime has no kernels for weights of {kind}{remedy}"
+            )
+    for place, module in model.named_modules():
+        where = f"{place or 'the network'} ({type(module).__name__})"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UserError(f"ONNX export: {where} is scripted or traced; export it before that")
+        if ".quantized" in type(module).__module__:
+            raise UserError(f"ONNX export: {where} is quantised; export the float network instead")
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of the error that lies below the exporter's own."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__} ({lines[0] if lines else 'no message'})"
 
 
 def _export(plain: nn.Module, inputs: tuple[Tensor, ...], labels: list[str], shapes: Any) -> Any:
@@ -262,7 +309,7 @@ def run_onnx(path: Path | str, example: Example) -> list[Tensor]:
 
 def check_onnx(model: nn.Module, example: Example, path: Path | str) -> float:
     """Largest difference between the file's outputs and the network's."""
-    given = example if isinstance(example, Mapping) else values_of(example)
+    given = (example,) if isinstance(example, Tensor) else example
     pairs = zip(float_outputs(model, given), run_onnx(path, given), strict=True)
     return max(float((mine - other).abs().max()) for mine, other in pairs)
 
@@ -274,10 +321,8 @@ def relative_output_difference(path: Path | str, example: Example, wanted: Tenso
 
 
 def values_of(example: Example) -> list[Tensor]:
-    """The arguments of a forward pass, in order."""
-    if isinstance(example, Tensor):
-        return [example]
-    return list(example.values()) if isinstance(example, Mapping) else list(example)
+    """The tensors of a forward pass's arguments, in order."""
+    return list(tensors_in(example))
 
 
 def require_packages(*packages: str) -> Any:

@@ -29,6 +29,7 @@ from ws_learner.deploy.runtime.graph import (
     find_sites,
     layer_data,
     observers,
+    own,
     watch,
     with_holder,
 )
@@ -95,6 +96,8 @@ def compile_sparse(
     say_limits(threads)
     example_inputs = checked(example_inputs, "example_inputs")
     dense = without_nesting(model)
+    if any(map(nn.parameter.is_lazy, dense.parameters())):
+        call(dense, own(example_inputs))  # gives lazy layers their tensors
     wrapped = not list(dense.children())
     work = with_holder(copied(dense))  # trials run it
     sites = find_sites(work)

@@ -52,13 +52,13 @@ def merge(channels: ChannelSet, members: Tensor) -> int:
     keeper = int(least.where(members, torch.tensor(-1.0)).argmax())
     for reader, value in padded:
         at = {int(root): place for place, root in enumerate(reader.roots)}
-        base = float(value[at[keeper]])
+        base = float(value[at[keeper]]) if keeper in at else 0.0
         live = (value != 0) & ~reader.unread()
         if base == 0:  # it cannot stand for anything here
             members[reader.roots[live]] = False
             continue
         weight = layer_weight(reader)
-        for root in torch.nonzero(members).flatten().tolist():
+        for root in set(torch.nonzero(members).flatten().tolist()) & at.keys():
             column, factor = reader.columns[at[root]], float(value[at[root]]) / base
             if root != keeper and factor:
                 own = reader.columns[at[keeper]]

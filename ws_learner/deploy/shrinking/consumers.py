@@ -32,6 +32,8 @@ class Consumer:
         if getattr(self.layer, "transposed", False):
             return True
         padding = getattr(self.layer, "padding", 0)
+        if getattr(self.layer, "padding_mode", "zeros") != "zeros" or padding == "valid":
+            return False
         return padding == "same" or any(torch.tensor(padding).flatten().tolist())
 
     def unread(self) -> Tensor:

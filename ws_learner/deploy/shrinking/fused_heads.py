@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ws_learner.core import UserError
 from ws_learner.deploy.other_inputs import tensors_in
-from ws_learner.deploy.shrinking.channel_sets import call_model
 from ws_learner.deploy.shrinking.report import RemovedChannels
+from ws_learner.deploy.shrinking.tracing import call_model
 from ws_learner.pruning import ATTENTION_WIDTHS, HEAD_COUNTS, find_attention
 
 __all__ = ["shrink_fused_heads"]
@@ -34,7 +34,11 @@ def shrink_fused_heads(model: nn.Module, arguments: Any) -> Iterator[RemovedChan
         heads = next(iter(attention.patterns.values()))
         if heads.parts == 3:
             fused, out = (n.removesuffix(".weight") for n in attention.patterns)
-            yield _cut(model, attention.name, fused, out, count=heads.heads, arguments=arguments)
+            layers = (model.get_submodule(name) for name in (fused, out))
+            if all(type(layer) is nn.Linear for layer in layers):
+                yield _cut(
+                    model, attention.name, fused, out, count=heads.heads, arguments=arguments
+                )
 
 
 def _cut(
@@ -106,7 +110,7 @@ def _same(model: nn.Module, arguments: Any, before: Any) -> bool:
     """Whether the network still runs with the same outputs, to a relative 1e-5."""
     try:
         after = call_model(model, arguments)
-    except RuntimeError:
+    except Exception:  # whatever a forward pass raises
         return False
     pairs = list(zip(tensors_in(before), tensors_in(after), strict=False))
     return all(

@@ -7,12 +7,19 @@ fc2 share a group of M decides how much magnitude N:M can keep (Pool & Yu, NeurI
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ws_learner.core import say
+from ws_learner.deploy.other_inputs import most_difference
+from ws_learner.deploy.runtime.output_comparison import differences
+from ws_learner.deploy.shrinking.crop import float_outputs
 from ws_learner.pruning import NM, weight_roles
 
 __all__ = ["Permuted", "find_mlps", "permute_mlps", "search_permutation"]
@@ -75,26 +82,80 @@ def _fits(model: nn.Module, first: str, second: str) -> bool:
 
 
 @torch.no_grad()
-def permute_mlps(model: nn.Module, pattern: NM, *, rounds: int = 300) -> tuple[Permuted, ...]:
+def permute_mlps(
+    model: nn.Module, pattern: NM, *, rounds: int = 300, example: Any = None
+) -> tuple[Permuted, ...]:
     """Permute the hidden units of every MLP in place, before it is pruned or trained.
+
+    An MLP stays as it is, and a line says why, if more than elementwise functions may lie between
+    its layers: another tensor with one value per hidden unit, or a weight that is computed or
+    shared. `example` finds other reasons too: the outputs are compared.
 
     Args:
         model: Any; outputs stay what they are up to rounding.
         pattern: N:M along the inputs.
         rounds: Most exchanges of two columns for each MLP.
+        example: A tensor, several in a tuple, or keywords, to compare the outputs on; not compared
+            without it.
     """
     found = []
+    wanted = None if example is None else _outputs(model, example)
     for first, second in find_mlps(model):
+        reason = _obstacle(model, first, second)
+        if reason:
+            say(f"permute_mlps: {first} and {second} stay as they are: {reason}")
+            continue
         one, two = _linear(model, first), _linear(model, second)
         order = search_permutation(two.weight, pattern, rounds=rounds)
         before = _kept(two.weight, pattern)
-        one.weight.copy_(one.weight[order])
-        if one.bias is not None:
-            one.bias.copy_(one.bias[order])
-        two.weight.copy_(two.weight[:, order])
+        _reorder(one, two, order)
+        if wanted is not None and not _same(_outputs(model, example), wanted, model):
+            _reorder(one, two, order.argsort())
+            say(
+                f"permute_mlps: {first} and {second} stay as they are: the outputs depend on the "
+                "order of their hidden units"
+            )
+            continue
         after = _kept(two.weight, pattern)
         found.append(Permuted(first=first, second=second, before=before, after=after))
     return tuple(found)
+
+
+def _reorder(one: nn.Linear, two: nn.Linear, order: Tensor) -> None:
+    one.weight.copy_(one.weight[order])
+    if one.bias is not None:
+        one.bias.copy_(one.bias[order])
+    two.weight.copy_(two.weight[:, order])
+
+
+def _outputs(model: nn.Module, example: Any) -> list[Tensor]:
+    return float_outputs(model, (example,) if isinstance(example, Tensor) else example)
+
+
+def _same(got: Sequence[Tensor], wanted: Sequence[Tensor], model: nn.Module) -> bool:
+    return differences([(list(got), list(wanted))])["relative_error"] <= most_difference(model)
+
+
+def _obstacle(model: nn.Module, first: str, second: str) -> str:
+    """Why the hidden units may have an order, as far as the modules tell; or empty."""
+    layers = [_linear(model, name) for name in (first, second)]
+    own = {id(p) for layer in layers for p in layer.parameters(recurse=False)}
+    if any(layer._parameters.get("weight") is None for layer in layers):
+        return "a weight is computed at each call (weight norm, spectral norm or a mask)"
+    holders = [m for m in model.modules() for p in m._parameters.values() if id(p) in own]
+    if any(holder not in layers for holder in holders):
+        return "a weight is used by other layers too"
+    width = layers[1].in_features
+    parts = zip(first.split("."), second.split("."), strict=False)
+    around = model.get_submodule(".".join(a for a, _ in itertools.takewhile(_equal, parts)))
+    for name, tensor in [*around.named_parameters(), *around.named_buffers()]:
+        if id(tensor) not in own and width in tensor.shape:
+            return f"{name} is as wide as their hidden units and may lie between them"
+    return ""
+
+
+def _equal(pair: tuple[str, str]) -> bool:
+    return pair[0] == pair[1]
 
 
 def _kept(weight: Tensor, pattern: NM) -> float:

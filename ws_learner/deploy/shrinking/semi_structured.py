@@ -72,7 +72,10 @@ def to_semi_structured(model: nn.Module, *, dtype: torch.dtype = torch.float16) 
     """
     if dtype not in _DTYPES:
         raise UserError(f"to_semi_structured: {dtype} is not supported; float16 or bfloat16")
-    where = next(model.parameters()).device
+    parameter = next(model.parameters(), None)
+    if parameter is None:
+        raise UserError("to_semi_structured: the network has no weights (is it quantised?)")
+    where = parameter.device
     if where.type != "cuda":
         raise UserError(
             f"to_semi_structured: the network is on {where}; the compressed 2:4 form exists on "

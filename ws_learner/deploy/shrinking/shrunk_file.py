@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ws_learner.core import UserError, load_state, read_metadata, save_model
 from ws_learner.deploy.shrinking.shrink import Shrunk
-from ws_learner.deploy.shrinking.split_attention import SplitAttention, split_attention
+from ws_learner.deploy.shrinking.split_attention import SplitAttention, split_where_possible
 from ws_learner.pruning import ATTENTION_WIDTHS, HEAD_COUNTS
 
 __all__ = ["load_shrunk", "save_shrunk"]
@@ -30,9 +30,16 @@ def save_shrunk(shrunk: Shrunk, path: str | Path) -> None:
     """Write the tensors (safetensors) and a side file that rebuilds the network around them.
 
     Raises:
-        UserError: The file cannot be written.
+        UserError: The file cannot be written, or the network holds more than tensors, as quantised
+            ones do.
     """
     state, model = shrunk.model.state_dict(), shrunk.model
+    other = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    if other:
+        raise UserError(
+            f"save_shrunk: {other[0]} is no tensor (quantised layers have such state); shrink and "
+            "save the float network"
+        )
     about = {
         "class": type(model).__name__,
         "original": {name: list(shape) for name, shape in shrunk.original.items()},
@@ -69,9 +76,11 @@ def load_shrunk(model: nn.Module, path: str | Path) -> nn.Module:
     if _digest(state, text) != read_metadata(path).get(_DIGEST):
         raise UserError(f"{path}: was changed after it was written; save or copy it again")
     about = json.loads(text)
+    if any(map(nn.parameter.is_lazy, model.parameters())):
+        raise UserError("load_shrunk: the network has lazy layers; run it once on an example first")
     _check(model, about, path)
     if about["split"]:
-        split_attention(model)
+        split_where_possible(model)
     for name, sizes in about["sizes"].items():
         for attribute, value in sizes.items():
             setattr(model.get_submodule(name), attribute, value)

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from ws_learner.core import UserError
 
-__all__ = ["SplitAttention", "split_attention"]
+__all__ = ["SplitAttention", "split_attention", "split_where_possible"]
 
 
 class SplitAttention(nn.Module):
@@ -112,7 +112,28 @@ def split_attention(model: nn.Module) -> None:
     Raises:
         UserError: One has extra key and value rows.
     """
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.MultiheadAttention):
-                setattr(module, name, SplitAttention(child).train(child.training))
+    for parent, attribute, child, _ in _attentions(model):
+        setattr(parent, attribute, SplitAttention(child).train(child.training))
+
+
+def split_where_possible(model: nn.Module) -> list[str]:
+    """Replace those that can be split; return the names of the others."""
+    whole = []
+    for parent, attribute, child, name in _attentions(model):
+        watched = child._forward_hooks or child._forward_pre_hooks or "forward" in vars(child)
+        own = type(child).forward is not nn.MultiheadAttention.forward
+        if child.bias_k is not None or child.add_zero_attn or watched or own:
+            whole.append(name)
+        else:
+            setattr(parent, attribute, SplitAttention(child).train(child.training))
+    return whole
+
+
+def _attentions(model: nn.Module) -> list[tuple[nn.Module, str, nn.MultiheadAttention, str]]:
+    """Parent, attribute, module and name."""
+    return [
+        (module, attribute, child, f"{name}.{attribute}".lstrip("."))
+        for name, module in model.named_modules()
+        for attribute, child in module.named_children()
+        if isinstance(child, nn.MultiheadAttention)
+    ]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
 
-from ws_learner.core import Inputs, count_of, device_of, run_model
+from ws_learner.core import Inputs, count_of, device_of, name_fits, run_model
 from ws_learner.pruning.layers.matrix_use import Rows
 from ws_learner.pruning.layers.module_uses import Use
 from ws_learner.pruning.layers.watched import Watched
@@ -62,8 +61,8 @@ class Found:
         return [name for pair in pairs for name in pair]
 
     def matches(self, patterns: Sequence[str]) -> bool:
-        """Whether one of the shell patterns fits one of its names."""
-        return any(fnmatchcase(name, pattern) for name in self.names for pattern in patterns)
+        """Whether one of the patterns fits one of its names, see `name_fits`."""
+        return any(name_fits(name, pattern) for name in self.names for pattern in patterns)
 
 
 def in_forward_order(model: nn.Module, inputs: Inputs, found: Sequence[Found]) -> Iterable[Found]:

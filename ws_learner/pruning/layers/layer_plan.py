@@ -22,7 +22,7 @@ from ws_learner.pruning.layers.unresolved_groups import refuse_unresolved
 from ws_learner.pruning.layers.weight_kinds import layout_of
 from ws_learner.pruning.patterns.group_base import PoolName
 from ws_learner.pruning.patterns.laid_out import LaidOut, for_layout, refuse_layout
-from ws_learner.pruning.patterns.model_plan import PatternPlan
+from ws_learner.pruning.patterns.model_plan import Limits, PatternPlan
 from ws_learner.pruning.patterns.nm import NM
 from ws_learner.pruning.patterns.pattern import (
     ByRole,
@@ -177,7 +177,13 @@ def _stacked(name: str, parts: Sequence[Pattern | None]) -> Pattern:
     )
 
 
-def snap_profile(zeros: IntArray, layers: Sequence[LayerRow], plan: PatternPlan) -> IntArray:
+def snap_profile(
+    zeros: IntArray,
+    layers: Sequence[LayerRow],
+    plan: PatternPlan,
+    *,
+    limits: Limits | None = None,
+) -> IntArray:
     """(L,) the feasible profile next to `zeros` (L,), see `PatternPlan.snap`.
 
     Raises:
@@ -187,7 +193,8 @@ def snap_profile(zeros: IntArray, layers: Sequence[LayerRow], plan: PatternPlan)
     strangers = [name for name, count in counts.items() if count and name not in plan.patterns]
     if strangers:
         raise ValueError(f"{strangers[0]}: {counts[strangers[0]]} zeros, but it stays dense")
-    counts |= plan.snap({name: count for name, count in counts.items() if name in plan.patterns})
+    planned = {name: count for name, count in counts.items() if name in plan.patterns}
+    counts |= plan.snap(planned, limits=limits)
     return np.array([counts[row.name] for row in layers], dtype=np.int64)
 
 

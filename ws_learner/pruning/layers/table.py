@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
 from torch import nn
 
 from envs import LayerRow
-from ws_learner.core import Inputs, UserError, say
+from ws_learner.core import Inputs, UserError, name_fits, refuse_bad_patterns, say
 from ws_learner.pruning.layers.forward_order import Found, in_forward_order
 from ws_learner.pruning.layers.prunable import (
     find_prunable,
@@ -56,8 +55,9 @@ def layer_table(
         model: The network.
         inputs: (B, ...) example inputs on the model's device, several in a tuple, or keywords in
             a dict; only their shape matters.
-        include: Which rows to list: shell patterns (`*`, `?`, `[ab]`; `*` crosses dots) for the
-            name of the parameter (`layer1.0.conv1.weight`) or of its module (`layer1.0.conv1`).
+        include: Which rows to list: the name of the parameter (`layer1.0.conv1.weight`) or of its
+            module (`layer1.0.conv1`), a shell pattern for one of them (`*`, `?`, `[ab]`; `*`
+            crosses dots), or `re:` and a regular expression for the whole of it.
             A tensor of no known kind is listed if it has two axes, and a pattern is its
             parameter's name or matches nothing of a known kind.
         exclude: Which of these not to list; such weights are neither pruned nor counted.
@@ -67,11 +67,13 @@ def layer_table(
     Raises:
         UserError: If a pattern matches nothing, or if no row is left.
     """
+    for option, patterns in (("include", include), ("exclude", exclude), ("exempt", exempt)):
+        refuse_bad_patterns(patterns, setting=option)
     known = find_prunable(model)
     further = further_tensors(model, known, [*(p for p in include if p != "*"), *named])
     found = [*known, *further]
-    _check(model, found, include=include, exclude=exclude, exempt=exempt)
     stacks = stacks_of(model, found)
+    _check(model, [*found, *stacks], include=include, exclude=exclude, exempt=exempt)
     every = [*include, *(name for entry in further for name in entry.parameters)]
     _refuse_nothing(model, [*found, *stacks], include=every, exclude=exclude)
     rows = [
@@ -145,7 +147,7 @@ def _say_share(
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(
-        fnmatchcase(one, pattern) for one in (name, name.rpartition(".")[0]) for pattern in patterns
+        name_fits(one, pattern) for one in (name, name.rpartition(".")[0]) for pattern in patterns
     )
 
 

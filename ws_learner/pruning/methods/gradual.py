@@ -10,7 +10,7 @@ from typing import Any, Self
 from torch import nn
 
 from ws_learner.config import SCHEDULES, CriterionName, ScheduleName, WeightSparseConfig
-from ws_learner.core import UserError, check_settings
+from ws_learner.core import UserError, by_layer, check_settings
 from ws_learner.pruning.criteria import Criterion, build_criterion
 from ws_learner.pruning.layers.layer_plan import Remainder, build_pattern_plan, drop_unfitting
 from ws_learner.pruning.methods.scheduled_masks import GradualPruning
@@ -33,6 +33,8 @@ from ws_learner.pruning.schedules.registry import build_schedule
 
 __all__ = ["GradualConfig", "GradualPruning"]
 
+_ROUNDING = 1e-9  # 0.1 * 30 is slightly above 3; this must not move a bound
+
 
 @dataclass(frozen=True, kw_only=True)
 class GradualConfig:
@@ -53,6 +55,9 @@ class GradualConfig:
             smallest scores of the whole network go.
         ratio_min: Least ratio of a layer under `global`.
         ratio_max: Largest ratio of a layer under `global`.
+        min_ratios: Least ratios of single layers under `global`: name or pattern -> ratio, in
+            place of `ratio_min`.
+        max_ratios: Largest ones, likewise.
         remainder: How to treat a layer that the pattern does not divide.
         update_frequency: Epochs between updates, instead of `mask_update_step`; below 1 a share
             of an epoch, at least a step. Needs `steps_per_epoch`.
@@ -75,6 +80,8 @@ class GradualConfig:
     scope: Scope = "local"
     ratio_min: float = 0.0
     ratio_max: float = 1.0
+    min_ratios: Mapping[str, float] = field(default_factory=dict)
+    max_ratios: Mapping[str, float] = field(default_factory=dict)
     remainder: Remainder = "pad"
     update_frequency: float | None = None
     steps_per_epoch: int | None = None
@@ -110,6 +117,7 @@ class GradualConfig:
         cls, config: WeightSparseConfig, *, steps_per_epoch: int, total_steps: int
     ) -> Self:
         """See `FromSettings`; a subclass adds its own settings in `own_settings`."""
+        fixed = config.named_ratios("ws_fixed_ratios")
         return cls(
             prune_ratio_exp=config.ws_prune_ratio_exp,
             iter_ratio_beg=config.ws_iter_ratio_beg,
@@ -123,6 +131,8 @@ class GradualConfig:
             scope=config.ws_scope,
             ratio_min=config.ws_ratio_min,
             ratio_max=config.ws_ratio_max,
+            min_ratios=config.named_ratios("ws_min_ratios") | fixed,
+            max_ratios=config.named_ratios("ws_max_ratios") | fixed,
             remainder=config.ws_remainder,
             update_frequency=config.ws_update_frequency,
             steps_per_epoch=steps_per_epoch,
@@ -194,12 +204,33 @@ class GradualConfig:
         plan = self._plan(model, zeros)
         if self.scope == "global":
             self._check_bounds(plan, sum(zeros.values()), size)
-        return self._method(
+        method = self._method(
             weights,
             zeros=zeros,
             schedule=self.schedule(total_steps, target=target),
             plan=plan,
         )
+        if self.scope == "global" and (self.min_ratios or self.max_ratios):
+            method.limit_layers(self._limits(parameters, plan))
+        return method
+
+    def _limits(
+        self, parameters: Mapping[str, nn.Parameter], plan: PatternPlan
+    ) -> dict[str, tuple[int, int]]:
+        """Least and most zeros of the layers that the settings name, in whole units."""
+        floors, caps = (
+            by_layer(given, list(parameters), where=f"`{setting}`")
+            for setting, given in (("min_ratios", self.min_ratios), ("max_ratios", self.max_ratios))
+        )
+        found = {}
+        for name, shape in plan.shapes.items():
+            if name in floors or name in caps:
+                size = math.prod(shape)
+                low = floors[name][1] if name in floors else 0.0
+                high = caps[name][1] if name in caps else max(self.ratio_max, low)
+                most = math.floor(high * size + _ROUNDING)
+                found[name] = min(math.ceil(low * size - _ROUNDING), most), most
+        return plan.limited(found)
 
     def _check_bounds(self, plan: PatternPlan, zeros: int, size: int) -> None:
         """Refuse a total that leaves no layer within its bounds, whole units aside."""

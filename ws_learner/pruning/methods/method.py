@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ws_learner.config import WeightSparseConfig
+from ws_learner.pruning.patterns.model_plan import PatternPlan
 
 __all__ = [
     "CountsEpochs",
     "FromSettings",
     "HasEnd",
     "HasReadings",
+    "KeepsZeros",
     "Method",
     "MethodConfig",
     "UsesGradients",
@@ -113,6 +115,24 @@ class HasEnd(Protocol):
 
     def is_finished(self, step: int) -> bool:
         """Whether `finish(step)` would succeed."""
+
+
+@runtime_checkable
+class KeepsZeros(Protocol):
+    """A method that can keep zeros which the network has before it begins."""
+
+    @property
+    def plan(self) -> PatternPlan:
+        """The pattern of each weight; kept zeros are whole units of it."""
+
+    kept: Mapping[str, Tensor]
+    """Parameter name -> mask of the weights that stay zero, True = kept zero."""
+
+    def keep_zeros(self, kept: Mapping[str, Tensor]) -> None:
+        """Keep these weights at zero from the beginning, before the first step.
+
+        They count towards the final number of zeros, which is no smaller.
+        """
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Protocol
@@ -15,7 +16,7 @@ from ws_learner.pruning.criteria import Criterion
 from ws_learner.pruning.methods.stored_masks import StoredMasks
 from ws_learner.pruning.methods.tensor_state import copy_parts, take_part
 from ws_learner.pruning.patterns.mask import count_zeros
-from ws_learner.pruning.patterns.model_plan import PatternPlan
+from ws_learner.pruning.patterns.model_plan import Limits, PatternPlan
 from ws_learner.pruning.patterns.scope import Scope
 from ws_learner.pruning.schedules.polynomial import Schedule
 from ws_learner.pruning.unfelt_layers import UnfeltLayers
@@ -73,6 +74,34 @@ class GradualPruning:
         self._every = config.every(schedule.end_step - schedule.begin_step)
         self._criterion = config.make_criterion(plan)
         self._unfelt = UnfeltLayers()
+        self._limits: Limits = {}
+        self._kept: dict[str, Tensor] = {}
+        self._held: dict[str, int] = {}
+
+    @property
+    def plan(self) -> PatternPlan:
+        """The pattern of each weight."""
+        return self._plan
+
+    def limit_layers(self, limits: Limits) -> None:
+        """Set least and most zeros of single layers at the end, under the global scope."""
+        self._limits = limits
+
+    @property
+    def kept(self) -> Mapping[str, Tensor]:
+        """See `KeepsZeros`."""
+        return self._kept
+
+    @kept.setter
+    def kept(self, masks: Mapping[str, Tensor]) -> None:
+        self._kept = {name: mask.detach().bool() for name, mask in masks.items()}
+        self._held = {name: int(mask.sum()) for name, mask in self._kept.items()}
+
+    def keep_zeros(self, kept: Mapping[str, Tensor]) -> None:
+        """See `KeepsZeros`: the ramp of such a layer begins at the zeros that it has."""
+        self.kept = kept
+        self._in_place.dense_values()
+        self._in_place.update_masks({name: ~mask for name, mask in self._kept.items()})
 
     @property
     def masks(self) -> Mapping[str, Tensor]:
@@ -81,8 +110,14 @@ class GradualPruning:
 
     def planned_zeros(self, step: int) -> dict[str, int]:
         """See `Method`; under the global scope only the sum is a plan."""
-        share = self._schedule.share(step)
-        return self._plan.snap({name: round(share * zeros) for name, zeros in self._zeros.items()})
+        share, held = self._schedule.share(step), self._held
+        if not held:
+            return self._plan.snap({name: round(share * n) for name, n in self._zeros.items()})
+        wanted = {name: _between(held.get(name, 0), n, share) for name, n in self._zeros.items()}
+        if self._config.scope == "global":  # a layer may have more than its part of the total
+            return wanted
+        limits = {name: (count, self._zeros[name]) for name, count in held.items()}
+        return self._plan.snap(wanted, limits=limits)
 
     def attach(self, optimizer: Optimizer, step: int) -> None:
         """See `Method`: a schedule may begin with an update before the first step."""
@@ -134,21 +169,50 @@ class GradualPruning:
         compared = self._config.scope == "global"
         try:
             if compared:
+                limits, share = self._limits_now(sum(planned.values()))
                 planned = self._plan.spread_globally(
-                    self._criterion.scores(values),
+                    self._with_kept(self._criterion.scores(values)),
                     sum(planned.values()),
-                    least=self._config.ratio_min,
+                    least=self._config.ratio_min * (share if limits else 1.0),
                     most=self._config.ratio_max,
+                    limits=limits,
                 )
             for team in self._plan.teams:  # one after the other: few scores at a time
                 own = {name: values[name] for name in team}
                 scores = self._criterion.scores(own)
                 if any(planned[name] for name in team):
                     scores = self._unfelt.ranked(self._criterion, scores, own, compared=compared)
+                scores = self._with_kept(scores)
                 masks |= self._plan.masks(scores, {name: planned[name] for name in team})
         except ValueError as error:
             raise UserError(f"pruning at step {step}: {error}") from error
         self._in_place.update_masks(masks)
+
+    def _with_kept(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The scores, with those of weights that stay zero below all others."""
+        lowest = {
+            name: torch.where(self._kept[name].to(score.device), -torch.inf, score)
+            for name, score in scores.items()
+            if name in self._kept
+        }
+        return {**scores, **lowest}
+
+    def _limits_now(self, total: int) -> tuple[dict[str, tuple[int, int]], float]:
+        """Limits of single layers while `total` zeros are planned, and the share of the ramp done.
+
+        Floors rise along the ramp: at its beginning there are not that many zeros.
+        """
+        size = {name: weight.numel() for name, weight in self._in_place.weights.items()}
+        begin, end = sum(self._held.values()), sum(self._zeros.values())
+        share = (total - begin) / (end - begin) if end > begin else 1.0
+        found = {}
+        for name in self._limits.keys() | self._held.keys():
+            top = max(math.ceil(self._config.ratio_max * size[name]), self._zeros[name])
+            low, high = self._limits.get(name, (0, top))
+            held = self._held.get(name, 0)
+            grown = low if share >= 1 else math.floor(low * share + held * (1 - share))
+            found[name] = (max(held, grown), max(high, held))
+        return found, share
 
     def penalty(self) -> Tensor:
         """See `Method`: zero."""
@@ -183,16 +247,22 @@ class GradualPruning:
 
     def state_dict(self) -> dict[str, Tensor]:
         """See `Method`."""
-        seen = copy_parts({"criterion": self._criterion.state_dict()})
+        seen = copy_parts({"criterion": self._criterion.state_dict(), "kept": self._kept})
         return self._in_place.state_dict() | seen
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """See `Method`."""
-        seen, own = take_part(state, "criterion")
-        strangers = set(seen) - set(self._zeros)
+        seen, rest = take_part(state, "criterion")
+        kept, own = take_part(rest, "kept")
+        strangers = (set(seen) | set(kept)) - set(self._zeros)
         if strangers:
             raise UserError(
                 f"the saved state belongs to another network or target: {min(strangers)}"
             )
         self._in_place.load_state_dict(own)
         self._criterion.load_state_dict(seen)
+        self.kept = kept
+
+
+def _between(begin: int, end: int, share: float) -> int:
+    return begin + round(share * (end - begin))

@@ -16,7 +16,10 @@ from ws_learner.pruning.patterns.scope import ScorePool as UnitPool
 from ws_learner.pruning.patterns.scope import global_zeros
 from ws_learner.pruning.patterns.unit_counts import Side
 
-__all__ = ["PatternPlan"]
+__all__ = ["Limits", "PatternPlan"]
+
+Limits = Mapping[str, tuple[int, int]]
+"""Layer -> its least and most zeros."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,13 +61,51 @@ class PatternPlan:
         counts = [self._team_count(team, 1, "up") for team in self._teams]
         return min((count for count in counts if count), default=0)
 
-    def snap(self, zeros: Mapping[str, int]) -> dict[str, int]:
+    def limited(self, limits: Limits) -> dict[str, tuple[int, int]]:
+        """Least and most zeros in whole units: the lower bounds go up, the upper ones down.
+
+        Layers that share their units get the bounds that hold for all of them.
+
+        Args:
+            limits: Layer -> least and most zeros; layers left out have no bounds of their own.
+
+        Returns:
+            The same for these layers and those that share units with them. Where no whole unit
+            lies between the two, the least exceeds the most.
+        """
+        found: dict[str, tuple[int, int]] = {}
+        for team in self._teams:
+            if not any(name in limits for name in team):
+                continue
+            if len(team) == 1:
+                low, high = limits[team[0]]
+                up, down = (self._team_count(team, low, "up"), self._team_count(team, high, "down"))
+                found[team[0]] = (up if up >= low else low, down)
+                continue
+            sizes = {name: self._unit((name,))[0] for name in team}
+            units = self._unit(team)[1]
+            own = {name: limits.get(name, (0, units * sizes[name])) for name in team}
+            low = max(-(-own[name][0] // sizes[name]) for name in team)
+            high = min(*(own[name][1] // sizes[name] for name in team), units)
+            found |= {name: (low * sizes[name], high * sizes[name]) for name in team}
+        return found
+
+    def nearby(self, name: str, zeros: int) -> tuple[int, int]:
+        """The feasible counts of a layer below and above a count."""
+        team = (name,)
+        return self._team_count(team, zeros, "down"), self._team_count(team, zeros, "up")
+
+    def snap(self, zeros: Mapping[str, int], *, limits: Limits | None = None) -> dict[str, int]:
         """The feasible counts next to `zeros`, with a sum as near to theirs as single units allow.
 
         Counts are rounded down to whole units, the largest remainders are rounded up while the
         sum allows, then single units are added or taken while that brings the sum nearer. A layer
         at 0 stays at 0. Feasible counts come back as they are. A group's count lies within one of
         its own units of what its members ask for together, whatever other layers need.
+
+        Args:
+            zeros: Layer -> zeros, within the limits.
+            limits: Least and most zeros of some layers, as `limited` gives them.
         """
         teams = [team for team in self._teams if any(zeros.get(name, 0) for name in team)]
         wanted = [sum(zeros.get(name, 0) for name in team) for team in teams]
@@ -76,20 +117,29 @@ class PatternPlan:
             if counts[index] < wanted[index] and 0 < above - counts[index] <= gap:
                 gap -= above - counts[index]
                 counts[index] = above
-        self._finish(teams, counts, wanted)
+        self._finish(teams, counts, wanted, limits or {})
         snapped = dict.fromkeys(zeros, 0)
         for team, count in zip(teams, counts, strict=True):
             snapped |= self._divide(team, count)
         return snapped
 
     def _finish(
-        self, teams: Sequence[tuple[str, ...]], counts: list[int], wanted: Sequence[int]
+        self,
+        teams: Sequence[tuple[str, ...]],
+        counts: list[int],
+        wanted: Sequence[int],
+        limits: Limits,
     ) -> None:
         """Move single units while the sum comes nearer; of equal moves the layer most in need."""
+        spans = [_span(team, limits) for team in teams]
         while gap := sum(wanted) - sum(counts):
             moves = [
                 self._move(team, count, gap, want)
                 for team, count, want in zip(teams, counts, wanted, strict=True)
+            ]
+            moves = [
+                move if low <= count + move <= high else 0
+                for move, count, (low, high) in zip(moves, counts, spans, strict=True)
             ]
             best = min(
                 range(len(teams)),
@@ -154,7 +204,13 @@ class PatternPlan:
         return masks
 
     def spread_globally(
-        self, scores: Mapping[str, Tensor], total: int, *, least: float, most: float
+        self,
+        scores: Mapping[str, Tensor],
+        total: int,
+        *,
+        least: float,
+        most: float,
+        limits: Limits | None = None,
     ) -> dict[str, int]:
         """Zeros of each layer if the smallest units of the whole network go.
 
@@ -163,6 +219,7 @@ class PatternPlan:
             total: Zeros of all layers together.
             least: Least ratio of a layer; no more than the ratio over all layers is asked for.
             most: Largest ratio of a layer; no less than the ratio over all layers.
+            limits: Least and most zeros of single layers, in place of the two.
 
         Returns:
             Feasible counts; their sum is `total` if units within the bounds can make it, else the
@@ -171,28 +228,42 @@ class PatternPlan:
         shared = self.shared(scores)
         overall = total / sum(_size(self.shapes[name]) for name in self.patterns)
         low, high = min(least, overall), max(most, overall)
-        pools = [self._pool(team, shared[team[0]], low, high) for team in self._teams]
+        pools = [self._pool(team, shared[team[0]], low, high, limits or {}) for team in self._teams]
         zeros: dict[str, int] = {}
         for team, count in zip(self._teams, global_zeros(pools, total), strict=True):
             zeros |= self._divide(team, count)
         return zeros
 
-    def _pool(self, team: tuple[str, ...], score: Tensor, least: float, most: float) -> UnitPool:
+    def _pool(
+        self, team: tuple[str, ...], score: Tensor, least: float, most: float, limits: Limits
+    ) -> UnitPool:
         name = team[0]
         pattern, shape = self.patterns[name], self.shapes[name]
         scores = pattern.pooled(score, self.pool).cpu().double().numpy()
         weights, top = self._weights(team), sum(self.most(name) for name in team)
         classes = pattern.classes(shape)
         alike = len(classes) == 1 and classes[0][1] == len(scores)
+        lower = self._team_count(team, math.floor(least * weights), "down")
+        upper = self._team_count(team, math.ceil(most * weights), "up")
+        if any(name in limits for name in team):
+            low, high = _span(team, limits)
+            lower, upper = self._team_count(team, int(low), "down"), int(min(high, top))
         return UnitPool(
             scores=scores,
             sizes=self._unit(team)[0] if alike else pattern.sizes(shape).numpy(),
-            lower=min(self._team_count(team, math.floor(least * weights), "down"), top),
-            upper=min(self._team_count(team, math.ceil(most * weights), "up"), top),
+            lower=min(lower, top),
+            upper=min(upper, top),
         )
 
     def _weights(self, team: tuple[str, ...]) -> int:
         return sum(_size(self.shapes[name]) for name in team)
+
+
+def _span(team: Sequence[str], limits: Limits) -> tuple[float, float]:
+    """Least and most zeros of a team together."""
+    low = sum(limits[name][0] if name in limits else 0 for name in team)
+    high = sum(limits[name][1] if name in limits else math.inf for name in team)
+    return low, high
 
 
 def _size(shape: tuple[int, ...]) -> int:

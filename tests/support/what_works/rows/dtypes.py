@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import TensorDataset
 
@@ -35,6 +35,24 @@ def _run(folder: Path, *, net: torch.dtype, data: torch.dtype, **config: Any) ->
     assert zeros == round((result.ratios["weights"] * result.ratios["achieved"]).sum())
 
 
+class _Fixed(nn.Module):
+    """Turns its inputs into bfloat16, whatever its weights are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(4, 8).bfloat16(), nn.Linear(8, 2).bfloat16()
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(torch.relu(self.body(x.bfloat16())))
+        return found
+
+
+def _fixed(folder: Path) -> None:
+    x = torch.randn(160, 4)
+    data = split_dataset(TensorDataset(x, (x.sum(1) > 0).long()), num_classes=2)
+    pruned(_Fixed(), data, folder, loss=functional.cross_entropy, metric=top_k_accuracy)
+
+
 ROWS = (
     Row(
         area="network",
@@ -43,13 +61,19 @@ ROWS = (
     ),
     Row(
         area="network",
-        what="float16 weights, float32 data; search with fine-tuning",
-        run=lambda folder: _run(folder, net=torch.float16, data=torch.float32, ws_nb_iters_ft=2),
+        what="float16 weights, float32 data",
+        run=lambda folder: _run(folder, net=torch.float16, data=torch.float32, **_UNIFORM),
     ),
     Row(
         area="network",
         what="float64 weights, float32 data; search, distillation",
         run=lambda folder: _run(folder, net=torch.float64, data=torch.float32, enbl_dst=True),
+    ),
+    Row(
+        area="network",
+        what="bfloat16 weights, and a `forward` with this type in it",
+        run=_fixed,
+        refused="in which search and training run: let its `forward` use the type of its weights",
     ),
     Row(
         area="data",

@@ -93,7 +93,9 @@ def _in_workers(folder: Path) -> None:
 
 def _one_named(folder: Path) -> None:
     rows = [{"image": x, "label": y} for x, _, y in zip(*_parts(), strict=True)]
-    _search_by(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), rows, folder)
+    _search_by(
+        nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), rows, folder, config=_UNIFORM
+    )
 
 
 def bert() -> nn.Module:
@@ -138,6 +140,7 @@ def _padded(folder: Path) -> None:
     data = split_dataset(sentences(), num_classes=2, collate_fn=padding)
     result = pruned(bert(), data, folder, **_TASK)
     assert type(result.model) is BertForSequenceClassification
+    assert result.summary["output_read"] == "logits of SequenceClassifierOutput"
 
 
 def _unpadded(folder: Path) -> None:
@@ -231,8 +234,8 @@ ROWS = (
         area="data",
         what="no targets: `fit()`",
         run=_unlabelled_fit,
-        refused="the batches hold the keys numbers, category and no targets, which training and "
-        "its test need",
+        refused="the batches of the train split hold the keys numbers, category and no targets, "
+        "which training and its test need",
     ),
     Row(
         area="data",
@@ -263,7 +266,7 @@ ROWS = (
         area="data",
         what="a split of one's own that yields dicts",
         run=lambda folder: _own_split(_OwnDicts(), folder),
-        refused="a split yields a dict of numbers, category, labels; it must yield pairs "
+        refused="the train split yields a dict of numbers, category, labels; it must yield pairs "
         "(inputs, targets)",
     ),
 )

@@ -113,8 +113,8 @@ def _vit(folder: Path) -> None:
     labels = (images.mean((1, 2, 3)) > 0).long()
     rows = [{"pixel_values": x, "labels": y} for x, y in zip(images, labels, strict=True)]
     model = ViTForImageClassification(config)
-    result = pruned(model, split_dataset(rows, num_classes=2), folder, **_TASK)
-    assert result.summary["failed_rollouts"] == 0
+    result = pruned(model, split_dataset(rows, num_classes=2), folder, config=_UNIFORM, **_TASK)
+    assert result.summary["output_read"] == "logits of ImageClassifierOutput"
 
 
 def _tags(folder: Path) -> None:
@@ -191,8 +191,9 @@ def _segments(folder: Path) -> None:
         folder,
         loss=functional.cross_entropy,
         metric=lambda outputs, masks: (outputs.argmax(1) == masks).float().mean((1, 2)),
+        config=_UNIFORM,
     )
-    assert result.summary["failed_rollouts"] == 0
+    assert result.summary["output_read"] == "out of dict"
 
 
 _AREA: Any = "outputs and losses"

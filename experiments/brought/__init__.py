@@ -1,0 +1,1 @@
+"""Networks that users bring: from a folder of Hugging Face's transformers, or timm by name."""

@@ -1,0 +1,1 @@
+"""Experiment files that `ws-learner new` copies; each runs as it is."""
