@@ -88,8 +88,8 @@ class DatasetSplit:
                 relative to the others, with repetition; None reads each once.
 
         Raises:
-            UserError: `workers` is negative, there are both `pad_id` and `collate_fn`, the weights are
-                not usable, or workers need a `collate_fn` that cannot be pickled.
+            UserError: `workers` is negative, there are both `pad_id` and `collate_fn`, the
+                weights are not usable, or workers need a `collate_fn` that cannot be pickled.
             ValueError: The data sets differ in length.
         """
         if workers < 0:

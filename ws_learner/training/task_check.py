@@ -126,12 +126,15 @@ def _check_widened(model: nn.Module, inputs: Inputs) -> None:
     if not half:
         return
     try:
-        _answers(widened(copy.deepcopy(model)), inputs)
-    except RuntimeError as error:
+        network_answers(widened(copy.deepcopy(model)), inputs)
+    except UserError as error:
+        cause = error.__cause__
+        if not isinstance(cause, RuntimeError):
+            raise
         raise UserError(
-            f"the network is {half}, and fails in float32 ({str(error).splitlines()[0]}), in which "
+            f"the network is {half}, and fails in float32 ({str(cause).splitlines()[0]}), in which "
             "search and training run: let its `forward` use the type of its weights"
-        ) from error
+        ) from cause
 
 
 def _say_types(model: nn.Module, inputs: Inputs) -> None:
