@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import TensorDataset
 
-from ws_learner import UserError, as_splits
-from ws_learner.training import Task, as_metric, usual_task
+from ws_learner import UserError, as_splits, top_k_accuracy
+from ws_learner.training import Task, as_metric, check_task, usual_task
 
 COUNT, CLASSES = 80, 5
 DRAW = torch.Generator().manual_seed(0)
@@ -236,3 +236,22 @@ class Broken(nn.Module):
 def test_a_network_that_fails_is_said_with_the_shapes() -> None:
     with pytest.raises(UserError, match=r"fails on the first .* of shape \(32, 6\): RuntimeError"):
         task_of(Broken(), whole(high=2))
+
+
+class FixedType(nn.Module):
+    """Casts to bfloat16 whatever the type of its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 2, dtype=torch.bfloat16)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = self.linear(inputs.to(torch.bfloat16))
+        return found
+
+
+def test_a_network_that_runs_in_half_precision_only_is_told_from_one_that_fails() -> None:
+    data = as_splits(TensorDataset(INPUTS, whole(high=2)))
+    parts: dict[str, Any] = {"loss": functional.cross_entropy, "metric": top_k_accuracy}
+    with pytest.raises(UserError, match="bfloat16, and fails in float32"):
+        check_task(FixedType(), data, outputs=None, compares=False, **parts)
