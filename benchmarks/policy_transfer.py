@@ -25,7 +25,6 @@ import torch
 from torch import Tensor
 
 from agents import DDPGConfig, GoalSearch, ProfilePolicy, Proposer
-from agents.proposer import ranked
 from benchmarks.ablation_jobs import Row, one_thread_each, run_jobs
 from benchmarks.paired_differences import paired_differences
 from benchmarks.search_tasks import TaskName, load_search_task
@@ -150,7 +149,8 @@ def _profiles(
             rollouts=attempt.rollouts,
             folder=job.options.out / "searches" / f"{attempt.name}-{job.family}-{job.seed}",
         )
-        yield attempt.name, ranked(history)[0].zeros, attempt.rollouts
+        best = max(history, key=lambda rollout: rollout.score.reward)
+        yield attempt.name, best.zeros, attempt.rollouts
 
 
 @dataclass(frozen=True, kw_only=True)

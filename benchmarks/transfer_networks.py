@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from agents import GoalSearch, ProfilePolicy, Proposer
+from agents import GoalSearch, ProfilePolicy, Proposer, Trial
 from benchmarks.search_tasks import TaskName, load_search_task
 from envs import AllocationProblem, IntArray, Score
 from ws_learner.config import WeightSparseConfig
@@ -21,7 +21,6 @@ from ws_learner.search import (
     goal_targets,
     seed_profiles,
 )
-from ws_learner.search.history import Rollout
 
 __all__ = ["FAMILIES", "NETWORKS", "Network", "Setting", "lessons", "network", "searched"]
 
@@ -155,7 +154,7 @@ def searched(
     seeds: Mapping[str, IntArray],
     rollouts: int,
     folder: Path,
-) -> list[Rollout]:
+) -> Sequence[Trial]:
     """Run a search, or go on with a stopped one; return its rollouts."""
     folder.mkdir(parents=True, exist_ok=True)
     run = Search(
@@ -170,7 +169,7 @@ def searched(
     return run.run()
 
 
-def lessons(found: Network, *, out: Path) -> list[Rollout]:
+def lessons(found: Network, *, out: Path) -> Sequence[Trial]:
     """The rollouts of a search for the network's range of targets, from which an actor learns."""
     rollouts = NETWORKS[found.name].lessons
     own = found.at(found.config.ws_prune_ratio)

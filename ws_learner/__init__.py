@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ws_learner.compat.lpot import common
     from ws_learner.config import Recipe, WeightSparseConfig
     from ws_learner.core import UserError
-    from ws_learner.data import DataSplits, split_dataset
+    from ws_learner.data import DataSplits, as_splits, split_dataset
     from ws_learner.deploy import (
         check_onnx,
         compile_sparse,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         to_semi_structured,
     )
     from ws_learner.learner import WeightSparseLearner
+    from ws_learner.one_call import prune
     from ws_learner.pruning import (
         NM,
         GradientSensitivityConfig,
@@ -89,6 +90,7 @@ __all__ = [
     "WeightPruningConfig",
     "WeightSparseConfig",
     "WeightSparseLearner",
+    "as_splits",
     "check_onnx",
     "common",
     "compile_sparse",
@@ -104,6 +106,7 @@ __all__ = [
     "perplexity",
     "prepare_compression",
     "prepare_pruning",
+    "prune",
     "read_timm",
     "run_lpot",
     "run_nncf",
@@ -126,6 +129,7 @@ _MODULES = {
     "config.learner": ["WeightSparseConfig"],
     "config.recipe": ["Recipe"],
     "core.errors": ["UserError"],
+    "data.to_splits": ["as_splits"],
     "data.user_dataset": ["split_dataset"],
     "data.splits": ["DataSplits"],
     "deploy.onnx.export": ["check_onnx", "export_onnx"],
@@ -137,6 +141,7 @@ _MODULES = {
     "deploy.shrinking.shrink": ["shrink"],
     "deploy.shrinking.shrunk_file": ["load_shrunk", "save_shrunk"],
     "learner": ["WeightSparseLearner"],
+    "one_call": ["prune"],
     "pruning.layers.unit_groups": ["Member", "UnitGroup"],
     "pruning.methods.gradient_sensitivity": ["GradientSensitivityConfig"],
     "pruning.methods.gradual": ["GradualConfig"],

@@ -36,7 +36,7 @@ from ws_learner.core import (
     write_json,
     write_text,
 )
-from ws_learner.data import DataSplits
+from ws_learner.data import as_splits
 from ws_learner.pruning import (
     masks_to_keep,
     table_for_settings,
@@ -92,7 +92,7 @@ class WeightSparseLearner:
     def __init__(
         self,
         model: nn.Module,
-        data: DataSplits,
+        data: Any,
         *,
         loss: Loss,
         metric: Metric,
@@ -113,7 +113,7 @@ class WeightSparseLearner:
 
         Args:
             model: The trained dense network; it is not changed.
-            data: Train, search, select and test split.
+            data: `DataSplits`, or data as `as_splits` takes them.
             loss: (outputs, targets) -> scalar.
             metric: (outputs, targets) -> (B,) scores in [0, 1], or a `MetricSpec`, which may have
                 another unit or be minimised.
@@ -134,12 +134,13 @@ class WeightSparseLearner:
             claims: Lock the directory and check that it was made with these arguments. False
                 leaves both to the caller, who then gives `run_dir`.
         """
-        self.model, self.data, self.loss, self.metric = model, data, loss, metric
+        self.model, self.loss, self.metric = model, loss, metric
+        self.data = as_splits(data, seed=seed)
         config, self.teacher = config or WeightSparseConfig(), teacher
         fitted = fit_length(
             with_default_pattern(config, model),
             recipe,
-            examples=len(data.train),
+            examples=len(self.data.train),
             chosen=chosen_settings(config) | chosen_settings(recipe),
             interval=False,
         )
@@ -385,6 +386,7 @@ class WeightSparseLearner:
         )
         summary |= allocation.search_entries | dict(allocation.facts)
         summary |= {"seed": self.seed, "split_sizes": split_sizes(self.data)} | self.facts
+        summary["measured_on"] = self.data.measured_on
         summary.pop("dense_accuracy", None)  # entered again under the metric's own name
         summary |= output_entries(model.eval(), self.data)
         sparse = self._test(model, "sparse")
@@ -411,6 +413,6 @@ class WeightSparseLearner:
             self.data.test,
             self.metric,
             compute=self.compute,
-            title=f"test of the {which} network",
-            where="the test split",
+            title=f"{self.data.measured_on} of the {which} network",
+            where=f"the {self.data.measured_on} split",
         )

@@ -69,6 +69,7 @@ def test_lpot_with_the_files_own_training(tmp_path: Path) -> None:
     before = copy.deepcopy(model.state_dict())
     result = run_lpot(conf, model, run_dir=tmp_path / "b", compute=compute(), workers=0)
     same(tmp_path / "a", tmp_path / "b", result)
+    assert "the test accuracy is" in (tmp_path / "b" / "report.md").read_text()
     assert (tmp_path / "b" / "lpot.yaml").read_text() == Path(conf).read_text()
     assert int((result.model.get_parameter("layer1.0.conv1.weight") == 0).sum()) == 35758
     unchanged(model, before)
@@ -177,6 +178,7 @@ def test_nncf_structured_distilled_and_quantised(tmp_path: Path) -> None:
     result = run_nncf(path, made.model, made.data, deploy=ws_learner.deploy, **parts)
     same(tmp_path / "a", tmp_path / "b", result)
     assert result.summary["units_removed"] > 0
+    assert "the test accuracy is" in (tmp_path / "b" / "report.md").read_text()
     for name in ("nncf.json", "structured_sparsity.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
     inputs, _ = next(made.data.test.batches(32))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ws_learner.config.learner import POCKETFLOW, WeightSparseConfig
     from ws_learner.config.pattern_syntax import PatternSpec, parse_pattern_spec, parse_roles
     from ws_learner.config.recipe import LrnSchedule, OptimizerName, Recipe, learning_rate
+    from ws_learner.config.recipe_choice import usual_recipe
     from ws_learner.config.registries import (
         CRITERIA,
         METHODS,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ws_learner.config.search import NAMED_RATIOS
     from ws_learner.config.search_identity import as_recorded, identity_settings
     from ws_learner.config.unused import conflicting_settings, unused_settings
+
 
 __all__ = [
     "CRITERIA",
@@ -70,6 +72,7 @@ __all__ = [
     "parse_pattern_spec",
     "parse_roles",
     "unused_settings",
+    "usual_recipe",
 ]
 
 _MODULES = {
@@ -131,6 +134,9 @@ _MODULES = {
     "unused": [
         "conflicting_settings",
         "unused_settings",
+    ],
+    "recipe_choice": [
+        "usual_recipe",
     ],
 }
 

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-def refuse_unwritable(path: Path, *, setting: str) -> None:
+def refuse_unwritable(path: AnyPath, *, setting: str) -> None:
     """Refuse the path of a file that could not be written, before any work.
 
     Args:
@@ -34,6 +34,7 @@ def refuse_unwritable(path: Path, *, setting: str) -> None:
     Raises:
         UserError: It is a folder, or the nearest folder there is cannot be written.
     """
+    path = as_path(path, name=setting)
     place = path.absolute().parent
     while not place.exists() and place != place.parent:
         place = place.parent

@@ -13,6 +13,7 @@ from typing import Any
 
 from ws_learner.core.errors import UserError
 from ws_learner.core.layer_names import refuse_bad_patterns
+from ws_learner.core.paths import AnyPath, as_path
 from ws_learner.core.plain_yaml import load_yaml
 from ws_learner.core.ratio_columns import Columns, find_columns
 
@@ -61,7 +62,7 @@ def ratios_from(given: Any, *, setting: str) -> dict[str, float]:
     return found
 
 
-def ratios_in_file(path: Path, *, setting: str) -> tuple[list[tuple[int, str, float]], str]:
+def ratios_in_file(path: AnyPath, *, setting: str) -> tuple[list[tuple[int, str, float]], str]:
     """Line, name and ratio of each entry of a file, and what was understood, empty if obvious.
 
     CSV and TSV need a column of names and one of ratios, see `find_columns`; JSON and YAML hold
@@ -70,6 +71,7 @@ def ratios_in_file(path: Path, *, setting: str) -> tuple[list[tuple[int, str, fl
     Raises:
         UserError: The file cannot be read, or a ratio is wrong.
     """
+    path = as_path(path, name=setting)
     where = f"`{setting}` {path}"
     text = _text(path, where=where)
     if path.suffix.lower() in (".json", ".yaml", ".yml"):

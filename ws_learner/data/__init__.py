@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from ws_learner.data.image_preparation import ImagePreparation, PreparedPhotographs
     from ws_learner.data.rank_batches import read_rank_batches
     from ws_learner.data.resource import Resource, cache_folder, content
-    from ws_learner.data.splits import Batch, DataSplits, Split
+    from ws_learner.data.splits import Batch, DataSplits, MeasuredOn, Split, UntestedSplits
     from ws_learner.data.splits_content import content_digest, split_digest
     from ws_learner.data.stratify import stratified_parts
     from ws_learner.data.structure import LABELS, as_batch, has_targets, without_targets
+    from ws_learner.data.to_splits import as_splits, loader_batch_size
     from ws_learner.data.tokens import PAD, TokenSplit, by_length, stacked, words_in
     from ws_learner.data.transforms import Transformed, steady
     from ws_learner.data.user_dataset import split_dataset
@@ -48,12 +49,15 @@ __all__ = [
     "Examples",
     "Held",
     "ImagePreparation",
+    "MeasuredOn",
     "PreparedPhotographs",
     "Resource",
     "Split",
     "TokenSplit",
     "Transformed",
+    "UntestedSplits",
     "as_batch",
+    "as_splits",
     "average_precision",
     "by_length",
     "cache_folder",
@@ -74,6 +78,7 @@ __all__ = [
     "load_polarity",
     "load_squad",
     "load_trec",
+    "loader_batch_size",
     "on_device",
     "read_rank_batches",
     "score_answers",
@@ -89,6 +94,10 @@ __all__ = [
 _MODULES = {
     "arrays": [
         "ArraySplit",
+    ],
+    "to_splits": [
+        "as_splits",
+        "loader_batch_size",
     ],
     "dataset_split": [
         "DatasetSplit",
@@ -157,7 +166,9 @@ _MODULES = {
     "splits": [
         "Batch",
         "DataSplits",
+        "MeasuredOn",
         "Split",
+        "UntestedSplits",
     ],
     "splits_content": [
         "content_digest",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import get_all_start_methods
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ws_learner.core import UserError, rank_slice
-from ws_learner.data.reading import epoch_order
+from ws_learner.data.reading import epoch_order, generator_for
 from ws_learner.data.splits import Batch
 from ws_learner.data.structure import as_batch
 from ws_learner.data.tokens import IGNORED, is_tagged
@@ -28,6 +28,7 @@ Collate = Callable[[list[Any]], Any]
 """Makes a batch from a list of examples."""
 
 _EXAMPLE = 2  # key of the random stream of one example
+_WEIGHTED = 4  # of the examples of an epoch drawn by weight
 
 
 class Examples(Protocol):
@@ -67,6 +68,7 @@ class DatasetSplit:
         workers: int = 0,
         pad_id: int | None = None,
         collate_fn: Collate | None = None,
+        weights: Sequence[float] | None = None,
     ) -> None:
         """Store the data sets.
 
@@ -82,10 +84,12 @@ class DatasetSplit:
             collate_fn: Makes a batch from a list of examples, as `DataLoader` takes it, such as
                 transformers' `DataCollatorWithPadding`; it may return whatever an example may be.
                 Padding is known by `attention_mask`. None stacks examples.
+            weights: (N,) How often an epoch with `augment`, as in training, draws each example
+                relative to the others, with repetition; None reads each once.
 
         Raises:
-            UserError: `workers` is negative, there are both `pad_id` and `collate_fn`, or workers
-                need a `collate_fn` that cannot be pickled.
+            UserError: `workers` is negative, there are both `pad_id` and `collate_fn`, the
+                weights are not usable, or workers need a `collate_fn` that cannot be pickled.
             ValueError: The data sets differ in length.
         """
         if workers < 0:
@@ -101,6 +105,7 @@ class DatasetSplit:
         self._dataset = dataset
         self._augmented = dataset if augmented is None else augmented
         self._workers, self.pad_id, self._collate = workers, pad_id, collate_fn
+        self._shares = None if weights is None else _shares(weights, len(dataset))
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -149,6 +154,9 @@ class DatasetSplit:
             ValueError: `augment` without a seed, or a negative seed.
         """
         order = epoch_order(len(self), batch_size, seed=seed, augment=augment, drop_last=drop_last)
+        if augment and seed is not None and self._shares is not None:
+            draw = generator_for(seed, _WEIGHTED)
+            order = draw.choice(len(self), size=len(order), p=self._shares)
         source = _Batches(
             self._augmented if augment else self._dataset,
             order,
@@ -243,6 +251,17 @@ def _collated(examples: list[Any], collate: Collate) -> Any:
             f"`collate_fn`: fails on {len(examples)} examples, {type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else 'without a message'}"
         ) from error
+
+
+def _shares(weights: Sequence[float], count: int) -> npt.NDArray[np.float64]:
+    """(N,) probabilities."""
+    found = np.asarray(weights, dtype=np.float64)
+    if found.shape != (count,) or not (np.isfinite(found).all() and (found >= 0).all()):
+        raise UserError(f"`weights`: must be {count} numbers of 0 or above, one for each example")
+    if found.sum() <= 0:
+        raise UserError("`weights`: all are 0, so no example would be drawn")
+    shares: npt.NDArray[np.float64] = found / found.sum()
+    return shares
 
 
 def _stack(examples: list[Any]) -> Batch:

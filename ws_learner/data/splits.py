@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from torch import Tensor
 
 from ws_learner.core import OutputKind, check_output_kind
 
-__all__ = ["Batch", "DataSplits", "Split"]
+__all__ = ["Batch", "DataSplits", "MeasuredOn", "Split", "UntestedSplits"]
 
 Batch = tuple[Any, Tensor]
 """(inputs, targets); inputs are float32 (B, C, H, W), or int64 (B, T) word pieces padded with
 `DataSplits.pad_id`, or several tensors: a tuple, given as `model(*inputs)`, or a dict, given as
 `model(**inputs)`. Targets are int64 (B,) class numbers, (B, T) tags of words, -100 at padding, or
 whatever the loss takes, such as int64 (B, H, W) or float32 (B,); (B, 0) of examples without any."""
+
+
+MeasuredOn = Literal["test", "validation"]
+"""What the networks are measured on at the end."""
 
 
 class Split(Protocol):
@@ -67,6 +71,7 @@ class DataSplits:
             padded further or cut to their longest sentence, and padding does not count. None:
             every number is a value, and the network gets all columns. By default what `train`
             says, which is 0 for a `TokenSplit` and None for other splits.
+        measured_on: `test`; see `UntestedSplits`.
     """
 
     name: str
@@ -79,9 +84,20 @@ class DataSplits:
     test: Split
     outputs: OutputKind | None = None
     pad_id: int | None = None
+    measured_on: ClassVar[MeasuredOn] = "test"
 
     def __post_init__(self) -> None:
         if self.outputs is not None:
             check_output_kind(self.outputs)
         if self.pad_id is None:
             object.__setattr__(self, "pad_id", getattr(self.train, "pad_id", None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UntestedSplits(DataSplits):
+    """Splits without a test set: `test` holds the examples of `search` and `select`.
+
+    Reports speak of a validation, not of a test.
+    """
+
+    measured_on: ClassVar[MeasuredOn] = "validation"

@@ -19,7 +19,7 @@ from ws_learner.data.reading import reading_order
 from ws_learner.data.splits import DataSplits
 from ws_learner.data.stratify import stratified_parts
 
-__all__ = ["split_dataset"]
+__all__ = ["examples_digest", "input_shape", "split_dataset"]
 
 _READ = 256
 
@@ -89,9 +89,9 @@ def split_dataset(
         way += f" collate {value_digest(collate_fn)}"
     return DataSplits(
         name=name,
-        digest=_digest(dataset, way),
+        digest=examples_digest(dataset, way),
         num_classes=num_classes,
-        input_shape=_shape_of(dataset, parts[3]),
+        input_shape=input_shape(dataset, parts[3]),
         search=parts[0],
         select=parts[1],
         test=parts[2],
@@ -115,7 +115,8 @@ def _drawn(
     return parts
 
 
-def _digest(dataset: Examples, way: str) -> str:
+def examples_digest(dataset: Examples, way: str) -> str:
+    """Digest of a data set, see `split_dataset`, and of the way it is split."""
     digest = hashlib.sha256(f"{len(dataset)} {way}".encode())
     stride = max(1, len(dataset) // _READ)
     if stride > 1:  # not all of them are read
@@ -139,7 +140,7 @@ def _is_plain(example: Any) -> bool:
     return not any(isinstance(x, Tensor) and x.dtype == torch.bfloat16 for x in example)
 
 
-def _shape_of(dataset: Examples, split: DatasetSplit) -> tuple[int, ...]:
+def input_shape(dataset: Examples, split: DatasetSplit) -> tuple[int, ...]:
     """Shape of the first input of one example."""
     with seeded_example(0):
         example = dataset[0]

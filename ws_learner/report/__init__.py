@@ -9,7 +9,7 @@ from ws_learner.core.lazy import lazy_names
 if TYPE_CHECKING:
     from ws_learner.report.csv_io import read_frontier, read_rollouts
     from ws_learner.report.figures import draw_all
-    from ws_learner.report.markdown import write_report
+    from ws_learner.report.markdown import headline, write_report
     from ws_learner.report.metric_text import metric_of
     from ws_learner.report.metrics import MetricsLog
     from ws_learner.report.policy_figures import policy_figure
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MetricsLog",
     "draw_all",
+    "headline",
     "layers_in_ratios",
     "metric_of",
     "policy_figure",
@@ -43,6 +44,7 @@ _MODULES = {
         "draw_all",
     ],
     "markdown": [
+        "headline",
         "write_report",
     ],
     "metric_text": [

@@ -34,7 +34,7 @@ TABLE_ALIGN = ("left", "left", "right", "right", "right", "right", "right", "rig
 
 def title(summary: Mapping[str, Any]) -> str:
     """One line that names the run, e.g. `resnet_at_cifar10: gradual pruning, optimal ratios`."""
-    name = str(summary.get("experiment", "network"))
+    name = str(summary.get("experiment") or summary.get("network") or "network")
     if summary.get("learner") == "full-prec":
         return f"{name}: dense training"
     parts = [
@@ -56,8 +56,8 @@ def result_rows(
     """
     metric = metric_of(summary)
     rows = [
-        (f"dense {metric.name} (test)", metric.show(metric.value("dense"))),
-        (f"sparse {metric.name} (test)", metric.show(metric.value("sparse"))),
+        (f"dense {metric.name} ({metric.measured_on})", metric.show(metric.value("dense"))),
+        (f"sparse {metric.name} ({metric.measured_on})", metric.show(metric.value("sparse"))),
         ("change", metric.change()),
         ("dense accuracy (select)", percent(summary.get("dense_select_accuracy"))),
         ("sparse accuracy (select)", percent(summary.get("sparse_select_accuracy"))),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +27,7 @@ from ws_learner.report.metric_text import metric_of
 from ws_learner.report.metrics import SCALARS, read_metrics
 from ws_learner.report.table import read_table
 
-__all__ = ["write_report"]
+__all__ = ["headline", "write_report"]
 
 _CAPTIONS = {
     "ratios": "Prune ratio of each layer; the dashed line is what a uniform allocation would give.",
@@ -36,13 +38,19 @@ _CAPTIONS = {
 }
 
 _PICTURES = {".svg", ".png"}
+_LINK = re.compile(r"\]\(((?:figures/)?[\w.-]+\.(?:csv|svg|png))\)")
 
 
-def write_report(run_dir: AnyPath) -> Path:
+def write_report(run_dir: AnyPath, path: AnyPath | None = None) -> Path:
     """Write `report.md` from the files of a finished run.
 
     Reads `summary.json` and, where they exist, `config.yaml`, `ratios.csv`, `metrics.csv`,
     `rollouts.csv` and `figures/`.
+
+    Args:
+        run_dir: The run.
+        path: The report's file; by default `report.md` in the run's folder. Links of a report
+            elsewhere lead to that folder.
 
     Returns:
         The path of the report.
@@ -56,7 +64,7 @@ def write_report(run_dir: AnyPath) -> Path:
     frame = read_table(ratios) if ratios.exists() else None
     sections = [
         f"# {title(summary)}",
-        _headline(summary),
+        headline(summary),
         _results(summary, frame),
         _reproduce(run_dir, summary),
         _layers(frame),
@@ -67,12 +75,17 @@ def write_report(run_dir: AnyPath) -> Path:
         _log(run_dir),
         _surroundings(summary),
     ]
-    path = run_dir / "report.md"
-    write_text(path, "\n\n".join(section for section in sections if section) + "\n")
-    return path
+    text = "\n\n".join(section for section in sections if section) + "\n"
+    target = run_dir / "report.md" if path is None else as_path(path)
+    if target.resolve().parent != run_dir.resolve():
+        there = Path(os.path.relpath(run_dir.resolve(), target.resolve().parent)).as_posix()
+        text = _LINK.sub(rf"](<{there}/\1>)", text)
+    write_text(target, text)
+    return target
 
 
-def _headline(summary: Mapping[str, Any]) -> str:
+def headline(summary: Mapping[str, Any]) -> str:
+    """One sentence on the result, in Markdown; empty without a measurement."""
     metric = metric_of(summary)
     dense, sparse = metric.value("dense"), metric.value("sparse")
     ratio = summary.get("achieved_prune_ratio")
@@ -80,11 +93,12 @@ def _headline(summary: Mapping[str, Any]) -> str:
     if sparse is not None and ratio is not None:
         before = f", the dense network's {metric.show(dense)}" if dense is not None else ""
         return (
-            f"**With {ratio:.2%} of the weights zero the test {metric.name} is "
+            f"**With {ratio:.2%} of the weights zero the {metric.measured_on} {metric.name} is "
             f"{metric.show(sparse)}{before}.**{lower}"
         )
     if dense is not None:
-        return f"**The dense network's test {metric.name} is {metric.show(dense)}.**{lower}"
+        on = metric.measured_on
+        return f"**The dense network's {on} {metric.name} is {metric.show(dense)}.**{lower}"
     return ""
 
 
@@ -200,9 +214,16 @@ def _splits(summary: Mapping[str, Any]) -> str:
         "select": f"{metric.name} while training"
         + (", re-scoring of the best few rollouts" if searched else "")
         + "; never trained on",
-        "test": "the metric at the top; read once, at the end",
+        metric.measured_on: "the metric at the top; read once, at the end",
     }
-    sizes = summary.get("split_sizes") or {}
+    sizes = dict(summary.get("split_sizes") or {})
+    distinct = "The splits are disjoint."
+    if metric.measured_on != "test":
+        sizes[metric.measured_on] = sizes.pop("test", 0)
+        distinct = (
+            "There was no test set: the metric at the top is of the validation examples, which are "
+            "those of search and select and helped to choose the ratios. Training never saw them."
+        )
     heads: tuple[str, ...] = ("split", "used for")
     align: tuple[str, ...] = ("left", "left")
     rows: list[tuple[str, ...]] = [(name, use) for name, use in uses.items() if use]
@@ -210,7 +231,7 @@ def _splits(summary: Mapping[str, Any]) -> str:
         heads, align = (*heads, "examples"), (*align, "right")
         rows = [(*row, f"{sizes[row[0]]:,}" if row[0] in sizes else "") for row in rows]
     table = markdown_table([heads, *rows], align)
-    return f"## What was measured on which split\n\nThe splits are disjoint.\n\n{table}"
+    return f"## What was measured on which split\n\n{distinct}\n\n{table}"
 
 
 def _log(run_dir: Path) -> str:

@@ -17,16 +17,18 @@ class MetricText:
         name: Such as `accuracy` or `MSE`.
         unit: `share` for values in [0, 1], else what stands behind a number.
         higher_is_better: Whether more of it is better.
+        measured_on: `test`, or `validation` where there was no test set.
         summary: The run's summary.
     """
 
     name: str
     unit: str
     higher_is_better: bool
+    measured_on: str
     summary: Mapping[str, Any] = field(repr=False)
 
     def value(self, network: str) -> float | None:
-        """The metric of a network on the test split, `dense` or `sparse`; None without one."""
+        """The metric of a network at the end, `dense` or `sparse`; None without one."""
         own = self.summary.get(f"{network}_metric")
         value: float | None = self.summary.get(f"{network}_accuracy") if own is None else own
         return value
@@ -57,6 +59,7 @@ def metric_of(summary: Mapping[str, Any]) -> MetricText:
         name=str(summary.get("metric", "accuracy")),
         unit=str(summary.get("metric_unit", "share")),
         higher_is_better=bool(summary.get("higher_is_better", True)),
+        measured_on=str(summary.get("measured_on", "test")),
         summary=summary,
     )
 

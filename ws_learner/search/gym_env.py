@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
 from envs import IntArray, OffsetMap, PruningEnv, Score, Spend, register
 from ws_learner.config import WeightSparseConfig
 from ws_learner.core import AnyPath, OutputKind, UserError, as_path
-from ws_learner.data import DataSplits
+from ws_learner.data import as_splits
 from ws_learner.pruning import fitting_rows, layer_table, parse_pattern
 from ws_learner.search.problem import build_goal_problems, build_rollout_config
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
@@ -21,7 +22,7 @@ __all__ = ["make_pruning_env"]
 
 def make_pruning_env(
     model: nn.Module,
-    data: DataSplits,
+    data: Any,
     *,
     loss: Loss,
     metric: Metric,
@@ -36,7 +37,8 @@ def make_pruning_env(
 
     Args:
         model: The dense network; it is not changed.
-        data: Data splits: `train` for calibration and fine-tuning, `search` for scoring.
+        data: `DataSplits`, or data as `as_splits` takes them: `train` for calibration and
+            fine-tuning, `search` for scoring.
         loss: (outputs, targets) -> scalar.
         metric: (outputs, targets) -> (B,) scores in [0, 1], or a `MetricSpec`.
         target: Overall prune ratio, in (0, 1).
@@ -60,6 +62,7 @@ def make_pruning_env(
         )
     if goal_conditioned:
         settings = dataclasses.replace(settings, ws_prune_ratio_prtl="optimal")
+    data = as_splits(data, seed=seed)
     example, _ = first_batch(data, 2)
     outputs = check_task(
         model,

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         train_sparse,
     )
     from ws_learner.training.task_check import check_metric, check_task
+    from ws_learner.training.task_choice import Task, usual_task
     from ws_learner.training.trainer import (
         Callback,
         Trainer,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
         build_optimizer,
         epoch_seed,
     )
+
 
 __all__ = [
     "Callback",
@@ -75,6 +77,7 @@ __all__ = [
     "QuantConfig",
     "Result",
     "Stateful",
+    "Task",
     "Trainer",
     "TrainingLoss",
     "TrainingPhase",
@@ -119,6 +122,7 @@ __all__ = [
     "top_k_accuracy",
     "train_dense",
     "train_sparse",
+    "usual_task",
     "verified_table",
     "whole_weights",
 ]
@@ -233,6 +237,10 @@ _MODULES = {
         "TrainingLoss",
         "build_optimizer",
         "epoch_seed",
+    ],
+    "task_choice": [
+        "Task",
+        "usual_task",
     ],
 }
 

@@ -28,6 +28,7 @@ from ws_learner.core import (
     state_digest,
 )
 from ws_learner.data import DataSplits, content_digest
+from ws_learner.report import write_report
 from ws_learner.training.evaluation import Loss, Metric
 
 __all__ = ["build_run_identity", "config_identity", "owned_run"]
@@ -103,11 +104,13 @@ def owned_run(
 ) -> Iterator[RunDir]:
     """Lock a run's directory and check that it was made with the same identity.
 
+    A run that has finished gets its `report.md`.
+
     Args:
         run_dir: The directory; by default runs/`stem`-<hash of the identity>.
         stem: What the directory is called but for the hash.
         identity: Makes the identity, if it is needed.
-        claims: False leaves lock and check to the caller.
+        claims: False leaves lock, check and report to the caller.
 
     Raises:
         UserError: The directory is locked, or was made with other settings.
@@ -130,6 +133,8 @@ def owned_run(
             if fresh and {path.name for path in run.path.iterdir()} <= _MARKS:
                 shutil.rmtree(run.path)  # refused before anything was made
             raise
+        if run.finished and not (run.path / "report.md").exists():
+            write_report(run.path)
 
 
 def _network(model: nn.Module) -> dict[str, str]:
@@ -144,6 +149,8 @@ def _data(data: DataSplits) -> dict[str, Any]:
     sizes = {name: len(getattr(data, name)) for name in ("train", "search", "select", "test")}
     about = {"digest": data.digest, "classes": data.num_classes, "shape": list(data.input_shape)}
     about |= {"padding": data.pad_id}
+    if data.measured_on != "test":
+        about |= {"measured_on": data.measured_on}
     return about | {"sizes": sizes, "content": content_digest(data)}
 
 

@@ -33,7 +33,7 @@ from ws_learner.training.metric_spec import Metric, MetricMean, as_metric
 from ws_learner.training.not_finite import broken_weight, explained
 from ws_learner.training.outputs import resolve_output_kind
 
-__all__ = ["check_metric", "check_task"]
+__all__ = ["check_metric", "check_task", "network_answers"]
 
 _EXAMPLES, _TARGETS = 3, 64
 
@@ -79,7 +79,7 @@ def check_task(
             f"`model`: the weight {weight} holds NaN or infinity; load other weights, or train the "
             "network again"
         )
-    answers = _answers(model, rows_of(inputs, slice(_EXAMPLES)), says=True)
+    answers = network_answers(model, rows_of(inputs, slice(_EXAMPLES)), says=True)
     _check_widened(model, rows_of(inputs, slice(_EXAMPLES)))
     if has_targets(targets):
         check_labels(data, loss, answers, targets)
@@ -92,7 +92,7 @@ def check_task(
         )
         _refuse_broadcast(loss, _repeated(answers, targets), targets)
     _say_types(model, inputs)
-    _say_mixed(answers, _answers(model, rows_of(inputs, slice(_EXAMPLES - 1))))
+    _say_mixed(answers, network_answers(model, rows_of(inputs, slice(_EXAMPLES - 1))))
     given = outputs or data.outputs
     if given is None and not compares:
         return None
@@ -106,13 +106,23 @@ def check_task(
 
 
 @torch.no_grad()
-def _answers(model: nn.Module, inputs: Inputs, *, says: bool = False) -> Tensor:
+def network_answers(model: nn.Module, inputs: Inputs, *, says: bool = False) -> Tensor:
+    """Outputs for a batch, in evaluation mode, as float on the CPU."""
     first, modes = next(model.parameters(), None), [(m, m.training) for m in model.modules()]
     if first is not None:
         device = first.device
         inputs = map_tensors(inputs, lambda x: x.to(device))
     try:
         found = run_model(model.eval(), inputs)
+    except UserError:
+        raise
+    except Exception as error:  # it may raise anything
+        shapes = ", ".join(str(tuple(x.shape)) for x in tensors_of(inputs))
+        why = " ".join(str(error).split())
+        raise UserError(
+            f"the network fails on the first training examples, inputs of shape {shapes}: "
+            f"{type(error).__name__}: {why}; it is given the inputs of a batch without its targets"
+        ) from error
     finally:
         for module, training in modes:
             module.training = training
@@ -135,7 +145,7 @@ def _answers(model: nn.Module, inputs: Inputs, *, says: bool = False) -> Tensor:
 def _training_batch(model: nn.Module, data: DataSplits, size: int) -> tuple[Tensor, Tensor]:
     """Outputs and targets of a whole batch of training."""
     inputs, targets = first_batch(data, size, seed=0)
-    return _answers(model, inputs), targets
+    return network_answers(model, inputs), targets
 
 
 def _check_widened(model: nn.Module, inputs: Inputs) -> None:
@@ -144,12 +154,15 @@ def _check_widened(model: nn.Module, inputs: Inputs) -> None:
     if not half:
         return
     try:
-        _answers(widened(copy.deepcopy(model)), inputs)
-    except RuntimeError as error:
+        network_answers(widened(copy.deepcopy(model)), inputs)
+    except UserError as error:
+        cause = error.__cause__
+        if not isinstance(cause, RuntimeError):
+            raise
         raise UserError(
-            f"the network is {half}, and fails in float32 ({str(error).splitlines()[0]}), in which "
+            f"the network is {half}, and fails in float32 ({str(cause).splitlines()[0]}), in which "
             "search and training run: let its `forward` use the type of its weights"
-        ) from error
+        ) from cause
 
 
 def _say_types(model: nn.Module, inputs: Inputs) -> None:

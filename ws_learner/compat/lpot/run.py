@@ -39,7 +39,7 @@ from ws_learner.core import (
     write_json,
     write_text,
 )
-from ws_learner.data import DataSplits
+from ws_learner.data import DataSplits, as_splits
 from ws_learner.pruning import layer_table
 from ws_learner.report import MetricsLog, ratio_table, to_csv, totals
 from ws_learner.training import (
@@ -66,7 +66,7 @@ LPOT_COPY = "lpot.yaml"
 def run_lpot(
     source: AnyPath | LpotConf,
     model: nn.Module,
-    data: DataSplits | None = None,
+    data: Any = None,
     *,
     loss: Loss | None = None,
     metric: Metric = top_k_accuracy,
@@ -92,7 +92,8 @@ def run_lpot(
     Args:
         source: The file, or what `read_lpot` made of it.
         model: The network, with the weights that training starts from; it is not changed.
-        data: Train, search, select and test split; by default those of the file's `dataloader`.
+        data: `DataSplits`, or data as `as_splits` takes them; by default those of the file's
+            `dataloader`.
         loss: (outputs, targets) -> scalar; by default the file's criterion.
         metric: (outputs, targets) -> (B,) scores in [0, 1], or a `MetricSpec`.
         recipe: Length in epochs, batch, rate; by default the file's. A file without `train:`
@@ -121,6 +122,7 @@ def run_lpot(
     """
     conf = source if isinstance(source, LpotConf) else read_lpot(source)
     config, compute = config or WeightSparseConfig(), compute or choose_device()
+    data = None if data is None else as_splits(data, seed=seed)
     recipe, loss, data = _parts(conf, recipe, loss, data, workers=workers)
     teacher = _teacher(conf, model, teacher, config=config)
     kind = check_task(
@@ -244,6 +246,7 @@ def _run(
         "distilled": teacher is not None,
         "train_seconds": round(seconds, 1),
         "seed": seed,
+        "measured_on": data.measured_on,
     }
     summary |= dict(facts)
     write_json(run.summary, summary)

@@ -34,7 +34,7 @@ from ws_learner.core import (
     write_json,
     write_text,
 )
-from ws_learner.data import DataSplits
+from ws_learner.data import DataSplits, as_splits
 from ws_learner.pruning import Sparsifier, ThresholdMovementConfig, UnitGroup, layer_table
 from ws_learner.report import MetricsLog, ratio_table, to_csv, totals
 from ws_learner.training import (
@@ -131,7 +131,7 @@ class _Ranges(Callback):
 def run_nncf(
     source: AnyPath | NncfConf,
     model: nn.Module,
-    data: DataSplits,
+    data: Any,
     *,
     loss: Loss,
     metric: Metric,
@@ -158,7 +158,7 @@ def run_nncf(
     Args:
         source: The file, or what `read_nncf` made of it.
         model: The fine-tuned network; it is not changed.
-        data: Train, search, select and test split.
+        data: `DataSplits`, or data as `as_splits` takes them.
         loss: (outputs, targets) -> scalar.
         metric: (outputs, targets) -> (B,) scores in [0, 1], or a `MetricSpec`.
         recipe: How the network is trained; epochs in the file are epochs of this training.
@@ -186,6 +186,7 @@ def run_nncf(
     conf = source if isinstance(source, NncfConf) else read_nncf(source)
     settings, compute = config or WeightSparseConfig(), compute or choose_device()
     _check_deployment(conf, deploy)
+    data = as_splits(data, seed=seed)
     part = conf.distillation
     compares = settings.enbl_dst if part is None else part.type == "softmax"
     kind = check_task(model, data, loss=loss, metric=metric, outputs=outputs, compares=compares)
@@ -303,7 +304,8 @@ def _run(
         deploy.export_int8(moved, (inputs,), run.path / INT8)
         moved.detach()
         say(f"quantised network: {run.path / INT8}")
-    summary |= {"seed": seed, "score_lr": movement.score_lr} | dict(facts)
+    summary |= {"seed": seed, "measured_on": data.measured_on}
+    summary |= {"score_lr": movement.score_lr} | dict(facts)
     write_json(run.summary, summary)
     return Result(model=model, ratios=table, summary=summary)
 

@@ -104,13 +104,13 @@ def load_image_folder(
     )
 
 
-def class_folders(data_dir: Path) -> tuple[str, ...]:
+def class_folders(data_dir: AnyPath) -> tuple[str, ...]:
     """Names of the classes in such a folder, in the order of their numbers.
 
     Raises:
         UserError: As `load_image_folder`.
     """
-    return tuple(_listings(data_dir, test_folder=False)[0])
+    return tuple(_listings(as_path(data_dir), test_folder=False)[0])
 
 
 def _sizes(images: int, classes: int, most: tuple[int, int], *, has_test: bool) -> list[int]:

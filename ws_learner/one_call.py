@@ -1,0 +1,198 @@
+"""One call that prunes a network: what it needs to know, it finds in network and data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ws_learner.config import ClusterConfig, Recipe, WeightSparseConfig, usual_recipe
+from ws_learner.core import ComputeDevice, OutputKind, RunDir, UserError, say, suggest
+from ws_learner.data import as_splits, loader_batch_size
+from ws_learner.learner import WeightSparseLearner
+from ws_learner.report import draw_all, headline, write_report
+from ws_learner.training import Loss, Metric, Result, usual_task
+
+__all__ = ["prune"]
+
+_SMALL = 1_000_000
+
+
+def prune(
+    model: nn.Module,
+    data: Any,
+    prune_ratio: float,
+    *,
+    loss: Loss | None = None,
+    metric: Metric | None = None,
+    epochs: float | None = None,
+    batch_size: int | None = None,
+    lrn_rate: float | None = None,
+    report: str | Path | None = None,
+    outputs: OutputKind | None = None,
+    recipe: Recipe | None = None,
+    config: WeightSparseConfig | Mapping[str, Any] | None = None,
+    run_dir: str | Path | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    max_examples: int | None = None,
+    teacher: nn.Module | None = None,
+    compute: ComputeDevice | None = None,
+    cluster: ClusterConfig | None = None,
+) -> Result:
+    """Prune a trained network: search a ratio for each layer, train to the ratios, measure.
+
+    The same call resumes a run that was interrupted, and reads a finished one again. Everything
+    that can be refused is refused before the search starts.
+
+    **Which examples play which part.** *train* trains the sparse network and calibrates; *search*
+    scores candidate ratios; *select* chooses among the best; *test* is read once, at the end.
+
+    | `data` | train | search, select | measured at the end on |
+    |---|---|---|---|
+    | one data set | 80 % of it | 10 % each | these 20 %: a validation, no test |
+    | (train, validation) | train | half of validation each | validation: no test |
+    | (train, validation, test) | train | half of validation each | test |
+    | `DataSplits` | its train | its search, select | its test |
+
+    Without a test set, `result.summary["measured_on"]` is `validation`, and so the report says:
+    these examples helped to choose the ratios, though training never saw them. If the dense network
+    was trained on what is held out of one data set, its own score there is too good.
+
+    Each set is a `DataLoader` (its `collate_fn`, workers and batch size are kept), a map-style data
+    set or an `IterableDataset` (read into memory); see `ws_learner.data.as_splits`.
+
+    **What is chosen for you.** Loss and metric by what the outputs mean, see `usual_task`: cross
+    entropy and accuracy; binary cross entropy and the share of right labels; mean squared and mean
+    absolute error. The recipe by the sizes of data and network, see `usual_recipe`: AdamW, about
+    1,500 steps in 2 to 40 epochs, peak rate 3e-3 up to 100,000 weights and lower above. Lines on
+    standard error say what was chosen. A network whose dense training used much lower rates, or
+    that loses more than it should, may want more `epochs` before anything else.
+
+    Args:
+        model: The trained dense network; it is not changed.
+        data: As above.
+        prune_ratio: Share of zero weights, in [0, 1], such as 0.9.
+        loss: (outputs, targets) -> scalar; None chooses.
+        metric: (outputs, targets) -> (B,) scores in [0, 1], or a `MetricSpec`; None chooses.
+        epochs: Passes over the training examples; None chooses.
+        batch_size: Examples per step; None takes the training `DataLoader`'s, or chooses.
+        lrn_rate: Peak learning rate; None chooses.
+        report: File that receives the report, with figures; a folder receives `report.md`. Every
+            run has a `report.md` in its own folder, too.
+        outputs: What the outputs mean, see `OutputKind`; None tells it from shapes and targets.
+        recipe: The whole training recipe, in place of `epochs`, `batch_size` and `lrn_rate`.
+        config: More settings, as a `WeightSparseConfig` or its fields in a dict, such as
+            {"ws_pattern": "2:4"}; its prune ratio is `prune_ratio`.
+        run_dir: Folder of the run; by default runs/<network>-gradual-<hash>.
+        seed: Of everything random.
+        workers: Processes that score candidates; None: none beside this one for a network of less
+            than a million weights, else one per core.
+        max_examples: Examples of an `IterableDataset` to keep.
+        teacher: Teacher for distillation, which {"enbl_dst": True} in `config` turns on; by default
+            the dense network.
+        compute: Device, precision and memory layout; by default chosen for this machine.
+        cluster: Scores candidates and trains on Ray.
+
+    Returns:
+        The sparse network, of its own class with plain weights; the layer table; the summary with
+        `dense_metric` and `sparse_metric`.
+
+    Raises:
+        UserError: Something does not fit or cannot be told; the line says what to give.
+
+    Example:
+        >>> # result = prune(model, (train_loader, validation_loader), 0.9, report="report.md")
+    """
+    if not isinstance(model, nn.Module):
+        raise UserError(f"`model`: a {type(model).__name__} is no network; give an nn.Module")
+    file = _report_file(report)
+    _refuse_both(recipe, epochs=epochs, batch_size=batch_size, lrn_rate=lrn_rate)
+    settings = _config(config, prune_ratio)
+    splits = as_splits(data, seed=seed, max_examples=max_examples, outputs=outputs)
+    task = usual_task(model, splits, loss=loss, metric=metric, outputs=outputs)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    if recipe is None:
+        recipe = usual_recipe(
+            examples=len(splits.train),
+            weights=weights,
+            epochs=epochs,
+            batch_size=batch_size or _loaders_batch(data, len(splits.train)),
+            lrn_rate=lrn_rate,
+        )
+        say(
+            f"training: {recipe.nb_epochs:g} epochs in batches of {recipe.batch_size}, "
+            f"{recipe.optimizer} at {recipe.lrn_rate:g}"
+        )
+    recipe.steps_per_epoch(len(splits.train))  # refuses a batch larger than the split
+    run = WeightSparseLearner(
+        model,
+        task.data,
+        loss=task.loss,
+        metric=task.metric,
+        recipe=recipe,
+        config=settings,
+        run_dir=run_dir,
+        seed=seed,
+        workers=0 if workers is None and weights < _SMALL else workers,
+        outputs=task.outputs,
+        facts={"network": type(model).__name__},
+        teacher=teacher,
+        compute=compute,
+        cluster=cluster,
+    )
+    result = run.fit()
+    _tell(run.run, result, file)
+    return result
+
+
+def _refuse_both(recipe: Recipe | None, **parts: float | None) -> None:
+    given = [name for name, value in parts.items() if value is not None]
+    if recipe is not None and given:
+        raise UserError(f"`{given[0]}`: is part of `recipe`, which is given, too; leave one out")
+
+
+def _config(
+    given: WeightSparseConfig | Mapping[str, Any] | None, prune_ratio: float
+) -> WeightSparseConfig:
+    if isinstance(given, WeightSparseConfig):
+        return replace(given, ws_prune_ratio=prune_ratio)
+    chosen = dict(given or {})
+    known = {field.name for field in fields(WeightSparseConfig)}
+    for name in chosen.keys() - known:
+        raise UserError(f"`config` {name}: is no setting; {suggest(name, known)}")
+    return WeightSparseConfig(**chosen | {"ws_prune_ratio": prune_ratio})
+
+
+def _loaders_batch(data: Any, examples: int) -> int | None:
+    """The training loader's batch size, as far as the training split has so many examples."""
+    size = loader_batch_size(data)
+    return None if size is None else min(size, examples)
+
+
+def _report_file(report: str | Path | None) -> Path | None:
+    """The file that receives the report; its folder is made now, so that it can be."""
+    if report is None:
+        return None
+    path = Path(report)
+    path = path / "report.md" if path.is_dir() or not path.suffix else path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"`report` {report}: cannot be written ({error.strerror})") from error
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"`report` {report}: its folder cannot be written; choose another")
+    return path
+
+
+def _tell(run: RunDir, result: Result, file: Path | None) -> None:
+    if file is not None:
+        draw_all(run.path)
+        write_report(run.path)
+        write_report(run.path, file)
+    say(headline(result.summary).replace("*", ""))
+    say(f"report: {file or run.path / 'report.md'}")
