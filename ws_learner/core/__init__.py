@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ws_learner.core.plain_yaml import PlainLoader, dump_yaml, load_yaml
     from ws_learner.core.process_group import ProcessGroup, rank_slice
     from ws_learner.core.progress import Progress, message_style, say, track
+    from ws_learner.core.radix_select import Parts, in_parts, smallest_at, threshold_counts
     from ws_learner.core.run_dir import RunDir, identity_hash, policy_path
     from ws_learner.core.setting_checks import check_choice, check_settings, setting_problems
     from ws_learner.core.versions import library_versions
@@ -43,6 +44,7 @@ __all__ = [
     "OUTPUT_KINDS",
     "ComputeDevice",
     "OutputKind",
+    "Parts",
     "PlainLoader",
     "ProcessGroup",
     "Progress",
@@ -59,6 +61,7 @@ __all__ = [
     "forward_digest",
     "identity_hash",
     "importable",
+    "in_parts",
     "install",
     "lazy_names",
     "library_versions",
@@ -78,8 +81,10 @@ __all__ = [
     "say",
     "setting_problems",
     "sha256_of",
+    "smallest_at",
     "state_digest",
     "suggest",
+    "threshold_counts",
     "track",
     "value_digest",
     "write_bytes",
@@ -149,6 +154,12 @@ _MODULES = {
         "message_style",
         "say",
         "track",
+    ],
+    "radix_select": [
+        "Parts",
+        "in_parts",
+        "smallest_at",
+        "threshold_counts",
     ],
     "run_dir": [
         "RunDir",
