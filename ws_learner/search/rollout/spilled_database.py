@@ -8,8 +8,10 @@ The layers are solved in parallel, each on one thread, so that the values are th
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -85,14 +87,9 @@ class SpilledDatabase:
 
     Attributes:
         file: Has `gram.LAYER`, `kept.LAYER.ZEROS` and `errors`.
-        folder: Folder that goes with the last reference; None: the file is cached.
     """
 
     file: TensorFile
-    folder: tempfile.TemporaryDirectory[str] | None = None
-
-    def __reduce__(self) -> tuple[type, tuple[TensorFile]]:
-        return type(self), (self.file,)
 
     def kept(self, layer: int, zeros: int) -> Tensor | None:
         """Kept values at that many zeros, in the order of the mask; None if not on the grid."""
@@ -119,7 +116,7 @@ class SpilledDatabase:
         """Collect the Gram matrices and solve all layers.
 
         Args:
-            path: The file; None: a temporary one.
+            path: The file; None: a temporary one, which goes with the last reference.
             key: Identity of the contents.
             shapes: L shapes of Gram matrices.
             kept: Number of kept weights by layer and zeros.
@@ -130,34 +127,38 @@ class SpilledDatabase:
         Raises:
             UserError: The disk has no room.
         """
-        folder = None if path else tempfile.TemporaryDirectory(prefix="ws_learner-layers-")
-        home = path.parent if path else Path(folder.name if folder else "")
+        home = path.parent if path else Path(tempfile.mkdtemp(prefix="ws_learner-layers-"))
         home.mkdir(parents=True, exist_ok=True)
         _remove_stale(home)
+        final = path or home / "layers.safetensors"
         layout: dict[str, tuple[str, tuple[int, ...]]] = {
             f"gram.{layer}": ("F32", shape) for layer, shape in enumerate(shapes)
         }
         layout |= {f"kept.{i}.{zeros}": ("F32", (count,)) for (i, zeros), count in kept.items()}
         layout["errors"] = ("F64", (len(shapes), levels))
         entries = sum(map(prod, shapes))
-        refuse_full_disk(home, 12 * entries + 4 * sum(kept.values()) + (64 << 20))
         part = home / f".layers-{key[:16]}-{os.getpid()}.part"
         sums = part.with_suffix(".sums.part")
         try:
+            refuse_full_disk(home, 12 * entries + 4 * sum(kept.values()) + (64 << 20))
             file = TensorFile.create(part, layout, key=key)
             totals = {f"total.{i}": ("F64", shape) for i, shape in enumerate(shapes)}
             collect(TensorFile.create(sums, totals), file)
             sums.unlink()
             _solve_all(cls(file), shapes, levels=levels, solve=solve(cls(file)))
             file.seal()
-            final = path or home / "layers.safetensors"
             part.replace(final)
         except OSError as error:
             raise UserError(f"layer database in {home}: {error}") from error
         finally:
             sums.unlink(missing_ok=True)
             part.unlink(missing_ok=True)
-        return cls(TensorFile.open(final), folder)
+            if path is None and not final.exists():
+                home.rmdir()
+        built = cls(TensorFile.open(final))
+        if path is None:
+            weakref.finalize(built, shutil.rmtree, home, ignore_errors=True)
+        return built
 
 
 def _solve_all(
