@@ -35,8 +35,9 @@ def main(network: str, operation: str) -> None:
     size = sum(p.numel() for p in model.parameters())
     memory = sum(p.nbytes for p in model.parameters())
     _reset_peak()
-    layers = () if operation == "model" else layer_table(model, draw(1))
+    layers = layer_table(model, draw(1))
     table = _resident("VmHWM")
+    loaded = _resident("VmRSS")
     facts: dict[str, Any] = {"weights": size, "model": memory, "table": table - began}
     if operation == "database":
         batches = [draw(_BATCH) for _ in range(_EXAMPLES // _BATCH)]
@@ -46,6 +47,7 @@ def main(network: str, operation: str) -> None:
     else:
         run = lambda: _allocate(model, layers, operation)  # noqa: E731
     facts["before"] = _resident("VmRSS") - began
+    facts["state"] = _resident("VmRSS") - loaded
     _reset_peak()
     wall, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
     facts["answer"] = run()
@@ -134,7 +136,7 @@ def _bert(depth: int = 12) -> tuple[nn.Module, Callable[[int], Tensor]]:
 
     model = bert("base").eval()
     encoder = model.get_submodule("bert.encoder")
-    encoder.layer = nn.ModuleList(list(encoder.layer.children())[:depth])
+    encoder.layer = nn.ModuleList(list(encoder.get_submodule("layer").children())[:depth])
     return model, lambda count: torch.randint(1000, 30000, (count, 128))
 
 

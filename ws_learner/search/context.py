@@ -171,5 +171,5 @@ class LayerMagnitudes(Sequence[FloatArray]):
 
     def parts(self, layer: int) -> Iterator[NDArray[Any]]:
         """A layer's magnitudes as `dtype`, in parts that fit into the cache."""
-        for part in self._weights[layer].reshape(-1).split(_PART):
+        for part in torch.split(self._weights[layer].reshape(-1), _PART):
             yield part.abs().to("cpu", _OF_NUMPY[self.dtype]).numpy()

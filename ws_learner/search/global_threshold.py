@@ -81,8 +81,10 @@ def _lamp_parts(ranked: NDArray[Any]) -> Iterator[FloatArray]:
 def _parts(
     magnitudes: Sequence[FloatArray], layer: int, context: AllocationContext
 ) -> Iterator[NDArray[Any]]:
-    known = isinstance(magnitudes, LayerMagnitudes)
-    parts = magnitudes.parts(layer) if known else in_parts(np.asarray(magnitudes[layer]))
+    if isinstance(magnitudes, LayerMagnitudes):
+        parts = magnitudes.parts(layer)
+    else:
+        parts = in_parts(np.asarray(magnitudes[layer]))
     for part in parts:
         _refuse_not_finite(part, layer, context)
         yield part

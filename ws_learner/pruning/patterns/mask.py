@@ -65,10 +65,12 @@ def _smallest(flat: Tensor, rank: int) -> Tensor:
 
 
 def _by_counting(flat: Tensor, rank: int) -> float:
-    wide, dtype = (torch.float32, np.float32)
-    if flat.dtype == torch.float64:
-        wide, dtype = (torch.float64, np.float64)
-    return smallest_at(lambda: (part.to(wide).numpy() for part in flat.split(_PART)), rank, dtype)
+    wide = torch.float64 if flat.dtype == torch.float64 else torch.float32
+    return smallest_at(
+        lambda: (part.to(wide).numpy() for part in torch.split(flat, _PART)),
+        rank,
+        np.float64 if wide == torch.float64 else np.float32,
+    )
 
 
 def count_zeros(tensor: Tensor) -> int:
