@@ -5,6 +5,7 @@ Imports nothing but the packages that are measured, so that it can measure anoth
 
 from __future__ import annotations
 
+import importlib
 import json
 import resource
 import sys
@@ -63,10 +64,11 @@ def _database(model: nn.Module, layers: Any, batches: list[Tensor]) -> str:
 
     from ws_learner.config import LEVELS
     from ws_learner.core import one_thread
-    from ws_learner.search.rollout.layer_database import LayerDatabase
 
+    # Not on the package's face, in this checkout or an older one.
+    module = importlib.import_module("ws_learner.search.rollout.layer_database")
     with tempfile.TemporaryDirectory() as folder, one_thread():
-        database = LayerDatabase.open(
+        database = module.LayerDatabase.open(
             model,
             lambda: batches,
             layers=layers,
@@ -75,7 +77,8 @@ def _database(model: nn.Module, layers: Any, batches: list[Tensor]) -> str:
             facts={},
             cache_dir=Path(folder),
         )
-        return hashlib.sha256(database.curves()[1].tobytes()).hexdigest()[:16]
+        errors: bytes = database.curves()[1].tobytes()
+        return hashlib.sha256(errors).hexdigest()[:16]
 
 
 def _allocate(model: nn.Module, layers: Any, protocol: str) -> str:

@@ -105,9 +105,10 @@ def _unsigned(dtype: type[np.floating[Any]]) -> type[np.uint32] | type[np.uint64
 def _keys(values: NDArray[Any], dtype: type[np.floating[Any]]) -> NDArray[Any]:
     """Unsigned numbers in the order of the values; -0 is 0."""
     unsigned, last = _unsigned(dtype), _width(dtype) - 1
-    bits: NDArray[Any] = np.asarray(values + dtype(0), dtype).view(unsigned)
+    bits: Any = np.asarray(values + dtype(0), dtype).view(unsigned)
     sign = unsigned(1 << last)
-    return np.where(np.bitwise_and(bits, sign), np.invert(bits), np.bitwise_or(bits, sign))
+    keys: NDArray[Any] = np.where(bits & sign, ~bits, bits | sign)
+    return keys
 
 
 def _value(key: int, dtype: type[np.floating[Any]]) -> float:
