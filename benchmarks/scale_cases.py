@@ -143,12 +143,12 @@ def _bert(depth: int = 12) -> tuple[nn.Module, Callable[[int], Tensor]]:
     return model, lambda count: torch.randint(1000, 30000, (count, 128))
 
 
-def _billion() -> tuple[nn.Module, Callable[[int], Tensor]]:
+def _billion(depth: int = 60) -> tuple[nn.Module, Callable[[int], Tensor]]:
     import torch
     from torch import nn
 
     with torch.device("meta"):
-        model = nn.Sequential(*(nn.Linear(4096, 4096, bias=False) for _ in range(60)))
+        model = nn.Sequential(*(nn.Linear(4096, 4096, bias=False) for _ in range(depth)))
     model = model.to(torch.bfloat16).to_empty(device="cpu").requires_grad_(True)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -161,6 +161,7 @@ _NETWORKS: dict[str, Callable[[], tuple[nn.Module, Callable[[int], Tensor]]]] = 
     "bert": _bert,
     "bert2": lambda: _bert(2),
     "billion": _billion,
+    "half": lambda: _billion(34),  # enough for what is done to more than 1 GiB of weights
 }
 
 

@@ -6,6 +6,7 @@ tensor is computed; each tensor is then mapped while it is read or written.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -68,9 +69,8 @@ class TensorFile:
         with path.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             file.flush()
-            if hasattr(os, "posix_fallocate"):  # a full disk would end the process at a write
-                os.posix_fallocate(file.fileno(), 0, 8 + len(text) + at)
             file.truncate(8 + len(text) + at)
+            _take_space(file.fileno(), 8 + len(text) + at)
         return cls.open(path)
 
     @classmethod
@@ -144,6 +144,17 @@ class MappedTensors(Sequence[Tensor]):
         if not -self._count <= index < self._count:
             raise IndexError(index)
         return self._file.tensor(f"{self._name}.{index % self._count}")
+
+
+def _take_space(file: int, size: int) -> None:
+    """Take the space, since a full disk would end the process at a write to mapped memory."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # other errors: a file system that cannot do this
 
 
 def refuse_full_disk(folder: Path, needed: int) -> None:
