@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ws_learner.pruning.criteria import magnitude
+from ws_learner.pruning.patterns import mask
 from ws_learner.pruning.patterns.mask import count_zeros, keep_largest, sparsity
 from ws_learner.pruning.patterns.pattern import Unstructured
 
@@ -42,6 +43,22 @@ def test_other_number_formats(size: int, data: st.DataObject, dtype: torch.dtype
     zeros = data.draw(st.integers(0, size))
     expected = oracle(score.double().numpy(), zeros)
     np.testing.assert_array_equal(keep_largest(score, zeros).numpy(), expected)
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64]
+)
+def test_large_tensors_without_a_copy(data: st.DataObject, dtype: torch.dtype) -> None:
+    elements = st.integers(-3, 3) if dtype == torch.int64 else TIED | st.floats(-9, 9, width=16)
+    values = data.draw(hnp.arrays(np.float64, SHAPES, elements=elements))
+    score, zeros = torch.from_numpy(values).to(dtype), data.draw(st.integers(0, values.size))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mask, "_LARGE", 0)
+        patch.setattr(mask, "_PART", 3)
+        found = keep_largest(score, zeros)
+    np.testing.assert_array_equal(found.numpy(), oracle(score.double().numpy(), zeros))
 
 
 @pytest.mark.parametrize("zeros", [0, 1, 100, 119, 120])

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from ws_learner.core.precision import half_types, narrowed, tensor_types, widened
     from ws_learner.core.process_group import ProcessGroup, rank_slice
     from ws_learner.core.progress import Progress, message_style, say, track
+    from ws_learner.core.radix_select import Parts, in_parts, smallest_at, threshold_counts
     from ws_learner.core.run_dir import RunDir, identity_hash, policy_path
     from ws_learner.core.setting_checks import check_choice, check_settings, setting_problems
     from ws_learner.core.unset import (
@@ -82,6 +83,7 @@ __all__ = [
     "FitsUnset",
     "Inputs",
     "OutputKind",
+    "Parts",
     "PlainLoader",
     "ProcessGroup",
     "Progress",
@@ -110,6 +112,7 @@ __all__ = [
     "half_types",
     "identity_hash",
     "importable",
+    "in_parts",
     "install",
     "is_ratio_text",
     "lazy_names",
@@ -140,11 +143,13 @@ __all__ = [
     "say",
     "setting_problems",
     "sha256_of",
+    "smallest_at",
     "state_digest",
     "suggest",
     "tensor_bytes",
     "tensor_types",
     "tensors_of",
+    "threshold_counts",
     "track",
     "value_digest",
     "weight_type",
@@ -252,6 +257,12 @@ _MODULES = {
         "message_style",
         "say",
         "track",
+    ],
+    "radix_select": [
+        "Parts",
+        "in_parts",
+        "smallest_at",
+        "threshold_counts",
     ],
     "run_dir": [
         "RunDir",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from envs import FloatArray, IntArray, LayerRow
@@ -22,7 +25,18 @@ from ws_learner.pruning import (
 from ws_learner.search.bounds import layer_bounds
 from ws_learner.search.units import limiting_plan
 
-__all__ = ["AllocationContext", "Curves", "allocation_context", "magnitudes_of", "refuse_bounds"]
+__all__ = [
+    "AllocationContext",
+    "Curves",
+    "LayerMagnitudes",
+    "allocation_context",
+    "magnitudes_of",
+    "refuse_bounds",
+]
+
+_NARROW = (torch.float32, torch.float16, torch.bfloat16)
+_OF_NUMPY = {np.float32: torch.float32, np.float64: torch.float64}
+_PART = 1 << 18
 
 Curves = tuple[FloatArray, FloatArray]
 """(K,) ascending ratios, and (L, K) relative squared errors of each layer's output at them."""
@@ -141,7 +155,40 @@ def _choices(
     return tuple(found)
 
 
-def magnitudes_of(model: nn.Module, layers: Sequence[LayerRow]) -> list[FloatArray]:
+def magnitudes_of(model: nn.Module, layers: Sequence[LayerRow]) -> LayerMagnitudes:
     """Absolute weights of each layer, flattened."""
-    tensors = (parameter_of(model, row.name).detach() for row in layers)
-    return [tensor.abs().double().flatten().cpu().numpy() for tensor in tensors]
+    return LayerMagnitudes(model, layers)
+
+
+class LayerMagnitudes(Sequence[FloatArray]):
+    """Absolute weights of each layer, flattened; none is kept.
+
+    Attributes:
+        dtype: float32 if it holds all weights exactly, else float64.
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[LayerRow]) -> None:
+        self._weights = [parameter_of(model, row.name).detach() for row in layers]
+        narrow = all(w.dtype in _NARROW for w in self._weights)
+        self.dtype: type[np.float32] | type[np.float64] = np.float32 if narrow else np.float64
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        return self._weights[index].abs().double().flatten().cpu().numpy()
+
+    def compact(self, layer: int) -> NDArray[Any]:
+        """A layer's magnitudes as `dtype`; the caller's own copy."""
+        weight = self._weights[layer]
+        found = torch.empty(weight.numel(), dtype=_OF_NUMPY[self.dtype])
+        torch.abs(found.copy_(weight.reshape(-1)), out=found)
+        values: NDArray[Any] = found.numpy()
+        return values
+
+    def parts(self, layer: int) -> Iterator[NDArray[Any]]:
+        """A layer's magnitudes as `dtype`, in parts that fit into the cache."""
+        for part in torch.split(self._weights[layer].reshape(-1), _PART):
+            yield part.abs().to("cpu", _OF_NUMPY[self.dtype]).numpy()

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from ws_learner.core import UserError
 from ws_learner.pruning.criteria import Criterion
+from ws_learner.pruning.methods.packed_masks import PackedMasks
 from ws_learner.pruning.methods.stored_masks import StoredMasks
 from ws_learner.pruning.methods.tensor_state import copy_parts, take_part
 from ws_learner.pruning.patterns.mask import count_zeros
@@ -165,7 +166,7 @@ class GradualPruning:
 
     def _renew(self, step: int) -> None:
         planned, values = self.planned_zeros(step), self._in_place.dense_values()
-        masks: dict[str, Tensor] = {}
+        masks = PackedMasks()
         compared = self._config.scope == "global"
         try:
             if compared:
@@ -183,7 +184,7 @@ class GradualPruning:
                 if any(planned[name] for name in team):
                     scores = self._unfelt.ranked(self._criterion, scores, own, compared=compared)
                 scores = self._with_kept(scores)
-                masks |= self._plan.masks(scores, {name: planned[name] for name in team})
+                masks.update(self._plan.masks(scores, {name: planned[name] for name in team}))
         except ValueError as error:
             raise UserError(f"pruning at step {step}: {error}") from error
         self._in_place.update_masks(masks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +16,16 @@ from ws_learner.pruning.wrapped_optimizers import state_of
 
 __all__ = ["StoredMasks"]
 
+_MANY = 1 << 30
+
 
 class StoredMasks:
     """Weights, their masks, and the value each pruned weight had when it was last kept.
 
     Costs a byte and two numbers per weight: mask, retained value, and the mask as a number (a
-    multiplication by it is much faster than any operation on bools). Layers without a pruned
-    weight take no time.
+    multiplication by it is much faster than any operation on bools). Above `_MANY` bytes of weights
+    on the CPU the last is made for one layer at a time. Layers without a pruned weight take no
+    time.
 
     Attributes:
         moving: What the optimizer does to the zero of a pruned weight is added to its retained
@@ -38,7 +41,8 @@ class StoredMasks:
         }
         self._retained = {name: w.detach().clone() for name, w in self.weights.items()}
         self._numbers: dict[str, Tensor] = {}  # fresh memory would cost more than the copy
-        self._active: list[tuple[nn.Parameter, Tensor]] = []
+        self._scratch: Tensor | None = None
+        self._active: list[tuple[nn.Parameter, Tensor | None]] = []
         self._active_names: list[str] = []
         self._active_retained: list[Tensor] = []
         self._writes = ForeignWrites()
@@ -102,25 +106,45 @@ class StoredMasks:
         for name, mask in masks.items():
             self.masks[name].copy_(mask)  # a copy keeps the weight's memory layout
         self._list_active()
-        active = {id(weight): keep for weight, keep in self._active}
+        active = {id(weight) for weight, _ in self._active}
+        for batch in self._batches():
+            for weight, keep, retained in batch:
+                torch.mul(retained, keep, out=weight)
         for name, weight in self.weights.items():
-            if id(weight) in active:
-                torch.mul(self._retained[name], active[id(weight)], out=weight)
-            elif name in masks:
+            if id(weight) not in active and name in masks:
                 weight.copy_(self._retained[name])
         self._writes.tell()
 
     def _retain(self) -> None:
         """Write the values of kept weights, and the moves of pruned ones, to the retained."""
-        if not self._active:
-            return
-        weights: list[Tensor] = [weight for weight, _ in self._active]
-        keep = [number for _, number in self._active]
-        if self.moving:
-            torch._foreach_addcmul_(self._active_retained, self._active_retained, keep, value=-1.0)
-            torch._foreach_add_(self._active_retained, weights)
-        else:
-            torch._foreach_lerp_(self._active_retained, weights, keep)  # exact at 0 and 1
+        for batch in self._batches():
+            weights: list[Tensor] = [weight for weight, _, _ in batch]
+            keep = [number for _, number, _ in batch]
+            retained = [values for _, _, values in batch]
+            if self.moving:
+                torch._foreach_addcmul_(retained, retained, keep, value=-1.0)
+                torch._foreach_add_(retained, weights)
+            else:
+                torch._foreach_lerp_(retained, weights, keep)  # exact at 0 and 1
+
+    def _batches(self) -> Iterator[list[tuple[nn.Parameter, Tensor, Tensor]]]:
+        """Weights with pruned ones, their masks as numbers, and retained values."""
+        whole = []
+        size = max((w.numel() for w, number in self._active if number is None), default=0)
+        for name, (weight, number), retained in zip(
+            self._active_names, self._active, self._active_retained, strict=True
+        ):
+            if number is not None:
+                whole.append((weight, number, retained))
+                continue
+            if self._scratch is None or self._scratch.dtype != weight.dtype:
+                self._scratch = torch.empty(0, dtype=weight.dtype)
+            if self._scratch.numel() < size:
+                self._scratch = self._scratch.new_empty(size)
+            layout = torch.as_strided(self._scratch, weight.shape, weight.stride())
+            yield [(weight, layout.copy_(self.masks[name]), retained)]
+        if whole:
+            yield whole
 
     def mask_gradients(self, of: Iterable[nn.Parameter] | None = None) -> None:
         """Give pruned weights a gradient of zero, unless they are moving; the step comes next.
@@ -131,21 +155,22 @@ class StoredMasks:
         if self.moving:
             return
         stepped = None if of is None else {id(weight) for weight in of}
-        found = [
-            (w.grad, keep)
-            for w, keep in self._active
-            if w.grad is not None and (stepped is None or id(w) in stepped)
-        ]
-        if found:
-            torch._foreach_mul_([grad for grad, _ in found], [keep for _, keep in found])
+        for batch in self._batches():
+            found = [
+                (w.grad, keep)
+                for w, keep, _ in batch
+                if w.grad is not None and (stepped is None or id(w) in stepped)
+            ]
+            if found:
+                torch._foreach_mul_([grad for grad, _ in found], [keep for _, keep in found])
 
     @torch.no_grad()
     def mask_weights(self) -> None:
         """Set pruned weights to zero, whatever an optimizer did to them."""
         if self.moving:
             self._retain()
-        if self._active:
-            torch._foreach_mul_([w for w, _ in self._active], [keep for _, keep in self._active])
+        for batch in self._batches():
+            torch._foreach_mul_([w for w, _, _ in batch], [keep for _, keep, _ in batch])
 
     @torch.no_grad()
     def mask_state(self, optimizer: Optimizer) -> None:
@@ -153,7 +178,7 @@ class StoredMasks:
         if self.moving:
             return
         state = state_of(optimizer)
-        for weight, keep in self._active:
+        for weight, keep, _ in (entry for batch in self._batches() for entry in batch):
             for key, value in state.get(weight, {}).items():
                 if key == "step_size":  # Rprop's, which 0 would keep small long after a return
                     continue
@@ -188,18 +213,36 @@ class StoredMasks:
         load_parts(self._parts_of_state(), state)
         self._list_active()
 
+    def _number(self, name: str, weight: Tensor) -> Tensor:
+        number = self._numbers.get(name)
+        if number is None or (number.dtype, number.device) != (weight.dtype, weight.device):
+            number = self._numbers[name] = torch.empty_like(weight, requires_grad=False)
+        return number.copy_(self.masks[name])
+
     def _list_active(self) -> None:
         self._active, self._active_names, self._active_retained = [], [], []
+        many = _many(self.weights.values())
         dense = _keep_all([self.masks[name] for name in self.weights])
         for (name, weight), every in zip(self.weights.items(), dense, strict=True):
             if every:
                 continue
-            number = self._numbers.get(name)
-            if number is None or (number.dtype, number.device) != (weight.dtype, weight.device):
-                number = self._numbers[name] = torch.empty_like(weight, requires_grad=False)
-            self._active.append((weight, number.copy_(self.masks[name])))
+            number = None if many else self._number(name, weight)
+            self._active.append((weight, number))
             self._active_names.append(name)
             self._active_retained.append(self._retained[name])
+
+
+def _many(weights: Iterable[Tensor]) -> bool:
+    known = list(weights)
+    return sum(w.nbytes for w in known) > _MANY and all(
+        w.device.type == "cpu" and _is_dense(w) for w in known
+    )
+
+
+def _is_dense(weight: Tensor) -> bool:
+    """Whether the weight's elements are as many as the memory they span."""
+    spanned = 1 + sum((n - 1) * s for n, s in zip(weight.shape, weight.stride(), strict=True))
+    return weight.numel() == spanned
 
 
 def _keep_all(masks: Sequence[Tensor]) -> list[bool]:

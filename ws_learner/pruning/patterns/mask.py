@@ -9,7 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ws_learner.core import smallest_at
+
 __all__ = ["count_zeros", "keep_largest", "sparsity"]
+
+_LARGE = 1 << 20
+"""Entries above which a copy for the selection would take too much memory."""
+
+_PART = 1 << 18
 
 
 def keep_largest(score: Tensor, zeros: int) -> Tensor:
@@ -49,10 +56,21 @@ def _smallest(flat: Tensor, rank: int) -> Tensor:
     """Return the `rank`-th smallest value (1 = the smallest) without sorting everything."""
     if flat.device.type != "cpu":  # top-k spreads over a GPU, kthvalue runs in one block of it
         return torch.topk(flat, rank, largest=False, sorted=False).values.max()
+    if flat.numel() > _LARGE and flat.dtype.is_floating_point:  # without a copy
+        return torch.tensor(_by_counting(flat, rank), dtype=flat.dtype)
     if flat.dtype in (torch.float16, torch.bfloat16):
         return _smallest(flat.float(), rank).to(flat.dtype)
     # NumPy's selection is several times faster here than torch.kthvalue.
     return torch.from_numpy(np.partition(flat.numpy(), rank - 1)[rank - 1 : rank])[0]
+
+
+def _by_counting(flat: Tensor, rank: int) -> float:
+    wide = torch.float64 if flat.dtype == torch.float64 else torch.float32
+    return smallest_at(
+        lambda: (part.to(wide).numpy() for part in torch.split(flat, _PART)),
+        rank,
+        np.float64 if wide == torch.float64 else np.float32,
+    )
 
 
 def count_zeros(tensor: Tensor) -> int:

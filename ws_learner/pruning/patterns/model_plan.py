@@ -239,7 +239,8 @@ class PatternPlan:
     ) -> UnitPool:
         name = team[0]
         pattern, shape = self.patterns[name], self.shapes[name]
-        scores = pattern.pooled(score, self.pool).cpu().double().numpy()
+        pooled = pattern.pooled(score, self.pool).cpu()
+        scores = (pooled if pooled.dtype == torch.float32 else pooled.double()).numpy()
         weights, top = self._weights(team), sum(self.most(name) for name in team)
         classes = pattern.classes(shape)
         alike = len(classes) == 1 and classes[0][1] == len(scores)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from envs import FloatArray, IntArray
+from ws_learner.core import in_parts, threshold_counts
 
 __all__ = ["Scope", "ScorePool", "global_zeros"]
 
@@ -58,30 +60,28 @@ def global_zeros(pools: Sequence[ScorePool], total: int) -> list[int]:
 def _by_threshold(pools: Sequence[ScorePool], size: int, total: int) -> list[int]:
     """Pruned units of each pool where all have one size; found without a full sort."""
     bounds = [(-(-p.lower // size), p.upper // size) for p in pools]
-    bounds = [(min(low, high), high) for low, high in bounds]
-    open_ = [_between(p.scores, *limits) for p, limits in zip(pools, bounds, strict=True)]
-    fixed = [low for low, _ in bounds]
-    wanted = round(total / size) - sum(fixed)
-    left = min(max(wanted, 0), sum(len(scores) for scores in open_))
-    if left == 0:
+    bounds = [
+        (min(low, high), min(high, len(p.scores)))
+        for (low, high), p in zip(bounds, pools, strict=True)
+    ]
+    fixed, most = [low for low, _ in bounds], [high for _, high in bounds]
+    wanted = min(max(round(total / size), sum(fixed)), sum(most))
+    if wanted == sum(fixed):
         return fixed
-    threshold = np.partition(np.concatenate(open_), left - 1)[left - 1]
-    below = [int((scores < threshold).sum()) for scores in open_]
-    left -= sum(below)
+    narrow = all(pool.scores.dtype == np.float32 for pool in pools)
+    below, not_above = threshold_counts(
+        [partial(in_parts, pool.scores) for pool in pools],
+        lower=fixed,
+        upper=most,
+        total=wanted,
+        dtype=np.float32 if narrow else np.float64,
+    )
+    left = wanted - int(below.sum())
     counts = []
-    for low, sure, scores in zip(fixed, below, open_, strict=True):
-        ties = min(left, int((scores == threshold).sum()))
-        left -= ties
-        counts.append(low + sure + ties)
+    for sure, ties in zip(below.tolist(), (not_above - below).tolist(), strict=True):
+        counts.append(sure + min(left, ties))
+        left -= min(left, ties)
     return counts
-
-
-def _between(scores: FloatArray, low: int, high: int) -> FloatArray:
-    """The scores of ranks [low, high), in any order."""
-    if low >= high:
-        return scores[:0]
-    ranked: FloatArray = np.partition(scores, sorted({low, high - 1}))[low:high]
-    return ranked
 
 
 def _by_sorting(pools: Sequence[ScorePool], total: int) -> list[int]:

@@ -6,13 +6,16 @@ of w is (v - w) H (v - w)^T per output row, independent of N.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from envs import LayerRow
-from ws_learner.core import Inputs, count_of, run_model, say
+from ws_learner.core import Inputs, count_of, run_model, say, track
 from ws_learner.data import words_in
 from ws_learner.pruning import (
     Convolution,
@@ -24,10 +27,12 @@ from ws_learner.pruning import (
     is_conv1d_of_transformers,
     watched_weights,
 )
+from ws_learner.search.rollout.tensor_file import TensorFile
 
-__all__ = ["collect_grams", "unfolded_inputs"]
+__all__ = ["collect_grams", "spill_grams", "unfolded_inputs"]
 
 _POSITIONS = 64
+_WAITING = 2  # sets of input vectors that wait for their products
 _CONVOLUTIONS = (
     nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 )
@@ -64,25 +69,100 @@ def collect_grams(
         an expert that saw no input but zeros is a multiple of the unit matrix, so that pruning it
         is not free.
     """
+    sums = _accumulate(model, batches, layers=layers, seed=seed, positions=positions, pad_id=pad_id)
+    return [total.mean() for total in sums]
+
+
+@torch.no_grad()
+def spill_grams(
+    model: nn.Module,
+    batches: Iterable[Inputs],
+    *,
+    layers: Sequence[LayerRow],
+    seed: int,
+    pad_id: int | None,
+    sums: TensorFile,
+    into: TensorFile,
+) -> None:
+    """`collect_grams` into a file, with one layer's matrix in memory at a time; the same values.
+
+    The products are computed in a thread of their own during the forward pass.
+
+    Args:
+        model: Called in evaluation mode; its mode is restored.
+        batches: Inputs, on the CPU.
+        layers: The L layers.
+        seed: Seed of the draw of positions.
+        pad_id: Number that pads sentences; None counts every input.
+        sums: Has `total.0`, ..., zeros of float64 (G, D, D), which are overwritten.
+        into: Receives `gram.0`, ..., float32 (G, D, D).
+    """
+    found = _accumulate(model, batches, layers=layers, seed=seed, pad_id=pad_id, sums=sums)
+    for layer, total in enumerate(found):
+        into.tensor(f"gram.{layer}", write=True).copy_(total.mean())
+
+
+def _accumulate(
+    model: nn.Module,
+    batches: Iterable[Inputs],
+    *,
+    layers: Sequence[LayerRow],
+    seed: int,
+    positions: int = _POSITIONS,
+    pad_id: int | None = None,
+    sums: TensorFile | None = None,
+) -> list[_Accumulator]:
     weights = watched_weights(model, [row.name for row in layers])
-    sums = {
-        weight.name: _Accumulator(weight.parameter, weight.layout, positions) for weight in weights
+    totals = {
+        weight.name: _Accumulator(weight.parameter, weight.layout, positions, sums, place)
+        for place, weight in enumerate(weights)
     }
-    uses = WeightUses(model, weights, lambda use: sums[use.weight.name].add(use))
-    for index, total in enumerate(sums.values()):
+    uses = WeightUses(model, weights, lambda use: totals[use.weight.name].add(use))
+    for index, total in enumerate(totals.values()):
         total.generator.manual_seed(seed * 1_000_003 + index)
     training = model.training
     model.eval()
-    with uses.observing():
-        for inputs in batches:
+    with _background() as submit, uses.observing():
+        for inputs in batches if sums is None else _tracked(batches):
             words, count = words_in(inputs, pad_id=pad_id), count_of(inputs)
-            for total in sums.values():
+            for total in totals.values():
                 total.words, total.batch = words, count
+                if sums is not None:
+                    total.submit = submit
             run_model(model, inputs)
             uses.forget()
     model.train(training)
-    _say_unseen(sums)
-    return [total.mean() for total in sums.values()]
+    _say_unseen(totals)
+    return list(totals.values())
+
+
+def _tracked(batches: Iterable[Inputs]) -> Iterator[Inputs]:
+    """The batches, with a progress bar."""
+    known = list(batches)
+    with track("layer database, inputs of the layers", total=len(known)) as progress:
+        for batch in known:
+            yield batch
+            progress.advance()
+
+
+@contextmanager
+def _background() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Run functions one after the other in a thread; few wait, so that few inputs are held."""
+    waiting: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(1) as thread:
+
+        def submit(function: Callable[[], None]) -> None:
+            waiting.append(thread.submit(function))
+            while len(waiting) > _WAITING:
+                waiting.popleft().result()
+
+        yield submit
+        for future in waiting:
+            future.result()
+
+
+def _at_once(function: Callable[[], None]) -> None:
+    function()
 
 
 def _say_unseen(sums: dict[str, _Accumulator]) -> None:
@@ -108,16 +188,35 @@ def _some(names: Sequence[str]) -> str:
 class _Accumulator:
     """Sums one layer's Gram matrix over its uses, in float64 across batches."""
 
-    def __init__(self, parameter: Tensor, layout: Layout, positions: int) -> None:
+    def __init__(
+        self,
+        parameter: Tensor,
+        layout: Layout,
+        positions: int,
+        file: TensorFile | None = None,
+        place: int = 0,
+    ) -> None:
+        self._file, self._place = file, place
+        self.submit: Callable[[Callable[[], None]], None] = _at_once
         self.positions = positions
         self.generator = torch.Generator()
         width, groups = layout.width(tuple(parameter.shape)), layout.groups
         device = parameter.device
-        self.total = torch.zeros(groups, width, width, dtype=torch.float64, device=device)
+        self._total: Tensor | None = None
+        if file is None:
+            self._total = torch.zeros(groups, width, width, dtype=torch.float64, device=device)
         self.count, self.missed = 0, False
         self.seen = torch.zeros(groups, dtype=torch.bool)
         self.words: Tensor | None = None  # (B, T) of the batch, False at padding
         self.batch = 1
+
+    @property
+    def total(self) -> Tensor:
+        """The sum; one in a file is mapped while the result lives."""
+        if self._total is None:
+            assert self._file is not None
+            return self._file.tensor(f"total.{self._place}", write=True)
+        return self._total
 
     def add(self, use: Use) -> None:
         """Add the inputs of a use, if they are known."""
@@ -136,9 +235,15 @@ class _Accumulator:
                 use.reads, use.inputs, self.positions, self.generator, self.words, use.output
             )
         columns = columns.float()
-        self.total += columns.mT @ columns
+        if self.submit is not _at_once and use.reads is None:
+            columns = columns.clone()  # others are copies; this one the network may overwrite
+        self.submit(lambda: self._add_products(columns))
         self.count += columns.shape[1]
         self.seen[:] = True
+
+    def _add_products(self, columns: Tensor) -> None:
+        total = self.total
+        total += columns.mT @ columns
 
     def _vectors(self, inputs: Tensor, there: Tensor | None) -> Tensor:
         """(1, N, D) of vectors (B, T, D) of a recurrent network."""
@@ -163,14 +268,17 @@ class _Accumulator:
         most = self.positions * self.batch
         chosen = choose_positions(vectors.shape[1], most, self.generator).to(vectors.device)
         vectors = vectors[:, chosen].float()
-        products = (vectors.mT @ vectors).double()
+        self.submit(lambda: self._add_part(rows, vectors))
+        self.seen[sorted({group for groups in rows.groups.tolist() for group in groups})] = True
+        self.count += vectors.shape[1]
+
+    def _add_part(self, rows: Rows, vectors: Tensor) -> None:
+        products, total = (vectors.mT @ vectors).double(), self.total
         columns = rows.columns.to(vectors.device)
         place = (columns[:, None], columns[None])
         for groups, product in zip(rows.groups.tolist(), products, strict=True):
             for group in groups:
-                self.total[group][place] += product
-                self.seen[group] = True
-        self.count += vectors.shape[1]
+                total[group][place] += product
 
     @property
     def unseen(self) -> bool:

@@ -1,6 +1,7 @@
 """Layer database: error and regressed weights of every layer at every prune ratio.
 
-Built once per dense network and calibration set, stored on disk, and used for every target.
+Built once per dense network and calibration set, stored on disk, and used for every target. That
+of a large network stays on disk, see `spilled_database.py`.
 """
 
 from __future__ import annotations
@@ -29,8 +30,22 @@ from ws_learner.pruning import (
     parameter_of,
     watched_weights,
 )
-from ws_learner.search.rollout.gram import collect_grams
-from ws_learner.search.rollout.regression import RIDGE, LayerRegression, relative_error
+from ws_learner.search.rollout.gram import collect_grams, spill_grams
+from ws_learner.search.rollout.regression import (
+    RIDGE,
+    LayerRegression,
+    relative_error,
+    relative_error_and_energy,
+)
+from ws_learner.search.rollout.spilled_database import (
+    SolvedLayers,
+    SpilledDatabase,
+    by_reference,
+    gram_shapes,
+    read_spilled,
+    spills,
+)
+from ws_learner.search.rollout.tensor_file import MappedTensors, TensorFile
 
 __all__ = ["LayerDatabase"]
 
@@ -43,7 +58,9 @@ class LayerDatabase:
     Earlier requests are cached in memory, counts on the grid of levels are read from the file, and
     all others are solved on demand, with the same values. The file holds the Gram matrices, 4 G D^2
     bytes per layer (ResNet-20: 9 MB, ResNet-50: 0.5 GB), and the solved weights that fit in
-    `memory` bytes. A process that solves holds up to three times the Gram matrices.
+    `memory` bytes. A process that solves holds up to three times the Gram matrices. Above
+    `SPILLED` bytes of Gram matrices these, and all solved weights of the grid, are in a file of
+    which only the layers in use are in memory.
 
     Args:
         weights: L dense weights.
@@ -55,6 +72,7 @@ class LayerDatabase:
             without a plan no layer has.
         names: L names of the layers in the plan.
         layouts: L layouts of the weights; by default outputs come first.
+        spilled: The file of Gram matrices and solved weights; `grams` is not read then.
     """
 
     def __init__(
@@ -68,9 +86,13 @@ class LayerDatabase:
         plan: PatternPlan | None = None,
         names: Sequence[str] = (),
         layouts: Sequence[Layout] = (),
+        spilled: SpilledDatabase | None = None,
     ) -> None:
         self._layouts = tuple(layouts) or (Layout(),) * len(weights)
-        self.grams = tuple(grams)
+        self.grams: Sequence[Tensor] = tuple(grams)
+        self._spilled = spilled
+        if spilled is not None:
+            self.grams = MappedTensors(spilled.file, "gram", len(weights))
         self._weights = tuple(weight.detach().clone() for weight in weights)
         self._levels = np.asarray(levels, dtype=np.float64)
         self._ridge, self._memory = ridge, memory
@@ -83,8 +105,14 @@ class LayerDatabase:
         self._errors: FloatArray | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle without solved weights; a copy in another process solves them again."""
-        return self.__dict__ | {"_solvers": {}, "_solved": OrderedDict(), "held": 0}
+        """Pickle without solved weights; a copy in another process solves them again.
+
+        A file is named inside `by_reference`, else its Gram matrices are copied.
+        """
+        state = self.__dict__ | {"_solvers": {}, "_solved": OrderedDict(), "held": 0}
+        if self._spilled is not None and not by_reference.get():
+            state |= {"_spilled": None, "grams": tuple(gram.clone() for gram in self.grams)}
+        return state
 
     def mask(self, layer: int, zeros: int) -> Tensor:
         """Mask of kept weights at `zeros` zeros, or the nearest count of the pattern."""
@@ -110,7 +138,8 @@ class LayerDatabase:
         """
         key = (layer, self.fitted(layer, zeros))
         if key not in self._solved:
-            self._keep(key, self._solve(*key))
+            known = None if self._spilled is None else self._spilled.kept(*key)
+            self._keep(key, self._solve(*key) if known is None else self._placed(*key, known))
         self._solved.move_to_end(key)
         return self._solved[key]
 
@@ -158,7 +187,37 @@ class LayerDatabase:
             rows, gram = layout.rows(dense), self.grams[layer]
             self._solvers[layer] = LayerRegression(rows, gram, ridge=self._ridge)
         solved = self._solvers[layer].solve(layout.rows(self.mask(layer, zeros)))
+        if self._spilled is not None:
+            self._drop_solvers()
         return layout.stored(solved, tuple(dense.shape))
+
+    def _placed(self, layer: int, zeros: int, kept: Tensor) -> Tensor:
+        """The weight of kept values in the order of the mask."""
+        weight = torch.zeros_like(self._weights[layer])
+        weight[self.mask(layer, zeros)] = kept.to(weight.dtype)
+        return weight
+
+    def _drop_solvers(self) -> None:
+        """Forget all but the latest that fit in half of `memory`."""
+        room = self._memory // 2
+        for layer in reversed(list(self._solvers)):
+            room -= 4 * self.grams[layer].numel()
+            if room < 0 and len(self._solvers) > 1:
+                del self._solvers[layer]
+
+    def _solved_layer(self, layer: int) -> SolvedLayers:
+        """Errors and kept values at the levels, without a trace in the caches."""
+        dense, gram, layout = self._weights[layer], self.grams[layer], self._layouts[layer]
+        rows = layout.rows(dense)
+        solver = LayerRegression(rows, gram, ridge=self._ridge)
+        energy = None
+        for place, level in enumerate(self._levels):
+            zeros = self.fitted(layer, round(level * dense.numel()))
+            mask = self.mask(layer, zeros) if zeros else None
+            solved = rows if mask is None else solver.solve(layout.rows(mask))
+            error, energy = relative_error_and_energy(rows, solved, gram, energy=energy)
+            stored = layout.stored(solved, tuple(dense.shape))
+            yield place, zeros, error, None if mask is None else stored[mask]
 
     def _keep(self, key: tuple[int, int], weight: Tensor) -> None:
         self._solved[key] = weight
@@ -193,28 +252,29 @@ class LayerDatabase:
             plan: Pattern of each layer; None for no pattern.
             pad_id: Number that pads sentences, see `DataSplits.pad_id`.
         """
-        about = {"format": _FORMAT, "ridge": RIDGE, "torch": torch.__version__, "seed": seed}
-        about |= {"network": state_digest(model), "forward": forward_digest(model)}
-        about |= {"levels": list(levels), **facts}
-        about["layers"] = [[row.name, *row.shape] for row in layers]
         names = [row.name for row in layers]
         layouts = [layout_of(model, name) for name in names]
-        turned = {name: own.axes for name, own in zip(names, layouts, strict=True)}
-        if turned := {name: axes for name, axes in turned.items() if axes != "oi"}:
-            about["layouts"] = turned
         settings: dict[str, Any] = {"levels": levels, "plan": plan, "names": names}
         settings["layouts"] = layouts
-        watched = watched_weights(model, names)
-        if any(len(weight.modules) > 1 for weight in watched):
-            about["calls"] = "of every module"  # earlier files count the first module only
-        if any(has_own_forward(module) for weight in watched for module in weight.modules):
-            about["own forwards"] = "by their products"  # earlier files have the modules' inputs
-        kinds = {str(kind) for kind in plan.patterns.values()} if plan else set()
-        if plan and kinds != {"unstructured"}:  # files without a pattern omit the entry
-            about["pattern"] = [*sorted(kinds), plan.pool]
-        key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+        facts = {"seed": seed, "levels": list(levels), **facts}
+        key = _identity(model, layers, layouts, plan, facts)
         weights = [parameter_of(model, row.name) for row in layers]
         path = cache_dir / f"layers-{key[:16]}.safetensors" if cache_dir else None
+        shapes = gram_shapes(weights, layouts)
+        if spills(shapes, weights):
+
+            def collect(sums: TensorFile, into: TensorFile) -> None:
+                spill_grams(
+                    model,
+                    batches(),
+                    layers=layers,
+                    seed=seed,
+                    pad_id=pad_id,
+                    sums=sums,
+                    into=into,
+                )
+
+            return cls._open_spilled(path, key, weights, shapes, settings, collect)
         if path and path.exists():
             stored = _read(path, key)
             grams = [] if stored is None else _take(stored, "gram", len(weights))
@@ -233,6 +293,41 @@ class LayerDatabase:
             database._save(path, key)
         return database
 
+    @classmethod
+    def _open_spilled(
+        cls,
+        path: Path | None,
+        key: str,
+        weights: Sequence[Tensor],
+        shapes: Sequence[tuple[int, int, int]],
+        settings: dict[str, Any],
+        collect: Callable[[TensorFile, TensorFile], None],
+    ) -> LayerDatabase:
+        """Read the file of a large network, or build it."""
+        spilled = read_spilled(path, key, shapes) if path else None
+        if spilled is None:
+            spilled = SpilledDatabase.build(
+                path,
+                key,
+                shapes,
+                kept=cls(weights, [], **settings)._kept_counts(),
+                levels=len(settings["levels"]),
+                collect=collect,
+                solve=lambda part: cls(weights, [], spilled=part, **settings)._solved_layer,
+            )
+        database = cls(weights, [], spilled=spilled, **settings)
+        database._errors, database.key = spilled.errors(), key
+        return database
+
+    def _kept_counts(self) -> dict[tuple[int, int], int]:
+        """Number of kept weights of each layer at each count of zeros on the grid, above 0."""
+        counts = {
+            (layer, self.fitted(layer, round(level * weight.numel()))): weight.numel()
+            for layer, weight in enumerate(self._weights)
+            for level in self._levels
+        }
+        return {key: size - key[1] for key, size in counts.items() if key[1]}
+
     def _save(self, path: Path, key: str) -> None:
         tensors = {f"gram.{layer}": gram for layer, gram in enumerate(self.grams)}
         tensors |= {f"weight.{layer}.{zeros}": w for (layer, zeros), w in self._solved.items()}
@@ -250,6 +345,32 @@ class LayerDatabase:
                 self._keep((layer, zeros), tensor.to(self._weights[layer].device))
         device = self._weights[0].device
         self.grams = tuple(gram.to(device) for gram in self.grams)
+
+
+def _identity(
+    model: nn.Module,
+    layers: Sequence[LayerRow],
+    layouts: Sequence[Layout],
+    plan: PatternPlan | None,
+    facts: dict[str, Any],
+) -> str:
+    """Digest of everything that the database depends on."""
+    about = {"format": _FORMAT, "ridge": RIDGE, "torch": torch.__version__}
+    about |= {"network": state_digest(model), "forward": forward_digest(model), **facts}
+    about["layers"] = [[row.name, *row.shape] for row in layers]
+    names = [row.name for row in layers]
+    turned = {name: own.axes for name, own in zip(names, layouts, strict=True)}
+    if turned := {name: axes for name, axes in turned.items() if axes != "oi"}:
+        about["layouts"] = turned
+    watched = watched_weights(model, names)
+    if any(len(weight.modules) > 1 for weight in watched):
+        about["calls"] = "of every module"  # earlier files count the first module only
+    if any(has_own_forward(module) for weight in watched for module in weight.modules):
+        about["own forwards"] = "by their products"  # earlier files have the modules' inputs
+    kinds = {str(kind) for kind in plan.patterns.values()} if plan else set()
+    if plan and kinds != {"unstructured"}:  # files without a pattern omit the entry
+        about["pattern"] = [*sorted(kinds), plan.pool]
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 def _read(path: Path, key: str) -> dict[str, Tensor] | None:

@@ -22,6 +22,7 @@ from envs import IntArray, Score
 from ws_learner.core import importable, say
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.scoring import failed_score
+from ws_learner.search.rollout.spilled_database import naming_files
 
 __all__ = ["LocalPool"]
 
@@ -60,7 +61,8 @@ class LocalPool:
     def __enter__(self) -> LocalPool:
         if self._count:
             self._data = tempfile.TemporaryFile(prefix="rollout-")
-            with importable((self._evaluator.dense, self._evaluator.loss, self._evaluator.metric)):
+            parts = (self._evaluator.dense, self._evaluator.loss, self._evaluator.metric)
+            with importable(parts), naming_files():
                 cloudpickle.dump(self._evaluator, self._data)
             self._data.flush()
             self._workers = [self._start() for _ in range(self._count)]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["RIDGE", "LayerRegression", "relative_error"]
+__all__ = ["RIDGE", "LayerRegression", "relative_error", "relative_error_and_energy"]
 
 RIDGE = 1e-4
 """Added to H's diagonal, as a share of its mean. It regularises towards the dense weights where
@@ -52,7 +52,8 @@ class LayerRegression:
         exact = _with_ridge(gram, ridge)
         self._gram = exact.float()
         self._rows = self._weight.float().reshape(groups, -1, width)
-        self._targets = (self._rows.double() @ exact).float()
+        self._source, self._ridge = gram, ridge
+        self._known_targets: Tensor | None = None
         self._inverse: Tensor | None = None
 
     def solve(self, mask: Tensor) -> Tensor:
@@ -76,7 +77,7 @@ class LayerRegression:
                 here = keep[group, row]
                 if 0 < 2 * count <= width:
                     places = here.nonzero()[:, 0]
-                    right = self._targets[group, row, places]
+                    right = self._targets()[group, row, places]
                     solved[group, row, places] = _solve(self._gram[group], places, right)
                 elif count:  # solve for the pruned positions, if any
                     places = (~here).nonzero()[:, 0]
@@ -121,6 +122,13 @@ class LayerRegression:
             direction = nearer + slope / before.clamp_min(_TINY) * direction
         return rows
 
+    def _targets(self) -> Tensor:
+        """H w of every row; conjugate gradients do without."""
+        if self._known_targets is None:
+            exact = _with_ridge(self._source, self._ridge)
+            self._known_targets = (self._rows.double() @ exact).float()
+        return self._known_targets
+
     def _inverted(self) -> Tensor:
         if self._inverse is None:
             factor = torch.linalg.cholesky(self._gram.double())
@@ -151,13 +159,21 @@ def relative_error(weight: Tensor, other: Tensor, gram: Tensor) -> float:
     Returns:
         0 for equal outputs, 1 for outputs that are all zero. 0 if the dense outputs are zero.
     """
+    return relative_error_and_energy(weight, other, gram)[0]
+
+
+def relative_error_and_energy(
+    weight: Tensor, other: Tensor, gram: Tensor, *, energy: float | None = None
+) -> tuple[float, float]:
+    """`relative_error`, and the energy of the dense outputs, which may be known from before."""
     groups, width = gram.shape[0], gram.shape[-1]
     dense = weight.detach().double().reshape(groups, -1, width)
     change = other.detach().double().reshape(dense.shape) - dense
     matrix = gram.double()
-    energy = float(((dense @ matrix) * dense).sum())
+    if energy is None:
+        energy = float(((dense @ matrix) * dense).sum())
     error = float(((change @ matrix) * change).sum())
-    return max(error, 0.0) / energy if energy > 0 else 0.0
+    return (max(error, 0.0) / energy if energy > 0 else 0.0), energy
 
 
 def _with_ridge(gram: Tensor, ridge: float) -> Tensor:
