@@ -140,6 +140,7 @@ def _profiles(
     yield "transferred", walked, 0
     for protocol in ("divergence", "knapsack", "uniform"):
         yield protocol, found.protocol(protocol, target), 0
+    folder = job.options.out / "searches"
     for attempt in _attempts(job, found, target, actor, walked):
         history = searched(
             found,
@@ -147,7 +148,7 @@ def _profiles(
             problem=attempt.problem,
             seeds=attempt.seeds,
             rollouts=attempt.rollouts,
-            folder=job.options.out / "searches" / f"{attempt.name}-{job.family}-{job.seed}",
+            folder=folder / f"{attempt.name}-{job.family}-{target:g}-{job.seed}",
         )
         best = max(history, key=lambda rollout: rollout.score.reward)
         yield attempt.name, best.zeros, attempt.rollouts
