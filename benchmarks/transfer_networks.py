@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from agents import GoalSearch, ProfilePolicy, Proposer, Trial
+from agents import GoalSearch, ProfilePolicy, Proposer
 from benchmarks.search_tasks import TaskName, load_search_task
 from envs import AllocationProblem, IntArray, Score
 from ws_learner.config import WeightSparseConfig
@@ -154,7 +155,7 @@ def searched(
     seeds: Mapping[str, IntArray],
     rollouts: int,
     folder: Path,
-) -> Sequence[Trial]:
+) -> Sequence[Any]:
     """Run a search, or go on with a stopped one; return its rollouts."""
     folder.mkdir(parents=True, exist_ok=True)
     run = Search(
@@ -169,7 +170,7 @@ def searched(
     return run.run()
 
 
-def lessons(found: Network, *, out: Path) -> Sequence[Trial]:
+def lessons(found: Network, *, out: Path) -> Sequence[Any]:
     """The rollouts of a search for the network's range of targets, from which an actor learns."""
     rollouts = NETWORKS[found.name].lessons
     own = found.at(found.config.ws_prune_ratio)
