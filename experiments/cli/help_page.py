@@ -25,7 +25,7 @@ ESSENTIALS = {
     "ws_nb_rlouts": "rollouts, if it is a search",
     "ws_method": "training method",
     "ws_pattern": "what is pruned together: unstructured, 4x1, 2:4, n:4, mha, units, ...",
-    "nb_epochs": "length of the training, instead of the recipe's",
+    "nb_epochs": "length of the sparse training, instead of the recipe's",
     "batch_size": "examples per step, instead of the recipe's",
     "lrn_rate": "peak learning rate, instead of the recipe's",
     "enbl_dst": "distil from the dense network",
@@ -96,7 +96,7 @@ def help_page(
     width = min(shutil.get_terminal_size((100, 24)).columns, 100)
     about = (module.__doc__ or "").strip().partition("\n")[0]
     known = f"EXPERIMENT is a file of your own, or one of {', '.join(names)} (the default is "
-    known += "resnet_at_cifar10, ten minutes)."
+    known += "resnet_at_cifar10, about five minutes)."
     parts = ["usage: ./run_local.sh [EXPERIMENT] [flags]", textwrap.fill(about, width)]
     parts += [textwrap.fill(known, width), EXAMPLES.strip()]
     groups = _grouped(module, flags)

@@ -1,7 +1,7 @@
 """A small network on images of my own.
 
 Run it as it is:      ws-learner prune FILE    (or ./run_local.sh FILE)
-A quick try:          ws-learner prune FILE --nb_epochs 2 --num_rollouts 8
+A quick try:          ws-learner prune FILE --nb_epochs 1 --num_rollouts 20
 Another target:       ws-learner prune FILE --prune_ratio 0.9
 All flags:            ws-learner prune FILE -h
 

@@ -1,7 +1,7 @@
 """A small transformer on sentences of my own.
 
 Run it as it is:      ws-learner prune FILE    (or ./run_local.sh FILE)
-A quick try:          ws-learner prune FILE --nb_epochs 2 --num_rollouts 8
+A quick try:          ws-learner prune FILE --nb_epochs 1 --num_rollouts 20
 Blocks of weights:    ws-learner prune FILE --pattern 4x1
 All flags:            ws-learner prune FILE -h
 

@@ -24,7 +24,7 @@ TABLE_HEADS = ("layer", "role", "shape", "weights", "chosen", "achieved", "MACs"
 """Headings of the per-layer table; `chosen` and `achieved` are prune ratios."""
 
 _STOPPED = {
-    "patience": "ended early, the best reward rose no more",
+    "patience": "ended early, the best reward stopped rising",
     "time": "ended by the search time, so not reproducible",
     "exhausted": "ended early, no profile was new",
 }
