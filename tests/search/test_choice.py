@@ -277,5 +277,5 @@ def test_summary_and_report_say_why_a_search_ended(tmp_path: Path) -> None:
     assert result.summary["search_stopped"] == "patience"
     assert result.summary["rollouts"] < 60
     report = write_report(tmp_path).read_text()
-    assert "ended early, the best reward rose no more" in report
+    assert "ended early, the best reward stopped rising" in report
     assert f"Chosen: rollout {result.summary['chosen_rollout']} (" in report
