@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from types import FrameType
 
 from experiments.cli.flag_aliases import SpeltError, spell_message
-from experiments.cli.own_errors import describe_own_error
+from experiments.cli.own_errors import describe_own_error, own_cause, own_lines
 from experiments.cli.own_file import own_folders
 from ws_learner.core import UserError, message_style, say
 
@@ -54,8 +54,13 @@ def _run(work: Callable[[], int]) -> int:
     try:
         code = work()
     except UserError as error:
+        cause = own_cause(error, own_folders())
+        if cause is not None and os.environ.get("WS_TRACEBACK"):
+            raise cause from None
         with message_style(str) if isinstance(error, SpeltError) else nullcontext():
             say(f"error: {error}")
+        for line in own_lines(cause, own_folders()) if cause is not None else ():
+            say(f"  {line}")
         code = 2
     except Exception as error:
         code = _report_own(error)

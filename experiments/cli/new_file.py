@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import keyword
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,8 +54,14 @@ def write_experiment(file: Path, *, kind: str) -> None:
     Raises:
         UserError: The file exists, or cannot be written.
     """
-    if file.suffix != ".py" or not file.stem.isidentifier():
+    name = file.stem
+    if file.suffix != ".py" or not name.isidentifier() or keyword.iskeyword(name):
         raise UserError(f"{file}: must be the name of a Python module, such as my_experiment.py")
+    if name in sys.stdlib_module_names or _is_installed(name):
+        raise UserError(
+            f"{file}: a library has the name {name}, and the file would be imported in its place; "
+            f"choose another name, such as my_{name}.py"
+        )
     text = (_TEMPLATES / f"{kind}.py").read_text()
     text = text.replace(f"prune {_NAMED}", f"prune {file.name}")
     text = text.replace(f"./run_local.sh {_NAMED}", f"./run_local.sh {file.name}")
@@ -63,3 +72,10 @@ def write_experiment(file: Path, *, kind: str) -> None:
         raise UserError(f"{file}: is there already; choose another name") from error
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror}") from error
+
+
+def _is_installed(name: str) -> bool:
+    """Whether a package or module of this name is installed."""
+    spec = importlib.util.find_spec(name)
+    places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or ())]
+    return any({"site-packages", "dist-packages"} & set(Path(p).parts) for p in places if p)

@@ -12,7 +12,16 @@ from pathlib import Path
 
 from ws_learner.core import UserError
 
-__all__ = ["OURS", "ROOT", "describe_own_error", "is_own", "own_errors", "show_path"]
+__all__ = [
+    "OURS",
+    "ROOT",
+    "describe_own_error",
+    "is_own",
+    "own_cause",
+    "own_errors",
+    "own_lines",
+    "show_path",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("agents", "envs", "experiments", "ws_learner")
@@ -71,19 +80,35 @@ def describe_own_error(error: BaseException, folders: Sequence[Path]) -> str | N
         code = (error.text or "").strip()
         where = f"{show_path(error.filename or '')}:{error.lineno or 1}"
         return f"met a {type(error).__name__}: {error.msg}\n  {where}: {code}"
+    lines = own_lines(error, folders)
+    if not lines:
+        return None
+    said = " ".join(str(error).split())
+    return "\n  ".join([f"raised {type(error).__name__}{': ' if said else ''}{said}", *lines])
+
+
+def own_cause(error: UserError, folders: Sequence[Path]) -> BaseException | None:
+    """What a `UserError` was made of, if that came from the user's files and it shows no frame."""
+    cause = error.__cause__
+    if cause is None or "\n" in str(error) or not own_lines(cause, folders):
+        return None
+    return cause
+
+
+def own_lines(error: BaseException, folders: Sequence[Path]) -> list[str]:
+    """A line for each frame of the user's, the last ones."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if is_own(frame.filename, folders)]
     if not own:
-        return None
-    said = " ".join(str(error).split())
-    lines = [f"raised {type(error).__name__}{': ' if said else ''}{said}"]
+        return []
+    lines: list[str] = []
     for line, same in itertools.groupby(map(_line, own)):
         times = len(list(same))
         lines.append(line if times == 1 else f"{line} ({times:,} times)")
-    lines = [lines[0], *lines[1:][-_MOST:]]
+    lines = lines[-_MOST:]
     if own[-1] is not frames[-1]:
         lines[-1] += f" (in {_short(frames[-1].filename)}:{frames[-1].lineno})"
-    return "\n  ".join(lines)
+    return lines
 
 
 def _line(frame: traceback.FrameSummary) -> str:

@@ -64,7 +64,7 @@ def test_more_ranks_than_rows_are_refused() -> None:
 
 
 SCRIPT = """
-import atexit, sys, torch
+import sys, torch
 from torch import nn
 from tests.support.tiny_experiment import Options, build
 from ws_learner.core.device import ComputeDevice
@@ -77,7 +77,6 @@ torch.set_num_threads(1)
 if size > 1:
     torch.distributed.init_process_group(
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
-    atexit.register(torch.distributed.destroy_process_group)
 experiment = build(Options(width=4), seed=rank)  # ranks need not even start alike
 model = experiment.model
 if size == 1:
@@ -105,6 +104,9 @@ Trainer(
 world.assert_equal_across_ranks("state of", model.state_dict())
 if rank == 0:
     torch.save({"model": model.state_dict(), "losses": losses}, out)
+if size > 1:
+    torch.distributed.barrier()  # no rank goes while another still needs it
+    torch.distributed.destroy_process_group()
 """
 
 
@@ -153,16 +155,17 @@ def test_running_statistics_are_those_of_the_whole_batch(tmp_path: Path) -> None
 
 
 WIDEST = """
-import atexit, sys, torch
+import sys, torch
 from ws_learner.core.process_group import ProcessGroup
 
 rank, size, port = map(int, sys.argv[1:])
 torch.distributed.init_process_group(
     "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
-atexit.register(torch.distributed.destroy_process_group)
 seen = torch.tensor([[-1.0, 5.0], [2.0, 3.0]]) + torch.tensor([-1.0, 1.0]) * rank
 seen[1] -= 4 * rank
 print(ProcessGroup(rank, size).all_reduce_minmax(seen).tolist())
+torch.distributed.barrier()  # no rank goes while another still needs it
+torch.distributed.destroy_process_group()
 """
 
 

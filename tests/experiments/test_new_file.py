@@ -52,6 +52,13 @@ def test_the_file_says_what_to_replace_and_names_itself(kind: str, tmp_path: Pat
     assert {"Options", "build"} <= {getattr(node, "name", "") for node in tree.body}
 
 
+@pytest.mark.parametrize("name", ["torch", "random", "numpy"])
+def test_no_file_hides_a_library(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"such as my_{name}.py"):
+        write_experiment(tmp_path / f"{name}.py", kind="image")
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_file_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     mine = Path("my_experiment.py")

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         tensors_of,
         weight_type,
     )
+    from ws_learner.core.model_failure import model_failure
     from ws_learner.core.moved import MOVED, install
     from ws_learner.core.output_kinds import OUTPUT_KINDS, OutputKind, check_output_kind
     from ws_learner.core.paths import AnyPath, as_path
@@ -125,6 +126,7 @@ __all__ = [
     "main_output",
     "map_tensors",
     "message_style",
+    "model_failure",
     "name_fits",
     "narrowed",
     "one_thread",
@@ -220,6 +222,9 @@ _MODULES = {
         "run_model",
         "tensors_of",
         "weight_type",
+    ],
+    "model_failure": [
+        "model_failure",
     ],
     "moved": [
         "MOVED",

@@ -17,6 +17,7 @@ from ws_learner.core import (
     half_types,
     main_output,
     map_tensors,
+    model_failure,
     rows_of,
     run_model,
     say,
@@ -117,12 +118,7 @@ def network_answers(model: nn.Module, inputs: Inputs, *, says: bool = False) -> 
     except UserError:
         raise
     except Exception as error:  # it may raise anything
-        shapes = ", ".join(str(tuple(x.shape)) for x in tensors_of(inputs))
-        why = " ".join(str(error).split())
-        raise UserError(
-            f"the network fails on the first training examples, inputs of shape {shapes}: "
-            f"{type(error).__name__}: {why}; it is given the inputs of a batch without its targets"
-        ) from error
+        raise model_failure(error, inputs) from error
     finally:
         for module, training in modes:
             module.training = training

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ws_learner.core import Inputs, count_of, device_of, name_fits, run_model
+from ws_learner.core import (
+    Inputs,
+    UserError,
+    count_of,
+    device_of,
+    model_failure,
+    name_fits,
+    run_model,
+)
 from ws_learner.pruning.layers.matrix_use import Rows
 from ws_learner.pruning.layers.module_uses import Use
 from ws_learner.pruning.layers.watched import Watched
@@ -99,7 +107,12 @@ def in_forward_order(model: nn.Module, inputs: Inputs, found: Sequence[Found]) -
     with _left_as_it_was(model, inputs), torch.no_grad():
         model.eval()
         with uses.observing():
-            run_model(model, inputs)
+            try:
+                run_model(model, inputs)
+            except UserError:
+                raise
+            except Exception as error:  # it may raise anything
+                raise model_failure(error, inputs) from error
     for entry, weight in zip(found, weights, strict=True):
         entry.macs = round(entry.macs / count_of(inputs))
         entry.layout, entry.changed = weight.layout, entry.name in uses.changed

@@ -65,7 +65,7 @@ def layer_table(
         named: Parameters that are named elsewhere, such as in a file of ratios.
 
     Raises:
-        UserError: If a pattern matches nothing, or if no row is left.
+        UserError: If a pattern matches nothing, if no row is left, or if the network fails.
     """
     for option, patterns in (("include", include), ("exclude", exclude), ("exempt", exempt)):
         refuse_bad_patterns(patterns, setting=option)

@@ -14,7 +14,7 @@ from experiments.cli.flags import parse
 from experiments.cli.ray.sweep_checks import check_sweep
 from experiments.cli.ray.working_dir import staged
 from experiments.cli.rebuild_experiment import load_experiment
-from experiments.run import main
+from experiments.run import main, make_learner
 from tests.support.what_works.row import Row
 from ws_learner import GradualConfig, Sparsifier, WeightSparseConfig, load_run
 from ws_learner.core import RunDir, load_state, write_json
@@ -130,6 +130,19 @@ def _wrong(text: str) -> Callable[[Path], None]:
         build(parse([str(folder / "mine.py")]))
 
     return run
+
+
+def _unfit_layers(folder: Path) -> None:
+    text = NETWORK.replace("nn.Linear(width, 2)", "nn.Linear(width + 1, 2)")
+    write(folder, {"mine.py": FILE.format(imports="from nets import network"), "nets.py": text})
+    _refuse_layers([str(folder / "mine.py"), *SHORT, "--run_dir", str(folder / "run")])
+
+
+def _refuse_layers(words: list[str]) -> None:
+    """Raise the `UserError` that the command line would print."""
+    command = parse(words)
+    experiment = build(command)
+    make_learner(command, experiment, run=command.runs).layers()
 
 
 def _missing_before_sending(folder: Path) -> None:
@@ -251,6 +264,12 @@ ROWS = (
         what="an experiment file that raises",
         run=_wrong(GOOD.replace("    recipe =", "    1 / 0\n    recipe =")),
         refused="build raised ZeroDivisionError: division by zero",
+    ),
+    Row(
+        area="command line",
+        what="a network whose layers do not fit together",
+        run=_unfit_layers,
+        refused="the network fails on the first training examples, inputs of shape (2, 1, 4, 4)",
     ),
     Row(
         area="command line",
