@@ -56,6 +56,7 @@ from ws_learner.training import (
     build_summary,
     build_training_loss,
     check_batches,
+    check_copies,
     check_network,
     check_run_arguments,
     check_splits,
@@ -315,6 +316,7 @@ class WeightSparseLearner:
             compares=bool(searches and config.ws_reward_signal == "kl") or config.enbl_dst,
             batch_size=self.recipe.batch_size,
         )
+        check_copies(self.model)
         if trains and config.ws_prune_ratio:
             start = widened(copy.deepcopy(self.model))
             rehearse(self._phase(start), start)

@@ -13,7 +13,7 @@ from ws_learner.config import ClusterConfig, Recipe, WeightSparseConfig
 from ws_learner.core import ComputeDevice, UserError, check_kind
 from ws_learner.pruning import refuse_lazy
 
-__all__ = ["check_network", "check_run_arguments"]
+__all__ = ["check_copies", "check_network", "check_run_arguments"]
 
 
 def check_network(model: Any, *, name: str = "model") -> None:
@@ -33,18 +33,28 @@ def check_network(model: Any, *, name: str = "model") -> None:
             "was made from, and script that afterwards"
         )
     refuse_lazy(model)
-    tensors = [*model.named_parameters(), *model.named_buffers()]
-    for key, tensor in tensors:
+    for key, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_meta:
             raise UserError(
                 f"`{name}`: {key} is on the meta device and has no values; build the network on a "
                 "real device, or load its weights with load_state_dict(..., assign=True)"
             )
+
+
+def check_copies(model: nn.Module) -> None:
+    """Refuse a network that cannot be copied; call it after a forward pass without gradients.
+
+    An old weight norm holds a tensor with a graph until then.
+
+    Raises:
+        UserError: `copy.deepcopy` fails.
+    """
+    tensors = [*model.named_parameters(), *model.named_buffers()]
     try:
         copy.deepcopy(model, {id(tensor): tensor for _, tensor in tensors})  # shares the weights
     except Exception as error:
         raise UserError(
-            f"`{name}`: copy.deepcopy of it fails, {type(error).__name__}: "
+            f"`model`: copy.deepcopy of it fails, {type(error).__name__}: "
             f"{' '.join(str(error).split())}; keep what cannot be copied (a lock, an open file, a "
             "tensor with a graph) out of the network's attributes"
         ) from error
