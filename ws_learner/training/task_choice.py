@@ -145,7 +145,7 @@ def _check_scale(answers: Tensor, kind: OutputKind) -> None:
 
 def _ignored(loss: Loss, answers: Tensor, targets: Tensor, *, classes: int) -> tuple[int, ...]:
     """Numbers that are no class and do not count."""
-    outside = targets[(targets < 0) | (targets >= classes)].unique()[:8].tolist()
+    outside = sorted(set(targets[(targets < 0) | (targets >= classes)].tolist()))[:8]
     return _IGNORED, *ignored_by(loss, answers, targets, classes=classes, more=outside)
 
 
