@@ -226,13 +226,13 @@ class Broken(Pairs):
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        ([Pairs(), Pairs()], "a list of 2 data sets or loaders; give a tuple (train, validation)"),
+        ([WHOLE, WHOLE], "a list of 2 data sets or loaders; give a tuple (train, validation)"),
         ([DataLoader(Pairs())], "a list of 1 data sets or loaders; give a tuple"),
         (pd.DataFrame(np.zeros((40, 3))), "a DataFrame does not say which columns are inputs"),
         (Broken(), "fails, OSError: 17.jpg is truncated; mend it, or leave it out with a Subset"),
         (
             (TensorDataset(NUMBERS, NUMBERS), TensorDataset(NUMBERS, NUMBERS)),
-            "train and validation share 40 examples",
+            "train and validation share 200 examples",
         ),
     ],
 )

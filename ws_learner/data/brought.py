@@ -138,7 +138,7 @@ def _check_map_style(data: Any, *, where: str) -> None:
             "(train, validation) or (train, validation, test) of them, or one "
             "torch.utils.data.ConcatDataset"
         )
-    if type(data).__module__.startswith("pandas."):
+    if type(data).__module__.partition(".")[0] == "pandas":
         raise UserError(
             f"{where}: a {type(data).__name__} does not say which columns are inputs; give "
             "torch.utils.data.TensorDataset(inputs, targets), with tensors made of its columns, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,9 @@ def _meta() -> nn.Module:
 
 def _script() -> Any:
     script: Any = torch.jit.script
-    return script(_network())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scripting is deprecated, and people have such networks
+        return script(_network())
 
 
 def _run(
