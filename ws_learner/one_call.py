@@ -30,6 +30,7 @@ from ws_learner.training import Loss, Metric, Result, check_network, check_run_a
 __all__ = ["prune"]
 
 _SMALL = 1_000_000
+_NO_RATIO = "`prune_ratio` None: give the share of zero weights, such as 0.9"
 
 
 def prune(
@@ -186,14 +187,17 @@ def _config(
             given, *kinds, name="config", give="a WeightSparseConfig, or its fields in a dict"
         )
     if isinstance(given, WeightSparseConfig):
-        decided = given.ws_ratios is not None and prune_ratio is None
-        return given if decided else replace(given, ws_prune_ratio=prune_ratio)
+        if prune_ratio is not None:
+            return replace(given, ws_prune_ratio=prune_ratio)
+        if given.ws_ratios is not None:
+            return given
+        raise UserError(_NO_RATIO)
     chosen = dict(given or {})
     known = {field.name for field in fields(WeightSparseConfig)}
     for name in chosen.keys() - known:
         raise UserError(f"`config` {name}: is no setting; {suggest(name, known)}")
     if prune_ratio is None and chosen.get("ws_ratios") is None:
-        raise UserError("`prune_ratio` None: give the share of zero weights, such as 0.9")
+        raise UserError(_NO_RATIO)
     if prune_ratio is None:
         return WeightSparseConfig(**chosen)
     return WeightSparseConfig(**chosen | {"ws_prune_ratio": prune_ratio})
