@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -154,3 +156,93 @@ def test_what_does_not_fit_is_refused_before_any_work(given: dict[str, Any], lin
 def test_what_is_no_network_is_refused() -> None:
     with pytest.raises(UserError, match="`model`: a str is no network"):
         prune("resnet50", (TRAIN, VALIDATION), 0.5)  # type: ignore[arg-type]
+
+
+class Held(nn.Linear):
+    """Holds a lock, which cannot be copied."""
+
+    def __init__(self) -> None:
+        super().__init__(6, 3)
+        self.lock = threading.Lock()
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"seed": "a"}, "`seed` 'a': must be a whole number of at least 0"),
+        ({"seed": -1}, "`seed` -1: must be a whole number of at least 0"),
+        ({"workers": -1}, "`workers` -1: must be a whole number of at least 0"),
+        ({"batch_size": 0}, "`batch_size` 0: must be a whole number of at least 1"),
+        ({"max_examples": "a"}, "`max_examples` 'a': must be a whole number of at least 1"),
+        ({"report": 3}, "`report` 3: must be a path"),
+        ({"compute": "cpu"}, "`compute`: is 'cpu'; give choose_device(device='cpu')"),
+        ({"cluster": "auto"}, "`cluster`: is 'auto'; give ClusterConfig(workers=4)"),
+        ({"teacher": "x"}, "`teacher`: a str is no network"),
+        ({"config": 3}, "`config`: is 3; give a WeightSparseConfig, or its fields in a dict"),
+        ({"loss": nn.CrossEntropyLoss}, "`loss`: is the class CrossEntropyLoss; give an instance"),
+        ({"loss": "ce"}, "`loss` 'ce': must be a function (outputs, targets) -> scalar"),
+    ],
+)
+def test_arguments_of_a_wrong_kind_are_refused_before_any_work(
+    given: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        quick((TRAIN, VALIDATION), **given)
+    assert line in str(caught.value)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_networks_that_cannot_be_pruned_as_they_are_are_refused() -> None:
+    with torch.device("meta"):
+        empty = network()
+    script: Any = torch.jit.script
+    for model, line in (
+        (empty, "0.weight is on the meta device and has no values"),
+        (script(network()), "is scripted or traced, which hides its layers"),
+        (nn.Sequential(nn.LazyLinear(3)), "it is lazy and has no weights yet"),
+        (Held(), "copy.deepcopy of it fails, TypeError: cannot pickle '_thread.lock' object"),
+        (nn.Linear, "is the class Linear; give a trained instance of it"),
+    ):
+        with pytest.raises(UserError) as caught:
+            prune(model, (TRAIN, VALIDATION), 0.5)
+        assert line in str(caught.value)
+
+
+def test_a_ratio_of_numpys_own_type_is_a_ratio() -> None:
+    result = prune(network(), (TRAIN, VALIDATION), np.float32(0.5), epochs=1, config=QUICK)
+    assert result.summary["achieved_prune_ratio"] == 0.5
+
+
+def test_ratios_of_the_layers_need_no_ratio_of_the_whole() -> None:
+    config = {"ws_ratios": {"0": 0.5, "2": 0.25}}
+    result = prune(network(), (TRAIN, VALIDATION), None, epochs=1, config=config)
+    zeros = [int((result.model[place].weight == 0).sum()) for place in (0, 2)]
+    assert zeros == [48, 12]
+    with pytest.raises(UserError, match="`prune_ratio` None: give the share of zero weights"):
+        prune(network(), (TRAIN, VALIDATION), None)
+
+
+def test_a_finished_run_gives_its_network_in_evaluation_mode_again() -> None:
+    assert not quick((TRAIN, VALIDATION)).model.training
+    assert not quick((TRAIN, VALIDATION)).model.training
+
+
+def test_classes_that_the_loss_ignores_count_in_no_score() -> None:
+    labels = torch.randint(3, (120, 4), generator=torch.Generator().manual_seed(0))
+    labels[:, 2:] = 255
+    words = INPUTS[:120, :1, None].expand(-1, 2, 4).contiguous()
+    torch.manual_seed(0)
+    model = nn.Conv1d(2, 3, 1)
+    parts = [TensorDataset(words[part], labels[part]) for part in (slice(90), slice(90, 120))]
+    for loss in (
+        nn.CrossEntropyLoss(ignore_index=255),
+        lambda outputs, targets: nn.functional.cross_entropy(outputs, targets, ignore_index=255),
+    ):
+        config = {"ws_prune_ratio_prtl": "uniform"}
+        result = prune(model, tuple(parts), 0.5, loss=loss, epochs=1, config=config)
+        with torch.no_grad():
+            right = (model(words[90:]).argmax(1) == labels[90:])[:, :2].double().mean()
+        assert result.summary["dense_accuracy"] == pytest.approx(float(right))
+    with pytest.raises(UserError, match=r"a target is 255, .*ignore_index=255"):
+        prune(model, tuple(parts), 0.5)

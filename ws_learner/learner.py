@@ -20,7 +20,10 @@ from ws_learner.core import (
     ComputeDevice,
     OutputKind,
     RunDir,
+    UserError,
     as_path,
+    as_whole,
+    check_kind,
     choose_device,
     chosen_settings,
     half_types,
@@ -53,6 +56,9 @@ from ws_learner.training import (
     build_summary,
     build_training_loss,
     check_batches,
+    check_copies,
+    check_network,
+    check_run_arguments,
     check_splits,
     check_steps,
     check_task,
@@ -134,6 +140,22 @@ class WeightSparseLearner:
             claims: Lock the directory and check that it was made with these arguments. False
                 leaves both to the caller, who then gives `run_dir`.
         """
+        check_network(model)
+        check_run_arguments(
+            loss=loss,
+            recipe=recipe,
+            config=config,
+            teacher=teacher,
+            compute=compute,
+            cluster=cluster,
+            agent=agent,
+        )
+        if recipe is None or loss is None:
+            name = "recipe" if recipe is None else "loss"
+            raise UserError(f"`{name}` None: give one; ws_learner.prune chooses it")
+        check_kind(facts or {}, dict, name="facts", give="a dict")
+        seed = as_whole(seed, name="seed")
+        workers = None if workers is None else as_whole(workers, name="workers")
         self.model, self.loss, self.metric = model, loss, metric
         self.data = as_splits(data, seed=seed)
         config, self.teacher = config or WeightSparseConfig(), teacher
@@ -239,7 +261,7 @@ class WeightSparseLearner:
             self._write_model(self.config.ws_save_path, model)
         summary = self.facts | self.run.read_summary()
         return Result(
-            model=self.compute.place_model(model),
+            model=self.compute.place_model(model).eval(),
             ratios=read_table(self.run.ratios),
             summary=summary,
         )
@@ -294,6 +316,7 @@ class WeightSparseLearner:
             compares=bool(searches and config.ws_reward_signal == "kl") or config.enbl_dst,
             batch_size=self.recipe.batch_size,
         )
+        check_copies(self.model)
         if trains and config.ws_prune_ratio:
             start = widened(copy.deepcopy(self.model))
             rehearse(self._phase(start), start)

@@ -11,21 +11,32 @@ from typing import Any
 from torch import nn
 
 from ws_learner.config import ClusterConfig, Recipe, WeightSparseConfig, usual_recipe
-from ws_learner.core import ComputeDevice, OutputKind, RunDir, UserError, say, suggest
+from ws_learner.core import (
+    ComputeDevice,
+    OutputKind,
+    RunDir,
+    UserError,
+    as_path,
+    as_whole,
+    check_kind,
+    say,
+    suggest,
+)
 from ws_learner.data import as_splits, loader_batch_size
 from ws_learner.learner import WeightSparseLearner
 from ws_learner.report import draw_all, headline, write_report
-from ws_learner.training import Loss, Metric, Result, usual_task
+from ws_learner.training import Loss, Metric, Result, check_network, check_run_arguments, usual_task
 
 __all__ = ["prune"]
 
 _SMALL = 1_000_000
+_NO_RATIO = "`prune_ratio` None: give the share of zero weights, such as 0.9"
 
 
 def prune(
     model: nn.Module,
     data: Any,
-    prune_ratio: float,
+    prune_ratio: float | None,
     *,
     loss: Loss | None = None,
     metric: Metric | None = None,
@@ -76,7 +87,8 @@ def prune(
     Args:
         model: The trained dense network; it is not changed.
         data: As above.
-        prune_ratio: Share of zero weights, in [0, 1], such as 0.9.
+        prune_ratio: Share of zero weights, in [0, 1], such as 0.9. None, if `config` has the
+            layers' ratios as `ws_ratios`.
         loss: (outputs, targets) -> scalar; None chooses.
         metric: (outputs, targets) -> (B,) scores in [0, 1], or a `MetricSpec`; None chooses.
         epochs: Passes over the training examples; None chooses.
@@ -108,11 +120,21 @@ def prune(
     Example:
         >>> # result = prune(model, (train_loader, validation_loader), 0.9, report="report.md")
     """
-    if not isinstance(model, nn.Module):
-        raise UserError(f"`model`: a {type(model).__name__} is no network; give an nn.Module")
+    check_network(model)
     file = _report_file(report)
     _refuse_both(recipe, epochs=epochs, batch_size=batch_size, lrn_rate=lrn_rate)
     settings = _config(config, prune_ratio)
+    check_run_arguments(
+        loss=loss,
+        recipe=recipe,
+        config=settings,
+        teacher=teacher,
+        compute=compute,
+        cluster=cluster,
+    )
+    seed = as_whole(seed, name="seed")
+    workers = None if workers is None else as_whole(workers, name="workers")
+    batch_size = None if batch_size is None else as_whole(batch_size, name="batch_size", least=1)
     splits = as_splits(data, seed=seed, max_examples=max_examples, outputs=outputs)
     task = usual_task(model, splits, loss=loss, metric=metric, outputs=outputs)
     weights = sum(parameter.numel() for parameter in model.parameters())
@@ -157,14 +179,27 @@ def _refuse_both(recipe: Recipe | None, **parts: float | None) -> None:
 
 
 def _config(
-    given: WeightSparseConfig | Mapping[str, Any] | None, prune_ratio: float
+    given: WeightSparseConfig | Mapping[str, Any] | None, prune_ratio: float | None
 ) -> WeightSparseConfig:
+    if given is not None:
+        kinds = (WeightSparseConfig, Mapping)
+        check_kind(
+            given, *kinds, name="config", give="a WeightSparseConfig, or its fields in a dict"
+        )
     if isinstance(given, WeightSparseConfig):
-        return replace(given, ws_prune_ratio=prune_ratio)
+        if prune_ratio is not None:
+            return replace(given, ws_prune_ratio=prune_ratio)
+        if given.ws_ratios is not None:
+            return given
+        raise UserError(_NO_RATIO)
     chosen = dict(given or {})
     known = {field.name for field in fields(WeightSparseConfig)}
     for name in chosen.keys() - known:
         raise UserError(f"`config` {name}: is no setting; {suggest(name, known)}")
+    if prune_ratio is None and chosen.get("ws_ratios") is None:
+        raise UserError(_NO_RATIO)
+    if prune_ratio is None:
+        return WeightSparseConfig(**chosen)
     return WeightSparseConfig(**chosen | {"ws_prune_ratio": prune_ratio})
 
 
@@ -178,7 +213,7 @@ def _report_file(report: str | Path | None) -> Path | None:
     """The file that receives the report; its folder is made now, so that it can be."""
     if report is None:
         return None
-    path = Path(report)
+    path = as_path(report, name="report")
     path = path / "report.md" if path.is_dir() or not path.suffix else path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from torch.utils.data import (
 )
 
 from ws_learner import DataSplits, UserError, as_splits
+from ws_learner.data import split_dataset
 
 COUNT = 200
 NUMBERS = torch.arange(COUNT, dtype=torch.float32)[:, None]
@@ -213,3 +214,56 @@ def test_labels_that_are_not_at_hand_are_read_for_their_number() -> None:
     assert splits.num_classes == 7
     assert as_splits(TensorDataset(NUMBERS, NUMBERS)).num_classes == 1
     assert as_splits(Pairs(), num_classes=10).num_classes == 10
+
+
+class Broken(Pairs):
+    def __getitem__(self, index: int) -> Any:
+        if index == 17:
+            raise OSError("17.jpg is truncated")
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        ([WHOLE, WHOLE], "a list of 2 data sets or loaders; give a tuple (train, validation)"),
+        ([DataLoader(Pairs())], "a list of 1 data sets or loaders; give a tuple"),
+        (pd.DataFrame(np.zeros((40, 3))), "a DataFrame does not say which columns are inputs"),
+        (Broken(), "fails, OSError: 17.jpg is truncated; mend it, or leave it out with a Subset"),
+        (
+            (TensorDataset(NUMBERS, NUMBERS), TensorDataset(NUMBERS, NUMBERS)),
+            "train and validation share 200 examples",
+        ),
+    ],
+)
+def test_what_cannot_be_read_as_examples_is_refused(data: Any, line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        as_splits(data)
+    assert line in str(caught.value)
+
+
+def test_several_inputs_in_a_list_are_examples() -> None:
+    data = [([torch.zeros(2), torch.full((3,), float(place))], place % 2) for place in range(20)]
+    (first, second), _ = next(iter(as_splits(data).train.batches(4)))
+    assert (tuple(first.shape), tuple(second.shape)) == ((4, 2), (4, 3))
+    other = [*data[:-1], ([torch.zeros(2), torch.zeros(3)], 1)]
+    assert as_splits(data).digest != as_splits(other).digest
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"seed": "a"}, "`seed` 'a': must be a whole number of at least 0"),
+        ({"seed": -1}, "`seed` -1: must be a whole number"),
+        ({"num_classes": None}, "`num_classes` None: must be a whole number"),
+        ({"test": "a"}, "`test` 'a': must be a share in (0, 1)"),
+        ({"search": float("nan")}, "`search` nan: must be a share in (0, 1)"),
+        ({"dataset": DataLoader(Pairs())}, "a DataLoader is no map-style data set"),
+        ({"dataset": None}, "a NoneType is no map-style data set"),
+    ],
+)
+def test_split_dataset_refuses_arguments_of_a_wrong_kind(given: dict[str, Any], line: str) -> None:
+    arguments: dict[str, Any] = {"dataset": Pairs(), "num_classes": 7} | given
+    with pytest.raises(UserError) as caught:
+        split_dataset(arguments.pop("dataset"), **arguments)
+    assert line in str(caught.value)

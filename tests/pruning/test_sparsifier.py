@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -265,3 +267,37 @@ def test_a_forgotten_attach_is_named() -> None:
     sparsifier = Sparsifier(nn.Linear(4, 4), CONFIG, ratios={"weight": 0.5}, total_steps=10)
     with pytest.raises(UserError, match=r"no optimizer was attached.*call `attach"):
         sparsifier.finalize()
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"total_steps": "10"}, "`total_steps` '10': must be a whole number of at least 0"),
+        ({"total_steps": 2.5}, "`total_steps` 2.5: must be a whole number of at least 0"),
+        ({"ratios": 0.5}, "`ratios`: is 0.5; give a dict of parameter name -> value"),
+        ({"ratios": {"fc.weight": "0.5"}}, "prune ratio '0.5' for fc.weight: must be a number"),
+        ({"model": "fc"}, "`model`: is 'fc'; give the network, an nn.Module"),
+    ],
+)
+def test_arguments_of_a_wrong_kind_are_refused(given: dict[str, Any], line: str) -> None:
+    arguments: dict[str, Any] = {
+        "model": Net(),
+        "ratios": {"fc.weight": 0.5},
+        "total_steps": 10,
+    } | given
+    with pytest.raises(UserError) as caught:
+        Sparsifier(arguments.pop("model"), CONFIG, **arguments)
+    assert line in str(caught.value)
+
+
+def test_ratios_may_be_numbers_of_numpy_and_torch() -> None:
+    for ratio in (np.float32(0.5), torch.tensor(0.5)):
+        model = Net()
+        ratios: Any = {"fc.weight": ratio}
+        sparsifier, optimizer = Sparsifier(model, CONFIG, ratios=ratios, total_steps=10), sgd(model)
+        sparsifier.attach(optimizer)
+        for _ in range(10):
+            optimizer.zero_grad()
+            model(torch.randn(2, 2, 5, 5)).square().sum().backward()
+            optimizer.step()
+        assert int((sparsifier.finalize().fc.weight == 0).sum()) == 10

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ws_learner.core.argument_checks import as_whole, check_kind
     from ws_learner.core.checkpoints import load_state_file, save_state_file
     from ws_learner.core.determinism import one_thread
     from ws_learner.core.device import ComputeDevice, choose_device, describe_machine
@@ -95,9 +96,11 @@ __all__ = [
     "adjusted_line",
     "adjusted_values",
     "as_path",
+    "as_whole",
     "by_layer",
     "call_model",
     "check_choice",
+    "check_kind",
     "check_output_kind",
     "check_settings",
     "choose_device",
@@ -163,6 +166,10 @@ __all__ = [
 ]
 
 _MODULES = {
+    "argument_checks": [
+        "as_whole",
+        "check_kind",
+    ],
     "checkpoints": [
         "load_state_file",
         "save_state_file",

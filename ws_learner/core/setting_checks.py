@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import enum
 import functools
 import inspect
 import numbers
@@ -35,7 +36,8 @@ def check_choice(value: Any, hint: Any, *, name: str) -> None:
 def check_settings(settings: Any) -> None:
     """Refuse values that the fields of a dataclass do not allow; for its `__post_init__`.
 
-    Paths that are given as text become `Path`.
+    Paths that are given as text become `Path`, and numbers of another kind, such as NumPy's, plain
+    ones.
 
     Raises:
         UserError: A line per field, see `setting_problems`.
@@ -46,6 +48,26 @@ def check_settings(settings: Any) -> None:
         value = getattr(settings, field.name)
         if isinstance(value, str | os.PathLike) and _takes_path(hints.get(field.name)):
             object.__setattr__(settings, field.name, as_path(value, name=field.name))
+        elif (plain := _plain(value)) is not value:
+            object.__setattr__(settings, field.name, plain)
+
+
+def _plain(value: Any) -> Any:
+    """Plain numbers for those of another kind, in tuples, lists and dicts, too."""
+    if isinstance(value, bool | int | float) and type(value) in (bool, int, float):
+        return value
+    if isinstance(value, numbers.Integral):
+        return value if isinstance(value, enum.Enum) else int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    if type(value) in (tuple, list):
+        parts = [_plain(part) for part in value]
+        same = all(new is old for new, old in zip(parts, value, strict=True))
+        return value if same else type(value)(parts)
+    if type(value) is dict:
+        plain = {key: _plain(part) for key, part in value.items()}
+        return value if all(plain[key] is value[key] for key in value) else plain
+    return bool(value) if type(value).__name__ == "bool" else value
 
 
 def _takes_path(hint: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset, TensorDataset, default_collate
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, default_collate
 
 from ws_learner.core import UserError, say
 from ws_learner.data.dataset_split import Collate, DatasetSplit, seeded_example
@@ -131,6 +131,18 @@ def _check_map_style(data: Any, *, where: str) -> None:
         raise UserError(
             f"{where}: a {type(data).__name__} with {names}; {remedy}, such as "
             "(data['train'], data['validation'])"
+        )
+    if isinstance(data, list) and data and isinstance(data[0], Dataset | DataLoader):
+        raise UserError(
+            f"{where}: a list of {len(data)} data sets or loaders; give a tuple "
+            "(train, validation) or (train, validation, test) of them, or one "
+            "torch.utils.data.ConcatDataset"
+        )
+    if type(data).__module__.partition(".")[0] == "pandas":
+        raise UserError(
+            f"{where}: a {type(data).__name__} does not say which columns are inputs; give "
+            "torch.utils.data.TensorDataset(inputs, targets), with tensors made of its columns, "
+            "such as torch.tensor(frame[names].to_numpy())"
         )
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or isinstance(data, str):
         raise UserError(f"{where}: a {type(data).__name__} is not known as data; {remedy}")

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from ws_learner.core import OutputKind, UserError, say, value_digest
+from ws_learner.core import OutputKind, UserError, as_whole, say, value_digest
 from ws_learner.data.brought import Brought, brought
 from ws_learner.data.reading import reading_order
 from ws_learner.data.splits import DataSplits, UntestedSplits
@@ -83,8 +83,9 @@ def as_splits(
     """
     if isinstance(data, DataSplits) or all(hasattr(data, part) for part in _PARTS):
         return cast(DataSplits, data)
-    if max_examples is not None and max_examples < 1:
-        raise UserError(f"`max_examples` {max_examples}: must be at least 1")
+    seed = as_whole(seed, name="seed")
+    if max_examples is not None:
+        max_examples = as_whole(max_examples, name="max_examples", least=1)
     if isinstance(data, tuple):
         parts = _given(data, most=max_examples)
     else:
@@ -163,7 +164,7 @@ def _refuse_shared(one: Any, other: Any, *, names: tuple[str, str]) -> None:
         (part.dataset, set(map(int, part.indices))) if type(part) is Subset else (part, None)
         for part in (one, other)
     )
-    if first is not second:
+    if first is not second and not _same_tensors(first, second):
         return
     if here is None or there is None:
         shared = len(one) if here is None and there is None else len(here or there or ())
@@ -175,6 +176,13 @@ def _refuse_shared(one: Any, other: Any, *, names: tuple[str, str]) -> None:
             "would say nothing about new ones; make them disjoint, or give the training set alone, "
             "of which a fifth is then held out"
         )
+
+
+def _same_tensors(one: Any, other: Any) -> bool:
+    """Whether two `TensorDataset`s hold the very same tensors."""
+    return type(one) is type(other) is TensorDataset and all(
+        a is b for a, b in zip(one.tensors, other.tensors, strict=False)
+    )
 
 
 def _num_classes(train: Brought) -> int:

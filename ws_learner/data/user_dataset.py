@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset, TensorDataset
 
-from ws_learner.core import OutputKind, UserError, tensors_of, value_digest
+from ws_learner.core import OutputKind, UserError, as_whole, tensors_of, value_digest
 from ws_learner.data.class_labels import class_labels, labels_to_stratify, say_missing_classes
 from ws_learner.data.dataset_split import Collate, DatasetSplit, Examples, seeded_example
 from ws_learner.data.reading import reading_order
@@ -67,6 +68,15 @@ def split_dataset(
     Raises:
         UserError: A split would be empty, or `stratify` does not know the classes.
     """
+    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        raise UserError(
+            f"split_dataset: a {type(dataset).__name__} is no map-style data set; give one with "
+            "__len__ and __getitem__, such as the `dataset` of a DataLoader, or use as_splits"
+        )
+    seed, num_classes = as_whole(seed, name="seed"), as_whole(num_classes, name="num_classes")
+    for share_name, share in (("search", search), ("select", select), ("test", test)):
+        if not isinstance(share, numbers.Real) or not 0 <= share <= 1:
+            raise UserError(f"`{share_name}` {share!r}: must be a share in (0, 1), such as 0.1")
     count = len(dataset)
     sizes = [round(share * count) for share in (search, select, test)]
     if min(sizes) < 1 or sum(sizes) >= count:
@@ -122,8 +132,7 @@ def examples_digest(dataset: Examples, way: str) -> str:
     if stride > 1:  # not all of them are read
         digest.update(value_digest(_in_memory(dataset)).encode())
     for index in range(0, len(dataset), stride):
-        with seeded_example(index):
-            example = dataset[index]
+        example = _read(dataset, index)
         if _is_plain(example):
             for part in example:
                 digest.update(torch.as_tensor(part).numpy().tobytes())
@@ -132,12 +141,34 @@ def examples_digest(dataset: Examples, way: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def _read(dataset: Examples, index: int) -> Any:
+    try:
+        with seeded_example(index):
+            return dataset[index]
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"`data`: reading example {index} of {len(dataset)} fails, {type(error).__name__}: "
+            f"{' '.join(str(error).split())}; mend it, or leave it out with a Subset"
+        ) from error
+
+
 def _is_plain(example: Any) -> bool:
     """Whether an example is a pair of numbers and arrays, as most are."""
     kinds = (Tensor, np.ndarray, np.generic, int, float, list)
     if not isinstance(example, list | tuple) or not all(isinstance(x, kinds) for x in example):
         return False
+    if any(isinstance(x, list) and not _is_numbers(x) for x in example):
+        return False  # several inputs in a list
     return not any(isinstance(x, Tensor) and x.dtype == torch.bfloat16 for x in example)
+
+
+def _is_numbers(values: list[Any]) -> bool:
+    """Whether a list, or each list in it, holds plain numbers only."""
+    return all(
+        _is_numbers(x) if isinstance(x, list) else isinstance(x, int | float) for x in values
+    )
 
 
 def input_shape(dataset: Examples, split: DatasetSplit) -> tuple[int, ...]:

@@ -32,6 +32,7 @@ from ws_learner.pruning.methods.method import (
 from ws_learner.pruning.methods.pattern_lock import PatternLock
 from ws_learner.pruning.optimizer_steps import Arguments, OptimizerSteps
 from ws_learner.pruning.patterns.mask import count_zeros
+from ws_learner.pruning.sparsifier_arguments import check_sparsifier_arguments, plain_ratios
 from ws_learner.pruning.wrapped_optimizers import unwrap_optimizer
 
 __all__ = ["Sparsifier"]
@@ -99,6 +100,10 @@ class Sparsifier:
                 not fit the steps, or the weights are split over processes (FSDP).
         """
         check_method_config(method_config)
+        total_steps = check_sparsifier_arguments(
+            model, zeros=zeros, ratios=ratios, total_steps=total_steps
+        )
+        ratios = None if ratios is None else plain_ratios(ratios)
         if sum(given is not None for given in (zeros, ratios, layers)) != 1:
             raise UserError(
                 "Sparsifier: give one of `ratios`, such as ratios={'fc.weight': 0.9}, `zeros` or "

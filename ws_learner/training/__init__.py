@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ws_learner.training.argument_check import check_copies, check_network, check_run_arguments
     from ws_learner.training.batch_check import check_batches, first_batch, output_entries
     from ws_learner.training.callbacks import MetricsCallback, Stateful
     from ws_learner.training.data_check import check_splits
@@ -89,7 +90,10 @@ __all__ = [
     "build_training_loss",
     "calibration",
     "check_batches",
+    "check_copies",
     "check_metric",
+    "check_network",
+    "check_run_arguments",
     "check_splits",
     "check_steps",
     "check_task",
@@ -128,6 +132,11 @@ __all__ = [
 ]
 
 _MODULES = {
+    "argument_check": [
+        "check_copies",
+        "check_network",
+        "check_run_arguments",
+    ],
     "batch_check": [
         "check_batches",
         "first_batch",

@@ -11,6 +11,7 @@ from ws_learner.core import Inputs, OutputKind, UserError, check_choice, say, te
 from ws_learner.data import LABELS, DataSplits, has_targets
 from ws_learner.training.batch_check import first_batch
 from ws_learner.training.evaluation import Loss
+from ws_learner.training.ignored_targets import ignored_by, ignoring
 from ws_learner.training.metric_spec import Metric
 from ws_learner.training.outputs import resolve_output_kind
 from ws_learner.training.task_check import network_answers
@@ -93,6 +94,7 @@ def usual_task(
     kind = resolve_output_kind(given, answers, targets, num_classes=classes, loss=loss)
     if kind == "embeddings":
         raise UserError("`outputs` embeddings: have no usual loss; give `loss` and `metric`")
+    ignored: tuple[int, ...] = (_IGNORED,)
     follows = kind == "tokens" and _repeats_inputs(inputs, targets)
     if loss is None:
         _check_scale(answers, kind)
@@ -101,9 +103,11 @@ def usual_task(
         say(f"`loss`: {name}, since {_why(kind, follows)}; give another if it is not")
     if kind in ("classes", "tokens"):
         data = replace(data, num_classes=answers.shape[1 if kind == "classes" else -1])
-        _check_classes(targets, classes=data.num_classes, one_hot=targets.shape == answers.shape)
+        if not targets.is_floating_point() and targets.shape != answers.shape:
+            ignored = _ignored(loss, answers, targets, classes=data.num_classes)
+            _check_classes(targets, classes=data.num_classes, ignored=ignored)
     if metric is None:
-        metric = next_token_perplexity() if follows else metric_of_kind(kind)
+        metric = next_token_perplexity() if follows else ignoring(metric_of_kind(kind), ignored)
         say(f"`metric`: {metric.name}, since {_why(kind, follows)}; give another if it is not")
     return Task(loss=loss, metric=metric, outputs=kind, data=data)
 
@@ -139,13 +143,18 @@ def _check_scale(answers: Tensor, kind: OutputKind) -> None:
     )
 
 
-def _check_classes(targets: Tensor, *, classes: int, one_hot: bool) -> None:
-    if targets.is_floating_point() or one_hot:
-        return
-    counted = targets[targets != _IGNORED]
+def _ignored(loss: Loss, answers: Tensor, targets: Tensor, *, classes: int) -> tuple[int, ...]:
+    """Numbers that are no class and do not count."""
+    outside = sorted(set(targets[(targets < 0) | (targets >= classes)].tolist()))[:8]
+    return _IGNORED, *ignored_by(loss, answers, targets, classes=classes, more=outside)
+
+
+def _check_classes(targets: Tensor, *, classes: int, ignored: tuple[int, ...]) -> None:
+    counted = targets[~torch.isin(targets, torch.tensor(ignored))]
     wrong = counted[(counted < 0) | (counted >= classes)]
     if len(wrong):
         raise UserError(
             f"`data`: a target is {int(wrong[0])}, but the network has {classes} classes, 0 to "
-            f"{classes - 1}; renumber the targets, or give `loss` and `metric` of your own"
+            f"{classes - 1}; renumber the targets, or give a `loss` that ignores it, such as "
+            f"nn.CrossEntropyLoss(ignore_index={int(wrong[0])})"
         )

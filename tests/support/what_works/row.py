@@ -13,7 +13,7 @@ from torch import nn
 
 from ws_learner import DataSplits, Recipe, Result, WeightSparseConfig, WeightSparseLearner
 
-__all__ = ["AREAS", "Row", "pruned", "rows"]
+__all__ = ["AREAS", "Area", "Row", "pruned", "rows"]
 
 Area = Literal["network", "data", "outputs and losses", "training", "deployment", "command line"]
 AREAS: tuple[Area, ...] = get_args(Area)
