@@ -70,7 +70,6 @@ Examples:
   ./run_local.sh --prune_ratio 0.9 --protocol knapsack        # without a search
   ./run_local.sh bert_at_trec --pattern 2:4
   ./run_local.sh my_experiment.py --nb_epochs 1 --num_rollouts 20   # a small run
-  ./run_local.sh --exec_mode eval --run_dir runs/<one>        # measure a result again
 
 The same command resumes an interrupted run. Unset options are adjusted to fit the ones you set.
 PocketFlow's spellings (--ws_prune_ratio, --enbl_dst, ...) are accepted for every flag.

@@ -168,7 +168,6 @@ def test_another_order_is_replaced_and_said(capsys: pytest.CaptureFixture[str]) 
         (lambda: (part(0, 199), part(199, 200)), "the validation set has one example"),
         (lambda: part(0, 9), "has 9 examples, and needs 10"),
         (lambda: part(0, 0), "has no examples"),
-        (lambda: pd.DataFrame({"a": [1, 2]}), "reading example 0 of the DataFrame fails, KeyError"),
         (lambda: DataLoader(WHOLE, 16, sampler=Half()), "its sampler Half does not read each"),
         (lambda: DataLoader(WHOLE, batch_size=None), "a DataLoader of batch_size None"),
         (lambda: Stream(0), "the stream has no examples"),

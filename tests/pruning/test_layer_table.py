@@ -255,7 +255,7 @@ def test_state_flags_hooks_gradients_and_random_state_are_restored() -> None:
 
 def test_a_failing_forward_pass_leaves_no_hook_and_no_changed_flag() -> None:
     model = Net().train()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(UserError, match=r"fails on the first training examples.*3 channels"):
         layer_table(model, torch.randn(2, 5, 6, 6))
     assert not any(module._forward_hooks for module in model.modules())
     assert all(module.training for module in model.modules())

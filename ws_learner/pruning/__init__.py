@@ -96,7 +96,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.remembered_zeros import RememberedZeros, remember_zeros
     from ws_learner.pruning.schedules.epoch_schedule import EpochFormula, EpochLinearSchedule
     from ws_learner.pruning.schedules.movement_warmup import check_warm_up
-    from ws_learner.pruning.schedules.oneshot import HeldFromStart, OneShotSchedule
+    from ws_learner.pruning.schedules.oneshot import BeyondHeld, OneShotSchedule
     from ws_learner.pruning.schedules.polynomial import (
         USUAL_INTERVAL,
         Schedule,
@@ -115,6 +115,7 @@ __all__ = [
     "NM",
     "PRUNED_FROM",
     "USUAL_INTERVAL",
+    "BeyondHeld",
     "BlockPattern",
     "ByRole",
     "ChannelPattern",
@@ -126,7 +127,6 @@ __all__ = [
     "GradualConfig",
     "GroupLassoConfig",
     "HeadPattern",
-    "HeldFromStart",
     "Layout",
     "Magnitude",
     "MdgfConfig",
@@ -379,7 +379,7 @@ _MODULES = {
         "check_warm_up",
     ],
     "schedules.oneshot": [
-        "HeldFromStart",
+        "BeyondHeld",
         "OneShotSchedule",
     ],
     "schedules.polynomial": [

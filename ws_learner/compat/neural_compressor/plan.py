@@ -12,10 +12,10 @@ from ws_learner.compat.lpot.plan import parse_lpot_pattern
 from ws_learner.compat.neural_compressor.config import OpPruning
 from ws_learner.core import UserError, say
 from ws_learner.pruning import (
+    BeyondHeld,
     GradualConfig,
     GroupLassoConfig,
     HeadPattern,
-    HeldFromStart,
     OneShotSchedule,
     PatternLockConfig,
     Schedule,
@@ -167,7 +167,13 @@ def sparsifier_of(entry: OpPruning, model: nn.Module, names: tuple[str, ...]) ->
             f"target_sparsity {entry.target_sparsity}: max_sparsity_ratio_per_op allows {target}, "
             "which is the target now; raise it to prune more"
         )
-    return Sparsifier(model, settings, ratios=dict.fromkeys(names, target), total_steps=total)
+    return Sparsifier(
+        model,
+        settings,
+        ratios=dict.fromkeys(names, target),
+        total_steps=total,
+        keep_zeros=True if entry.resume_from_pruned_checkpoint else None,
+    )
 
 
 def _schedule(entry: OpPruning, model: nn.Module, names: tuple[str, ...]) -> Schedule:
@@ -175,25 +181,19 @@ def _schedule(entry: OpPruning, model: nn.Module, names: tuple[str, ...]) -> Sch
     length = (entry.end_step - entry.start_step) // entry.pruning_frequency
     end = entry.start_step + length * entry.pruning_frequency
     target = min(entry.target_sparsity, entry.max_sparsity_ratio_per_op)
-    initial = 0.0
-    if entry.resume_from_pruned_checkpoint:
-        weights = [model.get_parameter(name) for name in names]
-        initial = sum(map(count_zeros, weights)) / sum(weight.numel() for weight in weights)
-        initial = min(initial, target)
     if not length and entry.start_step < entry.end_step:
         say(
             f"pruning_frequency {entry.pruning_frequency}: no second update fits between "
             f"start_step {entry.start_step} and end_step {entry.end_step}, so all weights go at "
             "once"
         )
-    if not length or not target:
-        schedule: Schedule = OneShotSchedule(entry.start_step)
-    else:
-        schedule = build_schedule(
-            entry.sparsity_decay_type,
-            begin=entry.start_step,
-            end=end,
-            target=target,
-            initial=initial,
-        )
-    return HeldFromStart(schedule, initial / target) if initial else schedule
+    held = 0.0
+    if entry.resume_from_pruned_checkpoint:
+        weights = [model.get_parameter(name) for name in names]
+        held = sum(map(count_zeros, weights)) / sum(weight.numel() for weight in weights)
+    if not length or held >= target:
+        return OneShotSchedule(entry.start_step)
+    schedule = build_schedule(
+        entry.sparsity_decay_type, begin=entry.start_step, end=end, target=target, initial=held
+    )
+    return BeyondHeld(schedule, held / target) if held else schedule

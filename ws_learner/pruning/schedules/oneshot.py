@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ws_learner.pruning.schedules.polynomial import Schedule
 
-__all__ = ["FromInitial", "HeldFromStart", "OneShotSchedule"]
+__all__ = ["BeyondHeld", "FromInitial", "OneShotSchedule"]
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,12 @@ class FromInitial:
 
 
 @dataclass(frozen=True)
-class HeldFromStart:
-    """A schedule for already sparse weights: never below a given share, from step 0 on.
+class BeyondHeld:
+    """A schedule for already sparse weights whose zeros are kept: the part of the way beyond them.
 
     Attributes:
-        schedule: What follows; begins at `share_held` or below.
-        share_held: Sparsity that is there over final sparsity, in [0, 1].
+        schedule: Shares of the whole way; begins at `share_held`.
+        share_held: Sparsity that is there over final sparsity, in [0, 1).
     """
 
     schedule: Schedule
@@ -96,7 +96,7 @@ class HeldFromStart:
     @property
     def begin_step(self) -> int:
         """See `Schedule`."""
-        return 0
+        return self.schedule.begin_step
 
     @property
     def end_step(self) -> int:
@@ -105,12 +105,12 @@ class HeldFromStart:
 
     def share(self, step: int) -> float:
         """See `Schedule`."""
-        return max(self.share_held, self.schedule.share(step))
+        return max(0.0, (self.schedule.share(step) - self.share_held) / (1 - self.share_held))
 
     def update_steps(self, every: int) -> tuple[int, ...]:
         """See `Schedule`."""
-        return tuple(sorted({0, *self.schedule.update_steps(every)}))
+        return self.schedule.update_steps(every)
 
     def is_update(self, step: int, every: int) -> bool:
         """See `Schedule`."""
-        return step == 0 or self.schedule.is_update(step, every)
+        return self.schedule.is_update(step, every)
