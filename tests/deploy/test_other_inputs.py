@@ -63,8 +63,15 @@ def example() -> Tensor:
 @pytest.mark.parametrize("kind", [Branching, Other])
 @pytest.mark.parametrize("name", BRANCHES)
 def test_a_network_that_branches_is_not_shrunk(name: str, kind: type[Branching]) -> None:
-    with pytest.raises(UserError, match=r"shrink: .* is another network: .*keep the zeros"):
-        shrink(kind(BRANCHES[name]), example())
+    network = kind(BRANCHES[name])
+    if name != "batch":
+        with pytest.raises(UserError, match=r"shrink: .* is another network: .*keep the zeros"):
+            shrink(network, example())
+    else:  # its channels are no constants: they stay, with an obstacle
+        left = shrink(network, example())
+        assert [one.layer for one in left.obstacles if one.layer] == ["first"]
+        for count in (2, 4):
+            assert torch.equal(left.model(example()[:count]), network(example()[:count]))
     plain = shrink(kind(lambda x: True), example())
     assert plain.model.first.out_features == 5  # type: ignore[union-attr]
 

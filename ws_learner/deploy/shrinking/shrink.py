@@ -150,7 +150,9 @@ def _run(model: nn.Module, arguments: Any) -> None:
 
 
 def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    text = (str(error).strip().splitlines() or [""])[0]
+    plain = isinstance(error, UserError | RuntimeError) and text
+    return text if plain else f"{type(error).__name__}: {text}".rstrip(": ")
 
 
 def _as_before(slim: nn.Module, model: nn.Module) -> None:
