@@ -11,7 +11,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"
-"$folder/env/bin/pip" install -q torch==2.13.0 nvidia-modelopt==0.47.0 numpy==2.4.6
+"$folder/env/bin/pip" install -q torch==2.13.0 nvidia-modelopt==0.47.0 numpy==2.4.6 requests==2.34.2 huggingface-hub==2.4.0
 cd "$folder"
 "$folder/env/bin/python" - 2>"$folder/warnings" <<'PYTHON' || { cat "$folder/warnings"; exit 1; }
 import modelopt.torch.sparsity as sparsity
