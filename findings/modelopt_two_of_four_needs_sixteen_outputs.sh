@@ -5,6 +5,7 @@
 # Guess: `sparsify(model, "sparse_magnitude")` makes every linear layer 2:4 whose inputs are a
 # multiple of four. Seen: of 16 x 16, 16 x 10, 20 x 16 and 64 x 100 only the first becomes sparse.
 # Others get a mask of ones and are exported dense; the head of a ten-class network is one of them.
+# requests and huggingface-hub are installed because modelopt imports them without declaring them.
 #
 # Fails if this version's behaviour changes.
 set -euo pipefail

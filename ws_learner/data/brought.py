@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, default_collate
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from ws_learner.core import UserError, say
+from ws_learner.data.class_labels import class_labels
 from ws_learner.data.dataset_split import Collate, DatasetSplit, seeded_example
 from ws_learner.data.sampler_use import sampled_part
 from ws_learner.data.stream import is_stream, take_stream
@@ -55,17 +56,7 @@ class Brought:
 
     def labels(self) -> npt.NDArray[np.int64] | None:
         """(N,) class numbers of all examples, where the data set holds them ready."""
-        found = _held(self.dataset)
-        if found is None or len(found) != len(self.dataset):
-            return None
-        try:
-            labels = np.asarray(found)
-        except (ValueError, TypeError, RuntimeError):
-            return None
-        whole = labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
-        if not whole or (len(labels) and labels.min() < 0):
-            return None
-        return labels.astype(np.int64)
+        return class_labels(self.dataset)
 
 
 def brought(data: Any, *, where: str, most: int | None = None) -> Brought:
@@ -161,24 +152,3 @@ def _check_first(data: Any, *, where: str) -> None:
             f"{type(error).__name__}: {' '.join(str(error).split())}; a data set gives its "
             "examples under the numbers 0 to len - 1"
         ) from error
-
-
-def _held(dataset: Any) -> Any:
-    """Targets that a data set holds ready, one for each example."""
-    if type(dataset) is TensorDataset:
-        return dataset.tensors[-1]
-    if type(dataset) is Subset:
-        found = _held(dataset.dataset)
-        return None if found is None else [found[place] for place in dataset.indices]
-    if isinstance(dataset, list):
-        paired = all(isinstance(example, tuple) and len(example) == 2 for example in dataset)
-        return [_number(target) for _, target in dataset] if paired else None
-    for name in ("targets", "labels"):
-        found = getattr(dataset, name, None)
-        if isinstance(found, list | tuple | np.ndarray | Tensor):
-            return found
-    return None
-
-
-def _number(target: Any) -> Any:
-    return target.item() if isinstance(target, Tensor) and target.dim() == 0 else target
