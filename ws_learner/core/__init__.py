@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         write_text,
         write_with,
     )
+    from ws_learner.core.layer_choice import LayerChoice, LayerCosts, NumberFormat
     from ws_learner.core.layer_names import (
         by_layer,
         closest_names,
@@ -84,6 +85,9 @@ __all__ = [
     "ComputeDevice",
     "FitsUnset",
     "Inputs",
+    "LayerChoice",
+    "LayerCosts",
+    "NumberFormat",
     "OutputKind",
     "Parts",
     "PlainLoader",
@@ -202,6 +206,11 @@ _MODULES = {
         "write_text",
         "write_with",
         "refuse_unwritable",
+    ],
+    "layer_choice": [
+        "LayerChoice",
+        "LayerCosts",
+        "NumberFormat",
     ],
     "layer_names": [
         "by_layer",

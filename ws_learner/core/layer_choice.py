@@ -1,0 +1,45 @@
+"""What can be decided for one layer, and what a decision costs. Free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+__all__ = ["LayerChoice", "LayerCosts", "NumberFormat"]
+
+NumberFormat = Literal["fp32", "int8"]
+"""Number format in which a layer's weights are stored and multiplied."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerChoice:
+    """One way to make a layer smaller.
+
+    Attributes:
+        pattern: Canonical spelling of the pattern of its zeros, such as `unstructured` or `4x1`.
+        zeros: Number of zero weights, a count that the pattern can make; 0 is the dense layer.
+        dtype: Number format.
+    """
+
+    pattern: str
+    zeros: int
+    dtype: NumberFormat = "fp32"
+
+
+class LayerCosts(Protocol):
+    """Costs of the layers of one network in one unit, such as milliseconds of one engine."""
+
+    @property
+    def unit(self) -> str:
+        """`params`, `macs`, `bytes` or `latency@ENGINE`."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that the costs depend on; part of a run's identity."""
+
+    @property
+    def overhead(self) -> float:
+        """Cost of what no layer has: the network with all layers free of cost."""
+
+    def cost(self, layer: int, choice: LayerChoice) -> float:
+        """Cost of a layer of the table, in forward order; latency in milliseconds."""
