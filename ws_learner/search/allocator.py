@@ -17,7 +17,7 @@ from ws_learner.data import DataSplits
 from ws_learner.pruning import PatternPlan
 from ws_learner.report import read_rollouts
 from ws_learner.search.allocation import Allocation, Decision, load_decision, save_decision
-from ws_learner.search.closed_form import CLOSED_FORM
+from ws_learner.search.closed_form import CLOSED_FORM, run_closed_form
 from ws_learner.search.context import AllocationContext, allocation_context, refuse_bounds
 from ws_learner.search.fixed import fixed_profile
 from ws_learner.search.layer_limits import layer_limits
@@ -124,7 +124,7 @@ class Allocator:
             zeros, facts = decide_by_policy(config.ws_policy, self.layers, config, self.model)
             return Decision(zeros=zeros, facts=facts)
         if name in CLOSED_FORM:
-            return Decision(zeros=CLOSED_FORM[name](context))
+            return Decision(zeros=run_closed_form(name, context))
         plan = build_plan(self.model, self.layers, config)
         refuse_too_small(self.layers, plan, config=config)
         earlier = load_earlier_policy(config, context, self.model)

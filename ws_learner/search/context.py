@@ -68,6 +68,8 @@ class AllocationContext:
         own: Measures the layers' own divergences: (J,) densities and (L, J) divergences; None if
             what the outputs mean is not known.
         score_power: See `as_scored`.
+        weightwise: Where `layers` are restated in units of cost: runs a protocol that ranks or
+            counts weights, by its name.
     """
 
     layers: tuple[LayerRow, ...]
@@ -80,6 +82,7 @@ class AllocationContext:
     choices: tuple[IntArray, ...] | None = None
     own: Callable[[], Curves | None] = lambda: None
     score_power: float = 1.0
+    weightwise: Callable[[str], IntArray] | None = None
 
     @property
     def weights(self) -> IntArray:

@@ -20,8 +20,7 @@ from ws_learner.search.history import Rollout, frame
 from ws_learner.search.loop import Search
 from ws_learner.search.problem import build_goal_problems
 from ws_learner.search.registry import build_proposer
-from ws_learner.search.rollout.evaluator import RolloutEvaluator
-from ws_learner.search.rollout.pool_protocol import PoolFactory
+from ws_learner.search.rollout.pool_protocol import Evaluator, PoolFactory
 from ws_learner.search.seeds import seed_profiles
 from ws_learner.search.warm_start import EarlierPolicy, load_earlier_profiles
 from ws_learner.training import as_metric
@@ -34,7 +33,7 @@ _EARLIER = 8
 
 def search_profile(
     context: AllocationContext,
-    evaluator: RolloutEvaluator,
+    evaluator: Evaluator,
     *,
     model: nn.Module,
     config: WeightSparseConfig,

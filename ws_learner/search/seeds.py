@@ -6,7 +6,7 @@ from functools import partial
 
 from envs import IntArray, OwnCurves
 from ws_learner.config import PROTOCOLS
-from ws_learner.search.closed_form import CLOSED_FORM
+from ws_learner.search.closed_form import run_closed_form
 from ws_learner.search.context import AllocationContext
 from ws_learner.search.least_divergence import summed_divergence
 
@@ -26,10 +26,10 @@ def seed_profiles(context: AllocationContext) -> dict[str, IntArray]:
     measured = context.own()
     if measured is None:
         names = [name for name in reversed(names) if name != "divergence"]
-        return {name: CLOSED_FORM[name](context) for name in names}
+        return {name: run_closed_form(name, context) for name in names}
     densities, values = measured
     predicted = partial(summed_divergence, context, OwnCurves(densities, values, context.weights))
-    found = {name: CLOSED_FORM[name](context) for name in reversed(names)}
+    found = {name: run_closed_form(name, context) for name in reversed(names)}
     distinct = {zeros.tobytes(): name for name, zeros in reversed(found.items())}
     order = sorted(distinct.values(), key=lambda name: predicted(found[name]))
     limit = _TOLERATED * predicted(found[order[0]])

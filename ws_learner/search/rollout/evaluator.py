@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from envs import FloatArray, IntArray, LayerRow, Score, as_scored
-from ws_learner.config import RolloutConfig
+from ws_learner.config import RolloutConfig, WeightSparseConfig
 from ws_learner.core import (
     AnyPath,
     ComputeDevice,
@@ -35,6 +35,7 @@ from ws_learner.pruning import (
     parse_pattern,
     snap_profile,
 )
+from ws_learner.search.context import AllocationContext, allocation_context
 from ws_learner.search.rollout.adam_regression import regress_by_adam
 from ws_learner.search.rollout.batchnorm import recalibrate
 from ws_learner.search.rollout.calibration import draw_batches, draw_inputs, place_batch
@@ -155,6 +156,21 @@ class RolloutEvaluator:
                 plan=self.plan,
                 pad_id=self._pad_id,
             )
+
+    def context(self, config: WeightSparseConfig) -> AllocationContext:
+        """The context of the closed-form protocols at the target of the settings.
+
+        Raises:
+            UserError: The bounds do not allow the target.
+        """
+        return allocation_context(
+            self.dense,
+            self.layers,
+            config,
+            curves=self.curves,
+            wanda_scores=self.wanda_scores,
+            own=self.own_divergences,
+        )
 
     def rewarded(self) -> str:
         """What the reward measures; empty for an accuracy, and for the KL of (B, C) classes."""
