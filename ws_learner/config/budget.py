@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ws_learner.core import UserError, suggest
+from ws_learner.core import UserError, check_settings, suggest
 
 __all__ = ["ENGINES", "Budget", "EngineName", "parse_budgets", "parse_goals"]
 
@@ -48,6 +48,9 @@ class Budget:
     amount: float
     share: bool
     engine: EngineName | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     @property
     def unit(self) -> str:
@@ -152,4 +155,4 @@ def _engine(text: str, part: str, name: str, setting: str) -> EngineName | None:
         raise UserError(f"`{setting}` {part}: only a latency has an engine; leave out @{text}")
     if text not in ENGINES:
         raise UserError(f"`{setting}` {part}: unknown engine {text}; {suggest(text, ENGINES)}")
-    return text  # type: ignore[return-value]
+    return text

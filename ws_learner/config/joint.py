@@ -71,6 +71,8 @@ def _others(config: WeightSparseConfig, where: str) -> Iterator[str]:
             yield f"{where}: does not go with `{name}`; leave one out"
     if METHODS[config.ws_method].keeps_zeros or METHODS[config.ws_method].trains_nm:
         yield f"{where}: `ws_method` {config.ws_method} sets the ratios itself; leave one out"
+    if config.ws_ratio_bounds == "pocketflow":
+        yield f"{where}: `ws_ratio_bounds` pocketflow depends on `ws_prune_ratio`; take wide"
     if config.ws_scope == "global":
         yield f"{where}: needs `ws_scope` local, since the ratios of layers decide the cost"
     if not is_joint(config.ws_pattern) and parse_pattern_spec(config.pattern_spelling).sets_ratios:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from ws_learner.search.bounds import layer_bounds
     from ws_learner.search.closed_form import CLOSED_FORM, heurist
     from ws_learner.search.context import AllocationContext, allocation_context, refuse_bounds
+    from ws_learner.search.costs.budgeted import BudgetedAllocation, plain_settings
+    from ws_learner.search.costs.source import CostSource
     from ws_learner.search.fixed import fixed_profile
     from ws_learner.search.gym_env import make_pruning_env
     from ws_learner.search.history import best, distinct_best
@@ -44,6 +46,8 @@ __all__ = [
     "Allocation",
     "AllocationContext",
     "Allocator",
+    "BudgetedAllocation",
+    "CostSource",
     "LayerRegression",
     "LocalPool",
     "PolicyView",
@@ -72,6 +76,7 @@ __all__ = [
     "layer_output",
     "make_pruning_env",
     "open_policy",
+    "plain_settings",
     "progression_at",
     "read_policy",
     "refuse_bounds",
@@ -79,6 +84,13 @@ __all__ = [
 ]
 
 _MODULES = {
+    "costs.source": [
+        "CostSource",
+    ],
+    "costs.budgeted": [
+        "BudgetedAllocation",
+        "plain_settings",
+    ],
     "allocation": [
         "Allocation",
     ],

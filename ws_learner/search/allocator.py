@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from agents import DDPGConfig
 from envs import LayerRow
-from ws_learner.config import METHODS, WeightSparseConfig
+from ws_learner.config import METHODS, RolloutConfig, WeightSparseConfig
 from ws_learner.core import OutputKind, RunDir, UserError, check_output_kind
 from ws_learner.data import DataSplits
 from ws_learner.pruning import PatternPlan
@@ -19,11 +20,13 @@ from ws_learner.report import read_rollouts
 from ws_learner.search.allocation import Allocation, Decision, load_decision, save_decision
 from ws_learner.search.closed_form import CLOSED_FORM, run_closed_form
 from ws_learner.search.context import AllocationContext, allocation_context, refuse_bounds
+from ws_learner.search.costs.budgeted import BudgetedAllocation
+from ws_learner.search.costs.source import CostSource
 from ws_learner.search.fixed import fixed_profile
 from ws_learner.search.layer_limits import layer_limits
 from ws_learner.search.problem import build_rollout_config
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
-from ws_learner.search.rollout.pool_protocol import PoolFactory
+from ws_learner.search.rollout.pool_protocol import Evaluator, PoolFactory
 from ws_learner.search.searched import search_profile
 from ws_learner.search.units import build_plan, in_whole_units, refuse_too_small
 from ws_learner.search.warm_start import load_earlier_policy
@@ -48,6 +51,8 @@ class Allocator:
         pool: Builds the pool that scores rollouts, local or on a cluster.
         run: Run directory for state and tables.
         outputs: What the outputs mean; None takes what the data say, or infers it.
+        costs: Measures what a budget is spent on; None: only weights and multiply-accumulates are
+            counted.
     """
 
     model: nn.Module
@@ -61,6 +66,7 @@ class Allocator:
     pool: PoolFactory
     run: RunDir
     outputs: OutputKind | None = None
+    costs: CostSource | None = None
     _evaluator: RolloutEvaluator | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -78,7 +84,7 @@ class Allocator:
         if not answer.exists():
             begun = time.monotonic()
             decision = self._decide()
-            if not METHODS[self.config.ws_method].keeps_zeros:
+            if not (METHODS[self.config.ws_method].keeps_zeros or self.config.budgets):
                 plan = build_plan(self.model, self.layers, self.config)
                 limits = self._limits(plan)
                 zeros = in_whole_units(
@@ -113,24 +119,50 @@ class Allocator:
         fixed = fixed_profile(self.model, self.layers, config)
         if fixed is not None:
             return Decision(zeros=fixed)
+        if config.budgets:
+            return self.budgeted().decide()
         for target in config.goal_range or ():
             refuse_bounds(self.model, self.layers, replace(config, ws_prune_ratio=target))
-        context, name = self._context(), config.ws_prune_ratio_prtl
+        return self._by_protocol(self._context(), self.evaluator, config)
+
+    def budgeted(self) -> BudgetedAllocation:
+        """The allocation within the budgets of the settings."""
+        return BudgetedAllocation(
+            model=self.model,
+            layers=self.layers,
+            config=self.config,
+            source=self.costs,
+            evaluator=self._build_evaluator,
+            protocol=self._by_protocol,
+            run=self.run,
+        )
+
+    def _by_protocol(
+        self,
+        context: AllocationContext,
+        evaluator: Callable[[], Evaluator],
+        config: WeightSparseConfig,
+    ) -> Decision:
+        """Run the protocol of the settings on a context, in weights or in units of cost."""
+        name = config.ws_prune_ratio_prtl
         if not (context.lower < context.upper).any():
             return Decision(zeros=context.lower.copy())  # nothing to decide
         if config.ws_policy is not None:
             from ws_learner.search.policy_use import decide_by_policy  # loads the agent
 
-            zeros, facts = decide_by_policy(config.ws_policy, self.layers, config, self.model)
+            zeros, facts = decide_by_policy(
+                config.ws_policy, context.layers, config, self.model, restated=context.restated
+            )
             return Decision(zeros=zeros, facts=facts)
         if name in CLOSED_FORM:
             return Decision(zeros=run_closed_form(name, context))
-        plan = build_plan(self.model, self.layers, config)
-        refuse_too_small(self.layers, plan, config=config)
+        if context.restated is None:
+            plan = build_plan(self.model, self.layers, config)
+            refuse_too_small(self.layers, plan, config=config)
         earlier = load_earlier_policy(config, context, self.model)
         return search_profile(
             context,
-            self.evaluator(),
+            evaluator(),
             model=self.model,
             earlier=earlier,
             config=config,
@@ -154,17 +186,21 @@ class Allocator:
     def evaluator(self) -> RolloutEvaluator:
         """The evaluator of candidates, built on first use because it reads calibration images."""
         if self._evaluator is None:
-            self._evaluator = RolloutEvaluator(
-                self.model,
-                self.data,
-                layers=self.layers,
-                loss=self.loss,
-                metric=self.metric,
-                config=build_rollout_config(self.config),
-                seed=self.seed,
-                cache_dir=database_dir(),
-                outputs=self.outputs,
-            )
+            self._evaluator = self._build_evaluator(build_rollout_config(self.config))
+        return self._evaluator
+
+    def _build_evaluator(self, config: RolloutConfig) -> RolloutEvaluator:
+        self._evaluator = RolloutEvaluator(
+            self.model,
+            self.data,
+            layers=self.layers,
+            loss=self.loss,
+            metric=self.metric,
+            config=config,
+            seed=self.seed,
+            cache_dir=database_dir(),
+            outputs=self.outputs,
+        )
         return self._evaluator
 
 

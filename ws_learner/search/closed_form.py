@@ -79,6 +79,6 @@ def run_closed_form(name: str, context: AllocationContext) -> IntArray:
     Where the context is restated in units of cost, protocols that rank or count weights run in
     weights.
     """
-    if context.weightwise is not None and name in _WEIGHTWISE:
-        return context.weightwise(name)
+    if context.restated is not None and name in _WEIGHTWISE:
+        return context.restated.weightwise(name)
     return CLOSED_FORM[name](context)

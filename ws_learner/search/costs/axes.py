@@ -33,6 +33,7 @@ class CostAxes:
         layers: The layer table.
         rows: The table in ticks: `weights` is the dense cost; layers that save nothing are exempt.
         tick: Cost of a tick, in the unit of the costs.
+        dense: Dense cost of each layer in ticks, not whole.
         linear: Whether every weight of a layer costs the same.
         counts: For each layer, ascending counts of zeros.
         savings: For each layer, ascending ticks saved there.
@@ -42,6 +43,7 @@ class CostAxes:
     rows: tuple[LayerRow, ...]
     tick: float
     linear: bool
+    dense: tuple[float, ...]
     counts: tuple[FloatArray, ...]
     savings: tuple[FloatArray, ...]
 
@@ -49,6 +51,15 @@ class CostAxes:
     def sizes(self) -> IntArray:
         """(L,) dense cost of each layer in ticks."""
         return np.array([row.weights for row in self.rows], dtype=np.int64)
+
+    @property
+    def free(self) -> int:
+        """Ticks of layers that cost nothing, which count as one each."""
+        return sum(
+            1
+            for saved, row in zip(self.dense, self.rows, strict=True)
+            if round(saved) < row.weights
+        )
 
     def saved(self, zeros: IntArray | FloatArray) -> FloatArray:
         """(L,) ticks that (L,) zeros save, not necessarily whole."""
@@ -123,15 +134,17 @@ def cost_axes(
     tick = 1.0 if whole else max(total, 1e-12) / _TICKS
     savings = [(prices[0] - prices) / tick for prices in kept]
     savings = [saved + _STEP * np.arange(len(saved)) * (not linear) for saved in savings]
-    dense = [max(round(float(prices[0]) / tick), 1) for prices in kept]
+    dense = [float(prices[0]) / tick for prices in kept]
     rows = tuple(
-        _restated(row, size, saved) for row, size, saved in zip(layers, dense, savings, strict=True)
+        _restated(row, max(round(size), 1), saved)
+        for row, size, saved in zip(layers, dense, savings, strict=True)
     )
     return CostAxes(
         layers=tuple(layers),
         rows=rows,
         tick=tick,
         linear=linear,
+        dense=tuple(dense),
         counts=tuple(counts),
         savings=tuple(savings),
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from envs import LayerRow
-from ws_learner.core import LayerChoice, LayerCosts
+from ws_learner.core import LayerChoice, LayerCosts, check_choice
 
 __all__ = ["CountedCosts", "WeightedCosts"]
 
@@ -25,6 +25,9 @@ class CountedCosts:
 
     unit: Literal["params", "macs"]
     layers: Sequence[LayerRow]
+
+    def __post_init__(self) -> None:
+        check_choice(self.unit, Literal["params", "macs"], name="unit")
 
     @property
     def digest(self) -> str:

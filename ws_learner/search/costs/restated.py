@@ -14,7 +14,7 @@ from envs import FloatArray, IntArray, Score, as_scored, project
 from ws_learner.config import RolloutConfig, WeightSparseConfig
 from ws_learner.data import Split
 from ws_learner.search.closed_form import CLOSED_FORM
-from ws_learner.search.context import AllocationContext
+from ws_learner.search.context import AllocationContext, Restatement
 from ws_learner.search.costs.axes import CostAxes
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 
@@ -30,8 +30,10 @@ class RestatedContext:
     Attributes:
         axes: What zeros save.
         base: The context in weights; its budget is not used.
+        unit: The unit of the costs.
     """
 
+    unit: str
     axes: CostAxes
     base: AllocationContext
 
@@ -58,7 +60,13 @@ class RestatedContext:
             curves=lambda: self._curves(),
             own=lambda: self._own(),
             choices=None if choices is None else self._choices(choices),
-            weightwise=lambda name: self._by_weights(name, budget),
+            restated=Restatement(
+                unit=self.unit,
+                at=self.at,
+                weightwise=lambda name: self._by_weights(name, budget),
+                zeros=self.axes.whole,
+                layers=self.axes.layers,
+            ),
         )
 
     def _curves(self) -> tuple[FloatArray, FloatArray]:

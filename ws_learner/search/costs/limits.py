@@ -1,0 +1,92 @@
+"""Budgets of the settings as limits in their units, refused where no network can meet them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from envs import LayerRow
+from ws_learner.config import Budget
+from ws_learner.core import LayerChoice, UserError, say
+from ws_learner.search.costs.counted import CountedCosts
+from ws_learner.search.costs.settle import Limit
+from ws_learner.search.costs.source import CostSource
+
+__all__ = ["amount_text", "budget_limits", "refuse_unreachable"]
+
+_COUNTED = ("params", "macs")
+
+
+def budget_limits(
+    budgets: Sequence[Budget],
+    layers: Sequence[LayerRow],
+    *,
+    source: CostSource | None,
+    choices: Callable[[], Sequence[Sequence[LayerChoice]]],
+) -> list[Limit]:
+    """The limits; costs that must be measured are measured here.
+
+    Raises:
+        UserError: A cost cannot be measured.
+    """
+    found = []
+    for budget in budgets:
+        if budget.kind in _COUNTED:
+            costs = CountedCosts(unit=budget.kind, layers=layers)  # type: ignore[arg-type]
+            dense = sum(costs.price(i) * row.weights for i, row in enumerate(layers))
+            found.append(_limit(budget, costs, dense))
+            continue
+        if source is None:
+            raise UserError(
+                f"`ws_budget` {budget}: nothing here measures {budget.unit}; run it with "
+                "WeightSparseLearner or on the command line"
+            )
+        table = source.table(budget, layers, choices())
+        found.append(_limit(budget, table, source.dense(budget) if budget.share else 0.0))
+    return found
+
+
+def _limit(budget: Budget, costs: object, dense: float) -> Limit:
+    most = budget.amount * dense if budget.share else budget.amount
+    said = f"{budget}, {amount_text(budget.unit, most)}" if budget.share else str(budget)
+    if budget.share:
+        say(f"budget {budget}: at most {amount_text(budget.unit, most)}")
+    return Limit(costs=costs, most=most, said=said)  # type: ignore[arg-type]
+
+
+def amount_text(unit: str, value: float) -> str:
+    """A cost in words: `3.21 ms`, `1.90 MB`, `12,345 macs`."""
+    if unit.startswith("latency"):
+        return f"{value:.3g} ms ({unit.partition('@')[2]})"
+    if unit == "bytes":
+        return f"{value / 1e6:.3g} MB" if value >= 1e5 else f"{value:,.0f} bytes"
+    return f"{value:,.0f} {unit}"
+
+
+def refuse_unreachable(
+    limits: Sequence[Limit], least: Sequence[LayerChoice], most: Sequence[LayerChoice]
+) -> None:
+    """Refuse a budget that no network within the bounds can meet.
+
+    Args:
+        limits: The budgets.
+        least: The cheapest choice of each layer.
+        most: The dearest one.
+
+    Raises:
+        UserError: The line says what can be reached.
+    """
+    for limit in limits:
+        low, high = limit.cost(least), limit.cost(most)
+        if not limit.holds(low):
+            unit = limit.costs.unit
+            fixed = (
+                f", of which {amount_text(unit, limit.costs.overhead)} no layer has"
+                if limit.costs.overhead > 0
+                else ""
+            )
+            raise UserError(
+                f"`ws_budget` {limit.said}: the layers' bounds and patterns allow "
+                f"{amount_text(unit, low)} ({low / max(high, 1e-300):.3f} of the dense network's) "
+                f"to {amount_text(unit, high)}{fixed}; raise it, or change `ws_ratio_max`, "
+                "`ws_exempt` or `ws_pattern`"
+            )
