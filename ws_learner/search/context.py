@@ -57,14 +57,14 @@ class Restatement:
     Attributes:
         unit: The unit, such as `macs`.
         at: The context of a share of the cost that is saved.
-        weightwise: Runs a protocol that ranks or counts weights, by its name.
+        weightwise: Runs a protocol that ranks or counts weights, by its name; None: none can.
         zeros: (L,) zeros, for reading, of a profile in units.
         layers: The layer table in weights.
     """
 
     unit: str
     at: Callable[[float], AllocationContext]
-    weightwise: Callable[[str], IntArray]
+    weightwise: Callable[[str], IntArray] | None
     zeros: Callable[[IntArray], IntArray]
     layers: tuple[LayerRow, ...]
 

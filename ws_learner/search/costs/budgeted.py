@@ -10,19 +10,21 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from envs import FloatArray, IntArray, LayerRow, project
+from envs import FloatArray, IntArray, LayerRow
 from ws_learner.config import RolloutConfig, WeightSparseConfig
 from ws_learner.core import LayerChoice, LayerCosts, RunDir, UserError, say
 from ws_learner.search.allocation import Decision
+from ws_learner.search.closed_form import run_closed_form
 from ws_learner.search.context import AllocationContext, allocation_context
 from ws_learner.search.costs.axes import cost_axes
 from ws_learner.search.costs.correct import correct_latency
 from ws_learner.search.costs.counted import WeightedCosts
 from ws_learner.search.costs.limits import budget_limits, refuse_unreachable
-from ws_learner.search.costs.restated import RestatedContext, RestatedEvaluator
-from ws_learner.search.costs.settle import Limit, settle
+from ws_learner.search.costs.restated import RestatedContext
+from ws_learner.search.costs.settle import Limit
 from ws_learner.search.costs.shares import weigh_budgets
 from ws_learner.search.costs.source import CostSource
+from ws_learner.search.costs.space import CostSpace, Profile, share_saved, within_limits
 from ws_learner.search.problem import build_rollout_config
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import Evaluator
@@ -95,29 +97,31 @@ class BudgetedAllocation:
         )
         refuse_unreachable(limits, self._choices(self._base.upper), self._dense)
         costs, most = self._combined(limits)
-        space, share = self._restated(costs, most)
+        space = self._space(costs)
+        share = share_saved(space, costs, most)
         self._refuse_goals(space)
         if share <= 0:
             say("the dense network is within the budget: nothing is pruned")
             decision, ticks = Decision(zeros=self._base.lower), space.bounds[0]
         else:
             config = plain_settings(self.config, saved=share)
-            decision = self.protocol(space.at(share), lambda: self._scorer(space), config)
+            power = self.config.ws_score_power
+            decision = self.protocol(space.at(share), lambda: space.evaluator(power=power), config)
             ticks = decision.zeros
-        fit = self._fitter(space, ticks)
-        zeros, parts = correct_latency(
-            fit,
+        profile, parts = correct_latency(
+            lambda aims: within_limits(space, ticks, aims),
             limits,
             self.config.budgets,
-            measure=self._measure,
+            measure=lambda place, chosen: self._measure(space, place, chosen),
         )
         facts = dict(decision.facts) | {"budget": self.config.ws_budget or self.config.ws_goals}
-        facts["budget_parts"] = parts
-        return replace(decision, zeros=zeros, facts=facts | self._predicted(limits, zeros))
+        facts |= {"budget_parts": parts} | self._table_facts(limits, profile)
+        zeros = np.array([choice.zeros for choice in profile], dtype=np.int64)
+        return replace(decision, zeros=zeros, facts=facts)
 
-    def _refuse_goals(self, space: RestatedContext) -> None:
+    def _refuse_goals(self, space: CostSpace) -> None:
         """Refuse a range of targets whose ends the bounds do not allow."""
-        total, (lower, upper) = int(space.axes.sizes.sum()), space.bounds
+        total, (lower, upper) = int(space.sizes.sum()), space.bounds
         for saved in self.config.goal_range or ():
             if not lower.sum() <= round(saved * total) <= upper.sum():
                 raise UserError(
@@ -175,20 +179,20 @@ class BudgetedAllocation:
             return limits[0].costs, limits[0].most
 
         def overspent(shares: FloatArray) -> list[float]:
-            space, share = self._restated(_weighted(limits, shares), 1.0)
+            costs = _weighted(limits, shares)
+            space = self._space(costs)
+            share = share_saved(space, costs, 1.0)
             if share <= 0:
                 return [limit.cost(self._dense) / limit.most for limit in limits]
-            from ws_learner.search.closed_form import run_closed_form
-
-            own = space.base.own()
-            name = "knapsack" if own is None else "divergence"
-            zeros = space.axes.whole(run_closed_form(name, space.at(share)))
-            return [limit.cost(self._choices(zeros)) / limit.most for limit in limits]
+            context = space.at(share)
+            name = "knapsack" if context.own() is None else "divergence"
+            chosen = space.cheapest(run_closed_form(name, context))
+            return [limit.cost(chosen) / limit.most for limit in limits]
 
         return _weighted(limits, weigh_budgets(overspent, len(limits))), 1.0
 
-    def _restated(self, costs: LayerCosts, most: float) -> tuple[RestatedContext, float]:
-        """The problem in ticks, and the share of them that must be saved."""
+    def _space(self, costs: LayerCosts) -> CostSpace:
+        """The problem in ticks."""
         axes = cost_axes(
             self.layers,
             costs,
@@ -196,70 +200,33 @@ class BudgetedAllocation:
             pattern=self.config.pattern_choices[0],
             dtype=self.config.dtypes[0],
         )
-        space = RestatedContext(unit=costs.unit, axes=axes, base=self._base)
-        total = int(axes.sizes.sum())
-        kept = int(np.floor((most - costs.overhead) / axes.tick + 1e-6)) + axes.free
-        lower, upper = space.bounds
-        saved = min(max(total - kept, int(lower.sum())), int(upper.sum()))
-        return space, saved / total if saved > int(lower.sum()) else 0.0
-
-    def _scorer(self, space: RestatedContext) -> Evaluator:
-        return RestatedEvaluator(
-            self._inner, space.axes, context=space.at, power=self.config.ws_score_power
+        return RestatedContext(
+            unit=costs.unit,
+            axes=axes,
+            base=self._base,
+            plan=self._plan,
+            choice=self._choice,
+            rollouts=lambda: self._inner,
         )
 
-    def _fitter(self, space: RestatedContext, ticks: IntArray) -> Callable[[list[Limit]], IntArray]:
-        """Makes the profile nearest to one in ticks that is within limits."""
-        axes, (lower, upper) = space.axes, space.bounds
-        total = axes.sizes
-
-        def at(budget: int) -> FloatArray:
-            projected = project(ticks, budget=budget, lower=lower, upper=upper, weights=total)
-            return axes.zeros(projected)
-
-        def fits(budget: int, limits: list[Limit]) -> bool:
-            choices = self._choices(np.ceil(at(budget) - 1e-6).astype(np.int64))
-            return all(limit.holds(limit.cost(choices)) for limit in limits)
-
-        def fit(limits: list[Limit]) -> IntArray:
-            low, high, start = int(lower.sum()), int(upper.sum()), int(ticks.sum())
-            if not fits(high, limits):
-                raise UserError(
-                    f"`ws_budget` {self.config.ws_budget}: cannot be met together within the "
-                    "layers' bounds; raise one"
-                )
-            near = max(start - max(1, int(total.sum()) // 2000), low)
-            if fits(start, limits) and (near == start or not fits(near, limits)):
-                high = low = start  # as the protocol said
-            while high - low > 1:
-                middle = (low + high) // 2
-                low, high = (low, middle) if fits(middle, limits) else (middle, high)
-            return settle(
-                at(high),
-                self.layers,
-                plan=self._plan,
-                limits=limits,
-                lower=self._base.lower,
-                choice=self._choice,
-            )
-
-        return fit
-
-    def _measure(self, place: int, zeros: IntArray) -> float:
+    def _measure(self, space: CostSpace, place: int, profile: Profile) -> float:
         """Measured cost of the pruned, regressed network."""
         assert self.source is not None
-        named = zip(self.layers, self._choices(zeros), strict=True)
+        named = zip(self.layers, profile, strict=True)
         choices = {row.name: choice for row, choice in named}
-        network = self._inner.network(zeros)
-        return self.source.measure(self.config.budgets[place], network, choices)
+        return self.source.measure(self.config.budgets[place], space.network(profile), choices)
 
-    def _predicted(self, limits: list[Limit], zeros: IntArray) -> dict[str, Any]:
-        """Predicted milliseconds of each layer, for the table of ratios."""
+    def _table_facts(self, limits: list[Limit], profile: Profile) -> dict[str, Any]:
+        """What the table of ratios says of each layer, beyond its zeros."""
+        facts: dict[str, Any] = {}
+        if self.config.chooses:
+            facts["patterns"] = [choice.pattern for choice in profile]
+            facts["dtypes"] = [choice.dtype for choice in profile]
         for limit in limits:
             if limit.costs.unit.startswith("latency"):
-                rows = enumerate(self._choices(zeros))
-                return {"predicted_ms": [round(limit.costs.cost(i, one), 6) for i, one in rows]}
-        return {}
+                costs = [limit.costs.cost(i, choice) for i, choice in enumerate(profile)]
+                facts["predicted_ms"] = [round(cost, 6) for cost in costs]
+        return facts
 
 
 def _weighted(limits: list[Limit], shares: FloatArray) -> WeightedCosts:

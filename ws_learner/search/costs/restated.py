@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,11 +12,16 @@ from torch import nn
 
 from envs import FloatArray, IntArray, Score, as_scored, project
 from ws_learner.config import RolloutConfig, WeightSparseConfig
+from ws_learner.core import LayerChoice
 from ws_learner.data import Split
+from ws_learner.pruning import PatternPlan
 from ws_learner.search.closed_form import CLOSED_FORM
 from ws_learner.search.context import AllocationContext, Restatement
 from ws_learner.search.costs.axes import CostAxes
+from ws_learner.search.costs.settle import Limit, settle
+from ws_learner.search.costs.space import Profile
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
+from ws_learner.search.rollout.pool_protocol import Evaluator
 
 __all__ = ["RestatedContext", "RestatedEvaluator"]
 
@@ -31,11 +36,57 @@ class RestatedContext:
         axes: What zeros save.
         base: The context in weights; its budget is not used.
         unit: The unit of the costs.
+        plan: Whole units of the pattern.
+        choice: The choice that a number of zeros is.
+        rollouts: Builds the evaluator of profiles of zeros, as they are.
     """
 
     unit: str
     axes: CostAxes
     base: AllocationContext
+    plan: PatternPlan
+    choice: Callable[[int], LayerChoice]
+    rollouts: Callable[[], RolloutEvaluator]
+
+    @property
+    def sizes(self) -> IntArray:
+        """See `CostSpace`."""
+        return self.axes.sizes
+
+    @property
+    def tick(self) -> float:
+        """See `CostSpace`."""
+        return self.axes.tick
+
+    @property
+    def free(self) -> int:
+        """See `CostSpace`."""
+        return self.axes.free
+
+    def evaluator(self, *, power: float) -> Evaluator:
+        """See `CostSpace`."""
+        return RestatedEvaluator(self.rollouts(), self.axes, context=self.at, power=power)
+
+    def cheapest(self, ticks: IntArray) -> Profile:
+        """See `CostSpace`."""
+        whole = np.ceil(self.axes.zeros(ticks) - 1e-6).astype(np.int64)
+        return tuple(self.choice(int(count)) for count in whole)
+
+    def settle(self, ticks: IntArray, limits: Sequence[Limit]) -> Profile:
+        """See `CostSpace`."""
+        zeros = settle(
+            self.axes.zeros(ticks),
+            self.axes.layers,
+            plan=self.plan,
+            limits=limits,
+            lower=self.base.lower,
+            choice=self.choice,
+        )
+        return tuple(self.choice(int(count)) for count in zeros)
+
+    def network(self, profile: Profile) -> nn.Module:
+        """See `CostSpace`."""
+        return self.rollouts().network(np.array([one.zeros for one in profile], dtype=np.int64))
 
     @cached_property
     def bounds(self) -> tuple[IntArray, IntArray]:
