@@ -39,6 +39,7 @@ def time_runs(
     threads: int = 1,
     rounds: int = 9,
     seconds: float = 5e-3,
+    clock: Clock | None = None,
 ) -> dict[str, Timing]:
     """Time all `runs` in turn, every other round in the opposite order.
 
@@ -50,17 +51,18 @@ def time_runs(
         threads: That they use.
         rounds: At least 2.
         seconds: Of a round of one of them.
+        clock: Where it is known; see `clock_for`.
     """
-    clocks = {name: clock_for(run, threads=threads) for name, run in runs.items()}
+    clocks = {name: clock or clock_for(run, threads=threads) for name, run in runs.items()}
     calls = {name: _calls(run, clocks[name], seconds) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds):
         for name in list(runs)[:: -1 if number % 2 else 1]:
-            run, clock, count = runs[name], clocks[name], calls[name]
-            begun = clock()
+            run, read, count = runs[name], clocks[name], calls[name]
+            begun = read()
             for _ in range(count):
                 run()
-            times[name].append(max((clock() - begun) / count, _TICK))
+            times[name].append(max((read() - begun) / count, _TICK))
     return {name: _timing(own) for name, own in times.items()}
 
 
