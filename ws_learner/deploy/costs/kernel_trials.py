@@ -1,4 +1,8 @@
-"""Trials of one layer with our kernels, random zeros in it."""
+"""Trials of one layer with our kernels, random zeros in it.
+
+Every trial times PyTorch's dense layer in turn with the kernels, and only the ratio is kept: what
+slows the machine down for a second slows down both.
+"""
 
 from __future__ import annotations
 
@@ -30,18 +34,15 @@ _ROUNDS, _SECONDS = 7, 2e-3
 
 
 class KernelTrials:
-    """Times a specimen, relative to PyTorch's dense layer in the same minute."""
+    """Times a specimen in parts of PyTorch's dense layer, activation included."""
 
-    def __init__(
-        self, specimen: Specimen, *, threads: int, int8: bool, base_ms: float | None = None
-    ) -> None:
+    def __init__(self, specimen: Specimen, *, threads: int, int8: bool) -> None:
         """Prepare.
 
         Args:
             specimen: A layer that our kernels may replace.
             threads: That they use.
             int8: Whether kernels of bytes are tried, too.
-            base_ms: Milliseconds of PyTorch's layer, if they were measured before.
         """
         assert specimen.site is not None
         self._site: Site = specimen.site
@@ -50,20 +51,25 @@ class KernelTrials:
         ranges = RangeObserver()
         ranges.see(specimen.sample)
         self._data = layer_data(specimen.site, ranges)
-        self.base_ms = base_ms or self._time({DENSE: self._dense})[DENSE]
+        self._clock = time.thread_time if threads == 1 else time.perf_counter
+        self._bases: list[float] = []
+
+    @property
+    def base_ms(self) -> float:
+        """Milliseconds of PyTorch's layer, the lower quartile of the trials held so far."""
+        return float(np.quantile(self._bases, 0.25))
 
     @torch.no_grad()
     def dense(self) -> dict[NumberFormat, float]:
-        """Milliseconds of the fastest layer without zeros, by format."""
+        """Time of the fastest layer without zeros, by format."""
         shape = tuple(self._weight.shape)
         data = self._with(random_weight(shape, Unstructured(), 0))
         runs = self._kernels(data) | self._rivals(data)
-        best = self._best(runs)
-        return {kind: min(own, self.base_ms) for kind, own in best.items()}
+        return {kind: min(own, 1.0) for kind, own in self._best(runs).items()}
 
     @torch.no_grad()
     def sparse(self, pattern: Pattern, zeros: int) -> dict[NumberFormat, float]:
-        """Milliseconds of the fastest sparse kernel, by format; empty where there is none."""
+        """Time of the fastest sparse kernel, by format; empty where there is none."""
         shape = tuple(self._weight.shape)
         data = self._with(random_weight(shape, pattern, zeros))
         runs = self._kernels(data)
@@ -115,22 +121,23 @@ class KernelTrials:
             near = sorted(names, key=quick.__getitem__)[:_MOST]
             kept |= {n: runs[n] for n in near if quick[n] <= _NEAR * quick[near[0]]}
         times = self._time({DENSE: self._dense} | kept)
-        scale = self.base_ms / times.pop(DENSE)
+        base = times.pop(DENSE)
+        self._bases.append(base)
         return {
-            kind: scale * min(times[n] for n in names if n in times)
+            kind: min(times[n] for n in names if n in times) / base
             for kind, names in kinds.items()
             if any(n in times for n in names)
         }
 
     def _glance(self, runs: Mapping[str, Run]) -> dict[str, float]:
         """The lesser of two short looks, after a first call that touches new memory."""
-        found = {}
+        found, clock = {}, self._clock
         for name, run in runs.items():
             run()
             looks = []
             for _ in range(2):
-                begun, calls = time.perf_counter(), 0
-                while (taken := time.perf_counter() - begun) < _SECONDS / 8 or not calls:
+                begun, calls = clock(), 0
+                while (taken := clock() - begun) < _SECONDS / 8 or not calls:
                     run()
                     calls += 1
                 looks.append(taken / max(calls, 1))
@@ -139,8 +146,8 @@ class KernelTrials:
 
     @torch.no_grad()
     def _time(self, runs: Mapping[str, Run]) -> dict[str, float]:
-        clock = time.thread_time if self._threads == 1 else time.perf_counter
+        clocks = dict.fromkeys(runs, self._clock)
         timings = time_runs(
-            runs, threads=self._threads, rounds=_ROUNDS, seconds=_SECONDS, clock=clock
+            runs, threads=self._threads, rounds=_ROUNDS, seconds=_SECONDS, clocks=clocks
         )
-        return {name: own.median_ms for name, own in timings.items()}
+        return {name: own.low_ms for name, own in timings.items()}

@@ -12,10 +12,12 @@ from ws_learner.core import Inputs, NumberFormat, UserError, say
 from ws_learner.deploy.costs.engines import check_engine, engine_versions, installed_engines
 from ws_learner.deploy.costs.formats import Formats
 from ws_learner.deploy.costs.network_runs import NetworkRun, network_run
-from ws_learner.deploy.costs.timing import Timing, time_runs
+from ws_learner.deploy.costs.timing import Timing, clock_for, time_runs
 from ws_learner.deploy.runtime.compile import check_threads, torch_threads
 
 __all__ = ["Latency", "dense_latency", "measure_latency"]
+
+_ROUNDS, _SERIES, _QUIET = 15, 4, 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,7 @@ def measure_latency(
             threads=threads,
             calibration=calibration,
         )
-        timing = time_runs({engine: network.run}, threads=threads)[engine]
+        timing = _quiet_times({engine: network}, threads=threads)[engine]
     return _latency(network, timing, engine=engine, threads=threads)
 
 
@@ -110,7 +112,7 @@ def dense_latency(
     check_threads(threads)
     with torch_threads(threads):
         networks = _networks(model, example_inputs, names, threads, may_fail=engines is None)
-        timings = time_runs({name: own.run for name, own in networks.items()}, threads=threads)
+        timings = _quiet_times(networks, threads=threads)
     best = min(timings, key=lambda name: timings[name].median_ms)
     if len(timings) > 1:
         shown = ", ".join(f"{name} {own.median_ms:.3g} ms" for name, own in timings.items())
@@ -141,10 +143,26 @@ def _networks(
     return found
 
 
+def _quiet_times(networks: Mapping[str, NetworkRun], *, threads: int) -> dict[str, Timing]:
+    """Times from a series of rounds that nothing disturbed, or the least disturbed of several."""
+    runs = {name: own.run for name, own in networks.items()}
+    clocks = {name: clock_for(run, threads=threads) for name, run in runs.items()}
+    series = []
+    for _ in range(_SERIES):
+        series.append(time_runs(runs, threads=threads, rounds=_ROUNDS, clocks=clocks))
+        if all(own.spread <= _QUIET for own in series[-1].values()):
+            break
+    return {name: min((own[name] for own in series), key=_median) for name in runs}
+
+
+def _median(timing: Timing) -> float:
+    return timing.median_ms
+
+
 def _latency(network: NetworkRun, timing: Timing, *, engine: str, threads: int) -> Latency:
     return Latency(
         median_ms=timing.median_ms,
-        spread=(timing.high_ms - timing.low_ms) / timing.median_ms,
+        spread=timing.spread,
         engine=engine,
         how=network.how,
         versions=engine_versions(engine),

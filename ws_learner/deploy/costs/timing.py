@@ -32,6 +32,11 @@ class Timing:
     high_ms: float
     rounds: int
 
+    @property
+    def spread(self) -> float:
+        """Distance of the quartiles over the median."""
+        return (self.high_ms - self.low_ms) / self.median_ms
+
 
 def time_runs(
     runs: Mapping[str, Callable[[], object]],
@@ -39,7 +44,7 @@ def time_runs(
     threads: int = 1,
     rounds: int = 9,
     seconds: float = 5e-3,
-    clock: Clock | None = None,
+    clocks: Mapping[str, Clock] | None = None,
 ) -> dict[str, Timing]:
     """Time all `runs` in turn, every other round in the opposite order.
 
@@ -51,9 +56,9 @@ def time_runs(
         threads: That they use.
         rounds: At least 2.
         seconds: Of a round of one of them.
-        clock: Where it is known; see `clock_for`.
+        clocks: Of each, where they are known; see `clock_for`.
     """
-    clocks = {name: clock or clock_for(run, threads=threads) for name, run in runs.items()}
+    clocks = clocks or {name: clock_for(run, threads=threads) for name, run in runs.items()}
     calls = {name: _calls(run, clocks[name], seconds) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds):

@@ -92,20 +92,16 @@ class Trials:
             times = engine_times(specimen, engine=engine, int8=int8, threads=self._threads)
             progress.advance()
             dense = {kind: times.dense.get(kind, times.dense["fp32"]) for kind in self._formats}
-            return times.plain() | {"dense": dense}
+            return {"base": None, "dense": dense, "sparse": {}}
         entry = dict(self._file.entries.get(specimen.signature) or {"sparse": {}})
-        int8 = "int8" in self._formats
-        trials = KernelTrials(
-            specimen, threads=self._threads, int8=int8, base_ms=entry.get("base")
-        )
-        entry["base"] = trials.base_ms
+        trials = KernelTrials(specimen, threads=self._threads, int8="int8" in self._formats)
         for part in parts:
             if part == _DENSE:
                 entry["dense"] = dict(trials.dense())
                 progress.advance()
             else:
                 entry["sparse"] = entry["sparse"] | self._sparse(trials, specimen, part, progress)
-        return entry
+        return {"base": trials.base_ms, **entry}
 
     def _sparse(
         self, trials: KernelTrials, specimen: Specimen, name: str, progress: Progress
@@ -114,17 +110,24 @@ class Trials:
         pattern, found = layer_pattern(name), {self._key(name, kind): [] for kind in self._formats}
         counts = zero_counts(pattern, tuple(weight.shape), self._densities)
         for zeros in reversed(counts):
-            for kind, ms in trials.sparse(pattern, zeros).items():
-                found[self._key(name, kind)].append([1 - zeros / weight.numel(), ms])
+            for kind, part in trials.sparse(pattern, zeros).items():
+                found[self._key(name, kind)].append([1 - zeros / weight.numel(), part])
             progress.advance(len(self._densities) / len(counts), note=specimen.signature)
         return found
 
     def _read(self, specimen: Specimen, patterns: Sequence[str]) -> LayerTimes:
-        """Only what was asked for: the cache may hold more."""
+        """Only what was asked for: the cache may hold more. Kernels are kept as ratios."""
         entry = self._file.entries[specimen.signature]
-        sparse = {}
-        if self._leaves_out_zeros(specimen):
-            names = {f"{p} {k}": self._key(p, k) for p in patterns for k in self._formats}
-            sparse = {name: entry["sparse"][key] for name, key in names.items()}
         dense = {kind: entry["dense"][kind] for kind in self._formats}
-        return LayerTimes.read({"base": entry["base"], "dense": dense, "sparse": sparse})
+        if not self._leaves_out_zeros(specimen):
+            return LayerTimes(base=None, dense=dense)
+        base = float(entry["base"])
+        sparse = {
+            f"{pattern} {kind}": tuple(
+                (density, base * part) for density, part in entry["sparse"][self._key(pattern, kind)]
+            )
+            for pattern in patterns
+            for kind in self._formats
+        }
+        dense = {kind: base * part for kind, part in dense.items()}
+        return LayerTimes(base=base, dense=dense, sparse=sparse)
