@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ws_learner.deploy.costs.engines import ENGINES, check_engine, installed_engines
+    from ws_learner.deploy.costs.latency import Latency, dense_latency, measure_latency
+    from ws_learner.deploy.costs.measure import measure_costs
+    from ws_learner.deploy.costs.table import CostTable
     from ws_learner.deploy.onnx.export import check_onnx, export_int8, export_onnx
     from ws_learner.deploy.onnx.int8_qdq import export_qdq
     from ws_learner.deploy.onnx.verify import engine_differences
@@ -28,23 +32,31 @@ if TYPE_CHECKING:
     from ws_learner.deploy.shrinking.split_attention import split_attention
 
 __all__ = [
+    "ENGINES",
     "CompiledModel",
+    "CostTable",
+    "Latency",
     "PairProducts",
+    "check_engine",
     "check_onnx",
     "compile_sparse",
     "cpu_key",
     "crop",
     "crop_run",
+    "dense_latency",
     "engine_differences",
     "export_int8",
     "export_onnx",
     "export_qdq",
     "find_sites",
+    "installed_engines",
     "largest_block",
     "layer_data",
     "load_cropped",
     "load_shrunk",
     "load_sparse",
+    "measure_costs",
+    "measure_latency",
     "observers",
     "permute_mlps",
     "read_wsr",
@@ -57,6 +69,22 @@ __all__ = [
 ]
 
 _MODULES = {
+    "costs.engines": [
+        "ENGINES",
+        "check_engine",
+        "installed_engines",
+    ],
+    "costs.latency": [
+        "Latency",
+        "dense_latency",
+        "measure_latency",
+    ],
+    "costs.measure": [
+        "measure_costs",
+    ],
+    "costs.table": [
+        "CostTable",
+    ],
     "onnx.export": [
         "check_onnx",
         "export_int8",

@@ -1,0 +1,153 @@
+"""Trials of one layer with our kernels, random zeros in it.
+
+Every trial times PyTorch's dense layer in turn with the kernels, and only the ratio is kept: what
+slows the machine down for a second slows down both.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ws_learner.core import NumberFormat
+from ws_learner.deploy.costs.random_zeros import random_weight
+from ws_learner.deploy.costs.specimens import Specimen
+from ws_learner.deploy.costs.timing import time_runs
+from ws_learner.deploy.runtime.candidates import candidates
+from ws_learner.deploy.runtime.codegen.cpu import usable_isas
+from ws_learner.deploy.runtime.graph import Site, layer_data
+from ws_learner.deploy.runtime.modules import LayerData, Replaced
+from ws_learner.deploy.runtime.quantisation import RangeObserver
+from ws_learner.deploy.runtime.selection import DENSE, label
+from ws_learner.pruning import Pattern, Unstructured
+
+__all__ = ["KernelTrials"]
+
+Run = Callable[[], object]
+_NEAR, _MOST = 1.3, 3  # of the quickest at first sight, which are timed well
+_ROUNDS, _SECONDS = 7, 2e-3
+
+
+class KernelTrials:
+    """Times a specimen in parts of PyTorch's dense layer, activation included."""
+
+    def __init__(self, specimen: Specimen, *, threads: int, int8: bool) -> None:
+        """Prepare.
+
+        Args:
+            specimen: A layer that our kernels may replace.
+            threads: That they use.
+            int8: Whether kernels of bytes are tried, too.
+        """
+        assert specimen.site is not None
+        self._site: Site = specimen.site
+        self._weight = specimen.weight
+        self._sample, self._threads, self._int8 = specimen.sample, threads, int8
+        ranges = RangeObserver()
+        ranges.see(specimen.sample)
+        self._data = layer_data(specimen.site, ranges)
+        self._clock = time.thread_time if threads == 1 else time.perf_counter
+        self._bases: list[float] = []
+
+    @property
+    def base_ms(self) -> float:
+        """Milliseconds of PyTorch's layer, the lower quartile of the trials held so far."""
+        return float(np.quantile(self._bases, 0.25))
+
+    @torch.no_grad()
+    def dense(self) -> dict[NumberFormat, float]:
+        """Time of the fastest layer without zeros, by format."""
+        shape = tuple(self._weight.shape)
+        data = self._with(random_weight(shape, Unstructured(), 0))
+        runs = self._kernels(data) | self._rivals(data)
+        return {kind: min(own, 1.0) for kind, own in self._best(runs).items()}
+
+    @torch.no_grad()
+    def sparse(self, pattern: Pattern, zeros: int) -> dict[NumberFormat, float]:
+        """Time of the fastest sparse kernel, by format; empty where there is none."""
+        shape = tuple(self._weight.shape)
+        data = self._with(random_weight(shape, pattern, zeros))
+        runs = self._kernels(data)
+        if not usable_isas() and data.geometry is None and (csr := data.rival("torch csr")):
+            module = Replaced(data, lambda: csr, threads=self._threads)
+            runs["torch csr"] = lambda: module(self._sample)
+        return self._best(runs) if runs else {}
+
+    def _dense(self) -> Tensor:
+        return self._site.dense(self._sample)
+
+    def _with(self, weight: Tensor) -> LayerData:
+        if weight.dim() == 4:
+            weight = weight.permute(0, 2, 3, 1)
+        matrix = np.ascontiguousarray(weight.reshape(len(weight), -1).numpy())
+        return replace(self._data, weight=matrix, bytes_=None)
+
+    def _kernels(self, data: LayerData) -> dict[str, Run]:
+        channels, x = data.geometry is not None, self._sample
+        tokens = int(np.prod(self._outputs() if channels else x.shape[:-1]))
+        found = candidates(data.weight, tokens=tokens, channels=channels, int8=self._int8)
+        runs: dict[str, Run] = {}
+        for spec in found:
+            kernel = data.kernel(replace(spec, activation=data.activation))
+            module = Replaced(data, lambda kernel=kernel: kernel, threads=self._threads)  # type: ignore[misc]
+            runs[label(spec)] = lambda module=module: module(x)  # type: ignore[misc]
+        return runs
+
+    def _outputs(self) -> tuple[int, ...]:
+        return tuple(self._sample.shape[2:])  # as compile_sparse counts positions
+
+    def _rivals(self, data: LayerData) -> dict[str, Run]:
+        names = ["dense onednn", *["dense int8"] * self._int8]
+        names += ["dense channels_last"] * (data.geometry is not None)
+        runs: dict[str, Run] = {}
+        for name in names:
+            if (run := data.rival(name)) is not None:
+                module = Replaced(data, lambda run=run: run, threads=self._threads)  # type: ignore[misc]
+                runs[name] = lambda module=module: module(self._sample)  # type: ignore[misc]
+        return runs
+
+    def _best(self, runs: Mapping[str, Run]) -> dict[NumberFormat, float]:
+        kinds: dict[NumberFormat, list[str]] = {"fp32": [n for n in runs if "int8" not in n]}
+        if self._int8:
+            kinds["int8"] = list(runs)
+        quick = self._glance(runs)
+        kept: dict[str, Run] = {}
+        for names in kinds.values():
+            near = sorted(names, key=quick.__getitem__)[:_MOST]
+            kept |= {n: runs[n] for n in near if quick[n] <= _NEAR * quick[near[0]]}
+        times = self._time({DENSE: self._dense} | kept)
+        base = times.pop(DENSE)
+        self._bases.append(base)
+        return {
+            kind: min(times[n] for n in names if n in times) / base
+            for kind, names in kinds.items()
+            if any(n in times for n in names)
+        }
+
+    def _glance(self, runs: Mapping[str, Run]) -> dict[str, float]:
+        """The lesser of two short looks, after a first call that touches new memory."""
+        found, clock = {}, self._clock
+        for name, run in runs.items():
+            run()
+            looks = []
+            for _ in range(2):
+                begun, calls = clock(), 0
+                while (taken := clock() - begun) < _SECONDS / 8 or not calls:
+                    run()
+                    calls += 1
+                looks.append(taken / max(calls, 1))
+            found[name] = min(looks)
+        return found
+
+    @torch.no_grad()
+    def _time(self, runs: Mapping[str, Run]) -> dict[str, float]:
+        clocks = dict.fromkeys(runs, self._clock)
+        timings = time_runs(
+            runs, threads=self._threads, rounds=_ROUNDS, seconds=_SECONDS, clocks=clocks
+        )
+        return {name: own.low_ms for name, own in timings.items()}

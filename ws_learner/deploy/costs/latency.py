@@ -1,0 +1,171 @@
+"""Milliseconds that a finished network takes per call in an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from ws_learner.core import Inputs, NumberFormat, UserError, say
+from ws_learner.deploy.costs.engines import check_engine, engine_versions, installed_engines
+from ws_learner.deploy.costs.formats import Formats
+from ws_learner.deploy.costs.network_runs import NetworkRun, network_run
+from ws_learner.deploy.costs.timing import Timing, clock_for, time_runs
+from ws_learner.deploy.runtime.compile import check_threads, torch_threads
+
+__all__ = ["Latency", "dense_latency", "measure_latency"]
+
+_ROUNDS, _SERIES, _QUIET = 15, 4, 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Milliseconds of a whole network per call.
+
+    With one thread this is the processor's time, else wall time.
+
+    Attributes:
+        median_ms: Median of the rounds.
+        spread: Distance of the quartiles over the median.
+        engine: That ran it.
+        how: What it ran by, such as `compiled`, or `dense` where `wsr` found nothing faster.
+        versions: Of the libraries that its speed depends on.
+        rounds: Number of rounds, each of at least 5 ms.
+        threads: That were used.
+    """
+
+    median_ms: float
+    spread: float
+    engine: str
+    how: str
+    versions: Mapping[str, str]
+    rounds: int
+    threads: int
+
+
+def measure_latency(
+    model: nn.Module,
+    example_inputs: Inputs,
+    *,
+    engine: str,
+    dtype: NumberFormat | Mapping[str, NumberFormat] = "fp32",
+    threads: int = 1,
+    calibration: Iterable[Any] | None = None,
+) -> Latency:
+    """Measure the network as this engine would run it in the field.
+
+    Args:
+        model: With its zeros; not changed. In evaluation mode, on the CPU, float32.
+        example_inputs: Of the batch size that matters: a tensor, several in a sequence, or
+            keywords.
+        engine: `wsr` (`compile_sparse`), `torch`, `onnxruntime` or `openvino`.
+        dtype: Of all layers, or of each by its name; those not named are fp32. With `wsr`, `int8`
+            allows bytes where they are faster.
+        threads: Of the engine.
+        calibration: Inputs that the ranges of bytes are read from; the example by default.
+
+    Raises:
+        UserError: The engine is not known or not installed, or cannot run the network.
+    """
+    check_engine(engine)
+    check_threads(threads)
+    formats = Formats.read(dtype)
+    with torch_threads(threads):
+        network = network_run(
+            model,
+            example_inputs,
+            engine=engine,
+            formats=formats,
+            threads=threads,
+            calibration=calibration,
+        )
+        timing = _quiet_times({engine: network}, threads=threads)[engine]
+    return _latency(network, timing, engine=engine, threads=threads)
+
+
+def dense_latency(
+    model: nn.Module,
+    example_inputs: Inputs,
+    *,
+    engines: Sequence[str] | None = None,
+    threads: int = 1,
+) -> Latency:
+    """Measure the fastest dense float32 run of the network: what a share of latency refers to.
+
+    For `wsr` that is the fastest of PyTorch's network and of `compile_sparse` on dense layers. A
+    line says which engine it is if there are several.
+
+    Args:
+        model: The dense network.
+        example_inputs: See `measure_latency`.
+        engines: To compare; all that are installed by default.
+        threads: Of each engine.
+
+    Raises:
+        UserError: As `measure_latency`, for engines that were named.
+    """
+    names = installed_engines() if engines is None else tuple(engines)
+    for name in names:
+        check_engine(name)
+    check_threads(threads)
+    with torch_threads(threads):
+        networks = _networks(model, example_inputs, names, threads, may_fail=engines is None)
+        timings = _quiet_times(networks, threads=threads)
+    best = min(timings, key=lambda name: timings[name].median_ms)
+    if len(timings) > 1:
+        shown = ", ".join(f"{name} {own.median_ms:.3g} ms" for name, own in timings.items())
+        say(f"dense latency: {best} is fastest ({shown})")
+    return _latency(networks[best], timings[best], engine=best, threads=threads)
+
+
+def _networks(
+    model: nn.Module,
+    inputs: Inputs,
+    names: Sequence[str],
+    threads: int,
+    *,
+    may_fail: bool,
+) -> dict[str, NetworkRun]:
+    found, formats = {}, Formats.read("fp32")
+    for name in names:
+        try:
+            found[name] = network_run(
+                model, inputs, engine=name, formats=formats, threads=threads, calibration=None
+            )
+        except UserError as error:
+            if not may_fail:
+                raise
+            say(f"dense latency: {name} is left out: {error}")
+    if not found:
+        raise UserError("dense latency: no engine can run this network")
+    return found
+
+
+def _quiet_times(networks: Mapping[str, NetworkRun], *, threads: int) -> dict[str, Timing]:
+    """Times from a series of rounds that nothing disturbed, or the least disturbed of several."""
+    runs = {name: own.run for name, own in networks.items()}
+    clocks = {name: clock_for(run, threads=threads) for name, run in runs.items()}
+    series = []
+    for _ in range(_SERIES):
+        series.append(time_runs(runs, threads=threads, rounds=_ROUNDS, clocks=clocks))
+        if all(own.spread <= _QUIET for own in series[-1].values()):
+            break
+    return {name: min((own[name] for own in series), key=_median) for name in runs}
+
+
+def _median(timing: Timing) -> float:
+    return timing.median_ms
+
+
+def _latency(network: NetworkRun, timing: Timing, *, engine: str, threads: int) -> Latency:
+    return Latency(
+        median_ms=timing.median_ms,
+        spread=timing.spread,
+        engine=engine,
+        how=network.how,
+        versions=engine_versions(engine),
+        rounds=timing.rounds,
+        threads=threads,
+    )
