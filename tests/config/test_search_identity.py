@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ws_learner.config import WeightSparseConfig, as_recorded, identity_settings
+from ws_learner.config import PROTOCOLS, WeightSparseConfig, as_recorded, identity_settings
 
 LATER = {
     *("ws_patience", "ws_search_time", "ws_nb_jitters"),
@@ -47,6 +47,13 @@ def test_own_divergences_name_the_protocol_that_reads_them() -> None:
     usual = identity_settings(settings(**named))
     assert identity_settings(settings(**named, ws_nb_smpls_own=300)) != usual
     assert identity_settings(settings(**named, ws_nb_smpls_slope=300)) == usual
+
+
+def test_the_record_of_every_protocol_fits_the_same_settings_again() -> None:
+    for protocol in PROTOCOLS:
+        given = {"ws_ratios": {"fc": 0.5}} if protocol == "given" else {}
+        asked = identity_settings(settings(ws_prune_ratio_prtl=protocol, **given))
+        assert as_recorded(asked, asked) == asked, protocol
 
 
 def test_a_search_has_the_name_of_its_rules() -> None:

@@ -58,7 +58,10 @@ def as_recorded(settings: Mapping[str, Any], record: Mapping[str, Any]) -> dict[
         settings: What is asked for.
         record: What the run's folder was made with; empty: the usual settings of earlier versions.
     """
-    return dict(settings) if "ws_nb_jitters" in record else _before(settings, record)
+    if "ws_nb_jitters" in record:
+        return dict(settings)
+    read = {name: settings[name] for name in _YOUNGER if name in record and name in settings}
+    return _before(settings, record) | read
 
 
 def _before(settings: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:

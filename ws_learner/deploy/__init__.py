@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ws_learner.deploy.costs.engines import ENGINES, check_engine, installed_engines
     from ws_learner.deploy.costs.latency import Latency, dense_latency, measure_latency
     from ws_learner.deploy.costs.measure import measure_costs
+    from ws_learner.deploy.costs.source import MeasuredCosts
     from ws_learner.deploy.costs.table import CostTable
     from ws_learner.deploy.onnx.export import check_onnx, export_int8, export_onnx
     from ws_learner.deploy.onnx.int8_qdq import export_qdq
@@ -36,6 +37,7 @@ __all__ = [
     "CompiledModel",
     "CostTable",
     "Latency",
+    "MeasuredCosts",
     "PairProducts",
     "check_engine",
     "check_onnx",
@@ -69,6 +71,9 @@ __all__ = [
 ]
 
 _MODULES = {
+    "costs.source": [
+        "MeasuredCosts",
+    ],
     "costs.engines": [
         "ENGINES",
         "check_engine",

@@ -78,9 +78,7 @@ def find_specimens(
         calls[weights[id(module.weight)]][signature] += 1
         if signature not in found:
             kept = sample.detach().clone()
-            found[signature] = Specimen(
-                signature=signature, module=module, sample=kept, site=site
-            )
+            found[signature] = Specimen(signature=signature, module=module, sample=kept, site=site)
 
     with ExitStack() as hooks:
         for module in work.modules():

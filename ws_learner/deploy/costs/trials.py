@@ -124,7 +124,8 @@ class Trials:
         base = float(entry["base"])
         sparse = {
             f"{pattern} {kind}": tuple(
-                (density, base * part) for density, part in entry["sparse"][self._key(pattern, kind)]
+                (density, base * part)
+                for density, part in entry["sparse"][self._key(pattern, kind)]
             )
             for pattern in patterns
             for kind in self._formats

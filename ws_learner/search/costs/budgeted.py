@@ -167,11 +167,14 @@ class BudgetedAllocation:
         return [self._choice(count) for count in zeros]
 
     def _measured(self) -> list[list[LayerChoice]]:
-        """The dense layer, and the one with most zeros: the ends of what is measured."""
-        return [
-            [self._choice(0), self._choice(int(most))] if most else [self._choice(0)]
-            for most in self._base.upper
-        ]
+        """The dense layer, and choices of half and of most zeros: what a table must cover."""
+        found = []
+        for row, most in zip(self.layers, self._base.upper, strict=True):
+            own = self._plan.patterns.get(row.name)
+            wanted = [int(most) // 2, int(most)] if own is not None else []
+            counts = {own.feasible(row.shape, count, side="down") for count in wanted}
+            found.append([self._choice(count) for count in sorted({0, *counts})])
+        return found
 
     def _combined(self, limits: list[Limit]) -> tuple[LayerCosts, float]:
         """One cost and its budget."""
