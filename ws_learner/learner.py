@@ -51,6 +51,8 @@ from ws_learner.search import (
     Allocator,
     CostSource,
     choose_pool,
+    finished_choices,
+    finished_costs,
     plain_settings,
 )
 from ws_learner.training import (
@@ -444,6 +446,15 @@ class WeightSparseLearner:
         summary["measured_on"] = self.data.measured_on
         summary.pop("dense_accuracy", None)  # entered again under the metric's own name
         summary |= output_entries(model.eval(), self.data)
+        if self.config.budgets:
+            summary["budget_parts"] = finished_costs(
+                summary["budget_parts"],
+                model,
+                layers=layers,
+                choices=finished_choices(allocation, layers, self.config),
+                config=self.config,
+                source=self._costs(),
+            )
         sparse = self._test(model, "sparse")
         summary |= metric_entries(self.metric, dense=self._dense_metric(), sparse=sparse)
         if "units" in self.config.pattern_spelling:

@@ -13,6 +13,7 @@ from ws_learner.report.table import totals
 __all__ = [
     "TABLE_ALIGN",
     "TABLE_HEADS",
+    "cost_text",
     "layer_rows",
     "percent",
     "result_rows",
@@ -55,12 +56,16 @@ def result_rows(
         frame: The ratio table; its totals add counts of weights.
     """
     metric = metric_of(summary)
+    budgets = [
+        (f"budget {part['budget']}", _budget(part)) for part in summary.get("budget_parts", ())
+    ]
     rows = [
         (f"dense {metric.name} ({metric.measured_on})", metric.show(metric.value("dense"))),
         (f"sparse {metric.name} ({metric.measured_on})", metric.show(metric.value("sparse"))),
         ("change", metric.change()),
         ("dense accuracy (select)", percent(summary.get("dense_select_accuracy"))),
         ("sparse accuracy (select)", percent(summary.get("sparse_select_accuracy"))),
+        *budgets,
         ("target prune ratio", _share(summary.get("target_prune_ratio"))),
         ("achieved prune ratio", _share(summary.get("achieved_prune_ratio"))),
         ("zero weights", _zeros(frame)),
@@ -106,6 +111,24 @@ def total_row(frame: pd.DataFrame) -> tuple[str, ...]:
         f"{total['dense_macs']:,}",
         f"{total['kept_macs']:,}",
     )
+
+
+def _budget(part: Mapping[str, Any]) -> str:
+    """What was asked, and what the finished network costs."""
+    unit, found = str(part["unit"]), part.get("finished", part.get("measured"))
+    if found is None:
+        return f"at most {cost_text(unit, part['most'])}"
+    share = found / part["most"] if part["most"] else 1.0
+    return f"{cost_text(unit, found)} of {cost_text(unit, part['most'])} ({share:.1%})"
+
+
+def cost_text(unit: str, value: float) -> str:
+    """A cost in words: `3.21 ms`, `1.90 MB`, `12,345 macs`."""
+    if unit.startswith("latency"):
+        return f"{value:.3g} ms"
+    if unit == "bytes":
+        return f"{value / 1e6:.3g} MB" if value >= 1e5 else f"{value:,.0f} bytes"
+    return f"{value:,.0f} {unit}"
 
 
 def _share(value: float | None) -> str:

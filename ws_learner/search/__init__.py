@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ws_learner.search.closed_form import CLOSED_FORM, heurist
     from ws_learner.search.context import AllocationContext, allocation_context, refuse_bounds
     from ws_learner.search.costs.budgeted import BudgetedAllocation, plain_settings
+    from ws_learner.search.costs.finished import finished_choices, finished_costs
     from ws_learner.search.costs.source import CostSource
     from ws_learner.search.fixed import fixed_profile
     from ws_learner.search.gym_env import make_pruning_env
@@ -68,6 +69,8 @@ __all__ = [
     "database_dir",
     "distinct_best",
     "divergence",
+    "finished_choices",
+    "finished_costs",
     "fixed_profile",
     "frontier",
     "goal_targets",
@@ -84,6 +87,10 @@ __all__ = [
 ]
 
 _MODULES = {
+    "costs.finished": [
+        "finished_choices",
+        "finished_costs",
+    ],
     "costs.source": [
         "CostSource",
     ],

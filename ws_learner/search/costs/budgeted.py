@@ -83,7 +83,7 @@ class BudgetedAllocation:
         """
         counted = [one for one in self.config.budgets if one.kind in ("params", "macs")]
         if counted:
-            limits = budget_limits(counted, self.layers, source=None, choices=list)
+            limits = budget_limits(counted, self.layers, source=None, choices=list, says=False)
             refuse_unreachable(limits, self._choices(self._base.upper), self._dense)
 
     def decide(self) -> Decision:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ws_learner.config import Budget
 from ws_learner.core import UserError, say
-from ws_learner.search.costs.limits import amount_text
+from ws_learner.report import cost_text
 from ws_learner.search.costs.settle import Limit
 from ws_learner.search.costs.space import Profile
 
@@ -62,8 +62,8 @@ def correct_latency(
         for place in timed:
             unit, asked = limits[place].costs.unit, limits[place].most
             say(
-                f"budget {budgets[place]}: measured {amount_text(unit, measured[place])} of "
-                f"{amount_text(unit, asked)}"
+                f"budget {budgets[place]}: measured {cost_text(unit, measured[place])} of "
+                f"{cost_text(unit, asked)}"
             )
         if _NEAR <= tried[-1].worst <= 1 or not any(one.zeros for one in profile):
             break

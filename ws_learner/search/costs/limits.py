@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from envs import LayerRow
 from ws_learner.config import Budget
 from ws_learner.core import LayerChoice, UserError, say
+from ws_learner.report import cost_text
 from ws_learner.search.costs.counted import CountedCosts
 from ws_learner.search.costs.settle import Limit
 from ws_learner.search.costs.source import CostSource
 
-__all__ = ["amount_text", "budget_limits", "refuse_unreachable"]
+__all__ = ["budget_limits", "refuse_unreachable"]
 
 _COUNTED = ("params", "macs")
 
@@ -22,8 +23,16 @@ def budget_limits(
     *,
     source: CostSource | None,
     choices: Callable[[], Sequence[Sequence[LayerChoice]]],
+    says: bool = True,
 ) -> list[Limit]:
     """The limits; costs that must be measured are measured here.
+
+    Args:
+        budgets: The settings' budgets.
+        layers: The layer table.
+        source: Measures costs; None: they are only counted.
+        choices: The choices that a table must cover.
+        says: Print what a share comes to.
 
     Raises:
         UserError: A cost cannot be measured.
@@ -33,7 +42,7 @@ def budget_limits(
         if budget.kind in _COUNTED:
             costs = CountedCosts(unit=budget.kind, layers=layers)  # type: ignore[arg-type]
             dense = sum(costs.price(i) * row.weights for i, row in enumerate(layers))
-            found.append(_limit(budget, costs, dense))
+            found.append(_limit(budget, costs, dense, says))
             continue
         if source is None:
             raise UserError(
@@ -41,25 +50,16 @@ def budget_limits(
                 "WeightSparseLearner or on the command line"
             )
         table = source.table(budget, layers, choices())
-        found.append(_limit(budget, table, source.dense(budget) if budget.share else 0.0))
+        found.append(_limit(budget, table, source.dense(budget) if budget.share else 0.0, says))
     return found
 
 
-def _limit(budget: Budget, costs: object, dense: float) -> Limit:
+def _limit(budget: Budget, costs: object, dense: float, says: bool) -> Limit:
     most = budget.amount * dense if budget.share else budget.amount
-    said = f"{budget}, {amount_text(budget.unit, most)}" if budget.share else str(budget)
-    if budget.share:
-        say(f"budget {budget}: at most {amount_text(budget.unit, most)}")
+    said = f"{budget}, {cost_text(budget.unit, most)}" if budget.share else str(budget)
+    if budget.share and says:
+        say(f"budget {budget}: at most {cost_text(budget.unit, most)}")
     return Limit(costs=costs, most=most, said=said)  # type: ignore[arg-type]
-
-
-def amount_text(unit: str, value: float) -> str:
-    """A cost in words: `3.21 ms`, `1.90 MB`, `12,345 macs`."""
-    if unit.startswith("latency"):
-        return f"{value:.3g} ms ({unit.partition('@')[2]})"
-    if unit == "bytes":
-        return f"{value / 1e6:.3g} MB" if value >= 1e5 else f"{value:,.0f} bytes"
-    return f"{value:,.0f} {unit}"
 
 
 def refuse_unreachable(
@@ -80,13 +80,13 @@ def refuse_unreachable(
         if not limit.holds(low):
             unit = limit.costs.unit
             fixed = (
-                f", of which {amount_text(unit, limit.costs.overhead)} no layer has"
+                f", of which {cost_text(unit, limit.costs.overhead)} no layer has"
                 if limit.costs.overhead > 0
                 else ""
             )
             raise UserError(
                 f"`ws_budget` {limit.said}: the layers' bounds and patterns allow "
-                f"{amount_text(unit, low)} ({low / max(high, 1e-300):.3f} of the dense network's) "
-                f"to {amount_text(unit, high)}{fixed}; raise it, or change `ws_ratio_max`, "
+                f"{cost_text(unit, low)} ({low / max(high, 1e-300):.3f} of the dense network's) "
+                f"to {cost_text(unit, high)}{fixed}; raise it, or change `ws_ratio_max`, "
                 "`ws_exempt` or `ws_pattern`"
             )

@@ -1,0 +1,70 @@
+"""What the finished network costs, beside what was asked and predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from envs import LayerRow
+from ws_learner.config import WeightSparseConfig
+from ws_learner.core import LayerChoice, say
+from ws_learner.report import cost_text
+from ws_learner.search.allocation import Allocation
+from ws_learner.search.costs.counted import CountedCosts
+from ws_learner.search.costs.source import CostSource
+
+__all__ = ["finished_choices", "finished_costs"]
+
+
+def finished_choices(
+    allocation: Allocation, layers: Sequence[LayerRow], config: WeightSparseConfig
+) -> dict[str, LayerChoice]:
+    """The choice of each layer of a finished allocation, by parameter name."""
+    facts = allocation.facts
+    patterns = facts.get("patterns") or [config.pattern_choices[0]] * len(layers)
+    dtypes = facts.get("dtypes") or [config.dtypes[0]] * len(layers)
+    rows = zip(layers, allocation.zeros.tolist(), patterns, dtypes, strict=True)
+    return {
+        row.name: LayerChoice(pattern=pattern, zeros=zeros, dtype=dtype)
+        for row, zeros, pattern, dtype in rows
+    }
+
+
+def finished_costs(
+    parts: Sequence[Mapping[str, Any]],
+    network: nn.Module,
+    *,
+    layers: Sequence[LayerRow],
+    choices: Mapping[str, LayerChoice],
+    config: WeightSparseConfig,
+    source: CostSource | None,
+) -> list[dict[str, Any]]:
+    """Entries of the summary: each budget with what the finished network was measured to cost.
+
+    Args:
+        parts: What was asked and predicted.
+        network: The finished network.
+        layers: The layer table.
+        choices: The choice of each layer, by name.
+        config: Names the budgets.
+        source: Measures what is not counted.
+    """
+    found = []
+    for budget, part in zip(config.budgets, parts, strict=True):
+        if budget.kind in ("params", "macs"):
+            costs = CountedCosts(unit=budget.kind, layers=layers)
+            cost = sum(costs.cost(i, choices[row.name]) for i, row in enumerate(layers))
+        elif source is None:
+            continue
+        else:
+            cost = source.measure(budget, network, choices)
+        if cost > part["most"] * (1 + 1e-9):
+            unit = part["unit"]
+            say(
+                f"budget {budget}: the finished network measures {cost_text(unit, cost)}, above "
+                f"{cost_text(unit, part['most'])}; on a busy machine measure it again"
+            )
+        found.append(dict(part) | {"finished": cost})
+    return found
