@@ -17,7 +17,12 @@ if TYPE_CHECKING:
         ScheduleEntry,
     )
     from ws_learner.config.learner import POCKETFLOW, WeightSparseConfig
-    from ws_learner.config.pattern_syntax import PatternSpec, parse_pattern_spec, parse_roles
+    from ws_learner.config.pattern_syntax import (
+        AUTO_PATTERNS,
+        PatternSpec,
+        parse_pattern_spec,
+        parse_roles,
+    )
     from ws_learner.config.recipe import LrnSchedule, OptimizerName, Recipe, learning_rate
     from ws_learner.config.recipe_choice import usual_recipe
     from ws_learner.config.registries import (
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "AUTO_PATTERNS",
     "CRITERIA",
     "LEVELS",
     "METHODS",
@@ -94,6 +100,7 @@ _MODULES = {
         "WeightSparseConfig",
     ],
     "pattern_syntax": [
+        "AUTO_PATTERNS",
         "PatternSpec",
         "parse_pattern_spec",
         "parse_roles",

@@ -16,11 +16,10 @@ from types import TracebackType
 from typing import IO
 
 import cloudpickle
-import numpy as np
 
-from envs import IntArray, Score
+from envs import Score
 from ws_learner.core import importable, say
-from ws_learner.search.rollout.evaluator import RolloutEvaluator
+from ws_learner.search.rollout.pool_protocol import Candidate, CandidateEvaluator
 from ws_learner.search.rollout.scoring import failed_score
 from ws_learner.search.rollout.spilled_database import naming_files
 
@@ -51,7 +50,7 @@ class LocalPool:
         ...     scores = pool.evaluate(candidates)
     """
 
-    def __init__(self, evaluator: RolloutEvaluator, workers: int) -> None:
+    def __init__(self, evaluator: CandidateEvaluator, workers: int) -> None:
         if workers < 0:
             raise ValueError(f"workers {workers}: must be 0 or more")
         self._evaluator, self._count = evaluator, workers
@@ -86,16 +85,16 @@ class LocalPool:
         """Process numbers of the workers."""
         return [worker.process.pid for worker in self._workers]
 
-    def evaluate(self, candidates: Sequence[IntArray]) -> list[Score]:
-        """Score candidates, each an array (L,) of zero counts; results in the order given.
+    def evaluate(self, candidates: Sequence[Candidate]) -> list[Score]:
+        """Score candidates, as the evaluator takes them; results in the order given.
 
         Raises:
             ValueError: A candidate does not match the layer table.
             RuntimeError: The pool is closed or was never entered.
         """
-        candidates = [self._evaluator.checked(np.asarray(zeros)) for zeros in candidates]
+        candidates = [self._evaluator.checked(candidate) for candidate in candidates]
         if not self._count:
-            return [self._evaluator.score(zeros) for zeros in candidates]
+            return [self._evaluator.score(candidate) for candidate in candidates]
         if not self._workers:
             raise RuntimeError("the pool is closed; use it inside its `with` block")
         scores: dict[int, Score] = {}
@@ -116,7 +115,7 @@ class LocalPool:
                     scores[task] = score
         return [scores[index] for index in range(len(candidates))]
 
-    def _give(self, worker: _Worker, waiting: deque[int], candidates: Sequence[IntArray]) -> None:
+    def _give(self, worker: _Worker, waiting: deque[int], candidates: Sequence[Candidate]) -> None:
         worker.task = waiting.popleft()
         with suppress(OSError):  # it died while idle; reading from it shows this
             worker.connection.send(candidates[worker.task])

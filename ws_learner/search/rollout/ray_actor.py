@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from envs import IntArray, Score
+from envs import Score
+from ws_learner.search.rollout.pool_protocol import Candidate
 
 __all__ = ["RolloutActor"]
 
@@ -31,7 +32,9 @@ class RolloutActor:
 
         return os.getpid(), ray.get_runtime_context().get_node_id()
 
-    def score(self, zeros: IntArray) -> Score:
-        """Score one candidate; see `RolloutEvaluator.score`."""
-        score: Score = self._evaluator.score(zeros.copy())  # arrays from Ray are read-only
+    def score(self, candidate: Candidate) -> Score:
+        """Score one candidate; see `CandidateEvaluator.score`."""
+        if isinstance(candidate, np.ndarray):
+            candidate = candidate.copy()  # arrays from Ray are read-only
+        score: Score = self._evaluator.score(candidate)
         return score

@@ -12,10 +12,10 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
-from envs import IntArray, Score
+from envs import Score
 from ws_learner.config import ClusterConfig
 from ws_learner.core import UserError, importable, say
-from ws_learner.search.rollout.evaluator import RolloutEvaluator
+from ws_learner.search.rollout.pool_protocol import Candidate, CandidateEvaluator
 from ws_learner.search.rollout.scoring import failed_score
 from ws_learner.search.rollout.worker_failures import (
     WorkerFailure,
@@ -46,7 +46,7 @@ class _Worker:
 class _Round:
     """Candidates of one `evaluate` call and their status."""
 
-    candidates: Sequence[IntArray]
+    candidates: Sequence[Candidate]
     waiting: deque[int]
     deaths: dict[int, list[WorkerFailure]] = field(default_factory=dict)
     scores: dict[int, Score] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class RayPool:
         ...     scores = pool.evaluate(candidates)
     """
 
-    def __init__(self, evaluator: RolloutEvaluator, config: ClusterConfig) -> None:
+    def __init__(self, evaluator: CandidateEvaluator, config: ClusterConfig) -> None:
         self._evaluator, self._config = evaluator, config
         self._workers: list[_Worker] = []
         self._pickled: Any = None
@@ -100,15 +100,15 @@ class RayPool:
         """Process ids of the running workers."""
         return [worker.pid for worker in self._workers if worker.pid is not None]
 
-    def evaluate(self, candidates: Sequence[IntArray]) -> list[Score]:
-        """Score candidates, each an array (L,) of zero counts; results in the order given.
+    def evaluate(self, candidates: Sequence[Candidate]) -> list[Score]:
+        """Score candidates, as the evaluator takes them; results in the order given.
 
         Raises:
             ValueError: A candidate does not match the layer table.
             RuntimeError: The pool is closed, was never entered, or no worker starts.
             UserError: No worker became available in time.
         """
-        candidates = [self._evaluator.checked(np.asarray(zeros)) for zeros in candidates]
+        candidates = [self._evaluator.checked(candidate) for candidate in candidates]
         if not self._workers:
             raise RuntimeError("the pool is closed; use it inside its `with` block")
         count = len(candidates)
