@@ -17,9 +17,14 @@ if TYPE_CHECKING:
         ProtocolEntry,
         ScheduleEntry,
     )
-    from ws_learner.config.joint import AUTO_PATTERNS, STOCK_ENGINES, is_joint, pattern_list
+    from ws_learner.config.joint import STOCK_ENGINES, is_joint, pattern_list
     from ws_learner.config.learner import POCKETFLOW, WeightSparseConfig
-    from ws_learner.config.pattern_syntax import PatternSpec, parse_pattern_spec, parse_roles
+    from ws_learner.config.pattern_syntax import (
+        AUTO_PATTERNS,
+        PatternSpec,
+        parse_pattern_spec,
+        parse_roles,
+    )
     from ws_learner.config.recipe import LrnSchedule, OptimizerName, Recipe, learning_rate
     from ws_learner.config.recipe_choice import usual_recipe
     from ws_learner.config.registries import (
@@ -88,7 +93,6 @@ __all__ = [
 
 _MODULES = {
     "joint": [
-        "AUTO_PATTERNS",
         "STOCK_ENGINES",
         "is_joint",
         "pattern_list",
@@ -118,6 +122,7 @@ _MODULES = {
         "WeightSparseConfig",
     ],
     "pattern_syntax": [
+        "AUTO_PATTERNS",
         "PatternSpec",
         "parse_pattern_spec",
         "parse_roles",

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ws_learner.config.pattern_syntax import parse_pattern_spec
+from ws_learner.config.pattern_syntax import AUTO_PATTERNS, parse_pattern_spec
 from ws_learner.config.registries import METHODS
 from ws_learner.core import chosen_settings
 
 if TYPE_CHECKING:
     from ws_learner.config.learner import WeightSparseConfig
 
-__all__ = ["AUTO_PATTERNS", "STOCK_ENGINES", "budget_conflicts", "is_joint", "pattern_list"]
-
-AUTO_PATTERNS = ("unstructured", "4x1", "4x4", "16x4", "2:4")
-"""What `auto` stands for; 2:4 where it divides a layer."""
+__all__ = ["STOCK_ENGINES", "budget_conflicts", "is_joint", "pattern_list"]
 
 STOCK_ENGINES = ("onnxruntime", "openvino", "torch")
 """Engines that multiply by zeros: there whole channels, heads and neurons are removed."""

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from ws_learner.search.progression import progression_at
     from ws_learner.search.registry import build_proposer, goal_targets
     from ws_learner.search.rollout.adam_regression import layer_output
+    from ws_learner.search.rollout.choice_database import ChoiceDatabase
+    from ws_learner.search.rollout.choice_evaluator import ChoiceEvaluator
+    from ws_learner.search.rollout.choice_grid import CHOICE_DENSITIES, DENSE
     from ws_learner.search.rollout.evaluator import RolloutEvaluator
     from ws_learner.search.rollout.gram import collect_grams
     from ws_learner.search.rollout.local_pool import LocalPool
@@ -43,11 +46,15 @@ if TYPE_CHECKING:
     from ws_learner.search.seeds import seed_profiles
 
 __all__ = [
+    "CHOICE_DENSITIES",
     "CLOSED_FORM",
+    "DENSE",
     "Allocation",
     "AllocationContext",
     "Allocator",
     "BudgetedAllocation",
+    "ChoiceDatabase",
+    "ChoiceEvaluator",
     "CostSource",
     "LayerRegression",
     "LocalPool",
@@ -160,6 +167,16 @@ _MODULES = {
     ],
     "rollout.adam_regression": [
         "layer_output",
+    ],
+    "rollout.choice_database": [
+        "ChoiceDatabase",
+    ],
+    "rollout.choice_evaluator": [
+        "ChoiceEvaluator",
+    ],
+    "rollout.choice_grid": [
+        "CHOICE_DENSITIES",
+        "DENSE",
     ],
     "rollout.evaluator": [
         "RolloutEvaluator",
