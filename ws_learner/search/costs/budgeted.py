@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from envs import FloatArray, IntArray, LayerRow
+from envs import FloatArray, LayerRow
 from ws_learner.config import RolloutConfig, WeightSparseConfig
 from ws_learner.core import LayerChoice, LayerCosts, RunDir, UserError, say
 from ws_learner.search.allocation import Decision
@@ -19,6 +19,8 @@ from ws_learner.search.context import AllocationContext, allocation_context
 from ws_learner.search.costs.axes import cost_axes
 from ws_learner.search.costs.correct import correct_latency
 from ws_learner.search.costs.counted import WeightedCosts
+from ws_learner.search.costs.ladder import build_ladders
+from ws_learner.search.costs.ladder_space import LadderSpace
 from ws_learner.search.costs.limits import budget_limits, refuse_unreachable
 from ws_learner.search.costs.restated import RestatedContext
 from ws_learner.search.costs.settle import Limit
@@ -26,6 +28,7 @@ from ws_learner.search.costs.shares import weigh_budgets
 from ws_learner.search.costs.source import CostSource
 from ws_learner.search.costs.space import CostSpace, Profile, share_saved, within_limits
 from ws_learner.search.problem import build_rollout_config
+from ws_learner.search.rollout.choice_evaluator import ChoiceEvaluator
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import Evaluator
 from ws_learner.search.units import build_plan
@@ -55,7 +58,7 @@ def plain_settings(config: WeightSparseConfig, *, saved: float) -> WeightSparseC
 
 @dataclass(kw_only=True)
 class BudgetedAllocation:
-    """Allocates zeros within the budgets of the settings, with one pattern and number format.
+    """Allocates within the budgets of the settings, with one pattern or a choice among several.
 
     Attributes:
         model: The dense network.
@@ -84,7 +87,7 @@ class BudgetedAllocation:
         counted = [one for one in self.config.budgets if one.kind in ("params", "macs")]
         if counted:
             limits = budget_limits(counted, self.layers, source=None, choices=list, says=False)
-            refuse_unreachable(limits, self._choices(self._base.upper), self._dense)
+            refuse_unreachable(limits, self._options())
 
     def decide(self) -> Decision:
         """Run the protocol within the budgets.
@@ -93,9 +96,9 @@ class BudgetedAllocation:
             UserError: A budget cannot be met.
         """
         limits = budget_limits(
-            self.config.budgets, self.layers, source=self.source, choices=self._measured
+            self.config.budgets, self.layers, source=self.source, choices=self._options
         )
-        refuse_unreachable(limits, self._choices(self._base.upper), self._dense)
+        refuse_unreachable(limits, self._options())
         costs, most = self._combined(limits)
         space = self._space(costs)
         share = share_saved(space, costs, most)
@@ -155,19 +158,14 @@ class BudgetedAllocation:
             aimed=False,
         )
 
-    @property
-    def _dense(self) -> list[LayerChoice]:
-        return self._choices(np.zeros(len(self.layers), np.int64))
-
     def _choice(self, zeros: int) -> LayerChoice:
         pattern = self.config.pattern_choices[0]
         return LayerChoice(pattern=pattern, zeros=int(zeros), dtype=self.config.dtypes[0])
 
-    def _choices(self, zeros: IntArray) -> list[LayerChoice]:
-        return [self._choice(count) for count in zeros]
-
-    def _measured(self) -> list[list[LayerChoice]]:
-        """The dense layer, and choices of half and of most zeros: what a table must cover."""
+    def _options(self) -> Sequence[Sequence[LayerChoice]]:
+        """The choices of each layer, the dense one first: what a table of costs must cover."""
+        if self.config.chooses:
+            return self._joint.database.choices
         found = []
         for row, most in zip(self.layers, self._base.upper, strict=True):
             own = self._plan.patterns.get(row.name)
@@ -175,6 +173,13 @@ class BudgetedAllocation:
             counts = {own.feasible(row.shape, count, side="down") for count in wanted}
             found.append([self._choice(count) for count in sorted({0, *counts})])
         return found
+
+    @cached_property
+    def _joint(self) -> ChoiceEvaluator:
+        """Scores joint choices, and has their errors."""
+        return ChoiceEvaluator(
+            self._inner, patterns=self.config.pattern_choices, dtypes=self.config.dtypes
+        )
 
     def _combined(self, limits: list[Limit]) -> tuple[LayerCosts, float]:
         """One cost and its budget."""
@@ -186,7 +191,8 @@ class BudgetedAllocation:
             space = self._space(costs)
             share = share_saved(space, costs, 1.0)
             if share <= 0:
-                return [limit.cost(self._dense) / limit.most for limit in limits]
+                dense = [own[0] for own in self._options()]
+                return [limit.cost(dense) / limit.most for limit in limits]
             context = space.at(share)
             name = "knapsack" if context.own() is None else "divergence"
             chosen = space.cheapest(run_closed_form(name, context))
@@ -196,6 +202,23 @@ class BudgetedAllocation:
 
     def _space(self, costs: LayerCosts) -> CostSpace:
         """The problem in ticks."""
+        if self.config.chooses:
+            database = self._joint.database
+            ladders = build_ladders(
+                self.layers,
+                database.choices,
+                costs=costs,
+                errors=database.errors(),
+                own=database.own(),
+                most=self._base.upper,
+            )
+            return LadderSpace(
+                unit=costs.unit,
+                ladders=ladders,
+                scores=self._joint,
+                score_power=self.config.ws_score_power,
+                lower=self._base.lower,
+            )
         axes = cost_axes(
             self.layers,
             costs,

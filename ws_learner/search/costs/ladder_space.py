@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from torch import nn
@@ -43,7 +43,7 @@ class ScoresChoices(Protocol):
     def rewarded(self) -> str:
         """What the reward measures."""
 
-    def on(self, split: Split) -> ScoresChoices:
+    def on(self, split: Split) -> Self:
         """A copy that scores on another split."""
 
     def score(self, choices: Sequence[LayerChoice]) -> Score:

@@ -62,31 +62,28 @@ def _limit(budget: Budget, costs: object, dense: float, says: bool) -> Limit:
     return Limit(costs=costs, most=most, said=said)  # type: ignore[arg-type]
 
 
-def refuse_unreachable(
-    limits: Sequence[Limit], least: Sequence[LayerChoice], most: Sequence[LayerChoice]
-) -> None:
+def refuse_unreachable(limits: Sequence[Limit], options: Sequence[Sequence[LayerChoice]]) -> None:
     """Refuse a budget that no network within the bounds can meet.
 
     Args:
         limits: The budgets.
-        least: The cheapest choice of each layer.
-        most: The dearest one.
+        options: The choices of each layer, the dense one first.
 
     Raises:
         UserError: The line says what can be reached.
     """
     for limit in limits:
-        low, high = limit.cost(least), limit.cost(most)
-        if not limit.holds(low):
-            unit = limit.costs.unit
-            fixed = (
-                f", of which {cost_text(unit, limit.costs.overhead)} no layer has"
-                if limit.costs.overhead > 0
-                else ""
-            )
-            raise UserError(
-                f"`ws_budget` {limit.said}: the layers' bounds and patterns allow "
-                f"{cost_text(unit, low)} ({low / max(high, 1e-300):.3f} of the dense network's) "
-                f"to {cost_text(unit, high)}{fixed}; raise it, or change `ws_ratio_max`, "
-                "`ws_exempt` or `ws_pattern`"
-            )
+        costs = limit.costs
+        low = costs.overhead + sum(
+            min(costs.cost(layer, choice) for choice in own) for layer, own in enumerate(options)
+        )
+        if limit.holds(low):
+            continue
+        high, unit = limit.cost([own[0] for own in options]), costs.unit
+        fixed = f", of which {cost_text(unit, costs.overhead)} no layer has"
+        raise UserError(
+            f"`ws_budget` {limit.said}: the layers' bounds and patterns allow "
+            f"{cost_text(unit, low)} ({low / max(high, 1e-300):.3f} of the dense network's) to "
+            f"{cost_text(unit, high)}{fixed if costs.overhead > 0 else ''}; raise it, or change "
+            "`ws_ratio_max`, `ws_exempt` or `ws_pattern`"
+        )

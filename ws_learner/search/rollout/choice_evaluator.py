@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -79,7 +79,11 @@ class ChoiceEvaluator:
         """Score of each example."""
         return self.rollouts.metric
 
-    def on(self, split: Split) -> ChoiceEvaluator:
+    def rewarded(self) -> str:
+        """What the reward measures, see `RolloutEvaluator.rewarded`."""
+        return self.rollouts.rewarded()
+
+    def on(self, split: Split) -> Self:
         """A copy that scores on all images of the select split."""
         other = copy.copy(self)
         other.rollouts = self.rollouts.on(split)

@@ -178,10 +178,12 @@ class RolloutEvaluator:
         """Folder of the layer database."""
         return self._cache_dir
 
+    @property
     def exam(self) -> Scoring:
         """The scoring examples."""
         return self._exam
 
+    @property
     def calibration_inputs(self) -> list[Inputs]:
         """Training inputs that recalibrate batch norms, or the scored ones if there are none."""
         return self._norm_images or self._exam.inputs
