@@ -16,9 +16,10 @@ from ws_learner.deploy.runtime.codegen.cpu import cpu_key
 from ws_learner.deploy.runtime.codegen.sparse_kernel import NO_PICKLE
 from ws_learner.deploy.runtime.graph import Inputs, call, copied, own
 from ws_learner.deploy.runtime.modules import LayerData
+from ws_learner.deploy.runtime.number_formats import Dtype, LayerDtypes
 from ws_learner.deploy.runtime.output_comparison import differences, first_tensor
 from ws_learner.deploy.runtime.save import save_compiled
-from ws_learner.deploy.runtime.selection import DENSE, Dtype, KernelChoice
+from ws_learner.deploy.runtime.selection import DENSE, KernelChoice
 from ws_learner.training import Metric, MetricMean
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class CompiledModel(nn.Module):
         choices: dict[str, KernelChoice],
         datas: dict[str, LayerData],
         threads: int,
-        dtype: Dtype,
+        dtype: Dtype | LayerDtypes,
         wrapped: bool = False,
     ) -> None:
         """Keep what `report` and `save` need; `model` still has its own layers now.
@@ -59,7 +60,8 @@ class CompiledModel(nn.Module):
         self.wrapped = wrapped
         self.bytes_allowed: dict[str, bool] = {}
         self.model, self.choices, self.datas = model.eval(), choices, datas
-        self.threads, self.dtype = threads, dtype
+        self.threads = threads
+        self.dtype: Dtype | LayerDtypes = dtype if isinstance(dtype, str) else dict(dtype)
         self.speedup = 1.0
         self.agreement: dict[str, float] = {}
         self.processor = cpu_key()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +17,11 @@ from ws_learner.deploy.runtime.codegen.cpu import usable_isas
 from ws_learner.deploy.runtime.codegen.spec import Spec
 from ws_learner.deploy.runtime.dense_baselines import Runner
 from ws_learner.deploy.runtime.modules import LayerData, Replaced
+from ws_learner.deploy.runtime.number_formats import Dtype
 from ws_learner.deploy.runtime.output_comparison import distance
 
 __all__ = [
     "DENSE",
-    "Dtype",
     "KernelChoice",
     "build",
     "is_sound",
@@ -30,7 +30,6 @@ __all__ = [
     "select_kernel",
 ]
 
-Dtype = Literal["fp32", "int8", "auto"]
 DENSE = "dense"
 _MOST_ERROR = 0.02
 _FLOATS_WITHIN = 1e-3
