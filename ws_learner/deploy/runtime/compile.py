@@ -104,7 +104,7 @@ def compile_sparse(
     if any(map(nn.parameter.is_lazy, dense.parameters())):
         call(dense, own(example_inputs))  # gives lazy layers their tensors
     wrapped = not list(dense.children())
-    named = copied(dense)  # trials run it
+    named = copied(dense, share=True)  # trials run it
     work = with_holder(named)
     sites = find_sites(work)
     if not sites:
@@ -121,7 +121,7 @@ def compile_sparse(
     with torch_threads(threads):
         allowed = {n: may_be_bytes(datas[n], samples[n], formats[n]) for n in datas}
         choices = hold_trials(sites, datas, samples, allowed=allowed, threads=threads)
-        root = with_holder(copied(dense))
+        root = with_holder(copied(dense, share=True))
         result = CompiledModel(
             root, choices=choices, datas=datas, threads=threads, dtype=dtype, wrapped=wrapped
         )
@@ -149,12 +149,12 @@ def hold_trials(
         if site.name not in datas:
             continue
         data, sample = datas[site.name], samples[site.name]
-        live = round(float((data.weight != 0).mean()), 2)
+        live = round(data.live.density, 2)
         int8 = allowed.get(site.name, False)
         like = (data.weight.shape, tuple(sample.shape), live, data.activation, data.geometry, int8)
         choice = known.get(like)
         # A shared kernel must fit this layer's own zeros as well.
-        if choice is None or choice.pattern != largest_block(data.weight):
+        if choice is None or choice.pattern != largest_block(data.live):
             choice = select_kernel(data, site.dense, sample, int8=int8, threads=threads)
             known[like] = choice
         choices[site.name] = choice

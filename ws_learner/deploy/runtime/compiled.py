@@ -14,8 +14,8 @@ from ws_learner.core import AnyPath, UserError, as_path
 from ws_learner.deploy.runtime.architecture import describe
 from ws_learner.deploy.runtime.codegen.cpu import cpu_key
 from ws_learner.deploy.runtime.codegen.sparse_kernel import NO_PICKLE
-from ws_learner.deploy.runtime.graph import Inputs, call, copied, own
-from ws_learner.deploy.runtime.modules import LayerData
+from ws_learner.deploy.runtime.graph import Inputs, call, copied, own, shared_weights
+from ws_learner.deploy.runtime.modules import LayerData, Replaced
 from ws_learner.deploy.runtime.number_formats import Dtype, LayerDtypes
 from ws_learner.deploy.runtime.output_comparison import differences, first_tensor
 from ws_learner.deploy.runtime.save import save_compiled
@@ -104,6 +104,14 @@ class CompiledModel(nn.Module):
         memo[id(self)] = twin
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
+
+    def twin(self) -> CompiledModel:
+        """A copy that shares all weights, for trials."""
+        memo = shared_weights(self.model) | {id(t): t for t in self.original_state.values()}
+        for module in self.model.modules():
+            if isinstance(module, Replaced):
+                memo |= {id(p): p for p in module.parameters()}
+        return copy.deepcopy(self, memo)
 
     def __reduce__(self) -> str:
         """Refuse; see `save`."""
