@@ -253,7 +253,7 @@ def test_a_layer_used_twice(sparse_wins: None, dtype: str) -> None:
 
 def test_bad_options() -> None:
     x = torch.randn(2, 40)
-    with pytest.raises(UserError, match="dtype int4"):
+    with pytest.raises(UserError, match="`dtype` int4"):
         compile_sparse(mlp(), x, dtype="int4")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="threads 0"):
         compile_sparse(mlp(), x, threads=0)

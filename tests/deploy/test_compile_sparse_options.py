@@ -31,7 +31,7 @@ def small(pattern: str = "4x1") -> nn.Module:
     ("options", "message"),
     [
         ({"calibration_method": "entropy"}, "calibration_method entropy: Allowed: minmax, perc"),
-        ({"dtype": "int4"}, "dtype int4"),
+        ({"dtype": "int4"}, "`dtype` int4"),
         ({"threads": 0}, "threads 0"),
         ({"threads": 1.5}, r"threads 1\.5"),
         ({"example_inputs": torch.zeros(0, 24)}, "example_inputs"),

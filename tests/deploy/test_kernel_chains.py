@@ -162,7 +162,7 @@ def test_the_faster_common_width_is_taken(monkeypatch: pytest.MonkeyPatch) -> No
 
 def _named(name: str) -> object:
     def fastest(runs: dict[str, object], base: str, **_: object) -> TimedTrial:
-        return TimedTrial(winner=base, speedup=1, seconds={n: float(n != name) for n in runs})
+        return TimedTrial(winner=name, speedup=1, seconds={n: float(n != name) for n in runs})
 
     return fastest
 

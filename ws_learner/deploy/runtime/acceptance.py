@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -34,7 +33,7 @@ def accept_or_reject(
         inputs: The example.
         batches: Calibration data; none where only floats were allowed.
     """
-    twin, original = copy.deepcopy(result), copied(dense)
+    twin, original = result.twin(), copied(dense, share=True)
     try:
         with _exactly(twin):
             error = twin.compare_outputs(original, [inputs])["relative_error"]

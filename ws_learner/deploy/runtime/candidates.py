@@ -9,8 +9,8 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
-from ws_learner.deploy.runtime.codegen.block_format import block_fill
 from ws_learner.deploy.runtime.codegen.cpu import ISAS, Isa, usable_isas
+from ws_learner.deploy.runtime.codegen.live_blocks import LiveBlocks
 from ws_learner.deploy.runtime.codegen.spec import MOST_TILE_INPUTS, Activation, Spec
 
 __all__ = ["candidates", "is_known", "largest_block"]
@@ -23,15 +23,16 @@ _USEFUL = 0.5  # fewer nonzeros than this in the stored blocks, and smaller bloc
 _FEW_TOKENS = 8
 
 
-def largest_block(weight: npt.NDArray[np.generic]) -> str:
+def largest_block(weight: npt.NDArray[np.generic] | LiveBlocks) -> str:
     """The largest block shape, outputs x inputs, that the zeros of (N, K) come in, or `dense`.
 
     Blocks that reach over the edge of the matrix count as far as they lie within.
     """
-    if np.count_nonzero(weight) >= _WHOLE * weight.size:
+    live = weight if isinstance(weight, LiveBlocks) else LiveBlocks(weight)
+    if live.nonzero >= _WHOLE * (live.shape[0] * live.shape[1]):
         return "dense"
     for rows, inputs in _SHAPES[:-1]:
-        if block_fill(weight, rows, inputs, padding=False) >= _WHOLE:
+        if live.fill(rows, inputs, padding=False) >= _WHOLE:
             return f"{rows}x{inputs}"
     return "unstructured"
 
@@ -55,7 +56,7 @@ def is_known(spec: Spec) -> bool:
 
 
 def candidates(
-    weight: npt.NDArray[np.generic],
+    weight: npt.NDArray[np.generic] | LiveBlocks,
     *,
     tokens: int,
     channels: bool = False,
@@ -65,8 +66,11 @@ def candidates(
 ) -> list[Spec]:
     """Kernels to try, without activation.
 
+    Smaller blocks are left out where larger ones hold next to no zeros, and floats where bytes do
+    and four of them are multiplied at a time: they store and multiply more for the same outputs.
+
     Args:
-        weight: (N, K).
+        weight: (N, K), or its live blocks.
         tokens: Rows (or positions) of an input.
         channels: Whether inputs come as (K, S).
         fp32: Whether float kernels are wanted.
@@ -75,19 +79,33 @@ def candidates(
     """
     isas = usable_isas() if isas is None else isas
     vectors = [isa for isa in isas if isa.dot != "amx"][:1]
+    live = weight if isinstance(weight, LiveBlocks) else LiveBlocks(weight)
+    fitting = _fitting(live, _BYTES) if int8 else []
+    whole = any(live.fill(*shape) >= _WHOLE for shape in fitting)
     found: list[Spec] = []
     for isa in vectors:
-        fitting = [s for s in _FLOAT if fp32 and block_fill(weight, *s) >= _USEFUL]
-        found += [k for s in fitting for k in _vector_specs(isa, "fma", *s, tokens=tokens)]
-    fitting = [s for s in _BYTES if int8 and block_fill(weight, *s) >= _USEFUL]
+        if fp32 and not (whole and isa.dot == "vnni"):
+            shapes = _fitting(live, _FLOAT)
+            found += [k for s in shapes for k in _vector_specs(isa, "fma", *s, tokens=tokens)]
     for isa in vectors:
         found += [k for s in fitting for k in _vector_specs(isa, isa.dot, *s, tokens=tokens)]
-    tiles = bool(isas) and isas[0].dot == "amx" and weight.shape[1] <= MOST_TILE_INPUTS
+    tiles = bool(isas) and isas[0].dot == "amx" and live.shape[1] <= MOST_TILE_INPUTS
     if (16, 4) in fitting and tiles:
         found += list(_tile_specs(isas[0], tokens=tokens))
     if channels:
         found = [replace(k, layout="channels") for k in found if k.layout != "vector"]
     return list(dict.fromkeys(found))
+
+
+def _fitting(live: LiveBlocks, shapes: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
+    """Shapes that store few zeros, from the largest of one or four outputs that stores hardly any.
+
+    Sixteen outputs are no reason to leave out four: their registers differ.
+    """
+    fill = {shape: live.fill(*shape) for shape in shapes}
+    kept = [shape for shape in shapes if fill[shape] >= _USEFUL]
+    fours = [shape for shape in kept if shape[0] == 4 and fill[shape] >= _WHOLE]
+    return [shape for shape in kept if shape[0] >= (4 if fours else 1)]
 
 
 def _vector_specs(isa: Isa, dot: str, rows: int, inputs: int, *, tokens: int) -> Iterator[Spec]:

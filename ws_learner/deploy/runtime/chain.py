@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -21,7 +20,7 @@ from ws_learner.deploy.runtime.codegen.sparse_kernel import NO_PICKLE, Tokens
 from ws_learner.deploy.runtime.codegen.spec import Spec
 from ws_learner.deploy.runtime.fused_sequential import is_plain, is_watched
 from ws_learner.deploy.runtime.graph import Site
-from ws_learner.deploy.runtime.modules import LayerData, Replaced
+from ws_learner.deploy.runtime.modules import LayerData
 from ws_learner.deploy.runtime.selection import KernelChoice, label
 
 __all__ = ["Chain", "align", "passes", "sequences"]
@@ -144,19 +143,17 @@ def _best(
         kept = [spec for spec in found if spec is not None]
         if len(kept) == len(specs) and kept != options["chosen"]:
             options[f"{vectors}"] = kept
-    runs: dict[str, Callable[[], object]] = {}
-    for name, option in options.items():
-        module = Replaced(datas[0], partial(Chain, datas, option), threads=threads)
-        runs[name] = lambda module=module: module(sample)  # type: ignore[misc]
-    with torch.no_grad():
-        seconds = fastest(runs, "chosen", threads=threads).seconds
-    return options[min(seconds, key=seconds.__getitem__)]
+    flat = sample.detach().reshape(-1, sample.shape[-1]).contiguous()
+    runs: dict[str, Callable[[], object]] = {
+        name: Chain(datas, option).timed(flat, threads=threads) for name, option in options.items()
+    }
+    return options[fastest(runs, "chosen", threads=threads).winner]
 
 
 def _variant(data: LayerData, spec: Spec, sample: Tensor, vectors: int) -> Spec | None:
     """The same kernel with tiles of another width, if there is one."""
     tokens = sample.numel() // max(sample.shape[-1], 1)
-    for other in candidates(data.weight, tokens=tokens, fp32=not spec.int8, int8=spec.int8):
+    for other in candidates(data.live, tokens=tokens, fp32=not spec.int8, int8=spec.int8):
         kind = replace(other, vectors=spec.vectors, group=spec.group, activation=spec.activation)
         if kind == spec and other.vectors == vectors:
             return replace(other, activation=spec.activation)

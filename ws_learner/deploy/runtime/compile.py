@@ -34,9 +34,14 @@ from ws_learner.deploy.runtime.graph import (
     with_holder,
 )
 from ws_learner.deploy.runtime.modules import LayerData
+from ws_learner.deploy.runtime.number_formats import (
+    Dtype,
+    LayerDtypes,
+    check_dtype,
+    formats_of,
+)
 from ws_learner.deploy.runtime.quantisation import Calibration
 from ws_learner.deploy.runtime.selection import (
-    Dtype,
     KernelChoice,
     build,
     may_be_bytes,
@@ -60,7 +65,7 @@ def compile_sparse(
     model: nn.Module,
     example_inputs: Inputs,
     *,
-    dtype: Dtype = "fp32",
+    dtype: Dtype | LayerDtypes = "fp32",
     calibration: Iterable[Any] | None = None,
     calibration_method: Calibration = "minmax",
     threads: int = 1,
@@ -76,7 +81,8 @@ def compile_sparse(
         example_inputs: One tensor, several in a sequence, or keywords, of the batch size that
             matters. Other batch sizes work with the same kernels.
         dtype: `fp32`; `int8`, where bytes may be used wherever they are faster; or `auto`, where
-            only if a layer's output moves by at most 2 %.
+            only if a layer's output moves by at most 2 %. Or names of layers (or of their weights)
+            to `fp32` or `int8`, for each its own; a layer that is not named is `fp32`.
         calibration: Inputs like `example_inputs`, or (inputs, targets) pairs, at most 32 of which
             are read to find the range of activations; without it the example is all there is.
             Not read for `fp32`.
@@ -84,11 +90,10 @@ def compile_sparse(
         threads: That kernels use; PyTorch's own layers follow `torch.set_num_threads`.
 
     Raises:
-        UserError: An option is not known, the model has no layer that could be replaced, or its
-            weights are not float32 on the CPU.
+        UserError: An option or a layer's name is not known, the model has no layer that could be
+            replaced, or its weights are not float32 on the CPU.
     """
-    if dtype not in get_args(Dtype):
-        raise UserError(f"dtype {dtype}: {suggest(dtype, get_args(Dtype))}")
+    check_dtype(dtype, model)
     if calibration_method not in (methods := get_args(Calibration)):
         near = suggest(calibration_method, methods)
         raise UserError(f"calibration_method {calibration_method}: {near}")
@@ -99,21 +104,24 @@ def compile_sparse(
     if any(map(nn.parameter.is_lazy, dense.parameters())):
         call(dense, own(example_inputs))  # gives lazy layers their tensors
     wrapped = not list(dense.children())
-    work = with_holder(copied(dense))  # trials run it
+    named = copied(dense, share=True)  # trials run it
+    work = with_holder(named)
     sites = find_sites(work)
     if not sites:
         raise UserError("compile_sparse: no nn.Linear or ungrouped nn.Conv2d in this model")
     check_weights(sites)
-    batches = _batches(calibration, example_inputs) if dtype != "fp32" else []
-    seen = observers(work, sites, batches, calibration_method) if batches else {}
+    formats = formats_of(dtype, named, sites)
+    bytes_ = [site for site in sites if formats[site.name] != "fp32"]
+    batches = _batches(calibration, example_inputs) if bytes_ else []
+    seen = observers(work, bytes_, batches, calibration_method) if batches else {}
     samples = _samples(work, sites, example_inputs)
     if not samples:
         raise UserError("example_inputs: no layer is given anything by them; give a whole batch")
     datas = {s.name: layer_data(s, seen.get(s.name)) for s in sites if s.name in samples}
     with torch_threads(threads):
-        allowed = {name: may_be_bytes(datas[name], samples[name], dtype) for name in datas}
+        allowed = {n: may_be_bytes(datas[n], samples[n], formats[n]) for n in datas}
         choices = hold_trials(sites, datas, samples, allowed=allowed, threads=threads)
-        root = with_holder(copied(dense))
+        root = with_holder(copied(dense, share=True))
         result = CompiledModel(
             root, choices=choices, datas=datas, threads=threads, dtype=dtype, wrapped=wrapped
         )
@@ -141,12 +149,12 @@ def hold_trials(
         if site.name not in datas:
             continue
         data, sample = datas[site.name], samples[site.name]
-        live = round(float((data.weight != 0).mean()), 2)
+        live = round(data.live.density, 2)
         int8 = allowed.get(site.name, False)
         like = (data.weight.shape, tuple(sample.shape), live, data.activation, data.geometry, int8)
         choice = known.get(like)
         # A shared kernel must fit this layer's own zeros as well.
-        if choice is None or choice.pattern != largest_block(data.weight):
+        if choice is None or choice.pattern != largest_block(data.live):
             choice = select_kernel(data, site.dense, sample, int8=int8, threads=threads)
             known[like] = choice
         choices[site.name] = choice

@@ -14,11 +14,12 @@ from ws_learner.core import AnyPath, UserError, as_path
 from ws_learner.deploy.runtime.architecture import describe
 from ws_learner.deploy.runtime.codegen.cpu import cpu_key
 from ws_learner.deploy.runtime.codegen.sparse_kernel import NO_PICKLE
-from ws_learner.deploy.runtime.graph import Inputs, call, copied, own
-from ws_learner.deploy.runtime.modules import LayerData
+from ws_learner.deploy.runtime.graph import Inputs, call, copied, own, shared_weights
+from ws_learner.deploy.runtime.modules import LayerData, Replaced
+from ws_learner.deploy.runtime.number_formats import Dtype, LayerDtypes
 from ws_learner.deploy.runtime.output_comparison import differences, first_tensor
 from ws_learner.deploy.runtime.save import save_compiled
-from ws_learner.deploy.runtime.selection import DENSE, Dtype, KernelChoice
+from ws_learner.deploy.runtime.selection import DENSE, KernelChoice
 from ws_learner.training import Metric, MetricMean
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class CompiledModel(nn.Module):
         choices: dict[str, KernelChoice],
         datas: dict[str, LayerData],
         threads: int,
-        dtype: Dtype,
+        dtype: Dtype | LayerDtypes,
         wrapped: bool = False,
     ) -> None:
         """Keep what `report` and `save` need; `model` still has its own layers now.
@@ -59,7 +60,8 @@ class CompiledModel(nn.Module):
         self.wrapped = wrapped
         self.bytes_allowed: dict[str, bool] = {}
         self.model, self.choices, self.datas = model.eval(), choices, datas
-        self.threads, self.dtype = threads, dtype
+        self.threads = threads
+        self.dtype: Dtype | LayerDtypes = dtype if isinstance(dtype, str) else dict(dtype)
         self.speedup = 1.0
         self.agreement: dict[str, float] = {}
         self.processor = cpu_key()
@@ -102,6 +104,14 @@ class CompiledModel(nn.Module):
         memo[id(self)] = twin
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
+
+    def twin(self) -> CompiledModel:
+        """A copy that shares all weights, for trials."""
+        memo = shared_weights(self.model) | {id(t): t for t in self.original_state.values()}
+        for module in self.model.modules():
+            if isinstance(module, Replaced):
+                memo |= {id(p): p for p in module.parameters()}
+        return copy.deepcopy(self, memo)
 
     def __reduce__(self) -> str:
         """Refuse; see `save`."""

@@ -20,7 +20,7 @@ from ws_learner.deploy.runtime.quantisation import Calibration, RangeObserver
 
 __all__ = [
     *("Inputs", "Site", "arguments", "call", "check_weights", "checked", "copied", "find_sites"),
-    *("layer_data", "observers", "own", "watch", "with_holder"),
+    *("layer_data", "observers", "own", "shared_weights", "watch", "with_holder"),
 ]
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
@@ -217,14 +217,21 @@ def call(model: nn.Module, inputs: Inputs) -> Any:
         return model(*places, **words)
 
 
-def copied(model: nn.Module) -> nn.Module:
-    """A deep copy.
+def shared_weights(model: nn.Module) -> dict[int, Any]:
+    """For `copy.deepcopy`: a copy of our own copy shares the weights of PyTorch's plain layers."""
+    kinds = (nn.Linear, nn.Conv2d, nn.Embedding)
+    parts = [module for module in model.modules() if type(module) in kinds]
+    return {id(p): p for module in parts for p in module._parameters.values() if p is not None}
+
+
+def copied(model: nn.Module, *, share: bool = False) -> nn.Module:
+    """A deep copy, but for the weights of plain layers if they are to be shared.
 
     Raises:
         UserError: A weight is recomputed at each call, as torch.nn.utils' masks and norms do.
     """
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, shared_weights(model) if share else None)
     except (RuntimeError, TypeError) as error:
         raise UserError(
             f"compile_sparse: this model cannot be copied ({error}). Masks of torch.nn.utils.prune "

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,9 +27,10 @@ from ws_learner.deploy.runtime.compile import (
 from ws_learner.deploy.runtime.compiled import CompiledModel
 from ws_learner.deploy.runtime.graph import check_weights, find_sites, layer_data, with_holder
 from ws_learner.deploy.runtime.modules import LayerData
+from ws_learner.deploy.runtime.number_formats import stored_dtype
 from ws_learner.deploy.runtime.quantisation import InputScale
 from ws_learner.deploy.runtime.save import SCALES
-from ws_learner.deploy.runtime.selection import Dtype, KernelChoice
+from ws_learner.deploy.runtime.selection import KernelChoice
 from ws_learner.deploy.runtime.wsr_file import read_wsr
 
 __all__ = ["load_sparse"]
@@ -112,8 +113,7 @@ def _choices(path: Path, facts: dict[str, Any]) -> dict[str, KernelChoice]:
         float(facts["speedup"])
         if not whole or choices.keys() - facts["sources"].keys():
             raise ValueError("layers and their scales do not agree")
-        if facts["dtype"] not in get_args(Dtype):
-            raise ValueError(f"dtype {facts['dtype']}")
+        stored_dtype(facts["dtype"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: names no kernel of ours ({error}); save the compiled model again"

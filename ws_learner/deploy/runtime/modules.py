@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn import functional
 
 from ws_learner.core import check_settings
 from ws_learner.deploy.runtime.codegen.buffers import floats_of
+from ws_learner.deploy.runtime.codegen.live_blocks import LiveBlocks
 from ws_learner.deploy.runtime.codegen.sparse_kernel import SparseKernel, Tokens
 from ws_learner.deploy.runtime.codegen.spec import Activation, Spec
 from ws_learner.deploy.runtime.conv_baselines import conv_int8, dense_conv, packed_conv
@@ -123,16 +125,44 @@ class LayerData:
             self.bytes_ = quantise_weight(self.weight)
         return self.bytes_
 
+    @cached_property
+    def live(self) -> LiveBlocks:
+        """Which blocks of the weight hold anything."""
+        return LiveBlocks(self.weight)
+
+    @cached_property
+    def live_bytes(self) -> LiveBlocks:
+        """Of the weight as bytes: some of its smallest numbers become zeros."""
+        return LiveBlocks(self.quantised()[0])
+
+    @cached_property
+    def row_sums(self) -> npt.NDArray[np.int64]:
+        """(N,) sums of the weight as bytes."""
+        sums: npt.NDArray[np.int64] = self.quantised()[0].sum(axis=1, dtype=np.int64)
+        return sums
+
+    def __deepcopy__(self, memo: object) -> LayerData:
+        """Nothing changes it once it has its kernels: copies of a network share it."""
+        return self
+
     def kernel(
         self, spec: Spec, *, source: InputScale | None = None, target: InputScale | None = None
     ) -> SparseKernel:
         """Bind the layer to a kernel; the spec's activation is overwritten by the layer's."""
         spec = replace(spec, activation=self.activation)
         if not spec.int8:
-            return SparseKernel(spec, self.weight, self.bias, target=target)
+            return SparseKernel(spec, self.weight, self.bias, target=target, live=self.live)
         weight, scales = self.quantised()
-        given = source or self.source
-        return SparseKernel(spec, weight, self.bias, scales=scales, source=given, target=target)
+        return SparseKernel(
+            spec,
+            weight,
+            self.bias,
+            scales=scales,
+            source=source or self.source,
+            target=target,
+            live=self.live_bytes,
+            sums=self.row_sums,
+        )
 
     def dense(self) -> Runner:
         """PyTorch's own layer, and the activation."""

@@ -16,6 +16,7 @@ __all__ = ["Calibration", "InputScale", "RangeObserver", "least_scales", "quanti
 
 Calibration = Literal["minmax", "percentile"]
 _SAMPLE = 1 << 14
+_CACHED = 1 << 17  # weights that are rounded together: their floats stay in the second cache
 _TINY = float(np.finfo(np.float32).tiny)
 _BIAS_STEPS = 2.0**30
 _SMALLEST_STEP = 2.0**-100  # of input scale x weight scale: far from float32's underflow
@@ -59,13 +60,20 @@ def quantise_weight(
         least: (N,) smallest scale of each output, and the scale of rows that are all zero. By
             default that is 1, and so it is for rows too small for float32.
     """
-    most = np.abs(weight).max(axis=1, initial=0)
+    most = np.maximum(weight.max(axis=1, initial=0), -weight.min(axis=1, initial=0))
     scales = (most / np.float32(127)).astype(np.float64)
     empty = scales < _TINY
     scales = np.where(empty, 1.0, scales) if least is None else np.maximum(scales, least)
-    rows = np.where(empty[:, None], 0, weight)
     narrow = scales.astype(np.float32)
-    return np.clip(np.rint(rows / narrow[:, None]), -127, 127).astype(np.int8), narrow
+    bytes_ = np.empty(weight.shape, np.int8)
+    step = max(1, _CACHED // max(weight.shape[1], 1))
+    for first in range(0, len(weight), step):
+        part = slice(first, first + step)
+        rows = weight[part] / narrow[part, None]
+        np.clip(np.rint(rows, out=rows), -127, 127, out=rows)
+        rows[empty[part]] = 0
+        bytes_[part] = rows
+    return bytes_, narrow
 
 
 def least_scales(bias: npt.NDArray[np.float64], source: InputScale) -> npt.NDArray[np.float64]:

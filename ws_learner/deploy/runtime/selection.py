@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ws_learner.deploy.runtime.autotune import fastest
+from ws_learner.deploy.runtime.autotune import TimedTrial, fastest
 from ws_learner.deploy.runtime.candidates import candidates, is_known, largest_block
 from ws_learner.deploy.runtime.codegen.cpu import usable_isas
+from ws_learner.deploy.runtime.codegen.sparse_kernel import Tokens
 from ws_learner.deploy.runtime.codegen.spec import Spec
 from ws_learner.deploy.runtime.dense_baselines import Runner
 from ws_learner.deploy.runtime.modules import LayerData, Replaced
+from ws_learner.deploy.runtime.number_formats import Dtype
 from ws_learner.deploy.runtime.output_comparison import distance
 
 __all__ = [
     "DENSE",
-    "Dtype",
     "KernelChoice",
     "build",
     "is_sound",
@@ -30,10 +32,11 @@ __all__ = [
     "select_kernel",
 ]
 
-Dtype = Literal["fp32", "int8", "auto"]
 DENSE = "dense"
 _MOST_ERROR = 0.02
 _FLOATS_WITHIN = 1e-3
+_MOST_GAIN = {"dense onednn": 4.0, "dense int8": 16.0}  # over PyTorch's layer, on any processor
+_CACHED = 1 << 17  # weights that are made floats at a time
 _BYTES_SLACK = (4.0, 0.1)  # times the error that bytes cost anyway, and more
 
 
@@ -93,29 +96,60 @@ def select_kernel(
         int8: Whether bytes may be tried, too; see `may_be_bytes`.
         threads: That kernels may use.
     """
-    weight = data.weight
     specs = _specs(data, sample, int8=int8)
-    runs: dict[str, Callable[[], Tensor]] = {}
-    for name, run in _runs(data, specs, int8=int8).items():
-        module = Replaced(data, lambda run=run: run, threads=threads)  # type: ignore[misc]
-        runs[name] = lambda module=module: module(sample)  # type: ignore[misc]
+    kernels: dict[str, Runner | Tokens] = {n: data.kernel(spec) for n, spec in specs.items()}
     with torch.no_grad():
         wanted = dense(sample)
-        bytes_ = _BYTES_SLACK[0] * _error(data, sample) + _BYTES_SLACK[1] if int8 else 0.0
-        sound = {
-            name: run
-            for name, run in runs.items()
-            if is_sound(run(), wanted, within=bytes_ if "int8" in name else _FLOATS_WITHIN)
-        }
-        trial = fastest({DENSE: lambda: dense(sample)} | sound, DENSE, threads=threads)
+        within = _BYTES_SLACK[0] * _error(data, sample) + _BYTES_SLACK[1] if int8 else 0.0
+        trial = _Trial(
+            data=data, dense=dense, sample=sample, wanted=wanted, within=within, threads=threads
+        )
+        in_turn = kernels and data.geometry is None
+        found = trial.of(kernels) if in_turn else None
+        rivals = _rivals(data, found, int8=int8)
+        if found is None or rivals:
+            kept = [found.winner] if found else list(kernels)
+            found = trial.of({n: kernels[n] for n in kept if n in kernels} | rivals)
     return KernelChoice(
-        kernel=trial.winner,
-        speedup=trial.speedup,
-        pattern=largest_block(weight),
-        density=float(np.count_nonzero(weight)) / max(weight.size, 1),
+        kernel=found.winner,
+        speedup=found.speedup,
+        pattern=largest_block(data.live),
+        density=data.live.density,
         shape=tuple(sample.shape),
-        spec=specs.get(trial.winner),
+        spec=specs.get(found.winner),
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Trial:
+    """What all candidates of one layer have in common."""
+
+    data: LayerData
+    dense: Callable[[Tensor], Tensor]
+    sample: Tensor
+    wanted: Tensor
+    within: float
+    threads: int
+
+    def of(self, runners: Mapping[str, Runner | Tokens]) -> TimedTrial:
+        """Compare the sound ones with the dense layer, without Python around the kernels."""
+        sample, dense = self.sample, self.dense
+        runs: dict[str, Callable[[], object]] = {DENSE: lambda: dense(sample)}
+        empty = sample[:0] if sample.dim() > 1 else None
+        idle = None if empty is None else (lambda: dense(empty))
+        reach: Callable[[], object] | None = None
+        flat = sample.detach().reshape(-1, sample.shape[-1]).contiguous()
+        for name, run in runners.items():
+            module = Replaced(self.data, lambda run=run: run, threads=self.threads)  # type: ignore[misc]
+            within = self.within if "int8" in name else _FLOATS_WITHIN
+            if not is_sound(module(sample), self.wanted, within=within):
+                continue
+            if isinstance(run, Tokens) and self.data.geometry is None:
+                runs[name] = run.timed(flat, threads=self.threads)
+                reach = None if empty is None else (lambda module=module: module(empty))
+            else:
+                runs[name] = lambda module=module: module(sample)  # type: ignore[misc]
+        return fastest(runs, DENSE, threads=self.threads, idle=idle, reach=reach)
 
 
 def may_be_bytes(data: LayerData, sample: Tensor, dtype: Dtype) -> bool:
@@ -152,7 +186,7 @@ def _specs(data: LayerData, sample: Tensor, *, int8: bool) -> dict[str, Spec]:
     channels = data.geometry is not None
     # Positions of an image, at most; a convolution's kernel works image by image.
     tokens = int(np.prod(sample.shape[2:] if channels else sample.shape[:-1]))
-    found = candidates(data.weight, tokens=tokens, channels=channels, int8=int8)
+    found = candidates(data.live, tokens=tokens, channels=channels, int8=int8)
     return {label(spec): replace(spec, activation=data.activation) for spec in found}
 
 
@@ -161,14 +195,17 @@ def label(spec: Spec) -> str:
     return f"{spec.name} {spec.group}x{spec.vectors}" + (" vector" * (spec.layout == "vector"))
 
 
-def _runs(data: LayerData, specs: dict[str, Spec], *, int8: bool) -> dict[str, Any]:
-    runs: dict[str, Any] = {label: data.kernel(spec) for label, spec in specs.items()}
-    baselines = ["dense onednn", *["dense int8"] * int8]
+def _rivals(data: LayerData, found: TimedTrial | None, *, int8: bool) -> dict[str, Runner]:
+    """Other engines of the layer, without those that the best kernel has left far behind."""
+    names = ["dense onednn", *["dense int8"] * int8]
     if data.geometry is not None:
-        baselines.append("dense channels_last")
+        names.append("dense channels_last")
     elif not usable_isas():
-        baselines.append("torch csr")
-    return runs | {name: run for name in baselines if (run := data.rival(name)) is not None}
+        names.append("torch csr")
+    if found is not None:
+        ahead = found.seconds[DENSE] / max(min(found.seconds.values()), 1e-9)
+        names = [name for name in names if ahead < _MOST_GAIN.get(name, math.inf)]
+    return {name: run for name in names if (run := data.rival(name)) is not None}
 
 
 def _error(data: LayerData, sample: Tensor) -> float:
@@ -179,6 +216,12 @@ def _error(data: LayerData, sample: Tensor) -> float:
     x = flat.detach().reshape(-1, data.weight.shape[1]).numpy()
     weight, scales = data.quantised()
     rough = (data.source.quantise(x).astype(np.float32) - data.source.zero) * data.source.scale
-    exact = x @ data.weight.T
-    moved = rough @ (weight.astype(np.float32) * scales[:, None]).T - exact
-    return float(np.linalg.norm(moved) / max(float(np.linalg.norm(exact)), 1e-12))
+    moved = size = 0.0
+    step = max(1, _CACHED // max(weight.shape[1], 1))
+    for first in range(0, len(weight), step):  # floats of a large weight would leave the caches
+        part = slice(first, first + step)
+        exact = x @ data.weight[part].T
+        got = rough @ (weight[part].astype(np.float32) * scales[part, None]).T
+        moved += float(np.square(got - exact, dtype=np.float64).sum())
+        size += float(np.square(exact, dtype=np.float64).sum())
+    return math.sqrt(moved) / max(math.sqrt(size), 1e-12)

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Blocks", "aligned", "block_fill", "pack_blocks"]
+from ws_learner.deploy.runtime.codegen.live_blocks import LiveBlocks
+
+__all__ = ["Blocks", "aligned", "pack_blocks"]
 
 _DEEP = 16
+_WORDS = {1: np.uint8, 4: np.uint32, 8: np.uint64, 16: np.complex128}
+"""Bytes of a block's row, and a type of one number that holds them: those are gathered fastest."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,35 +42,12 @@ def aligned(size: int) -> npt.NDArray[np.uint8]:
     return whole[start : start + size]
 
 
-def _shadow_masks(weight: npt.NDArray[np.generic], rows: int, inputs: int) -> npt.NDArray[np.bool_]:
-    """(block rows, block columns): which blocks hold anything. The matrix is padded already."""
-    n, k = weight.shape
-    cut = (weight != 0).reshape(n // rows, rows, k // inputs, inputs)
-    live: npt.NDArray[np.bool_] = cut.any(axis=(1, 3))
-    return live
-
-
 def _padded(weight: npt.NDArray[np.generic], inputs: int) -> npt.NDArray[np.generic]:
     """Outputs to a multiple of 16, inputs to one of a block's."""
     n, k = weight.shape
+    if not (n % 16 or k % inputs):
+        return weight
     return np.pad(weight, ((0, -n % 16), (0, -k % inputs)))
-
-
-def block_fill(
-    weight: npt.NDArray[np.generic], rows: int, inputs: int, *, padding: bool = True
-) -> float:
-    """Share of nonzero weights among those that blocks of this shape would store; 1 if none.
-
-    Zeros that are stored beyond the matrix count only with `padding`.
-    """
-    live = _shadow_masks(_padded(weight, inputs), rows, inputs)
-    n, k = (weight.shape[0] + -weight.shape[0] % 16, live.shape[1] * inputs)
-    if not padding:
-        n, k = weight.shape
-    down = np.clip(n - rows * np.arange(live.shape[0]), 0, rows)
-    along = np.clip(k - inputs * np.arange(live.shape[1]), 0, inputs)
-    stored = int(down @ live @ along)
-    return float(np.count_nonzero(weight)) / stored if stored else 1.0
 
 
 def pack_blocks(
@@ -78,6 +59,7 @@ def pack_blocks(
     panel: int,
     chunk: int = 256,
     deep: bool = False,
+    live: LiveBlocks | None = None,
 ) -> Blocks:
     """Collect the blocks that hold a nonzero weight.
 
@@ -89,40 +71,54 @@ def pack_blocks(
         panel: Blocks along the inputs in a panel, at most 65,536.
         chunk: Outputs in a chunk, a multiple of 16.
         deep: Fill segments up to 16 blocks and interleave these, as AMX tiles want it.
+        live: Of this matrix, if that is known.
     """
-    whole = _padded(weight, inputs)
-    live = _shadow_masks(whole, rows, inputs)
-    down, along = np.nonzero(live)
-    segment, segments = _segments(live.shape, down, along, panel=panel, chunk_blocks=chunk // rows)
-    order = np.argsort(segment, kind="stable")
-    down, along, segment = down[order], along[order], segment[order]
-    cut = whole.reshape(live.shape[0], rows, live.shape[1], inputs)
-    blocks = cut[down, :, along, :]  # (B, rows, inputs)
+    grid = (live or LiveBlocks(weight)).grid(rows, inputs)
+    down, along, counts = _in_order(grid, panel=panel, chunk_blocks=chunk // rows)
+    blocks = _gathered(_padded(weight, inputs), rows, inputs, down, along)
     indices = (along % panel).astype(np.uint16)
-    counts = np.bincount(segment, minlength=segments)
     if deep:
+        segment = np.repeat(np.arange(len(counts)), counts)
         blocks, indices, counts = _deepened(blocks, indices, segment, counts)
     pointers = np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32)
-    data = np.frombuffer(_laid_out(blocks, packed=packed, deep=deep).tobytes(), np.uint8)
-    values = aligned(data.size)
-    values[:] = data
+    ordered = _laid_out(blocks, packed=packed, deep=deep)
+    values = aligned(ordered.nbytes)
+    values.view(ordered.dtype).reshape(ordered.shape)[...] = ordered
     return Blocks(values=values, indices=indices, pointers=pointers, panel=panel, chunk=chunk)
 
 
-def _segments(
-    shape: tuple[int, ...],
+def _in_order(
+    grid: npt.NDArray[np.bool_], *, panel: int, chunk_blocks: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Row and column of each live block, segment by segment, and how many each segment has."""
+    downs, alongs, counts = [], [], []
+    for first in range(0, grid.shape[0], chunk_blocks):
+        for begin in range(0, grid.shape[1], panel):
+            part = grid[first : first + chunk_blocks, begin : begin + panel]
+            down, along = np.nonzero(part)
+            downs.append(down + first)
+            alongs.append(along + begin)
+            counts.append(np.count_nonzero(part, axis=1))
+    empty = [np.zeros(0, np.int64)]
+    return tuple(np.concatenate(parts or empty) for parts in (downs, alongs, counts))  # type: ignore[return-value]
+
+
+def _gathered(
+    whole: npt.NDArray[np.generic],
+    rows: int,
+    inputs: int,
     down: npt.NDArray[np.int64],
     along: npt.NDArray[np.int64],
-    *,
-    panel: int,
-    chunk_blocks: int,
-) -> tuple[npt.NDArray[np.int64], int]:
-    """Number of each block's segment, and how many there are."""
-    panels = -(-shape[1] // panel)
-    chunk = down // chunk_blocks
-    in_chunk = np.minimum(chunk_blocks, shape[0] - chunk * chunk_blocks)
-    number = chunk * chunk_blocks * panels + (along // panel) * in_chunk + down % chunk_blocks
-    return number, shape[0] * panels
+) -> npt.NDArray[np.generic]:
+    """(blocks, rows, inputs) of a padded matrix."""
+    wide = _WORDS.get(whole.itemsize * inputs)
+    columns = whole.shape[1] // inputs
+    if wide is None:
+        cut = whole.reshape(len(whole) // rows, rows, columns, inputs)
+        return cut[down, :, along, :]
+    words = np.ascontiguousarray(whole).view(wide).reshape(-1)
+    place = (down * rows * columns + along)[:, None] + np.arange(rows) * columns
+    return words[place].view(whole.dtype).reshape(len(down), rows, inputs)
 
 
 def _deepened(

@@ -14,10 +14,11 @@ from llvmlite import ir
 from ws_learner.deploy.runtime.codegen.llvm_emitter import I32, I64, PTR, VOID, Emitter
 from ws_learner.deploy.runtime.codegen.spec import JOB, STEP
 
-__all__ = ["driver_source"]
+__all__ = ["driver_source", "repeater_source"]
 
 _KERNEL = ir.FunctionType(VOID, [PTR] * 4 + [I64] * 2)
 _ASK = ir.FunctionType(I32, [])
+_DRIVER = ir.FunctionType(VOID, [PTR])
 
 
 def driver_source() -> str:
@@ -62,3 +63,14 @@ def _run_steps(e: Emitter, job: Any, of: dict[str, Any], *, own: Any, first: Any
         )
         e.builder.call(kernel, [table, x, y, memory, begin, stop])
         source.set(target)
+
+
+def repeater_source() -> str:
+    """A function of three 64-bit numbers at an address: what to call, on what job, how often."""
+    e = Emitter("kernel", arguments=[PTR], lanes=1)
+    (numbers,) = e.arguments
+    function, job, times = (e.load(I64, numbers, 8 * place) for place in range(3))
+    run = e.builder.inttoptr(function, _DRIVER.as_pointer())
+    with e.loop(0, times):
+        e.builder.call(run, [e.builder.inttoptr(job, PTR)])
+    return e.finish()

@@ -12,7 +12,7 @@ from llvmlite import ir
 
 from ws_learner.deploy.runtime.codegen.arithmetic import float_at, quantise
 from ws_learner.deploy.runtime.codegen.cpu import ISAS, TILES_BF16, Isa, usable_isas
-from ws_learner.deploy.runtime.codegen.driver import driver_source
+from ws_learner.deploy.runtime.codegen.driver import driver_source, repeater_source
 from ws_learner.deploy.runtime.codegen.llvm_emitter import I8, I64, PTR, Emitter
 from ws_learner.deploy.runtime.codegen.pair_kernel import pair_source
 from ws_learner.deploy.runtime.codegen.spec import SLOTS, Spec
@@ -22,7 +22,8 @@ from ws_learner.deploy.runtime.codegen.tile_pack import pack, tile_at
 from ws_learner.deploy.runtime.codegen.vector_kernel import emit_vector
 
 __all__ = [
-    *("Function", "compiled", "compiled_driver", "compiled_pairs", "compiled_quantiser", "source"),
+    *("Function", "compiled", "compiled_driver", "compiled_pairs", "compiled_quantiser"),
+    *("compiled_repeater", "source"),
 ]
 
 Function = Callable[..., None]
@@ -125,6 +126,12 @@ def compiled_quantiser() -> Function:
 def compiled_driver() -> Callable[[int], None]:
     """See `driver`: takes the address of a job."""
     return _compile(driver_source(), ISAS["avx2"], arguments=1)
+
+
+@functools.cache
+def compiled_repeater() -> Callable[[int], None]:
+    """See `repeater_source`: takes the address of its numbers."""
+    return _compile(repeater_source(), ISAS["avx2"], arguments=1)
 
 
 def _compile(text: str, isa: Isa, *, arguments: int = 6) -> Function:

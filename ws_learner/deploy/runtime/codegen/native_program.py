@@ -12,12 +12,12 @@ from ws_learner.deploy.runtime.codegen.openmp import openmp
 from ws_learner.deploy.runtime.codegen.parallel import run_parts, scratch
 from ws_learner.deploy.runtime.codegen.spec import JOB, STEP
 
-__all__ = ["KernelCall", "Program", "address_of"]
+__all__ = ["BoundRun", "KernelCall", "Program", "address_of"]
 
 _BETWEEN = 512 * 1024  # bytes between the kernels of a block, at most: a part of the second cache
 
 
-_NUMBER, _TEAM = JOB.index("number"), JOB.index("team")
+_NUMBER, _TEAM, _MEMORY = (JOB.index(name) for name in ("number", "team", "memory"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,26 +78,37 @@ class Program:
             threads: At most so many share the work.
             images: Positions of an image, and its bytes in the input and in the output.
         """
-        if not count:
-            return
+        if count:
+            self.prepared(x, y, count, threads=threads, images=images)()
+
+    def prepared(
+        self,
+        x: int,
+        y: int,
+        count: int,
+        *,
+        threads: int = 1,
+        images: tuple[int, int, int] | None = None,
+    ) -> Callable[[], None]:
+        """As `run`, to be called any number of times in this thread; `count` is above 0."""
         unit = 1 if images else self._unit
         each = -(-count // (unit * threads)) * unit
         parts = -(-count // each)
         block = 1 if images else self._block or each
         library = openmp() if parts > 1 else None
         asked = (library.ask_number, library.ask_team) if library else (0, 0)
-        memory = scratch(self._room * parts), self._room
         job = self._job.copy()
         job[: len(JOB)] = (  # in the order of JOB; the first part, of a team of one
-            *(count, parts, each, block, self._steps, x, y, *memory),
+            *(count, parts, each, block, self._steps, x, y, 0, self._room),
             *(0, 1, *asked, *(images or (0, 0, 0))),
         )
+        held = _Job(job, self._room * parts)
         if parts == 1:
-            self._run(job.ctypes.data)
-        elif library is not None:
-            library.run(address_of(self._run), job.ctypes.data, parts, 0)
-        else:
-            self._in_pool(job, parts)
+            return BoundRun(self._run, held)
+        if library is None:
+            return lambda: self._in_pool(held.array(), parts)
+        run, place = library.run, address_of(self._run)
+        return lambda: run(place, held.address(), parts, 0)
 
     def _in_pool(self, job: np.ndarray, parts: int) -> None:
         def part(number: int) -> None:
@@ -106,6 +117,40 @@ class Program:
             self._run(own.ctypes.data)
 
         run_parts(part, parts)
+
+
+class _Job:
+    """A job; the thread's memory may have moved since the last call."""
+
+    def __init__(self, job: np.ndarray, room: int) -> None:
+        self._job, self._room, self._address = job, room, int(job.ctypes.data)
+
+    def array(self) -> np.ndarray:
+        self._job[_MEMORY] = scratch(self._room)
+        return self._job
+
+    def address(self) -> int:
+        self._job[_MEMORY] = scratch(self._room)
+        return self._address
+
+
+class BoundRun:
+    """A job of one part; `repeat` runs it in a native loop, without Python in between."""
+
+    def __init__(self, run: Callable[[int], None], job: _Job) -> None:
+        from ws_learner.deploy.runtime.codegen.kernels import compiled_repeater
+
+        self._run, self._job = run, job
+        self._repeater = compiled_repeater
+
+    def __call__(self) -> None:
+        """Run once."""
+        self._run(self._job.address())
+
+    def repeat(self, times: int) -> None:
+        """Run `times` times."""
+        numbers = np.array([address_of(self._run), self._job.address(), times], np.int64)
+        self._repeater()(numbers.ctypes.data)
 
 
 def address_of(function: Callable[..., None]) -> int:

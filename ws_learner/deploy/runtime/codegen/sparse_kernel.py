@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,14 +13,20 @@ import torch
 from torch import Tensor
 
 from ws_learner.core import UserError
-from ws_learner.deploy.runtime.codegen.block_format import aligned, pack_blocks
+from ws_learner.deploy.runtime.codegen.block_format import Blocks, aligned, pack_blocks
 from ws_learner.deploy.runtime.codegen.buffers import readable
 from ws_learner.deploy.runtime.codegen.cpu import ISAS
-from ws_learner.deploy.runtime.codegen.native_program import KernelCall, Program, address_of
+from ws_learner.deploy.runtime.codegen.live_blocks import LiveBlocks
+from ws_learner.deploy.runtime.codegen.native_program import (
+    BoundRun,
+    KernelCall,
+    Program,
+    address_of,
+)
 from ws_learner.deploy.runtime.codegen.spec import MOST_TILE_INPUTS, SLOTS, Spec
 from ws_learner.deploy.runtime.quantisation import InputScale
 
-__all__ = ["NO_PICKLE", "SparseKernel", "Tokens"]
+__all__ = ["NO_PICKLE", "SparseKernel", "TimedRun", "Tokens"]
 
 NO_PICKLE = "a compiled network cannot be pickled: use its save(path), and load_sparse(path)"
 
@@ -41,11 +48,44 @@ class _Bound:
 class Tokens(ABC):
     """Generated kernels that run as one."""
 
+    inputs: int
     outputs: int
+    _program: Program
 
     @abstractmethod
     def tokens(self, x: Tensor, *, threads: int = 1) -> Tensor:
         """Map contiguous (T, K) to (T, N)."""
+
+    def timed(self, x: Tensor, *, threads: int = 1) -> TimedRun:
+        """The native part alone, on contiguous (T, K) floats, T above 0, for a trial."""
+        readable(x, what="sparse kernel", dtype=torch.float32, shape=(None, self.inputs))
+        y = torch.empty(len(x), self.outputs, dtype=torch.float32, device="cpu")
+        run = self._program.prepared(x.data_ptr(), y.data_ptr(), len(x), threads=threads)
+        return TimedRun(run, x, y)
+
+
+class TimedRun:
+    """A prepared call, with the tensors whose addresses it holds.
+
+    Attributes:
+        inputs: (T, K).
+        outputs: (T, N), of the last run.
+    """
+
+    def __init__(self, run: Callable[[], None], inputs: Tensor, outputs: Tensor) -> None:
+        self._run, self.inputs, self.outputs = run, inputs, outputs
+
+    def __call__(self) -> None:
+        """Run once."""
+        self._run()
+
+    def repeat(self, times: int) -> None:
+        """Run `times` times; in a native loop where there is one part."""
+        if isinstance(self._run, BoundRun):
+            self._run.repeat(times)
+            return
+        for _ in range(times):
+            self._run()
 
 
 class SparseKernel(Tokens):
@@ -60,6 +100,8 @@ class SparseKernel(Tokens):
         scales: npt.NDArray[np.float32] | None = None,  # (N,) of an int8 weight
         source: InputScale | None = None,
         target: InputScale | None = None,
+        live: LiveBlocks | None = None,
+        sums: npt.NDArray[np.int64] | None = None,  # (N,)
     ) -> None:
         """Pack the weight and compile the kernel.
 
@@ -70,29 +112,27 @@ class SparseKernel(Tokens):
             scales: What one step of each output's weights is worth.
             source: How inputs are quantised.
             target: How outputs are quantised, if `spec.result` is `u8`.
+            live: Of this weight, if that is known.
+            sums: Of each output's int8 weights, if they are known.
         """
         from ws_learner.deploy.runtime.codegen.kernels import compiled  # needs llvmlite
 
         self.spec, self.outputs, self.inputs = spec, *weight.shape
         self._function = compiled(spec)
-        self._bound = self._bind(weight, bias, scales, source, target)
+        if source is not None and sums is None:
+            sums = weight.sum(axis=1, dtype=np.int64)
+        blocks = self._packed(weight, live)
+        self._bound = self._bind(blocks, bias, scales, source, target, sums)
         self._program = Program([self.step()])
 
-    def _bind(
-        self,
-        weight: npt.NDArray[np.generic],
-        bias: npt.NDArray[np.float32] | None,
-        scales: npt.NDArray[np.float32] | None,
-        source: InputScale | None,
-        target: InputScale | None,
-    ) -> _Bound:
+    def _packed(self, weight: npt.NDArray[np.generic], live: LiveBlocks | None) -> Blocks:
         spec, lanes = self.spec, ISAS[self.spec.isa].lanes
         if spec.dot == "amx" and self.inputs > MOST_TILE_INPUTS:
             raise ValueError(f"AMX kernels take at most {MOST_TILE_INPUTS} inputs: {self.inputs}")
         width = spec.vectors * lanes * 4
         panel = 65536 if spec.dot == "amx" else max(_PANEL // (width * spec.steps), 16)
         alone = panel * spec.inputs >= self.inputs
-        blocks = pack_blocks(
+        return pack_blocks(
             weight,
             spec.rows,
             spec.inputs,
@@ -100,10 +140,22 @@ class SparseKernel(Tokens):
             panel=min(panel, 65536),
             chunk=_SMALL_CHUNK if alone else _CHUNK,
             deep=spec.dot == "amx",
+            live=live,
         )
+
+    def _bind(
+        self,
+        blocks: Blocks,
+        bias: npt.NDArray[np.float32] | None,
+        scales: npt.NDArray[np.float32] | None,
+        source: InputScale | None,
+        target: InputScale | None,
+        sums: npt.NDArray[np.int64] | None,
+    ) -> _Bound:
+        spec, width = self.spec, self.spec.vectors * ISAS[self.spec.isa].lanes * 4
         correction = np.zeros(self.outputs, np.int32)
-        if source is not None:
-            correction = (-source.zero * weight.astype(np.int64).sum(1)).astype(np.int32)
+        if source is not None and sums is not None:
+            correction = (-source.zero * sums).astype(np.int32)
         full = np.ones(self.outputs, np.float32) if scales is None else scales
         step = full * np.float32(source.scale if source else 1)
         quantisation = np.array(
