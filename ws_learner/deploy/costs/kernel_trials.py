@@ -90,9 +90,12 @@ class KernelTrials:
     def _kernels(self, data: LayerData) -> dict[str, Run]:
         channels, x = data.geometry is not None, self._sample
         tokens = int(np.prod(self._outputs() if channels else x.shape[:-1]))
-        found = candidates(data.weight, tokens=tokens, channels=channels, int8=self._int8)
+        # Each format's own: beside bytes some kernels of floats are left out.
+        found = candidates(data.live, tokens=tokens, channels=channels)
+        if self._int8:
+            found += candidates(data.live, tokens=tokens, channels=channels, int8=True)
         runs: dict[str, Run] = {}
-        for spec in found:
+        for spec in dict.fromkeys(found):
             kernel = data.kernel(replace(spec, activation=data.activation))
             module = Replaced(data, lambda kernel=kernel: kernel, threads=self._threads)  # type: ignore[misc]
             runs[label(spec)] = lambda module=module: module(x)  # type: ignore[misc]

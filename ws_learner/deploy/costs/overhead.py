@@ -42,8 +42,9 @@ def fitted(
             _nearest(own, row.weights, dtype)
             for row, own in zip(table.layers, choices, strict=True)
         ]
-        if chosen != none:
-            points[dtype] = _sum(table, chosen), dense.ms * whole.ratio(chosen, dtype)
+        ratio = whole.ratio(chosen, dtype) if chosen != none else None
+        if ratio is not None:
+            points[dtype] = _sum(table, chosen), dense.ms * ratio
     return solved(table, points)
 
 

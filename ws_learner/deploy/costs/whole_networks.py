@@ -70,10 +70,13 @@ class WholeNetworks:
 
         return DenseNetwork(**self._kept("dense", (), measure))
 
-    def ratio(self, point: Sequence[LayerChoice], dtype: NumberFormat) -> float:
-        """Time of the network with these zeros, in parts of the dense one's."""
+    def ratio(self, point: Sequence[LayerChoice], dtype: NumberFormat) -> float | None:
+        """Time of the network with these zeros, in parts of the dense one's.
 
-        def measure() -> float:
+        None if the engine kept the dense network, which tells nothing about the layers.
+        """
+
+        def measure() -> float | None:
             say(f"costs: measuring the whole network, {dtype} with zeros")
             networks: dict[str, Any] = {
                 "dense": (self._with(()), "fp32"),
@@ -86,9 +89,12 @@ class WholeNetworks:
                 threads=self._table.threads,
                 calibration=self._calibration,
             )
+            if found["sparse"].how == "dense":
+                return None
             return found["sparse"].median_ms / found["dense"].median_ms
 
-        return float(self._kept(dtype, point, measure))
+        kept: float | None = self._kept(dtype, point, measure)
+        return kept
 
     def _measure_dense(self) -> dict[str, Any]:
         table = self._table
