@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from envs import LayerRow
 from ws_learner.core import LayerChoice, NumberFormat, UserError, say, suggest, write_text
-from ws_learner.deploy import CostTable, cpu_key, measure_costs, measure_latency
+from ws_learner.deploy import CostTable, cpu_key, measure_costs, measure_together
 from ws_learner.pruning import build_pattern_plan, layer_table, magnitude, parse_pattern
 
 __all__ = ["NETWORKS", "main", "rows_of"]
@@ -129,19 +129,26 @@ def _row(
     dtype: NumberFormat,
     seed: int,
 ) -> dict[str, Any]:
-    found = measure_latency(_pruned(model, layers, profile), inputs, engine="wsr", dtype=dtype)
+    networks = {"dense": (model, "fp32"), "pruned": (_pruned(model, layers, profile), dtype)}
+    found = measure_together(networks, inputs, engine="wsr")
+    dense, pruned = found["dense"].median_ms, found["pruned"].median_ms
     predicted = table.predict(profile)
+    assert table.dense_ms is not None
     return {
         "network": name,
         "batch": batch,
         "dtype": dtype,
         "seed": seed,
-        "dense_ms": table.dense_ms,
+        "table_dense_ms": table.dense_ms,
         "predicted_ms": predicted,
-        "measured_ms": found.median_ms,
-        "error": predicted / found.median_ms - 1,
-        "spread": found.spread,
-        "runs": found.how,
+        "dense_ms": dense,
+        "measured_ms": pruned,
+        "predicted_share": predicted / table.dense_ms,
+        "measured_share": pruned / dense,
+        "error": predicted / table.dense_ms / (pruned / dense) - 1,
+        "error_ms": predicted / pruned - 1,
+        "spread": found["pruned"].spread,
+        "runs": found["pruned"].how,
     }
 
 
@@ -163,8 +170,8 @@ def _markdown(frame: Any, command: str) -> str:
     table = frame.groupby(["network", "batch", "dtype"], sort=False).agg(
         networks=("miss", "size"),
         dense_ms=("dense_ms", "first"),
-        predicted_ms=("predicted_ms", "median"),
-        measured_ms=("measured_ms", "median"),
+        predicted_share=("predicted_share", "median"),
+        measured_share=("measured_share", "median"),
         median_miss=("miss", "median"),
         largest_miss=("miss", "max"),
     )

@@ -8,7 +8,12 @@ from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ws_learner.deploy.costs.engines import ENGINES, check_engine, installed_engines
-    from ws_learner.deploy.costs.latency import Latency, dense_latency, measure_latency
+    from ws_learner.deploy.costs.latency import (
+        Latency,
+        dense_latency,
+        measure_latency,
+        measure_together,
+    )
     from ws_learner.deploy.costs.measure import measure_costs
     from ws_learner.deploy.costs.source import MeasuredCosts
     from ws_learner.deploy.costs.table import CostTable
@@ -59,6 +64,7 @@ __all__ = [
     "load_sparse",
     "measure_costs",
     "measure_latency",
+    "measure_together",
     "observers",
     "permute_mlps",
     "read_wsr",
@@ -83,6 +89,7 @@ _MODULES = {
         "Latency",
         "dense_latency",
         "measure_latency",
+        "measure_together",
     ],
     "costs.measure": [
         "measure_costs",

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from ws_learner.core import NumberFormat
+from ws_learner.deploy.costs.cold_calls import ColdCall, least_times
 from ws_learner.deploy.costs.random_zeros import random_weight
 from ws_learner.deploy.costs.specimens import Specimen
-from ws_learner.deploy.costs.timing import time_runs
 from ws_learner.deploy.runtime.candidates import candidates
 from ws_learner.deploy.runtime.codegen.cpu import usable_isas
 from ws_learner.deploy.runtime.graph import Site, layer_data
@@ -30,11 +30,15 @@ __all__ = ["KernelTrials"]
 
 Run = Callable[[], object]
 _NEAR, _MOST = 1.3, 3  # of the quickest at first sight, which are timed well
-_ROUNDS, _SECONDS = 7, 2e-3
+_GLANCE_SECONDS = 2.5e-4
+_FLOAT = 4  # bytes
 
 
 class KernelTrials:
-    """Times a specimen in parts of PyTorch's dense layer, activation included."""
+    """Times a specimen in parts of PyTorch's dense layer, activation included.
+
+    Kernels are looked at warm, as `compile_sparse` chooses among them, and timed cold.
+    """
 
     def __init__(self, specimen: Specimen, *, threads: int, int8: bool) -> None:
         """Prepare.
@@ -52,12 +56,7 @@ class KernelTrials:
         ranges.see(specimen.sample)
         self._data = layer_data(specimen.site, ranges)
         self._clock = time.thread_time if threads == 1 else time.perf_counter
-        self._bases: list[float] = []
-
-    @property
-    def base_ms(self) -> float:
-        """Milliseconds of PyTorch's layer, the lower quartile of the trials held so far."""
-        return float(np.quantile(self._bases, 0.25))
+        self._network_weights = specimen.network_weights
 
     @torch.no_grad()
     def dense(self) -> dict[NumberFormat, float]:
@@ -65,7 +64,7 @@ class KernelTrials:
         shape = tuple(self._weight.shape)
         data = self._with(random_weight(shape, Unstructured(), 0))
         runs = self._kernels(data) | self._rivals(data)
-        return {kind: min(own, 1.0) for kind, own in self._best(runs).items()}
+        return {kind: min(own, 1.0) for kind, own in self._best(runs, live=1.0).items()}
 
     @torch.no_grad()
     def sparse(self, pattern: Pattern, zeros: int) -> dict[NumberFormat, float]:
@@ -76,7 +75,8 @@ class KernelTrials:
         if not usable_isas() and data.geometry is None and (csr := data.rival("torch csr")):
             module = Replaced(data, lambda: csr, threads=self._threads)
             runs["torch csr"] = lambda: module(self._sample)
-        return self._best(runs) if runs else {}
+        live = 1 - zeros / self._weight.numel()
+        return self._best(runs, live=live) if runs else {}
 
     def _dense(self) -> Tensor:
         return self._site.dense(self._sample)
@@ -90,9 +90,12 @@ class KernelTrials:
     def _kernels(self, data: LayerData) -> dict[str, Run]:
         channels, x = data.geometry is not None, self._sample
         tokens = int(np.prod(self._outputs() if channels else x.shape[:-1]))
-        found = candidates(data.weight, tokens=tokens, channels=channels, int8=self._int8)
+        # Each format's own: beside bytes some kernels of floats are left out.
+        found = candidates(data.live, tokens=tokens, channels=channels)
+        if self._int8:
+            found += candidates(data.live, tokens=tokens, channels=channels, int8=True)
         runs: dict[str, Run] = {}
-        for spec in found:
+        for spec in dict.fromkeys(found):
             kernel = data.kernel(replace(spec, activation=data.activation))
             module = Replaced(data, lambda kernel=kernel: kernel, threads=self._threads)  # type: ignore[misc]
             runs[label(spec)] = lambda module=module: module(x)  # type: ignore[misc]
@@ -111,7 +114,7 @@ class KernelTrials:
                 runs[name] = lambda module=module: module(self._sample)  # type: ignore[misc]
         return runs
 
-    def _best(self, runs: Mapping[str, Run]) -> dict[NumberFormat, float]:
+    def _best(self, runs: Mapping[str, Run], *, live: float) -> dict[NumberFormat, float]:
         kinds: dict[NumberFormat, list[str]] = {"fp32": [n for n in runs if "int8" not in n]}
         if self._int8:
             kinds["int8"] = list(runs)
@@ -120,9 +123,8 @@ class KernelTrials:
         for names in kinds.values():
             near = sorted(names, key=quick.__getitem__)[:_MOST]
             kept |= {n: runs[n] for n in near if quick[n] <= _NEAR * quick[near[0]]}
-        times = self._time({DENSE: self._dense} | kept)
+        times = self._times(kept, live=live)
         base = times.pop(DENSE)
-        self._bases.append(base)
         return {
             kind: min(times[n] for n in names if n in times) / base
             for kind, names in kinds.items()
@@ -137,17 +139,18 @@ class KernelTrials:
             looks = []
             for _ in range(2):
                 begun, calls = clock(), 0
-                while (taken := clock() - begun) < _SECONDS / 8 or not calls:
+                while (taken := clock() - begun) < _GLANCE_SECONDS or not calls:
                     run()
                     calls += 1
                 looks.append(taken / max(calls, 1))
             found[name] = min(looks)
         return found
 
-    @torch.no_grad()
-    def _time(self, runs: Mapping[str, Run]) -> dict[str, float]:
-        clocks = dict.fromkeys(runs, self._clock)
-        timings = time_runs(
-            runs, threads=self._threads, rounds=_ROUNDS, seconds=_SECONDS, clocks=clocks
-        )
-        return {name: own.low_ms for name, own in timings.items()}
+    def _times(self, runs: Mapping[str, Run], *, live: float) -> dict[str, float]:
+        """Milliseconds, also of PyTorch's layer; `live` weights of the network are read between."""
+        dense = self._network_weights * _FLOAT
+        calls = {DENSE: ColdCall(run=self._dense, bytes_before=dense)}
+        for name, run in runs.items():
+            size = 1 if "int8" in name else _FLOAT
+            calls[name] = ColdCall(run=run, bytes_before=int(live * size * self._network_weights))
+        return least_times(calls, self._sample, threads=self._threads)

@@ -15,7 +15,7 @@ from ws_learner.deploy.costs.network_runs import NetworkRun, network_run
 from ws_learner.deploy.costs.timing import Timing, clock_for, time_runs
 from ws_learner.deploy.runtime.compile import check_threads, torch_threads
 
-__all__ = ["Latency", "dense_latency", "measure_latency"]
+__all__ = ["Latency", "dense_latency", "measure_latency", "measure_together"]
 
 _ROUNDS, _SERIES, _QUIET = 15, 4, 0.05
 
@@ -69,20 +69,56 @@ def measure_latency(
     Raises:
         UserError: The engine is not known or not installed, or cannot run the network.
     """
+    found = measure_together(
+        {"": (model, dtype)},
+        example_inputs,
+        engine=engine,
+        threads=threads,
+        calibration=calibration,
+    )
+    return found[""]
+
+
+def measure_together(
+    networks: Mapping[str, tuple[nn.Module, NumberFormat | Mapping[str, NumberFormat]]],
+    example_inputs: Inputs,
+    *,
+    engine: str,
+    threads: int = 1,
+    calibration: Iterable[Any] | None = None,
+) -> dict[str, Latency]:
+    """Measure several networks in turn, so that their ratios hold on a busy machine, too.
+
+    Args:
+        networks: By name, each with its `dtype`; see `measure_latency` for the rest.
+        example_inputs: Of all.
+        engine: That runs all.
+        threads: Of the engine.
+        calibration: Of all.
+
+    Raises:
+        UserError: As `measure_latency`.
+    """
     check_engine(engine)
     check_threads(threads)
-    formats = Formats.read(dtype)
+    formats = {name: Formats.read(dtype) for name, (_, dtype) in networks.items()}
+    data = None if calibration is None else list(calibration)
     with torch_threads(threads):
-        network = network_run(
-            model,
-            example_inputs,
-            engine=engine,
-            formats=formats,
-            threads=threads,
-            calibration=calibration,
-        )
-        timing = _quiet_times({engine: network}, threads=threads)[engine]
-    return _latency(network, timing, engine=engine, threads=threads)
+        runs = {
+            name: network_run(
+                model,
+                example_inputs,
+                engine=engine,
+                formats=formats[name],
+                threads=threads,
+                calibration=data,
+            )
+            for name, (model, _) in networks.items()
+        }
+        timings = _quiet_times(runs, threads=threads)
+    return {
+        name: _latency(runs[name], timings[name], engine=engine, threads=threads) for name in runs
+    }
 
 
 def dense_latency(
@@ -152,11 +188,7 @@ def _quiet_times(networks: Mapping[str, NetworkRun], *, threads: int) -> dict[st
         series.append(time_runs(runs, threads=threads, rounds=_ROUNDS, clocks=clocks))
         if all(own.spread <= _QUIET for own in series[-1].values()):
             break
-    return {name: min((own[name] for own in series), key=_median) for name in runs}
-
-
-def _median(timing: Timing) -> float:
-    return timing.median_ms
+    return min(series, key=lambda own: max(timing.spread for timing in own.values()))
 
 
 def _latency(network: NetworkRun, timing: Timing, *, engine: str, threads: int) -> Latency:

@@ -43,6 +43,17 @@ class LayerTimes:
             best = min(best, _between(isotonic(points), density))
         return best if self.base is None or best * MARGIN <= self.base else self.base
 
+    def times(self, base_ms: float) -> LayerTimes:
+        """The same where PyTorch's layer takes `base_ms`, if these are parts of it."""
+        return LayerTimes(
+            base=base_ms,
+            dense={kind: base_ms * part for kind, part in self.dense.items()},
+            sparse={
+                name: tuple((density, base_ms * part) for density, part in own)
+                for name, own in self.sparse.items()
+            },
+        )
+
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
         sparse = {name: [list(pair) for pair in own] for name, own in self.sparse.items()}

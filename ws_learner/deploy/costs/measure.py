@@ -14,6 +14,7 @@ from ws_learner.deploy.costs.cache import TimesFile, measuring_alone
 from ws_learner.deploy.costs.engines import check_engine, engine_versions
 from ws_learner.deploy.costs.machine import machine_key
 from ws_learner.deploy.costs.overhead import fitted
+from ws_learner.deploy.costs.whole_networks import WholeNetworks
 from ws_learner.deploy.costs.random_zeros import DENSITIES, layer_pattern
 from ws_learner.deploy.costs.specimens import Calls, find_specimens
 from ws_learner.deploy.costs.table import CostTable, MeasuredLayer
@@ -83,9 +84,10 @@ def measure_costs(
             times=times,
             floor=trials.floor(),
         )
-        return fitted(
-            table, model, example_inputs, choices=choices, file=file, calibration=calibration
+        whole = WholeNetworks(
+            model, example_inputs, table=table, specimens=found, file=file, calibration=calibration
         )
+        return fitted(table, whole, choices)
 
 
 def _wanted(

@@ -32,12 +32,15 @@ class Specimen:
         module: A copy of the layer.
         sample: An input.
         site: Where our kernels may replace it, or None.
+        network_weights: Of all layers of the network, up to the next power of two: they go
+            through the caches between two calls.
     """
 
     signature: str
     module: nn.Module
     sample: Tensor
     site: Site | None
+    network_weights: int
 
     @property
     def weight(self) -> Tensor:
@@ -63,7 +66,10 @@ def find_specimens(
         UserError: The model lacks one of the parameters.
     """
     dense = without_nesting(model)
-    weights = {id(_weight(dense, row.name)): row.name for row in layers}
+    held = {row.name: _weight(dense, row.name) for row in layers}
+    weights = {id(weight): name for name, weight in held.items()}
+    total = sum(weight.numel() for weight in held.values())
+    network_weights = 1 << max(total - 1, 1).bit_length()
     work = with_holder(dense)
     sites = {id(site.module): site for site in find_sites(work)}
     calls: Calls = {row.name: Counter() for row in layers}
@@ -74,17 +80,27 @@ def find_specimens(
         if sample.dtype != torch.float32 or not sample.numel():
             return
         site = sites.get(id(module))
-        signature = _signature(module, sample, site)
+        signature = f"{_signature(module, sample, site)} among {network_weights}"
         calls[weights[id(module.weight)]][signature] += 1
         if signature not in found:
             kept = sample.detach().clone()
+<<<<<<< HEAD
             found[signature] = Specimen(signature=signature, module=module, sample=kept, site=site)
+=======
+            found[signature] = Specimen(
+                signature=signature,
+                module=module,
+                sample=kept,
+                site=site,
+                network_weights=network_weights,
+            )
+>>>>>>> costs
 
     with ExitStack() as hooks:
         for module in work.modules():
             if isinstance(module, nn.Linear | _ConvNd) and id(module.weight) in weights:
-                held = module.register_forward_pre_hook(see, with_kwargs=True)
-                hooks.callback(held.remove)
+                hook = module.register_forward_pre_hook(see, with_kwargs=True)
+                hooks.callback(hook.remove)
         call(work, checked(inputs, "example_inputs"))
     return calls, found
 

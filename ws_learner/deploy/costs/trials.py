@@ -40,7 +40,7 @@ class Trials:
     def hold(
         self, specimens: Mapping[str, Specimen], patterns: Mapping[str, Sequence[str]]
     ) -> dict[str, LayerTimes]:
-        """Times by signature.
+        """Times by signature; those of kernels in parts of PyTorch's layer, see `KernelTrials`.
 
         Args:
             specimens: By signature.
@@ -101,7 +101,7 @@ class Trials:
                 progress.advance()
             else:
                 entry["sparse"] = entry["sparse"] | self._sparse(trials, specimen, part, progress)
-        return {"base": trials.base_ms, **entry}
+        return entry
 
     def _sparse(
         self, trials: KernelTrials, specimen: Specimen, name: str, progress: Progress
@@ -116,19 +116,14 @@ class Trials:
         return found
 
     def _read(self, specimen: Specimen, patterns: Sequence[str]) -> LayerTimes:
-        """Only what was asked for: the cache may hold more. Kernels are kept as ratios."""
+        """Only what was asked for: the cache may hold more."""
         entry = self._file.entries[specimen.signature]
         dense = {kind: entry["dense"][kind] for kind in self._formats}
         if not self._leaves_out_zeros(specimen):
             return LayerTimes(base=None, dense=dense)
-        base = float(entry["base"])
         sparse = {
-            f"{pattern} {kind}": tuple(
-                (density, base * part)
-                for density, part in entry["sparse"][self._key(pattern, kind)]
-            )
+            f"{pattern} {kind}": entry["sparse"][self._key(pattern, kind)]
             for pattern in patterns
             for kind in self._formats
         }
-        dense = {kind: base * part for kind, part in dense.items()}
-        return LayerTimes(base=base, dense=dense, sparse=sparse)
+        return LayerTimes.read({"base": 1.0, "dense": dense, "sparse": sparse})

@@ -80,12 +80,13 @@ def candidates(
     isas = usable_isas() if isas is None else isas
     vectors = [isa for isa in isas if isa.dot != "amx"][:1]
     live = weight if isinstance(weight, LiveBlocks) else LiveBlocks(weight)
-    fitting = _fitting(live, _BYTES) if int8 else []
+    few = tokens <= _FEW_TOKENS and not channels
+    fitting = _fitting(live, _BYTES, few=few) if int8 else []
     whole = any(live.fill(*shape) >= _WHOLE for shape in fitting)
     found: list[Spec] = []
     for isa in vectors:
         if fp32 and not (whole and isa.dot == "vnni"):
-            shapes = _fitting(live, _FLOAT)
+            shapes = _fitting(live, _FLOAT, few=few)
             found += [k for s in shapes for k in _vector_specs(isa, "fma", *s, tokens=tokens)]
     for isa in vectors:
         found += [k for s in fitting for k in _vector_specs(isa, isa.dot, *s, tokens=tokens)]
@@ -97,13 +98,16 @@ def candidates(
     return list(dict.fromkeys(found))
 
 
-def _fitting(live: LiveBlocks, shapes: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
+def _fitting(
+    live: LiveBlocks, shapes: tuple[tuple[int, int], ...], *, few: bool
+) -> list[tuple[int, int]]:
     """Shapes that store few zeros, from the largest of one or four outputs that stores hardly any.
 
-    Sixteen outputs are no reason to leave out four: their registers differ.
+    Sixteen outputs are no reason to leave out four: their registers differ. For a `few` tokens
+    they are always there: reading zeros in a row is quicker than skipping them one by one.
     """
     fill = {shape: live.fill(*shape) for shape in shapes}
-    kept = [shape for shape in shapes if fill[shape] >= _USEFUL]
+    kept = [s for s in shapes if fill[s] >= _USEFUL or (few and s[0] == 16)]
     fours = [shape for shape in kept if shape[0] == 4 and fill[shape] >= _WHOLE]
     return [shape for shape in kept if shape[0] >= (4 if fours else 1)]
 

@@ -144,8 +144,10 @@ def _best(
         if len(kept) == len(specs) and kept != options["chosen"]:
             options[f"{vectors}"] = kept
     flat = sample.detach().reshape(-1, sample.shape[-1]).contiguous()
+    # A timed run holds addresses of its chain's memory only.
+    chains = {name: Chain(datas, option) for name, option in options.items()}
     runs: dict[str, Callable[[], object]] = {
-        name: Chain(datas, option).timed(flat, threads=threads) for name, option in options.items()
+        name: chain.timed(flat, threads=threads) for name, chain in chains.items()
     }
     return options[fastest(runs, "chosen", threads=threads).winner]
 
