@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         name_layout,
     )
     from ws_learner.pruning.layers.weight_uses import WeightUses
+    from ws_learner.pruning.layers.whole_units import check_whole_units
     from ws_learner.pruning.layers.zeros_to_keep import (
         PRUNED_FROM,
         masks_to_keep,
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.patterns.pattern import (
         ByRole,
         Pattern,
+        PerLayerPatterns,
         Unstructured,
         as_pattern,
         parse_pattern,
@@ -140,6 +142,7 @@ __all__ = [
     "PatternLockConfig",
     "PatternPlan",
     "PerLayerNM",
+    "PerLayerPatterns",
     "RememberedZeros",
     "Rows",
     "Schedule",
@@ -161,6 +164,7 @@ __all__ = [
     "build_schedule",
     "check_groups",
     "check_warm_up",
+    "check_whole_units",
     "choose_positions",
     "count_zeros",
     "counts_of",
@@ -289,6 +293,9 @@ _MODULES = {
     "layers.weight_uses": [
         "WeightUses",
     ],
+    "layers.whole_units": [
+        "check_whole_units",
+    ],
     "layers.zeros_to_keep": [
         "PRUNED_FROM",
         "masks_to_keep",
@@ -360,6 +367,7 @@ _MODULES = {
     "patterns.pattern": [
         "ByRole",
         "Pattern",
+        "PerLayerPatterns",
         "Unstructured",
         "as_pattern",
         "parse_pattern",
