@@ -389,7 +389,15 @@ class WeightSparseLearner:
         config = self._aimed(allocation, layers)
         kept = masks_to_keep(self.model, layers, config)
         zeros |= {name: int(mask.sum()) for name, mask in kept.items() if not zeros.get(name)}
-        train = partial(train_sparse, start, zeros, config=config, keep_zeros=kept or False)
+        own = allocation.facts.get("patterns")
+        train = partial(
+            train_sparse,
+            start,
+            zeros,
+            config=config,
+            keep_zeros=kept or False,
+            patterns=None if own is None else dict(zip(zeros, own, strict=True)),
+        )
         sparse, seconds = run_phase(train, phase, model=start, cluster=self.cluster)
         self.facts.setdefault("train_seconds", round(seconds, 1))
         return narrowed(sparse, tensor_types(self.model))

@@ -27,7 +27,9 @@ _START: dict[str, Callable[..., Callable[[], object]]] = {
 }
 
 
-def engine_times(specimen: Specimen, *, engine: str, int8: bool, threads: int) -> LayerTimes:
+def engine_times(
+    specimen: Specimen, *, engine: str, int8: bool, threads: int
+) -> LayerTimes:
     """A layer's time, the same whatever zeros it has.
 
     A session of ONNX Runtime or OpenVINO that passes its input on is timed in turn and its time

@@ -84,9 +84,6 @@ def find_specimens(
         calls[weights[id(module.weight)]][signature] += 1
         if signature not in found:
             kept = sample.detach().clone()
-<<<<<<< HEAD
-            found[signature] = Specimen(signature=signature, module=module, sample=kept, site=site)
-=======
             found[signature] = Specimen(
                 signature=signature,
                 module=module,
@@ -94,7 +91,6 @@ def find_specimens(
                 site=site,
                 network_weights=network_weights,
             )
->>>>>>> costs
 
     with ExitStack() as hooks:
         for module in work.modules():
