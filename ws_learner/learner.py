@@ -53,6 +53,7 @@ from ws_learner.search import (
     choose_pool,
     finished_choices,
     finished_costs,
+    layer_patterns,
     plain_settings,
 )
 from ws_learner.training import (
@@ -389,14 +390,14 @@ class WeightSparseLearner:
         config = self._aimed(allocation, layers)
         kept = masks_to_keep(self.model, layers, config)
         zeros |= {name: int(mask.sum()) for name, mask in kept.items() if not zeros.get(name)}
-        own = allocation.facts.get("patterns")
+        own = layer_patterns(allocation, layers)
         train = partial(
             train_sparse,
             start,
             zeros,
             config=config,
             keep_zeros=kept or False,
-            patterns=None if own is None else dict(zip(zeros, own, strict=True)),
+            patterns=None if own is None else dict.fromkeys(zeros, "unstructured") | own,
         )
         sparse, seconds = run_phase(train, phase, model=start, cluster=self.cluster)
         self.facts.setdefault("train_seconds", round(seconds, 1))

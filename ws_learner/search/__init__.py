@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ws_learner.search.closed_form import CLOSED_FORM, heurist
     from ws_learner.search.context import AllocationContext, allocation_context, refuse_bounds
     from ws_learner.search.costs.budgeted import BudgetedAllocation, plain_settings
-    from ws_learner.search.costs.finished import finished_choices, finished_costs
+    from ws_learner.search.costs.finished import finished_choices, finished_costs, layer_patterns
     from ws_learner.search.costs.source import CostSource
     from ws_learner.search.fixed import fixed_profile
     from ws_learner.search.gym_env import make_pruning_env
@@ -84,6 +84,7 @@ __all__ = [
     "heurist",
     "layer_bounds",
     "layer_output",
+    "layer_patterns",
     "make_pruning_env",
     "open_policy",
     "plain_settings",
@@ -95,6 +96,7 @@ __all__ = [
 
 _MODULES = {
     "costs.finished": [
+        "layer_patterns",
         "finished_choices",
         "finished_costs",
     ],

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import Inputs, NumberFormat, UserError, map_tensors
+from ws_learner.core import Inputs, UserError, map_tensors
 from ws_learner.deploy.costs.formats import Formats
 from ws_learner.deploy.onnx.export import export_onnx, values_of
 from ws_learner.deploy.onnx.int8_qdq import export_qdq

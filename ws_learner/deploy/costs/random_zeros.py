@@ -8,8 +8,16 @@ import torch
 from torch import Tensor
 
 from ws_learner.core import UserError
-from ws_learner.pruning import BlockPattern, NM, Pattern, PerLayerNM, Unstructured, parse_pattern
-from ws_learner.pruning import ByRole, ChannelPattern
+from ws_learner.pruning import (
+    NM,
+    BlockPattern,
+    ByRole,
+    ChannelPattern,
+    Pattern,
+    PerLayerNM,
+    Unstructured,
+    parse_pattern,
+)
 
 __all__ = ["DENSITIES", "layer_pattern", "random_weight", "zero_counts"]
 

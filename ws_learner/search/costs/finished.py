@@ -15,7 +15,15 @@ from ws_learner.search.allocation import Allocation
 from ws_learner.search.costs.counted import CountedCosts
 from ws_learner.search.costs.source import CostSource
 
-__all__ = ["finished_choices", "finished_costs"]
+__all__ = ["finished_choices", "finished_costs", "layer_patterns"]
+
+
+def layer_patterns(allocation: Allocation, layers: Sequence[LayerRow]) -> dict[str, str] | None:
+    """Spelling of each layer's own pattern, by parameter name; None where all have the same."""
+    patterns = allocation.facts.get("patterns")
+    if patterns is None:
+        return None
+    return {row.name: str(spelling) for row, spelling in zip(layers, patterns, strict=True)}
 
 
 def finished_choices(
