@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ws_learner.deploy.shrinking.crop import crop
     from ws_learner.deploy.shrinking.crop_report import crop_run
     from ws_learner.deploy.shrinking.cropped_file import load_cropped, save_cropped
+    from ws_learner.deploy.shrinking.find_units import FoundUnits, find_coupled_units
     from ws_learner.deploy.shrinking.permute_mlp import permute_mlps
     from ws_learner.deploy.shrinking.semi_structured import to_semi_structured
     from ws_learner.deploy.shrinking.shrink import shrink
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CompiledModel",
+    "FoundUnits",
     "PairProducts",
     "check_onnx",
     "compile_sparse",
@@ -39,6 +41,7 @@ __all__ = [
     "export_int8",
     "export_onnx",
     "export_qdq",
+    "find_coupled_units",
     "find_sites",
     "largest_block",
     "layer_data",
@@ -104,6 +107,10 @@ _MODULES = {
     "shrinking.cropped_file": [
         "load_cropped",
         "save_cropped",
+    ],
+    "shrinking.find_units": [
+        "FoundUnits",
+        "find_coupled_units",
     ],
     "shrinking.permute_mlp": [
         "permute_mlps",
