@@ -1,0 +1,1 @@
+"""Costs of layers and networks: milliseconds of an engine, bytes, parameters, MACs."""
