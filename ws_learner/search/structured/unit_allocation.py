@@ -8,7 +8,7 @@ of one and of two sets, by their true costs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -20,6 +20,8 @@ __all__ = ["allocate_units", "linear_costs"]
 
 _PASSES = 12
 _TICKS = 1 << 13
+_SLACK = 0.02  # two sets of one layer save less together than by themselves
+_TRIED = 256
 
 Total = Callable[[Sequence[int]], float]
 
@@ -64,7 +66,6 @@ def allocate_units(
         # Halfway: from one state to the other the linear costs are far off.
         state = found if allocation.cost(found) <= budget else (found + state + 1) // 2
         state = state if tuple(state) not in seen else found
-    allocation.offer(allocation.repaired(full))
     best = allocation.improved()
     return allocation.kept(best)
 
@@ -177,29 +178,31 @@ class _Allocation:
         while True:
             assert self._best is not None
             before = self._best
-            state = np.array(before[2])
-            for one in self._single(state):
-                if self.cost(one) <= self._budget:
-                    self.offer(one)
-                elif self.error(one) < before[0]:
-                    self._pay(one, state, before[0])
-            if self._best == before:
+            for state in self._moves(np.array(before[2])):
+                self.offer(state)
+                if self._best != before:
+                    break
+            else:
                 return np.array(before[2])
 
-    def _pay(self, state: IntArray, before: IntArray, error: float) -> None:
-        """Offer a state that is too large with one other set made smaller."""
-        changed = int(np.flatnonzero(state != before)[0])
-        for place in range(len(state)):
-            if place == changed:
-                continue
-            for level in range(int(state[place]) - 1, -1, -1):
-                other = state.copy()
-                other[place] = level
-                if self.error(other) >= error:
-                    break
-                if self.cost(other) <= self._budget:
-                    self.offer(other)
-                    break
+    def _moves(self, state: IntArray) -> Iterator[IntArray]:
+        """Better states that may fit by the linear costs, the one of least error first."""
+        changes = linear_costs(self._levels, self._total, self.kept(state))
+        place = np.repeat(np.arange(len(state)), [len(own) for own in self._levels])
+        level = np.concatenate([np.arange(len(own)) for own in self._levels])
+        cost = np.concatenate(changes)
+        error = np.concatenate([e - e[now] for e, now in zip(self._errors, state, strict=True)])
+        pairs = error[:, None] + error
+        costs = cost[:, None] + cost
+        # The level a set has now stands for no change, so that single moves are pairs, too.
+        room = self._budget - self.cost(state) + _SLACK * abs(self._budget)
+        fits = (place[:, None] < place) & (pairs < -1e-12) & (costs <= room)
+        one, other = np.nonzero(fits)
+        for index in np.argsort(pairs[one, other], kind="stable")[:_TRIED]:
+            moved = state.copy()
+            for move in (one[index], other[index]):
+                moved[place[move]] = level[move]
+            yield moved
 
     def _single(self, state: IntArray) -> list[IntArray]:
         """All states that differ in one set."""
