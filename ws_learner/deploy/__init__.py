@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ws_learner.deploy.costs.engine_layers import EngineUnitCosts, engine_unit_costs
+    from ws_learner.deploy.costs.network_ms import engine_run, network_ms, shrunk_ms
     from ws_learner.deploy.onnx.export import check_onnx, export_int8, export_onnx
     from ws_learner.deploy.onnx.int8_qdq import export_qdq
     from ws_learner.deploy.onnx.verify import engine_differences
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CompiledModel",
+    "EngineUnitCosts",
     "FoundUnits",
     "PairProducts",
     "check_onnx",
@@ -38,6 +41,8 @@ __all__ = [
     "crop",
     "crop_run",
     "engine_differences",
+    "engine_run",
+    "engine_unit_costs",
     "export_int8",
     "export_onnx",
     "export_qdq",
@@ -48,12 +53,14 @@ __all__ = [
     "load_cropped",
     "load_shrunk",
     "load_sparse",
+    "network_ms",
     "observers",
     "permute_mlps",
     "read_wsr",
     "save_cropped",
     "save_shrunk",
     "shrink",
+    "shrunk_ms",
     "split_attention",
     "to_semi_structured",
     "write_wsr",
@@ -127,6 +134,15 @@ _MODULES = {
     ],
     "shrinking.split_attention": [
         "split_attention",
+    ],
+    "costs.engine_layers": [
+        "EngineUnitCosts",
+        "engine_unit_costs",
+    ],
+    "costs.network_ms": [
+        "engine_run",
+        "network_ms",
+        "shrunk_ms",
     ],
 }
 

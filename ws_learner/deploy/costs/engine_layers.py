@@ -104,7 +104,7 @@ class _LayerTable:
 
     def set_grid(self, levels: Sequence[Sequence[int]], points: int) -> None:
         """Choose the widths to measure: those that the sets' levels make."""
-        self.axes = tuple(_axis(side, levels, points) for side in (self.inputs, self.outputs))  # type: ignore[assignment]
+        self.axes = tuple(_axis(side, levels, points) for side in (self.inputs, self.outputs))
 
     def ms(self, kept: Sequence[int]) -> float:
         """Milliseconds at the widths that are left."""
@@ -217,7 +217,7 @@ def _layers(
         module = modules[name]
         if isinstance(module, (*_CONVOLUTIONS, nn.Linear)):
             module.register_forward_hook(look(name, module))
-        elif getattr(module, "weight", None) is not None and module.weight.dim() > 1:  # type: ignore[union-attr,operator]
+        elif getattr(module, "weight", None) is not None and module.weight.dim() > 1:
             untimed.append(name)
     arguments = example if isinstance(example, Mapping | tuple) else _arguments(example)
     with torch.no_grad():

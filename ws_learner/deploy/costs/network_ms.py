@@ -18,7 +18,7 @@ from ws_learner.deploy.onnx.export import export_onnx, values_of
 from ws_learner.deploy.shrinking.shrink import shrink
 from ws_learner.deploy.shrinking.tracing import call_model
 
-__all__ = ["network_ms", "network_run", "shrunk_ms"]
+__all__ = ["engine_run", "network_ms", "shrunk_ms"]
 
 _ROUNDS = 9
 
@@ -43,12 +43,12 @@ def network_ms(model: nn.Module, example: Any, *, engine: str, threads: int = 1)
 
     Args and errors: see `shrunk_ms`.
     """
-    run = network_run(model, example, engine=engine, threads=threads)
+    run = engine_run(model, example, engine=engine, threads=threads)
     with one_thread():
         return 1e3 * median(least_seconds(run, threads=threads) for _ in range(_ROUNDS))
 
 
-def network_run(model: nn.Module, example: Any, *, engine: str, threads: int = 1) -> Run:
+def engine_run(model: nn.Module, example: Any, *, engine: str, threads: int = 1) -> Run:
     """The network in an engine, as a call without arguments."""
     model = model.eval()
     if engine == "torch":

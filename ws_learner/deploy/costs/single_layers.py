@@ -170,7 +170,7 @@ def _graph(shape: LayerShape, inputs: int, outputs: int, copies: int) -> bytes:
             nodes.append(helper.make_node("Gemm", given, [f"y{copy}"], transB=1))
             end: tuple[int, ...] = (shape.outer[0], outputs)
         else:
-            words = {
+            words: dict[str, Any] = {
                 "kernel_shape": list(shape.kernel),
                 "strides": list(shape.stride),
                 "pads": [*shape.padding, *shape.padding],

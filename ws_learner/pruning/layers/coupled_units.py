@@ -108,9 +108,9 @@ def layer_widths(
     for layer in dict.fromkeys(name for name, _ in shares):
         inputs, outputs = _widths(model, layer)
         sides = []
-        for side, width in ((0, inputs), (1, outputs)):
-            free = width - len(taken.get((layer, side), ()))
-            sides.append(LayerWidth(fixed=free, shares=tuple(shares.get((layer, side), ()))))
+        for number, width in ((0, inputs), (1, outputs)):
+            free = width - len(taken.get((layer, number), ()))
+            sides.append(LayerWidth(fixed=free, shares=tuple(shares.get((layer, number), ()))))
         found[layer] = (sides[0], sides[1])
     return found
 

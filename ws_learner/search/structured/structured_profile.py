@@ -22,7 +22,7 @@ from ws_learner.training import Loss, Metric
 
 __all__ = ["Correction", "StructuredProfile", "structured_profile"]
 
-_STRENGTH = 0.5  # of the logarithm of a set's factor, from one variant to the next
+_STRENGTH = 1.0  # of the logarithm of a set's factor, from one variant to the next
 _MARGIN = 0.995
 
 Measure = Callable[[nn.Module], float]
@@ -139,29 +139,38 @@ def structured_profile(
     levels = costs.levels
     if len(levels) != len(sets):
         raise UserError(f"`costs` are of {len(levels)} sets, `sets` has {len(sets)}")
+    starts = [database.errors(levels), rollouts.own_curves(database, levels)]
+
+    def correct(curves: Sequence[FloatArray], allocated: float) -> list[Correction]:
+        return _corrected(
+            lambda amount: allocate_units(levels, curves, costs.total, budget=amount),
+            costs=costs,
+            budget=budget,
+            allocated=allocated,
+            measure=None if measure is None else lambda k: measure(rollouts.network(database, k)),
+            steps=nb_corrections,
+            tolerance=tolerance,
+        )
+
+    # The search looks at networks of the size that the measurement will allow.
+    allocated = budget
+    if measure is not None and nb_rollouts > len(starts):
+        allocated = _nearest(correct(starts[1], budget), budget).allocated
     curves, variants = _searched(
-        [database.errors(levels), rollouts.own_curves(database, levels)],
+        starts,
         levels=levels,
         costs=costs,
-        budget=budget,
+        budget=allocated,
         score=lambda kept: rollouts.divergence(database, kept),
         nb_rollouts=nb_rollouts,
         seed=seed,
     )
-    corrections = _corrected(
-        lambda allocated: allocate_units(levels, curves, costs.total, budget=allocated),
-        costs=costs,
-        budget=budget,
-        measure=None if measure is None else lambda k: measure(rollouts.network(database, k)),
-        steps=nb_corrections,
-        tolerance=tolerance,
-    )
-    best = max((c for c in corrections if not c.measured > budget), key=_cost_of, default=None)
-    if best is None:
-        least = min(corrections, key=_cost_of)
+    corrections = correct(curves, allocated)
+    best = _nearest(corrections, budget)
+    if best.measured > budget:
         raise UserError(
             f"`budget` {budget:.4g}: the networks predicted within it were measured at "
-            f"{least.measured:.4g} and more; give a larger one"
+            f"{best.measured:.4g} and more; give a larger one"
         )
     return StructuredProfile(
         model=rollouts.network(database, best.kept).cpu(),
@@ -208,7 +217,7 @@ def _searched(
                 curves = [np.asarray(curve) for curve in starts[number]]
             else:
                 assert best is not None
-                factors = np.exp(_STRENGTH * generator.standard_normal(len(levels)))
+                factors = _factors(generator, len(levels))
                 curves = [f * curve for f, curve in zip(factors, best[1], strict=True)]
             kept = allocate_units(levels, curves, costs.total, budget=budget)
             if kept not in known:
@@ -221,18 +230,27 @@ def _searched(
     return best[1], found
 
 
+def _factors(generator: np.random.Generator, count: int) -> FloatArray:
+    """Random factors of about a quarter of the sets, at least two; one for the others."""
+    strengths = _STRENGTH * generator.standard_normal(count)
+    order = generator.permutation(count)
+    strengths[order[max(2, count // 4) :]] = 0.0
+    return np.asarray(np.exp(strengths), dtype=np.float64)
+
+
 def _corrected(
     allocate: Callable[[float], tuple[int, ...]],
     *,
     costs: UnitCosts,
     budget: float,
+    allocated: float,
     measure: Callable[[Sequence[int]], float] | None,
     steps: int,
     tolerance: float,
 ) -> list[Correction]:
     """Allocate and measure, with the budget scaled by what was measured."""
     done: list[Correction] = []
-    allocated, low, high = budget, 0.0, np.inf
+    low, high = 0.0, np.inf
     while len(done) < steps:
         try:
             kept = allocate(allocated)
@@ -260,6 +278,12 @@ def _corrected(
         shown = ", ".join(f"{c.predicted:.4g} -> {c.measured:.4g}" for c in done)
         say(f"structured: predicted -> measured: {shown}; budget {budget:.4g} {costs.unit}")
     return done
+
+
+def _nearest(corrections: Sequence[Correction], budget: float) -> Correction:
+    """The largest within the budget, or else the smallest."""
+    within = [c for c in corrections if not _cost_of(c) > budget]
+    return max(within, key=_cost_of) if within else min(corrections, key=_cost_of)
 
 
 def _cost_of(correction: Correction) -> float:
