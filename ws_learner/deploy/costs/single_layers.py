@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ws_learner.core import UserError
+from ws_learner.core import UserError, check_settings
 
 __all__ = ["LAYER_ENGINES", "LayerShape", "layer_ms", "least_seconds", "session_of"]
 
@@ -40,6 +40,9 @@ class LayerShape:
     stride: tuple[int, ...] = ()
     padding: tuple[int, ...] = ()
     dilation: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def input_shape(self, inputs: int, outputs: int) -> tuple[int, ...]:
         """Shape of the inputs at some width."""

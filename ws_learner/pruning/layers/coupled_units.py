@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import UserError
+from ws_learner.core import UserError, check_settings
 from ws_learner.pruning.layers.weight_kinds import layout_of
 
 __all__ = ["CoupledUnits", "LayerWidth", "UnitPart", "layer_widths", "zero_units"]
@@ -31,6 +31,9 @@ class UnitPart:
     side: Literal["outputs", "inputs", "through"]
     positions: tuple[int, ...]
     units: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def of(self, gone: Iterable[int]) -> list[int]:
         """Positions of some units."""
@@ -54,6 +57,9 @@ class CoupledUnits:
     kind: Literal["stream", "channels", "neurons", "heads"]
     units: int
     parts: tuple[UnitPart, ...]
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def readers(self) -> tuple[UnitPart, ...]:
         """The parts that read the units."""
