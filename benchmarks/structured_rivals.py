@@ -1,7 +1,7 @@
 """Structured pruning to a latency in ONNX Runtime: this library against Torch-Pruning.
 
     python -m benchmarks.structured_rivals [--networks resnet20 vgg] [--shares 0.5 0.35]
-        [--seeds 0 1] [--steps 350] [--out experiments/results/structured_rivals]
+        [--seeds 0 1] [--steps 250] [--out experiments/results/structured_rivals]
 
 All networks start from the same dense weights and are physically smaller. Torch-Pruning 1.6.1
 prunes by GroupMagnitudeImportance, uniformly or globally, with and without rounding to 8 channels;
@@ -87,7 +87,7 @@ class _Subject:
             loss=self.experiment.loss,
             metric=self.experiment.metric,
             measure=lambda network: shrunk_ms(network, self.example, engine=_ENGINE),
-            nb_rollouts=32 if searches else 2,
+            nb_rollouts=16 if searches else 2,
             seed=seed,
         )
         about = {
@@ -159,7 +159,7 @@ class _Subject:
         return Timing(rounds=21, threads=1).ratio(one, two).median
 
     def trained(self, model: nn.Module, *, steps: int, seed: int) -> tuple[float, float]:
-        """Accuracy on the test split before and after the training."""
+        """Accuracy before the training on the search split, after it on the test split."""
         from ws_learner.config import WeightSparseConfig
         from ws_learner.core import choose_device
         from ws_learner.report import MetricsLog
@@ -167,7 +167,7 @@ class _Subject:
 
         experiment, chosen = self.experiment, choose_device("fp32")
         network = copy.deepcopy(model)
-        before = evaluate(network, experiment.data.test, experiment.metric, compute=chosen)
+        before = evaluate(network, experiment.data.search, experiment.metric, compute=chosen)
         recipe = experiment.sparse_recipe
         epochs = steps * recipe.batch_size / len(experiment.data.train)
         criterion = build_training_loss(experiment.loss, teacher=None, config=WeightSparseConfig())
@@ -308,7 +308,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--shares", nargs="+", type=float, default=[0.5, 0.35])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--entrants", nargs="+", choices=names, default=names)
-    parser.add_argument("--steps", type=int, default=350)
+    parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--out", type=Path, default=Path("experiments/results/structured_rivals"))
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -311,7 +311,10 @@ class _Cache:
 
     def __init__(self, folder: Path | None, engine: str, threads: int) -> None:
         facts = {"format": _FORMAT, "cpu": cpu_key(), "threads": threads}
-        facts[engine] = version(engine)
+        try:
+            facts[engine] = version(engine)
+        except PackageNotFoundError:
+            raise UserError(f"`engine` {engine}: is not installed; pip install {engine}") from None
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         self._path = None if folder is None else folder / f"engine-layers-{key[:16]}.json"
         self._times: dict[str, float] = {}
