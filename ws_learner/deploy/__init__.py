@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ws_learner.deploy.costs.engine_layers import EngineUnitCosts, engine_unit_costs
     from ws_learner.deploy.costs.engines import ENGINES, check_engine, installed_engines
     from ws_learner.deploy.costs.latency import (
         Latency,
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
         measure_together,
     )
     from ws_learner.deploy.costs.measure import measure_costs
+    from ws_learner.deploy.costs.network_ms import engine_run, network_ms, shrunk_ms
     from ws_learner.deploy.costs.source import MeasuredCosts
     from ws_learner.deploy.costs.table import CostTable
     from ws_learner.deploy.onnx.export import check_onnx, export_int8, export_onnx
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from ws_learner.deploy.shrinking.crop import crop
     from ws_learner.deploy.shrinking.crop_report import crop_run
     from ws_learner.deploy.shrinking.cropped_file import load_cropped, save_cropped
+    from ws_learner.deploy.shrinking.find_units import FoundUnits, find_coupled_units
     from ws_learner.deploy.shrinking.permute_mlp import permute_mlps
     from ws_learner.deploy.shrinking.semi_structured import to_semi_structured
     from ws_learner.deploy.shrinking.shrink import shrink
@@ -41,6 +44,8 @@ __all__ = [
     "ENGINES",
     "CompiledModel",
     "CostTable",
+    "EngineUnitCosts",
+    "FoundUnits",
     "Latency",
     "MeasuredCosts",
     "PairProducts",
@@ -52,9 +57,12 @@ __all__ = [
     "crop_run",
     "dense_latency",
     "engine_differences",
+    "engine_run",
+    "engine_unit_costs",
     "export_int8",
     "export_onnx",
     "export_qdq",
+    "find_coupled_units",
     "find_sites",
     "installed_engines",
     "largest_block",
@@ -65,12 +73,14 @@ __all__ = [
     "measure_costs",
     "measure_latency",
     "measure_together",
+    "network_ms",
     "observers",
     "permute_mlps",
     "read_wsr",
     "save_cropped",
     "save_shrunk",
     "shrink",
+    "shrunk_ms",
     "split_attention",
     "to_semi_structured",
     "write_wsr",
@@ -145,6 +155,10 @@ _MODULES = {
         "load_cropped",
         "save_cropped",
     ],
+    "shrinking.find_units": [
+        "FoundUnits",
+        "find_coupled_units",
+    ],
     "shrinking.permute_mlp": [
         "permute_mlps",
     ],
@@ -160,6 +174,15 @@ _MODULES = {
     ],
     "shrinking.split_attention": [
         "split_attention",
+    ],
+    "costs.engine_layers": [
+        "EngineUnitCosts",
+        "engine_unit_costs",
+    ],
+    "costs.network_ms": [
+        "engine_run",
+        "network_ms",
+        "shrunk_ms",
     ],
 }
 

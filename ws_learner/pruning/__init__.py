@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from ws_learner.pruning.layers.attention_heads import find_attention
     from ws_learner.pruning.layers.attention_names import ATTENTION_WIDTHS, HEAD_COUNTS
     from ws_learner.pruning.layers.convolution_windows import Convolution, choose_positions
+    from ws_learner.pruning.layers.coupled_units import (
+        CoupledUnits,
+        LayerWidth,
+        UnitPart,
+        layer_widths,
+        zero_units,
+    )
     from ws_learner.pruning.layers.frozen import frozen_names, is_adapter, leave_out_frozen
     from ws_learner.pruning.layers.layer_plan import (
         build_pattern_plan,
@@ -122,6 +129,7 @@ __all__ = [
     "ByRole",
     "ChannelPattern",
     "Convolution",
+    "CoupledUnits",
     "Criterion",
     "EpochFormula",
     "EpochLinearSchedule",
@@ -129,6 +137,7 @@ __all__ = [
     "GradualConfig",
     "GroupLassoConfig",
     "HeadPattern",
+    "LayerWidth",
     "Layout",
     "Magnitude",
     "MdgfConfig",
@@ -154,6 +163,7 @@ __all__ = [
     "ThresholdMovementConfig",
     "UnfeltLayers",
     "UnitGroup",
+    "UnitPart",
     "Unstructured",
     "Use",
     "WeightUses",
@@ -183,6 +193,7 @@ __all__ = [
     "keep_largest",
     "kinds_of",
     "layer_table",
+    "layer_widths",
     "layout_of",
     "leave_out_frozen",
     "magnitude",
@@ -213,6 +224,7 @@ __all__ = [
     "weight_roles",
     "with_default_pattern",
     "with_kept_zeros",
+    "zero_units",
     "zeros_to_keep",
 ]
 
@@ -398,6 +410,13 @@ _MODULES = {
     ],
     "schedules.registry": [
         "build_schedule",
+    ],
+    "layers.coupled_units": [
+        "CoupledUnits",
+        "LayerWidth",
+        "UnitPart",
+        "layer_widths",
+        "zero_units",
     ],
     "layers.frozen": [
         "frozen_names",

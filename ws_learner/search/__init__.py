@@ -44,6 +44,13 @@ if TYPE_CHECKING:
     from ws_learner.search.rollout.regression import LayerRegression
     from ws_learner.search.rollout.scoring import as_scored
     from ws_learner.search.seeds import seed_profiles
+    from ws_learner.search.structured.structured_profile import (
+        StructuredProfile,
+        structured_profile,
+    )
+    from ws_learner.search.structured.unit_allocation import allocate_units
+    from ws_learner.search.structured.unit_costs import UnitCosts, WeightCosts
+    from ws_learner.search.structured.unit_database import UnitDatabase
 
 __all__ = [
     "CHOICE_DENSITIES",
@@ -64,6 +71,11 @@ __all__ = [
     "RolloutPool",
     "SavedPolicy",
     "Search",
+    "StructuredProfile",
+    "UnitCosts",
+    "UnitDatabase",
+    "WeightCosts",
+    "allocate_units",
     "allocation_context",
     "as_scored",
     "best",
@@ -92,6 +104,7 @@ __all__ = [
     "read_policy",
     "refuse_bounds",
     "seed_profiles",
+    "structured_profile",
 ]
 
 _MODULES = {
@@ -206,6 +219,20 @@ _MODULES = {
     ],
     "seeds": [
         "seed_profiles",
+    ],
+    "structured.structured_profile": [
+        "StructuredProfile",
+        "structured_profile",
+    ],
+    "structured.unit_allocation": [
+        "allocate_units",
+    ],
+    "structured.unit_costs": [
+        "UnitCosts",
+        "WeightCosts",
+    ],
+    "structured.unit_database": [
+        "UnitDatabase",
     ],
 }
 
