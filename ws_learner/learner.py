@@ -54,6 +54,7 @@ from ws_learner.search import (
     finished_choices,
     finished_costs,
     layer_patterns,
+    locked_settings,
     plain_settings,
 )
 from ws_learner.training import (
@@ -361,8 +362,9 @@ class WeightSparseLearner:
         from ws_learner.deploy import MeasuredCosts
 
         inputs, _ = first_batch(self.data, self.config.ws_latency_batch)
+        pair, _ = first_batch(self.data, 2)
         costs: CostSource = MeasuredCosts(
-            self.model, inputs, threads=self.config.ws_latency_threads
+            self.model, inputs, threads=self.config.ws_latency_threads, pair=pair
         )
         return costs
 
@@ -371,16 +373,19 @@ class WeightSparseLearner:
         if not self.config.budgets:
             return self.config
         total = sum(row.weights for row in layers)
+        if self.config.structured:
+            return locked_settings(self.config)
         return plain_settings(self.config, saved=int(allocation.zeros.sum()) / total)
 
     def _sparsify(self, allocation: Allocation, layers: tuple[LayerRow, ...]) -> nn.Module:
         if not allocation.zeros.any():
             return copy.deepcopy(self.model)
+        structured = "rollout" if self.config.structured else self.config.ws_init
         start = {
             "dense": lambda: copy.deepcopy(self.model),
             "scratch": lambda: reinitialised(self.model, seed=self.seed),
             "rollout": lambda: freeze_as(allocation.network(), self.model),
-        }[self.config.ws_init]()
+        }[structured]()
         if half := half_types(self.model):
             say(f"the network is {half}: it is trained in float32, and stored in {half} again")
         start = widened(start)

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ws_learner.config.joint import budget_conflicts, is_joint, may_choose, pattern_list
+from ws_learner.config.joint import (
+    STOCK_ENGINES,
+    budget_conflicts,
+    is_joint,
+    may_choose,
+    pattern_list,
+)
 from ws_learner.config.methods import MethodSettings
 from ws_learner.config.pattern_syntax import parse_pattern_spec
 from ws_learner.config.registries import (
@@ -142,6 +148,11 @@ class WeightSparseConfig(SearchSettings, MethodSettings, FitsUnset):
         if is_joint(self.ws_pattern) or (ours and self.ws_goals is None):
             return pattern_list(self.ws_pattern or "auto")
         return (self.pattern_spelling,)
+
+    @property
+    def structured(self) -> bool:
+        """Whether whole channels, heads and neurons go, for an engine that multiplies by zeros."""
+        return any(one.engine in STOCK_ENGINES for one in self.budgets)
 
     @property
     def chooses(self) -> bool:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ws_learner.search.bounds import layer_bounds
     from ws_learner.search.closed_form import CLOSED_FORM, heurist
     from ws_learner.search.context import AllocationContext, allocation_context, refuse_bounds
-    from ws_learner.search.costs.budgeted import BudgetedAllocation, plain_settings
+    from ws_learner.search.costs.budgeted import BudgetedAllocation, locked_settings, plain_settings
     from ws_learner.search.costs.finished import finished_choices, finished_costs, layer_patterns
     from ws_learner.search.costs.source import CostSource
     from ws_learner.search.fixed import fixed_profile
@@ -97,6 +97,7 @@ __all__ = [
     "layer_bounds",
     "layer_output",
     "layer_patterns",
+    "locked_settings",
     "make_pruning_env",
     "open_policy",
     "plain_settings",
@@ -117,6 +118,7 @@ _MODULES = {
         "CostSource",
     ],
     "costs.budgeted": [
+        "locked_settings",
         "BudgetedAllocation",
         "plain_settings",
     ],

@@ -28,6 +28,7 @@ from ws_learner.search.problem import build_rollout_config
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import Evaluator, PoolFactory
 from ws_learner.search.searched import search_profile
+from ws_learner.search.structured.budgeted import StructuredAllocation, structured_network
 from ws_learner.search.units import build_plan, in_whole_units, refuse_too_small
 from ws_learner.search.warm_start import load_earlier_policy
 from ws_learner.training import Loss, Metric
@@ -96,7 +97,7 @@ class Allocator:
         kept = load_decision(answer, self.layers)
         if kept.rollouts:
             self._refuse_earlier_failures()
-        return Allocation(**vars(kept), network=lambda: self.evaluator().network(kept.zeros))
+        return Allocation(**vars(kept), network=lambda: self._network(kept))
 
     def _refuse_earlier_failures(self) -> None:
         """Refuse a run of a version that chose among rollouts which all failed."""
@@ -119,11 +120,34 @@ class Allocator:
         fixed = fixed_profile(self.model, self.layers, config)
         if fixed is not None:
             return Decision(zeros=fixed)
+        if config.structured:
+            return self._structured().decide()
         if config.budgets:
             return self.budgeted().decide()
         for target in config.goal_range or ():
             refuse_bounds(self.model, self.layers, replace(config, ws_prune_ratio=target))
         return self._by_protocol(self._context(), self.evaluator, config)
+
+    def _network(self, kept: Decision) -> nn.Module:
+        """The network of the rollout, or with whole units at zero."""
+        if self.config.structured:
+            return structured_network(self.model, self.run)
+        return self.evaluator().network(kept.zeros)
+
+    def _structured(self) -> StructuredAllocation:
+        if self.costs is None:
+            raise UserError(f"`ws_budget` {self.config.ws_budget}: nothing here measures it")
+        return StructuredAllocation(
+            model=self.model,
+            data=self.data,
+            layers=self.layers,
+            loss=self.loss,
+            metric=self.metric,
+            config=self.config,
+            source=self.costs,
+            seed=self.seed,
+            run=self.run,
+        )
 
     def budgeted(self) -> BudgetedAllocation:
         """The allocation within the budgets of the settings."""

@@ -33,7 +33,7 @@ from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import Evaluator
 from ws_learner.search.units import build_plan
 
-__all__ = ["BudgetedAllocation", "plain_settings"]
+__all__ = ["BudgetedAllocation", "locked_settings", "plain_settings"]
 
 Protocol = Callable[[AllocationContext, Callable[[], Evaluator], WeightSparseConfig], Decision]
 """Runs the protocol of the settings on a context."""
@@ -53,6 +53,19 @@ def plain_settings(config: WeightSparseConfig, *, saved: float) -> WeightSparseC
         ws_prune_ratio=saved,
         ws_ratio_max=max(config.ws_ratio_max, saved),
         ws_goals=None if goals is None else f"{goals[0]:.12g}:{goals[1]:.12g}",
+    )
+
+
+def locked_settings(config: WeightSparseConfig) -> WeightSparseConfig:
+    """The settings of a training that keeps the zeros of whole units."""
+    return replace(
+        config,
+        ws_budget=None,
+        ws_pattern="",
+        ws_method="pattern_lock",
+        ws_prune_ratio_prtl="given",
+        ws_init="dense",
+        ws_keep_zeros=None,
     )
 
 

@@ -10,6 +10,8 @@ from torch import nn
 from envs import LayerRow
 from ws_learner.config import Budget
 from ws_learner.core import LayerChoice, LayerCosts
+from ws_learner.pruning import CoupledUnits
+from ws_learner.search.structured.unit_costs import UnitCosts
 
 __all__ = ["CostSource"]
 
@@ -29,7 +31,20 @@ class CostSource(Protocol):
     def dense(self, budget: Budget) -> float:
         """Cost of the dense network that a share refers to, with a line that says of what."""
 
+    def coupled_units(self) -> Sequence[CoupledUnits]:
+        """Units of the network that can be removed together."""
+
+    def unit_costs(self, budget: Budget, sets: Sequence[CoupledUnits]) -> UnitCosts:
+        """Milliseconds by the numbers of units that the sets keep.
+
+        Raises:
+            UserError: The engine is not installed, or cannot run the network.
+        """
+
     def measure(
         self, budget: Budget, network: nn.Module, choices: Mapping[str, LayerChoice]
     ) -> float:
-        """Cost of a finished network; `choices` by parameter name."""
+        """Cost of a finished network; `choices` by parameter name.
+
+        Without choices whole units are zero, and are removed before it is measured.
+        """
