@@ -56,7 +56,7 @@ class Engine:
         for layer, row in enumerate(self.layers):
             choice = choices[row.name]
             zeros = int((parameter_of(network, row.name) == 0).sum())
-            assert zeros == choice.zeros  # the network that is measured is the one that is chosen
+            assert zeros >= choice.zeros  # more where bytes round small weights to 0
             cost += self.cost(layer, choice)
         self.measured.append(self.off * cost)
         return self.measured[-1]
@@ -134,7 +134,7 @@ def test_every_layer_has_its_own_pattern_and_format_and_is_trained_to_it(tmp_pat
             dead = int((~whole).sum())
             assert dead >= 0.9 * round(row["prune_ratio"] * weight.numel())
     assert np.isclose(
-        table["predicted_ms"].sum() + Engine.overhead, result.summary["budget_parts"][0]["finished"]
+        table["predicted_ms"].sum() + Engine.overhead, part["finished"]
     )
 
 

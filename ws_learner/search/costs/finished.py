@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -74,19 +75,19 @@ def finished_costs(
         elif source is None:
             continue
         else:
-            cost = _steadied(lambda: source.measure(budget, network, choices), part["most"])
+            cost = _steadied(partial(source.measure, budget, network, choices), part["most"])
         if cost > part["most"] * (1 + 1e-9):
             unit = part["unit"]
             say(
-                f"budget {budget}: the finished network measures {cost_text(unit, cost)} (median of "
-                f"{_REPEATS}), above {cost_text(unit, part['most'])}"
+                f"budget {budget}: the finished network measures {cost_text(unit, cost)}, above "
+                f"{cost_text(unit, part['most'])} (median of {_REPEATS} measurements)"
             )
         found.append(dict(part) | {"finished": cost})
     return found
 
 
 def _steadied(measure: Callable[[], float], most: float) -> float:
-    """A measured cost; above the budget the median of several, as other programs may disturb one."""
+    """A measured cost; above the budget the median of several, as a busy machine disturbs one."""
     first = measure()
     if first <= most:
         return first
