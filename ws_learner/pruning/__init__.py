@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         zero_units,
     )
     from ws_learner.pruning.layers.frozen import frozen_names, is_adapter, leave_out_frozen
+    from ws_learner.pruning.layers.given_choices import read_layer_choices
     from ws_learner.pruning.layers.layer_plan import (
         build_pattern_plan,
         drop_unfitting,
@@ -207,6 +208,7 @@ __all__ = [
     "prune_once",
     "prune_weights_with_magnitude",
     "ramp_steps",
+    "read_layer_choices",
     "refuse_lazy",
     "refuse_no_units",
     "refuse_replaced",
@@ -252,6 +254,9 @@ _MODULES = {
     "layers.convolution_windows": [
         "Convolution",
         "choose_positions",
+    ],
+    "layers.given_choices": [
+        "read_layer_choices",
     ],
     "layers.layer_plan": [
         "build_pattern_plan",

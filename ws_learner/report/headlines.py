@@ -7,30 +7,29 @@ from typing import Any
 
 import pandas as pd
 
+from ws_learner.report.choice_columns import choice_cells, choice_heads, choice_totals
 from ws_learner.report.metric_text import metric_of, percent
 from ws_learner.report.table import totals
 
 __all__ = [
-    "TABLE_ALIGN",
-    "TABLE_HEADS",
     "cost_text",
     "layer_rows",
     "percent",
     "result_rows",
+    "table_align",
+    "table_heads",
     "title",
     "total_row",
 ]
 
-TABLE_HEADS = ("layer", "role", "shape", "weights", "chosen", "achieved", "MACs", "MACs kept")
-"""Headings of the per-layer table; `chosen` and `achieved` are prune ratios."""
+_HEADS = ("layer", "role", "shape", "weights", "chosen", "achieved", "MACs", "MACs kept")
+_ALIGN = ("left", "left", "right", "right", "right", "right", "right", "right")
 
 _STOPPED = {
     "patience": "ended early, the best reward stopped rising",
     "time": "ended by the search time, so not reproducible",
     "exhausted": "ended early, no profile was new",
 }
-
-TABLE_ALIGN = ("left", "left", "right", "right", "right", "right", "right", "right")
 
 
 def title(summary: Mapping[str, Any]) -> str:
@@ -79,8 +78,18 @@ def result_rows(
     return [(label, value) for label, value in rows if value]
 
 
+def table_heads(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Headings of the per-layer table; `chosen` and `achieved` are prune ratios."""
+    return (*_HEADS, *(head for head, _ in choice_heads(frame)))
+
+
+def table_align(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Alignment of each column."""
+    return (*_ALIGN, *(align for _, align in choice_heads(frame)))
+
+
 def layer_rows(frame: pd.DataFrame) -> list[tuple[str, ...]]:
-    """One row of text per layer under `TABLE_HEADS`."""
+    """One row of text per layer under `table_heads`."""
     return [
         (
             str(row.layer),
@@ -91,8 +100,9 @@ def layer_rows(frame: pd.DataFrame) -> list[tuple[str, ...]]:
             f"{row.achieved:.4f}",
             f"{row.macs:,}",
             f"{row.macs_kept:,}",
+            *more,
         )
-        for row in frame.itertuples()
+        for row, more in zip(frame.itertuples(), choice_cells(frame), strict=True)
     ]
 
 
@@ -110,6 +120,7 @@ def total_row(frame: pd.DataFrame) -> tuple[str, ...]:
         f"{total['achieved_prune_ratio']:.4f}",
         f"{total['dense_macs']:,}",
         f"{total['kept_macs']:,}",
+        *choice_totals(frame),
     )
 
 
