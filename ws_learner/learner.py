@@ -56,6 +56,7 @@ from ws_learner.search import (
     layer_patterns,
     locked_settings,
     plain_settings,
+    summary_facts,
 )
 from ws_learner.training import (
     Loss,
@@ -444,7 +445,16 @@ class WeightSparseLearner:
     def _verify(self, layers: tuple[LayerRow, ...], allocation: Allocation) -> Result:
         """Reload the saved file, count its zeros and evaluate it on the test split."""
         state, config = load_state(self.run.model), self._aimed(allocation, layers)
-        frame = verified_table(layers, allocation.zeros, state=state, config=config)
+        chosen = finished_choices(allocation, layers, self.config)
+        shown = layer_patterns(allocation, layers) is not None
+        frame = verified_table(
+            layers,
+            allocation.zeros,
+            state=state,
+            config=config,
+            choices=tuple(chosen.values()) if shown else None,
+            predicted_ms=allocation.facts.get("predicted_ms"),
+        )
         model = copy.deepcopy(self.model)
         load_into(model, self.run.model)
         write_text(self.run.ratios, to_csv(frame))
@@ -455,7 +465,7 @@ class WeightSparseLearner:
             search_seconds=allocation.seconds,
             failed_rollouts=allocation.failed,
         )
-        summary |= allocation.search_entries | dict(allocation.facts)
+        summary |= allocation.search_entries | summary_facts(allocation)
         summary |= {"seed": self.seed, "split_sizes": split_sizes(self.data)} | self.facts
         summary["measured_on"] = self.data.measured_on
         summary.pop("dense_accuracy", None)  # entered again under the metric's own name
@@ -465,7 +475,7 @@ class WeightSparseLearner:
                 summary["budget_parts"],
                 model,
                 layers=layers,
-                choices=finished_choices(allocation, layers, self.config),
+                choices=chosen,
                 config=self.config,
                 source=self._costs(),
             )

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from ws_learner.search.closed_form import CLOSED_FORM, heurist
     from ws_learner.search.context import AllocationContext, allocation_context, refuse_bounds
     from ws_learner.search.costs.budgeted import BudgetedAllocation, locked_settings, plain_settings
-    from ws_learner.search.costs.finished import finished_choices, finished_costs, layer_patterns
+    from ws_learner.search.costs.finished import (
+        finished_choices,
+        finished_costs,
+        layer_patterns,
+        summary_facts,
+    )
     from ws_learner.search.costs.source import CostSource
     from ws_learner.search.fixed import fixed_profile
     from ws_learner.search.gym_env import make_pruning_env
@@ -106,10 +111,12 @@ __all__ = [
     "refuse_bounds",
     "seed_profiles",
     "structured_profile",
+    "summary_facts",
 ]
 
 _MODULES = {
     "costs.finished": [
+        "summary_facts",
         "layer_patterns",
         "finished_choices",
         "finished_costs",

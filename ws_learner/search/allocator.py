@@ -11,11 +11,11 @@ from pathlib import Path
 from torch import nn
 
 from agents import DDPGConfig
-from envs import LayerRow
+from envs import IntArray, LayerRow
 from ws_learner.config import METHODS, RolloutConfig, WeightSparseConfig
 from ws_learner.core import OutputKind, RunDir, UserError, check_output_kind
 from ws_learner.data import DataSplits
-from ws_learner.pruning import PatternPlan
+from ws_learner.pruning import PatternPlan, read_layer_choices
 from ws_learner.report import read_rollouts
 from ws_learner.search.allocation import Allocation, Decision, load_decision, save_decision
 from ws_learner.search.closed_form import CLOSED_FORM, run_closed_form
@@ -85,7 +85,9 @@ class Allocator:
         if not answer.exists():
             begun = time.monotonic()
             decision = self._decide()
-            if not (METHODS[self.config.ws_method].keeps_zeros or self.config.budgets):
+            own = "patterns" in decision.facts  # in whole units already, as under a budget
+            locked = METHODS[self.config.ws_method].keeps_zeros
+            if not (locked or self.config.budgets or own):
                 plan = build_plan(self.model, self.layers, self.config)
                 limits = self._limits(plan)
                 zeros = in_whole_units(
@@ -119,7 +121,7 @@ class Allocator:
         config = self.config
         fixed = fixed_profile(self.model, self.layers, config)
         if fixed is not None:
-            return Decision(zeros=fixed)
+            return Decision(zeros=fixed, facts=self._given_choices(fixed))
         if config.structured:
             return self._structured().decide()
         if config.budgets:
@@ -127,6 +129,21 @@ class Allocator:
         for target in config.goal_range or ():
             refuse_bounds(self.model, self.layers, replace(config, ws_prune_ratio=target))
         return self._by_protocol(self._context(), self.evaluator, config)
+
+    def _given_choices(self, zeros: IntArray) -> dict[str, list[str]]:
+        """Patterns and number formats of the layers, where a table of ratios names them."""
+        given = self.config.ws_ratios
+        found = (
+            None
+            if given is None
+            else read_layer_choices(given, self.model, self.layers, zeros=zeros)
+        )
+        if found is None:
+            return {}
+        return {
+            "patterns": [choice.pattern for choice in found],
+            "dtypes": [choice.dtype for choice in found],
+        }
 
     def _network(self, kept: Decision) -> nn.Module:
         """The network of the rollout, or with whole units at zero."""

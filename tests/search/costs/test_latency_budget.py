@@ -133,9 +133,7 @@ def test_every_layer_has_its_own_pattern_and_format_and_is_trained_to_it(tmp_pat
             assert not weight[:rows, :columns][~whole].any()
             dead = int((~whole).sum())
             assert dead >= 0.9 * round(row["prune_ratio"] * weight.numel())
-    assert np.isclose(
-        table["predicted_ms"].sum() + Engine.overhead, part["finished"]
-    )
+    assert np.isclose(table["predicted_ms"].sum() + Engine.overhead, part["finished"])
 
 
 def test_a_search_among_joint_choices_meets_the_budget(tmp_path: Path) -> None:

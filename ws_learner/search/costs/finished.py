@@ -17,8 +17,9 @@ from ws_learner.search.allocation import Allocation
 from ws_learner.search.costs.counted import CountedCosts
 from ws_learner.search.costs.source import CostSource
 
-__all__ = ["finished_choices", "finished_costs", "layer_patterns"]
+__all__ = ["finished_choices", "finished_costs", "layer_patterns", "summary_facts"]
 
+_OF_LAYERS = ("patterns", "dtypes", "predicted_ms")
 _REPEATS = 5
 
 
@@ -28,6 +29,16 @@ def layer_patterns(allocation: Allocation, layers: Sequence[LayerRow]) -> dict[s
     if patterns is None:
         return None
     return {row.name: str(spelling) for row, spelling in zip(layers, patterns, strict=True)}
+
+
+def summary_facts(allocation: Allocation) -> dict[str, Any]:
+    """Entries of the summary; what the table of ratios says of each layer is left to it."""
+    facts = {k: v for k, v in allocation.facts.items() if k not in _OF_LAYERS}
+    patterns = allocation.facts.get("patterns")
+    if patterns is not None:
+        used = [one for one, zeros in zip(patterns, allocation.zeros, strict=True) if zeros]
+        facts["pattern"] = ", ".join(sorted(set(used))) or "none"
+    return facts
 
 
 def finished_choices(
