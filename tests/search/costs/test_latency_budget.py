@@ -117,9 +117,8 @@ def test_every_layer_has_its_own_pattern_and_format_and_is_trained_to_it(tmp_pat
         ws_prune_ratio_prtl="knapsack",
     )
     result = made.fit()
-    assert (
-        result.summary["budget_parts"][0]["finished"] <= result.summary["budget_parts"][0]["most"]
-    )
+    (part,) = result.summary["budget_parts"]
+    assert part["finished"] <= part["most"]
     table = result.ratios.set_index("layer")
     assert set(table["pattern"]) <= {"4x1", "16x4", "unstructured"}
     assert "int8" in set(table["dtype"])
