@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import platform
 import random
 import subprocess
@@ -31,7 +32,7 @@ __all__ = ["NETWORKS", "main", "rows_of"]
 
 _PATTERNS = ("unstructured", "4x1", "16x4")
 _RATIOS = (0.5, 0.95)
-_FORMATS = ("fp32", "int8")
+_FORMATS: tuple[NumberFormat, ...] = ("fp32", "int8")
 _WITHIN = 0.1
 
 
@@ -72,7 +73,7 @@ def _dlrm(batch: int) -> tuple[nn.Module, Tensor]:
 def _mlp(batch: int) -> tuple[nn.Module, Tensor]:
     widths = (784, 1024, 1024, 1024, 10)
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1]), torch.randn(batch, widths[0])
 

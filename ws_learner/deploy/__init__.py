@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ws_learner.deploy.costs.bytes_costs import BytesCosts, network_bytes
     from ws_learner.deploy.costs.engines import ENGINES, check_engine, installed_engines
     from ws_learner.deploy.costs.latency import (
         Latency,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENGINES",
+    "BytesCosts",
     "CompiledModel",
     "CostTable",
     "Latency",
@@ -63,6 +65,7 @@ __all__ = [
     "measure_costs",
     "measure_latency",
     "measure_together",
+    "network_bytes",
     "observers",
     "permute_mlps",
     "read_wsr",
@@ -75,6 +78,10 @@ __all__ = [
 ]
 
 _MODULES = {
+    "costs.bytes_costs": [
+        "BytesCosts",
+        "network_bytes",
+    ],
     "costs.engines": [
         "ENGINES",
         "check_engine",

@@ -14,11 +14,11 @@ from ws_learner.deploy.costs.cache import TimesFile, measuring_alone
 from ws_learner.deploy.costs.engines import check_engine, engine_versions
 from ws_learner.deploy.costs.machine import machine_key
 from ws_learner.deploy.costs.overhead import fitted
-from ws_learner.deploy.costs.whole_networks import WholeNetworks
 from ws_learner.deploy.costs.random_zeros import DENSITIES, layer_pattern
 from ws_learner.deploy.costs.specimens import Calls, find_specimens
 from ws_learner.deploy.costs.table import CostTable, MeasuredLayer
 from ws_learner.deploy.costs.trials import Trials
+from ws_learner.deploy.costs.whole_networks import WholeNetworks
 from ws_learner.deploy.runtime.compile import check_threads, torch_threads
 
 __all__ = ["measure_costs"]

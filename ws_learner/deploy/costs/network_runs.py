@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import Inputs, NumberFormat, UserError, map_tensors
+from ws_learner.core import Inputs, UserError, map_tensors
 from ws_learner.deploy.costs.formats import Formats
 from ws_learner.deploy.onnx.export import export_onnx, values_of
 from ws_learner.deploy.onnx.int8_qdq import export_qdq
@@ -120,9 +120,7 @@ def onnx_session(path: Path, inputs: Inputs, *, threads: int) -> Run:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_inputs()]
     feed = {n: x.detach().numpy() for n, x in zip(names, values_of(inputs), strict=True)}
     return lambda: session.run(None, feed)
