@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import platform
 import random
 import subprocess
@@ -31,7 +32,8 @@ __all__ = ["NETWORKS", "main", "rows_of"]
 
 _PATTERNS = ("unstructured", "4x1", "16x4")
 _RATIOS = (0.5, 0.95)
-_FORMATS = ("fp32", "int8")
+_FORMATS: tuple[NumberFormat, ...] = ("fp32", "int8")
+_KINDS = (*_FORMATS, "mixed")
 _WITHIN = 0.1
 
 
@@ -72,7 +74,7 @@ def _dlrm(batch: int) -> tuple[nn.Module, Tensor]:
 def _mlp(batch: int) -> tuple[nn.Module, Tensor]:
     widths = (784, 1024, 1024, 1024, 10)
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1]), torch.randn(batch, widths[0])
 
@@ -97,9 +99,10 @@ def rows_of(name: str, batch: int, *, seeds: int, cache_dir: Path | None) -> lis
     table = measure_costs(model, inputs, layers, choices, engine="wsr", cache_dir=cache_dir)
     rows = []
     for seed in range(seeds):
-        for dtype in _FORMATS:
-            profile = _profile(layers, dtype, seed=seed)
-            rows.append(_row(name, batch, model, inputs, layers, profile, table, dtype, seed))
+        for kind in _KINDS:
+            profile = _profile(layers, kind, seed=seed)
+            facts = {"network": name, "batch": batch, "dtype": kind, "seed": seed}
+            rows.append(facts | _row(model, inputs, layers, profile, table))
             say(", ".join(f"{key} {value}" for key, value in rows[-1].items()))
     return rows
 
@@ -113,32 +116,34 @@ def _choice(row: LayerRow, pattern: str, ratio: float, dtype: NumberFormat) -> L
     return LayerChoice(pattern=pattern, zeros=zeros, dtype=dtype)
 
 
-def _profile(layers: Sequence[LayerRow], dtype: NumberFormat, *, seed: int) -> list[LayerChoice]:
-    draw = random.Random(seed)
-    return [_choice(row, draw.choice(_PATTERNS), draw.uniform(*_RATIOS), dtype) for row in layers]
+def _profile(layers: Sequence[LayerRow], kind: str, *, seed: int) -> list[LayerChoice]:
+    """A random choice for each layer, its format random too if `kind` is `mixed`."""
+    draw, formats = random.Random(seed), random.Random(seed)
+    found = []
+    for row in layers:
+        pattern, ratio = draw.choice(_PATTERNS), draw.uniform(*_RATIOS)
+        dtype = formats.choice(_FORMATS) if kind == "mixed" else kind
+        found.append(_choice(row, pattern, ratio, dtype))  # type: ignore[arg-type]
+    return found
 
 
 def _row(
-    name: str,
-    batch: int,
     model: nn.Module,
     inputs: Tensor,
     layers: Sequence[LayerRow],
     profile: Sequence[LayerChoice],
     table: CostTable,
-    dtype: NumberFormat,
-    seed: int,
 ) -> dict[str, Any]:
-    networks = {"dense": (model, "fp32"), "pruned": (_pruned(model, layers, profile), dtype)}
+    formats = {row.name: choice.dtype for row, choice in zip(layers, profile, strict=True)}
+    networks: dict[str, Any] = {
+        "dense": (model, "fp32"),
+        "pruned": (_pruned(model, layers, profile), formats),
+    }
     found = measure_together(networks, inputs, engine="wsr")
     dense, pruned = found["dense"].median_ms, found["pruned"].median_ms
     predicted = table.predict(profile)
     assert table.dense_ms is not None
     return {
-        "network": name,
-        "batch": batch,
-        "dtype": dtype,
-        "seed": seed,
         "table_dense_ms": table.dense_ms,
         "predicted_ms": predicted,
         "dense_ms": dense,
@@ -218,17 +223,32 @@ def main(arguments: list[str] | None = None) -> int:
     for name in given.only:
         if name not in NETWORKS:
             raise UserError(f"--only {name}: {suggest(name, NETWORKS)}")
-    rows: list[dict[str, Any]] = []
-    for name in given.only:
-        for batch in given.batches:
-            rows += rows_of(name, batch, seeds=given.seeds, cache_dir=given.cache_dir)
-    frame = pd.DataFrame(rows)
-    print(_markdown(frame, "python -m benchmarks.predicted_latency"))
-    if given.out:
-        given.out.mkdir(parents=True, exist_ok=True)
-        write_text(given.out / "predicted_latency.csv", frame.to_csv(index=False))
-        write_text(given.out / "README.md", _markdown(frame, _command(given)))
+    frame = _read(given.out)
+    for name, batch in itertools.product(given.only, given.batches):
+        if ((frame["network"] == name) & (frame["batch"] == batch)).any():
+            say(f"{name}, batch {batch}: measured before; delete its lines to measure again")
+            continue
+        rows = rows_of(name, batch, seeds=given.seeds, cache_dir=given.cache_dir)
+        frame = pd.concat([frame, pd.DataFrame(rows)], ignore_index=True)
+        if given.out:
+            _write(frame, given)
+    print(_markdown(frame, _command(given)))
     return 0
+
+
+def _read(folder: Path | None) -> Any:
+    import pandas as pd
+
+    path = folder / "predicted_latency.csv" if folder else None
+    if path is None or not path.exists():
+        return pd.DataFrame({"network": [], "batch": []})
+    return pd.read_csv(path)
+
+
+def _write(frame: Any, given: argparse.Namespace) -> None:
+    given.out.mkdir(parents=True, exist_ok=True)
+    write_text(given.out / "predicted_latency.csv", frame.to_csv(index=False, float_format="%.5g"))
+    write_text(given.out / "README.md", _markdown(frame, _command(given)))
 
 
 def _command(given: argparse.Namespace) -> str:

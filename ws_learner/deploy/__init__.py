@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ws_learner.deploy.costs.engine_layers import EngineUnitCosts, engine_unit_costs
+    from ws_learner.deploy.costs.bytes_costs import BytesCosts, network_bytes
     from ws_learner.deploy.costs.engines import ENGINES, check_engine, installed_engines
     from ws_learner.deploy.costs.latency import (
         Latency,
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
         measure_together,
     )
     from ws_learner.deploy.costs.measure import measure_costs
-    from ws_learner.deploy.costs.network_ms import engine_run, network_ms, shrunk_ms
     from ws_learner.deploy.costs.source import MeasuredCosts
     from ws_learner.deploy.costs.table import CostTable
     from ws_learner.deploy.onnx.export import check_onnx, export_int8, export_onnx
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from ws_learner.deploy.shrinking.crop import crop
     from ws_learner.deploy.shrinking.crop_report import crop_run
     from ws_learner.deploy.shrinking.cropped_file import load_cropped, save_cropped
-    from ws_learner.deploy.shrinking.find_units import FoundUnits, find_coupled_units
     from ws_learner.deploy.shrinking.permute_mlp import permute_mlps
     from ws_learner.deploy.shrinking.semi_structured import to_semi_structured
     from ws_learner.deploy.shrinking.shrink import shrink
@@ -42,10 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENGINES",
+    "BytesCosts",
     "CompiledModel",
     "CostTable",
-    "EngineUnitCosts",
-    "FoundUnits",
     "Latency",
     "MeasuredCosts",
     "PairProducts",
@@ -57,12 +54,9 @@ __all__ = [
     "crop_run",
     "dense_latency",
     "engine_differences",
-    "engine_run",
-    "engine_unit_costs",
     "export_int8",
     "export_onnx",
     "export_qdq",
-    "find_coupled_units",
     "find_sites",
     "installed_engines",
     "largest_block",
@@ -73,14 +67,13 @@ __all__ = [
     "measure_costs",
     "measure_latency",
     "measure_together",
-    "network_ms",
+    "network_bytes",
     "observers",
     "permute_mlps",
     "read_wsr",
     "save_cropped",
     "save_shrunk",
     "shrink",
-    "shrunk_ms",
     "split_attention",
     "to_semi_structured",
     "write_wsr",
@@ -89,6 +82,10 @@ __all__ = [
 _MODULES = {
     "costs.source": [
         "MeasuredCosts",
+    ],
+    "costs.bytes_costs": [
+        "BytesCosts",
+        "network_bytes",
     ],
     "costs.engines": [
         "ENGINES",
@@ -155,10 +152,6 @@ _MODULES = {
         "load_cropped",
         "save_cropped",
     ],
-    "shrinking.find_units": [
-        "FoundUnits",
-        "find_coupled_units",
-    ],
     "shrinking.permute_mlp": [
         "permute_mlps",
     ],
@@ -174,15 +167,6 @@ _MODULES = {
     ],
     "shrinking.split_attention": [
         "split_attention",
-    ],
-    "costs.engine_layers": [
-        "EngineUnitCosts",
-        "engine_unit_costs",
-    ],
-    "costs.network_ms": [
-        "engine_run",
-        "network_ms",
-        "shrunk_ms",
     ],
 }
 

@@ -36,9 +36,7 @@ class ColdCall:
     bytes_before: int
 
 
-def least_times(
-    calls: Mapping[str, ColdCall], sample: Tensor, *, threads: int
-) -> dict[str, float]:
+def least_times(calls: Mapping[str, ColdCall], sample: Tensor, *, threads: int) -> dict[str, float]:
     """Milliseconds of each call, the lower quartile of several in turn.
 
     Args:

@@ -27,9 +27,7 @@ _START: dict[str, Callable[..., Callable[[], object]]] = {
 }
 
 
-def engine_times(
-    specimen: Specimen, *, engine: str, int8: bool, threads: int
-) -> LayerTimes:
+def engine_times(specimen: Specimen, *, engine: str, int8: bool, threads: int) -> LayerTimes:
     """A layer's time, the same whatever zeros it has.
 
     A session of ONNX Runtime or OpenVINO that passes its input on is timed in turn and its time
@@ -43,8 +41,10 @@ def engine_times(
         with torch.no_grad():
             own = time_runs({"layer": lambda: module(x)}, threads=threads)["layer"].median_ms
         return LayerTimes(base=None, dense={"fp32": own})
-    kinds: list[NumberFormat] = ["fp32", *(["int8"] if int8 and _has_int8(module) else [])]
-    runs = {kind: _session(module, x, engine=engine, dtype=kind, threads=threads) for kind in kinds}
+    kinds: list[NumberFormat] = ["fp32", "int8"] if int8 and _has_int8(module) else ["fp32"]
+    runs: dict[str, Callable[[], object]] = {
+        kind: _session(module, x, engine=engine, dtype=kind, threads=threads) for kind in kinds
+    }
     runs["empty"] = _session(nn.Identity(), x, engine=engine, dtype="fp32", threads=threads)
     times = {name: own.median_ms for name, own in time_runs(runs, threads=threads).items()}
     empty = times.pop("empty")

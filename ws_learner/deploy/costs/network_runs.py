@@ -120,9 +120,7 @@ def onnx_session(path: Path, inputs: Inputs, *, threads: int) -> Run:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_inputs()]
     feed = {n: x.detach().numpy() for n, x in zip(names, values_of(inputs), strict=True)}
     return lambda: session.run(None, feed)

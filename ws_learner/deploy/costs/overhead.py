@@ -18,7 +18,7 @@ _SCALES = (0.7, 1.4)
 def fitted(
     table: CostTable, whole: WholeNetworks, choices: Sequence[Sequence[LayerChoice]]
 ) -> CostTable:
-    """The table with its overhead and scales, so that it predicts whole networks that were measured.
+    """The table with its overhead and scales, so that it predicts networks that were measured.
 
     The dense network is measured and, for `wsr`, one in which each layer has the choice nearest
     to 80 % zeros, in each format. In a network neighbours may become one call. Two networks tell
@@ -82,7 +82,7 @@ def _within(scale: float) -> float:
 
 def _formats(choices: Sequence[Sequence[LayerChoice]]) -> list[NumberFormat]:
     used = {choice.dtype for own in choices for choice in own}
-    return [kind for kind in ("fp32", "int8") if kind in used]  # type: ignore[misc]
+    return [kind for kind in ("fp32", "int8") if kind in used]
 
 
 def _nearest(own: Sequence[LayerChoice], weights: int, dtype: NumberFormat) -> LayerChoice:

@@ -53,8 +53,9 @@ def zero_counts(
 def random_weight(shape: tuple[int, ...], pattern: Pattern, zeros: int, *, seed: int = 0) -> Tensor:
     """Normal values of a linear layer's usual size, `zeros` of them zero in random units."""
     draw = torch.Generator().manual_seed(seed)
-    values = torch.randn(shape, generator=draw) * max(math.prod(shape[1:]), 1) ** -0.5
+    values: Tensor = torch.randn(shape, generator=draw) * max(math.prod(shape[1:]), 1) ** -0.5
     values[values == 0] = 1e-3
     if not zeros:
         return values
-    return values * pattern.mask(torch.rand(shape, generator=draw), zeros)
+    masked: Tensor = values * pattern.mask(torch.rand(shape, generator=draw), zeros)
+    return masked

@@ -103,6 +103,4 @@ def _calls(run: Callable[[], object], clock: Clock, seconds: float) -> int:
 
 def _timing(times: list[float]) -> Timing:
     low, middle, high = statistics.quantiles(times, n=4, method="inclusive")
-    return Timing(
-        median_ms=1e3 * middle, low_ms=1e3 * low, high_ms=1e3 * high, rounds=len(times)
-    )
+    return Timing(median_ms=1e3 * middle, low_ms=1e3 * low, high_ms=1e3 * high, rounds=len(times))

@@ -107,7 +107,8 @@ class Trials:
         self, trials: KernelTrials, specimen: Specimen, name: str, progress: Progress
     ) -> dict[str, list[list[float]]]:
         weight = specimen.weight
-        pattern, found = layer_pattern(name), {self._key(name, kind): [] for kind in self._formats}
+        pattern = layer_pattern(name)
+        found: dict[str, list[list[float]]] = {self._key(name, kind): [] for kind in self._formats}
         counts = zero_counts(pattern, tuple(weight.shape), self._densities)
         for zeros in reversed(counts):
             for kind, part in trials.sparse(pattern, zeros).items():
@@ -118,7 +119,7 @@ class Trials:
     def _read(self, specimen: Specimen, patterns: Sequence[str]) -> LayerTimes:
         """Only what was asked for: the cache may hold more."""
         entry = self._file.entries[specimen.signature]
-        dense = {kind: entry["dense"][kind] for kind in self._formats}
+        dense: dict[str, float] = {kind: entry["dense"][kind] for kind in self._formats}
         if not self._leaves_out_zeros(specimen):
             return LayerTimes(base=None, dense=dense)
         sparse = {

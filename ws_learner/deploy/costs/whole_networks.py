@@ -142,9 +142,7 @@ class WholeNetworks:
                     weight.copy_(random_weight(shape, pattern, choice.zeros))
         return twin
 
-    def _formats(
-        self, point: Sequence[LayerChoice]
-    ) -> NumberFormat | dict[str, NumberFormat]:
+    def _formats(self, point: Sequence[LayerChoice]) -> NumberFormat | dict[str, NumberFormat]:
         named = {
             layer_of(row.name): choice.dtype
             for row, choice in zip(self._table.layers, point, strict=True)
@@ -152,9 +150,7 @@ class WholeNetworks:
         kinds = set(named.values())
         return kinds.pop() if len(kinds) == 1 else named
 
-    def _kept(
-        self, name: str, point: Sequence[LayerChoice], measure: Callable[[], Any]
-    ) -> Any:
+    def _kept(self, name: str, point: Sequence[LayerChoice], measure: Callable[[], Any]) -> Any:
         """What the cache holds for this network, or what `measure` gives."""
         facts = {
             "layers": [[row.name, row.weights, dict(row.calls)] for row in self._table.layers],

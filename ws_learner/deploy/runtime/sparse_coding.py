@@ -13,10 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["decode_sparse", "encode_sparse", "ideal_bytes"]
+__all__ = [
+    *("BLOCKS", "VALUE_BYTES", "decode_sparse", "encode_sparse", "estimated_bytes", "ideal_bytes"),
+    "low_bits",
+]
 
-_BLOCKS = ((1, 1), (2, 1), (4, 1), (1, 4), (4, 4), (16, 4))
-_SIZES = {"fp32": 4, "bf16": 2, "int8": 1}
+BLOCKS = ((1, 1), (2, 1), (4, 1), (1, 4), (4, 4), (16, 4))
+"""Outputs x inputs; the cheapest is used."""
+VALUE_BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -33,12 +37,12 @@ def encode_sparse(
         What `decode_sparse` must know, of JSON's types, and the parts to be laid end to end.
     """
     n, k = matrix.shape
-    best = min(_BLOCKS, key=lambda block: _cost(matrix, block, _SIZES[values]))
-    if _cost(matrix, best, _SIZES[values]) >= matrix.size * _SIZES[values]:
+    best = min(BLOCKS, key=lambda block: _cost(matrix, block, VALUE_BYTES[values]))
+    if _cost(matrix, best, VALUE_BYTES[values]) >= matrix.size * VALUE_BYTES[values]:
         return {"shape": [n, k], "values": values, "block": None}, [_stored(matrix, values)]
     cut, live = _cut(matrix, best)
     gaps = np.diff(np.flatnonzero(live), prepend=-1) - 1
-    low = _low_bits(live)
+    low = low_bits(int(live.sum()), live.size)
     quotient, rest = gaps >> low, gaps & ((1 << low) - 1)
     unary = np.ones(int(quotient.sum()) + len(gaps), np.uint8)
     unary[np.cumsum(quotient + 1) - 1] = 0
@@ -102,15 +106,25 @@ def _cut(
 
 def _cost(matrix: npt.NDArray[np.generic], block: tuple[int, int], size: int) -> float:
     _, live = _cut(matrix, block)
-    count = int(live.sum())
-    mean = live.size / max(count, 1)
+    return estimated_bytes(int(live.sum()), live.size, block, size)
+
+
+def estimated_bytes(count: float, total: int, block: tuple[int, int], size: int) -> float:
+    """What `count` live blocks of `total` take, roughly; by this the block is chosen.
+
+    Args:
+        count: Live blocks.
+        total: All blocks.
+        block: Their shape.
+        size: Bytes of a value.
+    """
+    mean = total / max(count, 1)
     return count * (block[0] * block[1] * size + (math.log2(mean) + 2) / 8)
 
 
-def _low_bits(live: npt.NDArray[np.bool_]) -> int:
-    """Rice's parameter: 2^r nearest to ln 2 times the mean gap."""
-    count = int(live.sum())
-    mean = (live.size - count) / max(count, 1)
+def low_bits(count: float, total: int) -> int:
+    """Rice's parameter for `count` live blocks of `total`: 2^r nearest to ln 2 x the mean gap."""
+    mean = (total - count) / max(count, 1)
     return max(0, round(math.log2(max(mean * math.log(2), 1e-9)))) if mean > 0 else 0
 
 
@@ -126,7 +140,7 @@ def _stored(values: npt.NDArray[np.generic], kind: str) -> Bytes:
 
 
 def _read(data: Bytes, kind: str, count: int) -> npt.NDArray[np.generic]:
-    wanted = count * _SIZES[kind]
+    wanted = count * VALUE_BYTES[kind]
     if data.size < wanted:
         raise ValueError("values are missing")
     raw = data[:wanted].tobytes()
