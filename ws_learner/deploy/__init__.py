@@ -8,6 +8,7 @@ from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ws_learner.deploy.costs.bytes_costs import BytesCosts, network_bytes
+    from ws_learner.deploy.costs.engine_layers import EngineUnitCosts, engine_unit_costs
     from ws_learner.deploy.costs.engines import ENGINES, check_engine, installed_engines
     from ws_learner.deploy.costs.latency import (
         Latency,
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
         measure_together,
     )
     from ws_learner.deploy.costs.measure import measure_costs
+    from ws_learner.deploy.costs.network_ms import engine_run, network_ms, shrunk_ms
     from ws_learner.deploy.costs.source import MeasuredCosts
     from ws_learner.deploy.costs.table import CostTable
     from ws_learner.deploy.onnx.export import check_onnx, export_int8, export_onnx
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from ws_learner.deploy.shrinking.crop import crop
     from ws_learner.deploy.shrinking.crop_report import crop_run
     from ws_learner.deploy.shrinking.cropped_file import load_cropped, save_cropped
+    from ws_learner.deploy.shrinking.find_units import FoundUnits, find_coupled_units
     from ws_learner.deploy.shrinking.permute_mlp import permute_mlps
     from ws_learner.deploy.shrinking.semi_structured import to_semi_structured
     from ws_learner.deploy.shrinking.shrink import shrink
@@ -43,6 +46,8 @@ __all__ = [
     "BytesCosts",
     "CompiledModel",
     "CostTable",
+    "EngineUnitCosts",
+    "FoundUnits",
     "Latency",
     "MeasuredCosts",
     "PairProducts",
@@ -54,9 +59,12 @@ __all__ = [
     "crop_run",
     "dense_latency",
     "engine_differences",
+    "engine_run",
+    "engine_unit_costs",
     "export_int8",
     "export_onnx",
     "export_qdq",
+    "find_coupled_units",
     "find_sites",
     "installed_engines",
     "largest_block",
@@ -68,18 +76,33 @@ __all__ = [
     "measure_latency",
     "measure_together",
     "network_bytes",
+    "network_ms",
     "observers",
     "permute_mlps",
     "read_wsr",
     "save_cropped",
     "save_shrunk",
     "shrink",
+    "shrunk_ms",
     "split_attention",
     "to_semi_structured",
     "write_wsr",
 ]
 
 _MODULES = {
+    "costs.network_ms": [
+        "engine_run",
+        "network_ms",
+        "shrunk_ms",
+    ],
+    "costs.engine_layers": [
+        "EngineUnitCosts",
+        "engine_unit_costs",
+    ],
+    "shrinking.find_units": [
+        "FoundUnits",
+        "find_coupled_units",
+    ],
     "costs.source": [
         "MeasuredCosts",
     ],

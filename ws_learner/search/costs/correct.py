@@ -17,6 +17,8 @@ __all__ = ["correct_latency"]
 _TRIES = 6
 _AIM = 0.98  # of the budget, so that noise does not carry it over
 _NEAR = 0.95
+_FLAT = 0.2  # slopes below it are noise
+_STEP = 1.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,6 +54,7 @@ def correct_latency(
     """
     timed = [place for place, one in enumerate(budgets) if one.kind == "latency"]
     aims, tried = list(limits), list[_Tried]()
+    done: dict[int, list[tuple[float, float]]] = {place: [] for place in timed}
     for _ in range(_TRIES if timed else 1):
         profile = fit(aims)
         if profile is None:
@@ -67,8 +70,10 @@ def correct_latency(
             )
         if _NEAR <= tried[-1].worst <= 1 or not any(one.zeros for one in profile):
             break
-        for place, share in zip(timed, shares, strict=True):
-            aims[place] = replace(aims[place], most=aims[place].most * _AIM / share)
+        for place in timed:
+            done[place].append((aims[place].most, measured[place]))
+            aim = _next_aim(done[place], wanted=_AIM * limits[place].most)
+            aims[place] = replace(aims[place], most=aim)
     if not tried:
         named = ", ".join(map(str, budgets))
         raise UserError(
@@ -86,6 +91,20 @@ def correct_latency(
         _part(limit, budget, chosen.measured.get(place))
         for place, (limit, budget) in enumerate(zip(limits, budgets, strict=True))
     ]
+
+
+def _next_aim(done: Sequence[tuple[float, float]], *, wanted: float) -> float:
+    """The budget to give to the prediction, from pairs of given budget and measured cost.
+
+    In proportion at first, then by the secant of the last two.
+    """
+    aim, measured = done[-1]
+    found = aim * wanted / measured
+    if len(done) > 1 and done[-2][0] != aim:
+        slope = (measured - done[-2][1]) / (aim - done[-2][0])
+        if slope > _FLAT:
+            found = aim + (wanted - measured) / slope
+    return min(max(found, aim / _STEP), aim * _STEP)
 
 
 def _part(limit: Limit, budget: Budget, measured: float | None) -> dict[str, Any]:
