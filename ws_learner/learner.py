@@ -92,6 +92,8 @@ from ws_learner.training import (
 
 __all__ = ["Result", "WeightSparseLearner"]
 
+_CALIBRATION, _CALIBRATIONS = 32, 8  # examples and batches for the ranges of bytes
+
 
 class WeightSparseLearner:
     """Prunes a network: a protocol sets each layer's ratio, gradual training reaches it.
@@ -188,6 +190,7 @@ class WeightSparseLearner:
             claims,
         )
         self._run: RunDir | None = None
+        self._source: CostSource | None = None
 
     def fit(self) -> Result:
         """Run all stages: allocate, sparsify, verify, report; a finished run is read again.
@@ -358,16 +361,24 @@ class WeightSparseLearner:
 
     def _costs(self) -> CostSource | None:
         """What measures a budget's costs on this machine; None where they are only counted."""
-        if all(one.kind in ("params", "macs") for one in self.config.budgets):
-            return None
+        if self._source is not None or all(
+            one.kind in ("params", "macs") for one in self.config.budgets
+        ):
+            return self._source
         from ws_learner.deploy import MeasuredCosts
 
         inputs, _ = first_batch(self.data, self.config.ws_latency_batch)
         pair, _ = first_batch(self.data, 2)
-        costs: CostSource = MeasuredCosts(
-            self.model, inputs, threads=self.config.ws_latency_threads, pair=pair
+        batches = self.data.train.batches(_CALIBRATION, seed=self.seed)
+        calibration = [x for _, (x, _) in zip(range(_CALIBRATIONS), batches, strict=False)]
+        self._source = MeasuredCosts(
+            self.model,
+            inputs,
+            threads=self.config.ws_latency_threads,
+            calibration=calibration,
+            pair=pair,
         )
-        return costs
+        return self._source
 
     def _aimed(self, allocation: Allocation, layers: tuple[LayerRow, ...]) -> WeightSparseConfig:
         """The settings of the training: with a budget, the prune ratio that it came to."""
@@ -479,8 +490,11 @@ class WeightSparseLearner:
                 config=self.config,
                 source=self._costs(),
             )
-        sparse = self._test(model, "sparse")
-        summary |= metric_entries(self.metric, dense=self._dense_metric(), sparse=sparse)
+        values = {"dense": self._dense_metric(), "sparse": self._test(model, "sparse")}
+        if "int8" in allocation.facts.get("dtypes", ()) and (costs := self._costs()):
+            fast = costs.compiled(self.config.budgets[0], model, chosen)
+            values["int8"] = self._test(fast, "INT8")
+        summary |= metric_entries(self.metric, **values)
         if "units" in self.config.pattern_spelling:
             from ws_learner.deploy import crop_run
 

@@ -61,6 +61,7 @@ def result_rows(
     rows = [
         (f"dense {metric.name} ({metric.measured_on})", metric.show(metric.value("dense"))),
         (f"sparse {metric.name} ({metric.measured_on})", metric.show(metric.value("sparse"))),
+        (f"{metric.name} in INT8 ({metric.measured_on})", metric.show(metric.value("int8"))),
         ("change", metric.change()),
         ("dense accuracy (select)", percent(summary.get("dense_select_accuracy"))),
         ("sparse accuracy (select)", percent(summary.get("sparse_select_accuracy"))),

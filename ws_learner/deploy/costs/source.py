@@ -17,6 +17,7 @@ from ws_learner.deploy.costs.engine_layers import EngineUnitCosts, engine_unit_c
 from ws_learner.deploy.costs.latency import dense_latency, measure_latency
 from ws_learner.deploy.costs.measure import measure_costs
 from ws_learner.deploy.onnx.export import export_onnx
+from ws_learner.deploy.runtime.compile import compile_sparse
 from ws_learner.deploy.shrinking.find_units import find_coupled_units
 from ws_learner.deploy.shrinking.shrink import shrink
 from ws_learner.pruning import CoupledUnits
@@ -112,6 +113,19 @@ class MeasuredCosts:
             path = Path(folder) / "model.onnx"
             export_onnx(slim, self._inputs, path)
             return float(sum(file.stat().st_size for file in Path(folder).iterdir()))
+
+    def compiled(
+        self, budget: Budget, network: nn.Module, choices: Mapping[str, LayerChoice]
+    ) -> nn.Module:
+        """The network as our runtime runs it, with each layer in its number format."""
+        fast: nn.Module = compile_sparse(
+            network.eval(),
+            self._inputs,
+            dtype={name: choice.dtype for name, choice in choices.items()},
+            calibration=self._calibration or [self._inputs],
+            threads=self._threads,
+        )
+        return fast
 
     def measure(
         self, budget: Budget, network: nn.Module, choices: Mapping[str, LayerChoice]

@@ -31,6 +31,11 @@ class CostSource(Protocol):
     def dense(self, budget: Budget) -> float:
         """Cost of the dense network that a share refers to, with a line that says of what."""
 
+    def compiled(
+        self, budget: Budget, network: nn.Module, choices: Mapping[str, LayerChoice]
+    ) -> nn.Module:
+        """The network as our runtime runs it, with each layer in its number format."""
+
     def coupled_units(self) -> Sequence[CoupledUnits]:
         """Units of the network that can be removed together."""
 
