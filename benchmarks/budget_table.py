@@ -89,7 +89,10 @@ def _run_network(name: str, entrants: Sequence[str], *, seeds: int, out: Path, w
     table = out / "rows.csv"
     rows: list[dict[str, Any]] = []
     if table.exists():
-        rows = [dict(row) for row in pd.read_csv(table).to_dict("records")]  # type: ignore[misc]
+        rows = [
+            {str(key): value for key, value in row.items()}
+            for row in pd.read_csv(table).to_dict("records")
+        ]
     known = {tuple(row[key] for key in _KEYS) for row in rows}
     missing = [e for e in entrants if any((name, e, s) not in known for s in range(seeds))]
     if not missing:
@@ -122,12 +125,13 @@ def _cell(
     from ws_learner.config import WeightSparseConfig
 
     setting, first = NETWORKS[name], work / f"{name}-{entrant}-0"
-    budget = f"latency={setting.share}@wsr"
-    if entrant == "channels":
-        asked = [row["asked_ms"] for row in table if row["network"] == name and row["asked_ms"]]
-        if not asked:
-            return {"accuracy": float("nan"), "failed": "no entrant in our runtime has run"}
-        budget = f"latency={float(asked[0]):.6g}ms@onnxruntime"
+    known = [row.get("asked_ms") for row in table if row["network"] == name]
+    asked = [float(one) for one in known if one is not None and one == one]
+    engine = "onnxruntime" if entrant == "channels" else "wsr"
+    if engine != "wsr" and not asked:
+        return {"accuracy": float("nan"), "failed": "no entrant in our runtime has run"}
+    amount = f"{asked[0]:.6g}ms" if asked else str(setting.share)
+    budget = f"latency={amount}@{engine}"
     folder = work / f"{name}-{entrant}-{seed}"
     if seed and (first / "state" / "allocation.json").exists():
         (folder / "state").mkdir(parents=True, exist_ok=True)
@@ -148,7 +152,8 @@ def _cell(
             ws_budget=budget,
             ws_prune_ratio_prtl="divergence",
             ws_latency_batch=setting.batch,
-            **ENTRANTS[entrant],
+            ws_pattern=ENTRANTS[entrant].get("ws_pattern", ""),
+            ws_dtype=ENTRANTS[entrant].get("ws_dtype", "fp32"),
         ),
     )
     try:

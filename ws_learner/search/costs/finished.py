@@ -20,7 +20,7 @@ from ws_learner.search.costs.source import CostSource
 __all__ = ["finished_choices", "finished_costs", "layer_patterns", "summary_facts"]
 
 _OF_LAYERS = ("patterns", "dtypes", "predicted_ms")
-_REPEATS = 5
+_REPEATS = 3
 
 
 def layer_patterns(allocation: Allocation, layers: Sequence[LayerRow]) -> dict[str, str] | None:
