@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from envs import LayerRow
 from tests.support.rollout_parts import SIDE, small_config, tiny_data, tiny_evaluator
 from ws_learner.config import WeightSparseConfig
 from ws_learner.core import LayerChoice, UserError
@@ -23,6 +24,7 @@ from ws_learner.pruning.layers.prunable import parameter_of
 from ws_learner.pruning.layers.table import layer_table
 from ws_learner.pruning.patterns.layout import Layout
 from ws_learner.search.rollout.choice_database import ChoiceDatabase
+from ws_learner.search.rollout.choice_grid import ChoiceGrid
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.int8 import input_noise, rounded
 from ws_learner.search.rollout.regression import LayerRegression
@@ -252,6 +254,44 @@ def test_zeros_of_inputs_and_weights_are_exact() -> None:
     torch.testing.assert_close(rounded(weight, Layout()), expected)
     turned = rounded(weight.T.contiguous(), Layout("io"))
     torch.testing.assert_close(turned, expected.T)
+
+
+class Idle(nn.Module):
+    """A layer that is never used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.idle = nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        result: Tensor = self.used(inputs)
+        return result
+
+
+def test_int8_needs_a_range_of_inputs() -> None:
+    """From the scored examples if there are no others; without any, int8 is no choice."""
+    without = tiny_evaluator(nb_smpls_bn=0)
+    assert without.calibration_inputs == without.exam.inputs
+    model = Idle()
+    rows = [
+        LayerRow(name=f"{n}.weight", kind="linear", role="", shape=(2, 4), weights=8, macs=8)
+        for n in ("used", "idle")
+    ]
+    noise = input_noise(model, [torch.ones(3, 4)], layers=rows)
+    assert noise.tolist() == [pytest.approx(1 / 255**2 / 12), pytest.approx(np.nan, nan_ok=True)]
+    grid = ChoiceGrid.build(
+        model,
+        rows,
+        patterns=("2x2",),
+        dtypes=("fp32", "int8"),
+        remainder="pad",
+        trained="masks",
+        pool="mean",
+        levels={},
+        without={"int8": ["idle.weight"]},
+    )
+    assert {choice.dtype for choice in grid.choices[0]} == {"fp32", "int8"}
+    assert {choice.dtype for choice in grid.choices[1]} == {"fp32"}
 
 
 def test_own_divergences_are_near_to_measured_ones() -> None:
