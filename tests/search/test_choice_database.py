@@ -14,15 +14,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from envs import LayerRow
 from tests.support.rollout_parts import SIDE, small_config, tiny_data, tiny_evaluator
+from ws_learner.config import WeightSparseConfig
 from ws_learner.core import LayerChoice, UserError
+from ws_learner.deploy.runtime.quantisation import quantise_weight
+from ws_learner.pruning import Sparsifier, trained_by
 from ws_learner.pruning.layers.prunable import parameter_of
 from ws_learner.pruning.layers.table import layer_table
+from ws_learner.pruning.patterns.layout import Layout
 from ws_learner.search.rollout.choice_database import ChoiceDatabase
+from ws_learner.search.rollout.choice_grid import ChoiceGrid
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.int8 import input_noise, rounded
 from ws_learner.search.rollout.regression import LayerRegression
 from ws_learner.search.rollout.unit_regression import UnitRegression
+from ws_learner.training.sparse import build_method_config, with_layer_patterns
 
 PATTERNS = ("unstructured", "4x1", "4x4", "2:4", "1xchannel")
 
@@ -74,10 +81,38 @@ def test_two_of_four_is_left_out_where_it_does_not_divide() -> None:
     inputs = [3, 1, 8, 48]
     for own, width in zip(choices, inputs, strict=True):
         assert any(choice.pattern == "2:4" for choice in own) == (width % 4 == 0)
-    skipped = opened(patterns=("16x4",), remainder="skip").choices
-    assert [any(choice.zeros for choice in own) for own in skipped] == [False] * 4
+    skipped = opened(patterns=("4x1", "16x4"), remainder="skip").choices
+    assert {choice.pattern for own in skipped for choice in own if choice.zeros} == {"4x1"}
+    with pytest.raises(UserError, match="`ws_pattern` 16x4: none of the patterns fits one of"):
+        opened(patterns=("16x4",), remainder="skip")
     with pytest.raises(UserError, match="`remainder` error: the pattern 16x4 does not divide"):
         opened(patterns=("16x4",), remainder="error")
+
+
+@pytest.mark.parametrize(
+    ("method", "kinds"),
+    [
+        ({"ws_method": "srste", "ws_pattern": "2:4"}, {"2:4"}),
+        ({"ws_method": "movement"}, {"unstructured", "4x4", "4x1", "1xchannel"}),
+        ({"ws_method": "movement", "movement_steps": "weights"}, set(PATTERNS)),
+    ],
+)
+def test_layers_have_no_pattern_that_the_method_cannot_train(
+    method: dict[str, Any], kinds: set[str]
+) -> None:
+    """Every choice can be planned by the method, and learned scores need matrices."""
+    config = WeightSparseConfig(**method)
+    database = opened(dtypes=("fp32",), trained=trained_by(config))
+    rows = database._rollouts.layers
+    found = {choice.pattern for own in database.choices for choice in own if choice.zeros}
+    assert found == kinds
+    settings = build_method_config(config, steps_per_epoch=10, total_steps=100)
+    for row, own in zip(rows, database.choices, strict=True):
+        for choice in own[:: max(1, len(own) // 8)]:
+            if choice.zeros:
+                trained = with_layer_patterns(settings, {row.name: choice.pattern}, config=config)
+                zeros = {row.name: choice.zeros}
+                Sparsifier(database._rollouts.dense, trained, zeros=zeros, total_steps=100)
 
 
 @pytest.mark.parametrize("pattern", ["mha", "units", "2:4@ff"])
@@ -201,18 +236,62 @@ def test_int8_errors_are_those_of_the_quantised_layer() -> None:
                 assert 0.05 < share < 0.95
 
 
+def test_weights_are_rounded_as_the_exported_ones() -> None:
+    weight = torch.randn(6, 20, generator=torch.Generator().manual_seed(0))
+    weight[2], weight[:, ::3] = 0, 0
+    whole, scales = quantise_weight(weight.numpy())
+    theirs = torch.from_numpy(whole * scales[:, None])
+    torch.testing.assert_close(rounded(weight, Layout()), theirs, rtol=1e-6, atol=0)
+
+
 def test_zeros_of_inputs_and_weights_are_exact() -> None:
     model = nn.Linear(4, 2)
     rows = layer_table(model, torch.zeros(2, 4))
     inputs = torch.tensor([[0.0, 0.0, 0.0, 255.0], [0.0, 1.5, 0.0, 0.0]])
     assert input_noise(model, [inputs], layers=rows).tolist() == [pytest.approx(2 / 8 / 12)]
     weight = torch.tensor([[0.0, 1.27, -0.514], [0.0, 0.0, 0.0]])
-    from ws_learner.pruning.patterns.layout import Layout
-
     expected = torch.tensor([[0.0, 1.27, -0.51], [0.0, 0.0, 0.0]])
     torch.testing.assert_close(rounded(weight, Layout()), expected)
     turned = rounded(weight.T.contiguous(), Layout("io"))
     torch.testing.assert_close(turned, expected.T)
+
+
+class Idle(nn.Module):
+    """A layer that is never used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.idle = nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        result: Tensor = self.used(inputs)
+        return result
+
+
+def test_int8_needs_a_range_of_inputs() -> None:
+    """From the scored examples if there are no others; without any, int8 is no choice."""
+    without = tiny_evaluator(nb_smpls_bn=0)
+    assert without.calibration_inputs == without.exam.inputs
+    model = Idle()
+    rows = [
+        LayerRow(name=f"{n}.weight", kind="linear", role="", shape=(2, 4), weights=8, macs=8)
+        for n in ("used", "idle")
+    ]
+    noise = input_noise(model, [torch.ones(3, 4)], layers=rows)
+    assert noise.tolist() == [pytest.approx(1 / 255**2 / 12), pytest.approx(np.nan, nan_ok=True)]
+    grid = ChoiceGrid.build(
+        model,
+        rows,
+        patterns=("2x2",),
+        dtypes=("fp32", "int8"),
+        remainder="pad",
+        trained="masks",
+        pool="mean",
+        levels={},
+        without={"int8": ["idle.weight"]},
+    )
+    assert {choice.dtype for choice in grid.choices[0]} == {"fp32", "int8"}
+    assert {choice.dtype for choice in grid.choices[1]} == {"fp32"}
 
 
 def test_own_divergences_are_near_to_measured_ones() -> None:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from ws_learner.pruning.layers.prunable import parameter_of
 from ws_learner.pruning.patterns.mask import count_zeros
 from ws_learner.search.rollout.choice_evaluator import ChoiceEvaluator
 from ws_learner.search.rollout.local_pool import LocalPool
+from ws_learner.search.rollout.ray_actor import RolloutActor
 
 PATTERNS = ("unstructured", "4x1", "4x4")
 
@@ -116,6 +118,15 @@ def test_processes_give_the_same_scores(tmp_path: Path) -> None:
         assert pool.evaluate(candidates) == scores
     other = pickle.loads(pickle.dumps(ours.database))
     assert other.choices == ours.database.choices
+
+
+def test_a_ray_actor_scores_choices() -> None:
+    ours, threads = evaluator(), torch.get_num_threads()
+    try:
+        actor = RolloutActor(np.frombuffer(cloudpickle.dumps(ours), dtype=np.uint8))
+    finally:
+        torch.set_num_threads(threads)
+    assert actor.score(mixed(ours)) == ours.score(mixed(ours))
 
 
 def test_candidates_that_do_not_fit_are_refused() -> None:

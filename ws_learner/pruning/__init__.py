@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.methods.srste import SrSteConfig
     from ws_learner.pruning.methods.stored_masks import StoredMasks
     from ws_learner.pruning.methods.threshold_movement import ThresholdMovementConfig
+    from ws_learner.pruning.methods.trainable import TrainedBy, is_trainable, trained_by
     from ws_learner.pruning.one_shot import prune_once
     from ws_learner.pruning.optimizer_steps import OptimizerSteps
     from ws_learner.pruning.patterns.blocks import BlockPattern, ChannelPattern, HeadPattern
@@ -162,6 +163,7 @@ __all__ = [
     "SrSteConfig",
     "StoredMasks",
     "ThresholdMovementConfig",
+    "TrainedBy",
     "UnfeltLayers",
     "UnitGroup",
     "UnitPart",
@@ -191,6 +193,7 @@ __all__ = [
     "has_own_forward",
     "is_adapter",
     "is_conv1d_of_transformers",
+    "is_trainable",
     "keep_largest",
     "kinds_of",
     "layer_table",
@@ -218,6 +221,7 @@ __all__ = [
     "table_for_settings",
     "tensor_table",
     "tensor_totals",
+    "trained_by",
     "unlisted_weights",
     "unwrap_optimizer",
     "usual_interval",
@@ -356,6 +360,11 @@ _MODULES = {
     ],
     "methods.threshold_movement": [
         "ThresholdMovementConfig",
+    ],
+    "methods.trainable": [
+        "TrainedBy",
+        "is_trainable",
+        "trained_by",
     ],
     "optimizer_steps": [
         "OptimizerSteps",

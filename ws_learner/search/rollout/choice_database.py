@@ -32,7 +32,7 @@ from ws_learner.core import (
     tensors_of,
     track,
 )
-from ws_learner.pruning import Layout, layout_of
+from ws_learner.pruning import Layout, TrainedBy, layout_of
 from ws_learner.search.rollout.choice_grid import (
     CHOICE_DENSITIES,
     ChoiceGrid,
@@ -92,6 +92,7 @@ class ChoiceDatabase:
         patterns: Iterable[str],
         dtypes: Iterable[NumberFormat] = ("fp32",),
         remainder: Remainder = "pad",
+        trained: TrainedBy = "masks",
     ) -> ChoiceDatabase:
         """Load the database of this network, these examples and choices, or build and save it.
 
@@ -101,13 +102,15 @@ class ChoiceDatabase:
             dtypes: Number formats.
             remainder: What to do with a layer that blocks do not divide; N:M need layers that they
                 divide.
+            trained: How the method trains patterns, see `trained_by`; layers have no pattern that
+                it cannot train.
 
         Raises:
-            UserError: A pattern is decided by several layers together, or does not fit.
+            UserError: A pattern is decided by several layers together, or none fits.
         """
         names = [str(spec) for spec in choice_patterns(patterns)]
         dtypes = tuple(dict.fromkeys(dtypes))
-        key = _identity(rollouts, names, dtypes, remainder)
+        key = _identity(rollouts, names, dtypes, remainder, trained)
         folder = rollouts.cache_dir
         path = folder / f"choices-{key[:16]}.safetensors" if folder else None
         file = _read(path, key, layers=len(rollouts.layers)) if path else None
@@ -125,6 +128,7 @@ class ChoiceDatabase:
                 patterns=names,
                 dtypes=dtypes,
                 remainder=remainder,
+                trained=trained,
                 pool=rollouts.config.pool,
                 levels=_levels(rollouts),
                 without={"int8": _unseen(rollouts, noise)},
@@ -438,10 +442,12 @@ def _identity(
     patterns: Sequence[str],
     dtypes: Sequence[NumberFormat],
     remainder: Remainder,
+    trained: TrainedBy,
 ) -> str:
     """Digest of everything that the database depends on."""
     about: dict[str, Any] = {"format": _FORMAT, "layers": rollouts.database.key}
     about |= {"patterns": patterns, "dtypes": dtypes, "remainder": remainder}
+    about["trained"] = trained
     about |= {"pool": rollouts.config.pool, "densities": CHOICE_DENSITIES}
     about["exempt"] = [row.name for row in rollouts.layers if row.exempt]
     if "int8" in dtypes:

@@ -13,7 +13,7 @@ from torch import nn
 from envs import LayerRow, Score
 from ws_learner.core import LayerChoice, NumberFormat, one_thread
 from ws_learner.data import Split
-from ws_learner.pruning import layout_of, parameter_of
+from ws_learner.pruning import TrainedBy, layout_of, parameter_of
 from ws_learner.search.rollout.choice_database import ChoiceDatabase
 from ws_learner.search.rollout.choice_grid import Remainder
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
@@ -37,13 +37,14 @@ class ChoiceEvaluator:
         dtypes: Number formats to choose from.
         remainder: What to do with a layer that blocks do not divide; N:M need layers that they
             divide.
+        trained: How the method trains patterns, see `trained_by`.
 
     Attributes:
         rollouts: The evaluator of zero counts.
         database: Errors, own divergences and weights of all choices.
 
     Raises:
-        UserError: A pattern is decided by several layers together, or does not fit.
+        UserError: A pattern is decided by several layers together, or none fits.
     """
 
     def __init__(
@@ -53,10 +54,11 @@ class ChoiceEvaluator:
         patterns: Iterable[str],
         dtypes: Iterable[NumberFormat] = ("fp32",),
         remainder: Remainder = "pad",
+        trained: TrainedBy = "masks",
     ) -> None:
         self.rollouts = rollouts
         self.database = ChoiceDatabase.open(
-            rollouts, patterns=patterns, dtypes=dtypes, remainder=remainder
+            rollouts, patterns=patterns, dtypes=dtypes, remainder=remainder, trained=trained
         )
 
     @property

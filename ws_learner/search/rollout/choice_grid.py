@@ -14,9 +14,11 @@ from ws_learner.core import LayerChoice, NumberFormat, UserError
 from ws_learner.pruning import (
     NM,
     PatternPlan,
+    TrainedBy,
     Unstructured,
     build_pattern_plan,
     counts_of,
+    is_trainable,
     layout_of,
     parameter_of,
     parse_pattern,
@@ -56,6 +58,7 @@ class ChoiceGrid:
         patterns: Iterable[str],
         dtypes: Iterable[NumberFormat],
         remainder: Remainder,
+        trained: TrainedBy,
         pool: Literal["mean", "sum", "max"],
         levels: Mapping[str, Mapping[str, Sequence[int]]],
         without: Mapping[NumberFormat, Iterable[str]],
@@ -69,19 +72,26 @@ class ChoiceGrid:
             dtypes: Number formats; the dense fp32 layer is always a choice.
             remainder: What to do with a layer that blocks do not divide; N:M need layers that they
                 divide.
+            trained: How the method trains patterns; layers have no pattern that it cannot train.
             pool: How magnitudes are pooled over a unit.
             levels: Pattern -> layer -> counts of zeros, in place of `CHOICE_DENSITIES`.
             without: Layers that lack a number format.
 
         Raises:
-            UserError: A pattern does not stand alone in a layer, or `remainder` is error and a
-                pattern does not divide a layer.
+            UserError: A pattern does not stand alone in a layer; `remainder` is error and a
+                pattern does not divide a layer; or no pattern fits any layer.
         """
         spellings = choice_patterns(patterns)
         plans = {
-            str(spec): _plan(model, layers, spec, remainder=remainder, pool=pool)
+            str(spec): _plan(model, layers, spec, remainder=remainder, trained=trained, pool=pool)
             for spec in spellings
         }
+        open_ = sum(not row.exempt for row in layers)
+        if open_ and not any(plan.patterns for plan in plans.values()):
+            raise UserError(
+                f"`ws_pattern` {','.join(plans)}: none of the patterns fits one of the {open_} "
+                "layers, or the method cannot train it there; give others, or another `ws_method`"
+            )
         lacking = {dtype: set(names) for dtype, names in without.items()}
         choices = []
         for row in layers:
@@ -128,6 +138,7 @@ def _plan(
     spec: PatternSpec,
     *,
     remainder: Remainder,
+    trained: TrainedBy,
     pool: Literal["mean", "sum", "max"],
 ) -> PatternPlan:
     """The plan of the layers that the pattern fits."""
@@ -137,17 +148,21 @@ def _plan(
         shapes = {name: parameter_of(model, name).shape for name in open_}
         open_ = [n for n in open_ if layout_of(model, n).known or len(shapes[n]) == 2]
     plan = build_pattern_plan(model, open_, pattern=pattern, pool=pool)
-    whole = [name for name, own in plan.patterns.items() if own.divides(plan.shapes[name])]
+    whole = {name for name, own in plan.patterns.items() if own.divides(plan.shapes[name])}
     by_input = isinstance(pattern, NM) or spec.kind == "any:m"
-    if len(whole) == len(open_) or (remainder == "pad" and not by_input):
-        return plan
-    if remainder == "error" and not by_input:
+    if remainder == "error" and not by_input and len(whole) < len(open_):
         name = next(name for name in open_ if name not in whole)
         raise UserError(
             f"`remainder` error: the pattern {spec} does not divide {name} of shape "
             f"{plan.shapes[name]}; pad or skip it, or leave it out with `exclude`"
         )
-    return build_pattern_plan(model, whole, pattern=pattern, pool=pool)
+    fits = [
+        name
+        for name, own in plan.patterns.items()
+        if (name in whole or (remainder == "pad" and not by_input))
+        and is_trainable(own, plan.shapes[name], by=trained)
+    ]
+    return plan if fits == open_ else build_pattern_plan(model, fits, pattern=pattern, pool=pool)
 
 
 def _counts(plan: PatternPlan, row: LayerRow) -> list[int]:
