@@ -13,6 +13,7 @@ from llvmlite import ir
 from ws_learner.deploy.runtime.codegen.arithmetic import float_at, quantise
 from ws_learner.deploy.runtime.codegen.cpu import ISAS, TILES_BF16, Isa, usable_isas
 from ws_learner.deploy.runtime.codegen.driver import driver_source, repeater_source
+from ws_learner.deploy.runtime.codegen.image_kernel import image_source
 from ws_learner.deploy.runtime.codegen.llvm_emitter import I8, I64, PTR, Emitter
 from ws_learner.deploy.runtime.codegen.pair_kernel import pair_source
 from ws_learner.deploy.runtime.codegen.spec import SLOTS, Spec
@@ -36,6 +37,8 @@ _engines: list[Any] = []  # code is freed with its engine
 
 def source(spec: Spec) -> str:
     """The kernel in LLVM's language."""
+    if spec.layout == "images":
+        return image_source(spec)
     e = Emitter("kernel", arguments=[PTR] * 4 + [I64] * 2, lanes=ISAS[spec.isa].lanes)
     numbers, x, y, scratch, begin, end = e.arguments
     table: dict[str, Any] = {}
