@@ -27,7 +27,7 @@ from benchmarks.sparse_rows import PARTS, Row, rows, trained_rows
 __all__ = ["main"]
 
 _OUT = Path("experiments/results/sparse_inference")
-_WITHOUT_AMX = ("layer", "mlp", "bert")
+_WITHOUT_AMX = ("layer", "mlp", "bert", "minilm")
 _TWO_THREADS = ("mlp", "dlrm")
 
 

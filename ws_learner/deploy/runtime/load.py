@@ -25,6 +25,7 @@ from ws_learner.deploy.runtime.compile import (
     torch_threads,
 )
 from ws_learner.deploy.runtime.compiled import CompiledModel
+from ws_learner.deploy.runtime.fused_encoder import expect_layers
 from ws_learner.deploy.runtime.graph import check_weights, find_sites, layer_data, with_holder
 from ws_learner.deploy.runtime.modules import LayerData
 from ws_learner.deploy.runtime.norm_folding import attach_norms
@@ -91,6 +92,8 @@ def load_sparse(
     else:
         result.speedup = facts["speedup"] if same else math.nan
         assemble(sites, datas, choices, threads=threads)
+        result.fused = _fused(path, facts)
+        expect_layers(work, result.fused, datas, choices, threads=threads)
     return result
 
 
@@ -131,6 +134,14 @@ def _norms(path: Path, facts: dict[str, Any]) -> dict[str, str]:
     if not whole or found.keys() - facts["choices"].keys():
         raise UserError(f"{path}: folds batch norms into no layer; save the compiled model again")
     return dict(found)
+
+
+def _fused(path: Path, facts: dict[str, Any]) -> list[str]:
+    """Names of encoder layers; files of earlier versions name none."""
+    names = facts.get("fused", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path}: names no encoder layers ({names}); save the compiled model again")
+    return names
 
 
 def _network(path: Path, facts: dict[str, Any], model: nn.Module | None) -> nn.Module:

@@ -202,9 +202,9 @@ class ImageKernel:
         # A last block may reach past the inputs; a zero weight must not meet a NaN from elsewhere.
         lane = np.minimum(lane.ravel(), self._taps * self._planes - 1)
         tap, plane = np.divmod(lane, self._planes)
-        found: npt.NDArray[np.uint32] = (
-            4 * (plane * plan.plane_lanes + plan.taps[tap])
-        ).astype(np.uint32)
+        found: npt.NDArray[np.uint32] = (4 * (plane * plan.plane_lanes + plan.taps[tap])).astype(
+            np.uint32
+        )
         return found
 
     def _vectors(
