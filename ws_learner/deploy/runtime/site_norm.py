@@ -28,7 +28,8 @@ class Norm:
     def terms(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """(N,) factor and shift: it maps x to factor x + shift."""
         norm = self.module
-        assert norm.running_mean is not None and norm.running_var is not None
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         mean, variance = norm.running_mean.double(), norm.running_var.double()
         factor = (variance + norm.eps).rsqrt()
         if norm.weight is not None:

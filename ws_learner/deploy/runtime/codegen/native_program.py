@@ -152,7 +152,7 @@ class BoundRun:
         self._run(self._job.address())
 
     def on(self, x: int, y: int) -> None:
-        """Run once, with the input at address `x` and the output at `y`; not for several threads."""
+        """Run once on the input at address `x`, with the output at `y`; in one thread only."""
         self._job.move(x, y)
         self._run(self._job.address())
 
