@@ -114,6 +114,11 @@ class _Readers(TorchDispatchMode):
         self._inside: str | None = None
         self._spoiled: set[str] = set()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here, and PyTorch's compiler takes a second to import."""
+        return False
+
     def pairs(self) -> dict[str, str]:
         """Convolutions and norms that were called once and have nobody else."""
         once = {name for name in self._calls if self._calls.count(name) == 1}
