@@ -11,7 +11,7 @@ from ws_learner.deploy.runtime import acceptance as whole
 from ws_learner.deploy.runtime import selection as choice
 from ws_learner.deploy.runtime.autotune import TimedTrial
 
-__all__ = ["Odd", "Walks", "let_sparse_win", "near", "padded_encoder", "parts"]
+__all__ = ["Odd", "Walks", "let_direct_win", "let_sparse_win", "near", "padded_encoder", "parts"]
 
 
 def let_sparse_win(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,6 +29,22 @@ def let_sparse_win(monkeypatch: pytest.MonkeyPatch) -> None:
             winner="compiled", speedup=2, seconds=dict.fromkeys(runs, 1)
         ),
     )
+
+
+def let_direct_win(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """As `let_sparse_win`, for direct convolutions; returns what each trial held."""
+    let_sparse_win(monkeypatch)
+    other, held = choice.fastest, []
+
+    def direct(runs: dict[str, object], base: str, **words: object) -> TimedTrial:
+        held.append(list(runs))
+        names = [n for n in runs if n.endswith("direct")]
+        if not names:
+            return other(runs, base, **words)  # type: ignore[arg-type]
+        return TimedTrial(winner=names[-1], speedup=2.0, seconds=dict.fromkeys(runs, 1.0))
+
+    monkeypatch.setattr(choice, "fastest", direct)
+    return held
 
 
 def parts(width: int = 32, *, more: tuple[nn.Module, ...] = ()) -> nn.Sequential:

@@ -45,13 +45,15 @@ def is_known(spec: Spec) -> bool:
         return False
     if (spec.rows, spec.inputs) not in shapes or spec.activation not in get_args(Activation):
         return False
+    if spec.layout == "images" and spec.dot == "amx":
+        return False
     made: list[Spec] = []
     for tokens in (1, *(isa.lanes * vectors for vectors in (1, 2, 4, 8))):
         if spec.dot == "amx":
             made += _tile_specs(isa, tokens=tokens)
         else:
             made += _vector_specs(isa, spec.dot, spec.rows, spec.inputs, tokens=tokens)
-    layout = "tokens" if spec.layout == "channels" else spec.layout
+    layout = "tokens" if spec.layout in ("channels", "images") else spec.layout
     return replace(spec, activation="none", layout=layout) in made
 
 

@@ -35,6 +35,7 @@ from ws_learner.deploy.runtime.graph import (
     with_holder,
 )
 from ws_learner.deploy.runtime.modules import LayerData
+from ws_learner.deploy.runtime.norm_folding import attach_norms, find_norms
 from ws_learner.deploy.runtime.number_formats import (
     Dtype,
     LayerDtypes,
@@ -111,6 +112,8 @@ def compile_sparse(
     if not sites:
         raise UserError("compile_sparse: no nn.Linear or ungrouped nn.Conv2d in this model")
     check_weights(sites)
+    norms = find_norms(work, sites, example_inputs)
+    attach_norms(work, sites, norms)
     formats = formats_of(dtype, named, sites)
     bytes_ = [site for site in sites if formats[site.name] != "fp32"]
     batches = _batches(calibration, example_inputs) if bytes_ else []
@@ -126,8 +129,10 @@ def compile_sparse(
         result = CompiledModel(
             root, choices=choices, datas=datas, threads=threads, dtype=dtype, wrapped=wrapped
         )
-        result.bytes_allowed = allowed
-        assemble(find_sites(root), datas, choices, threads=threads)
+        result.bytes_allowed, result.norms = allowed, norms
+        places = find_sites(root)
+        attach_norms(root, places, norms)
+        assemble(places, datas, choices, threads=threads)
         result.fused = fuse_layers(root, own(example_inputs), datas, choices, threads=threads)
         accept_or_reject(result, dense, example_inputs, batches)
     return result
@@ -153,7 +158,8 @@ def hold_trials(
         data, sample = datas[site.name], samples[site.name]
         live = round(data.live.density, 2)
         int8 = allowed.get(site.name, False)
-        like = (data.weight.shape, tuple(sample.shape), live, data.activation, data.geometry, int8)
+        after = data.factor is not None, data.activation
+        like = (data.weight.shape, tuple(sample.shape), live, after, data.geometry, int8)
         choice = known.get(like)
         # A shared kernel must fit this layer's own zeros as well.
         if choice is None or choice.pattern != largest_block(data.live):

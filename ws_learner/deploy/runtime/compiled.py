@@ -60,6 +60,7 @@ class CompiledModel(nn.Module):
         self.original_state = {name: t.detach() for name, t in model.state_dict().items()}
         self.wrapped = wrapped
         self.bytes_allowed: dict[str, bool] = {}
+        self.norms: dict[str, str] = {}
         self.model, self.choices, self.datas = model.eval(), choices, datas
         self.threads = threads
         self.dtype: Dtype | LayerDtypes = dtype if isinstance(dtype, str) else dict(dtype)
@@ -187,6 +188,7 @@ class CompiledModel(nn.Module):
             "wrong": self.wrong,
             "wrapped": self.wrapped,
             "bytes": self.bytes_allowed,
+            "norms": self.norms,
             "speedup": self.speedup,
             "fused": self.fused,
         }

@@ -17,6 +17,7 @@ from ws_learner.deploy.runtime.codegen.spec import Activation
 from ws_learner.deploy.runtime.fused_sequential import is_plain, is_watched
 from ws_learner.deploy.runtime.modules import Geometry, LayerData, matrix_of
 from ws_learner.deploy.runtime.quantisation import Calibration, RangeObserver
+from ws_learner.deploy.runtime.site_norm import Norm
 
 __all__ = [
     *("Inputs", "Site", "arguments", "call", "check_weights", "checked", "copied", "find_sites"),
@@ -36,6 +37,7 @@ class Site:
         holders: Every (parent, attribute) that it is reached by.
         activation: What follows it in a Sequential, to be done in the same pass.
         follower: (parent, attribute) of that activation, or None.
+        norm: Batch norm between the two, to be folded into the layer, or None.
     """
 
     name: str
@@ -43,19 +45,24 @@ class Site:
     holders: list[tuple[nn.Module, str]]
     activation: Activation = "none"
     follower: tuple[nn.Module, str] | None = None
+    norm: Norm | None = None
 
     def __post_init__(self) -> None:
         check_settings(self)
 
     def dense(self, x: Tensor) -> Tensor:
-        """The layer as it was, and its activation."""
+        """The layer as it was, its norm and its activation."""
         y: Tensor = self.module(x)
+        if self.norm is not None:
+            y = self.norm.module(y)
         if self.follower is not None:
             y = getattr(*self.follower)(y)
         return y
 
     def put(self, module: nn.Module) -> None:
-        """Set `module` in the layer's place, before the activation."""
+        """Set `module` in the layer's and the norm's place, before the activation."""
+        if self.norm is not None:
+            setattr(self.norm.parent, self.norm.attribute, nn.Identity())
         for name, value in self.module.__dict__.items():  # in_features, and what its owner set
             if not name.startswith("_"):
                 module.__dict__.setdefault(name, value)
@@ -147,9 +154,16 @@ def layer_data(site: Site, observer: RangeObserver | None) -> LayerData:
             padding=_pair(module.padding),
             dilation=_pair(module.dilation),
         )
+    weight, factor = matrix_of(module), None
+    bias = None if module.bias is None else module.bias.detach().float().numpy().copy()
+    if site.norm is not None:
+        factor, shift = site.norm.terms()
+        weight = weight * factor[:, None]
+        bias = shift if bias is None else bias * factor + shift
     return LayerData(
-        weight=matrix_of(module),
-        bias=None if module.bias is None else module.bias.detach().float().numpy().copy(),
+        weight=weight,
+        bias=bias,
+        factor=factor,
         activation=site.activation,
         geometry=geometry,
         source=None if observer is None else observer.settle(),

@@ -28,6 +28,7 @@ from ws_learner.deploy.runtime.compiled import CompiledModel
 from ws_learner.deploy.runtime.fused_encoder import expect_layers
 from ws_learner.deploy.runtime.graph import check_weights, find_sites, layer_data, with_holder
 from ws_learner.deploy.runtime.modules import LayerData
+from ws_learner.deploy.runtime.norm_folding import attach_norms
 from ws_learner.deploy.runtime.number_formats import stored_dtype
 from ws_learner.deploy.runtime.quantisation import InputScale
 from ws_learner.deploy.runtime.save import SCALES
@@ -72,6 +73,8 @@ def load_sparse(
     _fill(path, work, tensors)
     sites = find_sites(work)
     check_weights(sites)
+    norms = _norms(path, facts)
+    attach_norms(work, sites, norms)
     datas = _datas(path, sites, tensors, facts)
     same = facts["cpu"] == cpu_key()
     if not same:
@@ -83,7 +86,7 @@ def load_sparse(
     result = CompiledModel(
         work, choices=choices, datas=datas, threads=threads, dtype=facts["dtype"], wrapped=wrapped
     )
-    result.bytes_allowed = dict(facts["bytes"])
+    result.bytes_allowed, result.norms = dict(facts["bytes"]), norms
     if facts["wrong"] or (facts["dense"] and same):
         result.stay_dense(copy.deepcopy(work), wrong=bool(facts["wrong"]))
     else:
@@ -122,6 +125,15 @@ def _choices(path: Path, facts: dict[str, Any]) -> dict[str, KernelChoice]:
             f"{path}: names no kernel of ours ({error}); save the compiled model again"
         ) from error
     return choices
+
+
+def _norms(path: Path, facts: dict[str, Any]) -> dict[str, str]:
+    """Batch norms that were folded; files of earlier versions have none."""
+    found = facts.get("norms", {})
+    whole = isinstance(found, dict) and all(isinstance(norm, str) for norm in found.values())
+    if not whole or found.keys() - facts["choices"].keys():
+        raise UserError(f"{path}: folds batch norms into no layer; save the compiled model again")
+    return dict(found)
 
 
 def _fused(path: Path, facts: dict[str, Any]) -> list[str]:

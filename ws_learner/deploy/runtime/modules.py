@@ -17,6 +17,7 @@ from torch.nn import functional
 from ws_learner.core import check_settings
 from ws_learner.deploy.runtime.codegen.buffers import floats_of
 from ws_learner.deploy.runtime.codegen.live_blocks import LiveBlocks
+from ws_learner.deploy.runtime.codegen.sparse_images import ImageKernel
 from ws_learner.deploy.runtime.codegen.sparse_kernel import SparseKernel, Tokens
 from ws_learner.deploy.runtime.codegen.spec import Activation, Spec
 from ws_learner.deploy.runtime.conv_baselines import conv_int8, dense_conv, packed_conv
@@ -29,7 +30,10 @@ from ws_learner.deploy.runtime.dense_baselines import (
 )
 from ws_learner.deploy.runtime.quantisation import InputScale, quantise_weight
 
-__all__ = ["Geometry", "LayerData", "Replaced", "matrix_of"]
+__all__ = ["Geometry", "LayerData", "Replaced", "Run", "matrix_of"]
+
+Run = Runner | Tokens | ImageKernel
+"""What computes a layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +109,8 @@ class LayerData:
         geometry: Of a convolution, or None.
         source: How inputs are quantised, if they can be.
         innermost: Whether a convolution's weight lies with its channels innermost.
-        bytes_: The weight as int8 and each output's scale, once asked for.
+        factor: (N,) of a batch norm that was folded into weight and bias, or None.
+        bytes_: The weight as int8 and each output's scale before that factor, once asked for.
     """
 
     weight: npt.NDArray[np.float32]
@@ -114,6 +119,7 @@ class LayerData:
     geometry: Geometry | None = None
     source: InputScale | None = None
     innermost: bool = False
+    factor: npt.NDArray[np.float32] | None = None
     bytes_: tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]] | None = field(default=None)
 
     def __post_init__(self) -> None:
@@ -121,9 +127,22 @@ class LayerData:
 
     def quantised(self) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
         """The weight as bytes."""
+        weight, scales = self.stored_bytes()
+        return weight, scales if self.factor is None else scales * self._divisor()
+
+    def stored_bytes(self) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+        """As `quantised`, for a file: the scales are those of the weight before a batch norm."""
         if self.bytes_ is None:
-            self.bytes_ = quantise_weight(self.weight)
+            weight, scales = quantise_weight(self.weight)
+            self.bytes_ = weight, scales if self.factor is None else scales / self._divisor()
         return self.bytes_
+
+    def _divisor(self) -> npt.NDArray[np.float32]:
+        """The factor; 1 where it is 0, for weights are zeros then."""
+        assert self.factor is not None
+        one = np.float32(1)
+        divisor: npt.NDArray[np.float32] = np.where(self.factor == 0, one, self.factor)
+        return divisor
 
     @cached_property
     def live(self) -> LiveBlocks:
@@ -163,6 +182,17 @@ class LayerData:
             live=self.live_bytes,
             sums=self.row_sums,
         )
+
+    def bound(self, spec: Spec) -> SparseKernel | ImageKernel:
+        """Bind the layer to a kernel of any layout."""
+        if spec.layout != "images":
+            return self.kernel(spec)
+        if self.geometry is None:
+            raise RuntimeError("a kernel for images needs a convolution")
+        spec = replace(spec, activation=self.activation)
+        weight, scales = self.quantised() if spec.int8 else (self.weight, None)
+        source = self.source if spec.int8 else None
+        return ImageKernel(spec, weight, self.bias, self.geometry, scales=scales, source=source)
 
     def dense(self) -> Runner:
         """PyTorch's own layer, and the activation."""
@@ -214,7 +244,7 @@ class Replaced(nn.Module):
     def __init__(
         self,
         data: LayerData,
-        make: Callable[[], Runner | Tokens],
+        make: Callable[[], Run],
         *,
         threads: int,
         floats: Callable[[], Runner] | None = None,
@@ -238,11 +268,11 @@ class Replaced(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
         self._floats, self.exact = floats or data.dense, False
         self.data, self.threads = data, threads
-        self._make: Callable[[], Runner | Tokens] = make
-        self._made: Runner | Tokens | None = None
+        self._make: Callable[[], Run] = make
+        self._made: Run | None = None
 
     @property
-    def run(self) -> Runner | Tokens:
+    def run(self) -> Run:
         """The function that computes the layer."""
         if self.exact:
             return self._floats()
@@ -270,10 +300,15 @@ class Replaced(nn.Module):
             )
         flat = (x if x.dim() == 2 else x.reshape(-1, inputs)).contiguous()
         run = self.run
-        y = run.tokens(flat, threads=self.threads) if isinstance(run, Tokens) else run(flat)
+        y = run.tokens(flat, threads=self.threads) if isinstance(run, Tokens) else run(flat)  # type: ignore[operator]
         return y if x.dim() == 2 else y.view(*x.shape[:-1], y.shape[-1])
 
     def _convolve(self, x: Tensor, geometry: Geometry) -> Tensor:
+        run = self.run
+        if isinstance(run, ImageKernel) and self.threads == 1 and not self.data.innermost:
+            known = run.again(x)
+            if known is not None:
+                return known
         images = x.unsqueeze(0) if x.dim() == 3 else x
         channels = self.data.weight.shape[1] // math.prod(geometry.kernel)
         if images.dim() != 4 or images.shape[1] != channels:
@@ -282,8 +317,9 @@ class Replaced(nn.Module):
                 f"{tuple(x.shape)}"
             )
         high, wide = geometry.outputs(images)
-        run = self.run
-        if isinstance(run, SparseKernel):
+        if isinstance(run, ImageKernel):
+            y = run.images(images, (high, wide), threads=self.threads)
+        elif isinstance(run, SparseKernel):
             y = run.channels(geometry.columns(images), threads=self.threads)
             y = y.view(len(images), y.shape[1], high, wide)
         else:
@@ -299,7 +335,7 @@ class Replaced(nn.Module):
         """Shape and kernel."""
         n, k = self.data.weight.shape
         run = self._made
-        if isinstance(run, SparseKernel):
+        if isinstance(run, SparseKernel | ImageKernel):
             return f"{k}, {n}, {run.spec.name}, activation={self.data.activation}"
         if isinstance(run, Tokens):
             return f"{k}, {run.outputs}, several layers in one"

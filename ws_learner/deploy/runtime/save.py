@@ -46,7 +46,7 @@ def save_compiled(
         choice = choices.get(layer) if name.endswith(".weight") else None
         shared = addresses[tensor.data_ptr()] > 1  # others read its floats
         if choice is not None and _as_bytes(choice) and not facts["dense"] and not shared:
-            weight, scales = datas[layer].quantised()
+            weight, scales = datas[layer].stored_bytes()
             tensors[name] = _as_stored(torch.from_numpy(weight), tensor)
             tensors[name + SCALES] = torch.from_numpy(scales)
         else:

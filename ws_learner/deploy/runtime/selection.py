@@ -18,7 +18,8 @@ from ws_learner.deploy.runtime.codegen.cpu import usable_isas
 from ws_learner.deploy.runtime.codegen.sparse_kernel import Tokens
 from ws_learner.deploy.runtime.codegen.spec import Spec
 from ws_learner.deploy.runtime.dense_baselines import Runner
-from ws_learner.deploy.runtime.modules import LayerData, Replaced
+from ws_learner.deploy.runtime.direct_candidates import with_direct
+from ws_learner.deploy.runtime.modules import LayerData, Replaced, Run
 from ws_learner.deploy.runtime.number_formats import Dtype
 from ws_learner.deploy.runtime.output_comparison import distance
 
@@ -97,7 +98,7 @@ def select_kernel(
         threads: That kernels may use.
     """
     specs = _specs(data, sample, int8=int8)
-    kernels: dict[str, Runner | Tokens] = {n: data.kernel(spec) for n, spec in specs.items()}
+    kernels: dict[str, Run] = {n: data.bound(spec) for n, spec in specs.items()}
     with torch.no_grad():
         wanted = dense(sample)
         within = _BYTES_SLACK[0] * _error(data, sample) + _BYTES_SLACK[1] if int8 else 0.0
@@ -131,7 +132,7 @@ class _Trial:
     within: float
     threads: int
 
-    def of(self, runners: Mapping[str, Runner | Tokens]) -> TimedTrial:
+    def of(self, runners: Mapping[str, Run]) -> TimedTrial:
         """Compare the sound ones with the dense layer, without Python around the kernels."""
         sample, dense = self.sample, self.dense
         runs: dict[str, Callable[[], object]] = {DENSE: lambda: dense(sample)}
@@ -173,7 +174,7 @@ def build(data: LayerData, choice: KernelChoice, *, threads: int) -> nn.Module |
     if choice.kernel == DENSE:
         return None
     if choice.spec is not None:
-        return Replaced(data, partial(data.kernel, choice.spec), threads=threads)
+        return Replaced(data, partial(data.bound, choice.spec), threads=threads)
     return Replaced(data, partial(_baseline, data, choice.kernel), threads=threads)
 
 
@@ -187,12 +188,15 @@ def _specs(data: LayerData, sample: Tensor, *, int8: bool) -> dict[str, Spec]:
     # Positions of an image, at most; a convolution's kernel works image by image.
     tokens = int(np.prod(sample.shape[2:] if channels else sample.shape[:-1]))
     found = candidates(data.live, tokens=tokens, channels=channels, int8=int8)
+    if data.geometry is not None:
+        found = with_direct(found, data.geometry, channels=sample.shape[-3])
     return {label(spec): replace(spec, activation=data.activation) for spec in found}
 
 
 def label(spec: Spec) -> str:
     """What a report calls a kernel."""
-    return f"{spec.name} {spec.group}x{spec.vectors}" + (" vector" * (spec.layout == "vector"))
+    more = {"vector": " vector", "images": " direct"}.get(spec.layout, "")
+    return f"{spec.name} {spec.group}x{spec.vectors}{more}"
 
 
 def _rivals(data: LayerData, found: TimedTrial | None, *, int8: bool) -> dict[str, Runner]:

@@ -14,6 +14,7 @@ from ws_learner.deploy.runtime.codegen.arithmetic import float_at, quantise
 from ws_learner.deploy.runtime.codegen.attention_kernel import attention_source
 from ws_learner.deploy.runtime.codegen.cpu import ISAS, TILES_BF16, Isa, usable_isas
 from ws_learner.deploy.runtime.codegen.driver import driver_source, repeater_source
+from ws_learner.deploy.runtime.codegen.image_kernel import image_source
 from ws_learner.deploy.runtime.codegen.llvm_emitter import I8, I64, PTR, Emitter
 from ws_learner.deploy.runtime.codegen.pair_kernel import pair_source
 from ws_learner.deploy.runtime.codegen.row_arithmetic import norm_source
@@ -39,6 +40,8 @@ _engines: list[Any] = []  # code is freed with its engine
 
 def source(spec: Spec) -> str:
     """The kernel in LLVM's language."""
+    if spec.layout == "images":
+        return image_source(spec)
     e = Emitter("kernel", arguments=[PTR] * 4 + [I64] * 2, lanes=ISAS[spec.isa].lanes)
     numbers, x, y, scratch, begin, end = e.arguments
     table: dict[str, Any] = {}

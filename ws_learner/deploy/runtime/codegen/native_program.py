@@ -18,6 +18,7 @@ _BETWEEN = 512 * 1024  # bytes between the kernels of a block, at most: a part o
 
 
 _NUMBER, _TEAM, _MEMORY = (JOB.index(name) for name in ("number", "team", "memory"))
+_X, _Y = JOB.index("x"), JOB.index("y")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +134,9 @@ class _Job:
         self._job[_MEMORY] = scratch(self._room)
         return self._address
 
+    def move(self, x: int, y: int) -> None:
+        self._job[_X], self._job[_Y] = x, y
+
 
 class BoundRun:
     """A job of one part; `repeat` runs it in a native loop, without Python in between."""
@@ -145,6 +149,11 @@ class BoundRun:
 
     def __call__(self) -> None:
         """Run once."""
+        self._run(self._job.address())
+
+    def on(self, x: int, y: int) -> None:
+        """Run once on the input at address `x`, with the output at `y`; in one thread only."""
+        self._job.move(x, y)
         self._run(self._job.address())
 
     def repeat(self, times: int) -> None:

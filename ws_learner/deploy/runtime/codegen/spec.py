@@ -45,7 +45,8 @@ class Spec:
         group: Outputs accumulated together in registers; divides `rows`.
         vectors: Vectors of tokens in registers.
         layout: `tokens`: (T, K) to (T, N); `channels`: (K, S) to (N, S); `vector`: as `tokens`,
-            one token after the other with outputs in the lanes.
+            one token after the other with outputs in the lanes; `images`: (C, H, W) to
+            (N, H', W') without im2col, see `image_kernel`.
         source: Type of the input; `u8` is quantised already, and `tile` laid out as well, by a
             kernel of as many lanes and vectors.
         result: Type of the output; `i32` is the bare integer sum, `tile` what the next kernel
@@ -59,7 +60,7 @@ class Spec:
     inputs: int
     group: int
     vectors: int
-    layout: Literal["tokens", "channels", "vector"] = "tokens"
+    layout: Literal["tokens", "channels", "vector", "images"] = "tokens"
     source: Literal["f32", "u8", "tile"] = "f32"
     result: Literal["f32", "u8", "i32", "tile"] = "f32"
     activation: Activation = "none"
