@@ -56,7 +56,7 @@ if TYPE_CHECKING:
         UnitGroup,
         parse_pattern,
     )
-    from ws_learner.search import make_pruning_env
+    from ws_learner.search import make_pruning_env, sensitivity
     from ws_learner.training import (
         LoadedRun,
         MetricSpec,
@@ -112,6 +112,7 @@ __all__ = [
     "run_nncf",
     "save_cropped",
     "save_shrunk",
+    "sensitivity",
     "shrink",
     "split_dataset",
     "to_semi_structured",
@@ -156,6 +157,7 @@ _MODULES = {
     "pruning.patterns.pattern": ["parse_pattern"],
     "pruning.sparsifier": ["Sparsifier"],
     "search.gym_env": ["make_pruning_env"],
+    "search.layer_sensitivity": ["sensitivity"],
     "training.evaluation": ["perplexity", "top_k_accuracy"],
     "training.loaded_run": ["LoadedRun", "load_run"],
     "training.metric_spec": ["MetricSpec"],

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ws_learner.search.gym_env import make_pruning_env
     from ws_learner.search.history import best, distinct_best
     from ws_learner.search.knapsack import frontier
+    from ws_learner.search.layer_sensitivity import sensitivity
     from ws_learner.search.least_divergence import divergence
     from ws_learner.search.loop import Search
     from ws_learner.search.policy_file import SavedPolicy, read_policy
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ws_learner.search.rollout.regression import LayerRegression
     from ws_learner.search.rollout.scoring import as_scored
     from ws_learner.search.seeds import seed_profiles
+    from ws_learner.search.sensitivity_table import Sensitivity
 
 __all__ = [
     "CLOSED_FORM",
@@ -52,6 +54,7 @@ __all__ = [
     "RolloutPool",
     "SavedPolicy",
     "Search",
+    "Sensitivity",
     "allocation_context",
     "as_scored",
     "best",
@@ -76,6 +79,7 @@ __all__ = [
     "read_policy",
     "refuse_bounds",
     "seed_profiles",
+    "sensitivity",
 ]
 
 _MODULES = {
@@ -110,6 +114,9 @@ _MODULES = {
     ],
     "knapsack": [
         "frontier",
+    ],
+    "layer_sensitivity": [
+        "sensitivity",
     ],
     "least_divergence": [
         "divergence",
@@ -168,6 +175,9 @@ _MODULES = {
     ],
     "seeds": [
         "seed_profiles",
+    ],
+    "sensitivity_table": [
+        "Sensitivity",
     ],
 }
 

@@ -18,13 +18,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from envs import FloatArray, LayerRow
+from envs import FloatArray, IntArray, LayerRow
 from ws_learner.core import Inputs, call_model, say, tensor_bytes, tensors_of, track, write_with
 from ws_learner.pruning import parameter_of
 from ws_learner.search.rollout.scoring import WORST_DIVERGENCE, Scoring
 from ws_learner.search.rollout.slopes import batch_statistics
 
-__all__ = ["OWN_DENSITIES", "measure_own_divergences", "open_own_divergences"]
+__all__ = [
+    "OWN_DENSITIES",
+    "divergences_alone",
+    "measure_own_divergences",
+    "open_own_divergences",
+]
 
 OWN_DENSITIES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7)
 """Densities at which a layer's own divergence is measured; 0 is the layer without weights."""
@@ -91,7 +96,6 @@ def _read(path: Path, key: str, *, shape: tuple[int, int]) -> FloatArray | None:
     return found
 
 
-@torch.inference_mode()
 def measure_own_divergences(
     dense: nn.Module,
     exam: Scoring,
@@ -102,16 +106,46 @@ def measure_own_divergences(
 ) -> FloatArray:
     """(L, J) divergence with one layer pruned and regressed, at each of `OWN_DENSITIES`.
 
+    Arguments are as of `divergences_alone`.
+    """
+    counts = [[n - round(density * n) for density in OWN_DENSITIES] for n in _sizes(layers)]
+    return divergences_alone(
+        dense,
+        exam,
+        layers=layers,
+        zeros=np.array(counts, dtype=np.int64),
+        weight_at=weight_at,
+        examples=examples,
+    )
+
+
+def _sizes(layers: Sequence[LayerRow]) -> list[int]:
+    return [row.weights for row in layers]
+
+
+@torch.inference_mode()
+def divergences_alone(
+    dense: nn.Module,
+    exam: Scoring,
+    *,
+    layers: Sequence[LayerRow],
+    zeros: IntArray,
+    weight_at: Callable[[int, int], Tensor],
+    examples: int,
+) -> FloatArray:
+    """(L, J) divergence with one layer pruned and regressed, at J counts of zeros of each.
+
     Batch norms use the statistics of the batch, in the dense network too. Exempt layers have zeros.
 
     Args:
         dense: The dense network, in evaluation mode; unchanged afterwards.
         exam: The scoring examples; what the outputs mean must be known.
         layers: The L layers.
+        zeros: (L, J) counts.
         weight_at: The regressed weight of a layer with that many zeros.
         examples: Number of examples, rounded up to whole batches.
     """
-    found = np.zeros((len(layers), len(OWN_DENSITIES)))
+    found = np.zeros(zeros.shape)
     batched = batch_statistics(dense, batched=exam.batched)
     with batched, track("own divergences", total=len(layers)) as progress:
         reference = [
@@ -124,9 +158,8 @@ def measure_own_divergences(
                 continue
             weight = parameter_of(dense, row.name)
             whole = weight.detach().clone()
-            for place, density in enumerate(OWN_DENSITIES):
-                zeros = row.weights - round(density * row.weights)
-                weight.copy_(weight_at(layer, zeros))
+            for place, count in enumerate(zeros[layer].tolist()):
+                weight.copy_(weight_at(layer, count))
                 found[layer, place] = _mean_divergence(dense, exam, reference)
             weight.copy_(whole)
     return found
