@@ -48,8 +48,10 @@ def sensitivity_text(found: Sensitivity) -> str:
 
 def _heads(wide: pd.DataFrame) -> list[str]:
     """Ratios, the first of each pattern with its name."""
-    heads, before = [], None
-    for pattern, ratio in wide.columns.tolist():
+    heads: list[str] = []
+    before = None
+    for key in wide.columns.tolist():
+        pattern, ratio = key[0], key[1]
         heads.append(f"{ratio:g}" if pattern == before else f"{pattern} {ratio:g}")
         before = pattern
     return heads
