@@ -26,8 +26,6 @@ from experiments.cli.flag_aliases import spell_message
 from ws_learner.core import RunDir, UserError, as_path, call_model, say
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from experiments.experiment import Experiment
 
 __all__ = ["main"]
@@ -108,7 +106,7 @@ def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool, file: str |
     import torch
 
     from experiments.cli.rebuild_experiment import find_named, load_experiment
-    from ws_learner.deploy import engine_differences, export_onnx, export_qdq
+    from ws_learner.deploy import engine_differences, export_onnx, export_qdq, remove_dead
 
     experiment = load_experiment(run, module=None if file is None else find_named(run, file))
     inputs = _batch(experiment)
@@ -116,7 +114,7 @@ def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool, file: str |
     with torch.no_grad():
         wanted = call_model(model, inputs)
     if shrinking:
-        model = _shrunk(model, inputs)
+        model = remove_dead(model, inputs)
     if int8:
         batches = experiment.data.train.batches(64, seed=0)
         data = [x for _, (x, _) in zip(range(_CALIBRATION), batches, strict=False)]
@@ -137,40 +135,6 @@ def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool, file: str |
 def _batch(experiment: Experiment) -> Any:
     inputs, _ = next(iter(experiment.data.train.batches(8)))
     return inputs
-
-
-def _shrunk(model: nn.Module, inputs: Tensor) -> nn.Module:
-    """Remove dead heads and neurons (found by name), or else dead channels (found by graph)."""
-    from ws_learner.deploy import shrink
-
-    if slim := _cropped(model, inputs):
-        return slim
-    try:
-        result = shrink(model, inputs)
-    except UserError as error:
-        say(f"dead channels stay: {error}")
-        return model
-    gone = sum(cut.before - cut.after for cut in result.cuts)
-    if not gone:
-        return model
-    say(f"{gone} dead channels are cut out of {len(result.cuts)} sets")
-    return result.model
-
-
-def _cropped(model: nn.Module, inputs: Tensor) -> nn.Module | None:
-    from ws_learner.deploy import crop
-    from ws_learner.pruning import find_groups
-
-    try:
-        groups = find_groups(model)
-        result = crop(model, (inputs,), groups=groups) if groups else None
-    except UserError as error:
-        say(str(error))
-        return None
-    if result is None or not result.removed:
-        return None
-    say(f"{result.removed} dead heads and neurons are cut out of {len(groups)} groups")
-    return result.model
 
 
 if __name__ == "__main__":

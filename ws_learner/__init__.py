@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         save_shrunk,
         shrink,
         to_semi_structured,
+        write_deploy_folder,
     )
     from ws_learner.learner import WeightSparseLearner
     from ws_learner.one_call import prune
@@ -117,6 +118,7 @@ __all__ = [
     "split_dataset",
     "to_semi_structured",
     "top_k_accuracy",
+    "write_deploy_folder",
 ]
 
 _MODULES = {
@@ -133,6 +135,7 @@ _MODULES = {
     "data.to_splits": ["as_splits"],
     "data.user_dataset": ["split_dataset"],
     "data.splits": ["DataSplits"],
+    "deploy.folder.write": ["write_deploy_folder"],
     "deploy.onnx.export": ["check_onnx", "export_onnx"],
     "deploy.runtime": ["compile_sparse", "load_sparse"],
     "deploy.shrinking.crop": ["crop"],

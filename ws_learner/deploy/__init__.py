@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ws_learner.deploy.folder.write import write_deploy_folder
     from ws_learner.deploy.onnx.export import check_onnx, export_int8, export_onnx
     from ws_learner.deploy.onnx.int8_qdq import export_qdq
     from ws_learner.deploy.onnx.verify import engine_differences
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ws_learner.deploy.shrinking.crop_report import crop_run
     from ws_learner.deploy.shrinking.cropped_file import load_cropped, save_cropped
     from ws_learner.deploy.shrinking.permute_mlp import permute_mlps
+    from ws_learner.deploy.shrinking.remove_dead import remove_dead
     from ws_learner.deploy.shrinking.semi_structured import to_semi_structured
     from ws_learner.deploy.shrinking.shrink import shrink
     from ws_learner.deploy.shrinking.shrunk_file import load_shrunk, save_shrunk
@@ -48,15 +50,20 @@ __all__ = [
     "observers",
     "permute_mlps",
     "read_wsr",
+    "remove_dead",
     "save_cropped",
     "save_shrunk",
     "shrink",
     "split_attention",
     "to_semi_structured",
+    "write_deploy_folder",
     "write_wsr",
 ]
 
 _MODULES = {
+    "folder.write": [
+        "write_deploy_folder",
+    ],
     "onnx.export": [
         "check_onnx",
         "export_int8",
@@ -107,6 +114,9 @@ _MODULES = {
     ],
     "shrinking.permute_mlp": [
         "permute_mlps",
+    ],
+    "shrinking.remove_dead": [
+        "remove_dead",
     ],
     "shrinking.semi_structured": [
         "to_semi_structured",
