@@ -6,6 +6,9 @@
     onnx          float32, run in ONNX Runtime and compared; heads, neurons and channels that are
                   zero are cut out first. With --int8, bytes around each product (chains of linear
                   layers or convolutions only); also in OpenVINO where it is installed
+    deploy        a folder: the engine's file, load.py (no training code), an example with its
+                  outputs, deploy.json (promised and measured milliseconds, bytes, accuracy,
+                  versions, machine). It is tried in a fresh process; docs/runtime.md says more
 
 Only removed channels, neurons and heads make other engines faster (docs/runtime.md).
 """
@@ -22,6 +25,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiments.cli.deploy_export import DEPLOY_ENGINES, export_deploy_folder
 from experiments.cli.flag_aliases import spell_message
 from ws_learner.core import RunDir, UserError, as_path, call_model, say
 
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_FORMATS = ("onnx", "safetensors", "wsr", "hf")
+_FORMATS = ("onnx", "safetensors", "wsr", "hf", "deploy")
 _WRONG = 1e-3  # relative difference of outputs beyond which an export is refused
 _CALIBRATION = 8
 
@@ -44,16 +48,30 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     parser.add_argument(
         "--out",
         type=as_path,
-        help="file (default: model.<format> in the run); hf: a new folder (default: hf in the run)",
+        help="file (default: model.<format> in the run); hf, deploy: a folder (default: hf or "
+        "deploy in the run)",
     )
     parser.add_argument("--int8", action="store_true", help="onnx: bytes, calibrated on train data")
     parser.add_argument("--bf16", action="store_true", help="wsr: round matrices to bfloat16")
-    parser.add_argument("--no_shrink", action="store_true", help="onnx: keep dead channels")
+    parser.add_argument("--no_shrink", action="store_true", help="onnx, deploy: keep dead channels")
+    parser.add_argument(
+        "--engine",
+        choices=DEPLOY_ENGINES,
+        help="deploy: what runs the network (default: the engine of the run's budget, or wsr)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("fp32", "int8", "auto"),
+        help="deploy: number format (default: each layer's, as the run chose it, or fp32)",
+    )
+    parser.add_argument("--batch", type=int, default=1, help="deploy: examples at once")
+    parser.add_argument("--threads", type=int, default=1, help="deploy: threads of the engine")
     parser.add_argument(
         "--experiment", metavar="FILE", help="the run's experiment file, if it has moved"
     )
     given = parser.parse_args(argv)
-    target = given.out or given.run / ("hf" if given.to == "hf" else f"model.{given.to}")
+    folders = ("hf", "deploy")
+    target = given.out or given.run / (given.to if given.to in folders else f"model.{given.to}")
     try:
         _check(given)
         run = RunDir(given.run)
@@ -61,6 +79,17 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
         if given.to == "onnx":
             shrinking = not given.no_shrink
             _onnx(run, target, int8=given.int8, shrinking=shrinking, file=given.experiment)
+        elif given.to == "deploy":
+            export_deploy_folder(
+                run,
+                target,
+                engine=given.engine,
+                dtype=given.dtype,
+                batch=given.batch,
+                threads=given.threads,
+                shrinks=not given.no_shrink,
+                file=given.experiment,
+            )
         elif given.to == "hf":
             _folder(run, target, replace=given.out is None)
         else:
@@ -75,9 +104,11 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
 
 def _check(given: argparse.Namespace) -> None:
     if given.int8 and given.to != "onnx":
-        raise UserError(
-            f"--int8 with --to {given.to}: only onnx; compile_sparse saves wsr in bytes"
-        )
+        raise UserError(f"--int8 with --to {given.to}: only onnx; --to deploy has --dtype int8")
+    if given.to != "deploy":
+        for flag, usual in (("engine", None), ("dtype", None), ("batch", 1), ("threads", 1)):
+            if getattr(given, flag) != usual:
+                raise UserError(f"--{flag} with --to {given.to}: only deploy")
     if given.bf16 and given.to != "wsr":
         raise UserError(f"--bf16 with --to {given.to}: only wsr")
 

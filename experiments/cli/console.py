@@ -13,7 +13,11 @@ __all__ = ["VERBS", "main"]
 DEMO = ("cnn_at_digits", "--config", "demo.yaml")
 VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "prune": ("experiments.run", (), "prune a network: the command line of ./run_local.sh"),
-    "export": ("experiments.export", (), "write a finished run as ONNX, safetensors or wsr"),
+    "export": (
+        "experiments.export",
+        (),
+        "write a finished run as ONNX, safetensors, wsr or a deploy folder",
+    ),
     "inspect": ("experiments.inspect_model", (), "count the zeros of a saved network"),
     "sensitivity": (
         "experiments.sensitivity",
@@ -41,6 +45,7 @@ Examples:
   ws-learner prune my_experiment.py --pattern 2:4
   ws-learner inspect runs/<one>
   ws-learner export runs/<one> --to onnx
+  ws-learner export runs/<one> --to deploy            # file, loader, measured milliseconds
   ws-learner sensitivity resnet_at_cifar10            # a table in a minute
   ws-learner policy runs/<one>
 

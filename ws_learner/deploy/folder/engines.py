@@ -78,7 +78,7 @@ def check_request(
         given = dtype if isinstance(dtype, str) else "of each layer"
         raise UserError(
             f"`dtype` {given}: {engine} files are written as {' or '.join(known[engine])}; choose "
-            "one, or the engine wsr"
+            "one, or `engine` wsr"
         )
     if engine in ("onnxruntime", "openvino"):
         try:
@@ -129,7 +129,7 @@ def _write_wsr(model: nn.Module, example: Any, path: Path, request: Request) -> 
         try:
             graph, network = record_graph(network, example)
         except UserError as error:
-            raise UserError(f"`engine` wsr: {error}; choose the engine onnxruntime") from error
+            raise UserError(f"`engine` wsr: {error}; choose `engine` onnxruntime") from error
         given = tuple(tensors_in(example))
     batches = [tuple(tensors_in(batch)) for batch in request.calibration]
     batches = _fitting(batches, network, given)
@@ -166,7 +166,9 @@ def _fitting(
     if found := [batch for batch in batches if runs(batch)]:
         return found
     size = len(next(tensors_in(given)))
-    parts = [part for one in batches for part in zip(*(x.split(size) for x in one), strict=True)]
+    parts = [
+        part for one in batches for part in zip(*(torch.split(x, size) for x in one), strict=True)
+    ]
     found = [part for part in parts if runs(part)]
     if batches and not found:
         say("`calibration`: no batch has the example's shape; ranges come from the example")

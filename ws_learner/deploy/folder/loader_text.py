@@ -47,11 +47,11 @@ def main():
         wanted = [saved[f"output_{i}"] for i in range(len(facts["outputs"]))]
     network = load()
     found = call(network, arrays)
-    error = 0.0
+    errors = []
     for got, right in zip(found, wanted, strict=True):
         if got.shape != right.shape:
             raise SystemExit(f"an output has the shape {got.shape} instead of {right.shape}")
-        error = max(error, np.linalg.norm(got - right) / max(np.linalg.norm(right), 1e-12))
+        errors.append(np.linalg.norm(got - right) / max(np.linalg.norm(right), 1e-12))
     measured, times = facts["measured_ms"], []
     clock = time.thread_time if measured["clock"] == "processor" else time.perf_counter
     for _ in range(33):
@@ -61,8 +61,8 @@ def main():
     print("outputs", *(got.shape for got in found))
     here, then = np.median(times[3:]), measured["median"]
     print(f"{here:.3f} ms here, {then:.3f} ms at export ({measured['clock']} time)")
-    print(f"relative error {error:.2g}, allowed {facts['tolerance']:.2g}")
-    return 0 if error <= facts["tolerance"] else 1
+    print(f"relative error {np.max(errors):.2g}, allowed {facts['tolerance']:.2g}")
+    return 0 if all(error <= facts["tolerance"] for error in errors) else 1
 
 
 if __name__ == "__main__":

@@ -105,16 +105,18 @@ def _add_tensors(
 
 
 def _layer_of(shape: list[int], own: Mapping[str, Any]) -> nn.Module:
-    skip, bias = torch.nn.utils.skip_init, bool(own["bias"])
+    skip: Any = torch.nn.utils.skip_init
+    bias = bool(own["bias"])
     if own["class"] == "Linear" and len(shape) == 2:
-        return skip(nn.Linear, shape[1], shape[0], bias=bias)
+        linear: nn.Module = skip(nn.Linear, shape[1], shape[0], bias=bias)
+        return linear
     if own["class"] != "Conv2d" or len(shape) != 4:
         raise ValueError(f"layer of class {own['class']}")
     groups = int(own["groups"])
     places = {key: tuple(map(int, own[key])) for key in CONV2D}
-    return skip(
-        nn.Conv2d, shape[1] * groups, shape[0], shape[2:], groups=groups, bias=bias, **places
-    )
+    inputs, kernel = shape[1] * groups, shape[2:]
+    conv: nn.Module = skip(nn.Conv2d, inputs, shape[0], kernel, groups=groups, bias=bias, **places)
+    return conv
 
 
 def _put(root: nn.Module, name: str, value: nn.Module | Tensor) -> None:

@@ -214,7 +214,8 @@ class _Recorder:
         kind = {torch.ops.aten.linear.default: "Linear", torch.ops.aten.conv2d.default: "Conv2d"}
         if node.target not in kind or node.kwargs:
             return None
-        x, weight, bias, *rest = [*node.args, *[None] * (3 - len(node.args))]
+        x, weight, bias = [*node.args, None][:3]
+        rest = node.args[3:]
         name = self._names.get(weight, "")
         layer, _, last = name.rpartition(".")
         own_bias = bias is None or self._names.get(bias) == f"{layer}.bias"
@@ -229,8 +230,10 @@ class _Recorder:
             if not all(isinstance(value, int | list | tuple) for value in given):
                 return None
             own |= dict(zip(CONV2D, map(_pair, given[:3]), strict=True)) | {"groups": given[3]}
-        if layers.setdefault(layer, own) != own:
-            return None
+        alike = [one for one in weight.users if one.target is node.target and not one.kwargs]
+        if len(alike) < len(weight.users) or any(one.args[1:] != node.args[1:] for one in alike):
+            return None  # something else reads the weight, too
+        layers[layer] = own
         return ["layer", layer, [self._value(x)], {}]
 
     def _step(self, node: Any) -> list[Any]:
