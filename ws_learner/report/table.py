@@ -112,4 +112,4 @@ def read_table(path: AnyPath) -> pd.DataFrame:
     For a file given by a user, see `read_ratios`.
     """
     path = as_path(path)
-    return read_tidy(path, text=("layer", "kind", "role", "shape"))
+    return read_tidy(path, text=("layer", "kind", "role", "shape", "pattern", "dtype"))

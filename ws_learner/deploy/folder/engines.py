@@ -124,19 +124,22 @@ def _two_examples(example: Any) -> Any:
 
 def _write_wsr(model: nn.Module, example: Any, path: Path, request: Request) -> dict[str, Any]:
     network, given = without_nesting(model), example
-    graph = None
+    graph, formats = None, request.dtype
     if not isinstance(example, Tensor) or describe(with_holder(network)) is None:
         try:
             graph, network = record_graph(network, example)
         except UserError as error:
             raise UserError(f"`engine` wsr: {error}; choose `engine` onnxruntime") from error
         given = tuple(tensors_in(example))
+        if isinstance(formats, Mapping):  # other layers have no kernels, and stay floats
+            layers = {name for one in graph["layers"] for name in (one, f"{one}.weight")}
+            formats = {name: kind for name, kind in formats.items() if name in layers}
     batches = [tuple(tensors_in(batch)) for batch in request.calibration]
     batches = _fitting(batches, network, given)
     compiled = compile_sparse(
         network,
         given,
-        dtype=cast(Any, request.dtype),
+        dtype=cast(Any, formats),
         calibration=batches or None,
         threads=request.threads,
     )
