@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from ws_learner.deploy.runtime.graph_layers import build_layer
 from ws_learner.deploy.runtime.graph_ops import function_of
 
-__all__ = ["CONV2D", "GRAPH", "WORDS", "rebuild_graph"]
+__all__ = ["GRAPH", "WORDS", "rebuild_graph"]
 
 GRAPH = "Graph"
 _KINDS = (torch.dtype, torch.layout, torch.memory_format)
 WORDS = {str(value): value for value in vars(torch).values() if isinstance(value, _KINDS)}
 """Types, layouts and memory formats by their names in a file."""
-CONV2D = ("stride", "padding", "dilation")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][\w-]*(\.[\w-]+)*", re.ASCII)
 
 
@@ -32,44 +32,56 @@ def rebuild_graph(plain: Mapping[str, Any]) -> nn.Module:
         ValueError: The description names something that is not allowed, or does not fit together;
             also KeyError, TypeError, AttributeError.
     """
-    return _Builder(plain).network()
+    root = nn.Module()
+    _add_tensors(root, plain["tensors"], plain["layers"])
+    for name, part in plain.get("parts", {}).items():
+        inside = root.get_submodule(_checked(name))
+        made = _Builder(plain, part, inside, prefix=f"{name}.").network()
+        above, _, last = name.rpartition(".")
+        root.get_submodule(above).add_module(last, made)
+    return _Builder(plain, plain, root).network()
 
 
 class _Builder:
-    """Builds the nodes of one description."""
+    """Builds the nodes of a description, or of a part of it."""
 
-    def __init__(self, plain: Mapping[str, Any]) -> None:
-        self._plain = plain
-        self._layers = {_checked(name): own for name, own in plain["layers"].items()}
+    def __init__(
+        self, plain: Mapping[str, Any], own: Mapping[str, Any], root: nn.Module, *, prefix: str = ""
+    ) -> None:
+        self._plain, self._own, self._root, self._prefix = plain, own, root, prefix
         self._graph = fx.Graph()
-        count = int(plain["inputs"])
+        count = int(own["inputs"])
         self._values: list[Any] = [self._graph.placeholder(f"input_{i}") for i in range(count)]
         self._held: dict[str, fx.Node] = {}
 
     def network(self) -> nn.Module:
-        """The whole network."""
-        root = nn.Module()
-        _add_tensors(root, self._plain["tensors"], self._layers)
-        for kind, name, places, words in self._plain["steps"]:
+        """The network of these steps."""
+        for kind, name, places, words in self._own["steps"]:
             self._values.append(self._step(kind, name, self._read(places), words))
-        outputs = tuple(self._read(self._plain["outputs"]))
+        outputs = tuple(self._read(self._own["outputs"]))
         self._graph.output(outputs[0] if len(outputs) == 1 else outputs)
-        return fx.GraphModule(root, self._graph, class_name=GRAPH).eval()
+        return fx.GraphModule(self._root, self._graph, class_name=GRAPH).eval()
 
     def _step(self, kind: str, name: str, places: list[Any], words: Mapping[str, Any]) -> Any:
         if kind == "same":
             return places[0]
-        if kind == "layer":
-            if name not in self._layers:
-                raise ValueError(f"layer {name}")
-            return self._graph.call_module(name, (places[0],))
+        if kind == "layer" and name in self._plain["layers"]:
+            return self._graph.call_module(self._inside(name), (places[0],))
+        if kind == "part" and name in self._plain["parts"]:
+            return self._graph.call_module(self._inside(name), tuple(places))
         if kind != "call" or not all(map(str.isidentifier, map(_checked, words))):
-            raise ValueError(f"step {kind} with {', '.join(words)}")
+            raise ValueError(f"step {kind} of {name} with {', '.join(words)}")
         named = {key: self._read(value) for key, value in words.items()}
         return self._graph.call_function(function_of(name), tuple(places), named)
 
+    def _inside(self, name: str) -> str:
+        """The name as seen from the part."""
+        if not _checked(name).startswith(self._prefix):
+            raise ValueError(f"{name} is not in {self._prefix}")
+        return name.removeprefix(self._prefix)
+
     def _read(self, value: Any) -> Any:
-        """An argument, see `network_graph`."""
+        """An argument, see `graph_recorder`."""
         if isinstance(value, list):
             return [self._read(one) for one in value]
         if not isinstance(value, dict):
@@ -83,7 +95,7 @@ class _Builder:
             if given not in self._plain["tensors"]:
                 raise ValueError(f"tensor {given}")
             if given not in self._held:
-                self._held[given] = self._graph.get_attr(_checked(given))
+                self._held[given] = self._graph.get_attr(self._inside(given))
             return self._held[given]
         return slice(*self._read(given)) if kind == "slice" else _constant(kind, given)
 
@@ -94,7 +106,7 @@ def _add_tensors(
     """Layers, and what other operations read, under their own names."""
     for name, own in layers.items():
         shape = [int(size) for size in tensors[f"{name}.weight"][0]]
-        _put(root, name, _layer_of(shape, own))
+        _put(root, _checked(name), build_layer(shape, own))
     for name, (shape, word, is_parameter) in tensors.items():
         layer, _, last = _checked(name).rpartition(".")
         if layer in layers and last in ("weight", "bias"):
@@ -102,21 +114,6 @@ def _add_tensors(
         dtype = _constant("word", word)
         value = torch.zeros([int(size) for size in shape], dtype=dtype)
         _put(root, name, nn.Parameter(value, value.is_floating_point()) if is_parameter else value)
-
-
-def _layer_of(shape: list[int], own: Mapping[str, Any]) -> nn.Module:
-    skip: Any = torch.nn.utils.skip_init
-    bias = bool(own["bias"])
-    if own["class"] == "Linear" and len(shape) == 2:
-        linear: nn.Module = skip(nn.Linear, shape[1], shape[0], bias=bias)
-        return linear
-    if own["class"] != "Conv2d" or len(shape) != 4:
-        raise ValueError(f"layer of class {own['class']}")
-    groups = int(own["groups"])
-    places = {key: tuple(map(int, own[key])) for key in CONV2D}
-    inputs, kernel = shape[1] * groups, shape[2:]
-    conv: nn.Module = skip(nn.Conv2d, inputs, shape[0], kernel, groups=groups, bias=bias, **places)
-    return conv
 
 
 def _put(root: nn.Module, name: str, value: nn.Module | Tensor) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 __all__ = ["function_of", "name_of"]
 
@@ -46,6 +48,25 @@ _PYTHON: dict[str, Callable[..., Any]] = {
 }
 
 
+_VISIBLE: dict[str, Callable[..., Any]] = {
+    "scaled_dot_product_attention": functional.scaled_dot_product_attention,
+    "gelu": functional.gelu,
+    **{
+        name: getattr(torch, name)
+        for name in ("layer_norm", "add", "sub", "mul", "div", "matmul", "softmax", "relu", "tanh")
+    },
+    **{
+        name: getattr(torch, name)
+        for name in ("reshape", "transpose", "permute", "select", "unsqueeze", "masked_fill")
+    },
+    "view": Tensor.view,
+    "expand": Tensor.expand,
+}
+"""Called by PyTorch's own names, which take the same arguments, so that what looks into a network
+with a `TorchFunctionMode`, as the runtime does, sees them."""
+_OVERLOADS = ("default", "Tensor", "Scalar", "int")
+
+
 def name_of(function: Any) -> str | None:
     """The name that a file gives an operation; None if a file cannot have it."""
     if isinstance(function, torch._ops.OpOverload):
@@ -69,5 +90,5 @@ def function_of(name: str) -> Callable[..., Any]:
         packet = getattr(torch.ops.aten, parts[1], None)
         if packet is not None and parts[2] in packet.overloads():
             found: Callable[..., Any] = getattr(packet, parts[2])
-            return found
+            return _VISIBLE.get(parts[1], found) if parts[2] in _OVERLOADS else found
     raise ValueError(f"operation {name}")

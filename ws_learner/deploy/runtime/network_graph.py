@@ -8,23 +8,20 @@ names, for kernels to replace, and all other operations as calls. What may be ca
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from ws_learner.core import UserError, map_tensors, run_model
 from ws_learner.deploy.copies import copy_of
 from ws_learner.deploy.other_inputs import first_difference, other_inputs, tensors_in
-from ws_learner.deploy.runtime.graph_network import CONV2D, GRAPH, WORDS, rebuild_graph
-from ws_learner.deploy.runtime.graph_ops import name_of
+from ws_learner.deploy.runtime.graph_network import rebuild_graph
+from ws_learner.deploy.runtime.graph_recorder import describe_program, program_state
 from ws_learner.deploy.runtime.output_comparison import tensors_of
 
 __all__ = ["Positional", "export_program", "record_graph"]
-
-_CHECKS = ("_assert", "sym_constrain_range", "_guards")
 
 
 class Positional(nn.Module):
@@ -111,12 +108,12 @@ def record_graph(model: nn.Module, example: Any) -> tuple[dict[str, Any], nn.Mod
         UserError: A file cannot hold the forward pass.
     """
     program = export_program(model, example)
-    plain = _Recorder(program, type(model).__name__).plain()
+    plain = describe_program(program, type(model).__name__)
     try:
         again = rebuild_graph(plain)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{type(model).__name__}: a file cannot hold it ({error})") from error
-    again.load_state_dict(_state(program), strict=True)
+    again.load_state_dict(program_state(program), strict=True)
     wrapper, inputs = Positional(copy_of(model).eval(), example), tuple(tensors_in(example))
     found = first_difference(
         lambda given: wrapper(*given), lambda given: again(*given), inputs, inputs_of=_same_size
@@ -135,139 +132,3 @@ def _same_size(example: Any) -> Iterator[tuple[str, Any]]:
     for words, inputs in other_inputs(example):
         if [tuple(x.shape) for x in tensors_in(inputs)] == sizes:
             yield words, inputs
-
-
-def _state(program: Any) -> dict[str, Tensor]:
-    """Weights, buffers and constants of a program, under the names of its description."""
-    state = {**program.constants, **program.state_dict}
-    used = {node.name for node in program.graph.nodes if node.op == "placeholder" and node.users}
-    specs = program.graph_signature.input_specs
-    wanted = {spec.target for spec in specs if spec.target and spec.arg.name in used}
-    return {_own(name): state[name].detach() for name in wanted}
-
-
-def _own(name: str) -> str:
-    return name.removeprefix("model.")
-
-
-class _Recorder:
-    """Writes the nodes of a program, weights of layers as modules."""
-
-    def __init__(self, program: Any, network: str) -> None:
-        self._program, self._network = program, network
-        self._state = _state(program)
-        self._names: dict[Any, str] = {}  # of nodes that hold a weight, buffer or constant
-        self._places: dict[Any, int] = {}
-
-    def plain(self) -> dict[str, Any]:
-        """The description.
-
-        Raises:
-            UserError: It cannot be given.
-        """
-        steps: list[list[Any]] = []
-        specs = {
-            spec.arg.name: spec
-            for spec in self._program.graph_signature.input_specs
-            if hasattr(spec.arg, "name")
-        }
-        if self._program.graph_signature.buffers_to_mutate:
-            raise UserError(f"{self._network} changes its buffers in evaluation mode")
-        inputs, layers = 0, dict[str, dict[str, Any]]()
-        for node in self._program.graph.nodes:
-            if node.op == "placeholder" and specs[node.name].target:
-                self._names[node] = _own(specs[node.name].target)
-            elif node.op == "placeholder":
-                self._places[node], inputs = inputs, inputs + 1
-        result: Any = None
-        for node in self._program.graph.nodes:
-            if node.op == "output":
-                (found,) = node.args
-                result = [self._value(one) for one in found]
-            elif node.op == "call_function" and not self._is_check(node):
-                self._places[node] = inputs + len(steps)
-                steps.append(self._layer(node, layers) or self._step(node))
-            elif node.op not in ("placeholder", "call_function"):
-                raise UserError(f"{self._network}: its forward has {node.op} in it")
-        tensors = {
-            name: [list(value.shape), str(value.dtype), self._is_parameter(name)]
-            for name, value in sorted(self._state.items())
-        }
-        return {
-            "class": GRAPH,
-            "inputs": inputs,
-            "layers": layers,
-            "tensors": tensors,
-            "steps": steps,
-            "outputs": result,
-        }
-
-    def _is_parameter(self, name: str) -> bool:
-        return isinstance(self._program.state_dict.get(f"model.{name}"), nn.Parameter)
-
-    def _is_check(self, node: Any) -> bool:
-        name = getattr(getattr(node.target, "_schema", None), "name", str(node.target))
-        return not node.users and name.partition("::")[2].startswith(_CHECKS)
-
-    def _layer(self, node: Any, layers: dict[str, dict[str, Any]]) -> list[Any] | None:
-        """A call of a module, for plain linear layers and convolutions."""
-        kind = {torch.ops.aten.linear.default: "Linear", torch.ops.aten.conv2d.default: "Conv2d"}
-        if node.target not in kind or node.kwargs:
-            return None
-        x, weight, bias = [*node.args, None][:3]
-        rest = node.args[3:]
-        name = self._names.get(weight, "")
-        layer, _, last = name.rpartition(".")
-        own_bias = bias is None or self._names.get(bias) == f"{layer}.bias"
-        if last != "weight" or not layer or not own_bias or not self._is_parameter(name):
-            return None
-        if len(self._state[name].shape) != (2 if kind[node.target] == "Linear" else 4):
-            return None
-        own: dict[str, Any] = {"class": kind[node.target], "bias": bias is not None}
-        if own["class"] == "Conv2d":
-            defaults: list[Any] = [[1, 1], [0, 0], [1, 1], 1]
-            given = [*rest, *defaults[len(rest) :]]
-            if not all(isinstance(value, int | list | tuple) for value in given):
-                return None
-            own |= dict(zip(CONV2D, map(_pair, given[:3]), strict=True)) | {"groups": given[3]}
-        alike = [one for one in weight.users if one.target is node.target and not one.kwargs]
-        if len(alike) < len(weight.users) or any(one.args[1:] != node.args[1:] for one in alike):
-            return None  # something else reads the weight, too
-        layers[layer] = own
-        return ["layer", layer, [self._value(x)], {}]
-
-    def _step(self, node: Any) -> list[Any]:
-        if node.target is torch.ops.aten.dropout.default and not node.args[2]:
-            return ["same", "", [self._value(node.args[0])], {}]
-        name = name_of(node.target)
-        if name is None:
-            raise UserError(f"{self._network}: a file cannot hold {node.target}")
-        words = {key: self._value(value) for key, value in node.kwargs.items()}
-        return ["call", name, [self._value(value) for value in node.args], words]
-
-    def _value(self, value: Any) -> Any:
-        """JSON of an argument; what is no number, text or list is a dict of one entry."""
-        if isinstance(value, fx.Node):
-            return (
-                {"tensor": self._names[value]}
-                if value in self._names
-                else {"value": self._places[value]}
-            )
-        if isinstance(value, list | tuple):
-            return [self._value(one) for one in value]
-        if isinstance(value, float) and not math.isfinite(value):
-            return {"float": str(value)}
-        if value is None or isinstance(value, bool | int | float | str):
-            return value
-        if isinstance(value, slice):
-            return {"slice": [self._value(x) for x in (value.start, value.stop, value.step)]}
-        if isinstance(value, torch.device) and value.type == "cpu":
-            return {"device": "cpu"}
-        if str(value) in WORDS:
-            return {"word": str(value)}
-        raise UserError(f"{self._network}: a file cannot hold {value!r}")
-
-
-def _pair(value: Any) -> list[int]:
-    given = list(value) if isinstance(value, list | tuple) else [value]
-    return given * 2 if len(given) == 1 else given
