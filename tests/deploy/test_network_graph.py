@@ -54,6 +54,38 @@ class Sentences(nn.Module):
         return {"hidden": hidden * kinds[..., None], "scores": self.out(hidden[:, 0])}
 
 
+class Layer(nn.Module):
+    """An encoder layer with projections of its own, as BERT has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(16, 16) for _ in range(4))
+        self.up, self.down = nn.Linear(16, 32), nn.Linear(32, 16)
+        self.first, self.second = nn.LayerNorm(16), nn.LayerNorm(16, eps=1e-3)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        def heads(y: Tensor) -> Tensor:
+            return y.unflatten(-1, (2, 8)).transpose(1, 2)
+
+        parts = (heads(layer(x)) for layer in (self.q, self.k, self.v))
+        seen = functional.scaled_dot_product_attention(*parts, attn_mask=mask)
+        x = self.first(x + self.o(seen.transpose(1, 2).flatten(2)))
+        out: Tensor = self.second(x + self.down(functional.gelu(self.up(x))))
+        return out
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.layers = nn.Embedding(40, 16), nn.ModuleList(Layer() for _ in range(2))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x, mask = self.words(ids), (ids != 0)[:, None, None]
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x.mean(1)
+
+
 def through_json(plain: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(json.dumps(plain, allow_nan=False))
     return found
@@ -100,6 +132,30 @@ def test_sentences_of_any_length_by_keywords_with_a_shared_weight() -> None:
             hidden, scores = again(*given.values())
         torch.testing.assert_close(hidden, wanted["hidden"], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(scores, wanted["scores"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.long
+def test_encoder_layers_stay_modules_that_can_be_replaced_as_a_whole() -> None:
+    torch.manual_seed(0)
+    model = Encoder().eval()
+    plain, _ = record_graph(model, torch.randint(1, 40, (2, 7)))
+    assert set(plain["parts"]) == {"layers.0", "layers.1"}
+    again = rebuild_graph(through_json(plain))
+    again.load_state_dict(model.state_dict())  # all names are the network's own
+    ids = torch.randint(1, 40, (3, 9))
+    ids[:, -3:] = 0
+    with torch.no_grad():
+        torch.testing.assert_close(again(ids), model(ids), rtol=1e-5, atol=1e-6)
+    layer = again.get_submodule("layers.1")
+    kinds = [type(part) for part in layer.modules()]
+    assert (kinds.count(nn.Linear), kinds.count(nn.LayerNorm)) == (6, 2)
+    assert layer.get_submodule("second").eps == 1e-3
+    given: list[tuple[Any, ...]] = []
+    layer.register_forward_pre_hook(lambda module, places: given.append(places))
+    with torch.no_grad():
+        again(ids)
+    tensors = [x for x in given[0] if isinstance(x, Tensor)]
+    assert sorted(tuple(x.shape) for x in tensors) == [(3, 1, 1, 9), (3, 9, 16)]  # mask and x
 
 
 @pytest.mark.long
@@ -184,6 +240,10 @@ def spoiled() -> list[dict[str, Any]]:
     changed(steps=[["call", "aten.add.Tensor", [{"value": 0}], {evil: 1}]])
     changed(steps=[["call", "aten.add.Tensor", [{"value": 0}], {"a.b": 1}]])
     changed(steps=[["eval", "1", [], {}]])
+    changed(parts={evil: {"inputs": 1, "steps": [], "outputs": [{"value": 0}]}})
+    inner = {"inputs": 1, "steps": plain["steps"], "outputs": [{"value": 0}]}
+    changed(parts={"0": inner})  # its steps name a layer that is not inside
+    changed(steps=[["part", "0", [{"value": 0}], {}]])
     changed(layers={"0": {"class": "Popen", "bias": True}})
     return found
 

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 __all__ = ["build_layer", "layer_call"]
 
 _ATEN = torch.ops.aten
-_KINDS = {
+_KINDS: dict[Any, str] = {
     _ATEN.linear.default: "Linear",
     _ATEN.conv2d.default: "Conv2d",
     _ATEN.layer_norm.default: "LayerNorm",
@@ -30,13 +30,15 @@ def layer_call(
         names: Of the nodes that hold weights.
         state: The weights.
     """
-    kind = _KINDS.get(node.target)  # type: ignore[arg-type]
+    kind = _KINDS.get(node.target)
     if kind is None or node.kwargs or len(node.args) <= _AT[kind]:
         return None
+    weight: Any
+    bias: Any
     weight, bias = [*node.args[_AT[kind] :], None][:2]
     name = names.get(weight, "") if isinstance(weight, fx.Node) else ""
     layer, _, last = name.rpartition(".")
-    own_bias = bias is None or names.get(bias) == f"{layer}.bias"  # type: ignore[call-overload]
+    own_bias = bias is None or names.get(bias) == f"{layer}.bias"
     if last != "weight" or not layer or not own_bias or not _reads_alone(node, weight):
         return None
     settings: dict[str, Any] = {"class": kind, "bias": bias is not None}
