@@ -6,6 +6,9 @@
     onnx          float32, run in ONNX Runtime and compared; heads, neurons and channels that are
                   zero are cut out first. With --int8, bytes around each product (chains of linear
                   layers or convolutions only); also in OpenVINO where it is installed
+    deploy        a folder: the engine's file, load.py (no training code), an example with its
+                  outputs, deploy.json (promised and measured milliseconds, bytes, accuracy,
+                  versions, machine). It is tried in a fresh process; docs/runtime.md says more
 
 Only removed channels, neurons and heads make other engines faster (docs/runtime.md).
 """
@@ -22,17 +25,16 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiments.cli.deploy_export import DEPLOY_ENGINES, export_deploy_folder
 from experiments.cli.flag_aliases import spell_message
 from ws_learner.core import RunDir, UserError, as_path, call_model, say
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from experiments.experiment import Experiment
 
 __all__ = ["main"]
 
-_FORMATS = ("onnx", "safetensors", "wsr", "hf")
+_FORMATS = ("onnx", "safetensors", "wsr", "hf", "deploy")
 _WRONG = 1e-3  # relative difference of outputs beyond which an export is refused
 _CALIBRATION = 8
 
@@ -46,16 +48,30 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     parser.add_argument(
         "--out",
         type=as_path,
-        help="file (default: model.<format> in the run); hf: a new folder (default: hf in the run)",
+        help="file (default: model.<format> in the run); hf, deploy: a folder (default: hf or "
+        "deploy in the run)",
     )
     parser.add_argument("--int8", action="store_true", help="onnx: bytes, calibrated on train data")
     parser.add_argument("--bf16", action="store_true", help="wsr: round matrices to bfloat16")
-    parser.add_argument("--no_shrink", action="store_true", help="onnx: keep dead channels")
+    parser.add_argument("--no_shrink", action="store_true", help="onnx, deploy: keep dead channels")
+    parser.add_argument(
+        "--engine",
+        choices=DEPLOY_ENGINES,
+        help="deploy: what runs the network (default: the engine of the run's budget, or wsr)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("fp32", "int8", "auto"),
+        help="deploy: number format (default: each layer's, as the run chose it, or fp32)",
+    )
+    parser.add_argument("--batch", type=int, default=1, help="deploy: examples at once")
+    parser.add_argument("--threads", type=int, default=1, help="deploy: threads of the engine")
     parser.add_argument(
         "--experiment", metavar="FILE", help="the run's experiment file, if it has moved"
     )
     given = parser.parse_args(argv)
-    target = given.out or given.run / ("hf" if given.to == "hf" else f"model.{given.to}")
+    folders = ("hf", "deploy")
+    target = given.out or given.run / (given.to if given.to in folders else f"model.{given.to}")
     try:
         _check(given)
         run = RunDir(given.run)
@@ -63,6 +79,17 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
         if given.to == "onnx":
             shrinking = not given.no_shrink
             _onnx(run, target, int8=given.int8, shrinking=shrinking, file=given.experiment)
+        elif given.to == "deploy":
+            export_deploy_folder(
+                run,
+                target,
+                engine=given.engine,
+                dtype=given.dtype,
+                batch=given.batch,
+                threads=given.threads,
+                shrinks=not given.no_shrink,
+                file=given.experiment,
+            )
         elif given.to == "hf":
             _folder(run, target, replace=given.out is None)
         else:
@@ -77,9 +104,11 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
 
 def _check(given: argparse.Namespace) -> None:
     if given.int8 and given.to != "onnx":
-        raise UserError(
-            f"--int8 with --to {given.to}: only onnx; compile_sparse saves wsr in bytes"
-        )
+        raise UserError(f"--int8 with --to {given.to}: only onnx; --to deploy has --dtype int8")
+    if given.to != "deploy":
+        for flag, usual in (("engine", None), ("dtype", None), ("batch", 1), ("threads", 1)):
+            if getattr(given, flag) != usual:
+                raise UserError(f"--{flag} with --to {given.to}: only deploy")
     if given.bf16 and given.to != "wsr":
         raise UserError(f"--bf16 with --to {given.to}: only wsr")
 
@@ -108,7 +137,7 @@ def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool, file: str |
     import torch
 
     from experiments.cli.rebuild_experiment import find_named, load_experiment
-    from ws_learner.deploy import engine_differences, export_onnx, export_qdq
+    from ws_learner.deploy import engine_differences, export_onnx, export_qdq, remove_dead
 
     experiment = load_experiment(run, module=None if file is None else find_named(run, file))
     inputs = _batch(experiment)
@@ -116,7 +145,7 @@ def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool, file: str |
     with torch.no_grad():
         wanted = call_model(model, inputs)
     if shrinking:
-        model = _shrunk(model, inputs)
+        model = remove_dead(model, inputs)
     if int8:
         batches = experiment.data.train.batches(64, seed=0)
         data = [x for _, (x, _) in zip(range(_CALIBRATION), batches, strict=False)]
@@ -137,40 +166,6 @@ def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool, file: str |
 def _batch(experiment: Experiment) -> Any:
     inputs, _ = next(iter(experiment.data.train.batches(8)))
     return inputs
-
-
-def _shrunk(model: nn.Module, inputs: Tensor) -> nn.Module:
-    """Remove dead heads and neurons (found by name), or else dead channels (found by graph)."""
-    from ws_learner.deploy import shrink
-
-    if slim := _cropped(model, inputs):
-        return slim
-    try:
-        result = shrink(model, inputs)
-    except UserError as error:
-        say(f"dead channels stay: {error}")
-        return model
-    gone = sum(cut.before - cut.after for cut in result.cuts)
-    if not gone:
-        return model
-    say(f"{gone} dead channels are cut out of {len(result.cuts)} sets")
-    return result.model
-
-
-def _cropped(model: nn.Module, inputs: Tensor) -> nn.Module | None:
-    from ws_learner.deploy import crop
-    from ws_learner.pruning import find_groups
-
-    try:
-        groups = find_groups(model)
-        result = crop(model, (inputs,), groups=groups) if groups else None
-    except UserError as error:
-        say(str(error))
-        return None
-    if result is None or not result.removed:
-        return None
-    say(f"{result.removed} dead heads and neurons are cut out of {len(groups)} groups")
-    return result.model
 
 
 if __name__ == "__main__":

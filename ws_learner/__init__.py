@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         save_shrunk,
         shrink,
         to_semi_structured,
+        write_deploy_folder,
     )
     from ws_learner.learner import WeightSparseLearner
     from ws_learner.one_call import prune
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
         UnitGroup,
         parse_pattern,
     )
-    from ws_learner.search import make_pruning_env
+    from ws_learner.search import make_pruning_env, sensitivity
     from ws_learner.training import (
         LoadedRun,
         MetricSpec,
@@ -112,10 +113,12 @@ __all__ = [
     "run_nncf",
     "save_cropped",
     "save_shrunk",
+    "sensitivity",
     "shrink",
     "split_dataset",
     "to_semi_structured",
     "top_k_accuracy",
+    "write_deploy_folder",
 ]
 
 _MODULES = {
@@ -132,6 +135,7 @@ _MODULES = {
     "data.to_splits": ["as_splits"],
     "data.user_dataset": ["split_dataset"],
     "data.splits": ["DataSplits"],
+    "deploy.folder.write": ["write_deploy_folder"],
     "deploy.onnx.export": ["check_onnx", "export_onnx"],
     "deploy.runtime": ["compile_sparse", "load_sparse"],
     "deploy.shrinking.crop": ["crop"],
@@ -156,6 +160,7 @@ _MODULES = {
     "pruning.patterns.pattern": ["parse_pattern"],
     "pruning.sparsifier": ["Sparsifier"],
     "search.gym_env": ["make_pruning_env"],
+    "search.layer_sensitivity": ["sensitivity"],
     "training.evaluation": ["perplexity", "top_k_accuracy"],
     "training.loaded_run": ["LoadedRun", "load_run"],
     "training.metric_spec": ["MetricSpec"],

@@ -13,8 +13,17 @@ __all__ = ["VERBS", "main"]
 DEMO = ("cnn_at_digits", "--config", "demo.yaml")
 VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "prune": ("experiments.run", (), "prune a network: the command line of ./run_local.sh"),
-    "export": ("experiments.export", (), "write a finished run as ONNX, safetensors or wsr"),
+    "export": (
+        "experiments.export",
+        (),
+        "write a finished run as ONNX, safetensors, wsr or a deploy folder",
+    ),
     "inspect": ("experiments.inspect_model", (), "count the zeros of a saved network"),
+    "sensitivity": (
+        "experiments.sensitivity",
+        (),
+        "which layers matter: each pruned alone, without training",
+    ),
     "policy": ("experiments.policy", (), "what a search has learned: profiles for any target"),
     "new": ("experiments.cli.new_file", (), "write an experiment file of your own to start from"),
     "demo": ("experiments.run", DEMO, "the whole job on printed digits, in a minute"),
@@ -36,6 +45,8 @@ Examples:
   ws-learner prune my_experiment.py --pattern 2:4
   ws-learner inspect runs/<one>
   ws-learner export runs/<one> --to onnx
+  ws-learner export runs/<one> --to deploy            # file, loader, measured milliseconds
+  ws-learner sensitivity resnet_at_cifar10            # a table in a minute
   ws-learner policy runs/<one>
 
 `ws-learner VERB -h` explains a verb.
@@ -46,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; return its exit code, or 2 if there is no such verb."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
-        verbs = "\n".join(f"  {name:<9} {about}" for name, (_, _, about) in VERBS.items())
+        verbs = "\n".join(f"  {name:<11} {about}" for name, (_, _, about) in VERBS.items())
         print(USAGE.format(verbs=verbs), end="")
         return 0 if words else 2
     if words[0] not in VERBS:

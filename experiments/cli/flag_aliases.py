@@ -60,9 +60,13 @@ ARGUMENTS: dict[str, str] = {
     "MovementConfig.steps": "movement_steps",
     "SdgfConfig.stages": "sdgf_stages",
     "SrSteConfig.weight": "srste_lambda",
+    "folder": "out",
     "include": "ws_include",
     "ramp": "ws_schedule",
-    **{name: name for name in ("data_dir", "gpus_per_worker", "longest", "overlap", "storage")},
+    **{
+        name: name
+        for name in ("data_dir", "engine", "gpus_per_worker", "longest", "overlap", "storage")
+    },
 }
 """Arguments of the library whose flag has another name, or is not a field of the settings."""
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from experiments import export
 from experiments.run import main as run_main
+from tests.support import digits_experiment
+from tests.support.digits import digits_splits
 from tests.support.sparse_layers import pruned
 from ws_learner.core.errors import UserError
 from ws_learner.core.weights import load_state, save_model
@@ -149,3 +155,81 @@ def test_openvino_reads_the_files(tmp_path: Path, int8: bool) -> None:
     with torch.no_grad():
         wanted = model(x)
     assert float((got - wanted).norm() / wanted.norm()) < (0.05 if int8 else 1e-5)
+
+
+@pytest.mark.long
+def test_a_deploy_folder_of_a_run(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ws_learner.deploy.folder.write.try_folder", lambda folder, *, threads: "")
+    assert export.main([str(run), "--to", "deploy", "--batch", "2", "--engine", "torch"]) == 0
+    record = json.loads((run / "deploy" / "deploy.json").read_text())
+    summary = json.loads((run / "summary.json").read_text())
+    for name in ("dense_metric", "sparse_metric", "target_prune_ratio"):
+        assert record[name] == summary[name]
+    table = pd.read_csv(run / "ratios.csv")
+    assert record["weights"] == table["weights"].sum()
+    assert record["zeros"] == round((table["weights"] * table["achieved"]).sum())
+    assert record["macs_dense"] == table["macs"].sum()
+    saved = np.load(run / "deploy" / "example.npz")
+    images, _ = next(digits_splits().test.batches(2))
+    np.testing.assert_array_equal(saved["input_0"], images.numpy())
+    model = digits_experiment.network(8)
+    model.load_state_dict(load_state(run / "model.safetensors"))
+    with torch.no_grad():
+        np.testing.assert_allclose(saved["output_0"], model.eval()(images).numpy(), rtol=1e-5)
+    assert f"{record['bytes']:,} bytes" in capsys.readouterr().err
+
+
+def test_engine_formats_and_promises_come_from_the_run(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+    record = {"measured_ms": {"median": 1.0, "quartiles": [0.9, 1.1]}, "predicted_ms": None}
+    record |= {"engine": "", "threads": 1, "batch": 1, "bytes": 1}
+
+    def kept(model: nn.Module, example: torch.Tensor, folder: Path, **given: Any) -> dict[str, Any]:
+        folder.mkdir()
+        seen.append(given | {"rows": len(example), "folder": folder})
+        return record
+
+    monkeypatch.setattr("ws_learner.deploy.write_deploy_folder", kept)
+    other = tmp_path / "run"
+    shutil.copytree(run, other, ignore=shutil.ignore_patterns("deploy", "state"))
+    assert export.main([str(other), "--to", "deploy", "--out", str(tmp_path / "plain")]) == 0
+    settings = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(f"{settings}ws_budget: bytes=2MB,latency=8ms@onnxruntime\n")
+    table = pd.read_csv(other / "ratios.csv")
+    table["dtype"], table["predicted_ms"] = ["int8", "fp32", "int8"], [0.5, 0.25, 1.0]
+    table.to_csv(other / "ratios.csv", index=False)
+    assert export.main([str(other), "--to", "deploy", "--out", str(tmp_path / "own")]) == 0
+    words = ["--engine", "wsr", "--dtype", "auto", "--threads", "2", "--batch", "3"]
+    assert export.main([str(other), "--to", "deploy", *words]) == 0
+    plain, own, typed = seen
+    assert (plain["engine"], plain["dtype"], plain["budget"]) == ("wsr", "fp32", None)
+    assert (plain["threads"], plain["rows"], plain["predicted_ms"]) == (1, 1, None)
+    assert own["engine"] == "onnxruntime"
+    assert own["dtype"] == {"0": "int8", "3": "fp32", "7": "int8"}
+    assert own["predicted_ms"] == 1.75
+    assert own["budget"] == "bytes=2MB,latency=8ms@onnxruntime"
+    assert (typed["engine"], typed["dtype"], typed["threads"]) == ("wsr", "auto", 2)
+    assert (typed["rows"], typed["folder"]) == (3, other / "deploy")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--to", "onnx", "--engine", "wsr"], "--engine with --to onnx: only deploy"),
+        (["--to", "wsr", "--batch", "2"], "--batch with --to wsr: only deploy"),
+        (["--to", "deploy", "--int8"], "--to deploy has --dtype int8"),
+        (["--to", "deploy", "--batch", "0"], "--batch 0: must be a whole number"),
+        (["--to", "deploy", "--threads", "0"], "--threads 0: must be a whole number"),
+        (["--to", "deploy", "--engine", "torch", "--dtype", "int8"], "--dtype int8: torch files"),
+    ],
+)
+def test_bad_flags_of_deploy(
+    run: Path, words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export.main([str(run), *words, "--out", str(tmp_path / "there")]) == 2
+    assert says in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())

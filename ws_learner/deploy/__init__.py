@@ -10,16 +10,12 @@ if TYPE_CHECKING:
     from ws_learner.deploy.costs.bytes_costs import BytesCosts, network_bytes
     from ws_learner.deploy.costs.engine_layers import EngineUnitCosts, engine_unit_costs
     from ws_learner.deploy.costs.engines import ENGINES, check_engine, installed_engines
-    from ws_learner.deploy.costs.latency import (
-        Latency,
-        dense_latency,
-        measure_latency,
-        measure_together,
-    )
+    from ws_learner.deploy.costs.latency import Latency, dense_latency, measure_latency, measure_together
     from ws_learner.deploy.costs.measure import measure_costs
     from ws_learner.deploy.costs.network_ms import engine_run, network_ms, shrunk_ms
     from ws_learner.deploy.costs.source import MeasuredCosts
     from ws_learner.deploy.costs.table import CostTable
+    from ws_learner.deploy.folder.write import write_deploy_folder
     from ws_learner.deploy.onnx.export import check_onnx, export_int8, export_onnx
     from ws_learner.deploy.onnx.int8_qdq import export_qdq
     from ws_learner.deploy.onnx.verify import engine_differences
@@ -36,6 +32,7 @@ if TYPE_CHECKING:
     from ws_learner.deploy.shrinking.cropped_file import load_cropped, save_cropped
     from ws_learner.deploy.shrinking.find_units import FoundUnits, find_coupled_units
     from ws_learner.deploy.shrinking.permute_mlp import permute_mlps
+    from ws_learner.deploy.shrinking.remove_dead import remove_dead
     from ws_learner.deploy.shrinking.semi_structured import to_semi_structured
     from ws_learner.deploy.shrinking.shrink import shrink
     from ws_learner.deploy.shrinking.shrunk_file import load_shrunk, save_shrunk
@@ -80,12 +77,14 @@ __all__ = [
     "observers",
     "permute_mlps",
     "read_wsr",
+    "remove_dead",
     "save_cropped",
     "save_shrunk",
     "shrink",
     "shrunk_ms",
     "split_attention",
     "to_semi_structured",
+    "write_deploy_folder",
     "write_wsr",
 ]
 
@@ -98,34 +97,29 @@ _MODULES = {
     "costs.engine_layers": [
         "EngineUnitCosts",
         "engine_unit_costs",
-    ],
     "shrinking.find_units": [
         "FoundUnits",
         "find_coupled_units",
-    ],
     "costs.source": [
         "MeasuredCosts",
-    ],
     "costs.bytes_costs": [
         "BytesCosts",
         "network_bytes",
-    ],
     "costs.engines": [
         "ENGINES",
         "check_engine",
         "installed_engines",
-    ],
     "costs.latency": [
         "Latency",
         "dense_latency",
         "measure_latency",
         "measure_together",
-    ],
     "costs.measure": [
         "measure_costs",
-    ],
     "costs.table": [
         "CostTable",
+    "folder.write": [
+        "write_deploy_folder",
     ],
     "onnx.export": [
         "check_onnx",
@@ -177,6 +171,9 @@ _MODULES = {
     ],
     "shrinking.permute_mlp": [
         "permute_mlps",
+    ],
+    "shrinking.remove_dead": [
+        "remove_dead",
     ],
     "shrinking.semi_structured": [
         "to_semi_structured",

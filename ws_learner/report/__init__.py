@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ws_learner.report.metrics import MetricsLog
     from ws_learner.report.policy_figures import policy_figure
     from ws_learner.report.ratios_file import layers_in_ratios, read_ratios
+    from ws_learner.report.sensitivity_heat_map import sensitivity_figure
     from ws_learner.report.table import ratio_table, read_table, to_csv, totals
     from ws_learner.report.terminal import print_summary
 
@@ -32,6 +33,7 @@ __all__ = [
     "read_ratios",
     "read_rollouts",
     "read_table",
+    "sensitivity_figure",
     "to_csv",
     "totals",
     "write_report",
@@ -64,6 +66,9 @@ _MODULES = {
     "ratios_file": [
         "layers_in_ratios",
         "read_ratios",
+    ],
+    "sensitivity_heat_map": [
+        "sensitivity_figure",
     ],
     "table": [
         "ratio_table",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ws_learner.search.gym_env import make_pruning_env
     from ws_learner.search.history import best, distinct_best
     from ws_learner.search.knapsack import frontier
+    from ws_learner.search.layer_sensitivity import sensitivity
     from ws_learner.search.least_divergence import divergence
     from ws_learner.search.loop import Search
     from ws_learner.search.policy_file import SavedPolicy, read_policy
@@ -49,13 +50,11 @@ if TYPE_CHECKING:
     from ws_learner.search.rollout.regression import LayerRegression
     from ws_learner.search.rollout.scoring import as_scored
     from ws_learner.search.seeds import seed_profiles
-    from ws_learner.search.structured.structured_profile import (
-        StructuredProfile,
-        structured_profile,
-    )
+    from ws_learner.search.structured.structured_profile import StructuredProfile, structured_profile
     from ws_learner.search.structured.unit_allocation import allocate_units
     from ws_learner.search.structured.unit_costs import UnitCosts, WeightCosts
     from ws_learner.search.structured.unit_database import UnitDatabase
+    from ws_learner.search.sensitivity_table import Sensitivity
 
 __all__ = [
     "CHOICE_DENSITIES",
@@ -81,6 +80,7 @@ __all__ = [
     "UnitDatabase",
     "WeightCosts",
     "allocate_units",
+    "Sensitivity",
     "allocation_context",
     "as_scored",
     "best",
@@ -112,6 +112,7 @@ __all__ = [
     "seed_profiles",
     "structured_profile",
     "summary_facts",
+    "sensitivity",
 ]
 
 _MODULES = {
@@ -160,6 +161,9 @@ _MODULES = {
     ],
     "knapsack": [
         "frontier",
+    ],
+    "layer_sensitivity": [
+        "sensitivity",
     ],
     "least_divergence": [
         "divergence",
@@ -235,13 +239,13 @@ _MODULES = {
     ],
     "structured.unit_allocation": [
         "allocate_units",
-    ],
     "structured.unit_costs": [
         "UnitCosts",
         "WeightCosts",
-    ],
     "structured.unit_database": [
         "UnitDatabase",
+    "sensitivity_table": [
+        "Sensitivity",
     ],
 }
 

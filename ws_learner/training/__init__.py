@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         reinitialised,
         train_sparse,
     )
-    from ws_learner.training.task_check import check_metric, check_task
+    from ws_learner.training.task_check import check_metric, check_task, network_answers
     from ws_learner.training.task_choice import Task, usual_task
     from ws_learner.training.trainer import (
         Callback,
@@ -109,6 +109,7 @@ __all__ = [
     "infer_output_kind",
     "load_run",
     "metric_entries",
+    "network_answers",
     "output_entries",
     "owned_run",
     "perplexity",
@@ -239,6 +240,7 @@ _MODULES = {
     "task_check": [
         "check_metric",
         "check_task",
+        "network_answers",
     ],
     "trainer": [
         "Callback",

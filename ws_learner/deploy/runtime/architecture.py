@@ -1,7 +1,8 @@
 """A network's structure as JSON, for networks made of PyTorch's own layers.
 
-Only classes listed here are ever made from a file; there is no code in it. Networks with a
-`forward` of their own have to be built by their owner and handed to `load_sparse`.
+Only classes listed here are ever made from a file; there is no code in it. Of networks with a
+`forward` of their own a file can hold the recorded operations (`network_graph.py`); else they have
+to be built by their owner and handed to `load_sparse`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from ws_learner.deploy.runtime.fused_sequential import is_watched
+from ws_learner.deploy.runtime.graph_network import GRAPH, rebuild_graph
 
 __all__ = ["describe", "rebuild"]
 
@@ -77,8 +79,10 @@ def rebuild(plain: dict[str, Any]) -> nn.Module:
     """The network, with uninitialised weights.
 
     Raises:
-        KeyError: A class is not among those listed.
+        KeyError: A class is not among those listed; and as `rebuild_graph` does.
     """
+    if plain["class"] == GRAPH:
+        return rebuild_graph(plain)
     if plain["class"] == "Sequential":
         model = nn.Sequential()
         for name, part in plain["parts"].items():

@@ -42,7 +42,11 @@ from ws_learner.search.rollout.batchnorm import recalibrate
 from ws_learner.search.rollout.calibration import draw_batches, draw_inputs, place_batch
 from ws_learner.search.rollout.finetune import fine_tune
 from ws_learner.search.rollout.layer_database import LayerDatabase
-from ws_learner.search.rollout.own_divergence import OWN_DENSITIES, open_own_divergences
+from ws_learner.search.rollout.own_divergence import (
+    OWN_DENSITIES,
+    divergences_alone,
+    open_own_divergences,
+)
 from ws_learner.search.rollout.scoring import Scoring, reward_of, scored_twice
 from ws_learner.search.rollout.slopes import divergence_gradients, log_density_slopes
 from ws_learner.training import Loss, Metric, epoch_seed, refuse_broken_inputs
@@ -228,6 +232,29 @@ class RolloutEvaluator:
                     cache_dir=self._cache_dir,
                 )
         return np.array(OWN_DENSITIES), self._own.copy()
+
+    def divergences_alone(self, zeros: IntArray) -> FloatArray | None:
+        """(L, J) divergence of each layer pruned alone to its J counts; None as above."""
+        if self._exam.outputs is None:
+            return None
+        with one_thread():
+            return divergences_alone(
+                self.dense,
+                self._exam,
+                layers=self.layers,
+                zeros=zeros,
+                weight_at=self._weight_at,
+                examples=self.config.nb_smpls_own,
+            )
+
+    def slopes(self, zeros: IntArray) -> tuple[float, ...] | None:
+        """Slopes of the divergence at a candidate, unlike a score's not at a milder one.
+
+        Needs `nb_smpls_slope` above 0; None as above.
+        """
+        zeros = self.checked(zeros)
+        with one_thread():
+            return self._slopes(self._prune(zeros)[0], zeros)
 
     def score(self, zeros: IntArray) -> Score:
         """Score a candidate; if it fails twice, return the worst score with the reason.

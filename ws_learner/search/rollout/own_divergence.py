@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from envs import FloatArray, LayerRow
+from envs import FloatArray, IntArray, LayerRow
 from ws_learner.core import Inputs, call_model, say, tensor_bytes, tensors_of, track, write_with
 from ws_learner.pruning import parameter_of
 from ws_learner.search.rollout.scoring import WORST_DIVERGENCE, Scoring
@@ -28,6 +28,7 @@ from ws_learner.search.rollout.slopes import batch_statistics
 __all__ = [
     "OWN_DENSITIES",
     "cached_divergences",
+    "divergences_alone",
     "measure_alone",
     "measure_own_divergences",
     "open_own_divergences",
@@ -135,23 +136,48 @@ def measure_own_divergences(
 ) -> FloatArray:
     """(L, J) divergence with one layer pruned and regressed, at each of `OWN_DENSITIES`.
 
+    Arguments are as of `divergences_alone`.
+    """
+    sizes = [row.weights for row in layers]
+    counts = [[n - round(density * n) for density in OWN_DENSITIES] for n in sizes]
+    return divergences_alone(
+        dense,
+        exam,
+        layers=layers,
+        zeros=np.array(counts, dtype=np.int64),
+        weight_at=weight_at,
+        examples=examples,
+    )
+
+
+def divergences_alone(
+    dense: nn.Module,
+    exam: Scoring,
+    *,
+    layers: Sequence[LayerRow],
+    zeros: IntArray,
+    weight_at: Callable[[int, int], Tensor],
+    examples: int,
+) -> FloatArray:
+    """(L, J) divergence with one layer pruned and regressed, at J counts of zeros of each.
+
     Batch norms use the statistics of the batch, in the dense network too. Exempt layers have zeros.
 
     Args:
         dense: The dense network, in evaluation mode; unchanged afterwards.
         exam: The scoring examples; what the outputs mean must be known.
         layers: The L layers.
+        zeros: (L, J) counts.
         weight_at: The regressed weight of a layer with that many zeros.
         examples: Number of examples, rounded up to whole batches.
     """
 
     def weights(layer: int) -> Iterator[Tensor]:
-        row = layers[layer]
-        for density in OWN_DENSITIES if not row.exempt else ():
-            yield weight_at(layer, row.weights - round(density * row.weights))
+        for count in zeros[layer].tolist() if not layers[layer].exempt else ():
+            yield weight_at(layer, count)
 
     found = measure_alone(dense, exam, layers=layers, weights=weights, examples=examples)
-    return np.array([own or [0.0] * len(OWN_DENSITIES) for own in found])
+    return np.array([own or [0.0] * zeros.shape[1] for own in found])
 
 
 @torch.inference_mode()
