@@ -34,6 +34,7 @@ from ws_learner.pruning.optimizer_steps import Arguments, OptimizerSteps
 from ws_learner.pruning.patterns.mask import count_zeros
 from ws_learner.pruning.saved_patterns import pattern_state, refuse_other_patterns
 from ws_learner.pruning.sparsifier_arguments import check_sparsifier_arguments, plain_ratios
+from ws_learner.pruning.swapped_weights import tell_of_swap
 from ws_learner.pruning.wrapped_optimizers import unwrap_optimizer
 
 __all__ = ["Sparsifier"]
@@ -353,6 +354,7 @@ class Sparsifier:
         refuse_replaced(self.model, self._masked)
         self._method.finish(self._step)
         self.detach()
+        tell_of_swap(self._optimizer)
         return self.model
 
     def state_dict(self) -> dict[str, Tensor]:

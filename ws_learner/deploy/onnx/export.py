@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ws_learner.core import AnyPath, UserError, as_path, say, write_with
 from ws_learner.deploy.copies import evaluating, unwrapped
+from ws_learner.deploy.onnx.tidy import tidy
 from ws_learner.deploy.other_inputs import first_difference, tensors_in
 from ws_learner.deploy.runtime.output_comparison import tensors_of
 from ws_learner.deploy.shrinking.crop import float_outputs
@@ -86,7 +87,7 @@ def export_onnx(model: nn.Module, example: Example, path: AnyPath) -> None:
 def _write_checked(
     program: Any, path: Path, model: nn.Module, example: Example, open_: bool
 ) -> None:
-    program.save(str(path))
+    _save(program, path)
     if importlib.util.find_spec("onnxruntime") is None:
         say("ONNX: onnxruntime is not installed, so that the file was not compared")
         return
@@ -110,6 +111,11 @@ def _write_checked(
             f"ONNX export of {type(model).__name__}: the file is another network: {found}; its "
             "forward pass may depend on values or on the number of examples"
         )
+
+
+def _save(program: Any, path: Path) -> None:
+    program.save(str(path))
+    tidy(path)
 
 
 class _FixedBatch(Exception):  # noqa: N818  (a signal, not an error)
@@ -224,7 +230,7 @@ def export_int8(quantizer: FakeQuantizer, example: Example, path: AnyPath) -> No
         layer.forward = _QuantisedLinear(layer)  # type: ignore[assignment,method-assign]
     try:
         program, _ = _program(quantizer.model, example)
-        write_with(path, lambda temporary: program.save(str(temporary)))
+        write_with(path, lambda temporary: _save(program, temporary))
     finally:
         for name, layer in quantizer.layers.items():
             layer.forward = own[name]  # type: ignore[method-assign]

@@ -174,7 +174,10 @@ class StoredMasks:
 
     @torch.no_grad()
     def mask_state(self, optimizer: Optimizer) -> None:
-        """Clear the optimizer state of pruned weights (momentum and the like), unless they move."""
+        """Clear the optimizer state of pruned weights (momentum and the like), unless they move.
+
+        Integers and bools are left: they are codes, or choices of the optimizer.
+        """
         if self.moving:
             return
         state = state_of(optimizer)
@@ -182,7 +185,8 @@ class StoredMasks:
             for key, value in state.get(weight, {}).items():
                 if key == "step_size":  # Rprop's, which 0 would keep small long after a return
                     continue
-                if isinstance(value, Tensor) and value.shape == weight.shape:
+                same = isinstance(value, Tensor) and value.shape == weight.shape
+                if same and (value.is_floating_point() or value.is_complex()):
                     value.mul_(keep)
 
     @torch.no_grad()
