@@ -10,7 +10,12 @@ if TYPE_CHECKING:
     from ws_learner.deploy.costs.bytes_costs import BytesCosts, network_bytes
     from ws_learner.deploy.costs.engine_layers import EngineUnitCosts, engine_unit_costs
     from ws_learner.deploy.costs.engines import ENGINES, check_engine, installed_engines
-    from ws_learner.deploy.costs.latency import Latency, dense_latency, measure_latency, measure_together
+    from ws_learner.deploy.costs.latency import (
+        Latency,
+        dense_latency,
+        measure_latency,
+        measure_together,
+    )
     from ws_learner.deploy.costs.measure import measure_costs
     from ws_learner.deploy.costs.network_ms import engine_run, network_ms, shrunk_ms
     from ws_learner.deploy.costs.source import MeasuredCosts
@@ -89,6 +94,12 @@ __all__ = [
 ]
 
 _MODULES = {
+    "shrinking.remove_dead": [
+        "remove_dead",
+    ],
+    "folder.write": [
+        "write_deploy_folder",
+    ],
     "costs.network_ms": [
         "engine_run",
         "network_ms",
@@ -97,29 +108,34 @@ _MODULES = {
     "costs.engine_layers": [
         "EngineUnitCosts",
         "engine_unit_costs",
+    ],
     "shrinking.find_units": [
         "FoundUnits",
         "find_coupled_units",
+    ],
     "costs.source": [
         "MeasuredCosts",
+    ],
     "costs.bytes_costs": [
         "BytesCosts",
         "network_bytes",
+    ],
     "costs.engines": [
         "ENGINES",
         "check_engine",
         "installed_engines",
+    ],
     "costs.latency": [
         "Latency",
         "dense_latency",
         "measure_latency",
         "measure_together",
+    ],
     "costs.measure": [
         "measure_costs",
+    ],
     "costs.table": [
         "CostTable",
-    "folder.write": [
-        "write_deploy_folder",
     ],
     "onnx.export": [
         "check_onnx",
@@ -171,9 +187,6 @@ _MODULES = {
     ],
     "shrinking.permute_mlp": [
         "permute_mlps",
-    ],
-    "shrinking.remove_dead": [
-        "remove_dead",
     ],
     "shrinking.semi_structured": [
         "to_semi_structured",

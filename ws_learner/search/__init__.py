@@ -50,11 +50,14 @@ if TYPE_CHECKING:
     from ws_learner.search.rollout.regression import LayerRegression
     from ws_learner.search.rollout.scoring import as_scored
     from ws_learner.search.seeds import seed_profiles
-    from ws_learner.search.structured.structured_profile import StructuredProfile, structured_profile
+    from ws_learner.search.sensitivity_table import Sensitivity
+    from ws_learner.search.structured.structured_profile import (
+        StructuredProfile,
+        structured_profile,
+    )
     from ws_learner.search.structured.unit_allocation import allocate_units
     from ws_learner.search.structured.unit_costs import UnitCosts, WeightCosts
     from ws_learner.search.structured.unit_database import UnitDatabase
-    from ws_learner.search.sensitivity_table import Sensitivity
 
 __all__ = [
     "CHOICE_DENSITIES",
@@ -75,12 +78,12 @@ __all__ = [
     "RolloutPool",
     "SavedPolicy",
     "Search",
+    "Sensitivity",
     "StructuredProfile",
     "UnitCosts",
     "UnitDatabase",
     "WeightCosts",
     "allocate_units",
-    "Sensitivity",
     "allocation_context",
     "as_scored",
     "best",
@@ -110,12 +113,18 @@ __all__ = [
     "read_policy",
     "refuse_bounds",
     "seed_profiles",
+    "sensitivity",
     "structured_profile",
     "summary_facts",
-    "sensitivity",
 ]
 
 _MODULES = {
+    "sensitivity_table": [
+        "Sensitivity",
+    ],
+    "layer_sensitivity": [
+        "sensitivity",
+    ],
     "costs.finished": [
         "summary_facts",
         "layer_patterns",
@@ -161,9 +170,6 @@ _MODULES = {
     ],
     "knapsack": [
         "frontier",
-    ],
-    "layer_sensitivity": [
-        "sensitivity",
     ],
     "least_divergence": [
         "divergence",
@@ -239,13 +245,13 @@ _MODULES = {
     ],
     "structured.unit_allocation": [
         "allocate_units",
+    ],
     "structured.unit_costs": [
         "UnitCosts",
         "WeightCosts",
+    ],
     "structured.unit_database": [
         "UnitDatabase",
-    "sensitivity_table": [
-        "Sensitivity",
     ],
 }
 
