@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from experiments.cli.find_own_file import say_changed
 from experiments.cli.rebuild_experiment import load_experiment
 from experiments.cli.task_metrics import task_metric_lines
 from ws_learner.core import ComputeDevice, RunDir, UserError, load_state, say
@@ -19,13 +20,15 @@ def evaluate_run(run: RunDir, compute: ComputeDevice, *, module: ModuleType | No
     Args:
         run: The run.
         compute: Where it is measured.
-        module: The experiment file; by default the one that the run's settings name.
+        module: The experiment file; by default the project's own that the run's settings name.
 
     Raises:
         UserError: The folder holds no finished run, or its files do not fit together.
     """
     summary = run.read_summary()
     say(f"opening {run.model} again")
+    if module is not None:
+        say_changed(run, module)
     experiment = load_experiment(run, module=module)
     compute.place_model(experiment.model)
     metric, test = experiment.metric, experiment.data.test

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from ws_learner.core.radix_select import Parts, in_parts, smallest_at, threshold_counts
     from ws_learner.core.run_dir import RunDir, identity_hash, policy_path
     from ws_learner.core.setting_checks import check_choice, check_settings, setting_problems
+    from ws_learner.core.shown_values import shown, shown_repr
     from ws_learner.core.unset import (
         FitsUnset,
         UnsetRule,
@@ -152,6 +153,8 @@ __all__ = [
     "say",
     "setting_problems",
     "sha256_of",
+    "shown",
+    "shown_repr",
     "smallest_at",
     "state_digest",
     "suggest",
@@ -311,6 +314,10 @@ _MODULES = {
         "load_tensors",
         "read_metadata",
         "save_model",
+    ],
+    "shown_values": [
+        "shown",
+        "shown_repr",
     ],
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -100,6 +100,7 @@ def load_run(
     model: nn.Module | None = None,
     data: DataSplits | None = None,
     experiment: AnyPath | None = None,
+    include: Sequence[AnyPath] = (),
 ) -> LoadedRun:
     """Open a finished run again.
 
@@ -113,6 +114,7 @@ def load_run(
         data: The run's splits, for a run that does not name them.
         experiment: The experiment file that made the run, or the name of one that comes with the
             project.
+        include: More folders that the experiment file imports from.
 
     Returns:
         Network, data, layer table and summary; network and data are built when first used.
@@ -137,7 +139,11 @@ def load_run(
             f"{run.path}: was made from Python, so the folder does not say which network it is; "
             "give load_run(path, model=model)"
         )
-    build = _experiments().find_parts(run, None if experiment is None else str(experiment))
+    build = _experiments().find_parts(
+        run,
+        None if experiment is None else str(experiment),
+        include=[as_path(one, name="include") for one in include],
+    )
 
     def parts() -> Parts:
         network, splits = build()
