@@ -36,7 +36,6 @@ from ws_learner.core import (
     say,
     tensor_types,
     widened,
-    write_json,
     write_text,
 )
 from ws_learner.data import as_splits
@@ -255,11 +254,11 @@ class WeightSparseLearner:
 
     def _saved(self) -> Result:
         """The result of a finished run."""
+        summary = self.facts | self.run.read_summary()  # refuses damaged results
         model = copy.deepcopy(self.model)
         load_into(model, self.run.model)
         if self.config.ws_save_path is not None:
             self._write_model(self.config.ws_save_path, model)
-        summary = self.facts | self.run.read_summary()
         return Result(
             model=self.compute.place_model(model).eval(),
             ratios=read_table(self.run.ratios),
@@ -419,7 +418,7 @@ class WeightSparseLearner:
 
             inputs, _ = next(self.data.test.batches(32))
             summary |= crop_run(model, inputs, self.run.path)
-        write_json(self.run.summary, summary)
+        self.run.finish(summary)
         return Result(model=model, ratios=frame, summary=summary)
 
     def _dense_metric(self) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import UserError, load_state, load_tensors, sha256_of
+from ws_learner.core import RunDir, UserError, load_state, load_tensors, sha256_of
 
 __all__ = ["load_dense_state", "load_weights", "weights_digest"]
 
@@ -42,7 +42,10 @@ def load_dense_state(path: Path, *, flag: str = "") -> dict[str, Tensor]:
         UserError: The file cannot be read.
     """
     if path.is_dir():
-        path = path / "model.safetensors"
+        run = RunDir(path)
+        if run.finished:
+            run.read_summary()  # refuses damaged results
+        path = run.model
     if path.suffix == ".safetensors":
         try:
             return load_state(path)

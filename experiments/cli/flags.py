@@ -32,7 +32,7 @@ from ws_learner.config import (
     conflicting_settings,
     parse_pattern_spec,
 )
-from ws_learner.core import UserError, complain, shown, suggest
+from ws_learner.core import UserError, complain, shown, shown_repr, suggest
 
 __all__ = ["Command", "RunFlags", "parse"]
 
@@ -112,10 +112,10 @@ def _refuse_files_folders(settings: Mapping[str, Any], *, config: str | None) ->
     """Refuse folders of code that a config file names."""
     listed = settings.get("include") or ()
     if listed:
-        shown = " ".join([listed] if isinstance(listed, str) else [str(one) for one in listed])
+        said = " ".join(map(shown, listed)) if isinstance(listed, list) else shown(listed)
         raise UserError(
             f"--config {config}: names folders to import from, which only the command line may: "
-            f"give --include {shown}, or take include out of the file"
+            f"give --include {said}, or take include out of the file"
         )
 
 
@@ -146,7 +146,8 @@ def _typed(settings: Mapping[str, Any], flags: Mapping[str, Flag]) -> dict[str, 
             continue
         if name not in flags:
             problems.append(
-                f"config file: unknown setting {name!r}; {suggest(str(name), [*flags, *ALIASES])}"
+                f"config file: unknown setting {shown_repr(name)}; "
+                f"{suggest(str(name), [*flags, *ALIASES])}"
             )
             continue
         try:

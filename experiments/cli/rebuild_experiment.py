@@ -21,7 +21,7 @@ from ws_learner.compat import (
     read_lpot,
     with_data_folder,
 )
-from ws_learner.core import RunDir, UserError, load_into, load_yaml, shown
+from ws_learner.core import RunDir, UserError, load_into, read_yaml_file, shown
 from ws_learner.data import DataSplits
 
 __all__ = ["find_named", "find_parts", "load_experiment"]
@@ -43,6 +43,8 @@ def load_experiment(run: RunDir, *, module: ModuleType | None = None) -> Experim
     module = module or find_run_experiment(run, settings)
     names = {item.name for item in dataclasses.fields(module.Options)}
     plain = {name: settings[name] for name in names if name in settings}
+    if not isinstance(settings.get("data_dir"), str | None):
+        raise UserError(f"{run.config}: data_dir is no path; the file is damaged")
     lpot = read_lpot(run.path / LPOT_COPY) if (run.path / LPOT_COPY).exists() else None
     if lpot is not None and lpot.train is not None and settings.get("data_dir"):
         lpot = with_data_folder(lpot, Path(settings["data_dir"]))
@@ -122,13 +124,15 @@ def _settings(run: RunDir) -> dict[str, Any]:
             f"{run.path}: has no {run.config.name}, so it was made from Python, and the command "
             "line does not know its network; in Python, load_run(path, model=model) opens it"
         )
-    settings: dict[str, Any] = load_yaml(run.config.read_text())
+    where = str(run.config)
+    settings: dict[str, Any] = read_yaml_file(run.config, where=where, remedy="it is damaged")
     _check_setting(run, settings, "experiment", str)
     return settings
 
 
 def _check_setting(run: RunDir, settings: Any, name: str, kind: type) -> None:
-    if not isinstance(settings, dict) or not isinstance(settings.get(name), kind):
+    value = settings.get(name) if isinstance(settings, dict) else None
+    if not isinstance(value, kind) or isinstance(value, bool):
         raise UserError(
             f"{run.config}: no {name} in it, or not as {kind.__name__}; the file is damaged"
         )

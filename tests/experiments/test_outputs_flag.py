@@ -92,9 +92,12 @@ def test_an_error_from_command_to_evaluation(
     assert json.loads(dense.read_text())["dense_metric"] == summary["dense_metric"]
     assert main([REGRESSION, "--exec_mode", "eval", "--run_dir", "run"]) == 0
     assert f"test MSE {summary['sparse_metric']:.4f}" in capsys.readouterr().err
-    (tmp_path / "run" / "summary.json").write_text(
-        json.dumps(summary | {"sparse_metric": 1.01 * summary["sparse_metric"]})
-    )
+    changed = summary | {"sparse_metric": 1.01 * summary["sparse_metric"]}
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(changed))
+    assert main([REGRESSION, "--exec_mode", "eval", "--run_dir", "run"]) == 2
+    assert "summary.json: damaged or changed" in capsys.readouterr().err
+    del changed["sha256"]
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(changed))
     assert main([REGRESSION, "--exec_mode", "eval", "--run_dir", "run"]) == 1
 
 

@@ -8,7 +8,8 @@ from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ws_learner.core.argument_checks import as_whole, check_kind
-    from ws_learner.core.checkpoints import load_state_file, save_state_file
+    from ws_learner.core.checkpoints import STATE_REMEDY, load_state_file, save_state_file
+    from ws_learner.core.checksums import reading, sealed, unsealed
     from ws_learner.core.determinism import one_thread
     from ws_learner.core.device import ComputeDevice, choose_device, describe_machine
     from ws_learner.core.digests import (
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from ws_learner.core.output_kinds import OUTPUT_KINDS, OutputKind, check_output_kind
     from ws_learner.core.paths import AnyPath, as_path
     from ws_learner.core.pickling import importable
-    from ws_learner.core.plain_yaml import PlainLoader, dump_yaml, load_yaml
+    from ws_learner.core.plain_yaml import PlainLoader, dump_yaml, load_yaml, read_yaml_file
     from ws_learner.core.precision import half_types, narrowed, tensor_types, widened
     from ws_learner.core.process_group import ProcessGroup, rank_slice
     from ws_learner.core.progress import Progress, message_style, say, track
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from ws_learner.core.run_dir import RunDir, identity_hash, policy_path
     from ws_learner.core.setting_checks import check_choice, check_settings, setting_problems
     from ws_learner.core.shown_values import shown, shown_repr
+    from ws_learner.core.texts import MOST_BYTES, parse_json, read_text
     from ws_learner.core.unset import (
         FitsUnset,
         UnsetRule,
@@ -80,8 +82,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "MOST_BYTES",
     "MOVED",
     "OUTPUT_KINDS",
+    "STATE_REMEDY",
     "AnyPath",
     "ComputeDevice",
     "FitsUnset",
@@ -138,12 +142,16 @@ __all__ = [
     "name_fits",
     "narrowed",
     "one_thread",
+    "parse_json",
     "policy_path",
     "rank_slice",
     "ratios_from",
     "ratios_in_file",
     "read_json",
     "read_metadata",
+    "read_text",
+    "read_yaml_file",
+    "reading",
     "refuse_bad_patterns",
     "refuse_unwritable",
     "rows_of",
@@ -151,6 +159,7 @@ __all__ = [
     "save_model",
     "save_state_file",
     "say",
+    "sealed",
     "setting_problems",
     "sha256_of",
     "shown",
@@ -163,6 +172,7 @@ __all__ = [
     "tensors_of",
     "threshold_counts",
     "track",
+    "unsealed",
     "value_digest",
     "weight_type",
     "widened",
@@ -178,6 +188,7 @@ _MODULES = {
         "check_kind",
     ],
     "checkpoints": [
+        "STATE_REMEDY",
         "load_state_file",
         "save_state_file",
     ],
@@ -262,6 +273,7 @@ _MODULES = {
         "importable",
     ],
     "plain_yaml": [
+        "read_yaml_file",
         "PlainLoader",
         "dump_yaml",
         "load_yaml",
@@ -318,6 +330,16 @@ _MODULES = {
     "shown_values": [
         "shown",
         "shown_repr",
+    ],
+    "checksums": [
+        "reading",
+        "sealed",
+        "unsealed",
+    ],
+    "texts": [
+        "parse_json",
+        "read_text",
+        "MOST_BYTES",
     ],
 }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ws_learner.report.csv_io import read_frontier, read_rollouts
+    from ws_learner.report.csv_io import DAMAGED_TABLE, read_frontier, read_rollouts
     from ws_learner.report.figures import draw_all
     from ws_learner.report.markdown import headline, write_report
     from ws_learner.report.metric_text import metric_of
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ws_learner.report.terminal import print_summary
 
 __all__ = [
+    "DAMAGED_TABLE",
     "MetricsLog",
     "draw_all",
     "headline",
@@ -37,6 +38,7 @@ __all__ = [
 
 _MODULES = {
     "csv_io": [
+        "DAMAGED_TABLE",
         "read_frontier",
         "read_rollouts",
     ],

@@ -110,6 +110,10 @@ def read_table(path: AnyPath) -> pd.DataFrame:
     """Read a run's `ratios.csv` with its exact numbers.
 
     For a file given by a user, see `read_ratios`.
+
+    Raises:
+        UserError: It is no such table.
     """
     path = as_path(path)
-    return read_tidy(path, text=("layer", "kind", "role", "shape"))
+    needs = ("layer", "weights", "prune_ratio", "achieved", "macs", "macs_kept")
+    return read_tidy(path, text=("layer", "kind", "role", "shape"), needs=needs)

@@ -11,7 +11,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from torch import nn
 
 from ws_learner.core import (
@@ -21,8 +20,8 @@ from ws_learner.core import (
     as_path,
     forward_digest,
     load_into,
-    load_yaml,
     read_json,
+    read_yaml_file,
     say,
 )
 from ws_learner.data import DataSplits
@@ -168,11 +167,9 @@ def _say_other_forward(run: RunDir, model: nn.Module) -> None:
 
 
 def _names_experiment(run: RunDir) -> bool:
-    try:
-        settings = load_yaml(run.config.read_text()) if run.config.exists() else None
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{run.config}: not YAML ({reason}); the file is damaged") from error
+    if not run.config.exists():
+        return False
+    settings = read_yaml_file(run.config, where=str(run.config), remedy="the file is damaged")
     return isinstance(settings, dict) and "experiment" in settings
 
 
