@@ -49,8 +49,8 @@ def find_run_experiment(run: RunDir, settings: Mapping[str, Any]) -> ModuleType:
         tried += [] if path in tried else [path]
     places = dict.fromkeys(show_path(path.parent.absolute()) for path in tried)
     raise UserError(
-        f"{named} is not there any more; looked in {', '.join(places)}; put it back and name it: "
-        f"{_how(Path(name).name)}"
+        f"{named} is not there any more; looked in {', '.join(places)}; it does not come with the "
+        f"project, so put it back and name it: {_how(Path(name).name)}"
     )
 
 

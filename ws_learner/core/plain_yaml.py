@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ws_learner.core.errors import UserError
+from ws_learner.core.paths import AnyPath
 from ws_learner.core.shown_values import shown, shown_repr
 from ws_learner.core.texts import read_text
 
@@ -139,7 +139,7 @@ def load_yaml(text: str) -> Any:
     return yaml.load(text, PlainLoader)
 
 
-def read_yaml_file(path: Path, *, where: str, remedy: str) -> Any:
+def read_yaml_file(path: AnyPath, *, where: str, remedy: str) -> Any:
     """The value of a file of plain YAML, see `load_yaml`.
 
     Args:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from ws_learner.core.errors import UserError
+from ws_learner.core.paths import AnyPath, as_path
 from ws_learner.core.shown_values import shown
 
 __all__ = ["MOST_BYTES", "parse_json", "read_text"]
@@ -18,7 +18,7 @@ _DEPTH = 100
 
 
 def read_text(
-    path: Path, *, where: str, remedy: str, most: int = MOST_BYTES, kind: str = "text"
+    path: AnyPath, *, where: str, remedy: str, most: int = MOST_BYTES, kind: str = "text"
 ) -> str:
     """A UTF-8 file's text, without a byte order mark.
 
@@ -32,6 +32,7 @@ def read_text(
     Raises:
         UserError: It cannot be read, is larger, or is no UTF-8 text.
     """
+    path = as_path(path)
     try:
         with path.open("rb") as file:
             data = file.read(most + 1)

@@ -78,6 +78,7 @@ def rebuild(plain: dict[str, Any]) -> nn.Module:
 
     Raises:
         KeyError: A class is not among those listed.
+        ValueError: A setting is not among those of its class.
     """
     if plain["class"] == "Sequential":
         model = nn.Sequential()
@@ -85,4 +86,7 @@ def rebuild(plain: dict[str, Any]) -> nn.Module:
             model.add_module(name, rebuild(part))
         return model
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in plain["settings"].items()}
-    return _NAMES[plain["class"]](**settings)
+    kind = _NAMES[plain["class"]]
+    if more := settings.keys() - {*_SETTINGS[kind], *(["bias"] if kind in _BIASED else [])}:
+        raise ValueError(f"{plain['class']} with {min(more)}")
+    return kind(**settings)

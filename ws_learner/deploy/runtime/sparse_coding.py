@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["decode_sparse", "encode_sparse", "ideal_bytes"]
+__all__ = ["BLOCKS", "SIZES", "decode_sparse", "encode_sparse", "ideal_bytes"]
 
-_BLOCKS = ((1, 1), (2, 1), (4, 1), (1, 4), (4, 4), (16, 4))
-_SIZES = {"fp32": 4, "bf16": 2, "int8": 1}
+BLOCKS: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (4, 1), (1, 4), (4, 4), (16, 4))
+SIZES = {"fp32": 4, "bf16": 2, "int8": 1}
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -33,8 +33,8 @@ def encode_sparse(
         What `decode_sparse` must know, of JSON's types, and the parts to be laid end to end.
     """
     n, k = matrix.shape
-    best = min(_BLOCKS, key=lambda block: _cost(matrix, block, _SIZES[values]))
-    if _cost(matrix, best, _SIZES[values]) >= matrix.size * _SIZES[values]:
+    best = min(BLOCKS, key=lambda block: _cost(matrix, block, SIZES[values]))
+    if _cost(matrix, best, SIZES[values]) >= matrix.size * SIZES[values]:
         return {"shape": [n, k], "values": values, "block": None}, [_stored(matrix, values)]
     cut, live = _cut(matrix, best)
     gaps = np.diff(np.flatnonzero(live), prepend=-1) - 1
@@ -54,6 +54,10 @@ def encode_sparse(
 def decode_sparse(head: dict[str, Any], data: Bytes) -> npt.NDArray[np.generic]:
     """Decode the matrix: float32, or int8.
 
+    Args:
+        head: As `encode_sparse` gave it; `check_head` checks one of a file.
+        data: The parts.
+
     Raises:
         ValueError: The parts do not fit together.
     """
@@ -69,10 +73,12 @@ def decode_sparse(head: dict[str, Any], data: Bytes) -> npt.NDArray[np.generic]:
     if len(ends) != count:
         raise ValueError("gaps are damaged")
     quotient = np.diff(ends, prepend=-1) - 1
-    gaps = (quotient << low) + (bits.astype(np.int64) << np.arange(low)).sum(1)
-    places = np.cumsum(gaps + 1) - 1
-    if count and places[-1] >= down * along:
+    if count and int(quotient.max()) > (down * along) >> low:
         raise ValueError("blocks lie outside the matrix")
+    gaps = (quotient << low) + (bits.astype(np.int64) << np.arange(low)).sum(1)
+    if float(gaps.sum(dtype=np.float64)) + count > down * along:
+        raise ValueError("blocks lie outside the matrix")
+    places = np.cumsum(gaps + 1) - 1
     inside = _read(data[first + second :], head["values"], count * rows * inputs)
     whole = np.zeros((down, along, rows, inputs), inside.dtype)
     whole.reshape(-1, rows, inputs)[places] = inside.reshape(count, rows, inputs)
@@ -126,7 +132,7 @@ def _stored(values: npt.NDArray[np.generic], kind: str) -> Bytes:
 
 
 def _read(data: Bytes, kind: str, count: int) -> npt.NDArray[np.generic]:
-    wanted = count * _SIZES[kind]
+    wanted = count * SIZES[kind]
     if data.size < wanted:
         raise ValueError("values are missing")
     raw = data[:wanted].tobytes()
