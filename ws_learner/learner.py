@@ -26,6 +26,7 @@ from ws_learner.core import (
     check_kind,
     choose_device,
     chosen_settings,
+    folder_name,
     half_types,
     identity_hash,
     load_into,
@@ -242,7 +243,7 @@ class WeightSparseLearner:
 
     @property
     def _stem(self) -> str:
-        return f"{type(self.model).__name__.lower()}-gradual"
+        return folder_name(f"{type(self.model).__name__.lower()}-gradual")
 
     @contextmanager
     def _owned(self) -> Iterator[None]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -143,3 +147,53 @@ def test_a_sweep_names_no_code(space: str, tmp_path: Path) -> None:
     write(tmp_path, {"plan.yaml": f"space: {{{space}}}\n"})
     with pytest.raises(UserError, match="no such setting"):
         check_sweep(tmp_path / "plan.yaml", [str(neighbour(tmp_path))])
+
+
+def test_a_file_named_like_a_standard_module_does_not_replace_it(tmp_path: Path) -> None:
+    text = FILE.format(imports="from nets import network")
+    write(tmp_path / "mine", {"wave.py": text, "nets.py": NETWORK})
+    before = sys.modules.pop("wave", None)
+    try:
+        module = parse([str(tmp_path / "mine" / "wave.py")]).experiment
+        assert module.__file__ == str(tmp_path / "mine" / "wave.py")
+        code = "import wave; print(wave.__file__)"
+        environment = {"PYTHONPATH": os.pathsep.join(map(str, sys.path))}  # as workers have it
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+        )
+        stdlib = sysconfig.get_path("stdlib")
+        assert done.stdout.startswith(stdlib)
+        assert str(importlib.import_module("wave").__file__).startswith(stdlib)
+    finally:
+        if before is not None:
+            sys.modules["wave"] = before
+
+
+def test_a_runs_folder_lies_in_runs(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from experiments.cli.build import build
+    from experiments.cli.run_identity import locate_run
+
+    command = replace(parse([str(neighbour(tmp_path))]), runs=tmp_path / "runs")
+    for name in ("../../up", "/abs", "a/b"):
+        run, _ = locate_run(command, f"{name}-gradual", {"a": 1})
+        assert run.path.parent == tmp_path / "runs"
+    assert build(command) is not None
+
+
+def test_folders_of_ray_are_this_users_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    from ws_learner.config import ClusterConfig
+    from ws_learner.training.ray import session
+
+    given: dict[str, object] = {}
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr(ray, "init", lambda **settings: given.update(settings))
+    folder = session._short_folder()
+    session._start(ClusterConfig(workers=1), folder, 1 << 20)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert Path(str(given["_temp_dir"])).parent == folder  # Ray opens its own one to everyone

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         tensor_bytes,
         value_digest,
     )
-    from ws_learner.core.errors import UserError, complain, suggest
+    from ws_learner.core.errors import UserError, complain, plain_lines, suggest
     from ws_learner.core.files import (
         read_json,
         refuse_unwritable,
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from ws_learner.core.process_group import ProcessGroup, rank_slice
     from ws_learner.core.progress import Progress, message_style, say, track
     from ws_learner.core.radix_select import Parts, in_parts, smallest_at, threshold_counts
-    from ws_learner.core.run_dir import RunDir, identity_hash, policy_path
+    from ws_learner.core.run_dir import RunDir, folder_name, identity_hash, policy_path
     from ws_learner.core.setting_checks import check_choice, check_settings, setting_problems
     from ws_learner.core.shown_values import shown, shown_repr
     from ws_learner.core.texts import MOST_BYTES, parse_json, read_text
@@ -121,6 +121,7 @@ __all__ = [
     "describe_output",
     "device_of",
     "dump_yaml",
+    "folder_name",
     "forward_digest",
     "half_types",
     "identity_hash",
@@ -143,6 +144,7 @@ __all__ = [
     "narrowed",
     "one_thread",
     "parse_json",
+    "plain_lines",
     "policy_path",
     "rank_slice",
     "ratios_from",
@@ -208,6 +210,7 @@ _MODULES = {
         "value_digest",
     ],
     "errors": [
+        "plain_lines",
         "UserError",
         "complain",
         "suggest",
@@ -301,6 +304,7 @@ _MODULES = {
         "threshold_counts",
     ],
     "run_dir": [
+        "folder_name",
         "RunDir",
         "identity_hash",
         "policy_path",

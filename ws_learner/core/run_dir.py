@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from ws_learner.core.plain_yaml import dump_yaml
 from ws_learner.core.run_summary import read_run_summary, write_run_summary
 from ws_learner.core.shown_values import shown, shown_repr
 
-__all__ = ["RunDir", "identity_hash", "policy_path"]
+__all__ = ["RunDir", "folder_name", "identity_hash", "policy_path"]
+
+_MOST_NAME = 150
 
 
 def identity_hash(identity: Mapping[str, Any]) -> str:
@@ -37,6 +40,17 @@ def _changes(made: Any, asked: Any, name: str = "") -> Iterator[str]:
             yield from _changes(made.get(key), asked.get(key), where)
     elif made != asked:
         yield f"{shown(name)} {shown_repr(made, most=40)} -> {shown_repr(asked, most=40)}"
+
+
+def folder_name(name: str) -> str:
+    """A name as one folder below another: letters, digits and `._+=@,-` stay, others become `_`.
+
+    Example:
+        >>> folder_name("resnet_at_cifar10-gradual"), folder_name("../up")
+        ('resnet_at_cifar10-gradual', '_up')
+    """
+    plain = re.sub(r"[^\w.+=@, -]", "_", name).lstrip(". ") or "run"
+    return plain[:_MOST_NAME]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from experiments.cli.ray.sweep_plan import SCHEDULE, Plan
 from experiments.cli.ray.sweep_trial import read_answer, run_rungs, trial_arguments
 from experiments.cli.run_identity import resolved_settings
 from ws_learner.config import ClusterConfig, identity_settings
-from ws_learner.core import RunDir, UserError, identity_hash, say, write_text
+from ws_learner.core import RunDir, UserError, folder_name, identity_hash, say, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,9 @@ def run_sweep(path: Path, words: Sequence[str], *, cluster: ClusterConfig, runs:
     words = canonical_words(words, own=own)  # a trial's values come after these and override them
     settings = resolved_settings(command)
     identity = {"plan": plan.plain(), "settings": identity_settings(settings)}
-    folder = command.run.run_dir or runs / f"sweep-{path.stem}-{identity_hash(identity)}"
+    folder = (
+        command.run.run_dir or runs / f"sweep-{folder_name(path.stem)}-{identity_hash(identity)}"
+    )
     run = RunDir(folder.resolve())
     say(f"run directory: {run.path}")
     with run.locked():
