@@ -13,10 +13,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.deploy.test_shrunk_file import made
+from experiments.models.resnet_cifar import resnet_cifar
+from tests.support.dead_channels import with_random_norms, zero_channels
 from ws_learner.core import UserError, save_model, write_json
 from ws_learner.core.weights import load_state, read_metadata
-from ws_learner.deploy import compile_sparse, load_cropped, load_shrunk, load_sparse, save_shrunk
+from ws_learner.deploy import (
+    compile_sparse,
+    load_cropped,
+    load_shrunk,
+    load_sparse,
+    save_shrunk,
+    shrink,
+)
 from ws_learner.deploy.runtime.wsr_file import read_wsr, write_wsr
 from ws_learner.deploy.shrinking import shrunk_file
 
@@ -248,12 +256,13 @@ SHRUNK = {
 
 @pytest.mark.parametrize("name", SHRUNK)
 def test_a_shrunk_network_is_left_alone(name: str, tmp_path: Path) -> None:
-    shrunk, _ = made("resnet")
-    save_shrunk(shrunk, tmp_path / "s.safetensors")
+    torch.manual_seed(0)
+    model = with_random_norms(resnet_cifar(8))
+    zero_channels(model, "layer1.0.conv1", slice(0, 7))
+    save_shrunk(shrink(model, torch.randn(2, 3, 8, 8)), tmp_path / "s.safetensors")
+    assert load_shrunk(resnet_cifar(8), tmp_path / "s.safetensors") is not None
     _shrunk(tmp_path / "s.safetensors", SHRUNK[name])
-    from tests.deploy.test_shrunk_file import NETS
-
-    fresh = NETS["resnet"][0]()
+    fresh = resnet_cifar(8)
     state = {key: value.clone() for key, value in fresh.state_dict().items()}
     modules = {key: dict(vars(module)) for key, module in fresh.named_modules()}
     with pytest.raises(UserError, match=r"s\.safetensors: .*"):

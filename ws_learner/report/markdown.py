@@ -219,7 +219,7 @@ def _splits(summary: Mapping[str, Any]) -> str:
     uses = {
         "train": "training" + (", calibration images, batch-norm statistics" if sparse else ""),
         "search": "the reward of each rollout; never trained on" if searched else "",
-        "select": f"{metric.name} while training"
+        "select": f"{plain_markdown(metric.name)} while training"
         + (", re-scoring of the best few rollouts" if searched else "")
         + "; never trained on",
         metric.measured_on: "the metric at the top; read once, at the end",
