@@ -67,7 +67,12 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     parser.add_argument("--batch", type=int, default=1, help="deploy: examples at once")
     parser.add_argument("--threads", type=int, default=1, help="deploy: threads of the engine")
     parser.add_argument(
-        "--experiment", metavar="FILE", help="the run's experiment file, if it has moved"
+        "--experiment",
+        metavar="FILE",
+        help="onnx, hf: the run's experiment file, if it is none of the project's",
+    )
+    parser.add_argument(
+        "--include", nargs="+", type=as_path, default=[], help="folders that it imports from"
     )
     given = parser.parse_args(argv)
     folders = ("hf", "deploy")
@@ -77,8 +82,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
         run = RunDir(given.run)
         run.read_summary()
         if given.to == "onnx":
-            shrinking = not given.no_shrink
-            _onnx(run, target, int8=given.int8, shrinking=shrinking, file=given.experiment)
+            experiment = _experiment(run, given)
+            _onnx(experiment, target, int8=given.int8, shrinking=not given.no_shrink)
         elif given.to == "deploy":
             export_deploy_folder(
                 run,
@@ -88,10 +93,10 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
                 batch=given.batch,
                 threads=given.threads,
                 shrinks=not given.no_shrink,
-                file=given.experiment,
+                experiment=_experiment(run, given),
             )
         elif given.to == "hf":
-            _folder(run, target, replace=given.out is None)
+            _folder(_experiment(run, given), target, replace=given.out is None)
         else:
             _weights(run, target, kind=given.to, bf16=given.bf16)
     except UserError as error:
@@ -126,20 +131,26 @@ def _weights(run: RunDir, target: Path, *, kind: str, bf16: bool) -> None:
     write_wsr(target, state, metadata=facts, values="bf16" if bf16 else "fp32")
 
 
-def _folder(run: RunDir, target: Path, *, replace: bool) -> None:
+def _experiment(run: RunDir, given: argparse.Namespace) -> Experiment:
+    """The run's, from the file that the command line names or else one of the project's."""
+    from experiments.cli.rebuild_experiment import find_named, load_experiment
+
+    file = given.experiment
+    named = None if file is None else find_named(run, file, include=given.include)
+    return load_experiment(run, module=named)
+
+
+def _folder(experiment: Experiment, target: Path, *, replace: bool) -> None:
     from experiments.brought.saved_folder import save_folder
-    from experiments.cli.rebuild_experiment import load_experiment
 
-    save_folder(load_experiment(run), target, replace=replace)
+    save_folder(experiment, target, replace=replace)
 
 
-def _onnx(run: RunDir, target: Path, *, int8: bool, shrinking: bool, file: str | None) -> None:
+def _onnx(experiment: Experiment, target: Path, *, int8: bool, shrinking: bool) -> None:
     import torch
 
-    from experiments.cli.rebuild_experiment import find_named, load_experiment
     from ws_learner.deploy import engine_differences, export_onnx, export_qdq, remove_dead
 
-    experiment = load_experiment(run, module=None if file is None else find_named(run, file))
     inputs = _batch(experiment)
     model = experiment.model.eval()
     with torch.no_grad():

@@ -26,6 +26,7 @@ from ws_learner.core import (
     check_kind,
     choose_device,
     chosen_settings,
+    folder_name,
     half_types,
     identity_hash,
     load_into,
@@ -36,7 +37,6 @@ from ws_learner.core import (
     say,
     tensor_types,
     widened,
-    write_json,
     write_text,
 )
 from ws_learner.data import as_splits
@@ -257,7 +257,7 @@ class WeightSparseLearner:
 
     @property
     def _stem(self) -> str:
-        return f"{type(self.model).__name__.lower()}-gradual"
+        return folder_name(f"{type(self.model).__name__.lower()}-gradual")
 
     @contextmanager
     def _owned(self) -> Iterator[None]:
@@ -269,11 +269,11 @@ class WeightSparseLearner:
 
     def _saved(self) -> Result:
         """The result of a finished run."""
+        summary = self.facts | self.run.read_summary()  # refuses damaged results
         model = copy.deepcopy(self.model)
         load_into(model, self.run.model)
         if self.config.ws_save_path is not None:
             self._write_model(self.config.ws_save_path, model)
-        summary = self.facts | self.run.read_summary()
         return Result(
             model=self.compute.place_model(model).eval(),
             ratios=read_table(self.run.ratios),
@@ -500,7 +500,7 @@ class WeightSparseLearner:
 
             inputs, _ = next(self.data.test.batches(32))
             summary |= crop_run(model, inputs, self.run.path)
-        write_json(self.run.summary, summary)
+        self.run.finish(summary)
         return Result(model=model, ratios=frame, summary=summary)
 
     def _dense_metric(self) -> float | None:

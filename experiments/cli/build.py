@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.cli.command import Command
 from experiments.cli.own_file import build_experiment
 from ws_learner.config import PROTOCOLS, unused_settings
-from ws_learner.core import RunDir, UserError, say
+from ws_learner.core import RunDir, UserError, reading, say
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -157,8 +157,9 @@ def show_report(run: RunDir) -> None:
     from ws_learner.report import draw_all, print_summary, read_table, write_report
 
     summary = run.read_summary()
-    if not (run.path / "report.md").exists():
-        draw_all(run.path)
-        write_report(run.path)
-    print_summary(summary, read_table(run.ratios) if run.ratios.exists() else None)
+    with reading(run.path, "take its files from a copy, or choose another folder"):
+        if not (run.path / "report.md").exists():
+            draw_all(run.path)
+            write_report(run.path)
+        print_summary(summary, read_table(run.ratios) if run.ratios.exists() else None)
     say(f"report: {run.path / 'report.md'}")

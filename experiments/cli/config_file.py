@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.discovery import find_config
 from ws_learner.compat import (
+    MOST_CONFIG,
     LpotConf,
     TimmNM,
     is_lpot,
@@ -21,7 +22,7 @@ from ws_learner.compat import (
     parse_timm_nm,
 )
 from ws_learner.config import Entry, Registry, load_object
-from ws_learner.core import UserError, load_yaml, say
+from ws_learner.core import UserError, load_yaml, read_text, say, shown
 
 if TYPE_CHECKING:
     from ws_learner.compat import NncfConf
@@ -70,12 +71,8 @@ def read_config_file(path: str | None) -> ConfigFile:
     if not path:
         return ConfigFile()
     file = find_config(path)
-    try:
-        content = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--config {path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"--config {path}: not YAML ({' '.join(str(error).split())})") from error
+    remedy = "give a config file, such as a run's config.yaml"
+    content = read_text(file, where=f"--config {path}", remedy=remedy, most=MOST_CONFIG)
     for reader in CONFIG_READERS.values():
         if load_object(reader.recognizes)(content):
             read: ConfigFile = load_object(reader.read)(content, path=file)
@@ -126,7 +123,9 @@ def _own(content: str, *, path: str) -> dict[str, Any]:
     try:
         loaded = load_yaml(content)
     except yaml.YAMLError as error:
-        raise UserError(f"--config {path}: not YAML ({' '.join(str(error).split())})") from error
+        raise UserError(
+            f"--config {path}: not YAML ({shown(' '.join(str(error).split()), most=300)})"
+        ) from error
     if not isinstance(loaded, dict):
         raise UserError(f"--config {path}: must be a table, such as prune_ratio: 0.9")
     return loaded

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.experiment import Experiment
 from ws_learner.config import ClusterConfig, Recipe
-from ws_learner.core import ComputeDevice, RunDir, save_model, write_json
+from ws_learner.core import ComputeDevice, RunDir, save_model
 from ws_learner.training import evaluate, metric_entries, train_dense
 
 __all__ = ["train"]
@@ -44,4 +44,4 @@ def train(
         "seed": seed,
         "nb_epochs": recipe.nb_epochs,
     }
-    write_json(run.summary, summary | facts)
+    run.finish(summary | facts)

@@ -9,7 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import UserError, load_state, load_tensors, sha256_of
+from ws_learner.core import (
+    RunDir,
+    UserError,
+    load_state,
+    load_tensors,
+    sha256_of,
+    shown,
+    shown_repr,
+)
 
 __all__ = ["load_dense_state", "load_weights", "weights_digest"]
 
@@ -42,7 +50,10 @@ def load_dense_state(path: Path, *, flag: str = "") -> dict[str, Tensor]:
         UserError: The file cannot be read.
     """
     if path.is_dir():
-        path = path / "model.safetensors"
+        run = RunDir(path)
+        if run.finished:
+            run.read_summary()  # refuses damaged results
+        path = run.model
     if path.suffix == ".safetensors":
         try:
             return load_state(path)
@@ -71,7 +82,14 @@ def _tensors(loaded: Any, *, where: str) -> dict[str, Tensor]:
     strange = [name for name, value in loaded.items() if not isinstance(value, Tensor)]
     if strange:
         raise UserError(
-            f"{where}: no state_dict: {strange[0]!r} is a {type(loaded[strange[0]]).__name__}, "
-            f"not a tensor; save model.state_dict() alone, or put it under {_NESTED[0]!r}"
+            f"{where}: no state_dict: {shown_repr(strange[0])} is a "
+            f"{type(loaded[strange[0]]).__name__}, not a tensor; save model.state_dict() alone, "
+            f"or put it under {_NESTED[0]!r}"
         )
-    return dict(loaded)
+    for name, value in loaded.items():
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise UserError(
+                f"{where}: {shown(str(name))} is larger than what is stored of it (an expanded "
+                "tensor); save model.state_dict() of ordinary weights"
+            )
+    return {str(name): value for name, value in loaded.items()}

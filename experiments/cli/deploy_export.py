@@ -12,6 +12,8 @@ from ws_learner.core import RunDir, UserError, load_yaml, say
 if TYPE_CHECKING:
     import pandas as pd
 
+    from experiments.experiment import Experiment
+
 __all__ = ["DEPLOY_ENGINES", "export_deploy_folder"]
 
 DEPLOY_ENGINES = ("wsr", "onnxruntime", "openvino", "torch")
@@ -31,7 +33,7 @@ def export_deploy_folder(
     batch: int,
     threads: int,
     shrinks: bool,
-    file: str | None,
+    experiment: Experiment,
 ) -> None:
     """Write the folder of a finished run.
 
@@ -43,14 +45,13 @@ def export_deploy_folder(
         batch: Examples that the network is timed with.
         threads: That it uses.
         shrinks: Cut out what is dead first.
-        file: The run's experiment file, if it has moved.
+        experiment: The run's, with its trained network.
 
     Raises:
         UserError: See `write_deploy_folder`.
     """
     if batch < 1:
         raise UserError(f"--batch {batch}: must be a whole number, at least 1")
-    from experiments.cli.rebuild_experiment import find_named, load_experiment
     from ws_learner.core import rows_of
     from ws_learner.deploy import write_deploy_folder
     from ws_learner.report import read_table
@@ -58,7 +59,6 @@ def export_deploy_folder(
     budget = _budget(run)
     table = read_table(run.ratios) if run.ratios.exists() else None
     chosen = engine or engine_of(budget) or "wsr"
-    experiment = load_experiment(run, module=None if file is None else find_named(run, file))
     example, _ = next(iter(experiment.data.test.batches(batch)))
     train = experiment.data.train.batches(64, seed=0)
     model = experiment.model.eval()

@@ -13,7 +13,7 @@ from types import ModuleType
 from experiments.cli.own_file import import_own_file
 from ws_learner.core import UserError, complain, suggest
 
-__all__ = ["experiment_names", "find_config", "find_experiment", "own_file"]
+__all__ = ["bundled_name", "experiment_names", "find_config", "find_experiment", "own_file"]
 
 _HERE = Path(__file__).parents[1]
 
@@ -44,10 +44,21 @@ def find_experiment(name: str, *, include: Sequence[Path] = ()) -> ModuleType:
     path = own_file(name)
     if path is not None:
         return import_own_file(path, shown=name, include=folders)
+    bundled = bundled_name(name)
+    if bundled is not None:
+        return importlib.import_module(f"experiments.{bundled}")
     stem = Path(name).stem.removesuffix("_run")
-    if stem in experiment_names() and Path(name).suffix in {"", ".py"}:
-        return importlib.import_module(f"experiments.{stem}")
     raise UserError(f"experiment {name}: {_not_found(name, stem)}")
+
+
+def bundled_name(name: str) -> str | None:
+    """The experiment of the project that a name means; None if it means a user's file, or none.
+
+    Nothing is imported. What a file or a folder names is imported only if this is not None.
+    """
+    stem = Path(name).stem.removesuffix("_run")
+    fits = stem in experiment_names() and Path(name).suffix in {"", ".py"}
+    return stem if fits and own_file(name) is None else None
 
 
 def own_file(name: str) -> Path | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from experiments.cli.find_own_file import say_changed
 from experiments.cli.rebuild_experiment import load_experiment
 from experiments.cli.task_metrics import task_metric_lines
-from ws_learner.core import ComputeDevice, RunDir, UserError, load_state, say
-from ws_learner.report import metric_of, read_table
+from ws_learner.core import ComputeDevice, RunDir, UserError, load_state, reading, say
+from ws_learner.report import DAMAGED_TABLE, metric_of, read_table
 from ws_learner.training import evaluate
 
 __all__ = ["evaluate_run", "load_experiment"]
@@ -19,20 +20,24 @@ def evaluate_run(run: RunDir, compute: ComputeDevice, *, module: ModuleType | No
     Args:
         run: The run.
         compute: Where it is measured.
-        module: The experiment file; by default the one that the run's settings name.
+        module: The experiment file; by default the project's own that the run's settings name.
 
     Raises:
         UserError: The folder holds no finished run, or its files do not fit together.
     """
     summary = run.read_summary()
     say(f"opening {run.model} again")
+    if module is not None:
+        say_changed(run, module)
     experiment = load_experiment(run, module=module)
     compute.place_model(experiment.model)
     metric, test = experiment.metric, experiment.data.test
     found = evaluate(experiment.model, test, metric, compute=compute, where="the test split")
-    dense = summary["learner"] == "full-prec"
-    shown = metric_of(summary)
-    recorded = shown.value("dense" if dense else "sparse")
+    dense = summary.get("learner") == "full-prec"
+    with reading(run.summary, "take the file from a copy"):
+        shown = metric_of(summary)
+        recorded = shown.value("dense" if dense else "sparse")
+        recorded = None if recorded is None else float(recorded)
     task_metric_lines(experiment, experiment.model, compute)
     if recorded is None:
         raise UserError(f"{run.summary}: holds no metric of the network; the file is damaged")
@@ -46,8 +51,9 @@ def evaluate_run(run: RunDir, compute: ComputeDevice, *, module: ModuleType | No
 
 def _same_zeros(run: RunDir) -> bool:
     table, state = read_table(run.ratios), load_state(run.model)
-    wanted = (table["achieved"] * table["weights"]).round().astype("int64")
-    counts = [int((state[name] == 0).sum()) for name in table["layer"]]
-    total = int(table["weights"].sum())
+    with reading(run.ratios, DAMAGED_TABLE):
+        wanted = (table["achieved"] * table["weights"]).round().astype("int64")
+        counts = [int((state[name] == 0).sum()) for name in table["layer"]]
+        total = int(table["weights"].sum())
     say(f"prune ratio {sum(counts) / total:.6f}: {sum(counts)} of {total} weights are zero")
     return counts == wanted.tolist()

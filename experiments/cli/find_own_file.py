@@ -1,57 +1,63 @@
-"""Find the experiment file that a finished run was made from, also after it has moved."""
+"""A finished run's experiment: one of the project's, or the user's file, which has to be named.
+
+A run's folder may come from anywhere, so what it names is not imported, only looked for.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from experiments.cli.discovery import experiment_names, find_experiment, own_file
+from experiments.cli.discovery import bundled_name, own_file
 from experiments.cli.own_errors import show_path
 from experiments.cli.own_file import imports_of
-from ws_learner.core import RunDir, UserError, read_json, say, sha256_of
+from ws_learner.core import RunDir, UserError, read_json, say, sha256_of, shown
 
-__all__ = ["find_run_experiment", "included_folders", "neighbour_digests", "say_changed"]
+__all__ = ["find_run_experiment", "neighbour_digests", "say_changed"]
 
 _LEVELS = 4
 """How many folders above the run are looked into."""
 
 
 def find_run_experiment(run: RunDir, settings: Mapping[str, Any]) -> ModuleType:
-    """Import the experiment of a run: the file of its settings, or the same file elsewhere.
-
-    A file at another place than recorded is taken only if it is the same, byte for byte.
+    """Import the experiment of a run that was made from one of the project's.
 
     Args:
         run: The run.
         settings: Its `config.yaml`.
 
     Raises:
-        UserError: The file is not there; the message says where it was looked for.
+        UserError: It was made from another file; the message says where the same file is now,
+            byte for byte, and how to name it.
     """
     name, digest = str(settings["experiment"]), _record(run).get("file")
-    stem = Path(name).stem.removesuffix("_run")
-    if digest is None and stem in experiment_names():
-        return find_experiment(name)
+    bundled = bundled_name(name)
+    if digest is None and bundled is not None:
+        return importlib.import_module(f"experiments.{bundled}")
+    named = f"{run.path}: was made from the experiment file {shown(name, most=200)}, which"
     tried: list[Path] = []
-    for base, path in _places(run, name):
+    for path in _places(run, name):
         found = own_file(str(path))
-        if found is None or found in tried:
-            tried += [] if path in tried else [path]
-            continue
-        tried.append(found)
-        if path == Path(name).expanduser() or digest in (None, sha256_of(found)):
-            if path != Path(name).expanduser():
-                say(f"{name}: found as {show_path(found)}")
-            module = find_experiment(str(path), include=included_folders(settings, base))
-            say_changed(run, module)
-            return module
+        if found is not None and digest in (None, sha256_of(found)):
+            raise UserError(
+                f"{named} does not come with the project, and a folder does not bring code in by "
+                f"itself; name the file: {_how(show_path(found))}"
+            )
+        tried += [] if path in tried else [path]
     places = dict.fromkeys(show_path(path.parent.absolute()) for path in tried)
     raise UserError(
-        f"{run.path}: was made from the experiment file {name}, which is not there any more; "
-        f"looked in {', '.join(places)}; put it back, or name it: EXPERIMENT before --exec_mode "
-        'eval, --experiment FILE of export, load_run(path, experiment="...")'
+        f"{named} is not there any more; looked in {', '.join(places)}; it does not come with the "
+        f"project, so put it back and name it: {_how(Path(name).name)}"
+    )
+
+
+def _how(file: str) -> str:
+    return (
+        f"{file} before --exec_mode eval, --experiment {file} of export, or "
+        f'load_run(path, experiment="{file}")'
     )
 
 
@@ -86,17 +92,11 @@ def _record(run: RunDir) -> dict[str, Any]:
     return made if isinstance(made, dict) else {}
 
 
-def _places(run: RunDir, name: str) -> Iterator[tuple[Path, Path]]:
-    """(folder that relative paths start from, file) to try, the recorded one first."""
+def _places(run: RunDir, name: str) -> Iterator[Path]:
+    """Files to look at, the recorded one first."""
     path = Path(name).expanduser()
-    yield Path(), path
+    yield path
     above = run.path.resolve().parents[:_LEVELS]
     if not path.is_absolute():
-        yield from ((folder, folder / path) for folder in above)
-    yield from ((folder, folder / path.name) for folder in (Path.cwd(), *above))
-
-
-def included_folders(settings: Mapping[str, Any], base: Path) -> list[Path]:
-    """The folders of --include in a run's settings, from the current folder or `base`."""
-    given = [Path(one).expanduser() for one in settings.get("include") or ()]
-    return [one if one.is_dir() or not (base / one).is_dir() else base / one for one in given]
+        yield from (folder / path for folder in above)
+    yield from (folder / path.name for folder in (Path.cwd(), *above))

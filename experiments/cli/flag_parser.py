@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 from experiments.cli.flag_aliases import ALIASES, canonical_words
 from ws_learner.config import Registry
-from ws_learner.core import UserError, complain, suggest
+from ws_learner.core import UserError, complain, shown, suggest
 
 __all__ = [
     "Flag",
@@ -185,17 +185,19 @@ def read_value(flag: Flag, value: Any, *, of: str = "--", name: str = "") -> Any
     if flag.choices:
         named = {str(choice): choice for choice in flag.choices}
         if str(value) not in named:
-            raise UserError(f"{shown_name} {value}: no such choice; {suggest(str(value), named)}")
+            near = suggest(shown(value), named)
+            raise UserError(f"{shown_name} {shown(value)}: no such choice; {near}")
         return named[str(value)]
     kinds = {flag.kind, *get_args(flag.kind)}
-    if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
-        raise UserError(f"{shown_name} {value}: must be a number, not yes or no")
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(one, bool) for one in values) and bool not in kinds and kinds & {int, float}:
+        raise UserError(f"{shown_name} {shown(value)}: must be a number, not yes or no")
     try:
         read = TypeAdapter(flag.kind).validate_python(value)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Input should be ")
-        shown = " ".join(map(str, value)) if isinstance(value, list) else value
-        raise UserError(f"{shown_name} {shown}: must be {reason}") from None
+        said = " ".join(map(shown, value)) if isinstance(value, list) else value
+        raise UserError(f"{shown_name} {shown(said)}: must be {reason}") from None
     return read.expanduser() if isinstance(read, Path) else read
 
 

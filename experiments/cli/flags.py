@@ -13,7 +13,7 @@ from agents import DDPGConfig
 from experiments.cli.adjust_settings import adjust_settings
 from experiments.cli.command import Command, RunFlags
 from experiments.cli.config_file import read_config_file
-from experiments.cli.discovery import experiment_names, find_experiment
+from experiments.cli.discovery import experiment_names, find_experiment, own_file
 from experiments.cli.flag_aliases import ALIASES, SpeltError, canonical_settings, spell_message
 from experiments.cli.flag_parser import (
     Flag,
@@ -33,7 +33,7 @@ from ws_learner.config import (
     is_joint,
     parse_pattern_spec,
 )
-from ws_learner.core import UserError, complain, suggest
+from ws_learner.core import UserError, complain, shown, shown_repr, suggest
 
 __all__ = ["Command", "RunFlags", "parse"]
 
@@ -62,7 +62,12 @@ def _parse(argv: Sequence[str], typed: list[str], *, prog: str) -> Command:
     file = read_config_file(peek_flag(words, "config"))
     typed += [f"--{name}" for name in file.settings]
     name = str(named or file.settings.get("experiment", DEFAULT_EXPERIMENT))
-    module = find_experiment(name, include=_included(words, file.settings))
+    include = [Path(one) for one in peek_values(words, "include") or ()]
+    if named is None:
+        _refuse_files_code(name, config=peek_flag(words, "config"))
+    elif own_file(name) is not None and not include:
+        _refuse_files_folders(file.settings, config=peek_flag(words, "config"))
+    module = find_experiment(name, include=include)
     kinds = {"run": RunFlags, "ws": WeightSparseConfig, "ddpg": DDPGConfig}
     kinds["options"] = module.Options
     flags = {flag.name: flag for kind in kinds.values() for flag in dataclass_flags(kind)}
@@ -95,13 +100,24 @@ def _parse(argv: Sequence[str], typed: list[str], *, prog: str) -> Command:
     )
 
 
-def _included(words: Sequence[str], written: Mapping[str, Any]) -> list[Path]:
-    """The folders of --include, which the experiment needs before there are other flags."""
-    found = peek_values(words, "include")
-    if found is None:
-        listed = written.get("include") or ()
-        found = [listed] if isinstance(listed, str) else [str(one) for one in listed]
-    return [Path(one) for one in found]
+def _refuse_files_code(name: str, *, config: str | None) -> None:
+    """Refuse an experiment file that a config file names: code comes from the command line only."""
+    if config is not None and own_file(name) is not None:
+        raise UserError(
+            f"--config {config}: names the experiment file {shown(name, most=200)}; code is "
+            "imported only if the command line names it: give its path as the first word"
+        )
+
+
+def _refuse_files_folders(settings: Mapping[str, Any], *, config: str | None) -> None:
+    """Refuse folders of code that a config file names."""
+    listed = settings.get("include") or ()
+    if listed:
+        said = " ".join(map(shown, listed)) if isinstance(listed, list) else shown(listed)
+        raise UserError(
+            f"--config {config}: names folders to import from, which only the command line may: "
+            f"give --include {said}, or take include out of the file"
+        )
 
 
 def _help(module: ModuleType, flags: Mapping[str, Flag], *, everything: bool, prog: str) -> None:
@@ -131,7 +147,8 @@ def _typed(settings: Mapping[str, Any], flags: Mapping[str, Flag]) -> dict[str, 
             continue
         if name not in flags:
             problems.append(
-                f"config file: unknown setting {name!r}; {suggest(str(name), [*flags, *ALIASES])}"
+                f"config file: unknown setting {shown_repr(name)}; "
+                f"{suggest(str(name), [*flags, *ALIASES])}"
             )
             continue
         try:

@@ -41,6 +41,7 @@ class _Active:
     stamps: dict[Path, int] = {}  # noqa: RUF012  # replaced, never changed
 
 
+_INSTALLED = ("site-packages", "dist-packages")
 _IMPORTS: dict[str, OwnImports] = {}
 """By the file of a module."""
 
@@ -70,7 +71,7 @@ def import_own_file(path: Path, *, shown: str, include: Sequence[Path] = ()) -> 
     with own_errors(name, [path.parent, *include], doing="import"):
         _forget(path, include)
         imports = read_imports(path, include)
-    _activate(imports)
+    _activate(imports, path)
     _, dotted = import_root(path)
     if "." not in dotted and _is_taken(dotted, path):
         dotted = f"experiment_{dotted}"
@@ -98,7 +99,7 @@ def build_experiment(module: ModuleType, options: Any, *, seed: int) -> Experime
     imports = imports_of(module)
     if imports is not None and _Active.imports is not imports:
         _forget(Path(str(module.__file__)), imports.folders)
-        _activate(imports)
+        _activate(imports, Path(str(module.__file__)))
     folders = imports.folders if imports is not None else ()
     name = f"experiment {show_path(str(module.__file__))}"
     with own_errors(name, folders, doing="build"):
@@ -168,15 +169,21 @@ class _OwnPath(str):
     __slots__ = ()
 
 
-def _activate(imports: OwnImports) -> None:
+def _activate(imports: OwnImports, path: Path) -> None:
     if _Active.imports is None or _Active.imports.folders != imports.folders:
         _Active.before = frozenset(sys.modules)
     _Active.imports = imports
-    first, last = list[str](), list[str]()
+    root, dotted = import_root(path)
+    own = root if dotted in sys.stdlib_module_names else None  # must not be taken for that module
+    first, middle, last = list[str](), list[str](), list[str]()
     for folder in imports.folders:
         clash = folder != ROOT and any(find_module(folder, name) for name in OURS)
-        (last if clash else first).append(_OwnPath(folder))
-    sys.path[:] = [*first, *sys.path, *last]  # folders with a package of our name come last
+        place = middle if folder == own else first
+        # Folders with a package of our name come last.
+        (last if clash else place).append(_OwnPath(folder))
+    here = (n for n, entry in enumerate(sys.path) if Path(entry).name in _INSTALLED)
+    after = next(here, len(sys.path))  # the standard library comes before what is installed
+    sys.path[:] = [*first, *sys.path[:after], *middle, *sys.path[after:], *last]
     importlib.invalidate_caches()
 
 

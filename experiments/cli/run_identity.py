@@ -11,7 +11,7 @@ from experiments.cli.command import Command
 from experiments.cli.find_own_file import neighbour_digests
 from experiments.cli.own_file import imports_of
 from ws_learner.config import as_recorded, identity_settings
-from ws_learner.core import RunDir, identity_hash, say, sha256_of, write_text
+from ws_learner.core import RunDir, folder_name, identity_hash, say, sha256_of, write_text
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -73,6 +73,7 @@ def locate_run(
 
     The directory is --run_dir, or `stem` and the identity's hash.
     """
+    stem = folder_name(stem)
     run = RunDir(command.run.run_dir or command.runs / f"{stem}-{identity_hash(identity)}")
     earlier = [as_recorded(identity, {})]  # older than some settings of the search
     if command.run.precision == "auto":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from experiments.experiment import Experiment
-from ws_learner.core import ComputeDevice, load_into, say, write_json
+from ws_learner.core import ComputeDevice, load_into, say
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,4 +39,4 @@ def add_measures(run: RunDir, experiment: Experiment, compute: ComputeDevice) ->
     model = copy.deepcopy(experiment.model)
     load_into(model, run.model)
     found = task_metric_lines(experiment, model, compute)
-    write_json(run.summary, summary | {"measures": found})
+    run.finish(summary | {"measures": found})

@@ -211,7 +211,7 @@ def test_a_run_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert main([TINY, "--config", "one/config.yaml", "--run_dir", "two"]) == 0
     again = load_file("two/model.safetensors")
     assert all((again[name] == tensor).all() for name, tensor in state.items())
-    assert main(["--exec_mode", "eval", "--run_dir", "one"]) == 0
+    assert main([TINY, "--exec_mode", "eval", "--run_dir", "one"]) == 0
 
 
 def test_a_warm_up_that_outlasts_the_training_is_refused(

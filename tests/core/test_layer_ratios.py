@@ -118,7 +118,7 @@ def test_what_is_not_clear_is_refused_in_one_line(text: str, says: str, tmp_path
         ("fc=0.5,conv1", "'conv1' is no NAME=RATIO"),
         ("fc=0.5,fc=0.6", "fc is given twice"),
         (["fc"], "must be a dict of layer -> ratio"),
-        ("none.json", "cannot read it: No such file"),
+        ("none.json", "cannot be read (No such file"),
     ],
 )
 def test_wrong_arguments_are_refused_in_one_line(given: object, says: str) -> None:

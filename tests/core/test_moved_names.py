@@ -45,7 +45,11 @@ def test_a_finished_run_is_found_finished_and_is_measured_again(folder: Path) ->
     assert again.returncode == 0, again.stderr
     assert "finished (finished)" in again.stderr
     assert (folder / "finished" / "ratios.csv").read_bytes() == before
-    measured = run(folder, "experiments.run", "--exec_mode", "eval", "--run_dir", "finished")
+    words = ("experiments.run", "--exec_mode", "eval", "--run_dir", "finished")
+    unnamed = run(folder, *words)
+    assert unnamed.returncode == 2, unnamed.stderr
+    assert "tiny_experiment.py before --exec_mode eval" in unnamed.stderr
+    measured = run(folder, words[0], "tiny_experiment.py", *words[1:])
     assert measured.returncode == 0, measured.stderr
 
 

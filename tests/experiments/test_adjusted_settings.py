@@ -135,5 +135,5 @@ def test_a_small_run_needs_no_second_try(
     # Spelled out, it is the same run; so is the run's own config file.
     spelled = ["--ws_nb_rlouts_min", "2", "--ws_mask_update_step", "1"]
     assert main([*words, *spelled, "--run_dir", "run"]) == 0
-    assert main(["--config", "run/config.yaml", "--run_dir", "run"]) == 0
+    assert main([words[0], "--config", "run/config.yaml", "--run_dir", "run"]) == 0
     assert "adjusted" not in capsys.readouterr().err.split("sparse training")[-1]

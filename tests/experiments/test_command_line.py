@@ -156,11 +156,13 @@ def test_settings_survive_the_round_trip_through_a_config_file(tmp_path: Path) -
     command = parse([DIGITS, "--width", "6", *words])
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(command.settings()))
-    again = parse(["--config", str(path)])
+    again = parse([DIGITS, "--config", str(path)])
     assert again.settings() == command.settings()
     assert again.ws.ws_exempt == ("fc*", "conv1*")
     # A flag on the command line wins over the file.
-    assert parse(["--config", str(path), "--ws_prune_ratio", "0.5"]).ws.ws_prune_ratio == 0.5
+    assert (
+        parse([DIGITS, "--config", str(path), "--ws_prune_ratio", "0.5"]).ws.ws_prune_ratio == 0.5
+    )
 
 
 def test_the_pocketflow_preset_and_a_flag_over_it() -> None:

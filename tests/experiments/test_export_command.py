@@ -26,6 +26,7 @@ from ws_learner.deploy.runtime import read_wsr
 
 ROOT = Path(__file__).parents[2]
 DIGITS = str(ROOT / "tests" / "support" / "digits_experiment.py")
+NAMED = ["--experiment", DIGITS]
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -57,9 +58,9 @@ def test_onnx_of_a_run_is_cut_and_answers_alike(
 ) -> None:
     pytest.importorskip("torch_pruning")
     out, whole = tmp_path / "m.onnx", tmp_path / "whole.onnx"
-    assert export.main([str(run), "--to", "onnx", "--out", str(out)]) == 0
+    assert export.main([str(run), *NAMED, "--to", "onnx", "--out", str(out)]) == 0
     assert "dead channels are cut" in capsys.readouterr().err
-    assert export.main([str(run), "--to", "onnx", "--out", str(whole), "--no_shrink"]) == 0
+    assert export.main([str(run), *NAMED, "--to", "onnx", "--out", str(whole), "--no_shrink"]) == 0
     assert out.stat().st_size < whole.stat().st_size
 
 
@@ -87,8 +88,8 @@ def test_bad_flags(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.long
 def test_a_convolutional_run_is_written_in_bytes(run: Path, tmp_path: Path) -> None:
     out, whole = tmp_path / "m.onnx", tmp_path / "whole.onnx"
-    assert export.main([str(run), "--to", "onnx", "--int8", "--out", str(out)]) == 0
-    assert export.main([str(run), "--to", "onnx", "--out", str(whole), "--no_shrink"]) == 0
+    assert export.main([str(run), *NAMED, "--to", "onnx", "--int8", "--out", str(out)]) == 0
+    assert export.main([str(run), *NAMED, "--to", "onnx", "--out", str(whole), "--no_shrink"]) == 0
     kinds = {node.op_type for node in pytest.importorskip("onnx").load(out).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
     assert out.stat().st_size < whole.stat().st_size

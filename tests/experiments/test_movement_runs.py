@@ -57,9 +57,9 @@ def test_a_target_is_met_and_heads_and_neurons_are_gone(dense: Path, tmp_path: P
     table = pd.read_csv(tmp_path / "run" / "structured_sparsity.csv")
     assert len(table) == 8
     assert "movement" in (tmp_path / "run" / "report.md").read_text()
-    assert main(["--exec_mode", "eval", "--run_dir", str(tmp_path / "run")]) == 0
+    assert main([EXPERIMENT, "--exec_mode", "eval", "--run_dir", str(tmp_path / "run")]) == 0
     onnx = pytest.importorskip("onnx")
-    assert export([str(tmp_path / "run"), "--to", "onnx"]) == 0
+    assert export([str(tmp_path / "run"), "--to", "onnx", "--experiment", EXPERIMENT]) == 0
     tensors = onnx.load(tmp_path / "run" / "model.onnx").graph.initializer
     lengths = {length for tensor in tensors for length in tensor.dims}
     assert 20 not in lengths  # neurons before
@@ -104,7 +104,7 @@ def test_nncfs_file_runs_structured_distilled_and_quantised(dense: Path, tmp_pat
     masked.load_state_dict(state)
     images = torch.randn(5, 3, 8, 8)
     assert torch.allclose(masked.eval()(images), slim(images), atol=1e-5)
-    assert main(["--exec_mode", "eval", "--run_dir", str(tmp_path / "run")]) == 0
+    assert main([EXPERIMENT, "--exec_mode", "eval", "--run_dir", str(tmp_path / "run")]) == 0
     onnx = pytest.importorskip("onnx")
     whole = {  # of the linear layers' weights, the INT8 file has those of the cropped network
         tuple(tensor.dims)

@@ -90,12 +90,15 @@ def test_an_error_from_command_to_evaluation(
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     (dense,) = tmp_path.glob("runs/*/summary.json")
     assert json.loads(dense.read_text())["dense_metric"] == summary["dense_metric"]
-    assert main(["--exec_mode", "eval", "--run_dir", "run"]) == 0
+    assert main([REGRESSION, "--exec_mode", "eval", "--run_dir", "run"]) == 0
     assert f"test MSE {summary['sparse_metric']:.4f}" in capsys.readouterr().err
-    (tmp_path / "run" / "summary.json").write_text(
-        json.dumps(summary | {"sparse_metric": 1.01 * summary["sparse_metric"]})
-    )
-    assert main(["--exec_mode", "eval", "--run_dir", "run"]) == 1
+    changed = summary | {"sparse_metric": 1.01 * summary["sparse_metric"]}
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(changed))
+    assert main([REGRESSION, "--exec_mode", "eval", "--run_dir", "run"]) == 2
+    assert "summary.json: damaged or changed" in capsys.readouterr().err
+    del changed["sha256"], changed["sha256_of"]
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(changed))
+    assert main([REGRESSION, "--exec_mode", "eval", "--run_dir", "run"]) == 1
 
 
 def test_a_trial_of_a_sweep_is_ranked_by_a_small_error(tmp_path: Path) -> None:

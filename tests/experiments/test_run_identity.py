@@ -63,7 +63,7 @@ def test_a_run_is_not_continued_in_another_precision(  # type: ignore[no-untyped
     assert main([*WORDS, "--run_dir", "run"]) == 2
     assert "precision 'bf16' -> 'fp32'" in capsys.readouterr().err
     assert main([*WORDS, "--run_dir", "run", "--precision", "bf16"]) == 0
-    assert main(["--config", "run/config.yaml", "--run_dir", "run"]) == 0
+    assert main([WORDS[0], "--config", "run/config.yaml", "--run_dir", "run"]) == 0
 
 
 @pytest.mark.long

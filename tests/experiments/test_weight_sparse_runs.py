@@ -101,7 +101,7 @@ def test_search_pruning_and_report_agree_with_the_saved_file(
         assert (run / name).stat().st_size > 500
     # Measured again from the saved bytes.
     capsys.readouterr()
-    assert main(["--exec_mode", "eval", "--run_dir", str(run)]) == 0
+    assert main([DIGITS, "--exec_mode", "eval", "--run_dir", str(run)]) == 0
     assert f"{summary['sparse_accuracy']:.4f}" in capsys.readouterr().err
 
 

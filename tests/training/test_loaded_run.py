@@ -82,8 +82,6 @@ def test_a_file_of_a_bundled_name_is_not_taken_for_the_bundled_one(
 def test_an_experiment_of_the_project_needs_no_name(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from experiments.cli import rebuild_experiment
-
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run" / "identity.json").write_text("{}")
     config = tmp_path / "run" / "config.yaml"
@@ -94,15 +92,17 @@ def test_an_experiment_of_the_project_needs_no_name(
         asked.append(name)
         return tiny_experiment
 
-    monkeypatch.setattr(rebuild_experiment, "find_experiment", find)
-    holds(load_run(tmp_path / "run"), finished)
-    assert asked == ["resnet_at_cifar10"]
+    monkeypatch.setattr("experiments.cli.find_own_file.importlib.import_module", find)
+    loaded = load_run(tmp_path / "run")
+    monkeypatch.undo()
+    holds(loaded, finished)
+    assert asked == ["experiments.resnet_at_cifar10"]
 
 
 @pytest.mark.filterwarnings("ignore:ws_learner.recipe is now:FutureWarning")
 def test_a_run_from_before_the_move() -> None:
     folder = BEFORE / "finished"
-    with pytest.raises(UserError, match=r'experiment="tiny_experiment.py"'):
+    with pytest.raises(UserError, match=r'experiment=".*tiny_experiment\.py"'):
         load_run(folder)
     try:
         loaded = load_run(folder, experiment=BEFORE / "tiny_experiment.py")

@@ -40,9 +40,11 @@ if TYPE_CHECKING:
     from ws_learner.compat.nncf.schema import NncfConf
     from ws_learner.compat.nncf.scopes import quantized_layers
     from ws_learner.compat.timm.reader import TimmNM, is_timm_nm, parse_timm_nm, read_timm
+    from ws_learner.compat.values import MOST_CONFIG
 
 __all__ = [
     "LPOT_COPY",
+    "MOST_CONFIG",
     "NNCF_COPY",
     "Deployment",
     "EpochPlan",
@@ -164,6 +166,9 @@ _MODULES = {
         "is_timm_nm",
         "parse_timm_nm",
         "read_timm",
+    ],
+    "values": [
+        "MOST_CONFIG",
     ],
 }
 

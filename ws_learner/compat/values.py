@@ -6,9 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ws_learner.core import UserError
+from ws_learner.core import read_text
 
 __all__ = [
+    "MOST_CONFIG",
     "above_zero",
     "boolean",
     "fraction",
@@ -19,6 +20,8 @@ __all__ = [
     "whole",
 ]
 
+MOST_CONFIG = 1 << 20
+
 
 def read_config_text(path: Path) -> str:
     """The text of a config file.
@@ -26,11 +29,7 @@ def read_config_text(path: Path) -> str:
     Raises:
         UserError: It cannot be read, or is not UTF-8.
     """
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"`config` {path}: cannot be read ({reason})") from error
+    return read_text(path, where=f"`config` {path}", remedy="give a config file", most=MOST_CONFIG)
 
 
 def number(value: Any) -> float:

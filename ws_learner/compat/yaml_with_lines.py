@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import yaml
 
-from ws_learner.core import PlainLoader, UserError
+from ws_learner.core import PlainLoader, UserError, shown, shown_repr
 
 __all__ = ["Problems", "Rows", "Table", "read_yaml"]
+
+_TEXT = "tag:yaml.org,2002:str"
 
 
 class Table(dict[str, Any]):
@@ -43,12 +45,11 @@ def _table(loader: _Loader, node: yaml.Node) -> Table:
     table = Table()
     table.line, table.lines, table.tag = node.start_mark.line + 1, {}, node.tag
     for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, Hashable):
+        if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != _TEXT:
             raise yaml.constructor.ConstructorError(
                 None, None, "a key must be a plain word", key_node.start_mark
             )
-        name, line = str(key), key_node.start_mark.line + 1
+        name, line = str(key_node.value), key_node.start_mark.line + 1
         if name in table:
             loader.twice.append((line, name))
         table[name] = loader.construct_object(value_node, deep=True)
@@ -57,7 +58,10 @@ def _table(loader: _Loader, node: yaml.Node) -> Table:
 
 
 def _rows(loader: _Loader, node: yaml.Node) -> Rows:
-    assert isinstance(node, yaml.SequenceNode)
+    if not isinstance(node, yaml.SequenceNode):
+        raise yaml.constructor.ConstructorError(
+            None, None, f"{node.tag} must hold a list", node.start_mark
+        )
     rows = Rows(loader.construct_object(child, deep=True) for child in node.value)
     rows.line = node.start_mark.line + 1
     rows.lines = [child.start_mark.line + 1 for child in node.value]
@@ -82,19 +86,24 @@ def read_yaml(text: str, *, name: str, tags: Iterable[str] = ()) -> Any:
     for tag in (yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, *tags):
         Tagged.add_constructor(tag, _table)
     Tagged.add_constructor(yaml.resolver.BaseResolver.DEFAULT_SEQUENCE_TAG, _rows)
-    loader = Tagged(text)
+    try:
+        loader = Tagged(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{name}: not YAML ({shown(str(error), most=200)})") from None
     try:
         value = loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}" if mark is not None else ""
-        raise UserError(f"{name}{where}: {error.problem}") from None
+        raise UserError(f"{name}{where}: {shown(error.problem or '', most=200)}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{name}: not YAML ({shown(str(error), most=200)})") from None
     finally:
         loader.dispose()
     if loader.twice:
         raise UserError(
             f"{name}: "
-            + "; ".join(f"line {line}: {key} is given twice" for line, key in loader.twice)
+            + "; ".join(f"line {line}: {shown(key)} is given twice" for line, key in loader.twice)
         )
     return value
 
@@ -130,7 +139,7 @@ class Problems:
             if key not in names:
                 near = difflib.get_close_matches(key, names, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(names)}"
-                self.add(table.lines[key], f"{where}: unknown key {key!r}; {hint}")
+                self.add(table.lines[key], f"{where}: unknown key {shown_repr(key)}; {hint}")
 
     def value(
         self, table: Table, key: str, convert: Callable[[Any], Any], *, default: Any, wanted: str
@@ -141,13 +150,13 @@ class Problems:
             return default
         try:
             return convert(given)
-        except (TypeError, ValueError):
-            self.add(table.lines[key], f"{key} {given!r}: must be {wanted}")
+        except (TypeError, ValueError, OverflowError):
+            self.add(table.lines[key], f"{key} {shown_repr(given)}: must be {wanted}")
             return default
 
     def table(self, table: Table, key: str) -> Table | None:
         """The mapping under `key`, or None if it is absent, null or no mapping."""
         given = table.get(key)
         if given is not None and not isinstance(given, Table):
-            self.add(table.lines[key], f"{key} {given!r}: must hold settings, one a line")
+            self.add(table.lines[key], f"{key} {shown_repr(given)}: must hold settings, one a line")
         return given if isinstance(given, Table) else None

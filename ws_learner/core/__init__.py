@@ -8,7 +8,8 @@ from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ws_learner.core.argument_checks import as_whole, check_kind
-    from ws_learner.core.checkpoints import load_state_file, save_state_file
+    from ws_learner.core.checkpoints import STATE_REMEDY, load_state_file, save_state_file
+    from ws_learner.core.checksums import reading, sealed, unsealed
     from ws_learner.core.determinism import one_thread
     from ws_learner.core.device import ComputeDevice, choose_device, describe_machine
     from ws_learner.core.digests import (
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
         tensor_bytes,
         value_digest,
     )
-    from ws_learner.core.errors import UserError, complain, suggest
+    from ws_learner.core.errors import UserError, complain, plain_lines, suggest
     from ws_learner.core.files import (
         read_json,
         refuse_unwritable,
@@ -60,13 +61,15 @@ if TYPE_CHECKING:
     from ws_learner.core.output_kinds import OUTPUT_KINDS, OutputKind, check_output_kind
     from ws_learner.core.paths import AnyPath, as_path
     from ws_learner.core.pickling import importable
-    from ws_learner.core.plain_yaml import PlainLoader, dump_yaml, load_yaml
+    from ws_learner.core.plain_yaml import PlainLoader, dump_yaml, load_yaml, read_yaml_file
     from ws_learner.core.precision import half_types, narrowed, tensor_types, widened
     from ws_learner.core.process_group import ProcessGroup, rank_slice
     from ws_learner.core.progress import Progress, message_style, say, track
     from ws_learner.core.radix_select import Parts, in_parts, smallest_at, threshold_counts
-    from ws_learner.core.run_dir import RunDir, identity_hash, policy_path
+    from ws_learner.core.run_dir import RunDir, folder_name, identity_hash, policy_path
     from ws_learner.core.setting_checks import check_choice, check_settings, setting_problems
+    from ws_learner.core.shown_values import shown, shown_repr
+    from ws_learner.core.texts import MOST_BYTES, parse_json, read_text
     from ws_learner.core.unset import (
         FitsUnset,
         UnsetRule,
@@ -84,8 +87,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "MOST_BYTES",
     "MOVED",
     "OUTPUT_KINDS",
+    "STATE_REMEDY",
     "AnyPath",
     "ComputeDevice",
     "FitsUnset",
@@ -122,6 +127,7 @@ __all__ = [
     "describe_output",
     "device_of",
     "dump_yaml",
+    "folder_name",
     "forward_digest",
     "half_types",
     "identity_hash",
@@ -143,12 +149,17 @@ __all__ = [
     "name_fits",
     "narrowed",
     "one_thread",
+    "parse_json",
+    "plain_lines",
     "policy_path",
     "rank_slice",
     "ratios_from",
     "ratios_in_file",
     "read_json",
     "read_metadata",
+    "read_text",
+    "read_yaml_file",
+    "reading",
     "refuse_bad_patterns",
     "refuse_unwritable",
     "rows_of",
@@ -156,8 +167,11 @@ __all__ = [
     "save_model",
     "save_state_file",
     "say",
+    "sealed",
     "setting_problems",
     "sha256_of",
+    "shown",
+    "shown_repr",
     "smallest_at",
     "state_digest",
     "suggest",
@@ -166,6 +180,7 @@ __all__ = [
     "tensors_of",
     "threshold_counts",
     "track",
+    "unsealed",
     "value_digest",
     "weight_type",
     "widened",
@@ -181,6 +196,7 @@ _MODULES = {
         "check_kind",
     ],
     "checkpoints": [
+        "STATE_REMEDY",
         "load_state_file",
         "save_state_file",
     ],
@@ -200,6 +216,7 @@ _MODULES = {
         "value_digest",
     ],
     "errors": [
+        "plain_lines",
         "UserError",
         "complain",
         "suggest",
@@ -266,6 +283,7 @@ _MODULES = {
         "importable",
     ],
     "plain_yaml": [
+        "read_yaml_file",
         "PlainLoader",
         "dump_yaml",
         "load_yaml",
@@ -293,6 +311,7 @@ _MODULES = {
         "threshold_counts",
     ],
     "run_dir": [
+        "folder_name",
         "RunDir",
         "identity_hash",
         "policy_path",
@@ -318,6 +337,20 @@ _MODULES = {
         "load_tensors",
         "read_metadata",
         "save_model",
+    ],
+    "shown_values": [
+        "shown",
+        "shown_repr",
+    ],
+    "checksums": [
+        "reading",
+        "sealed",
+        "unsealed",
+    ],
+    "texts": [
+        "parse_json",
+        "read_text",
+        "MOST_BYTES",
     ],
 }
 

@@ -8,11 +8,16 @@ from typing import Any
 
 import torch
 
+from ws_learner.core.checksums import sealed_zip, zip_is_whole
 from ws_learner.core.errors import UserError
 from ws_learner.core.files import write_bytes
 from ws_learner.core.paths import AnyPath, as_path
 
-__all__ = ["load_state_file", "save_state_file"]
+__all__ = ["STATE_REMEDY", "load_state_file", "save_state_file"]
+
+STATE_REMEDY = (
+    "delete it and run the same command again; that stage then restarts from its beginning"
+)
 
 
 def save_state_file(path: AnyPath, state: Mapping[str, Any]) -> None:
@@ -24,7 +29,7 @@ def save_state_file(path: AnyPath, state: Mapping[str, Any]) -> None:
     path = as_path(path)
     buffer = io.BytesIO()  # torch.save to a file hides a full disk behind a RuntimeError
     torch.save(dict(state), buffer)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, sealed_zip(buffer.getvalue()))
 
 
 def load_state_file(path: AnyPath) -> dict[str, Any]:
@@ -35,10 +40,13 @@ def load_state_file(path: AnyPath) -> dict[str, Any]:
     """
     path = as_path(path)
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        if not zip_is_whole(path):
+            raise UserError(f"{path}: damaged (its SHA-256 is another); {STATE_REMEDY}")
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except UserError:
+        raise
     except Exception as error:  # torch raises many kinds
-        raise UserError(
-            f"{path}: damaged ({type(error).__name__}); delete it and run the same command again; "
-            "that stage then restarts from its beginning"
-        ) from error
+        raise UserError(f"{path}: damaged ({type(error).__name__}); {STATE_REMEDY}") from error
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: damaged (holds no state); {STATE_REMEDY}")
     return state

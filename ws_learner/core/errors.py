@@ -9,11 +9,32 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["UserError", "complain", "suggest"]
+from ws_learner.core.shown_values import shown
+
+__all__ = ["UserError", "complain", "plain_lines", "suggest"]
+
+_LINE, _LINES = 8000, 200
 
 
 class UserError(ValueError):
-    """Invalid input. The command line prints the message, a line per problem, and exits with 2."""
+    """Invalid input. The command line prints the message, a line per problem, and exits with 2.
+
+    Control characters of a message are escaped, and its lines cut to a length that can be read:
+    values may come from files of any origin.
+    """
+
+    def __init__(self, message: object = "", *more: object) -> None:
+        super().__init__(plain_lines(str(message)), *more)
+
+
+def plain_lines(text: str) -> str:
+    """The text without control characters but line ends; long lines and many are cut."""
+    if text.isprintable() and len(text) <= _LINE:
+        return text
+    lines = text.split("\n")
+    if len(lines) > _LINES:
+        lines = [*lines[:_LINES], f"... and {len(lines) - _LINES} lines more"]
+    return "\n".join(shown(line, most=_LINE) for line in lines)
 
 
 def complain(problems: Iterable[str]) -> None:

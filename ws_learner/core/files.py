@@ -12,6 +12,7 @@ from typing import Any
 
 from ws_learner.core.errors import UserError
 from ws_learner.core.paths import AnyPath, as_path
+from ws_learner.core.texts import parse_json, read_text
 
 __all__ = [
     "read_json",
@@ -22,6 +23,8 @@ __all__ = [
     "write_text",
     "write_with",
 ]
+
+_REMEDY = "the file is damaged: take it from a copy, or run the command again in another folder"
 
 
 def refuse_unwritable(path: AnyPath, *, setting: str) -> None:
@@ -94,9 +97,14 @@ def write_json(path: AnyPath, value: Any) -> None:
 
 
 def read_json(path: AnyPath) -> Any:
-    """Read a JSON file."""
+    """Read a JSON file of ours.
+
+    Raises:
+        UserError: It is not there, or damaged: no text, no JSON, or a key is there twice.
+    """
     path = as_path(path)
-    return json.loads(path.read_text())
+    where = str(path)
+    return parse_json(read_text(path, where=where, remedy=_REMEDY), where=where, remedy=_REMEDY)
 
 
 def sha256_of(path: AnyPath) -> str:

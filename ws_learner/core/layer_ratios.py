@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from ws_learner.core.errors import UserError
 from ws_learner.core.layer_names import refuse_bad_patterns
 from ws_learner.core.paths import AnyPath, as_path
 from ws_learner.core.plain_yaml import load_yaml
 from ws_learner.core.ratio_columns import Columns, find_columns
+from ws_learner.core.shown_values import shown, shown_repr
+from ws_learner.core.texts import parse_json, read_text
 
 __all__ = ["cells_in_file", "is_ratio_text", "ratios_from", "ratios_in_file"]
 
+_COLUMNS = 1000
 _FILE = "give a CSV file, such as another run's ratios.csv"
 
 
@@ -73,7 +78,7 @@ def ratios_in_file(path: AnyPath, *, setting: str) -> tuple[list[tuple[int, str,
     """
     path = as_path(path, name=setting)
     where = f"`{setting}` {path}"
-    text = _text(path, where=where)
+    text = read_text(path, where=where, remedy=_FILE, kind="a CSV text file")
     if path.suffix.lower() in (".json", ".yaml", ".yml"):
         entries = _checked(_loaded(path, text, where=where).items(), where=where)
         return [(place, name, ratio) for place, (name, ratio) in enumerate(entries.items(), 1)], ""
@@ -107,28 +112,24 @@ def cells_in_file(
     if path.suffix.lower() in (".json", ".yaml", ".yml"):
         return []
     where = f"`{setting}` {path}"
-    header, rows = _rows(_text(path, where=where), where=where)
+    header, rows = _rows(
+        read_text(path, where=where, remedy=_FILE, kind="a CSV text file"), where=where
+    )
     there = [name for name in columns if name in header]
     if not {"layer", "prune_ratio"} <= set(header) or not there:
         return []
     return [(line, row["layer"], {name: row[name] for name in there}) for line, row in rows]
 
 
-def _text(path: Path, *, where: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")  # spreadsheets may write a byte order mark
-    except OSError as error:
-        raise UserError(f"{where}: cannot read it: {error.strerror}; {_FILE}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{where}: not a CSV text file ({error}); {_FILE}") from error
-
-
 def _loaded(path: Path, text: str, *, where: str) -> Mapping[str, Any]:
-    try:
-        loaded = json.loads(text) if path.suffix.lower() == ".json" else load_yaml(text)
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{where}: cannot be read ({reason}); give layer: ratio") from error
+    if path.suffix.lower() == ".json":
+        loaded = parse_json(text, where=where, remedy="give layer: ratio")
+    else:
+        try:
+            loaded = load_yaml(text)
+        except yaml.YAMLError as error:
+            reason = shown(" ".join(str(error).split()), most=200)
+            raise UserError(f"{where}: cannot be read ({reason}); give layer: ratio") from error
     if not isinstance(loaded, dict):
         raise UserError(f"{where}: must hold layer: ratio for each layer")
     return loaded
@@ -143,6 +144,8 @@ def _rows(text: str, *, where: str) -> tuple[list[str], list[tuple[int, dict[str
             io.StringIO(text, newline=""), delimiter=mark, strict=True, skipinitialspace=True
         )
         header = [name.strip() for name in next(reader, [])]
+        if len(header) > _COLUMNS:
+            raise UserError(f"{where}, line 1: more than {_COLUMNS} columns; {_FILE}")
         rows = []
         for cells in reader:
             padded = [cell.strip() for cell in cells] + [""] * len(header)
@@ -150,9 +153,9 @@ def _rows(text: str, *, where: str) -> tuple[list[str], list[tuple[int, dict[str
                 rows.append((reader.line_num, dict(zip(header, padded, strict=False))))
     except csv.Error as error:
         raise UserError(f"{where}: not a CSV text file ({error}); {_FILE}") from error
-    twice = next((name for name in header if name and header.count(name) > 1), None)
+    twice = next((name for name, count in Counter(header).items() if name and count > 1), None)
     if twice is not None:
-        raise UserError(f"{where}, line 1: column {twice} appears twice; keep one")
+        raise UserError(f"{where}, line 1: column {shown(twice)} appears twice; keep one")
     return header, rows
 
 
@@ -180,7 +183,7 @@ def _once(entries: Iterable[tuple[str, float, str]]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, ratio, place in entries:
         if name in found:
-            raise UserError(f"{place}: layer {name} is listed twice; keep one of the lines")
+            raise UserError(f"{place}: layer {shown(name)} is listed twice; keep one of the lines")
         found[name] = ratio
     return found
 
@@ -191,14 +194,14 @@ def _of_text(text: str, *, setting: str) -> dict[str, float]:
         name, equals, ratio = part.rpartition("=")
         if not equals or not name.strip():
             raise UserError(
-                f"`{setting}` {text}: {part.strip()!r} is no NAME=RATIO, as in "
+                f"`{setting}` {shown(text)}: {shown_repr(part.strip())} is no NAME=RATIO, as in "
                 "conv1=0.5,layer3.*=0.95"
             )
         pairs.append((name.strip(), ratio.strip()))
-    names = [name for name, _ in pairs]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    counts = Counter(name for name, _ in pairs)
+    twice = next((name for name, count in counts.items() if count > 1), None)
     if twice is not None:
-        raise UserError(f"`{setting}` {text}: {twice} is given twice; keep one")
+        raise UserError(f"`{setting}` {shown(text)}: {shown(twice)} is given twice; keep one")
     return _checked(pairs, where=f"`{setting}`")
 
 
@@ -206,15 +209,16 @@ def _checked(pairs: Iterable[tuple[Any, Any]], *, where: str) -> dict[str, float
     found: dict[str, float] = {}
     for name, value in pairs:
         if not isinstance(name, str) or not name:
-            raise UserError(f"{where} {name!r}: a layer's name must be a text")
+            raise UserError(f"{where} {shown_repr(name)}: a layer's name must be a text")
         try:
             ratio = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             ratio = math.nan
         if not 0 <= ratio <= 1:
             hint = f"; {ratio:g} % is {ratio / 100:g}" if 1 < ratio <= 100 else ""
             raise UserError(
-                f"{where} {name}: prune ratio {value!r} must be a number from 0 to 1{hint}"
+                f"{where} {shown(name)}: prune ratio {shown_repr(value)} must be a number from 0 "
+                f"to 1{hint}"
             )
         found[name] = ratio
     return found

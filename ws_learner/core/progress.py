@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
+from ws_learner.core.errors import plain_lines
+
 __all__ = ["Progress", "message_style", "say", "track"]
 
 _SECONDS_BETWEEN_LINES = 15.0
@@ -24,7 +26,7 @@ class Progress(Protocol):
 
 def say(text: str) -> None:
     """Print one line of status to standard error."""
-    print(_STYLE.get()(text), file=sys.stderr, flush=True)
+    print(plain_lines(_STYLE.get()(text)), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ws_learner.core.errors import UserError
+from ws_learner.core.shown_values import shown, shown_repr
 
 __all__ = ["Columns", "find_columns"]
 
@@ -56,8 +57,8 @@ class Columns:
         value = _number(text.rstrip("%") if self.percent else text)
         if not 0.0 <= value <= most:
             raise UserError(
-                f"{where}: {self.values} of {layer} is {text!r}; it must be a number from 0 to "
-                f"{most:g}"
+                f"{where}: {shown(self.values)} of {shown(layer)} is {shown_repr(text)}; it must "
+                f"be a number from 0 to {most:g}"
             )
         return (most - value if self.kept else value) / most
 
@@ -80,7 +81,7 @@ def find_columns(
     values = [name for name in header if _base(plain[name]) in known and name not in names]
     values = _first(plain, _PRUNED[:1]) or values
     first = f"{where}, line 1" if header or not rows else where
-    found = ", ".join(header) or "none"
+    found = shown(", ".join(header), most=200) or "none"
     if not names:
         raise UserError(
             f"{first}: no column layer; names may stand in {', '.join(_NAMES[:6])}; found {found}"
@@ -94,8 +95,8 @@ def find_columns(
     if len(values) > 1 or len(names) > 1:
         which = values if len(values) > 1 else names
         raise UserError(
-            f"{first}: {' and '.join(which)} could both be meant; keep one, or name the columns "
-            "layer and prune_ratio"
+            f"{first}: {shown(' and '.join(which))} could both be meant; keep one, or name the "
+            "columns layer and prune_ratio"
         )
     kept = both[0] in _KEPT
     percent = plain[values[0]] != "prune_ratio" and _in_percent(
@@ -104,7 +105,11 @@ def find_columns(
     own = plain[names[0]] == "layer" and plain[values[0]] == "prune_ratio"
     unit = "percent" if percent else "shares"
     what = f"densities in {unit}, prune ratio = 1 - density" if kept else f"prune ratios in {unit}"
-    said = "" if own else f"column {names[0]!r} has the layers, {values[0]!r} {what}"
+    said = (
+        ""
+        if own
+        else f"column {shown_repr(names[0])} has the layers, {shown_repr(values[0])} {what}"
+    )
     return Columns(names=names[0], values=values[0], kept=kept, percent=percent, said=said)
 
 
@@ -123,14 +128,16 @@ def _in_percent(name: str, plain: str, cells: Sequence[str], *, where: str) -> b
     if any(cell.endswith("%") for cell in filled):
         if all(cell.endswith("%") or _number(cell) == 0 for cell in filled):
             return True
-        raise UserError(f"{where}: column {name} has numbers with and without %; write all alike")
+        raise UserError(
+            f"{where}: column {shown(name)} has numbers with and without %; write all alike"
+        )
     numbers = [value for value in map(_number, filled) if math.isfinite(value)]
     above = [value for value in numbers if value > 1]
     shares = [value for value in numbers if 0 < value < 1]
     if above and shares:
         raise UserError(
-            f"{where}: column {name} has {shares[0]:g} and {above[0]:g}: shares or percent? Call "
-            f"it {name}_percent, or write shares from 0 to 1"
+            f"{where}: column {shown(name)} has {shares[0]:g} and {above[0]:g}: shares or percent? "
+            f"Call it {shown(name)}_percent, or write shares from 0 to 1"
         )
     return bool(above) and all(0 <= value <= 100 for value in numbers)
 

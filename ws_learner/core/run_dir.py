@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import reprlib
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +16,12 @@ from ws_learner.core.errors import UserError
 from ws_learner.core.files import read_json, write_text
 from ws_learner.core.paths import AnyPath, as_path
 from ws_learner.core.plain_yaml import dump_yaml
+from ws_learner.core.run_summary import read_run_summary, write_run_summary
+from ws_learner.core.shown_values import shown, shown_repr
 
-__all__ = ["RunDir", "identity_hash", "policy_path"]
+__all__ = ["RunDir", "folder_name", "identity_hash", "policy_path"]
+
+_MOST_NAME = 150
 
 
 def identity_hash(identity: Mapping[str, Any]) -> str:
@@ -31,11 +35,22 @@ def _changes(made: Any, asked: Any, name: str = "") -> Iterator[str]:
     if isinstance(made, list) and isinstance(asked, list) and len(made) == len(asked):
         made, asked = (dict(enumerate(values)) for values in (made, asked))
     if isinstance(made, dict) and isinstance(asked, dict):
-        for key in sorted(made.keys() | asked.keys()):
+        for key in sorted(made.keys() | asked.keys(), key=str):
             where = f"{name}.{key}" if name else key
             yield from _changes(made.get(key), asked.get(key), where)
     elif made != asked:
-        yield f"{name} {reprlib.repr(made)} -> {reprlib.repr(asked)}"
+        yield f"{shown(name)} {shown_repr(made, most=40)} -> {shown_repr(asked, most=40)}"
+
+
+def folder_name(name: str) -> str:
+    """A name as one folder below another: letters, digits and `._+=@,-` stay, others become `_`.
+
+    Example:
+        >>> folder_name("resnet_at_cifar10-gradual"), folder_name("../up")
+        ('resnet_at_cifar10-gradual', '_up')
+    """
+    plain = re.sub(r"[^\w.+=@, -]", "_", name).lstrip(". ") or "run"
+    return plain[:_MOST_NAME]
 
 
 @dataclass(frozen=True)
@@ -105,29 +120,27 @@ class RunDir:
         """Read the headline numbers.
 
         Raises:
-            UserError: The run is not finished, or the folder holds no run.
+            UserError: The run is not finished, or the folder holds no run; or a file of its results
+                is damaged or its weights are missing.
         """
         if not self.finished:
             raise UserError(
                 f"`run_dir` {self.path}: holds no finished run (no summary.json); "
                 "give a folder under runs/, or run the command again to finish the run"
             )
-        try:
-            summary: dict[str, Any] = read_json(self.summary)
-        except ValueError as error:
-            raise UserError(
-                f"{self.summary}: not JSON ({error}); the file is damaged: run the command "
-                "again in another folder"
-            ) from error
-        return summary
+        return read_run_summary(self.path)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Write the headline numbers and the checksums of the results, which must be there."""
+        write_run_summary(self.path, summary)
 
     def record(self) -> dict[str, Any]:
         """The identity that the directory was made with; empty if there is none to read."""
         try:
-            made: dict[str, Any] = read_json(self.path / "identity.json")
+            made = read_json(self.path / "identity.json")
         except (OSError, ValueError):
             return {}
-        return made
+        return made if isinstance(made, dict) else {}
 
     def claim(self, settings: Mapping[str, Any] | None, identity: Mapping[str, Any]) -> None:
         """Write the identity, or check that the directory was created with the same one.
@@ -142,12 +155,11 @@ class RunDir:
         record = self.path / "identity.json"
         asked = json.loads(json.dumps(identity, default=str))
         if record.exists():
-            try:
-                made = read_json(record)
-            except ValueError as error:
+            made = read_json(record)
+            if not isinstance(made, dict):
                 raise UserError(
-                    f"{record}: not JSON ({error}); the file is damaged: choose another folder"
-                ) from error
+                    f"{record}: holds no settings; it is damaged: choose another folder"
+                )
             changes = list(_changes(made, asked))
             if changes:
                 raise UserError(
@@ -189,4 +201,9 @@ class RunDir:
 def policy_path(given: AnyPath) -> Path:
     """The policy file that a user names: the file, or the directory of its run."""
     given = as_path(given, name="given")
-    return RunDir(given).policy if given.is_dir() else given
+    if not given.is_dir():
+        return given
+    run = RunDir(given)
+    if run.finished:
+        run.read_summary()  # refuses damaged results
+    return run.policy

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from ws_learner.core.errors import UserError, complain, suggest
 from ws_learner.core.paths import as_path
+from ws_learner.core.shown_values import shown, shown_repr
 
 __all__ = ["check_choice", "check_settings", "setting_problems"]
 
@@ -30,7 +31,7 @@ def check_choice(value: Any, hint: Any, *, name: str) -> None:
     """
     wrong = _wrong(value, hint)
     if wrong is not None:
-        raise UserError(f"`{name}` {value}: {wrong}")
+        raise UserError(f"`{name}` {shown(value)}: {wrong}")
 
 
 def check_settings(settings: Any) -> None:
@@ -89,8 +90,9 @@ def setting_problems(settings: Any) -> Iterator[str]:
         value = getattr(settings, field.name)
         wrong = _wrong(value, hint)
         if wrong is not None:
-            shown = value if isinstance(value, str) and _choices(hint) else repr(value)
-            yield f"`{field.name}` {shown}: {wrong}"
+            plain = isinstance(value, str) and _choices(hint)
+            said = shown(value) if plain else shown_repr(value)
+            yield f"`{field.name}` {said}: {wrong}"
 
 
 @functools.cache
@@ -135,17 +137,17 @@ def _wrong(value: Any, hint: Any) -> str | None:
             return None
         if value is None or not _choices(hint):
             return " or ".join(dict.fromkeys(filter(None, reasons))).replace(" or must be", " or")
-        return suggest(str(value), _choices(hint))
+        return suggest(shown(value), _choices(hint))
     if get_origin(hint) is Annotated:
         names = _choices(hint)
         if not isinstance(value, str) and get_args(hint)[0] is str:
-            return "must be a name" + (f"; {suggest(str(value), names)}" if names else "")
+            return "must be a name" + (f"; {suggest(shown(value), names)}" if names else "")
         if not names:
             return _wrong(value, get_args(hint)[0])
-        return None if value in names else f"no such choice; {suggest(value, names)}"
+        return None if value in names else f"no such choice; {suggest(shown(value), names)}"
     if get_origin(hint) is Literal:
         same = (_equal(value, choice) for choice in get_args(hint))
-        return None if any(same) else suggest(str(value), _choices(hint))
+        return None if any(same) else suggest(shown(value), _choices(hint))
     if get_origin(hint) is tuple or hint is tuple:
         return _wrong_tuple(value, get_args(hint))
     return _wrong_plain(value, hint)

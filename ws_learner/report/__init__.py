@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ws_learner.report.csv_io import read_frontier, read_rollouts
+    from ws_learner.report.csv_io import DAMAGED_TABLE, read_frontier, read_rollouts
     from ws_learner.report.figures import draw_all
     from ws_learner.report.headlines import cost_text
     from ws_learner.report.markdown import headline, write_report
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ws_learner.report.terminal import print_summary
 
 __all__ = [
+    "DAMAGED_TABLE",
     "MetricsLog",
     "cost_text",
     "draw_all",
@@ -44,6 +45,7 @@ _MODULES = {
         "cost_text",
     ],
     "csv_io": [
+        "DAMAGED_TABLE",
         "read_frontier",
         "read_rollouts",
     ],

@@ -7,13 +7,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ws_learner.core import write_with
+from ws_learner.core import shown, write_with
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "GREEN", "GREY", "INK", "LIGHT", "ORANGE", "YELLOW", "canvas", "quiet"]
+__all__ = [
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "INK",
+    "LIGHT",
+    "ORANGE",
+    "YELLOW",
+    "canvas",
+    "plain_label",
+    "quiet",
+]
 
 # Palette of Okabe & Ito, distinguishable with common colour blindness.
 BLUE, ORANGE, GREEN, YELLOW = "#0072B2", "#D55E00", "#009E73", "#E69F00"
@@ -40,6 +51,11 @@ _STYLE: dict[str, Any] = {
     "figure.constrained_layout.w_pad": 0.08,
     "figure.constrained_layout.h_pad": 0.08,
 }
+
+
+def plain_label(name: object) -> str:
+    """A name as a figure shows it: no control characters, and dollars begin no formula."""
+    return shown(name, most=200).replace("$", r"\$")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ws_learner.core import AnyPath, as_path, read_json
 from ws_learner.report.csv_io import read_frontier, read_rollouts
+from ws_learner.report.figure_style import plain_label
 from ws_learner.report.frontier_figure import frontier_figure
 from ws_learner.report.metric_text import metric_of
 from ws_learner.report.metrics import read_metrics
@@ -28,7 +29,8 @@ def draw_all(run_dir: AnyPath) -> list[Path]:
     facts = read_json(summary) if summary.exists() else {}
     metric, chosen = metric_of(facts), facts.get("chosen_rollout")
     unit = metric.unit if metric.unit not in ("", "share") else ""
-    named = f"{metric.name}\n({unit})" if unit else metric.name
+    name = plain_label(metric.name)
+    named = f"{name}\n({plain_label(unit)})" if unit else name
     for source, name, read, draw in (
         ("ratios.csv", "ratios.svg", read_table, ratios_figure),
         ("metrics.csv", "schedule.svg", read_metrics, partial(schedule_figure, metric=named)),

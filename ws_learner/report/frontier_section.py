@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ws_learner.report.csv_io import read_frontier
-from ws_learner.report.markdown_table import markdown_table
+from ws_learner.report.markdown_table import markdown_table, plain_markdown
 from ws_learner.report.metric_text import metric_of
 
 __all__ = ["critic_sentence", "frontier_section"]
@@ -46,14 +46,14 @@ def frontier_section(run_dir: Path, summary: Mapping[str, Any]) -> str:
     rows = [
         (
             f"{target:.4g}",
-            str(supplier),
+            plain_markdown(supplier),
             f"{predicted:.4f}",
             "failed" if math.isnan(reward) else f"{reward:.4f}",
             "" if math.isnan(accuracy) else metric.show(accuracy),
         )
         for target, supplier, predicted, reward, accuracy in zip(*columns, strict=True)
     ]
-    heads = ("target", "profile by", "predicted reward", "reward", metric.name)
+    heads = ("target", "profile by", "predicted reward", "reward", plain_markdown(metric.name))
     table = markdown_table([heads, *rows], ("right", "left", "right", "right", "right"))
     low, high = frame["target"].min(), frame["target"].max()
     return (

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ws_learner.core import shown
 from ws_learner.report.choice_columns import choice_cells, choice_heads, choice_totals
 from ws_learner.report.metric_text import metric_of, percent
 from ws_learner.report.table import totals
@@ -22,6 +23,7 @@ __all__ = [
     "total_row",
 ]
 
+_MOST_NAME = 200
 _HEADS = ("layer", "role", "shape", "weights", "chosen", "achieved", "MACs", "MACs kept")
 _ALIGN = ("left", "left", "right", "right", "right", "right", "right", "right")
 
@@ -34,11 +36,11 @@ _STOPPED = {
 
 def title(summary: Mapping[str, Any]) -> str:
     """One line that names the run, e.g. `resnet_at_cifar10: gradual pruning, optimal ratios`."""
-    name = str(summary.get("experiment") or summary.get("network") or "network")
+    name = shown(summary.get("experiment") or summary.get("network") or "network")
     if summary.get("learner") == "full-prec":
         return f"{name}: dense training"
     parts = [
-        f"{summary[key]} {word}"
+        f"{shown(summary[key], most=_MOST_NAME)} {word}"
         for key, word in (("method", "method"), ("protocol", "ratios"), ("pattern", "pattern"))
         if summary.get(key)
     ]
@@ -93,9 +95,9 @@ def layer_rows(frame: pd.DataFrame) -> list[tuple[str, ...]]:
     """One row of text per layer under `table_heads`."""
     return [
         (
-            str(row.layer),
-            str(row.role),
-            str(row.shape),
+            shown(row.layer, most=_MOST_NAME),
+            shown(row.role),
+            shown(row.shape),
             f"{row.weights:,}",
             f"{row.prune_ratio:.4f}",
             f"{row.achieved:.4f}",

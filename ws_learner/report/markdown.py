@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ws_learner.core import AnyPath, as_path, read_json, write_text
+from ws_learner.core import AnyPath, as_path, read_json, read_text, shown, write_text
 from ws_learner.report.csv_io import read_rollouts
 from ws_learner.report.frontier_section import critic_sentence, frontier_section
 from ws_learner.report.headlines import (
@@ -22,7 +22,7 @@ from ws_learner.report.headlines import (
     title,
     total_row,
 )
-from ws_learner.report.markdown_table import markdown_table
+from ws_learner.report.markdown_table import fenced, markdown_table, plain_markdown
 from ws_learner.report.metric_text import metric_of
 from ws_learner.report.metrics import SCALARS, read_metrics
 from ws_learner.report.table import read_table
@@ -63,7 +63,7 @@ def write_report(run_dir: AnyPath, path: AnyPath | None = None) -> Path:
     ratios = run_dir / "ratios.csv"
     frame = read_table(ratios) if ratios.exists() else None
     sections = [
-        f"# {title(summary)}",
+        f"# {plain_markdown(title(summary))}",
         headline(summary),
         _results(summary, frame),
         _reproduce(run_dir, summary),
@@ -89,11 +89,12 @@ def headline(summary: Mapping[str, Any]) -> str:
     metric = metric_of(summary)
     dense, sparse = metric.value("dense"), metric.value("sparse")
     ratio = summary.get("achieved_prune_ratio")
+    name = plain_markdown(metric.name)
     lower = "" if metric.higher_is_better else " Lower is better."
     if sparse is not None and ratio is not None:
         before = f", the dense network's {metric.show(dense)}" if dense is not None else ""
         return (
-            f"**With {ratio:.2%} of the weights zero the {metric.measured_on} {metric.name} is "
+            f"**With {ratio:.2%} of the weights zero the {metric.measured_on} {name} is "
             f"{metric.show(sparse)}{before}.**{lower}"
         )
     if dense is not None:
@@ -103,7 +104,7 @@ def headline(summary: Mapping[str, Any]) -> str:
 
 
 def _results(summary: Mapping[str, Any], frame: pd.DataFrame | None) -> str:
-    rows = result_rows(summary, frame)
+    rows = [tuple(map(plain_markdown, row)) for row in result_rows(summary, frame)]
     return markdown_table([("", "result"), *rows], ("left", "right")) if rows else ""
 
 
@@ -113,25 +114,31 @@ def _reproduce(run_dir: Path, summary: Mapping[str, Any]) -> str:
         return ""
     line = command if isinstance(command, str) else shlex.join(command)
     seed = f" The seed is {summary['seed']}." if "seed" in summary else ""
-    start = f" It started from: {summary['init']}." if summary.get("init") else ""
+    init = summary.get("init")
+    start = f" It started from: {plain_markdown(init)}." if init else ""
     again = f"The same command shows this report again.{seed}{start}"
-    text = f"## How to reproduce it\n\n```bash\n{line}\n```\n\n{again}"
+    text = f"## How to reproduce it\n\n{fenced(line, 'bash')}\n\n{again}"
     config = run_dir / "config.yaml"
     if config.exists():
         text += (
             "\n\n<details><summary>All settings (<code>config.yaml</code>, which can be read "
             "again as a configuration file)</summary>\n\n"
-            f"```yaml\n{config.read_text().strip()}\n```\n\n"
+            f"{fenced(_settings(config), 'yaml')}\n\n"
             "</details>"
         )
     return text
+
+
+def _settings(config: Path) -> str:
+    return read_text(config, where=str(config), remedy="take it from a copy", most=1 << 20).strip()
 
 
 def _layers(frame: pd.DataFrame | None) -> str:
     if frame is None:
         return ""
     bold = tuple(f"**{cell}**" if cell else "" for cell in total_row(frame))
-    table = markdown_table([table_heads(frame), *layer_rows(frame), bold], table_align(frame))
+    rows = [tuple(map(plain_markdown, row)) for row in layer_rows(frame)]
+    table = markdown_table([table_heads(frame), *rows, bold], table_align(frame))
     return (
         "## Layers\n\nThe prune ratio is the share of zero weights: *chosen* by the protocol, "
         "*achieved* counted in the saved file. MACs are multiply-accumulates of one example; "
@@ -164,7 +171,7 @@ def _search(run_dir: Path, summary: Mapping[str, Any]) -> str:
         return ""
     rewards = rollouts["reward"].where(rollouts["failed"].eq(""))
     rows = [
-        (str(kind), f"{group.size:,}", f"{group.mean():.4f}", f"{group.max():.4f}")
+        (plain_markdown(kind), f"{group.size:,}", f"{group.mean():.4f}", f"{group.max():.4f}")
         for kind, group in rewards.groupby(rollouts["kind"], sort=False)
     ]
     heads = ("kind", "rollouts", "mean reward", "best reward")
@@ -190,7 +197,8 @@ def _chosen(rollouts: pd.DataFrame, number: int | None) -> str:
     if number is not None and rollouts["rollout"].eq(number).any():
         winner = rollouts[rollouts["rollout"].eq(number)]
     same = _alike(good, winner).iloc[0]
-    text = f"Chosen: rollout {same['rollout']} (`{same['kind']}`), reward {same['reward']:.4f}"
+    kind = shown(same["kind"]).replace("`", "'")
+    text = f"Chosen: rollout {same['rollout']} (`{kind}`), reward {same['reward']:.4f}"
     scored = _alike(again, winner)
     if scored.empty:
         return f"{text}."
@@ -211,7 +219,7 @@ def _splits(summary: Mapping[str, Any]) -> str:
     uses = {
         "train": "training" + (", calibration images, batch-norm statistics" if sparse else ""),
         "search": "the reward of each rollout; never trained on" if searched else "",
-        "select": f"{metric.name} while training"
+        "select": f"{plain_markdown(metric.name)} while training"
         + (", re-scoring of the best few rollouts" if searched else "")
         + "; never trained on",
         metric.measured_on: "the metric at the top; read once, at the end",
@@ -251,13 +259,14 @@ def _log(run_dir: Path) -> str:
 
 
 def _surroundings(summary: Mapping[str, Any]) -> str:
-    rows = [(str(name), str(value)) for name, value in (summary.get("versions") or {}).items()]
+    rows = list((summary.get("versions") or {}).items())
     hardware = summary.get("hardware")
     if isinstance(hardware, Mapping):
-        rows += [(str(name), str(value)) for name, value in hardware.items()]
+        rows += list(hardware.items())
     elif hardware:
-        rows.append(("hardware", str(hardware)))
+        rows.append(("hardware", hardware))
     if not rows:
         return ""
-    table = markdown_table([("what", "version"), *rows], ("left", "left"))
+    cells = [(plain_markdown(name), plain_markdown(value)) for name, value in rows]
+    table = markdown_table([("what", "version"), *cells], ("left", "left"))
     return f"## Versions and hardware\n\n{table}"

@@ -10,12 +10,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from ws_learner.core import AnyPath, UserError, as_path, suggest, write_text
+from ws_learner.core import (
+    AnyPath,
+    UserError,
+    as_path,
+    read_text,
+    reading,
+    shown,
+    suggest,
+    write_text,
+)
 from ws_learner.report.csv_io import read_tidy
 
 __all__ = ["SCALARS", "MetricsLog", "read_metrics"]
 
 _KEYS = ("step", "epoch", "phase")
+_AWAY = "move it away and run again"
+_MOST = 512 << 20
 
 SCALARS: Mapping[str, str] = {
     "train/loss": "mean training loss per example since the last row, in nats; with distillation "
@@ -127,7 +138,7 @@ class MetricsLog:
 
 def read_metrics(path: Path) -> pd.DataFrame:
     """Read a `metrics.csv`: numbers with NaN for empty cells, phase as text."""
-    return read_tidy(path, text=("phase",))
+    return read_tidy(path, text=("phase",), needs=_KEYS)
 
 
 def _columns(rows: Iterable[Mapping[str, str]]) -> list[str]:
@@ -156,18 +167,20 @@ def _csv(columns: list[str], rows: Iterable[Mapping[str, str]]) -> str:
 
 def _read(path: Path) -> tuple[list[dict[str, str]], bool]:
     """Rows of an existing log, and whether its last line is complete."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}; move it away and run again") from error
+    text = read_text(path, where=str(path), remedy=_AWAY, most=_MOST)
     complete = text[: text.rfind("\n") + 1]
-    reader = csv.DictReader(io.StringIO(complete))
-    columns = list(reader.fieldnames or _KEYS)
+    with reading(path, _AWAY):
+        header, *lines = [row for row in csv.reader(io.StringIO(complete)) if row] or [list(_KEYS)]
+        rows = [
+            {name: cell for name, cell in zip(header, line, strict=True) if cell} for line in lines
+        ]
+        columns = header
+        if "step" in columns:
+            for row in rows:
+                int(row["step"])
     unknown = [name for name in columns if name not in _KEYS and name not in SCALARS]
     if unknown or "step" not in columns:
         raise UserError(
-            f"{path} is not a metrics log (columns {', '.join(columns)}); "
-            "move it away and run again"
+            f"{path} is not a metrics log (columns {shown(', '.join(columns))}); {_AWAY}"
         )
-    rows = [{name: cell for name, cell in row.items() if cell} for row in reader]
     return rows, bool(complete) and complete == text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ws_learner.report.figure_style import GREY, canvas, quiet
+from ws_learner.report.figure_style import GREY, canvas, plain_label, quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ def policy_figure(table: pd.DataFrame, curves: pd.DataFrame, path: AnyPath) -> N
 def _ratios(axes: Axes, table: pd.DataFrame) -> None:
     from matplotlib import colormaps
 
-    names = [str(name).removesuffix(".weight") for name in table["layer"]]
+    names = [plain_label(name).removesuffix(".weight") for name in table["layer"]]
     targets = [str(name) for name in table.columns if str(name).startswith(_PREFIX)]
     shades = colormaps["viridis"](np.linspace(0.0, 0.85, max(len(targets), 1)))
     for column, shade in zip(targets, shades, strict=True):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ws_learner.report.figure_style import BLUE, INK, ORANGE, YELLOW, canvas, quiet
+from ws_learner.report.figure_style import BLUE, INK, ORANGE, YELLOW, canvas, plain_label, quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +86,7 @@ def _scale(largest: float) -> tuple[float, str]:
 
 def _short(names: pd.Series[str]) -> list[str]:
     """Layer names without the `.weight` they all end with."""
-    texts = [str(name) for name in names]
+    texts = [plain_label(name) for name in names]
     if all(text.endswith(".weight") for text in texts):
         return [text.removesuffix(".weight") for text in texts]
     return texts

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ws_learner.report.figure_style import BLUE, GREEN, GREY, INK, ORANGE, canvas, quiet
+from ws_learner.report.figure_style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    canvas,
+    plain_label,
+    quiet,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,7 +86,7 @@ def _dots(axes: Axes, shown: pd.DataFrame) -> None:
     for kind, group in shown.groupby("kind", sort=False):
         marker, colour = _KINDS.get(str(kind), ("^", GREEN))
         style = {"ls": "none", "color": colour, "ms": 4, "mew": 0, "alpha": 0.85}
-        axes.plot(group["rollout"], group["reward"], marker, label=str(kind), **style)  # type: ignore[arg-type]
+        axes.plot(group["rollout"], group["reward"], marker, label=plain_label(kind), **style)  # type: ignore[arg-type]
 
 
 def _cut(axes: Axes, shown: pd.DataFrame) -> pd.Series[bool]:

@@ -118,6 +118,11 @@ def read_table(path: AnyPath) -> pd.DataFrame:
     """Read a run's `ratios.csv` with its exact numbers.
 
     For a file given by a user, see `read_ratios`.
+
+    Raises:
+        UserError: It is no such table.
     """
     path = as_path(path)
-    return read_tidy(path, text=("layer", "kind", "role", "shape", "pattern", "dtype"))
+    needs = ("layer", "weights", "prune_ratio", "achieved", "macs", "macs_kept")
+    texts = ("layer", "kind", "role", "shape", "pattern", "dtype")
+    return read_tidy(path, text=texts, needs=needs)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from ws_learner.core import plain_lines
 from ws_learner.report.headlines import (
     layer_rows,
     result_rows,
@@ -30,7 +31,7 @@ def print_summary(summary: Mapping[str, Any], frame: pd.DataFrame | None = None)
     if sys.stdout.isatty():
         _print_rich(summary, frame)
     else:
-        sys.stdout.write(plain_summary(summary, frame))
+        sys.stdout.write(plain_lines(plain_summary(summary, frame)))
         sys.stdout.flush()
 
 

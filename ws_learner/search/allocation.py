@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,7 +12,15 @@ import numpy as np
 from torch import nn
 
 from envs import IntArray, LayerRow
-from ws_learner.core import UserError, read_json, write_json
+from ws_learner.core import (
+    STATE_REMEDY,
+    UserError,
+    read_json,
+    reading,
+    sealed,
+    unsealed,
+    write_json,
+)
 
 __all__ = ["Allocation", "Decision", "load_decision", "save_decision"]
 
@@ -69,27 +78,35 @@ def save_decision(path: Path, decision: Decision) -> None:
     plain |= {"seconds": decision.seconds, "failed": decision.failed}
     if decision.rollouts:
         plain |= {"stopped": decision.stopped, "chosen": decision.chosen}
-    write_json(path, plain | dict(decision.facts))
+    write_json(path, sealed(plain | dict(decision.facts)))
 
 
 def load_decision(path: Path, layers: Sequence[LayerRow]) -> Decision:
     """Read what `save_decision` or an earlier version wrote.
 
     Raises:
-        UserError: It belongs to another layer table.
+        UserError: It is damaged, or belongs to another layer table.
     """
-    kept = read_json(path)
+    kept = unsealed(read_json(path), path, STATE_REMEDY)
+    with reading(path, STATE_REMEDY):
+        return _decision(kept, path, layers)
+
+
+def _decision(kept: dict[str, Any], path: Path, layers: Sequence[LayerRow]) -> Decision:
     if len(kept["zeros"]) != len(layers):
         raise UserError(
             f"{path}: has zeros for {len(kept['zeros'])} layers, the layer table {len(layers)}: "
             "the run was made with another table; choose another run directory"
         )
+    zeros = np.array([operator.index(count) for count in kept["zeros"]], dtype=np.int64)
+    if any(not 0 <= count <= row.weights for count, row in zip(zeros, layers, strict=True)):
+        raise ValueError("a layer has more zeros than weights, or fewer than none")
     return Decision(
-        zeros=np.array(kept["zeros"], dtype=np.int64),
-        rollouts=kept["rollouts"],
+        zeros=zeros,
+        rollouts=operator.index(kept["rollouts"]),
         failed=kept.get("failed", 0),
         stopped=kept.get("stopped"),
         chosen=kept.get("chosen"),
-        seconds=kept["seconds"],
+        seconds=float(kept["seconds"]),
         facts={name: value for name, value in kept.items() if name not in _OWN},
     )

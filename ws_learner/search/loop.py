@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agents import SEED, Proposal, Proposer
 from envs import AllocationProblem, IntArray, LayerRow
-from ws_learner.core import as_path, track, write_text
+from ws_learner.core import STATE_REMEDY, as_path, reading, track, write_text
 from ws_learner.search.failures import FIRST, count_failed, refuse_failures
 from ws_learner.search.history import Rollout, best, frame
 from ws_learner.search.new_profiles import new_profiles
@@ -182,7 +182,11 @@ class Search:
         saved = load_search(self.state, rewarded=self.rewarded)
         if saved is None:
             return
-        self.proposer.restore(saved.proposer)
+        with reading(self.state, STATE_REMEDY):
+            shapes = {rollout.zeros.shape for rollout in saved.history}
+            if shapes - {(len(self.problem.layers),)}:
+                raise ValueError(f"profiles of other than {len(self.problem.layers)} layers")
+            self.proposer.restore(saved.proposer)
         self.history, self._rounds = list(saved.history), list(saved.rounds)
         self._known = {self._key(rollout.zeros) for rollout in self.history}
         self._spent = saved.seconds

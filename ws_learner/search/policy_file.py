@@ -21,10 +21,15 @@ from ws_learner.core import (
     UserError,
     as_path,
     load_state,
+    parse_json,
     policy_path,
     read_metadata,
     save_model,
+    sealed,
+    shown,
+    unsealed,
 )
+from ws_learner.search.policy_schema import check_plain, check_shapes, read_layer
 
 __all__ = ["SavedPolicy", "read_policy", "write_policy"]
 
@@ -114,7 +119,7 @@ def write_policy(path: Path, policy: SavedPolicy) -> None:
         del facts["unit"]  # as earlier versions wrote it
     facts |= {"format": FORMAT, "inputs": _inputs(), "digest": _digest(tensors)}
     facts |= {"layers": [dataclasses.asdict(row) for row in policy.layers]}
-    save_model(path, tensors, {"policy": json.dumps(facts, sort_keys=True)})
+    save_model(path, tensors, {"policy": json.dumps(sealed(facts), sort_keys=True)})
 
 
 def read_policy(given: AnyPath, *, setting: str = "ws_policy") -> SavedPolicy:
@@ -138,28 +143,31 @@ def read_policy(given: AnyPath, *, setting: str = "ws_policy") -> SavedPolicy:
         raise UserError(f"{where}: damaged, or no policy ({error}); {_REMEDY}") from error
     if "policy" not in header:
         raise UserError(f"{where}: holds no policy; {_REMEDY}")
+    remedy = f"{_REMEDY}, or search again"
+    whole = parse_json(header["policy"], where=where, remedy=remedy)
     try:
-        facts = json.loads(header["policy"])
+        facts = whole
         if facts["format"] != FORMAT or facts["inputs"] != _inputs():
             raise UserError(
                 f"{where}: was written by another version (format {facts['format']}, this one "
                 f"reads {FORMAT} with its own inputs of the agent); search again"
             )
+        facts = unsealed(whole, where, remedy)
         if facts["digest"] != _digest(tensors):
             raise ValueError("its tensors are not those that were written")
         return _built(facts, tensors)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{where}: damaged ({error}); {_REMEDY}, or search again") from error
+    except (UserError, MemoryError):
+        raise
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UserError(f"{where}: damaged ({shown(str(error), most=160)}); {remedy}") from error
 
 
 def _built(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> SavedPolicy:
     plain = {name: ({"unit": SavedPolicy.unit} | dict(facts))[name] for name in _PLAIN}
+    check_plain(plain)
     low, high = plain["goals"]
     plain |= {"goals": (low, high), "targets": tuple(plain["targets"])}
-    layers = tuple(
-        LayerRow(**row | {"shape": tuple(row["shape"]), "fan": row["fan"] and tuple(row["fan"])})
-        for row in facts["layers"]
-    )
+    layers = tuple(map(read_layer, facts["layers"]))
     arrays: dict[str, Any] = {
         name: tensors[name].numpy() if name in tensors else None for name in _ARRAYS
     }
@@ -168,8 +176,7 @@ def _built(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> SavedPoli
         Observed(point=point, executed=executed, value=float(value), slopes=slopes)
         for point, executed, value, slopes in zip(*columns, strict=True)
     )
-    if any(len(part) != len(layers) for part in (arrays["curves"], *columns[0][:1])):
-        raise ValueError(f"its arrays are not for {len(layers)} layers")
+    check_shapes(arrays, columns, layers=len(layers))
     prefix = "actor."
     actor = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     return SavedPolicy(layers=layers, seen=seen, actor=actor, **plain, **arrays)

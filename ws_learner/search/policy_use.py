@@ -14,7 +14,7 @@ from torch import nn
 from agents import Emission, ProfilePolicy
 from envs import AllocationProblem, IntArray, LayerRow, Score
 from ws_learner.config import WeightSparseConfig
-from ws_learner.core import AnyPath, UserError, as_path, say, state_digest
+from ws_learner.core import AnyPath, UserError, as_path, reading, say, state_digest
 from ws_learner.search.context import Restatement, allocation_context
 from ws_learner.search.policy_file import SavedPolicy, read_policy
 from ws_learner.search.problem import problem_of
@@ -134,8 +134,9 @@ def restored_policy(
         policy = ProfilePolicy(at(target), goals=at)
     except ValueError as error:
         raise UserError(str(error)) from error
-    policy.load_actor(saved.actor)
-    policy.recall(saved.seen)
+    with reading("the policy", "give that of another search on this network"):
+        policy.load_actor(saved.actor)
+        policy.recall(saved.seen)
     return policy
 
 

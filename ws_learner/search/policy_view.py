@@ -10,7 +10,7 @@ from torch import nn
 
 from agents import ProfilePolicy
 from ws_learner.config import WeightSparseConfig
-from ws_learner.core import AnyPath, UserError, as_path
+from ws_learner.core import AnyPath, UserError, as_path, reading
 from ws_learner.search.policy_file import SavedPolicy, read_policy
 from ws_learner.search.policy_use import Decision, decided, policy_problems, restored_policy
 
@@ -37,8 +37,9 @@ class PolicyView:
     def __init__(self, given: AnyPath) -> None:
         given = as_path(given, name="given")
         self.saved: SavedPolicy = read_policy(given, setting="")
-        config = WeightSparseConfig(ws_prune_ratio=self.saved.target, **self.saved.bounds)
-        self._at = policy_problems(self.saved, self.saved.layers, config, nn.Identity())
+        with reading(given, "give the folder of a run that searched with protocol optimal"):
+            config = WeightSparseConfig(ws_prune_ratio=self.saved.target, **self.saved.bounds)
+            self._at = policy_problems(self.saved, self.saved.layers, config, nn.Identity())
 
     @cached_property
     def _policy(self) -> ProfilePolicy:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ws_learner.core import UserError, load_state_file, save_state_file, say
+from ws_learner.core import (
+    STATE_REMEDY,
+    UserError,
+    load_state_file,
+    reading,
+    save_state_file,
+    say,
+)
 from ws_learner.search.failures import count_failed
 from ws_learner.search.history import Rollout, from_plain, to_plain
 
@@ -63,7 +71,11 @@ def load_search(path: Path, *, rewarded: str) -> SavedSearch | None:
             f"but now they would be rewarded {rewarded or usual}; give another `run_dir`, "
             "or `outputs` and metric as they were"
         )
-    history = from_plain(json.loads(saved["history"]))
+    with reading(path, STATE_REMEDY):
+        history = from_plain(json.loads(saved["history"]))
+        rounds = json.loads(saved["rounds"]) if "rounds" in saved else [len(history)]
+        rounds = [operator.index(length) for length in rounds]
+        proposer, seconds = dict(saved["proposer"]), float(saved.get("seconds", 0.0))
     if history and count_failed(history) == len(history):
         say(f"all {len(history)} rollouts of the earlier call failed; the search starts anew")
         return None
@@ -73,8 +85,8 @@ def load_search(path: Path, *, rewarded: str) -> SavedSearch | None:
             "is scored twice, `ws_patience`, `ws_nb_jitters`"
         )
     return SavedSearch(
-        proposer=saved["proposer"],
+        proposer=proposer,
         history=history,
-        rounds=json.loads(saved["rounds"]) if "rounds" in saved else [len(history)],
-        seconds=saved.get("seconds", 0.0),
+        rounds=rounds,
+        seconds=seconds,
     )

@@ -11,7 +11,15 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ws_learner.core import Progress, UserError, load_state_file, save_state_file, say
+from ws_learner.core import (
+    STATE_REMEDY,
+    Progress,
+    UserError,
+    load_state_file,
+    reading,
+    save_state_file,
+    say,
+)
 from ws_learner.data import Split
 from ws_learner.report import MetricsLog
 from ws_learner.training.evaluation import evaluate
@@ -54,6 +62,10 @@ class CheckpointCallback(Callback):
         if not self._path.exists():
             return
         state = load_state_file(self._path)
+        with reading(self._path, STATE_REMEDY):
+            self._restore(trainer, state)
+
+    def _restore(self, trainer: Trainer, state: Mapping[str, Any]) -> None:
         trainer.model.load_state_dict(state["model"])
         trainer.optimizer.load_state_dict(state["optimizer"])
         trainer.step, trainer.seconds = state["step"], state["seconds"]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from torch import nn
 
 from ws_learner.core import (
@@ -21,8 +20,8 @@ from ws_learner.core import (
     as_path,
     forward_digest,
     load_into,
-    load_yaml,
     read_json,
+    read_yaml_file,
     say,
 )
 from ws_learner.data import DataSplits
@@ -100,6 +99,7 @@ def load_run(
     model: nn.Module | None = None,
     data: DataSplits | None = None,
     experiment: AnyPath | None = None,
+    include: Sequence[AnyPath] = (),
 ) -> LoadedRun:
     """Open a finished run again.
 
@@ -113,6 +113,7 @@ def load_run(
         data: The run's splits, for a run that does not name them.
         experiment: The experiment file that made the run, or the name of one that comes with the
             project.
+        include: More folders that the experiment file imports from.
 
     Returns:
         Network, data, layer table and summary; network and data are built when first used.
@@ -137,7 +138,11 @@ def load_run(
             f"{run.path}: was made from Python, so the folder does not say which network it is; "
             "give load_run(path, model=model)"
         )
-    build = _experiments().find_parts(run, None if experiment is None else str(experiment))
+    build = _experiments().find_parts(
+        run,
+        None if experiment is None else str(experiment),
+        include=[as_path(one, name="include") for one in include],
+    )
 
     def parts() -> Parts:
         network, splits = build()
@@ -162,11 +167,9 @@ def _say_other_forward(run: RunDir, model: nn.Module) -> None:
 
 
 def _names_experiment(run: RunDir) -> bool:
-    try:
-        settings = load_yaml(run.config.read_text()) if run.config.exists() else None
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{run.config}: not YAML ({reason}); the file is damaged") from error
+    if not run.config.exists():
+        return False
+    settings = read_yaml_file(run.config, where=str(run.config), remedy="the file is damaged")
     return isinstance(settings, dict) and "experiment" in settings
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from experiments.cli.ray import pack_run
 from experiments.cli.ray.jobs import python_there
-from ws_learner.core import UserError, say
+from ws_learner.core import UserError, folder_name, say, shown
 
 __all__ = ["fetch", "unpack"]
 
@@ -34,6 +34,8 @@ def fetch(jobs: _Jobs, run: str, into: Path) -> Path:
     if not named:
         raise UserError(f"fetch {run}: the run has no directory yet; see logs {run}")
     there = Path(named[-1])
+    if there.name in ("", "..") or folder_name(there.name) != there.name:
+        raise UserError(f"fetch {run}: its directory {shown(str(there))} has no plain name")
     source = Path(pack_run.__file__).read_text()
     entrypoint = f"{python_there()} -c {shlex.quote(source)} {shlex.quote(str(there))}"
     output = jobs.run_small(entrypoint, name=f"fetch-{run}")

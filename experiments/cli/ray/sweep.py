@@ -14,10 +14,10 @@ from experiments.cli.flag_aliases import canonical_words
 from experiments.cli.flags import parse
 from experiments.cli.ray.sweep_checks import check_sweep
 from experiments.cli.ray.sweep_plan import SCHEDULE, Plan
-from experiments.cli.ray.sweep_trial import run_rungs, trial_arguments
+from experiments.cli.ray.sweep_trial import read_answer, run_rungs, trial_arguments
 from experiments.cli.run_identity import resolved_settings
 from ws_learner.config import ClusterConfig, identity_settings
-from ws_learner.core import RunDir, UserError, identity_hash, read_json, say, write_text
+from ws_learner.core import RunDir, UserError, folder_name, identity_hash, say, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,9 @@ def run_sweep(path: Path, words: Sequence[str], *, cluster: ClusterConfig, runs:
     words = canonical_words(words, own=own)  # a trial's values come after these and override them
     settings = resolved_settings(command)
     identity = {"plan": plan.plain(), "settings": identity_settings(settings)}
-    folder = command.run.run_dir or runs / f"sweep-{path.stem}-{identity_hash(identity)}"
+    folder = (
+        command.run.run_dir or runs / f"sweep-{folder_name(path.stem)}-{identity_hash(identity)}"
+    )
     run = RunDir(folder.resolve())
     say(f"run directory: {run.path}")
     with run.locked():
@@ -198,7 +200,7 @@ def _table(plan: Plan, folder: Path) -> pd.DataFrame:
     rows, scores = [], []
     for number, values in enumerate(plan.trials()):
         files = sorted((folder / f"trial{number:03}").glob("rung*.json"))
-        last = read_json(files[-1]) if files else {"failed": "did not run"}
+        last = read_answer(files[-1]) if files else {"failed": "did not run"}
         failed = last.get("failed", "")
         scores.append(_score(last))
         state = "failed" if failed else "complete" if len(files) == plan.rungs else "stopped early"

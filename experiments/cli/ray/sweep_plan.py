@@ -8,13 +8,12 @@ import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from experiments.cli.flag_aliases import canonical_settings
-from ws_learner.core import UserError, load_yaml
+from ws_learner.core import UserError, read_yaml_file
 
 __all__ = ["SCHEDULE", "Plan", "read_plan"]
 
@@ -25,14 +24,24 @@ SCHEDULE = {
 """Settings that affect only the training: trials that differ in nothing else share one search."""
 
 
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"{value}: must be a number, not yes or no")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+Real = Annotated[float, BeforeValidator(_no_boolean)]
+
+
 @dataclass(frozen=True)
 class Range:
     """Numbers from `min` to `max`; with `log`, evenly in their logarithm."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    min: float
-    max: float
+    min: Real
+    max: Real
     log: bool = False
 
     def draw(self, rng: random.Random) -> float:
@@ -60,10 +69,10 @@ class Plan:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     space: dict[str, list[Any] | Range]
-    samples: int | None = None
-    rungs: int = 3
-    factor: int = 2
-    seed: int = 0
+    samples: Whole | None = None
+    rungs: Whole = 3
+    factor: Whole = 2
+    seed: Whole = 0
 
     def budgets(self) -> list[int]:
         """Length of each rung's training, in units of the first's."""
@@ -94,13 +103,10 @@ def read_plan(path: Path) -> Plan:
     Raises:
         UserError: It cannot be read or makes no sense.
     """
+    remedy = "give a sweep such as space: {lrn_rate: [0.1, 0.01]}"
+    loaded = read_yaml_file(path, where=f"--sweep {path}", remedy=remedy)
     try:
-        loaded = load_yaml(path.read_text())
         plan = TypeAdapter(Plan).validate_python(loaded)
-    except OSError as error:
-        raise UserError(f"--sweep {path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--sweep {path}: not YAML ({' '.join(str(error).split())})") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

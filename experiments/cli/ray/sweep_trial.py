@@ -13,7 +13,7 @@ from experiments.cli.command import Command
 from experiments.cli.flags import parse
 from ws_learner.core import UserError, read_json, write_json
 
-__all__ = ["run_rungs", "trial_arguments"]
+__all__ = ["read_answer", "run_rungs", "trial_arguments"]
 
 
 def trial_arguments(values: Mapping[str, Any]) -> list[str]:
@@ -58,7 +58,20 @@ def run_rungs(
             except UserError as error:
                 result = {"failed": str(error)}
             write_json(answer, result | {"budget": budget})
-        yield read_json(answer)
+        yield read_answer(answer)
+
+
+def read_answer(path: Path) -> dict[str, Any]:
+    """What a rung came to.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    answer: Any = read_json(path)
+    scored = isinstance(answer, dict) and isinstance(answer.get("score", 0.0), int | float)
+    if not scored or not ({"failed", "score", "select_accuracy"} & answer.keys()):
+        raise UserError(f"{path}: damaged (holds no result); delete it, and the rung runs again")
+    return dict(answer)
 
 
 def _train(command: Command, share: float, *, run: Path, allocation: Path | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from ws_learner.compat.lpot.schema import CriterionSection, LpotDistillation
 from ws_learner.compat.values import above_zero, number
 from ws_learner.compat.yaml_with_lines import Problems, Table
-from ws_learner.core import suggest
+from ws_learner.core import shown_repr, suggest
 
 __all__ = ["only_entry", "read_criterion"]
 
@@ -48,7 +48,8 @@ def read_criterion(table: Table, problems: Problems) -> CriterionSection | None:
     reduction = "mean" if "reduction" not in settings else str(given).lower()
     if reduction not in ("none", "sum", "mean"):
         problems.add(
-            settings.lines["reduction"], f"reduction {given!r}: allowed are None, sum, mean"
+            settings.lines["reduction"],
+            f"reduction {shown_repr(given)}: allowed are None, sum, mean",
         )
         return None
     return CriterionSection(reduction=reduction)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from torch import nn
 from ws_learner.compat.lpot.epoch_plan import EpochPlan, PlanKind
 from ws_learner.compat.lpot.pattern import spelled_pattern
 from ws_learner.compat.lpot.schema import LpotConf, Pruner, PruneType
-from ws_learner.core import UserError, say
+from ws_learner.core import UserError, say, shown_repr
 from ws_learner.pruning import (
     HeadPattern,
     Pattern,
@@ -197,7 +197,8 @@ def _resolve(pruner: Pruner, model: nn.Module) -> tuple[str, ...]:
             near = _nearest(wanted, weights)
             line = f" (line {pruner.line})" if pruner.line else ""
             raise UserError(
-                f"names{line}: {wanted!r} is no parameter of the network; did you mean {near}?"
+                f"names{line}: {shown_repr(wanted)} is no parameter of the network; "
+                f"did you mean {near}?"
             )
         kept = [n for n in found if n not in shared or wanted in (n, n.removesuffix(".weight"))]
         for name in set(found) - set(kept):

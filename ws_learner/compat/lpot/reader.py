@@ -15,7 +15,7 @@ from ws_learner.compat.lpot.schema import LpotConf, Pruner, PruneType
 from ws_learner.compat.lpot.train import read_train
 from ws_learner.compat.values import above_zero, fraction, from_zero, read_config_text, text, whole
 from ws_learner.compat.yaml_with_lines import Problems, Rows, Table, read_yaml
-from ws_learner.core import AnyPath, UserError, as_path, say
+from ws_learner.core import AnyPath, UserError, as_path, say, shown_repr
 from ws_learner.pruning import EpochFormula
 
 __all__ = ["is_lpot", "parse_lpot", "read_lpot"]
@@ -162,7 +162,9 @@ def _formula(value: Any) -> str:
 
 def _pruner(entry: Any, problems: Problems, *, line: int) -> Pruner:
     if not isinstance(entry, Table):
-        problems.add(line, f"pruners: {entry!r} is no pruner; write - !Pruner and its settings")
+        problems.add(
+            line, f"pruners: {shown_repr(entry)} is no pruner; write - !Pruner and its settings"
+        )
         return Pruner(line=line)
     problems.keys(entry, _PRUNER, where="!Pruner")
 
@@ -200,7 +202,8 @@ def _prune_type(entry: Table, problems: Problems) -> PruneType:
         if str(given).replace("_", "").lower() == known.replace("_", ""):
             return known
     problems.add(
-        entry.lines["prune_type"], f"prune_type {given!r}: allowed are {', '.join(_TYPES)}"
+        entry.lines["prune_type"],
+        f"prune_type {shown_repr(given)}: allowed are {', '.join(_TYPES)}",
     )
     return "basic_magnitude"
 

@@ -36,7 +36,6 @@ from ws_learner.core import (
     load_state,
     save_model,
     say,
-    write_json,
     write_text,
 )
 from ws_learner.data import DataSplits, as_splits
@@ -249,7 +248,7 @@ def _run(
         "measured_on": data.measured_on,
     }
     summary |= dict(facts)
-    write_json(run.summary, summary)
+    run.finish(summary)
     say(f"the file's pruners made {int(zeros.sum())} zeros")
     return Result(model=sparse, ratios=frame, summary=summary)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ws_learner.compat.values import above_zero, number, whole
 from ws_learner.compat.yaml_with_lines import Problems, Rows, Table
+from ws_learner.core import shown_repr
 
 __all__ = ["read_transforms"]
 
@@ -67,7 +68,9 @@ def read_transforms(loader: Table, problems: Problems) -> tuple[tuple[str, dict[
             continue
         settings = given if isinstance(given, Table) else Table()
         if given is not None and not isinstance(given, Table):
-            problems.add(table.lines[name], f"{name} {given!r}: must hold settings, one a line")
+            problems.add(
+                table.lines[name], f"{name} {shown_repr(given)}: must hold settings, one a line"
+            )
         known = _TRANSFORMS[name]
         problems.keys(settings, known, where=name)
         values = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from ws_learner.compat.values import boolean, fraction, number, text, whole
-from ws_learner.core import UserError, check_settings, say
+from ws_learner.core import UserError, check_settings, say, shown_repr
 
 __all__ = ["OpPruning", "PruningType", "WeightPruningConfig"]
 
@@ -187,20 +187,20 @@ _READ: dict[str, tuple[Callable[[Any], Any], str]] = {
 def _read(given: Any, problems: list[str], *, where: str) -> dict[str, Any]:
     """The values that are given, not None, and right; the rest is noted."""
     if not isinstance(given, Mapping):
-        problems.append(f"{where}{given!r}: must be a mapping of settings")
+        problems.append(f"{where}{shown_repr(given)}: must be a mapping of settings")
         return {}
     values: dict[str, Any] = {}
     for key, value in given.items():
         if key not in _READ:
             near = difflib.get_close_matches(str(key), _READ, n=1)
             hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(_READ)}"
-            problems.append(f"{where}unknown setting {key!r}; {hint}")
+            problems.append(f"{where}unknown setting {shown_repr(key)}; {hint}")
             continue
         convert, wanted = _READ[key]
         try:
             made = None if value is None else convert(value)
         except (TypeError, ValueError, re.error):
-            problems.append(f"{where}{key} {value!r}: must be {wanted}")
+            problems.append(f"{where}{key} {shown_repr(value)}: must be {wanted}")
             continue
         if made is not None and _READ[key] is not _ANY:
             values[key] = made

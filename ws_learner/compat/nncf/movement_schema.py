@@ -8,7 +8,10 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ws_learner.pruning import check_warm_up
 
-__all__ = ["MovementSection", "Number", "Params", "SchemaSection", "Scopes", "Structure"]
+__all__ = [
+    *("MovementSection", "Multiplier", "Number", "Params", "Real", "SchemaSection", "Scopes"),
+    *("Structure", "Whole"),
+]
 
 
 def _listed(value: Any) -> Any:
@@ -17,6 +20,17 @@ def _listed(value: Any) -> Any:
 
 Scopes = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
+Multiplier = Annotated[float, Field(allow_inf_nan=False, strict=True, ge=0)]
+
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"{value}: must be a number, not true or false")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+Real = Annotated[float, BeforeValidator(_no_boolean)]
 
 
 class SchemaSection(BaseModel):
@@ -38,7 +52,7 @@ class Params(SchemaSection):
         validation_alias=AliasChoices("init_importance_threshold", "initial_importance_threshold"),
     )
     final_importance_threshold: Number = 0.0
-    steps_per_epoch: int | None = None
+    steps_per_epoch: Whole | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Params:
@@ -63,8 +77,8 @@ class Structure(SchemaSection):
     """An entry of `sparse_structure_by_scopes`."""
 
     mode: Literal["fine", "block", "per_dim"]
-    sparse_factors: tuple[int, ...] | None = None
-    axis: int | None = None
+    sparse_factors: tuple[Whole, ...] | None = None
+    axis: Whole | None = None
     target_scopes: Scopes
 
     @model_validator(mode="after")
@@ -116,4 +130,4 @@ class MovementSection(SchemaSection):
     ignored_scopes: Scopes = ()
     target_scopes: Scopes = ()
     validate_scopes: bool = True
-    compression_lr_multiplier: Number | None = None
+    compression_lr_multiplier: Multiplier | None = None

@@ -8,12 +8,11 @@ told at once.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
 from ws_learner.compat.values import read_config_text
-from ws_learner.core import AnyPath, UserError, as_path, suggest
+from ws_learner.core import AnyPath, UserError, as_path, parse_json, shown, shown_repr, suggest
 
 if TYPE_CHECKING:
     from ws_learner.compat.nncf.schema import NncfConf
@@ -21,7 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["is_nncf", "parse_nncf", "read_nncf"]
 
 _ALGORITHMS = ("movement_sparsity", "knowledge_distillation", "quantization")
-_TOKENS = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/|,(?=\s*[\]}])', re.DOTALL)
+# What is not closed counts to the end, so that a text of many quotes is read once.
+_TOKENS = re.compile(
+    r'"(?:\\.|[^"\\])*(?:"|\\?\Z)|//[^\n]*|/\*.*?(?:\*/|\Z)|,(?=\s*[\]}])', re.DOTALL
+)
 
 
 def is_nncf(content: str) -> bool:
@@ -64,25 +66,11 @@ def parse_nncf(content: str, *, path: AnyPath | None = None) -> NncfConf:
 
 def _load(content: str, name: str) -> Any:
     plain = _TOKENS.sub(lambda m: m[0] if m[0].startswith('"') else "", content)
-    try:
-        loaded = json.loads(plain, object_pairs_hook=_once)
-    except json.JSONDecodeError as error:
-        hint = "; leave its line `...(other algorithms)` out" if "..." in plain else ""
-        raise UserError(f"{name}: not JSON ({error}){hint}") from error
-    except KeyError as error:
-        raise UserError(f"{name}: the key {error} is given twice; keep one") from error
+    hint = "leave its line `...(other algorithms)` out" if "..." in plain else "correct it"
+    loaded = parse_json(plain, where=name, remedy=hint)
     if not isinstance(loaded, dict):
         raise UserError(f"{name}: must be a table with the key compression")
     return loaded
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in table:
-            raise KeyError(key)
-        table[key] = value
-    return table
 
 
 def _worded(error: Any, loaded: Any) -> str:
@@ -98,10 +86,11 @@ def _worded(error: Any, loaded: Any) -> str:
         return f"{field}: unknown or not supported here; {_near(last, place[:-1], loaded)}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         named = given.get("algorithm") if isinstance(given, dict) else given
-        return f"{field}: algorithm {named!r} is not supported; {suggest(str(named), _ALGORITHMS)}"
+        near = suggest(shown(named), _ALGORITHMS)
+        return f"{field}: algorithm {shown_repr(named)} is not supported; {near}"
     if kind == "value_error":
         return f"{field}: {error['ctx']['error']}"
-    return f"{field}: {given!r} is wrong: {error['msg'][0].lower()}{error['msg'][1:]}"
+    return f"{field}: {shown_repr(given)} is wrong: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
 def _near(name: str, place: list[Any], loaded: Any) -> str:

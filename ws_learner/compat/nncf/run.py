@@ -31,7 +31,6 @@ from ws_learner.core import (
     load_state,
     save_model,
     say,
-    write_json,
     write_text,
 )
 from ws_learner.data import DataSplits, as_splits
@@ -306,7 +305,7 @@ def _run(
         say(f"quantised network: {run.path / INT8}")
     summary |= {"seed": seed, "measured_on": data.measured_on}
     summary |= {"score_lr": movement.score_lr} | dict(facts)
-    write_json(run.summary, summary)
+    run.finish(summary)
     return Result(model=model, ratios=table, summary=summary)
 
 

@@ -7,7 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from ws_learner.compat.nncf.movement_schema import MovementSection, Number, SchemaSection, Scopes
+from ws_learner.compat.nncf.movement_schema import (
+    MovementSection,
+    Multiplier,
+    Real,
+    SchemaSection,
+    Scopes,
+    Whole,
+)
 
 __all__ = ["NncfConf", "NncfDistillation", "Quantization"]
 
@@ -17,8 +24,8 @@ class NncfDistillation(SchemaSection):
 
     algorithm: Literal["knowledge_distillation"]
     type: Literal["softmax", "mse"]
-    scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    scale: Annotated[Real, Field(ge=0, allow_inf_nan=False)] = 1.0
+    temperature: Annotated[Real, Field(gt=0, allow_inf_nan=False)] = 1.0
 
     @model_validator(mode="after")
     def _consistent(self) -> NncfDistillation:
@@ -30,8 +37,8 @@ class NncfDistillation(SchemaSection):
 class RangeParams(SchemaSection):
     """`initializer.range.params`."""
 
-    min_percentile: Annotated[float, Field(ge=0, le=100)] = 0.1
-    max_percentile: Annotated[float, Field(ge=0, le=100)] = 99.9
+    min_percentile: Annotated[Real, Field(ge=0, le=100)] = 0.1
+    max_percentile: Annotated[Real, Field(ge=0, le=100)] = 99.9
 
     @model_validator(mode="after")
     def _consistent(self) -> RangeParams:
@@ -46,7 +53,7 @@ class RangeParams(SchemaSection):
 class RangeInit(SchemaSection):
     """`initializer.range`: initial ranges of activations."""
 
-    num_init_samples: Annotated[int, Field(ge=1)] = 256
+    num_init_samples: Annotated[Whole, Field(ge=1)] = 256
     type: Literal["mixed_min_max", "min_max", "mean_min_max", "percentile"] = "mixed_min_max"
     params: RangeParams = RangeParams()
 
@@ -100,7 +107,7 @@ Algorithm = Annotated[
 class Input(SchemaSection):
     """An entry of `input_info`; accepted, but nothing is traced here."""
 
-    sample_size: tuple[int, ...]
+    sample_size: tuple[Whole, ...]
     type: str = "float"
     keyword: str | None = None
     filler: str | None = None
@@ -122,7 +129,7 @@ class NncfConf(SchemaSection):
     log_dir: str | None = None
     ignored_scopes: Scopes = ()
     target_scopes: Scopes = ()
-    compression_lr_multiplier: Number | None = None
+    compression_lr_multiplier: Multiplier | None = None
     path: Path | None = Field(default=None, exclude=True)
 
     @field_validator("compression")

@@ -26,7 +26,7 @@ from ws_learner.compat.timm.values import (
 from ws_learner.compat.values import read_config_text, whole
 from ws_learner.compat.yaml_with_lines import Problems, Table, read_yaml
 from ws_learner.config import Recipe, WeightSparseConfig
-from ws_learner.core import AnyPath, UserError, as_path
+from ws_learner.core import AnyPath, UserError, as_path, shown_repr
 
 __all__ = ["SPARSITY_KEYS", "TimmNM", "is_timm_nm", "parse_timm_nm", "read_timm"]
 
@@ -231,7 +231,9 @@ def _near_misses(table: Table, problems: Problems) -> None:
             near = difflib.get_close_matches(key, SPARSITY_KEYS, n=1, cutoff=0.85)
             if near or "sparsity" in key:
                 hint = near or difflib.get_close_matches(key, SPARSITY_KEYS, n=1, cutoff=0)
-                problems.add(table.lines[key], f"unknown key {key!r}; did you mean {hint[0]}?")
+                problems.add(
+                    table.lines[key], f"unknown key {shown_repr(key)}; did you mean {hint[0]}?"
+                )
 
 
 class _Reader:

@@ -67,7 +67,7 @@ def read_coco(path: Path, folder: Path, *, empty: bool = True) -> Annotated:
                     boxes[one["image_id"]].append((*corners, float(number)))
     except OSError as error:
         raise UserError(f"{path}: cannot read it: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise UserError(f"{path}: not COCO's JSON ({type(error).__name__}: {error})") from error
     kept = [one for one in images if empty or boxes[one["id"]]]
     if not kept:

@@ -55,7 +55,7 @@ def read_squad(path: Path) -> list[Question]:
         ]
     except OSError as error:
         raise UserError(f"{path}: cannot read it: {error.strerror or error}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not SQuAD's JSON ({type(error).__name__}: {error})") from error
     if not found:
         raise UserError(f"{path}: contains no questions")

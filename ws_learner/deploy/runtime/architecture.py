@@ -80,6 +80,7 @@ def rebuild(plain: dict[str, Any]) -> nn.Module:
 
     Raises:
         KeyError: A class is not among those listed; and as `rebuild_graph` does.
+        ValueError: A setting is not among those of its class.
     """
     if plain["class"] == GRAPH:
         return rebuild_graph(plain)
@@ -89,4 +90,7 @@ def rebuild(plain: dict[str, Any]) -> nn.Module:
             model.add_module(name, rebuild(part))
         return model
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in plain["settings"].items()}
-    return _NAMES[plain["class"]](**settings)
+    kind = _NAMES[plain["class"]]
+    if more := settings.keys() - {*_SETTINGS[kind], *(["bias"] if kind in _BIASED else [])}:
+        raise ValueError(f"{plain['class']} with {min(more)}")
+    return kind(**settings)

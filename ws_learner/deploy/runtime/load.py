@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import AnyPath, UserError, as_path, load_tensors, say
+from ws_learner.core import AnyPath, UserError, as_path, load_tensors, say, shown
 from ws_learner.deploy.runtime.acceptance import without_nesting
 from ws_learner.deploy.runtime.architecture import rebuild
 from ws_learner.deploy.runtime.codegen.cpu import cpu_key
@@ -26,21 +26,27 @@ from ws_learner.deploy.runtime.compile import (
 )
 from ws_learner.deploy.runtime.compiled import CompiledModel
 from ws_learner.deploy.runtime.fused_encoder import expect_layers
-from ws_learner.deploy.runtime.graph import check_weights, find_sites, layer_data, with_holder
+from ws_learner.deploy.runtime.graph import (
+    Site,
+    check_weights,
+    find_sites,
+    layer_data,
+    with_holder,
+)
 from ws_learner.deploy.runtime.modules import LayerData
 from ws_learner.deploy.runtime.norm_folding import attach_norms
-from ws_learner.deploy.runtime.number_formats import stored_dtype
-from ws_learner.deploy.runtime.quantisation import InputScale
 from ws_learner.deploy.runtime.save import SCALES
-from ws_learner.deploy.runtime.selection import KernelChoice
+from ws_learner.deploy.runtime.stored_facts import (
+    check_layers,
+    input_scale,
+    read_choices,
+    runs_here,
+)
 from ws_learner.deploy.runtime.wsr_file import read_wsr
 
 __all__ = ["load_sparse"]
 
-_FACTS = (
-    *("architecture", "cpu", "dtype", "dense", "wrong", "wrapped", "bytes", "speedup"),
-    *("choices", "sources"),
-)
+_UNBUILT = (AttributeError, KeyError, TypeError, ValueError, RuntimeError, OverflowError)
 
 
 def load_sparse(
@@ -66,17 +72,17 @@ def load_sparse(
     tensors, facts = read_wsr(path)
     if facts.get("kind") != "compiled":
         raise UserError(f"{path}: holds only weights; load them and call compile_sparse")
-    choices, fused = _choices(path, facts), _fused(path, facts)
-    wrapped = bool(facts["wrapped"])
+    choices, fused = read_choices(path, facts), _fused(path, facts)
     with _of_floats():
-        work = _network(path, facts, model)
+        work = _network(path, facts, model, tensors)
     _fill(path, work, tensors)
     sites = find_sites(work)
     check_weights(sites)
     norms = _norms(path, facts)
     attach_norms(work, sites, norms)
-    datas = _datas(path, sites, tensors, facts)
-    same = facts["cpu"] == cpu_key()
+    check_layers(path, sites, choices, facts=facts, tensors=tensors)
+    datas = _datas(sites, tensors, facts)
+    same = facts["cpu"] == cpu_key() and runs_here(choices)
     if not same:
         say(f"{path}: was saved on another processor; choosing kernels again")
         samples = {n: torch.randn(c.shape, dtype=torch.float32) for n, c in choices.items()}
@@ -84,11 +90,16 @@ def load_sparse(
         with torch_threads(threads), torch.no_grad():
             choices = hold_trials(sites, datas, samples, allowed=allowed, threads=threads)
     result = CompiledModel(
-        work, choices=choices, datas=datas, threads=threads, dtype=facts["dtype"], wrapped=wrapped
+        work,
+        choices=choices,
+        datas=datas,
+        threads=threads,
+        dtype=facts["dtype"],
+        wrapped=facts["wrapped"],
     )
     result.bytes_allowed, result.norms = dict(facts["bytes"]), norms
     if facts["wrong"] or (facts["dense"] and same):
-        result.stay_dense(copy.deepcopy(work), wrong=bool(facts["wrong"]))
+        result.stay_dense(copy.deepcopy(work), wrong=facts["wrong"])
     else:
         result.speedup = facts["speedup"] if same else math.nan
         assemble(sites, datas, choices, threads=threads)
@@ -108,25 +119,6 @@ def _of_floats() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _choices(path: Path, facts: dict[str, Any]) -> dict[str, KernelChoice]:
-    """The kernels that a file names, after a look at whether all of its facts are there."""
-    if missing := [name for name in _FACTS if name not in facts]:
-        raise UserError(f"{path}: does not say {', '.join(missing)}; save the compiled model again")
-    try:
-        choices = {name: KernelChoice.read(plain) for name, plain in facts["choices"].items()}
-        scales = [source for source in facts["sources"].values() if source is not None]
-        whole = all(float(scale) > 0 and 0 <= int(zero) <= 255 for scale, zero in scales)
-        float(facts["speedup"])
-        if not whole or choices.keys() - facts["sources"].keys():
-            raise ValueError("layers and their scales do not agree")
-        stored_dtype(facts["dtype"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}: names no kernel of ours ({error}); save the compiled model again"
-        ) from error
-    return choices
-
-
 def _norms(path: Path, facts: dict[str, Any]) -> dict[str, str]:
     """Batch norms that were folded; files of earlier versions have none."""
     found = facts.get("norms", {})
@@ -144,7 +136,9 @@ def _fused(path: Path, facts: dict[str, Any]) -> list[str]:
     return names
 
 
-def _network(path: Path, facts: dict[str, Any], model: nn.Module | None) -> nn.Module:
+def _network(
+    path: Path, facts: dict[str, Any], model: nn.Module | None, tensors: dict[str, Tensor]
+) -> nn.Module:
     if model is not None:
         work = without_nesting(model)
         for module in work.modules():
@@ -158,9 +152,23 @@ def _network(path: Path, facts: dict[str, Any], model: nn.Module | None) -> nn.M
             "build it and call load_sparse(path, model)"
         )
     try:
-        return rebuild(facts["architecture"]).eval()
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: describes a network that cannot be built ({error})") from error
+        with torch.device("meta"):  # its tensors are allocated once it is known to be of the file
+            work = rebuild(facts["architecture"]).eval()
+    except _UNBUILT as error:
+        reason = shown(str(error), most=200)
+        raise UserError(f"{path}: describes a network that cannot be built ({reason})") from error
+    shapes = {name: tuple(value.shape) for name, value in work.state_dict().items()}
+    wrong = [name for name, shape in shapes.items() if not _is_of(tensors.get(name), shape)]
+    if wrong:
+        raise UserError(
+            f"{path}: describes another network than its tensors are of: {shown(wrong[0])} is "
+            "missing or has another shape"
+        )
+    return work.to_empty(device="cpu")
+
+
+def _is_of(tensor: Tensor | None, shape: tuple[int, ...]) -> bool:
+    return tensor is not None and tuple(tensor.shape) == shape
 
 
 def _fill(path: Path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -170,13 +178,15 @@ def _fill(path: Path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
             continue
         scales = tensors.get(name + SCALES)
         if scales is not None:
+            if not tensor.dim() or scales.shape != tensor.shape[:1]:
+                raise UserError(f"{path}: the scales of {shown(name)} are of another layer")
             tensor = tensor.float() * scales.reshape(-1, *[1] * (tensor.dim() - 1))
         state[name] = tensor
     load_tensors(model, state, path)
 
 
 def _datas(
-    path: Path, sites: list[Any], tensors: dict[str, Tensor], facts: dict[str, Any]
+    sites: list[Site], tensors: dict[str, Tensor], facts: dict[str, Any]
 ) -> dict[str, LayerData]:
     found = {}
     for site in sites:
@@ -184,7 +194,7 @@ def _datas(
             continue
         data, source = layer_data(site, None), facts["sources"][site.name]
         if source is not None:
-            data.source = InputScale(scale=source[0], zero=source[1])
+            data.source = input_scale(source)
         scales = tensors.get(f"{site.name}.weight{SCALES}")
         if scales is not None:
             stored = tensors[f"{site.name}.weight"]
@@ -192,6 +202,4 @@ def _datas(
             whole = np.ascontiguousarray(matrix.reshape(len(stored), -1).numpy())
             data.bytes_ = (whole, scales.numpy())
         found[site.name] = data
-    if missing := sorted(facts["sources"].keys() - found.keys()):
-        raise UserError(f"{path}: belongs to another network: it has no layer {missing[0]}")
     return found

@@ -58,6 +58,10 @@ def encode_sparse(
 def decode_sparse(head: dict[str, Any], data: Bytes) -> npt.NDArray[np.generic]:
     """Decode the matrix: float32, or int8.
 
+    Args:
+        head: As `encode_sparse` gave it; `check_head` checks one of a file.
+        data: The parts.
+
     Raises:
         ValueError: The parts do not fit together.
     """
@@ -73,10 +77,12 @@ def decode_sparse(head: dict[str, Any], data: Bytes) -> npt.NDArray[np.generic]:
     if len(ends) != count:
         raise ValueError("gaps are damaged")
     quotient = np.diff(ends, prepend=-1) - 1
-    gaps = (quotient << low) + (bits.astype(np.int64) << np.arange(low)).sum(1)
-    places = np.cumsum(gaps + 1) - 1
-    if count and places[-1] >= down * along:
+    if count and int(quotient.max()) > (down * along) >> low:
         raise ValueError("blocks lie outside the matrix")
+    gaps = (quotient << low) + (bits.astype(np.int64) << np.arange(low)).sum(1)
+    if float(gaps.sum(dtype=np.float64)) + count > down * along:
+        raise ValueError("blocks lie outside the matrix")
+    places = np.cumsum(gaps + 1) - 1
     inside = _read(data[first + second :], head["values"], count * rows * inputs)
     whole = np.zeros((down, along, rows, inputs), inside.dtype)
     whole.reshape(-1, rows, inputs)[places] = inside.reshape(count, rows, inputs)

@@ -20,8 +20,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ws_learner.core import AnyPath, UserError, as_path, write_bytes
+from ws_learner.core import AnyPath, UserError, as_path, parse_json, shown, write_bytes
 from ws_learner.deploy.runtime.sparse_coding import decode_sparse, encode_sparse
+from ws_learner.deploy.runtime.wsr_header import check_entries
 
 __all__ = ["read_wsr", "write_wsr"]
 
@@ -90,12 +91,19 @@ def read_wsr(path: AnyPath) -> tuple[dict[str, Tensor], dict[str, Any]]:
         )
     try:
         length = int.from_bytes(body[8:16], "little")
-        header = json.loads(body[16 : 16 + length])
+        room = len(body) - 16 - length - _DIGEST
+        if room < 0:
+            raise ValueError("the header is cut off")
+        text = body[16 : 16 + length].decode()
+        header = parse_json(text, where="header", remedy="it is damaged")
+        entries, metadata = check_entries(header, room=room)
         data = np.frombuffer(body, np.uint8)[16 + length : len(body) - _DIGEST]
-        tensors = {name: _tensor(entry, data) for name, entry in header["tensors"].items()}
-        return tensors, header["metadata"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: does not follow the format ({error}); export it again") from error
+        return {name: _tensor(entry, data) for name, entry in entries.items()}, metadata
+    except (ValueError, KeyError, TypeError, RuntimeError, MemoryError) as error:
+        reason = shown(str(error), most=200)
+        raise UserError(
+            f"{path}: does not follow the format ({reason}); export it again"
+        ) from error
 
 
 def _entry(
@@ -135,6 +143,8 @@ def _tensor(entry: dict[str, Any], data: npt.NDArray[np.uint8]) -> Tensor:
             result = matrix.reshape(shape[0], *shape[2:], shape[1]).movedim(-1, 1).contiguous()
         return result if kind == "int8" else result.to(_FLOATS[kind])
     dtype = {**_PLAIN, **_FLOATS, "int8": torch.int8}[kind]
+    if kind == "bool" and bool((own > 1).any()):
+        raise ValueError("a truth value that is none")
     if not math.prod(shape):
         return torch.zeros(shape, dtype=dtype)
     return torch.from_numpy(own.copy()).view(dtype).reshape(shape)

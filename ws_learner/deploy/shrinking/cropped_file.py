@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
@@ -17,7 +18,9 @@ from ws_learner.core import (
     as_path,
     load_into,
     read_json,
+    reading,
     save_model,
+    shown,
     write_json,
     write_with,
 )
@@ -28,6 +31,7 @@ __all__ = ["SIDE_FILE", "load_cropped", "read_kept", "save_cropped"]
 SIDE_FILE = "cropped.json"
 WEIGHTS = "model.safetensors"
 _VERSION = 1
+_ROOM, _TIMES = 64 << 20, 1000  # bytes of the dense network, and times those of what is left
 
 
 def save_cropped(cropped: Cropped, folder: AnyPath) -> None:
@@ -75,9 +79,21 @@ def read_kept(folder: Path) -> tuple[Kept, ...]:
     if not path.exists():
         raise UserError(f"{folder}: no {SIDE_FILE}; not a folder of a cropped network")
     try:
-        return TypeAdapter(tuple[Kept, ...]).validate_python(read_json(path)["kept"])
-    except (ValidationError, KeyError, ValueError) as error:
+        kept = TypeAdapter(tuple[Kept, ...]).validate_python(read_json(path)["kept"])
+        for entry in kept:
+            _refuse_units(entry)
+    except (ValidationError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a side file of a cropped network") from error
+    return kept
+
+
+def _refuse_units(entry: Kept) -> None:
+    """Raise a ValueError unless the units that stay are some of the group's, in order."""
+    units = entry.units
+    if not 0 < entry.group.units < 1 << 20 or list(units) != sorted(set(units)):
+        raise ValueError("units that are none")
+    if units and not 0 <= units[0] <= units[-1] < entry.group.units:
+        raise ValueError("units that are none of the group's")
 
 
 def load_cropped(folder: AnyPath, model: nn.Module | None = None) -> nn.Module:
@@ -95,7 +111,8 @@ def load_cropped(folder: AnyPath, model: nn.Module | None = None) -> nn.Module:
     kept = read_kept(folder)
     dense = _dense(folder) if model is None else model
     _check(dense, kept, folder)
-    slim = crop_to(dense, kept)
+    with reading(folder / SIDE_FILE, "it does not fit the network; save it again"):
+        slim = crop_to(dense, kept)
     load_into(slim, folder / WEIGHTS)
     return slim.eval()
 
@@ -108,14 +125,31 @@ def _dense(folder: Path) -> nn.Module:
         transformers = importlib.import_module("transformers")
     except ImportError as error:
         raise UserError("loading it needs transformers: pip install -e '.[text]'") from error
-    config = transformers.AutoConfig.from_pretrained(str(folder))
-    kind = getattr(transformers, (config.architectures or [""])[0], None)
-    if kind is None:
-        raise UserError(
-            f"{path}: transformers has no {config.architectures}; give the dense network as `model`"
-        )
-    model: nn.Module = kind(config)
+    with reading(path, "give the dense network as `model`"):
+        config = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        name = str((config.architectures or [""])[0])
+        kind = getattr(transformers, name, None)
+        if not isinstance(kind, type) or not issubclass(kind, transformers.PreTrainedModel):
+            raise UserError(
+                f"{path}: transformers has no network {shown(name)}; give the dense network as "
+                "`model`"
+            )
+        _refuse_larger(kind, config, folder)
+        model: nn.Module = kind(config)
     return model
+
+
+def _refuse_larger(kind: type, config: Any, folder: Path) -> None:
+    """Refuse a config whose network is far larger than the weights of what is left of it."""
+    with torch.device("meta"):
+        planned = sum(4 * tensor.numel() for tensor in kind(config).parameters())
+    there = (folder / WEIGHTS).stat().st_size
+    if planned > _ROOM + _TIMES * there:
+        raise UserError(
+            f"{folder}: config.json describes a network of {planned / 2**30:.1f} GiB, which "
+            f"{there / 2**20:.1f} MiB of weights cannot be left of; give the dense network as "
+            "`model`"
+        )
 
 
 def _check(model: nn.Module, kept: Sequence[Kept], folder: Path) -> None:

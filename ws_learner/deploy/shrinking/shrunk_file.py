@@ -12,18 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.core import AnyPath, UserError, as_path, load_state, read_metadata, save_model
+from ws_learner.deploy.copies import copy_of
 from ws_learner.deploy.shrinking.shrink import Shrunk
+from ws_learner.deploy.shrinking.shrunk_schema import SIZES, read_about, refuse_unfit
 from ws_learner.deploy.shrinking.split_attention import SplitAttention, split_where_possible
-from ws_learner.pruning import ATTENTION_WIDTHS, HEAD_COUNTS
 
 __all__ = ["load_shrunk", "save_shrunk"]
 
 _KEY, _DIGEST = "shrunk", "digest"
-_SIZES = (
-    *("in_features", "out_features", "in_channels", "out_channels", "groups", "num_features"),
-    *("num_embeddings", "embedding_dim", "num_parameters", "num_channels"),
-    *(*HEAD_COUNTS, *ATTENTION_WIDTHS),
-)
 
 
 def save_shrunk(shrunk: Shrunk, path: AnyPath) -> None:
@@ -76,10 +72,11 @@ def load_shrunk(model: nn.Module, path: AnyPath) -> nn.Module:
     state = load_state(path)
     if _digest(state, text) != read_metadata(path).get(_DIGEST):
         raise UserError(f"{path}: was changed after it was written; save or copy it again")
-    about = json.loads(text)
+    about = read_about(text, path)
     if any(map(nn.parameter.is_lazy, model.parameters())):
         raise UserError("load_shrunk: the network has lazy layers; run it once on an example first")
     _check(model, about, path)
+    refuse_unfit(copy_of(model), about, state, path)
     if about["split"]:
         split_where_possible(model)
     for name, sizes in about["sizes"].items():
@@ -91,7 +88,7 @@ def load_shrunk(model: nn.Module, path: AnyPath) -> nn.Module:
 
 def _sizes(module: nn.Module) -> dict[str, int]:
     """Integer attributes of a module that state its tensor sizes."""
-    own = {name: module.__dict__.get(name) for name in _SIZES}
+    own = {name: module.__dict__.get(name) for name in SIZES}
     return {name: value for name, value in own.items() if type(value) is int}
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -30,6 +29,7 @@ from ws_learner.pruning import (
     parameter_of,
     watched_weights,
 )
+from ws_learner.search.rollout.database_file import content_digest, read_database, take_tensors
 from ws_learner.search.rollout.gram import collect_grams, spill_grams
 from ws_learner.search.rollout.regression import (
     RIDGE,
@@ -276,8 +276,8 @@ class LayerDatabase:
 
             return cls._open_spilled(path, key, weights, shapes, settings, collect)
         if path and path.exists():
-            stored = _read(path, key)
-            grams = [] if stored is None else _take(stored, "gram", len(weights))
+            stored = read_database(path, key, shapes, weights, levels=len(settings["levels"]))
+            grams = [] if stored is None else take_tensors(stored, "gram", len(weights))
             if grams and not all(bool(gram.any()) for gram in grams):
                 say(f"layer database {path}: lacks the inputs of a layer; rebuilding it")
             elif stored is not None:
@@ -333,7 +333,7 @@ class LayerDatabase:
         tensors |= {f"weight.{layer}.{zeros}": w for (layer, zeros), w in self._solved.items()}
         tensors["errors"] = torch.from_numpy(self.curves()[1])
         tensors = {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
-        metadata = {"key": key, "sha256": _content_digest(tensors)}
+        metadata = {"key": key, "sha256": content_digest(tensors)}
         write_with(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
 
     def _restore(self, stored: dict[str, Tensor]) -> None:
@@ -371,37 +371,3 @@ def _identity(
     if plan and kinds != {"unstructured"}:  # files without a pattern omit the entry
         about["pattern"] = [*sorted(kinds), plan.pool]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-
-
-def _read(path: Path, key: str) -> dict[str, Tensor] | None:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
-        say(f"layer database {path}: cannot be read ({error}); rebuilding it")
-        return None
-    if metadata.get("key") != key:
-        say(f"layer database {path}: belongs to another network or setting; rebuilding it")
-    elif metadata.get("sha256") != _content_digest(tensors):
-        say(f"layer database {path}: is damaged; rebuilding it")
-    else:
-        return tensors
-    return None
-
-
-def _take(stored: dict[str, Tensor], kind: str, count: int) -> list[Tensor]:
-    return [stored[f"{kind}.{index}"] for index in range(count)]
-
-
-def _content_digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(_bytes(tensors[name]))
-    return digest.hexdigest()
-
-
-def _bytes(tensor: Tensor) -> Any:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().data

@@ -116,7 +116,7 @@ def _read(path: Path, key: str, *, shape: tuple[int, int]) -> FloatArray | None:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             found: FloatArray = file.get_tensor("own").double().numpy()
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError, RuntimeError) as error:
         say(f"own divergences {path}: cannot be read ({error}); measuring them again")
         return None
     intact = metadata.get("sum") == hashlib.sha256(found.tobytes()).hexdigest()

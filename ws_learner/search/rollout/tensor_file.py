@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import operator
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -21,13 +22,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ws_learner.core import UserError
+from ws_learner.core import UserError, parse_json
 
 __all__ = ["MappedTensors", "TensorFile", "refuse_full_disk"]
 
 _TYPES: dict[str, tuple[str, int]] = {"F32": ("float32", 4), "F64": ("float64", 8)}
 _NO_DIGEST = "0" * 64
 _CHUNK = 1 << 24
+_MOST_HEADER = 100 << 20
 
 
 @dataclass(frozen=True)
@@ -84,17 +86,14 @@ class TensorFile:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             size = path.stat().st_size
-            if length > size:
+            if length > min(size, _MOST_HEADER):
                 raise ValueError("its header is cut off")
-            header = json.loads(file.read(length))
-        metadata = header.pop("__metadata__", {})
-        entries = {}
-        for name, entry in header.items():
-            begin, end = entry["data_offsets"]
-            if 8 + length + end > size:
-                raise ValueError("it is cut off")
-            start = 8 + length
-            entries[name] = (entry["dtype"], tuple(entry["shape"]), start + begin, start + end)
+            header = parse_json(file.read(length).decode(), where="header", remedy="damaged")
+        metadata = header.pop("__metadata__", {}) if isinstance(header, dict) else None
+        if not isinstance(metadata, dict):
+            raise ValueError("its header is none of tensors")
+        start = 8 + length
+        entries = {name: _entry(entry, start, size=size) for name, entry in header.items()}
         return cls(path, metadata, entries)
 
     def tensor(self, name: str, *, write: bool = False) -> Tensor:
@@ -127,6 +126,17 @@ class TensorFile:
             file.write(head.replace(_NO_DIGEST.encode(), self.digest().encode(), 1))
             file.flush()
             os.fsync(file.fileno())
+
+
+def _entry(entry: Any, start: int, *, size: int) -> tuple[str, tuple[int, ...], int, int]:
+    """Type, shape, first byte and end of a tensor, if they fit together and the file's size."""
+    kind, shape = entry["dtype"], tuple(operator.index(side) for side in entry["shape"])
+    begin, end = (operator.index(place) for place in entry["data_offsets"])
+    if kind not in _TYPES or min((*shape, begin), default=0) < 0:
+        raise ValueError("an entry of its header is none of a tensor")
+    if end - begin != _TYPES[kind][1] * prod(shape) or start + end > size:
+        raise ValueError("it is cut off")
+    return kind, shape, start + begin, start + end
 
 
 class MappedTensors(Sequence[Tensor]):

@@ -10,7 +10,7 @@ from typing import TypeVar
 from torch import nn
 
 from ws_learner.config import ClusterConfig
-from ws_learner.core import ProcessGroup, UserError, load_state_file
+from ws_learner.core import STATE_REMEDY, ProcessGroup, UserError, load_state_file, reading
 from ws_learner.report import MetricsLog
 from ws_learner.training.not_finite import refuse_broken_inputs
 from ws_learner.training.phase import TrainingPhase
@@ -94,7 +94,9 @@ def _on_ray(
 ) -> None:
     if phase.checkpoint.exists():
         state = load_state_file(phase.checkpoint)
-        if state["step"] >= phase.recipe.total_steps(len(phase.data.train)):
+        with reading(phase.checkpoint, STATE_REMEDY):
+            step = int(state["step"])
+        if step >= phase.recipe.total_steps(len(phase.data.train)):
             return
     data = replace(phase.data, search=phase.data.select, test=phase.data.select)  # neither is read
     there = replace(phase, data=data)

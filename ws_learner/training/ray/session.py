@@ -74,6 +74,7 @@ def ray_session(config: ClusterConfig, *, store: int = MIN_STORE) -> Iterator[No
 def _short_folder() -> Path:
     """A temporary folder with a short name: socket paths are limited to 107 characters.
 
+    It is this user's alone. Ray opens its own folder to everyone, so that one lies within.
     Folders of killed processes are removed.
     """
     place = Path(os.environ.get("RAY_TMPDIR", "/tmp"))
@@ -114,7 +115,7 @@ def _start(config: ClusterConfig, folder: Path, store: int) -> None:
                 logging_level=logging.ERROR,
                 logging_config=ray.LoggingConfig(log_level="ERROR"),
                 log_to_driver=True,
-                _temp_dir=str(folder),
+                _temp_dir=str(folder / "r"),
             )
     except Exception as error:
         if "timed out" not in str(error):

@@ -63,6 +63,7 @@ def train_on_ray(
 
     parts = list(parts)
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
     with importable(parts):
         write_bytes(folder / "job.pkl", cloudpickle.dumps(job))
     ranks = min(config.ranks, batch_size)

@@ -115,7 +115,8 @@ def _moved(folder: Path) -> None:
     _ends_sparse(folder, str(file))
     file.rename(folder / file.name)
     (file.parent / "nets.py").rename(folder / "nets.py")
-    assert main(["--exec_mode", "eval", "--run_dir", str(folder / "run")]) == 0
+    words = ["--exec_mode", "eval", "--run_dir", str(folder / "run")]
+    assert main([str(folder / file.name), *words]) == 0
 
 
 def _opened(folder: Path) -> None:
