@@ -202,28 +202,26 @@ def _layers(
     found: list[_LayerTable] = []
     network = copy_of(model).eval()
     modules = dict(network.named_modules())
+    untimed: list[str] = []
 
-    def look(name: str, module: nn.Module) -> Callable[[Any, Any, Tensor], None]:
-        def note(_: Any, given: Any, output: Tensor) -> None:
-            shape = _shape(module, given[0])
-            if shape is not None:
-                made = output.numel() // int(output.shape[1 if shape.kernel else -1])
-                found.append(_LayerTable(name, shape, made, widths[name]))
-
-        return note
-
-    untimed = []
-    for name in widths:
-        module = modules[name]
-        if isinstance(module, (*_CONVOLUTIONS, nn.Linear)):
-            module.register_forward_hook(look(name, module))
-        elif getattr(module, "weight", None) is not None and module.weight.dim() > 1:
+    def note(name: str, module: nn.Module, given: Any, output: Tensor) -> None:
+        shape = _shape(module, given[0])
+        if shape is None:
             untimed.append(name)
+            return
+        made = output.numel() // output.shape[-1 - len(shape.kernel)]
+        found.append(_LayerTable(name, shape, made, widths[name]))
+
+    for name in widths:
+        if isinstance(modules[name], (nn.Linear, nn.modules.conv._ConvNd)):
+            modules[name].register_forward_hook(
+                lambda module, given, output, name=name: note(name, module, given, output)
+            )
     arguments = example if isinstance(example, Mapping | tuple) else _arguments(example)
     with torch.no_grad():
         call_model(network, arguments)
     if untimed:
-        say(f"structured: layers of unknown kind count as constant time: {', '.join(untimed)}")
+        say(f"structured: of these layers the time counts as constant: {', '.join(untimed)}")
     return found
 
 
@@ -234,8 +232,7 @@ def _arguments(example: Any) -> tuple[Any, ...]:
 def _shape(module: nn.Module, given: Tensor) -> LayerShape | None:
     if isinstance(module, nn.Linear):
         return LayerShape("linear", (given.numel() // given.shape[-1],))
-    assert isinstance(module, _CONVOLUTIONS)
-    if module.groups not in (1, module.out_channels):
+    if not isinstance(module, _CONVOLUTIONS) or module.groups not in (1, module.out_channels):
         return None
     sizes = given.shape[-len(module.kernel_size) :]
     batch = given.shape[0] if given.dim() == len(sizes) + 2 else 1
