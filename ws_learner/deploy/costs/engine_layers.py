@@ -26,6 +26,7 @@ __all__ = ["EngineUnitCosts", "engine_unit_costs"]
 
 _POINTS = 16
 _FORMAT = 1
+_SLOPE = (0.5, 2.0)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 Measure = Callable[[nn.Module], float]
@@ -84,10 +85,10 @@ class EngineUnitCosts:
 
 
 def _fitted(rows: Any) -> Any:
-    """Non-negative factors of the layers and values; the offset may be below zero."""
+    """Offset, which may be below zero; factor of the layers, within 2; time per value, from 0."""
     from scipy.optimize import lsq_linear
 
-    bounds = ([-np.inf, 0.0, 0.0], [np.inf, np.inf, np.inf])
+    bounds = ([-np.inf, *_SLOPE[:1], 0.0], [np.inf, *_SLOPE[1:], np.inf])
     return lsq_linear(rows, np.ones(len(rows)), bounds=bounds).x
 
 
