@@ -101,26 +101,20 @@ class _Subject:
 
     def rival(self, name: str, like: _Entrant) -> _Entrant:
         """Torch-Pruning's network that is as fast as ours."""
-        begun, wanted = time.process_time(), self.ms(like.model)
+        begun = time.process_time()
         tried: list[tuple[float, float]] = []
-
-        def at(ratio: float) -> float:
-            ms = self.ms(self._torch_pruned(ratio, _RIVALS[name]))
-            tried.append((ratio, ms))
-            return ms
-
         low, high = 0.0, 0.97
         for _ in range(14):
             middle = (low + high) / 2
-            ms = at(middle)
-            if abs(ms / wanted - 1) <= _TOLERANCE / 2:
+            over = self.ratio(self._torch_pruned(middle, _RIVALS[name]), like.model)
+            tried.append((middle, over))
+            if abs(over - 1) <= _TOLERANCE / 2:
                 break
-            low, high = (middle, high) if ms > wanted else (low, middle)
+            low, high = (middle, high) if over > 1 else (low, middle)
         # Of those that are as fast the nearest; a staircase may have none, then the next slower.
-        near = [pair for pair in tried if abs(pair[1] / wanted - 1) <= _TOLERANCE]
-        slower = [pair for pair in tried if pair[1] > wanted]
-        pool = near or slower or tried
-        ratio, _ = min(pool, key=lambda pair: abs(pair[1] - wanted))
+        near = [pair for pair in tried if abs(pair[1] - 1) <= _TOLERANCE]
+        slower = [pair for pair in tried if pair[1] > 1]
+        ratio, _ = min(near or slower or tried, key=lambda pair: abs(pair[1] - 1))
         slim = self._torch_pruned(ratio, _RIVALS[name])
         about = {"setting": f"pruning_ratio={ratio:.4f}"}
         about["prune_seconds"] = time.process_time() - begun  # type: ignore[assignment]

@@ -105,3 +105,14 @@ def test_an_unknown_engine_is_refused() -> None:
         engine_unit_costs(model, example, sets, engine="torch", points=1)
     with pytest.raises(UserError, match="`engine`"):
         shrunk_ms(model, torch.randn(2, 3, 8, 8), engine="tvm")
+
+
+def test_a_missing_engine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise engine_layers.PackageNotFoundError(name)
+
+    model, example = NETS["chain"]()
+    sets = find_coupled_units(model, example).sets
+    monkeypatch.setattr(engine_layers, "version", missing)
+    with pytest.raises(UserError, match="`engine` openvino: is not installed"):
+        engine_unit_costs(model, example, sets, engine="openvino")

@@ -17,7 +17,13 @@ from tests.support.structured_nets import NETS
 from ws_learner.config import RolloutConfig
 from ws_learner.core import UserError
 from ws_learner.deploy import find_coupled_units, shrink
-from ws_learner.pruning import found_zeros, layer_table
+from ws_learner.pruning import (
+    PatternLockConfig,
+    Sparsifier,
+    found_zeros,
+    layer_table,
+    layer_widths,
+)
 from ws_learner.search import UnitDatabase, WeightCosts, allocate_units, structured_profile
 from ws_learner.search.structured.unit_removal import Reader, regress_columns, removal_order
 
@@ -227,3 +233,31 @@ def test_settings_out_of_range_are_refused() -> None:
                 metric=accuracy,
                 **given_,  # type: ignore[arg-type]
             )
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_training_keeps_zero_units_so_that_they_go_afterwards(name: str) -> None:
+    model, example = NETS[name]()
+    sets = find_coupled_units(model, example).sets
+    kept = [max(1, one.units // 2) for one in sets]
+    database = UnitDatabase.measure(model, sets, [example])
+    network, _ = NETS[name]()
+    database.prune(network, kept)
+    network.train()
+    zeros = found_zeros(network)
+    sparsifier = Sparsifier(network, PatternLockConfig(), zeros=zeros, total_steps=3)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-2)
+    sparsifier.attach(optimizer)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        inputs = torch.randn(example.shape, generator=generator)
+        optimizer.zero_grad()
+        network(inputs).square().sum().backward()
+        optimizer.step()
+    network = sparsifier.finalize().eval()
+    slim = shrink(network, example).model
+    torch.testing.assert_close(slim(example), network(example), rtol=1e-4, atol=1e-5)
+    for layer, (inputs_, outputs) in layer_widths(model, sets).items():
+        weight = slim.get_parameter(f"{layer}.weight")
+        assert len(weight) == outputs.at(kept)
+        assert weight.dim() == 1 or weight.shape[1] == inputs_.at(kept)

@@ -26,6 +26,7 @@ __all__ = ["EngineUnitCosts", "engine_unit_costs"]
 
 _POINTS = 16
 _FORMAT = 1
+_SLOPE = (0.5, 2.0)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 Measure = Callable[[nn.Module], float]
@@ -84,10 +85,10 @@ class EngineUnitCosts:
 
 
 def _fitted(rows: Any) -> Any:
-    """Non-negative factors of the layers and values; the offset may be below zero."""
+    """Offset, which may be below zero; factor of the layers, within 2; time per value, from 0."""
     from scipy.optimize import lsq_linear
 
-    bounds = ([-np.inf, 0.0, 0.0], [np.inf, np.inf, np.inf])
+    bounds = ([-np.inf, *_SLOPE[:1], 0.0], [np.inf, *_SLOPE[1:], np.inf])
     return lsq_linear(rows, np.ones(len(rows)), bounds=bounds).x
 
 
@@ -202,28 +203,26 @@ def _layers(
     found: list[_LayerTable] = []
     network = copy_of(model).eval()
     modules = dict(network.named_modules())
+    untimed: list[str] = []
 
-    def look(name: str, module: nn.Module) -> Callable[[Any, Any, Tensor], None]:
-        def note(_: Any, given: Any, output: Tensor) -> None:
-            shape = _shape(module, given[0])
-            if shape is not None:
-                made = output.numel() // int(output.shape[1 if shape.kernel else -1])
-                found.append(_LayerTable(name, shape, made, widths[name]))
-
-        return note
-
-    untimed = []
-    for name in widths:
-        module = modules[name]
-        if isinstance(module, (*_CONVOLUTIONS, nn.Linear)):
-            module.register_forward_hook(look(name, module))
-        elif getattr(module, "weight", None) is not None and module.weight.dim() > 1:
+    def note(name: str, module: nn.Module, given: Any, output: Tensor) -> None:
+        shape = _shape(module, given[0])
+        if shape is None:
             untimed.append(name)
+            return
+        made = output.numel() // output.shape[-1 - len(shape.kernel)]
+        found.append(_LayerTable(name, shape, made, widths[name]))
+
+    for name in widths:
+        if isinstance(modules[name], (nn.Linear, nn.modules.conv._ConvNd)):
+            modules[name].register_forward_hook(
+                lambda module, given, output, name=name: note(name, module, given, output)
+            )
     arguments = example if isinstance(example, Mapping | tuple) else _arguments(example)
     with torch.no_grad():
         call_model(network, arguments)
     if untimed:
-        say(f"structured: layers of unknown kind count as constant time: {', '.join(untimed)}")
+        say(f"structured: of these layers the time counts as constant: {', '.join(untimed)}")
     return found
 
 
@@ -234,8 +233,7 @@ def _arguments(example: Any) -> tuple[Any, ...]:
 def _shape(module: nn.Module, given: Tensor) -> LayerShape | None:
     if isinstance(module, nn.Linear):
         return LayerShape("linear", (given.numel() // given.shape[-1],))
-    assert isinstance(module, _CONVOLUTIONS)
-    if module.groups not in (1, module.out_channels):
+    if not isinstance(module, _CONVOLUTIONS) or module.groups not in (1, module.out_channels):
         return None
     sizes = given.shape[-len(module.kernel_size) :]
     batch = given.shape[0] if given.dim() == len(sizes) + 2 else 1

@@ -58,13 +58,16 @@ class UnitDatabase:
             pad_id: Number that pads sentences.
 
         Raises:
-            UserError: There is no set.
+            UserError: There is no set, or a layer's inputs are not finite.
         """
         names = list(dict.fromkeys(part.layer for one in sets for part in one.readers()))
         if not names:
             raise UserError("`sets`: no coupled units that could be removed; nothing can be pruned")
         rows = [_row(model, name) for name in names]
         grams = collect_grams(model, batches, layers=rows, seed=seed, pad_id=pad_id)
+        for name, gram in zip(names, grams, strict=True):
+            if not bool(gram.isfinite().all()):
+                raise UserError(f"inputs of {name} are NaN or infinite; has the network diverged?")
         return cls(model, sets, {n: gram[0] for n, gram in zip(names, grams, strict=True)})
 
     def removals(self) -> Sequence[Removal]:
