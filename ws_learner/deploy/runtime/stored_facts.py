@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ws_learner.core import UserError, shown
 from ws_learner.deploy.runtime.codegen.cpu import usable_isas
+from ws_learner.deploy.runtime.codegen.sparse_images import MOST_IMAGE_INPUTS
 from ws_learner.deploy.runtime.codegen.spec import MOST_TILE_INPUTS
 from ws_learner.deploy.runtime.graph import Site
 from ws_learner.deploy.runtime.number_formats import stored_dtype
@@ -131,8 +132,11 @@ def _unfit(module: nn.Linear | nn.Conv2d, choice: KernelChoice, *, quantised: bo
         return f"was chosen on inputs of shape {choice.shape}"
     if spec is None:
         return ""
-    if (spec.layout == "channels") != convolves:
+    if (spec.layout in ("channels", "images")) != convolves:
         return "is for another kind of layer"
+    taps = module.weight[0].numel() // inputs
+    if spec.layout == "images" and taps * (inputs + -inputs % 4) > MOST_IMAGE_INPUTS:
+        return "takes fewer inputs"
     if spec.dot == "amx" and module.weight[0].numel() > MOST_TILE_INPUTS:
         return "takes fewer inputs"
     return "" if quantised or not spec.int8 else "does not know the scale of its inputs"
