@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import UserError, map_tensors, say, suggest
+from ws_learner.core import UserError, check_choice, map_tensors, say, suggest
 from ws_learner.deploy.onnx.export import export_onnx
 from ws_learner.deploy.onnx.int8_qdq import export_qdq
 from ws_learner.deploy.other_inputs import tensors_in
@@ -53,6 +53,9 @@ class Request:
     dtype: str | Mapping[str, str]
     threads: int
     calibration: Sequence[Any]
+
+    def __post_init__(self) -> None:
+        check_choice(self.engine, DeployEngine, name="engine")
 
 
 def check_request(
