@@ -64,8 +64,9 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
         choices=("fp32", "int8", "auto"),
         help="deploy: number format (default: each layer's, as the run chose it, or fp32)",
     )
-    parser.add_argument("--batch", type=int, default=1, help="deploy: examples at once")
-    parser.add_argument("--threads", type=int, default=1, help="deploy: threads of the engine")
+    own = "(default: as in the run's latency budget, or 1)"
+    parser.add_argument("--batch", type=int, help=f"deploy: examples at once {own}")
+    parser.add_argument("--threads", type=int, help=f"deploy: threads of the engine {own}")
     parser.add_argument(
         "--experiment",
         metavar="FILE",

@@ -30,8 +30,8 @@ def export_deploy_folder(
     *,
     engine: str | None,
     dtype: str | None,
-    batch: int,
-    threads: int,
+    batch: int | None,
+    threads: int | None,
     shrinks: bool,
     experiment: Experiment,
 ) -> None:
@@ -42,14 +42,17 @@ def export_deploy_folder(
         folder: Made; an earlier deploy folder there is replaced.
         engine: One of `DEPLOY_ENGINES`; None takes that of the run's latency budget, or wsr.
         dtype: `fp32`, `int8` or `auto`; None takes each layer's from the run's ratios, or fp32.
-        batch: Examples that the network is timed with.
-        threads: That it uses.
+        batch: Examples that the network is timed with; None takes that of the run's latency
+            budget, or 1.
+        threads: That it uses; None likewise.
         shrinks: Cut out what is dead first.
         experiment: The run's, with its trained network.
 
     Raises:
         UserError: See `write_deploy_folder`.
     """
+    batch = _of_call(run, "batch") if batch is None else batch
+    threads = _of_call(run, "threads") if threads is None else threads
     if batch < 1:
         raise UserError(f"--batch {batch}: must be a whole number, at least 1")
     from ws_learner.core import rows_of
@@ -72,7 +75,7 @@ def export_deploy_folder(
         threads=threads,
         shrinks=shrinks,
         budget=budget or None,
-        predicted_ms=_predicted(table),
+        predicted_ms=_predicted(run),
         facts=_facts(run),
     )
     say(_told(record))
@@ -99,11 +102,18 @@ def _formats(table: pd.DataFrame | None) -> str | dict[str, str]:
     return found if set(found.values()) != {"fp32"} else "fp32"
 
 
-def _predicted(table: pd.DataFrame | None) -> float | None:
-    """Milliseconds that the run predicted for its layers together."""
-    if table is None or "predicted_ms" not in table or table["predicted_ms"].isna().any():
-        return None
-    return float(table["predicted_ms"].sum())
+def _predicted(run: RunDir) -> float | None:
+    """Milliseconds that the run predicted for its network; None without a budget of latency."""
+    parts = run.read_summary().get("budget_parts", [])
+    timed = [part for part in parts if str(part.get("unit", "")).startswith("latency")]
+    return float(timed[0]["predicted"]) if timed and "predicted" in timed[0] else None
+
+
+def _of_call(run: RunDir, name: str) -> int:
+    """Batch or threads of the run's latency budget; 1 without one."""
+    settings: Any = load_yaml(run.config.read_text()) if run.config.exists() else {}
+    value = settings.get(f"ws_latency_{name}", 1) if isinstance(settings, dict) else 1
+    return value if isinstance(value, int) and value >= 1 else 1
 
 
 def _facts(run: RunDir) -> dict[str, Any]:

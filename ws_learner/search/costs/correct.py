@@ -92,7 +92,7 @@ def correct_latency(
     if best_safe is not None and best_safe.worst >= _NEAR:
         chosen = best_safe
     return chosen.profile, [
-        _part(limit, budget, chosen.measured.get(place))
+        _part(limit, budget, limit.cost(chosen.profile), chosen.measured.get(place))
         for place, (limit, budget) in enumerate(zip(limits, budgets, strict=True))
     ]
 
@@ -111,7 +111,7 @@ def _next_aim(done: Sequence[tuple[float, float]], *, wanted: float) -> float:
     return min(max(found, aim / _STEP), aim * _STEP)
 
 
-def _part(limit: Limit, budget: Budget, measured: float | None) -> dict[str, Any]:
+def _part(limit: Limit, budget: Budget, predicted: float, measured: float | None) -> dict[str, Any]:
     part: dict[str, Any] = {"budget": str(budget), "unit": limit.costs.unit, "most": limit.most}
-    part["digest"] = limit.costs.digest
+    part |= {"predicted": predicted, "digest": limit.costs.digest}
     return part if measured is None else part | {"measured": measured}
