@@ -108,7 +108,8 @@ def rows_of(name: str, batch: int, *, seeds: int, cache_dir: Path | None) -> lis
 
 
 def _choices(row: LayerRow) -> list[LayerChoice]:
-    return [_choice(row, p, r, d) for d in _FORMATS for p in _PATTERNS for r in (0.0, 0.5, 0.7, 0.9)]
+    made = itertools.product(_PATTERNS, (0.0, 0.5, 0.7, 0.9), _FORMATS)
+    return [_choice(row, pattern, ratio, dtype) for pattern, ratio, dtype in made]
 
 
 def _choice(row: LayerRow, pattern: str, ratio: float, dtype: NumberFormat) -> LayerChoice:
