@@ -46,7 +46,18 @@ from ws_learner.pruning import (
     with_default_pattern,
 )
 from ws_learner.report import MetricsLog, read_table, to_csv
-from ws_learner.search import Allocation, Allocator, choose_pool
+from ws_learner.search import (
+    Allocation,
+    Allocator,
+    CostSource,
+    choose_pool,
+    finished_choices,
+    finished_costs,
+    layer_patterns,
+    locked_settings,
+    plain_settings,
+    summary_facts,
+)
 from ws_learner.training import (
     Loss,
     Metric,
@@ -317,6 +328,8 @@ class WeightSparseLearner:
             batch_size=self.recipe.batch_size,
         )
         check_copies(self.model)
+        if config.budgets:
+            self._allocator(self.layers()).budgeted().check()
         if trains and config.ws_prune_ratio:
             start = widened(copy.deepcopy(self.model))
             rehearse(self._phase(start), start)
@@ -325,6 +338,9 @@ class WeightSparseLearner:
     def _allocate(self, layers: tuple[LayerRow, ...], *, trains: bool = True) -> Allocation:
         self.check(trains=trains and not (self.run.state / "allocation.json").exists())
         say_majority(self.model, self.data, metric=self.metric, compute=self.compute)
+        return self._allocator(layers).run_protocol()
+
+    def _allocator(self, layers: tuple[LayerRow, ...]) -> Allocator:
         return Allocator(
             model=self.model,
             data=self.data,
@@ -337,25 +353,58 @@ class WeightSparseLearner:
             pool=partial(choose_pool, cluster=self.cluster, workers=self.workers),
             run=self.run,
             outputs=self._kind,
-        ).run_protocol()
+            costs=self._costs(),
+        )
+
+    def _costs(self) -> CostSource | None:
+        """What measures a budget's costs on this machine; None where they are only counted."""
+        if all(one.kind in ("params", "macs") for one in self.config.budgets):
+            return None
+        from ws_learner.deploy import MeasuredCosts
+
+        inputs, _ = first_batch(self.data, self.config.ws_latency_batch)
+        pair, _ = first_batch(self.data, 2)
+        costs: CostSource = MeasuredCosts(
+            self.model, inputs, threads=self.config.ws_latency_threads, pair=pair
+        )
+        return costs
+
+    def _aimed(self, allocation: Allocation, layers: tuple[LayerRow, ...]) -> WeightSparseConfig:
+        """The settings of the training: with a budget, the prune ratio that it came to."""
+        if not self.config.budgets:
+            return self.config
+        total = sum(row.weights for row in layers)
+        if self.config.structured:
+            return locked_settings(self.config)
+        return plain_settings(self.config, saved=int(allocation.zeros.sum()) / total)
 
     def _sparsify(self, allocation: Allocation, layers: tuple[LayerRow, ...]) -> nn.Module:
         if not allocation.zeros.any():
             return copy.deepcopy(self.model)
+        structured = "rollout" if self.config.structured else self.config.ws_init
         start = {
             "dense": lambda: copy.deepcopy(self.model),
             "scratch": lambda: reinitialised(self.model, seed=self.seed),
             "rollout": lambda: freeze_as(allocation.network(), self.model),
-        }[self.config.ws_init]()
+        }[structured]()
         if half := half_types(self.model):
             say(f"the network is {half}: it is trained in float32, and stored in {half} again")
         start = widened(start)
         phase = self._phase(start)
         counts = allocation.zeros.tolist()
         zeros = {row.name: count for row, count in zip(layers, counts, strict=True)}
-        kept = masks_to_keep(self.model, layers, self.config)
+        config = self._aimed(allocation, layers)
+        kept = masks_to_keep(self.model, layers, config)
         zeros |= {name: int(mask.sum()) for name, mask in kept.items() if not zeros.get(name)}
-        train = partial(train_sparse, start, zeros, config=self.config, keep_zeros=kept or False)
+        own = layer_patterns(allocation, layers)
+        train = partial(
+            train_sparse,
+            start,
+            zeros,
+            config=config,
+            keep_zeros=kept or False,
+            patterns=None if own is None else dict.fromkeys(zeros, "unstructured") | own,
+        )
         sparse, seconds = run_phase(train, phase, model=start, cluster=self.cluster)
         self.facts.setdefault("train_seconds", round(seconds, 1))
         return narrowed(sparse, tensor_types(self.model))
@@ -395,23 +444,41 @@ class WeightSparseLearner:
 
     def _verify(self, layers: tuple[LayerRow, ...], allocation: Allocation) -> Result:
         """Reload the saved file, count its zeros and evaluate it on the test split."""
-        state = load_state(self.run.model)
-        frame = verified_table(layers, allocation.zeros, state=state, config=self.config)
+        state, config = load_state(self.run.model), self._aimed(allocation, layers)
+        chosen = finished_choices(allocation, layers, self.config)
+        shown = layer_patterns(allocation, layers) is not None
+        frame = verified_table(
+            layers,
+            allocation.zeros,
+            state=state,
+            config=config,
+            choices=tuple(chosen.values()) if shown else None,
+            predicted_ms=allocation.facts.get("predicted_ms"),
+        )
         model = copy.deepcopy(self.model)
         load_into(model, self.run.model)
         write_text(self.run.ratios, to_csv(frame))
         summary = build_summary(
             frame,
-            config=self.config,
+            config=config,
             rollouts=allocation.rollouts,
             search_seconds=allocation.seconds,
             failed_rollouts=allocation.failed,
         )
-        summary |= allocation.search_entries | dict(allocation.facts)
+        summary |= allocation.search_entries | summary_facts(allocation)
         summary |= {"seed": self.seed, "split_sizes": split_sizes(self.data)} | self.facts
         summary["measured_on"] = self.data.measured_on
         summary.pop("dense_accuracy", None)  # entered again under the metric's own name
         summary |= output_entries(model.eval(), self.data)
+        if self.config.budgets:
+            summary["budget_parts"] = finished_costs(
+                summary["budget_parts"],
+                model,
+                layers=layers,
+                choices=chosen,
+                config=self.config,
+                source=self._costs(),
+            )
         sparse = self._test(model, "sparse")
         summary |= metric_entries(self.metric, dense=self._dense_metric(), sparse=sparse)
         if "units" in self.config.pattern_spelling:

@@ -30,6 +30,7 @@ from ws_learner.config import (
     POCKETFLOW,
     WeightSparseConfig,
     conflicting_settings,
+    is_joint,
     parse_pattern_spec,
 )
 from ws_learner.core import UserError, complain, suggest
@@ -153,7 +154,8 @@ def _implied(written: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, 
     method = METHODS.get(both.get("ws_method", ""))
     if not pattern and method is not None and method.trains_nm:
         pattern = implied["ws_pattern"] = "2:4"
-    spelling = parse_pattern_spec(pattern) if pattern else None
+    joint = pattern and is_joint(pattern)
+    spelling = parse_pattern_spec(pattern) if pattern and not joint else None
     by_itself = spelling is not None and spelling.sets_ratios
     locked = method is not None and method.keeps_zeros
     if (by_itself or locked) and "ws_prune_ratio_prtl" not in both:
@@ -161,6 +163,8 @@ def _implied(written: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, 
     if asked.get("ws_ratios") and "ws_prune_ratio_prtl" not in asked:
         implied["ws_prune_ratio_prtl"] = "given"
     fixed = spelling.fixed_ratio if spelling is not None and not both.get("ws_location") else None
+    if both.get("ws_budget"):
+        return implied
     if fixed is not None and not locked and "ws_prune_ratio" not in both:
         implied["ws_prune_ratio"] = fixed
     return implied

@@ -21,6 +21,7 @@ __all__ = ["flag_help", "help_page"]
 ESSENTIALS = {
     "learner": "prune, or train the dense network",
     "ws_prune_ratio": "share of weights to become zero",
+    "ws_budget": "or what it may cost: macs=0.3, bytes=2MB, latency=8ms@onnxruntime, ...",
     "ws_prune_ratio_prtl": "how each layer's ratio is chosen",
     "ws_nb_rlouts": "rollouts, if it is a search",
     "ws_method": "training method",
@@ -51,6 +52,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("ws_ratio*", "ws_max_ratios", "ws_min_ratios", "ws_fixed_ratios"),
         *("ws_rollouts", "ws_action_scale"),
         *("ws_goals", "ws_policy", "ws_from_policy"),
+        *("ws_dtype", "ws_latency_batch", "ws_latency_threads"),
     ),
     "A rollout": ("ws_rg_*", "ws_lrn_rate_*", "ws_nb_*", "ws_batch_size_ft"),
     THE_REST: ("ws_schedule", "ws_iter_ratio*", "ws_mask_update_step"),
@@ -69,6 +71,7 @@ Examples:
   ./run_local.sh                                              # search, prune, report
   ./run_local.sh --prune_ratio 0.9 --protocol knapsack        # without a search
   ./run_local.sh bert_at_trec --pattern 2:4
+  ./run_local.sh --budget macs=0.3                            # 0.3 of the dense network's is kept
   ./run_local.sh my_experiment.py --nb_epochs 1 --num_rollouts 20   # a small run
 
 The same command resumes an interrupted run. Unset options are adjusted to fit the ones you set.

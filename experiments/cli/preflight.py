@@ -81,5 +81,5 @@ def check_layers(learner: WeightSparseLearner) -> None:
             open_policy(given, layers, setting=name)
     if learner.config.ws_ratios is not None:
         fixed_profile(learner.model, layers, learner.config)
-    if learner.config.ws_prune_ratio_prtl != "given":
+    if learner.config.ws_prune_ratio_prtl != "given" and not learner.config.budgets:
         refuse_bounds(learner.model, layers, learner.config)

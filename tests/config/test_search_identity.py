@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 
-from ws_learner.config import WeightSparseConfig, as_recorded, identity_settings
+from ws_learner.config import PROTOCOLS, WeightSparseConfig, as_recorded, identity_settings
 
 LATER = {
     *("ws_patience", "ws_search_time", "ws_nb_jitters"),
     *("ws_goals", "ws_nb_smpls_slope", "ws_nb_smpls_own"),
     *("ws_max_ratios", "ws_min_ratios", "ws_fixed_ratios", "ws_keep_zeros"),
+    *("ws_budget", "ws_dtype", "ws_latency_batch", "ws_latency_threads"),
 }
 FORMER = {"ws_nb_rescore": 8, "ws_nb_rlouts": 200, "ws_rlouts_per_round": 8}
 UNSET = (
     *("ws_search_time", "ws_goals"),
     *("ws_max_ratios", "ws_min_ratios", "ws_fixed_ratios", "ws_keep_zeros"),
+    *("ws_budget", "ws_dtype", "ws_latency_batch", "ws_latency_threads"),
 )
 
 
@@ -45,6 +47,13 @@ def test_own_divergences_name_the_protocol_that_reads_them() -> None:
     usual = identity_settings(settings(**named))
     assert identity_settings(settings(**named, ws_nb_smpls_own=300)) != usual
     assert identity_settings(settings(**named, ws_nb_smpls_slope=300)) == usual
+
+
+def test_the_record_of_every_protocol_fits_the_same_settings_again() -> None:
+    for protocol in PROTOCOLS:
+        given = {"ws_ratios": {"fc": 0.5}} if protocol == "given" else {}
+        asked = identity_settings(settings(ws_prune_ratio_prtl=protocol, **given))
+        assert as_recorded(asked, asked) == asked, protocol
 
 
 def test_a_search_has_the_name_of_its_rules() -> None:
@@ -88,3 +97,16 @@ def test_bounds_of_single_layers_change_the_name_only_when_set(
     set_ = identity_settings(settings(ws_prune_ratio_prtl=protocol, **change))
     assert not usual.keys() & set(UNSET)
     assert set_ == usual | change
+
+
+@pytest.mark.parametrize("protocol", ["uniform", "optimal"])
+def test_a_budget_and_how_it_is_measured_change_the_name(protocol: str) -> None:
+    asked = {"ws_prune_ratio_prtl": protocol, "ws_budget": "latency=0.4@wsr", "ws_pattern": "4x1"}
+    usual = identity_settings(settings(**asked))
+    assert usual["ws_budget"] == "latency=0.4@wsr"
+    for change in ({"ws_latency_batch": 8}, {"ws_latency_threads": 2}, {"ws_budget": "macs=0.4"}):
+        assert identity_settings(settings(**asked | change)) != usual
+    plain = {"ws_prune_ratio_prtl": protocol}
+    assert identity_settings(settings(**plain, ws_latency_batch=8)) == identity_settings(
+        settings(**plain)
+    )

@@ -263,3 +263,21 @@ def test_the_figure_of_another_metric_is_drawn(run_dir: Path):
     drawn = (run_dir / "figures" / "schedule.svg").read_text()
     assert "MSE" in drawn
     assert "accuracy" not in drawn
+
+
+def test_layers_with_choices_of_their_own_show_them(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+):
+    frame = _frame().assign(pattern=["4x1", "unstructured"], dtype=["int8", "fp32"])
+    frame["predicted_ms"] = [0.25, 1.5]
+    (run_dir / "ratios.csv").write_text(to_csv(frame))
+    layers = _tables(write_report(run_dir).read_text())[1]
+    assert [row[-3:] for row in layers] == [
+        ["pattern", "dtype", "predicted ms"],
+        ["4x1", "int8", "0.25"],
+        ["unstructured", "fp32", "1.5"],
+        ["", "", "**1.75**"],
+    ]
+    print_summary(SUMMARY, frame)
+    printed = capsys.readouterr().out
+    assert re.search(r"conv1\.weight .* 4x1 +int8 +0\.25\n", printed)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ws_learner.config.budget import ENGINES, Budget, EngineName, parse_budgets, parse_goals
     from ws_learner.config.cluster import ClusterConfig
     from ws_learner.config.duration import parse_duration
     from ws_learner.config.entries import (
@@ -16,8 +17,14 @@ if TYPE_CHECKING:
         ProtocolEntry,
         ScheduleEntry,
     )
+    from ws_learner.config.joint import STOCK_ENGINES, is_joint, pattern_list
     from ws_learner.config.learner import POCKETFLOW, WeightSparseConfig
-    from ws_learner.config.pattern_syntax import PatternSpec, parse_pattern_spec, parse_roles
+    from ws_learner.config.pattern_syntax import (
+        AUTO_PATTERNS,
+        PatternSpec,
+        parse_pattern_spec,
+        parse_roles,
+    )
     from ws_learner.config.recipe import LrnSchedule, OptimizerName, Recipe, learning_rate
     from ws_learner.config.recipe_choice import usual_recipe
     from ws_learner.config.registries import (
@@ -37,7 +44,9 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "AUTO_PATTERNS",
     "CRITERIA",
+    "ENGINES",
     "LEVELS",
     "METHODS",
     "NAMED_RATIOS",
@@ -45,9 +54,12 @@ __all__ = [
     "POCKETFLOW",
     "PROTOCOLS",
     "SCHEDULES",
+    "STOCK_ENGINES",
+    "Budget",
     "ClusterConfig",
     "CriterionEntry",
     "CriterionName",
+    "EngineName",
     "Entry",
     "Loaded",
     "LrnSchedule",
@@ -66,16 +78,32 @@ __all__ = [
     "as_recorded",
     "conflicting_settings",
     "identity_settings",
+    "is_joint",
     "learning_rate",
     "load_object",
+    "parse_budgets",
     "parse_duration",
+    "parse_goals",
     "parse_pattern_spec",
     "parse_roles",
+    "pattern_list",
     "unused_settings",
     "usual_recipe",
 ]
 
 _MODULES = {
+    "joint": [
+        "STOCK_ENGINES",
+        "is_joint",
+        "pattern_list",
+    ],
+    "budget": [
+        "ENGINES",
+        "Budget",
+        "EngineName",
+        "parse_budgets",
+        "parse_goals",
+    ],
     "cluster": [
         "ClusterConfig",
     ],
@@ -94,6 +122,7 @@ _MODULES = {
         "WeightSparseConfig",
     ],
     "pattern_syntax": [
+        "AUTO_PATTERNS",
         "PatternSpec",
         "parse_pattern_spec",
         "parse_roles",

@@ -8,6 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ws_learner.config.joint import (
+    STOCK_ENGINES,
+    budget_conflicts,
+    is_joint,
+    may_choose,
+    pattern_list,
+)
 from ws_learner.config.methods import MethodSettings
 from ws_learner.config.pattern_syntax import parse_pattern_spec
 from ws_learner.config.registries import (
@@ -126,8 +133,31 @@ class WeightSparseConfig(SearchSettings, MethodSettings, FitsUnset):
                 object.__setattr__(self, name, Path(getattr(self, name)))
         own = (*self._wrong_shares(), *self._wrong_numbers(), *self._wrong_pairs())
         own = (*own, *self._wrong_policies())
-        complain([*own, *self.search_problems(), *self.nm_problems()])
+        problems = [*own, *self.search_problems(), *self.nm_problems()]
+        complain(problems or list(budget_conflicts(self)))
         self._check_method()
+
+    @property
+    def pattern_choices(self) -> tuple[str, ...]:
+        """Spellings of the patterns among which each layer's is chosen; usually one.
+
+        A latency in our runtime takes all of `auto` where no pattern was named.
+        """
+        ours = any(one.unit == "latency@wsr" for one in self.budgets)
+        ours = ours and not self.ws_pattern and may_choose(self.ws_prune_ratio_prtl)
+        if is_joint(self.ws_pattern) or (ours and self.ws_goals is None):
+            return pattern_list(self.ws_pattern or "auto")
+        return (self.pattern_spelling,)
+
+    @property
+    def structured(self) -> bool:
+        """Whether whole channels, heads and neurons go, for an engine that multiplies by zeros."""
+        return any(one.engine in STOCK_ENGINES for one in self.budgets)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether layers choose among several patterns or number formats, or bytes."""
+        return len(self.pattern_choices) > 1 or self.dtypes != ("fp32",)
 
     def _read_ratios(self) -> None:
         """Put dicts in the place of texts and frames; a file of all ratios is read by the run."""

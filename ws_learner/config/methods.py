@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from ws_learner.config.joint import is_joint
 from ws_learner.config.pattern_syntax import PatternSpec, parse_pattern_spec, parse_roles
 from ws_learner.config.registries import METHODS, MethodName, PatternSpelling
 from ws_learner.core import UserError, check_settings
@@ -66,9 +67,13 @@ class MethodSettings:
     def pattern_spelling(self) -> str:
         """Pattern and direction in one spelling; N:M patterns with their roles.
 
+        Where each layer has one of several patterns, `unstructured`.
+
         Raises:
             UserError: They do not go together.
         """
+        if is_joint(self.ws_pattern):
+            return "unstructured"  # the widest of them; each layer's own comes with the profile
         pattern = self._directed(self.ws_pattern or "unstructured")
         if not self.ws_location:
             if self.ws_qkv_pattern:

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from ws_learner.config.registries import PATTERNS
 from ws_learner.core import UserError
 
-__all__ = ["PatternSpec", "parse_pattern_spec", "parse_roles"]
+__all__ = ["AUTO_PATTERNS", "PatternSpec", "parse_pattern_spec", "parse_roles"]
+
+AUTO_PATTERNS = ("unstructured", "4x1", "4x4", "16x4", "2:4")
+"""What `auto` stands for: the patterns among which each layer gets its own. N:M are used for layers
+that they divide."""
 
 _ALLOWED = (
     "allowed are unstructured, OxI blocks of outputs x inputs such as 4x1, N:M with N of M inputs "

@@ -6,16 +6,19 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from ws_learner.config.budget import Budget, parse_budgets, parse_goals
 from ws_learner.config.duration import parse_duration
 from ws_learner.config.rollout import RewardType
-from ws_learner.core import check_settings, ratios_from
+from ws_learner.core import NumberFormat, UserError, check_settings, ratios_from
 
 __all__ = ["NAMED_RATIOS", "RewardType", "SearchSettings"]
 
 NAMED_RATIOS = ("ws_max_ratios", "ws_min_ratios", "ws_fixed_ratios")
 """Settings with a ratio for each layer that they name."""
+
+_USUAL_SHARE = 0.25  # kept, where only a range of goals says the unit; 1 - `ws_prune_ratio`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +28,21 @@ class SearchSettings:
     ws_rollouts: Path | None = None
     """rollouts.csv of an earlier search on this network, for any target: its best profiles,
     brought to this target, are scored first, beside those that need no search."""
+    ws_budget: str | None = None
+    """What the finished network may cost, instead of a prune ratio: macs=0.3 keeps 0.3 of the dense
+    network's; latency=8ms@onnxruntime,bytes=2MB is two at once. Units: params, macs, bytes, and
+    latency in wsr, onnxruntime, openvino or torch (docs/budgets.md)."""
+    ws_dtype: str = "fp32"
+    """Number formats among which each layer's is chosen: fp32, int8 or fp32,int8. Others than fp32
+    need a budget."""
+    ws_latency_batch: int = 1
+    """Examples per call where a budget is a latency."""
+    ws_latency_threads: int = 1
+    """Threads per call where a budget is a latency."""
     ws_goals: str | None = None
-    """Least and greatest prune ratio of one search for many targets, such as 0.5:0.985; the run's
-    own is added; optimal only. The run saves a policy for any target between them."""
+    """Least and greatest prune ratio of one search for many targets, such as 0.5:0.985, or shares
+    kept of a unit, such as macs=0.1:0.6; the run's own is added; optimal only. The run saves a
+    policy for any target between them."""
     ws_policy: Path | None = None
     """Run directory of an optimal search on this network, or its policy.safetensors: gives the
     profile instead of the protocol, for any target, without a rollout."""
@@ -111,10 +126,34 @@ class SearchSettings:
         self.read_named_ratios()
 
     @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """The budgets of `ws_budget`; with a range of a unit in `ws_goals` only, one within it.
+
+        Raises:
+            UserError: One cannot be understood.
+        """
+        if self.ws_budget is not None:
+            return parse_budgets(self.ws_budget)
+        if self.ws_goals is None or "=" not in self.ws_goals:
+            return ()
+        unit, low, high = parse_goals(self.ws_goals)
+        return parse_budgets(f"{unit}={min(max(_USUAL_SHARE, low), high):g}")
+
+    @property
+    def dtypes(self) -> tuple[NumberFormat, ...]:
+        """The number formats of `ws_dtype`."""
+        words = [word.strip() for word in self.ws_dtype.lower().split(",") if word.strip()]
+        known = get_args(NumberFormat)
+        return tuple(name for name in known if name in words)
+
+    @property
     def goal_range(self) -> tuple[float, float] | None:
-        """Least and greatest prune ratio of `ws_goals`."""
+        """Least and greatest prune ratio of `ws_goals`; of a unit, share saved."""
         if self.ws_goals is None:
             return None
+        if "=" in self.ws_goals:
+            _, kept_least, kept_most = parse_goals(self.ws_goals)
+            return round(1 - kept_most, 12), round(1 - kept_least, 12)
         low, _, high = self.ws_goals.partition(":")
         return float(low), float(high)
 
@@ -123,6 +162,9 @@ class SearchSettings:
             return
         try:
             low, high = self.goal_range or (0.0, 0.0)
+        except UserError as error:
+            yield str(error)
+            return
         except ValueError:
             low, high = 0.0, 0.0
         if not 0 < low < high < 1:
@@ -134,6 +176,34 @@ class SearchSettings:
             yield (
                 f"`ws_goals` {self.ws_goals}: the greatest must be at most `ws_ratio_max` "
                 f"({self.ws_ratio_max})"
+            )
+
+    def _budget_problems(self) -> Iterator[str]:
+        words = {word.strip() for word in self.ws_dtype.lower().split(",")}
+        if not words <= set(get_args(NumberFormat)):
+            yield f"`ws_dtype` {self.ws_dtype}: must be fp32, int8 or fp32,int8"
+        try:
+            budgets = self.budgets
+        except UserError as error:
+            yield str(error)
+            return
+        if not budgets and self.dtypes != ("fp32",) and words <= set(get_args(NumberFormat)):
+            yield (
+                f"`ws_dtype` {self.ws_dtype}: needs `ws_budget`, such as latency=0.4@wsr; without "
+                "one, bytes are chosen when a network is compiled or exported"
+            )
+        if budgets and self.ws_reward_type != "single-obj":
+            yield f"`ws_budget` {self.ws_budget}: needs `ws_reward_type` single-obj"
+        if self.ws_goals is not None and budgets:
+            yield from self._wrong_unit(budgets)
+
+    def _wrong_unit(self, budgets: tuple[Budget, ...]) -> Iterator[str]:
+        """A range of goals is in the budget's unit, of which there is one."""
+        unit = parse_goals(self.ws_goals or "")[0] if "=" in (self.ws_goals or "") else None
+        if len(budgets) > 1 or unit != budgets[0].unit or not budgets[0].share:
+            yield (
+                f"`ws_goals` {self.ws_goals}: with `ws_budget` {self.ws_budget} give both as "
+                "shares of one unit, such as macs=0.3 and macs=0.1:0.6"
             )
 
     def named_ratios(self, name: str) -> dict[str, float]:
@@ -154,6 +224,7 @@ class SearchSettings:
     def search_problems(self) -> Iterator[str]:
         """A line for each setting that is out of range."""
         yield from self._goal_problems()
+        yield from self._budget_problems()
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value < least:
@@ -198,6 +269,8 @@ _LEAST = {
     "ws_nb_iters_rg": 1,
     "ws_nb_smpls_rg": 1,
     "ws_nb_smpls_bn": 0,
+    "ws_latency_batch": 1,
+    "ws_latency_threads": 1,
     "ws_nb_smpls_slope": 0,
     "ws_nb_smpls_own": 1,
     "ws_nb_iters_ft": 0,

@@ -14,7 +14,8 @@ _YOUNGER = (
     *("ws_patience", "ws_search_time", "ws_nb_jitters"),
     *("ws_goals", "ws_nb_smpls_slope", "ws_nb_smpls_own"),
 )
-_IF_SET = ("ws_max_ratios", "ws_min_ratios", "ws_fixed_ratios", "ws_keep_zeros")
+_IF_SET = ("ws_max_ratios", "ws_min_ratios", "ws_fixed_ratios", "ws_keep_zeros", "ws_budget")
+_OF_BUDGETS = ("ws_dtype", "ws_latency_batch", "ws_latency_threads")
 _FORMER = {  # the default, and what it was
     "ws_nb_rescore": (SearchSettings.ws_nb_rescore, 8),
     "ws_nb_rlouts": (SearchSettings.ws_nb_rlouts, 200),
@@ -34,6 +35,8 @@ def identity_settings(
         searches: Whether the run searches; None asks the protocol.
     """
     kept = {k: v for k, v in settings.items() if k not in _IF_SET or v is not None}
+    if kept.get("ws_budget") is None and "=" not in (kept.get("ws_goals") or ""):
+        kept = {name: value for name, value in kept.items() if name not in _OF_BUDGETS}
     if searches is None:
         protocol = PROTOCOLS.get(kept.get("ws_prune_ratio_prtl", ""))
         searches = protocol is not None and protocol.propose is not None
@@ -55,7 +58,10 @@ def as_recorded(settings: Mapping[str, Any], record: Mapping[str, Any]) -> dict[
         settings: What is asked for.
         record: What the run's folder was made with; empty: the usual settings of earlier versions.
     """
-    return dict(settings) if "ws_nb_jitters" in record else _before(settings, record)
+    if "ws_nb_jitters" in record:
+        return dict(settings)
+    read = {name: settings[name] for name in _YOUNGER if name in record and name in settings}
+    return _before(settings, record) | read
 
 
 def _before(settings: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,11 @@ def conflicting_settings(config: WeightSparseConfig, given: Collection[str]) -> 
     """A line for each pair of settings that were both given and exclude each other."""
     if {"mdgf_beta", "mdgf_zero_at"} <= set(given):
         yield "`mdgf_beta` and `mdgf_zero_at` both say how fast D falls: leave one out"
+    if config.ws_budget is not None and "ws_prune_ratio" in given:
+        yield (
+            f"`ws_budget` {config.ws_budget}: takes the place of `ws_prune_ratio` "
+            f"{config.ws_prune_ratio:g}; leave one out"
+        )
     spelling = parse_pattern_spec(config.pattern_spelling)
     by_itself = config.ws_prune_ratio_prtl == "given" and not config.ws_ratios
     if by_itself and spelling.parts and spelling.sets_ratios and "ws_prune_ratio" in given:

@@ -35,7 +35,12 @@ if TYPE_CHECKING:
         name_fits,
         refuse_bad_patterns,
     )
-    from ws_learner.core.layer_ratios import is_ratio_text, ratios_from, ratios_in_file
+    from ws_learner.core.layer_ratios import (
+        cells_in_file,
+        is_ratio_text,
+        ratios_from,
+        ratios_in_file,
+    )
     from ws_learner.core.lazy import lazy_names
     from ws_learner.core.model_calls import (
         Inputs,
@@ -103,6 +108,7 @@ __all__ = [
     "as_whole",
     "by_layer",
     "call_model",
+    "cells_in_file",
     "check_choice",
     "check_kind",
     "check_output_kind",
@@ -219,6 +225,7 @@ _MODULES = {
         "refuse_bad_patterns",
     ],
     "layer_ratios": [
+        "cells_in_file",
         "is_ratio_text",
         "ratios_from",
         "ratios_in_file",

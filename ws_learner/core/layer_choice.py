@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from ws_learner.core.setting_checks import check_choice
+
 __all__ = ["LayerChoice", "LayerCosts", "NumberFormat"]
 
 NumberFormat = Literal["fp32", "int8"]
@@ -24,6 +26,9 @@ class LayerChoice:
     pattern: str
     zeros: int
     dtype: NumberFormat = "fp32"
+
+    def __post_init__(self) -> None:
+        check_choice(self.dtype, NumberFormat, name="dtype")
 
 
 class LayerCosts(Protocol):

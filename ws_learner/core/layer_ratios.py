@@ -17,7 +17,7 @@ from ws_learner.core.paths import AnyPath, as_path
 from ws_learner.core.plain_yaml import load_yaml
 from ws_learner.core.ratio_columns import Columns, find_columns
 
-__all__ = ["is_ratio_text", "ratios_from", "ratios_in_file"]
+__all__ = ["cells_in_file", "is_ratio_text", "ratios_from", "ratios_in_file"]
 
 _FILE = "give a CSV file, such as another run's ratios.csv"
 
@@ -84,6 +84,34 @@ def ratios_in_file(path: AnyPath, *, setting: str) -> tuple[list[tuple[int, str,
         name = columns.name(row)
         found.append((line, name, columns.ratio(row, where=f"{where}, line {line}", layer=name)))
     return found, columns.said
+
+
+def cells_in_file(
+    path: AnyPath, *, setting: str, columns: Iterable[str]
+) -> list[tuple[int, str, dict[str, str]]]:
+    """Line, name and further cells of each entry of a table with our own column names.
+
+    Args:
+        path: The file.
+        setting: The argument, for messages.
+        columns: Headers of the cells; those that the table lacks are left out.
+
+    Returns:
+        Nothing if the table is another tool's, without the columns `layer` and `prune_ratio`, or
+        has none of the columns.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    path = as_path(path, name=setting)
+    if path.suffix.lower() in (".json", ".yaml", ".yml"):
+        return []
+    where = f"`{setting}` {path}"
+    header, rows = _rows(_text(path, where=where), where=where)
+    there = [name for name in columns if name in header]
+    if not {"layer", "prune_ratio"} <= set(header) or not there:
+        return []
+    return [(line, row["layer"], {name: row[name] for name in there}) for line, row in rows]
 
 
 def _text(path: Path, *, where: str) -> str:

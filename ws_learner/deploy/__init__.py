@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         measure_together,
     )
     from ws_learner.deploy.costs.measure import measure_costs
+    from ws_learner.deploy.costs.source import MeasuredCosts
     from ws_learner.deploy.costs.table import CostTable
     from ws_learner.deploy.onnx.export import check_onnx, export_int8, export_onnx
     from ws_learner.deploy.onnx.int8_qdq import export_qdq
@@ -43,6 +44,7 @@ __all__ = [
     "CompiledModel",
     "CostTable",
     "Latency",
+    "MeasuredCosts",
     "PairProducts",
     "check_engine",
     "check_onnx",
@@ -78,6 +80,9 @@ __all__ = [
 ]
 
 _MODULES = {
+    "costs.source": [
+        "MeasuredCosts",
+    ],
     "costs.bytes_costs": [
         "BytesCosts",
         "network_bytes",

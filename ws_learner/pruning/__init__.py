@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from ws_learner.pruning.layers.attention_heads import find_attention
     from ws_learner.pruning.layers.attention_names import ATTENTION_WIDTHS, HEAD_COUNTS
     from ws_learner.pruning.layers.convolution_windows import Convolution, choose_positions
+    from ws_learner.pruning.layers.coupled_units import (
+        CoupledUnits,
+        LayerWidth,
+        UnitPart,
+        layer_widths,
+        zero_units,
+    )
     from ws_learner.pruning.layers.frozen import frozen_names, is_adapter, leave_out_frozen
+    from ws_learner.pruning.layers.given_choices import read_layer_choices
     from ws_learner.pruning.layers.layer_plan import (
         build_pattern_plan,
         drop_unfitting,
@@ -54,6 +62,7 @@ if TYPE_CHECKING:
         name_layout,
     )
     from ws_learner.pruning.layers.weight_uses import WeightUses
+    from ws_learner.pruning.layers.whole_units import check_whole_units
     from ws_learner.pruning.layers.zeros_to_keep import (
         PRUNED_FROM,
         masks_to_keep,
@@ -87,6 +96,7 @@ if TYPE_CHECKING:
     from ws_learner.pruning.patterns.pattern import (
         ByRole,
         Pattern,
+        PerLayerPatterns,
         Unstructured,
         as_pattern,
         parse_pattern,
@@ -120,6 +130,7 @@ __all__ = [
     "ByRole",
     "ChannelPattern",
     "Convolution",
+    "CoupledUnits",
     "Criterion",
     "EpochFormula",
     "EpochLinearSchedule",
@@ -127,6 +138,7 @@ __all__ = [
     "GradualConfig",
     "GroupLassoConfig",
     "HeadPattern",
+    "LayerWidth",
     "Layout",
     "Magnitude",
     "MdgfConfig",
@@ -140,6 +152,7 @@ __all__ = [
     "PatternLockConfig",
     "PatternPlan",
     "PerLayerNM",
+    "PerLayerPatterns",
     "RememberedZeros",
     "Rows",
     "Schedule",
@@ -151,6 +164,7 @@ __all__ = [
     "ThresholdMovementConfig",
     "UnfeltLayers",
     "UnitGroup",
+    "UnitPart",
     "Unstructured",
     "Use",
     "WeightUses",
@@ -161,6 +175,7 @@ __all__ = [
     "build_schedule",
     "check_groups",
     "check_warm_up",
+    "check_whole_units",
     "choose_positions",
     "count_zeros",
     "counts_of",
@@ -179,6 +194,7 @@ __all__ = [
     "keep_largest",
     "kinds_of",
     "layer_table",
+    "layer_widths",
     "layout_of",
     "leave_out_frozen",
     "magnitude",
@@ -192,6 +208,7 @@ __all__ = [
     "prune_once",
     "prune_weights_with_magnitude",
     "ramp_steps",
+    "read_layer_choices",
     "refuse_lazy",
     "refuse_no_units",
     "refuse_replaced",
@@ -209,6 +226,7 @@ __all__ = [
     "weight_roles",
     "with_default_pattern",
     "with_kept_zeros",
+    "zero_units",
     "zeros_to_keep",
 ]
 
@@ -236,6 +254,9 @@ _MODULES = {
     "layers.convolution_windows": [
         "Convolution",
         "choose_positions",
+    ],
+    "layers.given_choices": [
+        "read_layer_choices",
     ],
     "layers.layer_plan": [
         "build_pattern_plan",
@@ -288,6 +309,9 @@ _MODULES = {
     ],
     "layers.weight_uses": [
         "WeightUses",
+    ],
+    "layers.whole_units": [
+        "check_whole_units",
     ],
     "layers.zeros_to_keep": [
         "PRUNED_FROM",
@@ -360,6 +384,7 @@ _MODULES = {
     "patterns.pattern": [
         "ByRole",
         "Pattern",
+        "PerLayerPatterns",
         "Unstructured",
         "as_pattern",
         "parse_pattern",
@@ -390,6 +415,13 @@ _MODULES = {
     ],
     "schedules.registry": [
         "build_schedule",
+    ],
+    "layers.coupled_units": [
+        "CoupledUnits",
+        "LayerWidth",
+        "UnitPart",
+        "layer_widths",
+        "zero_units",
     ],
     "layers.frozen": [
         "frozen_names",

@@ -11,7 +11,7 @@ from ws_learner.pruning.criteria import magnitude
 from ws_learner.pruning.layers.layer_plan import build_pattern_plan
 from ws_learner.pruning.layers.prunable import parameter_of
 from ws_learner.pruning.patterns.group_base import PoolName
-from ws_learner.pruning.patterns.pattern import Pattern, parse_pattern
+from ws_learner.pruning.patterns.pattern import Pattern
 from ws_learner.pruning.patterns.scope import Scope
 
 __all__ = ["prune_once"]
@@ -22,7 +22,7 @@ def prune_once(
     model: nn.Module,
     zeros: Mapping[str, int],
     *,
-    pattern: Pattern | str = "unstructured",
+    pattern: Pattern | str | Mapping[str, Pattern | str] = "unstructured",
     pool: PoolName = "mean",
     scope: Scope = "local",
     bounds: tuple[float, float] = (0.0, 1.0),
@@ -35,7 +35,7 @@ def prune_once(
     Args:
         model: The network.
         zeros: Parameter name -> number of zeros; the nearest count that whole units make.
-        pattern: The units, or their spelling.
+        pattern: The units, or their spelling, or either for each layer.
         pool: How magnitudes are pooled over a unit.
         scope: `local` gives each layer its own count; `global` takes their sum only.
         bounds: Least and largest ratio of a layer under `global`.
@@ -49,8 +49,7 @@ def prune_once(
     asked = {name: count for name, count in zeros.items() if count}
     if not asked:
         return {}
-    units = parse_pattern(pattern) if isinstance(pattern, str) else pattern
-    plan = build_pattern_plan(model, asked, pattern=units, pool=pool)
+    plan = build_pattern_plan(model, asked, pattern=pattern, pool=pool)
     scores = {name: magnitude(parameter_of(model, name)) for name in asked}
     if scope == "global":
         total = sum(asked.values())

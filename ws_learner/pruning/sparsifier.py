@@ -32,6 +32,7 @@ from ws_learner.pruning.methods.method import (
 from ws_learner.pruning.methods.pattern_lock import PatternLock
 from ws_learner.pruning.optimizer_steps import Arguments, OptimizerSteps
 from ws_learner.pruning.patterns.mask import count_zeros
+from ws_learner.pruning.saved_patterns import pattern_state, refuse_other_patterns
 from ws_learner.pruning.sparsifier_arguments import check_sparsifier_arguments, plain_ratios
 from ws_learner.pruning.wrapped_optimizers import unwrap_optimizer
 
@@ -124,6 +125,7 @@ class Sparsifier:
         self.model, self._step, self._total_steps = model, 0, total_steps
         self._pruned = {name: n for name, n in targets.items() if n or layers is not None}
         self._method = method_config.build(model, zeros=self._pruned, total_steps=total_steps)
+        self._config = method_config
         own = bool(getattr(method_config, "sets_own_ratios", False))
         self._keeps: bool | Mapping[str, Tensor] | None = False if own else keep_zeros
         self._together = getattr(method_config, "scope", "local") == "global"
@@ -359,19 +361,21 @@ class Sparsifier:
         With the model's and the optimizer's own state, training resumes as if never interrupted.
         """
         plan = {"step": torch.tensor(self._step), "planned": torch.tensor(self._planned())}
-        return plan | self._method.state_dict()
+        return plan | pattern_state(self._config) | self._method.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over a `state_dict` of the same model, targets and method.
 
         Raises:
             UserError: The state belongs to another network, or not to a sparsifier; or another
-                schedule or `total_steps` would bring the pruned weights back or prune at once.
+                schedule or `total_steps` would bring the pruned weights back or prune at once; or
+                a layer has another pattern.
         """
         rest = dict(state)
         if "step" not in rest:
             raise UserError("not a Sparsifier state_dict: key `step` is missing")
         step, saved = int(rest.pop("step")), rest.pop("planned", None)
+        refuse_other_patterns(self._config, rest.pop("patterns", None))
         with kept_of_state(self._method, rest):
             if saved is not None and self._has_plan:
                 self._refuse_other_plan(step, int(saved))

@@ -9,6 +9,7 @@ from ws_learner.core.lazy import lazy_names
 if TYPE_CHECKING:
     from ws_learner.report.csv_io import read_frontier, read_rollouts
     from ws_learner.report.figures import draw_all
+    from ws_learner.report.headlines import cost_text
     from ws_learner.report.markdown import headline, write_report
     from ws_learner.report.metric_text import metric_of
     from ws_learner.report.metrics import MetricsLog
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MetricsLog",
+    "cost_text",
     "draw_all",
     "headline",
     "layers_in_ratios",
@@ -36,6 +38,9 @@ __all__ = [
 ]
 
 _MODULES = {
+    "headlines": [
+        "cost_text",
+    ],
     "csv_io": [
         "read_frontier",
         "read_rollouts",

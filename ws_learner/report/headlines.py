@@ -7,29 +7,29 @@ from typing import Any
 
 import pandas as pd
 
+from ws_learner.report.choice_columns import choice_cells, choice_heads, choice_totals
 from ws_learner.report.metric_text import metric_of, percent
 from ws_learner.report.table import totals
 
 __all__ = [
-    "TABLE_ALIGN",
-    "TABLE_HEADS",
+    "cost_text",
     "layer_rows",
     "percent",
     "result_rows",
+    "table_align",
+    "table_heads",
     "title",
     "total_row",
 ]
 
-TABLE_HEADS = ("layer", "role", "shape", "weights", "chosen", "achieved", "MACs", "MACs kept")
-"""Headings of the per-layer table; `chosen` and `achieved` are prune ratios."""
+_HEADS = ("layer", "role", "shape", "weights", "chosen", "achieved", "MACs", "MACs kept")
+_ALIGN = ("left", "left", "right", "right", "right", "right", "right", "right")
 
 _STOPPED = {
     "patience": "ended early, the best reward stopped rising",
     "time": "ended by the search time, so not reproducible",
     "exhausted": "ended early, no profile was new",
 }
-
-TABLE_ALIGN = ("left", "left", "right", "right", "right", "right", "right", "right")
 
 
 def title(summary: Mapping[str, Any]) -> str:
@@ -55,12 +55,16 @@ def result_rows(
         frame: The ratio table; its totals add counts of weights.
     """
     metric = metric_of(summary)
+    budgets = [
+        (f"budget {part['budget']}", _budget(part)) for part in summary.get("budget_parts", ())
+    ]
     rows = [
         (f"dense {metric.name} ({metric.measured_on})", metric.show(metric.value("dense"))),
         (f"sparse {metric.name} ({metric.measured_on})", metric.show(metric.value("sparse"))),
         ("change", metric.change()),
         ("dense accuracy (select)", percent(summary.get("dense_select_accuracy"))),
         ("sparse accuracy (select)", percent(summary.get("sparse_select_accuracy"))),
+        *budgets,
         ("target prune ratio", _share(summary.get("target_prune_ratio"))),
         ("achieved prune ratio", _share(summary.get("achieved_prune_ratio"))),
         ("zero weights", _zeros(frame)),
@@ -74,8 +78,18 @@ def result_rows(
     return [(label, value) for label, value in rows if value]
 
 
+def table_heads(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Headings of the per-layer table; `chosen` and `achieved` are prune ratios."""
+    return (*_HEADS, *(head for head, _ in choice_heads(frame)))
+
+
+def table_align(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Alignment of each column."""
+    return (*_ALIGN, *(align for _, align in choice_heads(frame)))
+
+
 def layer_rows(frame: pd.DataFrame) -> list[tuple[str, ...]]:
-    """One row of text per layer under `TABLE_HEADS`."""
+    """One row of text per layer under `table_heads`."""
     return [
         (
             str(row.layer),
@@ -86,8 +100,9 @@ def layer_rows(frame: pd.DataFrame) -> list[tuple[str, ...]]:
             f"{row.achieved:.4f}",
             f"{row.macs:,}",
             f"{row.macs_kept:,}",
+            *more,
         )
-        for row in frame.itertuples()
+        for row, more in zip(frame.itertuples(), choice_cells(frame), strict=True)
     ]
 
 
@@ -105,7 +120,26 @@ def total_row(frame: pd.DataFrame) -> tuple[str, ...]:
         f"{total['achieved_prune_ratio']:.4f}",
         f"{total['dense_macs']:,}",
         f"{total['kept_macs']:,}",
+        *choice_totals(frame),
     )
+
+
+def _budget(part: Mapping[str, Any]) -> str:
+    """What was asked, and what the finished network costs."""
+    unit, found = str(part["unit"]), part.get("finished", part.get("measured"))
+    if found is None:
+        return f"at most {cost_text(unit, part['most'])}"
+    share = found / part["most"] if part["most"] else 1.0
+    return f"{cost_text(unit, found)} of {cost_text(unit, part['most'])} ({share:.1%})"
+
+
+def cost_text(unit: str, value: float) -> str:
+    """A cost in words: `3.21 ms`, `1.90 MB`, `12,345 macs`."""
+    if unit.startswith("latency"):
+        return f"{value:.3g} ms"
+    if unit == "bytes":
+        return f"{value / 1e6:.3g} MB" if value >= 1e5 else f"{value:,.0f} bytes"
+    return f"{value:,.0f} {unit}"
 
 
 def _share(value: float | None) -> str:

@@ -15,10 +15,10 @@ from ws_learner.core import AnyPath, as_path, read_json, write_text
 from ws_learner.report.csv_io import read_rollouts
 from ws_learner.report.frontier_section import critic_sentence, frontier_section
 from ws_learner.report.headlines import (
-    TABLE_ALIGN,
-    TABLE_HEADS,
     layer_rows,
     result_rows,
+    table_align,
+    table_heads,
     title,
     total_row,
 )
@@ -131,7 +131,7 @@ def _layers(frame: pd.DataFrame | None) -> str:
     if frame is None:
         return ""
     bold = tuple(f"**{cell}**" if cell else "" for cell in total_row(frame))
-    table = markdown_table([TABLE_HEADS, *layer_rows(frame), bold], TABLE_ALIGN)
+    table = markdown_table([table_heads(frame), *layer_rows(frame), bold], table_align(frame))
     return (
         "## Layers\n\nThe prune ratio is the share of zero weights: *chosen* by the protocol, "
         "*achieved* counted in the saved file. MACs are multiply-accumulates of one example; "

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from envs import IntArray, LayerRow
+from ws_learner.report.choice_columns import choice_values
 from ws_learner.report.csv_io import read_tidy
 from ws_learner.report.ratios_file import read_ratios
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-from ws_learner.core import AnyPath, as_path
+from ws_learner.core import AnyPath, LayerChoice, as_path
 
 __all__ = ["COLUMNS", "ratio_table", "read_ratios", "read_table", "to_csv", "totals"]
 
@@ -29,13 +30,16 @@ COLUMNS = (
     "macs",
     "macs_kept",
 )
-"""Columns of `ratios.csv`, in order."""
+"""Columns of `ratios.csv`, in order; after them those of `CHOICE_COLUMNS` that there are."""
 
 
 def ratio_table(
     layers: Sequence[LayerRow],
     zeros: IntArray,
     state: Mapping[str, Tensor],
+    *,
+    choices: Sequence[LayerChoice] | None = None,
+    predicted_ms: Sequence[float] | None = None,
 ) -> pd.DataFrame:
     """Build the table of planned and achieved ratios.
 
@@ -43,13 +47,16 @@ def ratio_table(
         layers: The layer table, L rows in forward order.
         zeros: (L,) planned number of zeros of each layer.
         state: The saved tensors by parameter name; zeros are counted here.
+        choices: L choices, for the columns `pattern` and `dtype`.
+        predicted_ms: L latencies in milliseconds, for the column of this name.
 
     Returns:
-        One row per layer with the columns `COLUMNS`. `prune_ratio` is planned, `achieved` is
-        counted, both shares in [0, 1]; `macs_kept` is `macs` times the achieved density, rounded.
+        One row per layer with the columns `COLUMNS`, and those of `CHOICE_COLUMNS` that were given.
+        `prune_ratio` is planned, `achieved` is counted, both shares in [0, 1]; `macs_kept` is
+        `macs` times the achieved density, rounded.
 
     Raises:
-        ValueError: `zeros` has another length, or a tensor is missing or has another shape.
+        ValueError: A sequence has another length, or a tensor is missing or has another shape.
     """
     if len(zeros) != len(layers):
         raise ValueError(f"{len(zeros)} zero counts for {len(layers)} layers")
@@ -57,7 +64,8 @@ def ratio_table(
         _row(layer, planned=int(count), kept=_count_kept(layer, state))
         for layer, count in zip(layers, zeros, strict=True)
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    more = choice_values(choices, predicted_ms, layers=len(layers))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).assign(**more)
 
 
 def _count_kept(layer: LayerRow, state: Mapping[str, Tensor]) -> int:
@@ -112,4 +120,4 @@ def read_table(path: AnyPath) -> pd.DataFrame:
     For a file given by a user, see `read_ratios`.
     """
     path = as_path(path)
-    return read_tidy(path, text=("layer", "kind", "role", "shape"))
+    return read_tidy(path, text=("layer", "kind", "role", "shape", "pattern", "dtype"))

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from ws_learner.report.headlines import (
-    TABLE_ALIGN,
-    TABLE_HEADS,
     layer_rows,
     result_rows,
+    table_align,
+    table_heads,
     title,
     total_row,
 )
@@ -40,8 +40,8 @@ def plain_summary(summary: Mapping[str, Any], frame: pd.DataFrame | None = None)
 
     blocks = [title(summary)]
     if frame is not None:
-        rows = [TABLE_HEADS, *layer_rows(frame), total_row(frame)]
-        blocks.append(tabulate(rows, tablefmt="plain", colalign=TABLE_ALIGN, disable_numparse=True))
+        rows, align = [table_heads(frame), *layer_rows(frame), total_row(frame)], table_align(frame)
+        blocks.append(tabulate(rows, tablefmt="plain", colalign=align, disable_numparse=True))
     results = result_rows(summary, frame)
     if results:
         blocks.append(
@@ -60,7 +60,7 @@ def _print_rich(summary: Mapping[str, Any], frame: pd.DataFrame | None) -> None:
     console.print(Text(title(summary), style="bold"))
     if frame is not None:
         layers = Table(show_footer=True, header_style="bold", footer_style="bold")
-        heads = zip(TABLE_HEADS, TABLE_ALIGN, total_row(frame), strict=True)
+        heads = zip(table_heads(frame), table_align(frame), total_row(frame), strict=True)
         for head, align, foot in heads:
             justify = "left" if align == "left" else "right"
             layers.add_column(head, foot, justify=justify, no_wrap=True)  # type: ignore[arg-type]

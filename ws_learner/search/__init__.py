@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from ws_learner.search.bounds import layer_bounds
     from ws_learner.search.closed_form import CLOSED_FORM, heurist
     from ws_learner.search.context import AllocationContext, allocation_context, refuse_bounds
+    from ws_learner.search.costs.budgeted import BudgetedAllocation, locked_settings, plain_settings
+    from ws_learner.search.costs.finished import (
+        finished_choices,
+        finished_costs,
+        layer_patterns,
+        summary_facts,
+    )
+    from ws_learner.search.costs.source import CostSource
     from ws_learner.search.fixed import fixed_profile
     from ws_learner.search.gym_env import make_pruning_env
     from ws_learner.search.history import best, distinct_best
@@ -29,6 +37,9 @@ if TYPE_CHECKING:
     from ws_learner.search.progression import progression_at
     from ws_learner.search.registry import build_proposer, goal_targets
     from ws_learner.search.rollout.adam_regression import layer_output
+    from ws_learner.search.rollout.choice_database import ChoiceDatabase
+    from ws_learner.search.rollout.choice_evaluator import ChoiceEvaluator
+    from ws_learner.search.rollout.choice_grid import CHOICE_DENSITIES, DENSE
     from ws_learner.search.rollout.evaluator import RolloutEvaluator
     from ws_learner.search.rollout.gram import collect_grams
     from ws_learner.search.rollout.local_pool import LocalPool
@@ -38,12 +49,25 @@ if TYPE_CHECKING:
     from ws_learner.search.rollout.regression import LayerRegression
     from ws_learner.search.rollout.scoring import as_scored
     from ws_learner.search.seeds import seed_profiles
+    from ws_learner.search.structured.structured_profile import (
+        StructuredProfile,
+        structured_profile,
+    )
+    from ws_learner.search.structured.unit_allocation import allocate_units
+    from ws_learner.search.structured.unit_costs import UnitCosts, WeightCosts
+    from ws_learner.search.structured.unit_database import UnitDatabase
 
 __all__ = [
+    "CHOICE_DENSITIES",
     "CLOSED_FORM",
+    "DENSE",
     "Allocation",
     "AllocationContext",
     "Allocator",
+    "BudgetedAllocation",
+    "ChoiceDatabase",
+    "ChoiceEvaluator",
+    "CostSource",
     "LayerRegression",
     "LocalPool",
     "PolicyView",
@@ -52,6 +76,11 @@ __all__ = [
     "RolloutPool",
     "SavedPolicy",
     "Search",
+    "StructuredProfile",
+    "UnitCosts",
+    "UnitDatabase",
+    "WeightCosts",
+    "allocate_units",
     "allocation_context",
     "as_scored",
     "best",
@@ -64,21 +93,42 @@ __all__ = [
     "database_dir",
     "distinct_best",
     "divergence",
+    "finished_choices",
+    "finished_costs",
     "fixed_profile",
     "frontier",
     "goal_targets",
     "heurist",
     "layer_bounds",
     "layer_output",
+    "layer_patterns",
+    "locked_settings",
     "make_pruning_env",
     "open_policy",
+    "plain_settings",
     "progression_at",
     "read_policy",
     "refuse_bounds",
     "seed_profiles",
+    "structured_profile",
+    "summary_facts",
 ]
 
 _MODULES = {
+    "costs.finished": [
+        "summary_facts",
+        "layer_patterns",
+        "finished_choices",
+        "finished_costs",
+    ],
+    "costs.source": [
+        "CostSource",
+    ],
+    "costs.budgeted": [
+        "locked_settings",
+        "BudgetedAllocation",
+        "plain_settings",
+    ],
     "allocation": [
         "Allocation",
     ],
@@ -142,6 +192,16 @@ _MODULES = {
     "rollout.adam_regression": [
         "layer_output",
     ],
+    "rollout.choice_database": [
+        "ChoiceDatabase",
+    ],
+    "rollout.choice_evaluator": [
+        "ChoiceEvaluator",
+    ],
+    "rollout.choice_grid": [
+        "CHOICE_DENSITIES",
+        "DENSE",
+    ],
     "rollout.evaluator": [
         "RolloutEvaluator",
     ],
@@ -168,6 +228,20 @@ _MODULES = {
     ],
     "seeds": [
         "seed_profiles",
+    ],
+    "structured.structured_profile": [
+        "StructuredProfile",
+        "structured_profile",
+    ],
+    "structured.unit_allocation": [
+        "allocate_units",
+    ],
+    "structured.unit_costs": [
+        "UnitCosts",
+        "WeightCosts",
+    ],
+    "structured.unit_database": [
+        "UnitDatabase",
     ],
 }
 

@@ -11,6 +11,7 @@ from agents import GoalSearch, critic_record
 from envs import AllocationProblem
 from ws_learner.config import NAMED_RATIOS, WeightSparseConfig
 from ws_learner.core import RunDir, say, state_digest
+from ws_learner.search.context import Restatement
 from ws_learner.search.goal_frontier import frontier_targets, measure_frontier
 from ws_learner.search.history import Rollout
 from ws_learner.search.policy_file import SavedPolicy, write_policy
@@ -27,6 +28,7 @@ def leave_policy(
     config: WeightSparseConfig,
     rewarded: str,
     run: RunDir,
+    restated: Restatement | None = None,
 ) -> dict[str, Any]:
     """Write `policy.safetensors` and, with `ws_goals`, `frontier.csv`; say how good the critic was.
 
@@ -38,6 +40,7 @@ def leave_policy(
         config: Settings of the run.
         rewarded: What the reward measured.
         run: The run directory.
+        restated: Where the problem is in units of cost.
 
     Returns:
         Entries of the summary: `critic`, `frontier_rollouts`.
@@ -61,6 +64,7 @@ def leave_policy(
         own=problem.own,
         seen=policy.seen,
         actor=policy.actor_state(),
+        unit="params" if restated is None else restated.unit,
     )
     write_policy(run.policy, saved)
     facts: dict[str, Any] = {}
@@ -75,6 +79,7 @@ def leave_policy(
             frontier_targets(config.goal_range, problem.target),
             path=run.frontier,
             per_round=config.ws_rlouts_per_round,
+            shown=None if restated is None else restated.zeros,
         )
     return facts
 

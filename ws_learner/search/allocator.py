@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import nn
 
 from agents import DDPGConfig
-from envs import LayerRow
-from ws_learner.config import METHODS, WeightSparseConfig
+from envs import IntArray, LayerRow
+from ws_learner.config import METHODS, RolloutConfig, WeightSparseConfig
 from ws_learner.core import OutputKind, RunDir, UserError, check_output_kind
 from ws_learner.data import DataSplits
-from ws_learner.pruning import PatternPlan
+from ws_learner.pruning import PatternPlan, read_layer_choices
 from ws_learner.report import read_rollouts
 from ws_learner.search.allocation import Allocation, Decision, load_decision, save_decision
-from ws_learner.search.closed_form import CLOSED_FORM
+from ws_learner.search.closed_form import CLOSED_FORM, run_closed_form
 from ws_learner.search.context import AllocationContext, allocation_context, refuse_bounds
+from ws_learner.search.costs.budgeted import BudgetedAllocation
+from ws_learner.search.costs.source import CostSource
 from ws_learner.search.fixed import fixed_profile
 from ws_learner.search.layer_limits import layer_limits
 from ws_learner.search.problem import build_rollout_config
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
-from ws_learner.search.rollout.pool_protocol import PoolFactory
+from ws_learner.search.rollout.pool_protocol import Evaluator, PoolFactory
 from ws_learner.search.searched import search_profile
+from ws_learner.search.structured.budgeted import StructuredAllocation, structured_network
 from ws_learner.search.units import build_plan, in_whole_units, refuse_too_small
 from ws_learner.search.warm_start import load_earlier_policy
 from ws_learner.training import Loss, Metric
@@ -48,6 +52,8 @@ class Allocator:
         pool: Builds the pool that scores rollouts, local or on a cluster.
         run: Run directory for state and tables.
         outputs: What the outputs mean; None takes what the data say, or infers it.
+        costs: Measures what a budget is spent on; None: only weights and multiply-accumulates are
+            counted.
     """
 
     model: nn.Module
@@ -61,6 +67,7 @@ class Allocator:
     pool: PoolFactory
     run: RunDir
     outputs: OutputKind | None = None
+    costs: CostSource | None = None
     _evaluator: RolloutEvaluator | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -78,7 +85,9 @@ class Allocator:
         if not answer.exists():
             begun = time.monotonic()
             decision = self._decide()
-            if not METHODS[self.config.ws_method].keeps_zeros:
+            own = "patterns" in decision.facts  # in whole units already, as under a budget
+            locked = METHODS[self.config.ws_method].keeps_zeros
+            if not (locked or self.config.budgets or own):
                 plan = build_plan(self.model, self.layers, self.config)
                 limits = self._limits(plan)
                 zeros = in_whole_units(
@@ -90,7 +99,7 @@ class Allocator:
         kept = load_decision(answer, self.layers)
         if kept.rollouts:
             self._refuse_earlier_failures()
-        return Allocation(**vars(kept), network=lambda: self.evaluator().network(kept.zeros))
+        return Allocation(**vars(kept), network=lambda: self._network(kept))
 
     def _refuse_earlier_failures(self) -> None:
         """Refuse a run of a version that chose among rollouts which all failed."""
@@ -112,25 +121,89 @@ class Allocator:
         config = self.config
         fixed = fixed_profile(self.model, self.layers, config)
         if fixed is not None:
-            return Decision(zeros=fixed)
+            return Decision(zeros=fixed, facts=self._given_choices(fixed))
+        if config.structured:
+            return self._structured().decide()
+        if config.budgets:
+            return self.budgeted().decide()
         for target in config.goal_range or ():
             refuse_bounds(self.model, self.layers, replace(config, ws_prune_ratio=target))
-        context, name = self._context(), config.ws_prune_ratio_prtl
+        return self._by_protocol(self._context(), self.evaluator, config)
+
+    def _given_choices(self, zeros: IntArray) -> dict[str, list[str]]:
+        """Patterns and number formats of the layers, where a table of ratios names them."""
+        given = self.config.ws_ratios
+        found = (
+            None
+            if given is None
+            else read_layer_choices(given, self.model, self.layers, zeros=zeros)
+        )
+        if found is None:
+            return {}
+        return {
+            "patterns": [choice.pattern for choice in found],
+            "dtypes": [choice.dtype for choice in found],
+        }
+
+    def _network(self, kept: Decision) -> nn.Module:
+        """The network of the rollout, or with whole units at zero."""
+        if self.config.structured:
+            return structured_network(self.model, self.run)
+        return self.evaluator().network(kept.zeros)
+
+    def _structured(self) -> StructuredAllocation:
+        if self.costs is None:
+            raise UserError(f"`ws_budget` {self.config.ws_budget}: nothing here measures it")
+        return StructuredAllocation(
+            model=self.model,
+            data=self.data,
+            layers=self.layers,
+            loss=self.loss,
+            metric=self.metric,
+            config=self.config,
+            source=self.costs,
+            seed=self.seed,
+            run=self.run,
+        )
+
+    def budgeted(self) -> BudgetedAllocation:
+        """The allocation within the budgets of the settings."""
+        return BudgetedAllocation(
+            model=self.model,
+            layers=self.layers,
+            config=self.config,
+            source=self.costs,
+            evaluator=self._build_evaluator,
+            protocol=self._by_protocol,
+            run=self.run,
+        )
+
+    def _by_protocol(
+        self,
+        context: AllocationContext,
+        evaluator: Callable[[], Evaluator],
+        config: WeightSparseConfig,
+    ) -> Decision:
+        """Run the protocol of the settings on a context, in weights or in units of cost."""
+        name = config.ws_prune_ratio_prtl
         if not (context.lower < context.upper).any():
             return Decision(zeros=context.lower.copy())  # nothing to decide
         if config.ws_policy is not None:
             from ws_learner.search.policy_use import decide_by_policy  # loads the agent
 
-            zeros, facts = decide_by_policy(config.ws_policy, self.layers, config, self.model)
+            zeros, facts = decide_by_policy(
+                config.ws_policy, context.layers, config, self.model, restated=context.restated
+            )
             return Decision(zeros=zeros, facts=facts)
         if name in CLOSED_FORM:
-            return Decision(zeros=CLOSED_FORM[name](context))
-        plan = build_plan(self.model, self.layers, config)
-        refuse_too_small(self.layers, plan, config=config)
+            return Decision(zeros=run_closed_form(name, context))
+        if context.restated is None:
+            plan = build_plan(self.model, self.layers, config)
+            refuse_too_small(self.layers, plan, config=config)
         earlier = load_earlier_policy(config, context, self.model)
         return search_profile(
             context,
-            self.evaluator(),
+            evaluator(),
             model=self.model,
             earlier=earlier,
             config=config,
@@ -154,17 +227,21 @@ class Allocator:
     def evaluator(self) -> RolloutEvaluator:
         """The evaluator of candidates, built on first use because it reads calibration images."""
         if self._evaluator is None:
-            self._evaluator = RolloutEvaluator(
-                self.model,
-                self.data,
-                layers=self.layers,
-                loss=self.loss,
-                metric=self.metric,
-                config=build_rollout_config(self.config),
-                seed=self.seed,
-                cache_dir=database_dir(),
-                outputs=self.outputs,
-            )
+            self._evaluator = self._build_evaluator(build_rollout_config(self.config))
+        return self._evaluator
+
+    def _build_evaluator(self, config: RolloutConfig) -> RolloutEvaluator:
+        self._evaluator = RolloutEvaluator(
+            self.model,
+            self.data,
+            layers=self.layers,
+            loss=self.loss,
+            metric=self.metric,
+            config=config,
+            seed=self.seed,
+            cache_dir=database_dir(),
+            outputs=self.outputs,
+        )
         return self._evaluator
 
 

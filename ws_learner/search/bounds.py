@@ -10,7 +10,7 @@ from ws_learner.core import UserError, say
 from ws_learner.pruning import PatternPlan
 from ws_learner.search.layer_limits import general_bounds, layer_limits
 
-__all__ = ["layer_bounds"]
+__all__ = ["bounds_alone", "layer_bounds"]
 
 
 def layer_bounds(
@@ -31,17 +31,10 @@ def layer_bounds(
         UserError: The bounds do not allow the target.
     """
     weights = np.array([row.weights for row in layers], dtype=np.int64)
-    exempt = np.array([row.exempt for row in layers])
     target = config.ws_prune_ratio
     if target == 1.0:
         say("`ws_prune_ratio` 1.0: every weight is pruned; only biases remain")
-    lower, upper = count_bounds(*general_bounds(config), weights)
-    limits = layer_limits(layers, config, plan)
-    for place, row in enumerate(layers):
-        lower[place], upper[place] = limits.get(row.name, (lower[place], upper[place]))
-    lower[exempt] = upper[exempt] = 0
-    upper = np.minimum(upper, [row.weights if row.most is None else row.most for row in layers])
-    lower = np.minimum(lower, upper)
+    lower, upper = bounds_alone(layers, config, plan)
     budget, total = round(target * int(weights.sum())), int(weights.sum())
     lower, upper = _held(layers, lower, upper, budget=budget)
     held = sum(row.least for row in layers)
@@ -58,6 +51,25 @@ def layer_bounds(
             f"`ws_ratio_min`, `ws_ratio_max`{_set(layers, config)} or `ws_exempt`"
         )
     return lower, upper
+
+
+def bounds_alone(
+    layers: tuple[LayerRow, ...], config: WeightSparseConfig, plan: PatternPlan | None = None
+) -> tuple[IntArray, IntArray]:
+    """(L,) least and (L,) most zeros of each layer, whatever the target; see `layer_bounds`.
+
+    Raises:
+        UserError: Bounds of single layers cross, or fit no layer.
+    """
+    weights = np.array([row.weights for row in layers], dtype=np.int64)
+    exempt = np.array([row.exempt for row in layers])
+    lower, upper = count_bounds(*general_bounds(config), weights)
+    limits = layer_limits(layers, config, plan)
+    for place, row in enumerate(layers):
+        lower[place], upper[place] = limits.get(row.name, (lower[place], upper[place]))
+    lower[exempt] = upper[exempt] = 0
+    upper = np.minimum(upper, [row.weights if row.most is None else row.most for row in layers])
+    return np.minimum(lower, upper), upper
 
 
 def _set(layers: tuple[LayerRow, ...], config: WeightSparseConfig) -> str:

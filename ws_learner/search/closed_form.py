@@ -10,7 +10,15 @@ from envs import FloatArray, IntArray, largest_remainder, project
 from ws_learner.config import PROTOCOLS, Loaded
 from ws_learner.search.context import AllocationContext
 
-__all__ = ["CLOSED_FORM", "ClosedForm", "erk", "heurist", "uniform"]
+__all__ = [
+    "CLOSED_FORM",
+    "WEIGHTWISE",
+    "ClosedForm",
+    "erk",
+    "heurist",
+    "run_closed_form",
+    "uniform",
+]
 
 _BISECTIONS = 200
 
@@ -69,3 +77,17 @@ ClosedForm = Callable[[AllocationContext], IntArray]
 
 CLOSED_FORM: Loaded[ClosedForm] = Loaded(PROTOCOLS, "allocate")
 """Protocols that take no rollout, roughly from worst to best."""
+
+WEIGHTWISE = ("uniform", "heurist", "erk", "global", "lamp", "owl")
+"""Protocols that rank or count weights, also where the budget is in another unit."""
+
+
+def run_closed_form(name: str, context: AllocationContext) -> IntArray:
+    """(L,) zeros by a protocol that takes no rollout.
+
+    Where the context is restated in units of cost, protocols that rank or count weights run in
+    weights.
+    """
+    if context.restated is not None and context.restated.weightwise and name in WEIGHTWISE:
+        return context.restated.weightwise(name)
+    return CLOSED_FORM[name](context)

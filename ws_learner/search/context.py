@@ -22,13 +22,14 @@ from ws_learner.pruning import (
     parameter_of,
     parse_pattern,
 )
-from ws_learner.search.bounds import layer_bounds
+from ws_learner.search.bounds import bounds_alone, layer_bounds
 from ws_learner.search.units import limiting_plan
 
 __all__ = [
     "AllocationContext",
     "Curves",
     "LayerMagnitudes",
+    "Restatement",
     "allocation_context",
     "magnitudes_of",
     "refuse_bounds",
@@ -50,6 +51,30 @@ def _no_inputs() -> Sequence[FloatArray]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Restatement:
+    """How a context in units of cost comes from one in weights.
+
+    Attributes:
+        unit: The unit, such as `macs`.
+        at: The context of a share of the cost that is saved.
+        weightwise: Runs a protocol that ranks or counts weights, by its name; None: none can.
+        zeros: (L,) zeros, for reading, of a profile in units.
+        layers: The layer table in weights.
+    """
+
+    unit: str
+    at: Callable[[float], AllocationContext]
+    weightwise: Callable[[str], IntArray] | None
+    zeros: Callable[[IntArray], IntArray]
+    layers: tuple[LayerRow, ...]
+
+    @property
+    def shown(self) -> tuple[Callable[[IntArray], IntArray], tuple[LayerRow, ...]]:
+        """What turns a profile into zeros, and the layers in weights."""
+        return self.zeros, self.layers
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class AllocationContext:
     """Allocation context of one network and target. L is the number of layers.
 
@@ -68,6 +93,7 @@ class AllocationContext:
         own: Measures the layers' own divergences: (J,) densities and (L, J) divergences; None if
             what the outputs mean is not known.
         score_power: See `as_scored`.
+        restated: Where `layers` are restated in units of cost: what else there is to know.
     """
 
     layers: tuple[LayerRow, ...]
@@ -80,6 +106,7 @@ class AllocationContext:
     choices: tuple[IntArray, ...] | None = None
     own: Callable[[], Curves | None] = lambda: None
     score_power: float = 1.0
+    restated: Restatement | None = None
 
     @property
     def weights(self) -> IntArray:
@@ -95,13 +122,24 @@ def allocation_context(
     curves: Callable[[], Curves],
     wanda_scores: Callable[[], Sequence[FloatArray]] = _no_inputs,
     own: Callable[[], Curves | None] = lambda: None,
+    aimed: bool = True,
 ) -> AllocationContext:
     """Build the context of a network from the learner's settings.
+
+    Args:
+        model: The dense network.
+        layers: The layer table.
+        config: The learner's settings.
+        curves: See `AllocationContext`, like `wanda_scores` and `own`.
+        wanda_scores: Likewise.
+        own: Likewise.
+        aimed: Check that the bounds allow the target; False: the target is not used.
 
     Raises:
         UserError: The bounds do not allow the target.
     """
-    lower, upper = layer_bounds(layers, config, limiting_plan(model, layers, config))
+    bounds = layer_bounds if aimed else bounds_alone
+    lower, upper = bounds(layers, config, limiting_plan(model, layers, config))
     return AllocationContext(
         layers=layers,
         budget=round(config.ws_prune_ratio * sum(row.weights for row in layers)),

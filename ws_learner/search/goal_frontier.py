@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from agents import ProfilePolicy
-from envs import AllocationProblem, Score
+from envs import AllocationProblem, IntArray, Score
 from ws_learner.core import say, track, write_text
 from ws_learner.report import read_frontier
 from ws_learner.search.policy_use import Decision, decided
@@ -34,6 +34,7 @@ def measure_frontier(
     *,
     path: Path,
     per_round: int,
+    shown: Callable[[IntArray], IntArray] | None = None,
 ) -> int:
     """Score what a policy emits at each target, one rollout each, and write `frontier.csv`.
 
@@ -45,6 +46,8 @@ def measure_frontier(
         targets: Prune ratios.
         path: The file.
         per_round: Profiles that are scored together.
+        shown: The zeros that the table shows of a profile, where it is in other units; targets are
+            then shares of the cost that is saved.
 
     Returns:
         Number of rollouts.
@@ -59,7 +62,7 @@ def measure_frontier(
             scores += problem.evaluate(part)
             progress.advance(len(part), note=f"{targets[len(scores) - 1]:g} of all weights zero")
     rows = [
-        _row(target, one, score, problem)
+        _row(target, one, score, problem, shown)
         for target, one, score in zip(targets, emitted, scores, strict=True)
     ]
     frame = pd.DataFrame(rows)
@@ -72,7 +75,13 @@ def measure_frontier(
     return len(rows)
 
 
-def _row(target: float, one: Decision, score: Score, problem: AllocationProblem) -> dict[str, Any]:
+def _row(
+    target: float,
+    one: Decision,
+    score: Score,
+    problem: AllocationProblem,
+    shown: Callable[[IntArray], IntArray] | None,
+) -> dict[str, Any]:
     good = not score.failed
     row: dict[str, Any] = {
         "target": target,
@@ -81,5 +90,6 @@ def _row(target: float, one: Decision, score: Score, problem: AllocationProblem)
         "reward": score.reward if good else None,
         "accuracy": score.accuracy if good else None,
     }
-    counts = zip(problem.layers, one.zeros.tolist(), strict=True)
+    zeros = one.zeros if shown is None else shown(one.zeros)
+    counts = zip(problem.layers, zeros.tolist(), strict=True)
     return row | {f"zeros/{layer.name}": count for layer, count in counts}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
 from agents import SEED, Proposal, Proposer
-from envs import AllocationProblem, IntArray
+from envs import AllocationProblem, IntArray, LayerRow
 from ws_learner.core import as_path, track, write_text
 from ws_learner.search.failures import FIRST, count_failed, refuse_failures
 from ws_learner.search.history import Rollout, best, frame
@@ -52,6 +52,7 @@ class Search:
         seconds: No round starts once the search, all calls together, has taken this long.
         budgets: Numbers of zeros that meet the target; None: the problem's budget.
         in_units: What is scored of a profile, as patterns round it to whole units.
+        shown: The zeros that the table shows of a profile in other units, and the table's layers.
         clock: Seconds from any start.
         stopped: Why the search ended (`Stop`); None before.
     """
@@ -70,6 +71,7 @@ class Search:
     seconds: float | None = None
     budgets: Collection[int] | None = None
     in_units: Callable[[IntArray], IntArray] | None = None
+    shown: tuple[Callable[[IntArray], IntArray], tuple[LayerRow, ...]] | None = None
     clock: Callable[[], float] = time.monotonic
     stopped: str | None = field(default=None, init=False)
     history: list[Rollout] = field(default_factory=list, init=False)
@@ -187,4 +189,12 @@ class Search:
         self._write_table()
 
     def _write_table(self) -> None:
-        write_text(self.table, frame(self.history, self.problem.layers).to_csv(index=False))
+        write_text(self.table, self.table_of(self.history))
+
+    def table_of(self, rollouts: list[Rollout]) -> str:
+        """The rollouts as CSV."""
+        layers = self.problem.layers
+        if self.shown is not None:
+            in_weights, layers = self.shown
+            rollouts = [replace(one, zeros=in_weights(one.zeros)) for one in rollouts]
+        return frame(rollouts, layers).to_csv(index=False)

@@ -55,6 +55,7 @@ class SavedPolicy:
         own: (L, J) own divergences.
         seen: The scored profiles, oldest first.
         actor: The actor's weights by name.
+        unit: What targets are shares of: `params`, or the unit of a budget.
     """
 
     layers: tuple[LayerRow, ...]
@@ -73,6 +74,7 @@ class SavedPolicy:
     own: FloatArray | None
     seen: tuple[Observed, ...]
     actor: dict[str, Tensor]
+    unit: str = "params"
 
     def knows(self, target: float) -> bool:
         """Whether the actor was trained for an overall prune ratio."""
@@ -108,6 +110,8 @@ def write_policy(path: Path, policy: SavedPolicy) -> None:
     tensors = {name: torch.from_numpy(a.copy()) for name, a in arrays.items() if a is not None}
     tensors |= {f"actor.{name}": value for name, value in policy.actor.items()}
     facts = {name: getattr(policy, name) for name in _PLAIN}
+    if facts["unit"] == SavedPolicy.unit:
+        del facts["unit"]  # as earlier versions wrote it
     facts |= {"format": FORMAT, "inputs": _inputs(), "digest": _digest(tensors)}
     facts |= {"layers": [dataclasses.asdict(row) for row in policy.layers]}
     save_model(path, tensors, {"policy": json.dumps(facts, sort_keys=True)})
@@ -149,7 +153,7 @@ def read_policy(given: AnyPath, *, setting: str = "ws_policy") -> SavedPolicy:
 
 
 def _built(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> SavedPolicy:
-    plain = {name: facts[name] for name in _PLAIN}
+    plain = {name: ({"unit": SavedPolicy.unit} | dict(facts))[name] for name in _PLAIN}
     low, high = plain["goals"]
     plain |= {"goals": (low, high), "targets": tuple(plain["targets"])}
     layers = tuple(

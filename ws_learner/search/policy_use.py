@@ -15,7 +15,7 @@ from agents import Emission, ProfilePolicy
 from envs import AllocationProblem, IntArray, LayerRow, Score
 from ws_learner.config import WeightSparseConfig
 from ws_learner.core import AnyPath, UserError, as_path, say, state_digest
-from ws_learner.search.context import allocation_context
+from ws_learner.search.context import Restatement, allocation_context
 from ws_learner.search.policy_file import SavedPolicy, read_policy
 from ws_learner.search.problem import problem_of
 
@@ -86,10 +86,13 @@ def policy_problems(
     layers: Sequence[LayerRow],
     config: WeightSparseConfig,
     model: nn.Module,
+    *,
+    restated: Restatement | None = None,
 ) -> Callable[[float], AllocationProblem]:
     """Problems of a network at any target, with a policy's curves and these bounds.
 
-    They cannot score anything. `model` is only read where the pattern is N:M.
+    They cannot score anything. `model` is only read where the pattern is N:M. Where the layers are
+    restated in units of cost, the bounds are those of `restated`.
     """
     densities, own = saved.own_densities, saved.own
 
@@ -102,13 +105,14 @@ def policy_problems(
             ws_reward_signal="kl" if saved.by_divergence else "accuracy",
             ws_reward_type="single-obj",
         )
-        context = allocation_context(
-            model,
-            tuple(layers),
-            aimed,
-            curves=lambda: (saved.curve_ratios, saved.curves),
-            own=lambda: None if densities is None or own is None else (densities, own),
-        )
+        known: dict[str, Any] = {
+            "curves": lambda: (saved.curve_ratios, saved.curves),
+            "own": lambda: None if densities is None or own is None else (densities, own),
+        }
+        if restated is not None:
+            context = dataclasses.replace(restated.at(target), **known)
+        else:
+            context = allocation_context(model, tuple(layers), aimed, **known)
         return problem_of(context, aimed, evaluate=_no_score)
 
     return at
@@ -163,10 +167,31 @@ def _say_other_rewards(saved: SavedPolicy, config: WeightSparseConfig, given: Pa
             )
 
 
+def _refuse_other_unit(saved: SavedPolicy, unit: str, given: Path) -> None:
+    if saved.unit != unit:
+        remedy = "a prune ratio" if saved.unit == "params" else f"`ws_budget` {saved.unit}=SHARE"
+        raise UserError(
+            f"`ws_policy` {given}: knows budgets in {saved.unit}, not in {unit}; give {remedy}, or "
+            f"search with `ws_budget` {unit}=SHARE first"
+        )
+
+
 def decide_by_policy(
-    given: Path, layers: Sequence[LayerRow], config: WeightSparseConfig, model: nn.Module
+    given: Path,
+    layers: Sequence[LayerRow],
+    config: WeightSparseConfig,
+    model: nn.Module,
+    *,
+    restated: Restatement | None = None,
 ) -> tuple[IntArray, dict[str, Any]]:
     """The profile of a saved policy at the target of the settings.
+
+    Args:
+        given: The file, or its run.
+        layers: The layer table; in units of cost where it is restated.
+        config: The settings.
+        model: The dense network.
+        restated: How the layers are restated.
 
     Returns:
         (L,) zero counts, and `profile_by` and `predicted_reward` for the summary.
@@ -175,8 +200,10 @@ def decide_by_policy(
         UserError: The file cannot be used, or is for another layer table.
     """
     saved = open_policy(given, layers, model, setting="ws_policy")
+    _refuse_other_unit(saved, "params" if restated is None else restated.unit, given)
     _say_other_rewards(saved, config, given)
-    at, target = policy_problems(saved, layers, config, model), config.ws_prune_ratio
+    at = policy_problems(saved, layers, config, model, restated=restated)
+    target = config.ws_prune_ratio
     if not saved.knows(target):
         low, high = saved.goals
         span = f"{low:g}" if low == high else f"{low:g} to {high:g}"

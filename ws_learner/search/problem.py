@@ -8,9 +8,9 @@ from functools import cache
 
 from envs import AllocationProblem, Evaluate
 from ws_learner.config import PROTOCOLS, RolloutConfig, WeightSparseConfig
-from ws_learner.search.closed_form import CLOSED_FORM
-from ws_learner.search.context import AllocationContext, allocation_context
-from ws_learner.search.rollout.evaluator import RolloutEvaluator
+from ws_learner.search.closed_form import run_closed_form
+from ws_learner.search.context import AllocationContext
+from ws_learner.search.rollout.pool_protocol import Evaluator
 
 __all__ = ["build_goal_problems", "build_pruning_problem", "build_rollout_config"]
 
@@ -40,21 +40,14 @@ def build_rollout_config(config: WeightSparseConfig) -> RolloutConfig:
 
 
 def build_pruning_problem(
-    evaluator: RolloutEvaluator, config: WeightSparseConfig, *, evaluate: Evaluate
+    evaluator: Evaluator, config: WeightSparseConfig, *, evaluate: Evaluate
 ) -> AllocationProblem:
     """Build the allocation problem for an agent; `evaluate` scores its candidates.
 
     The prior is the profile of least summed own divergences, or of least summed errors where what
     the outputs mean is not known.
     """
-    context = allocation_context(
-        evaluator.dense,
-        evaluator.layers,
-        config,
-        curves=evaluator.curves,
-        own=evaluator.own_divergences,
-    )
-    return problem_of(context, config, evaluate=evaluate)
+    return problem_of(evaluator.context(config), config, evaluate=evaluate)
 
 
 def problem_of(
@@ -67,7 +60,7 @@ def problem_of(
         target=config.ws_prune_ratio,
         lower=context.lower,
         upper=context.upper,
-        prior=CLOSED_FORM["knapsack" if own is None else "divergence"](context),
+        prior=run_closed_form("knapsack" if own is None else "divergence", context),
         curve_ratios=ratios,
         curves=curves,
         evaluate=evaluate,
@@ -80,7 +73,7 @@ def problem_of(
 
 
 def build_goal_problems(
-    evaluator: RolloutEvaluator, config: WeightSparseConfig, *, evaluate: Evaluate
+    evaluator: Evaluator, config: WeightSparseConfig, *, evaluate: Evaluate
 ) -> Callable[[float], AllocationProblem]:
     """Problems of the same network at other targets; each is built once."""
 

@@ -16,12 +16,11 @@ from ws_learner.search.allocation import Decision
 from ws_learner.search.choice import choose, score_finalists, take_finalists
 from ws_learner.search.context import AllocationContext
 from ws_learner.search.failures import count_failed, say_failures
-from ws_learner.search.history import Rollout, frame
+from ws_learner.search.history import Rollout
 from ws_learner.search.loop import Search
 from ws_learner.search.problem import build_goal_problems
 from ws_learner.search.registry import build_proposer
-from ws_learner.search.rollout.evaluator import RolloutEvaluator
-from ws_learner.search.rollout.pool_protocol import PoolFactory
+from ws_learner.search.rollout.pool_protocol import Evaluator, PoolFactory
 from ws_learner.search.seeds import seed_profiles
 from ws_learner.search.warm_start import EarlierPolicy, load_earlier_profiles
 from ws_learner.training import as_metric
@@ -34,7 +33,7 @@ _EARLIER = 8
 
 def search_profile(
     context: AllocationContext,
-    evaluator: RolloutEvaluator,
+    evaluator: Evaluator,
     *,
     model: nn.Module,
     config: WeightSparseConfig,
@@ -93,6 +92,7 @@ def search_profile(
             seconds=None if longest is None else parse_duration(longest),
             budgets=_budgets(context, seeds),
             in_units=evaluator.scored,
+            shown=None if context.restated is None else context.restated.shown,
         )
         history = search.run()
         facts = _left_behind(
@@ -103,6 +103,7 @@ def search_profile(
             config=config,
             rewarded=evaluator.rewarded(),
             run=run,
+            restated=context.restated,
         )
     say_failures(history, split="search")
     finalists = take_finalists(search.at_target(), problem, count=config.ws_nb_rescore)
@@ -119,8 +120,7 @@ def search_profile(
                 together=config.ws_rlouts_per_round,
             )
         again = finals.rows
-        table = frame([*history, *again], problem.layers)
-        write_text(run.rollouts, table.to_csv(index=False))
+        write_text(run.rollouts, search.table_of([*history, *again]))
         chosen = finalists[choose(finals, problem=problem)]
     return Decision(
         zeros=chosen.zeros,

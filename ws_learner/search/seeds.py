@@ -6,7 +6,7 @@ from functools import partial
 
 from envs import IntArray, OwnCurves
 from ws_learner.config import PROTOCOLS
-from ws_learner.search.closed_form import CLOSED_FORM
+from ws_learner.search.closed_form import WEIGHTWISE, run_closed_form
 from ws_learner.search.context import AllocationContext
 from ws_learner.search.least_divergence import summed_divergence
 
@@ -23,13 +23,15 @@ def seed_profiles(context: AllocationContext) -> dict[str, IntArray]:
     scored. Profiles whose sum exceeds the least by half are left out, but for the first three.
     """
     names = [name for name, protocol in PROTOCOLS.items() if protocol.starts_search]
+    if context.restated is not None and context.restated.weightwise is None:
+        names = [name for name in names if name not in WEIGHTWISE]
     measured = context.own()
     if measured is None:
         names = [name for name in reversed(names) if name != "divergence"]
-        return {name: CLOSED_FORM[name](context) for name in names}
+        return {name: run_closed_form(name, context) for name in names}
     densities, values = measured
     predicted = partial(summed_divergence, context, OwnCurves(densities, values, context.weights))
-    found = {name: CLOSED_FORM[name](context) for name in reversed(names)}
+    found = {name: run_closed_form(name, context) for name in reversed(names)}
     distinct = {zeros.tobytes(): name for name, zeros in reversed(found.items())}
     order = sorted(distinct.values(), key=lambda name: predicted(found[name]))
     limit = _TOLERATED * predicted(found[order[0]])

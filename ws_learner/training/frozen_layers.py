@@ -15,7 +15,11 @@ __all__ = ["freeze_as", "prune_frozen", "train_rest"]
 
 
 def prune_frozen(
-    model: nn.Module, zeros: Mapping[str, int], *, config: WeightSparseConfig
+    model: nn.Module,
+    zeros: Mapping[str, int],
+    *,
+    config: WeightSparseConfig,
+    patterns: Mapping[str, str] | None = None,
 ) -> dict[str, int]:
     """Prune the frozen tensors by magnitude, in place, and say so.
 
@@ -25,6 +29,7 @@ def prune_frozen(
         model: The network.
         zeros: Zero count of each prunable tensor, by parameter name.
         config: Pruning settings.
+        patterns: Pattern of each pruned tensor, in place of the settings' pattern.
 
     Returns:
         The zero counts of the tensors that are trained.
@@ -37,7 +42,7 @@ def prune_frozen(
     prune_once(
         model,
         once,
-        pattern=config.pattern_spelling,
+        pattern=config.pattern_spelling if patterns is None else patterns,
         pool=config.ws_criterion_pool,
         scope=config.ws_scope,
         bounds=(config.ws_ratio_min, config.ws_ratio_max),

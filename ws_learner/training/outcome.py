@@ -11,7 +11,7 @@ from torch import Tensor
 
 from envs import IntArray, LayerRow
 from ws_learner.config import METHODS, WeightSparseConfig, parse_pattern_spec
-from ws_learner.core import say
+from ws_learner.core import LayerChoice, say
 from ws_learner.data import DataSplits
 from ws_learner.pruning import count_zeros, parse_pattern
 from ws_learner.report import ratio_table, totals
@@ -29,8 +29,12 @@ def verified_table(
     *,
     state: Mapping[str, Tensor],
     config: WeightSparseConfig,
+    choices: Sequence[LayerChoice] | None = None,
+    predicted_ms: Sequence[float] | None = None,
 ) -> pd.DataFrame:
     """Build the layer table with zeros counted in `state`; check them against the plan.
+
+    Choices and predicted latencies of the layers fill optional columns, see `ratio_table`.
 
     Raises:
         RuntimeError: A layer, or the network, has fewer zeros than planned.
@@ -40,7 +44,7 @@ def verified_table(
         if sum(counts) < int(planned.sum()):
             raise RuntimeError("fewer zeros saved than planned")
         planned = np.array(counts)  # the planned total, distributed by the scores
-    frame = ratio_table(layers, planned, state)
+    frame = ratio_table(layers, planned, state, choices=choices, predicted_ms=predicted_ms)
     short = frame[frame["achieved"] < frame["prune_ratio"]]
     if len(short):
         raise RuntimeError(f"{short['layer'].iloc[0]}: fewer zeros saved than planned")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from ws_learner.config import METHODS, Recipe, WeightSparseConfig, load_object
-from ws_learner.core import OutputKind, say
+from ws_learner.core import OutputKind, UserError, say
 from ws_learner.pruning import (
     GradualConfig,
     MethodConfig,
     MovementConfig,
+    PerLayerPatterns,
     Sparsifier,
+    check_whole_units,
     found_zeros,
 )
 from ws_learner.training.callbacks import MetricsCallback
@@ -156,6 +159,7 @@ def train_sparse(
     *,
     config: WeightSparseConfig,
     keep_zeros: bool | Mapping[str, Tensor] | None = None,
+    patterns: Mapping[str, str] | None = None,
 ) -> tuple[nn.Module, float]:
     """Train `model` in place until each tensor has its number of zeros in `zeros`.
 
@@ -168,19 +172,26 @@ def train_sparse(
         phase: The training phase.
         config: Pruning settings.
         keep_zeros: See `Sparsifier`.
+        patterns: Spelling of each pruned tensor's pattern, by parameter name, in place of the
+            settings' pattern; checked in whole units after the training.
 
     Returns:
         The same network with plain sparse weights, and the training time in seconds.
 
     Raises:
-        UserError: The ramp does not fit the number of steps.
+        UserError: The ramp does not fit the number of steps; or the method cannot train a pattern,
+            or none is given for a tensor, or the scope is global, where layers have no counts.
+        RuntimeError: Zeros are not in whole units of their layer's pattern.
     """
     total = phase.recipe.total_steps(len(phase.data.train))
     steps_per_epoch = phase.recipe.steps_per_epoch(len(phase.data.train))
     if METHODS[config.ws_method].keeps_zeros:
         zeros = _with_all_zeros(model, zeros)
     method = build_method_config(config, steps_per_epoch=steps_per_epoch, total_steps=total)
-    zeros = prune_frozen(model, zeros, config=config)
+    if patterns is not None:
+        method = with_layer_patterns(method, patterns, config=config)
+    pruned = dict(zeros)
+    zeros = prune_frozen(model, zeros, config=config, patterns=patterns)
     if not zeros:
         return train_rest(model, phase)
     sparsifier = Sparsifier(model, method, zeros=zeros, total_steps=total, keep_zeros=keep_zeros)
@@ -191,7 +202,29 @@ def train_sparse(
         also={"sparsifier": sparsifier},
         metrics=metrics,
     )
-    return sparsifier.finalize(), seconds
+    trained = sparsifier.finalize()
+    if patterns is not None and not METHODS[config.ws_method].keeps_zeros:
+        check_whole_units(trained, pruned, pattern=patterns)
+    return trained, seconds
+
+
+def with_layer_patterns(
+    method: MethodConfig, patterns: Mapping[str, str], *, config: WeightSparseConfig
+) -> MethodConfig:
+    """The method's settings with a pattern for each layer; a method without patterns as it is.
+
+    Raises:
+        UserError: The scope is global, or one of the patterns is that of several layers.
+    """
+    if getattr(method, "scope", "local") == "global":
+        raise UserError(
+            "`ws_scope` global: layers with patterns of their own have zeros of their own; use "
+            "local"
+        )
+    if not hasattr(method, "pattern"):
+        return method
+    changed: MethodConfig = replace(method, pattern=PerLayerPatterns.of(patterns))  # type: ignore[type-var]
+    return changed
 
 
 def _with_all_zeros(model: nn.Module, zeros: Mapping[str, int]) -> dict[str, int]:

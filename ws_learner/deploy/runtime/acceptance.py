@@ -11,6 +11,7 @@ from ws_learner.core import UserError, say
 from ws_learner.deploy.other_inputs import first_difference
 from ws_learner.deploy.runtime.autotune import fastest
 from ws_learner.deploy.runtime.compiled import CompiledModel
+from ws_learner.deploy.runtime.fused_layer import FusedLayer, fused_layers
 from ws_learner.deploy.runtime.graph import Inputs, arguments, call, copied
 from ws_learner.deploy.runtime.modules import Replaced
 from ws_learner.deploy.runtime.selection import DENSE
@@ -89,7 +90,7 @@ def _replaced(compiled: CompiledModel) -> list[Replaced]:
 @contextmanager
 def _exactly(compiled: CompiledModel) -> Iterator[None]:
     """Let every replaced layer be computed by PyTorch's dense one: nothing is rounded."""
-    parts = _replaced(compiled)
+    parts: list[Replaced | FusedLayer] = [*_replaced(compiled), *fused_layers(compiled.model)]
     for part in parts:
         part.exact = True
     try:

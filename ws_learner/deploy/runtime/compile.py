@@ -19,6 +19,7 @@ from ws_learner.deploy.runtime.chain import align, sequences
 from ws_learner.deploy.runtime.codegen.cpu import usable_isas
 from ws_learner.deploy.runtime.codegen.openmp import openmp
 from ws_learner.deploy.runtime.compiled import CompiledModel
+from ws_learner.deploy.runtime.fused_encoder import fuse_layers
 from ws_learner.deploy.runtime.graph import (
     Inputs,
     Site,
@@ -127,6 +128,7 @@ def compile_sparse(
         )
         result.bytes_allowed = allowed
         assemble(find_sites(root), datas, choices, threads=threads)
+        result.fused = fuse_layers(root, own(example_inputs), datas, choices, threads=threads)
         accept_or_reject(result, dense, example_inputs, batches)
     return result
 

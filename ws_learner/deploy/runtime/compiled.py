@@ -35,6 +35,7 @@ class CompiledModel(nn.Module):
 
     Attributes:
         model: The network with its layers replaced.
+        fused: Names of the encoder layers that run as one native call.
         speedup: Times faster than the dense model on the example inputs, measured; not a number
             after a file was opened on another kind of processor.
         agreement: How outputs on the calibration data, or the example, compare with FP32's.
@@ -62,6 +63,7 @@ class CompiledModel(nn.Module):
         self.model, self.choices, self.datas = model.eval(), choices, datas
         self.threads = threads
         self.dtype: Dtype | LayerDtypes = dtype if isinstance(dtype, str) else dict(dtype)
+        self.fused: list[str] = []
         self.speedup = 1.0
         self.agreement: dict[str, float] = {}
         self.processor = cpu_key()
@@ -131,6 +133,7 @@ class CompiledModel(nn.Module):
     def stay_dense(self, original: nn.Module, *, wrong: bool = False) -> None:
         """Run the network as it was: it is faster, or the compiled one's answers are `wrong`."""
         self.model, self.dense, self.wrong, self.speedup = original, True, wrong, 1.0
+        self.fused = []
 
     def report(self) -> pd.DataFrame:
         """One row per layer: shape (N x K), pattern, density, kernel, times faster than dense."""
@@ -185,6 +188,7 @@ class CompiledModel(nn.Module):
             "wrapped": self.wrapped,
             "bytes": self.bytes_allowed,
             "speedup": self.speedup,
+            "fused": self.fused,
         }
         save_compiled(
             path,

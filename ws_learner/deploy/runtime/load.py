@@ -25,6 +25,7 @@ from ws_learner.deploy.runtime.compile import (
     torch_threads,
 )
 from ws_learner.deploy.runtime.compiled import CompiledModel
+from ws_learner.deploy.runtime.fused_encoder import expect_layers
 from ws_learner.deploy.runtime.graph import check_weights, find_sites, layer_data, with_holder
 from ws_learner.deploy.runtime.modules import LayerData
 from ws_learner.deploy.runtime.number_formats import stored_dtype
@@ -88,6 +89,8 @@ def load_sparse(
     else:
         result.speedup = facts["speedup"] if same else math.nan
         assemble(sites, datas, choices, threads=threads)
+        result.fused = _fused(path, facts)
+        expect_layers(work, result.fused, datas, choices, threads=threads)
     return result
 
 
@@ -119,6 +122,14 @@ def _choices(path: Path, facts: dict[str, Any]) -> dict[str, KernelChoice]:
             f"{path}: names no kernel of ours ({error}); save the compiled model again"
         ) from error
     return choices
+
+
+def _fused(path: Path, facts: dict[str, Any]) -> list[str]:
+    """Names of encoder layers; files of earlier versions name none."""
+    names = facts.get("fused", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path}: names no encoder layers ({names}); save the compiled model again")
+    return names
 
 
 def _network(path: Path, facts: dict[str, Any], model: nn.Module | None) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Literal
@@ -28,6 +28,7 @@ from ws_learner.pruning.patterns.pattern import (
     ByRole,
     HeadPattern,
     Pattern,
+    PerLayerPatterns,
     UnitPattern,
     Unstructured,
     as_pattern,
@@ -63,7 +64,11 @@ def with_default_pattern(config: WeightSparseConfig, model: nn.Module) -> Weight
 
 
 def build_pattern_plan(
-    model: nn.Module, names: Iterable[str], *, pattern: Pattern | str, pool: PoolName = "mean"
+    model: nn.Module,
+    names: Iterable[str],
+    *,
+    pattern: Pattern | str | Mapping[str, Pattern | str],
+    pool: PoolName = "mean",
 ) -> PatternPlan:
     """The pattern of each named weight; under `mha` the projections of an attention go together.
 
@@ -71,7 +76,7 @@ def build_pattern_plan(
 
     Raises:
         UserError: Under `mha`, a weight that is no projection of an attention; or a pattern on a
-            weight of three axes or more whose layout is not known.
+            weight of three axes or more whose layout is not known; or no pattern for a layer.
     """
     names = tuple(names)
     plan = _plan_as_stored(model, names, pattern=as_pattern(pattern), pool=pool)
@@ -107,6 +112,8 @@ def _plan_as_stored(
     if isinstance(pattern, UnitPattern):
         known, groups = unit_patterns(model, shapes)
         return PatternPlan(patterns=known, shapes=shapes, groups=groups, pool=pool)
+    if isinstance(pattern, PerLayerPatterns):
+        return PatternPlan(patterns=_by_layer(pattern, names), shapes=shapes, pool=pool)
     if isinstance(pattern, ByRole):
         own = by_role(model, pattern)
         for name in shapes:
@@ -136,6 +143,17 @@ def _plan_as_stored(
         groups=tuple(group for group in groups if group),
         pool=pool,
     )
+
+
+def _by_layer(pattern: PerLayerPatterns, names: Iterable[str]) -> dict[str, Pattern]:
+    known = pattern.by_layer
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"`pattern` {pattern}: none is given for {name}; add it under this name, such as "
+                f"{{{name!r}: 'unstructured'}}, or prune nothing there"
+            )
+    return {name: known[name] for name in names}
 
 
 def by_role(model: nn.Module, pattern: ByRole) -> dict[str, Pattern]:
@@ -208,7 +226,7 @@ def drop_unfitting(
 
     Raises:
         UserError: `error`, and a pattern does not divide a layer; or `units`, and heads or neurons
-            could not be found.
+            could not be found; or no pattern for a layer.
     """
     check_choice(remainder, Remainder, name="remainder")
     names, pattern = list(names), as_pattern(pattern)
@@ -220,7 +238,12 @@ def drop_unfitting(
     if isinstance(pattern, HeadPattern):
         known = {name for found in find_attention(model) for name in found.patterns}
         return tuple(name for name in names if name not in known)
-    own = by_role(model, pattern) if isinstance(pattern, ByRole) else dict.fromkeys(names, pattern)
+    if isinstance(pattern, PerLayerPatterns):
+        own = _by_layer(pattern, names)
+    elif isinstance(pattern, ByRole):
+        own = by_role(model, pattern)
+    else:
+        own = dict.fromkeys(names, pattern)
     out = [name for name in names if name not in own]
     for name in names if remainder != "pad" else ():
         shape = tuple(parameter_of(model, name).shape)
@@ -228,7 +251,8 @@ def drop_unfitting(
             continue
         if _for_layout(model, name, own[name], shape).divides(shape):
             continue
-        text = f"the pattern {pattern} does not divide {name} of shape {shape}"
+        shown = own[name] if isinstance(pattern, PerLayerPatterns) else pattern
+        text = f"the pattern {shown} does not divide {name} of shape {shape}"
         if remainder == "error":
             raise UserError(
                 f"`remainder` error: {text}; pad or skip it, or leave it out with `exclude`"

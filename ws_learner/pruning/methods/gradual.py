@@ -47,7 +47,8 @@ class GradualConfig:
         iter_ratio_end: Share at which it ends, in (iter_ratio_beg, 1].
         mask_update_step: Optimizer steps between two mask updates, from 1 to the ramp's length;
             None means 25, or a tenth of a shorter ramp.
-        pattern: Which weights are pruned together; a pattern or its spelling, such as `4x1`.
+        pattern: Which weights are pruned together; a pattern or its spelling, such as `4x1`, or a
+            dict of parameter name -> either.
         criterion: What makes a weight's score.
         pool: How scores are pooled over a unit of the pattern.
         ramp: Shape of the schedule.

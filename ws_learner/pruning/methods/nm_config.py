@@ -36,7 +36,8 @@ class NMConfig(ABC):
     """Settings of every method that trains under N:M masks.
 
     Attributes:
-        pattern: `NM`; `PerLayerNM`, whose N follows from the zeros of a layer; or either by role.
+        pattern: `NM`; `PerLayerNM`, whose N follows from the zeros of a layer; or either by role,
+            or as a dict of parameter name -> either.
         dense: Share of all steps trained densely at the start, in [0, 1].
         fine_tune: Share of all steps at the end under the exact pattern, in [0, 1].
         phases: Takes the place of both.

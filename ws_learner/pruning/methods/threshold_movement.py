@@ -20,7 +20,12 @@ from ws_learner.pruning.layers.weight_kinds import layout_of
 from ws_learner.pruning.methods.learned_scores import LearnedScores, check_score_rate
 from ws_learner.pruning.methods.threshold_masks import ThresholdMovement
 from ws_learner.pruning.patterns.laid_out import for_layout
-from ws_learner.pruning.patterns.pattern import Pattern, Unstructured, convert_pattern
+from ws_learner.pruning.patterns.pattern import (
+    Pattern,
+    PerLayerPatterns,
+    Unstructured,
+    convert_pattern,
+)
 from ws_learner.pruning.patterns.score_grid import ScoreGrid, grid_of
 from ws_learner.pruning.patterns.structured import Rule, UnitGroup
 from ws_learner.pruning.schedules.movement_warmup import WarmUp, check_warm_up
@@ -131,6 +136,8 @@ class ThresholdMovementConfig:
         for name in zeros:
             parameters[name] = known[name]
             pattern = self.patterns.get(name, self.pattern)
+            if isinstance(pattern, PerLayerPatterns):
+                pattern = pattern.by_layer.get(name, Unstructured())
             laid_out = for_layout(pattern, layout_of(model, name), tuple(known[name].shape))
             grids[name] = _grid(laid_out, known[name], name)
             bias = name.removesuffix("weight") + "bias"

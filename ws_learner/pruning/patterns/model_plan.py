@@ -95,6 +95,14 @@ class PatternPlan:
         team = (name,)
         return self._team_count(team, zeros, "down"), self._team_count(team, zeros, "up")
 
+    def team_nearby(self, team: tuple[str, ...], zeros: int) -> tuple[int, int]:
+        """The feasible counts of all layers of a team together, below and above a count."""
+        return self._team_count(team, zeros, "down"), self._team_count(team, zeros, "up")
+
+    def divided(self, team: tuple[str, ...], zeros: int) -> dict[str, int]:
+        """The zeros of each layer of a team, of a feasible count of all together."""
+        return self._divide(team, zeros)
+
     def snap(self, zeros: Mapping[str, int], *, limits: Limits | None = None) -> dict[str, int]:
         """The feasible counts next to `zeros`, with a sum as near to theirs as single units allow.
 

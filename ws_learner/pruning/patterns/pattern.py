@@ -10,6 +10,7 @@ units at its edges are smaller ("padded").
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,6 +39,7 @@ __all__ = [
     "HeadPattern",
     "Pattern",
     "PerLayerNM",
+    "PerLayerPatterns",
     "PoolName",
     "UnitPattern",
     "Unstructured",
@@ -159,6 +161,48 @@ class ByRole(Unstructured):
         return self.spelled
 
 
+@dataclass(frozen=True)
+class PerLayerPatterns(Unstructured):
+    """A pattern for each layer by itself; `build_pattern_plan` looks the layers up.
+
+    Until then only `str` means anything. Not for patterns that several layers share, as heads.
+
+    Example:
+        >>> patterns = PerLayerPatterns.of({"0.weight": "4x1", "2.weight": "2:4"})
+        >>> str(patterns), str(patterns.by_layer["0.weight"])
+        ('per layer (4x1, 2:4)', '4x1')
+
+    Attributes:
+        parts: (parameter name, pattern) pairs.
+    """
+
+    parts: tuple[tuple[str, Pattern], ...]
+
+    @classmethod
+    def of(cls, patterns: Mapping[str, Pattern | str]) -> PerLayerPatterns:
+        """From parameter name -> pattern, or its spelling.
+
+        Raises:
+            UserError: One is no pattern, or one that several layers share.
+        """
+        parts = tuple((name, as_pattern(pattern)) for name, pattern in patterns.items())
+        for name, pattern in parts:
+            if isinstance(pattern, ByRole | HeadPattern | PerLayerPatterns):
+                raise UserError(
+                    f"`pattern` {pattern} of {name}: several layers share its units or roles; give "
+                    "it for the whole network, or another one for this layer"
+                )
+        return cls(parts)
+
+    @property
+    def by_layer(self) -> dict[str, Pattern]:
+        """Parameter name -> pattern."""
+        return dict(self.parts)
+
+    def __str__(self) -> str:
+        return f"per layer ({', '.join(dict.fromkeys(str(pattern) for _, pattern in self.parts))})"
+
+
 def parse_pattern(text: str) -> Pattern:
     """The pattern of a name, see `parse_pattern_spec`. `mha` still lacks the number of heads.
 
@@ -172,22 +216,26 @@ def parse_pattern(text: str) -> Pattern:
     return _made(parse_pattern_spec(text))
 
 
-def as_pattern(given: Pattern | str, *, name: str = "pattern") -> Pattern:
+def as_pattern(
+    given: Pattern | str | Mapping[str, Pattern | str], *, name: str = "pattern"
+) -> Pattern:
     """A pattern, or that of a name.
 
     Args:
-        given: The pattern, or its spelling such as `2:4`.
+        given: The pattern, or its spelling such as `2:4`, or either for each layer.
         name: Of the argument, for messages.
 
     Raises:
-        UserError: It is neither.
+        UserError: It is none of these.
     """
     if isinstance(given, str):
         return parse_pattern(given)
+    if isinstance(given, Mapping):
+        return PerLayerPatterns.of(given)
     if isinstance(given, type) or not (hasattr(given, "mask") and hasattr(given, "pooled")):
         raise UserError(
             f"`{name}` {given!r}: must be a pattern such as NM(2, 4), or its spelling such as "
-            "'2:4' or '4x1'"
+            "'2:4' or '4x1', or a dict of parameter name -> pattern"
         )
     return given
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from envs import FloatArray, IntArray, LayerRow, Score, as_scored
-from ws_learner.config import RolloutConfig
+from ws_learner.config import RolloutConfig, WeightSparseConfig
 from ws_learner.core import (
     AnyPath,
     ComputeDevice,
+    Inputs,
     OutputKind,
     UserError,
     as_path,
@@ -35,13 +36,14 @@ from ws_learner.pruning import (
     parse_pattern,
     snap_profile,
 )
+from ws_learner.search.context import AllocationContext, allocation_context
 from ws_learner.search.rollout.adam_regression import regress_by_adam
 from ws_learner.search.rollout.batchnorm import recalibrate
 from ws_learner.search.rollout.calibration import draw_batches, draw_inputs, place_batch
 from ws_learner.search.rollout.finetune import fine_tune
 from ws_learner.search.rollout.layer_database import LayerDatabase
 from ws_learner.search.rollout.own_divergence import OWN_DENSITIES, open_own_divergences
-from ws_learner.search.rollout.scoring import Scoring, failed_score, reward_of
+from ws_learner.search.rollout.scoring import Scoring, reward_of, scored_twice
 from ws_learner.search.rollout.slopes import divergence_gradients, log_density_slopes
 from ws_learner.training import Loss, Metric, epoch_seed, refuse_broken_inputs
 
@@ -156,6 +158,36 @@ class RolloutEvaluator:
                 pad_id=self._pad_id,
             )
 
+    def context(self, config: WeightSparseConfig) -> AllocationContext:
+        """The context of the closed-form protocols at the target of the settings.
+
+        Raises:
+            UserError: The bounds do not allow the target.
+        """
+        return allocation_context(
+            self.dense,
+            self.layers,
+            config,
+            curves=self.curves,
+            wanda_scores=self.wanda_scores,
+            own=self.own_divergences,
+        )
+
+    @property
+    def cache_dir(self) -> Path | None:
+        """Folder of the layer database."""
+        return self._cache_dir
+
+    @property
+    def exam(self) -> Scoring:
+        """The scoring examples."""
+        return self._exam
+
+    @property
+    def calibration_inputs(self) -> list[Inputs]:
+        """Training inputs that recalibrate batch norms, or the scored ones if there are none."""
+        return self._norm_images or self._exam.inputs
+
     def rewarded(self) -> str:
         """What the reward measures; empty for an accuracy, and for the KL of (B, C) classes."""
         return self._exam.described(self.config.reward_signal)
@@ -204,15 +236,7 @@ class RolloutEvaluator:
             ValueError: The candidate does not match the layer table.
         """
         zeros = self.checked(zeros)
-        start, reason = time.perf_counter(), ""
-        for _attempt in range(2):
-            try:
-                with one_thread():
-                    score = self._score(zeros)
-                return replace(score, seconds=time.perf_counter() - start)
-            except Exception as error:  # a failing candidate must not end the search
-                reason = f"{type(error).__name__}: {error}"
-        return replace(failed_score(reason), seconds=time.perf_counter() - start)
+        return scored_twice(lambda: self._score(zeros))
 
     def scored(self, zeros: IntArray) -> IntArray:
         """The milder profile, in whole units of the pattern, that a rollout builds for `zeros`."""
@@ -228,25 +252,48 @@ class RolloutEvaluator:
         zeros = self.checked(zeros)
         with one_thread():
             network, masks = self._prune(zeros)
-            self._fine_tune(network, masks)
+            self.fine_tune(network, masks)
         return network
 
     def _score(self, zeros: IntArray) -> Score:
         milder = self.scored(zeros)
         network, masks = self._prune(milder)
+        score = self.judged(network, masks, zeros=zeros)
+        slopes = self._slopes(network, milder) if self.config.nb_smpls_slope else None
+        return replace(score, slopes=slopes)
+
+    def judged(
+        self,
+        network: nn.Module,
+        masks: Sequence[Tensor],
+        *,
+        zeros: IntArray,
+        tuned: Callable[[nn.Module], None] | None = None,
+    ) -> Score:
+        """Score a network that `assembled` built, fine-tuned in place if the settings say so.
+
+        Args:
+            network: Pruned, repaired, in evaluation mode.
+            masks: L masks of kept weights.
+            zeros: (L,) zeros that the reward is for.
+            tuned: Called after the fine-tuning.
+
+        Raises:
+            FloatingPointError: The score is not finite.
+        """
         before, divergence = self._exam.mark(network)
         accuracy = before
         if self._tuning:
-            self._fine_tune(network, masks)
+            self.fine_tune(network, masks)
+            if tuned is not None:
+                tuned(network)
             accuracy, divergence = self._exam.mark(network)
         quality = self._exam.quality(accuracy)
-        slopes = self._slopes(network, milder) if self.config.nb_smpls_slope else None
         score = Score(
             reward=reward_of(quality, divergence, zeros, layers=self.layers, config=self.config),
             accuracy=accuracy,
             accuracy_before=before,
             divergence=divergence,
-            slopes=slopes,
         )
         if not score.finite:
             raise FloatingPointError(
@@ -282,14 +329,27 @@ class RolloutEvaluator:
 
     def _prune(self, zeros: IntArray) -> tuple[nn.Module, list[Tensor]]:
         """Build the pruned, regressed and recalibrated network, and its masks."""
+        counts = list(enumerate(zeros.tolist()))
+        masks = [self.database.mask(layer, count) for layer, count in counts]
+        weights = (self._weight_at(layer, count) for layer, count in counts)
+        return self.assembled(weights, masks), masks
+
+    def assembled(
+        self,
+        weights: Iterable[Tensor],
+        masks: Sequence[Tensor],
+    ) -> nn.Module:
+        """The dense network with other weights; regressed by Adam if that is set, recalibrated.
+
+        Args:
+            weights: L weights, in the order of the layers.
+            masks: L masks of kept weights.
+        """
         network = copy.deepcopy(self.dense)
-        masks = []
-        solver = self.config.rg_solver
-        for layer, (row, count_) in enumerate(zip(self.layers, zeros.tolist(), strict=True)):
-            masks.append(self.database.mask(layer, count_))
+        for row, weight in zip(self.layers, weights, strict=True):
             with torch.no_grad():
-                parameter_of(network, row.name).copy_(self._weight_at(layer, count_))
-        if solver == "adam":
+                parameter_of(network, row.name).copy_(weight)
+        if self.config.rg_solver == "adam":
             regress_by_adam(
                 network,
                 self.dense,
@@ -299,9 +359,10 @@ class RolloutEvaluator:
                 lrn_rate=self.config.lrn_rate_rg,
             )
         recalibrate(network, self._norm_images)
-        return network, masks
+        return network
 
-    def _fine_tune(self, network: nn.Module, masks: Sequence[Tensor]) -> None:
+    def fine_tune(self, network: nn.Module, masks: Sequence[Tensor]) -> None:
+        """Fine-tune a network that `assembled` built, in place, as the settings say."""
         fine_tune(
             network,
             self._tuning,

@@ -20,7 +20,7 @@ import numpy as np
 
 from envs import IntArray, Score
 from ws_learner.core import importable, say
-from ws_learner.search.rollout.evaluator import RolloutEvaluator
+from ws_learner.search.rollout.pool_protocol import Evaluator
 from ws_learner.search.rollout.scoring import failed_score
 from ws_learner.search.rollout.spilled_database import naming_files
 
@@ -51,7 +51,7 @@ class LocalPool:
         ...     scores = pool.evaluate(candidates)
     """
 
-    def __init__(self, evaluator: RolloutEvaluator, workers: int) -> None:
+    def __init__(self, evaluator: Evaluator, workers: int) -> None:
         if workers < 0:
             raise ValueError(f"workers {workers}: must be 0 or more")
         self._evaluator, self._count = evaluator, workers

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,13 @@ from ws_learner.pruning import parameter_of
 from ws_learner.search.rollout.scoring import WORST_DIVERGENCE, Scoring
 from ws_learner.search.rollout.slopes import batch_statistics
 
-__all__ = ["OWN_DENSITIES", "measure_own_divergences", "open_own_divergences"]
+__all__ = [
+    "OWN_DENSITIES",
+    "cached_divergences",
+    "measure_alone",
+    "measure_own_divergences",
+    "open_own_divergences",
+]
 
 OWN_DENSITIES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7)
 """Densities at which a layer's own divergence is measured; 0 is the layer without weights."""
@@ -51,23 +58,50 @@ def open_own_divergences(
         about: Identity of the layer database and solver.
         cache_dir: Folder of the file; None keeps nothing.
     """
-    if cache_dir is None:
-        return measure_own_divergences(
+    return cached_divergences(
+        lambda: measure_own_divergences(
             dense, exam, layers=layers, weight_at=weight_at, examples=examples
-        )
-    digest = hashlib.sha256(json.dumps([about, OWN_DENSITIES, exam.outputs]).encode())
+        ),
+        shape=(len(layers), len(OWN_DENSITIES)),
+        about=[about, OWN_DENSITIES, exam.outputs],
+        exam=exam,
+        examples=examples,
+        cache_dir=cache_dir,
+    )
+
+
+def cached_divergences(
+    measure: Callable[[], FloatArray],
+    *,
+    shape: tuple[int, int],
+    about: Sequence[Any],
+    exam: Scoring,
+    examples: int,
+    cache_dir: Path | None,
+) -> FloatArray:
+    """What `measure` gives, read from a file if it was measured before.
+
+    Args:
+        measure: Gives an array of the shape.
+        shape: (L, J).
+        about: JSON values that identify what is measured.
+        exam: The scoring examples; their inputs are part of the file's identity.
+        examples: Number of examples, rounded up to whole batches.
+        cache_dir: Folder of the file; None keeps nothing.
+    """
+    if cache_dir is None:
+        return measure()
+    digest = hashlib.sha256(json.dumps(about).encode())
     for inputs, answers, counted in exam.compared(examples):
         for tensor in (*tensors_of(inputs), answers, counted):
             if tensor is not None:
                 digest.update(tensor_bytes(tensor))
     key = digest.hexdigest()
     path = cache_dir / f"own-{key[:16]}.safetensors"
-    known = _read(path, key, shape=(len(layers), len(OWN_DENSITIES)))
+    known = _read(path, key, shape=shape)
     if known is not None:
         return known
-    found = measure_own_divergences(
-        dense, exam, layers=layers, weight_at=weight_at, examples=examples
-    )
+    found = measure()
     tensors = {"own": torch.from_numpy(found)}
     metadata = {"key": key, "sum": hashlib.sha256(found.tobytes()).hexdigest()}
     write_with(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
@@ -91,7 +125,6 @@ def _read(path: Path, key: str, *, shape: tuple[int, int]) -> FloatArray | None:
     return found
 
 
-@torch.inference_mode()
 def measure_own_divergences(
     dense: nn.Module,
     exam: Scoring,
@@ -111,7 +144,35 @@ def measure_own_divergences(
         weight_at: The regressed weight of a layer with that many zeros.
         examples: Number of examples, rounded up to whole batches.
     """
-    found = np.zeros((len(layers), len(OWN_DENSITIES)))
+
+    def weights(layer: int) -> Iterator[Tensor]:
+        row = layers[layer]
+        for density in OWN_DENSITIES if not row.exempt else ():
+            yield weight_at(layer, row.weights - round(density * row.weights))
+
+    found = measure_alone(dense, exam, layers=layers, weights=weights, examples=examples)
+    return np.array([own or [0.0] * len(OWN_DENSITIES) for own in found])
+
+
+@torch.inference_mode()
+def measure_alone(
+    dense: nn.Module,
+    exam: Scoring,
+    *,
+    layers: Sequence[LayerRow],
+    weights: Callable[[int], Iterable[Tensor]],
+    examples: int,
+) -> list[list[float]]:
+    """Divergence with one weight replaced, for each replacement of each layer.
+
+    Args:
+        dense: The dense network, in evaluation mode; unchanged afterwards.
+        exam: The scoring examples; what the outputs mean must be known.
+        layers: The L layers.
+        weights: Replacements of a layer's weight.
+        examples: Number of examples, rounded up to whole batches.
+    """
+    found: list[list[float]] = []
     batched = batch_statistics(dense, batched=exam.batched)
     with batched, track("own divergences", total=len(layers)) as progress:
         reference = [
@@ -120,15 +181,14 @@ def measure_own_divergences(
         ]
         for layer, row in enumerate(layers):
             progress.advance()
-            if row.exempt:
-                continue
             weight = parameter_of(dense, row.name)
             whole = weight.detach().clone()
-            for place, density in enumerate(OWN_DENSITIES):
-                zeros = row.weights - round(density * row.weights)
-                weight.copy_(weight_at(layer, zeros))
-                found[layer, place] = _mean_divergence(dense, exam, reference)
+            own = []
+            for replacement in weights(layer):
+                weight.copy_(replacement)
+                own.append(_mean_divergence(dense, exam, reference))
             weight.copy_(whole)
+            found.append(own)
     return found
 
 

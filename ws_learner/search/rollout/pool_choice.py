@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 
 from ws_learner.config import ClusterConfig
-from ws_learner.search.rollout.evaluator import RolloutEvaluator
-from ws_learner.search.rollout.pool_protocol import RolloutPool
+from ws_learner.search.rollout.pool_protocol import Evaluator, RolloutPool
 
 __all__ = ["choose_pool"]
 
 
 def choose_pool(
-    evaluator: RolloutEvaluator, *, cluster: ClusterConfig | None, workers: int | None
+    evaluator: Evaluator, *, cluster: ClusterConfig | None, workers: int | None
 ) -> RolloutPool:
     """Build the pool; Ray and process pools are imported only where they are used.
 

@@ -15,7 +15,7 @@ import numpy as np
 from envs import IntArray, Score
 from ws_learner.config import ClusterConfig
 from ws_learner.core import UserError, importable, say
-from ws_learner.search.rollout.evaluator import RolloutEvaluator
+from ws_learner.search.rollout.pool_protocol import Evaluator
 from ws_learner.search.rollout.scoring import failed_score
 from ws_learner.search.rollout.worker_failures import (
     WorkerFailure,
@@ -70,7 +70,7 @@ class RayPool:
         ...     scores = pool.evaluate(candidates)
     """
 
-    def __init__(self, evaluator: RolloutEvaluator, config: ClusterConfig) -> None:
+    def __init__(self, evaluator: Evaluator, config: ClusterConfig) -> None:
         self._evaluator, self._config = evaluator, config
         self._workers: list[_Worker] = []
         self._pickled: Any = None

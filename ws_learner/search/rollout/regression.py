@@ -14,7 +14,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["RIDGE", "LayerRegression", "relative_error", "relative_error_and_energy"]
+__all__ = [
+    "ITERATIONS",
+    "RIDGE",
+    "LayerRegression",
+    "relative_error",
+    "relative_error_and_energy",
+]
 
 RIDGE = 1e-4
 """Added to H's diagonal, as a share of its mean. It regularises towards the dense weights where

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from envs import IntArray, LayerRow, Score, as_scored
 from ws_learner.config import RewardSignal, RolloutConfig
-from ws_learner.core import Inputs, OutputKind, UserError, call_model
+from ws_learner.core import Inputs, OutputKind, UserError, call_model, one_thread
 from ws_learner.data import Batch, has_targets
 from ws_learner.search.rollout.divergence import divergences, spread_of
 from ws_learner.training import (
@@ -29,6 +31,7 @@ __all__ = [
     "as_scored",
     "failed_score",
     "reward_of",
+    "scored_twice",
 ]
 
 WORST_DIVERGENCE = 100.0
@@ -167,6 +170,11 @@ class Scoring:
             yield inputs, answers, counted
 
     @property
+    def inputs(self) -> list[Inputs]:
+        """Inputs of all batches."""
+        return [inputs for inputs, _ in self._batches]
+
+    @property
     def batched(self) -> bool:
         """Whether batches have more than one example, so that they have statistics."""
         return any(len(answers) > 1 for answers in self._answers)
@@ -232,3 +240,16 @@ def failed_score(reason: str) -> Score:
         divergence=WORST_DIVERGENCE,
         failed=reason or "unknown",
     )
+
+
+def scored_twice(score: Callable[[], Score]) -> Score:
+    """A score with its seconds, on one thread; the worst one with the reason if it fails twice."""
+    start, reason = time.perf_counter(), ""
+    for _attempt in range(2):
+        try:
+            with one_thread():
+                found = score()
+            return replace(found, seconds=time.perf_counter() - start)
+        except Exception as error:  # a failing candidate must not end the search
+            reason = f"{type(error).__name__}: {error}"
+    return replace(failed_score(reason), seconds=time.perf_counter() - start)

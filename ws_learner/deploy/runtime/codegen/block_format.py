@@ -116,9 +116,10 @@ def _gathered(
     if wide is None:
         cut = whole.reshape(len(whole) // rows, rows, columns, inputs)
         return cut[down, :, along, :]
-    words = np.ascontiguousarray(whole).view(wide).reshape(-1)
+    words: npt.NDArray[np.generic] = np.ascontiguousarray(whole).view(wide).reshape(-1)
     place = (down * rows * columns + along)[:, None] + np.arange(rows) * columns
-    return words[place].view(whole.dtype).reshape(len(down), rows, inputs)
+    found: npt.NDArray[np.generic] = words[place].view(whole.dtype)
+    return found.reshape(len(down), rows, inputs)
 
 
 def _deepened(

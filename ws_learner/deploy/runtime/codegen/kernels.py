@@ -11,10 +11,13 @@ from typing import Any
 from llvmlite import ir
 
 from ws_learner.deploy.runtime.codegen.arithmetic import float_at, quantise
+from ws_learner.deploy.runtime.codegen.attention_kernel import attention_source
 from ws_learner.deploy.runtime.codegen.cpu import ISAS, TILES_BF16, Isa, usable_isas
 from ws_learner.deploy.runtime.codegen.driver import driver_source, repeater_source
 from ws_learner.deploy.runtime.codegen.llvm_emitter import I8, I64, PTR, Emitter
 from ws_learner.deploy.runtime.codegen.pair_kernel import pair_source
+from ws_learner.deploy.runtime.codegen.row_arithmetic import norm_source
+from ws_learner.deploy.runtime.codegen.sequence_driver import sequence_source
 from ws_learner.deploy.runtime.codegen.spec import SLOTS, Spec
 from ws_learner.deploy.runtime.codegen.tile_epilogue import Chunk, finish_chunk
 from ws_learner.deploy.runtime.codegen.tile_multiply import configure_tiles, multiply_segment
@@ -22,8 +25,8 @@ from ws_learner.deploy.runtime.codegen.tile_pack import pack, tile_at
 from ws_learner.deploy.runtime.codegen.vector_kernel import emit_vector
 
 __all__ = [
-    *("Function", "compiled", "compiled_driver", "compiled_pairs", "compiled_quantiser"),
-    *("compiled_repeater", "source"),
+    *("Function", "compiled", "compiled_attention", "compiled_driver", "compiled_norm"),
+    *("compiled_pairs", "compiled_quantiser", "compiled_repeater", "compiled_sequences", "source"),
 ]
 
 Function = Callable[..., None]
@@ -132,6 +135,28 @@ def compiled_driver() -> Callable[[int], None]:
 def compiled_repeater() -> Callable[[int], None]:
     """See `repeater_source`: takes the address of its numbers."""
     return _compile(repeater_source(), ISAS["avx2"], arguments=1)
+
+
+@functools.cache
+def compiled_attention(depth: int, lanes: int) -> Function:
+    """See `attention_kernel`; for the best instruction set of so many lanes."""
+    return _compile(attention_source(depth, lanes), _of_lanes(lanes))
+
+
+@functools.cache
+def compiled_norm(lanes: int) -> Function:
+    """See `norm_source`."""
+    return _compile(norm_source(lanes), _of_lanes(lanes))
+
+
+@functools.cache
+def compiled_sequences() -> Callable[[int], None]:
+    """See `sequence_driver`: takes the address of a job."""
+    return _compile(sequence_source(), ISAS["avx2"], arguments=1)
+
+
+def _of_lanes(lanes: int) -> Isa:
+    return next(isa for isa in usable_isas() if isa.lanes == lanes and isa.dot != "amx")
 
 
 def _compile(text: str, isa: Isa, *, arguments: int = 6) -> Function:

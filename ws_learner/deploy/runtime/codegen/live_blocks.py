@@ -42,7 +42,8 @@ class LiveBlocks:
         if inputs not in _FOLDS:
             each = np.unpackbits(self._folded(rows, 1), axis=1, bitorder="little")
             whole = np.pad(each[:, : self.shape[1]], ((0, 0), (0, -self.shape[1] % inputs)))
-            live: npt.NDArray[np.bool_] = whole.reshape(len(whole), along, inputs).any(axis=2)
+            live: npt.NDArray[np.bool_] = np.zeros((len(whole), along), np.bool_)
+            np.any(whole.reshape(len(whole), along, inputs), axis=2, out=live)
             return live
         each = np.unpackbits(self._folded(rows, inputs), axis=1, bitorder="little")
         return np.ascontiguousarray(each[:, ::inputs][:, :along]).view(np.bool_)

@@ -1,0 +1,133 @@
+"""Budgets in parameters and multiply-accumulates: met exactly by every protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ws_learner import WeightSparseConfig, WeightSparseLearner
+from ws_learner.config import PROTOCOLS, Recipe
+from ws_learner.core import UserError
+from ws_learner.search import Allocation
+
+SEARCH = {"ws_nb_rlouts": 12, "ws_nb_rlouts_min": 3, "ws_nb_jitters": 0}
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        *(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2)),
+        *(nn.Flatten(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 3)),
+    )
+
+
+def learner(tmp: Path, **settings: Any) -> WeightSparseLearner:
+    torch.manual_seed(1)
+    inputs = torch.randn(300, 1, 6, 6)
+    data = torch.utils.data.TensorDataset(inputs, (inputs.mean((1, 2, 3)) > 0).long())
+
+    def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.argmax(1) == targets).float()
+
+    return WeightSparseLearner(
+        network(),
+        data,
+        loss=nn.functional.cross_entropy,
+        metric=accuracy,
+        recipe=Recipe(nb_epochs=1),
+        run_dir=tmp,
+        workers=0,
+        config=WeightSparseConfig(**settings),
+    )
+
+
+def kept(found: Allocation, made: WeightSparseLearner, *, unit: str) -> tuple[float, float]:
+    """What is kept in a unit, and the dense network's, counted from the layer table alone."""
+    rows = made.layers()
+    prices = [1.0 if unit == "params" else row.macs / row.weights for row in rows]
+    sizes = np.array([row.weights for row in rows])
+    return float(prices @ (sizes - found.zeros)), float(prices @ sizes)
+
+
+@pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "given"])
+def test_every_protocol_meets_a_budget_of_macs(protocol: str, tmp_path: Path) -> None:
+    made = learner(tmp_path, ws_budget="macs=0.3", ws_prune_ratio_prtl=protocol, **SEARCH)
+    found = made.allocate()
+    cost, dense = kept(found, made, unit="macs")
+    cheapest = min(row.macs / row.weights for row in made.layers())
+    assert 0.3 * dense - cheapest < cost <= 0.3 * dense  # not one weight more fits
+
+
+@pytest.mark.parametrize("protocol", ["uniform", "erk", "lamp", "knapsack", "divergence"])
+def test_a_budget_of_parameters_is_a_prune_ratio(protocol: str, tmp_path: Path) -> None:
+    chosen = {"ws_prune_ratio_prtl": protocol}
+    one = learner(tmp_path / "a", ws_budget="params=0.25", **chosen).allocate()
+    other = learner(tmp_path / "b", ws_prune_ratio=0.75, **chosen).allocate()
+    assert one.zeros.tolist() == other.zeros.tolist()
+
+
+def test_several_budgets_hold_at_once(tmp_path: Path) -> None:
+    made = learner(
+        tmp_path, ws_budget="params=0.2,macs=0.35", ws_prune_ratio_prtl="divergence", **SEARCH
+    )
+    found = made.allocate()
+    shares = []
+    for unit, share in (("params", 0.2), ("macs", 0.35)):
+        cost, dense = kept(found, made, unit=unit)
+        assert cost <= share * dense
+        shares.append(cost / (share * dense))
+    assert max(shares) > 0.99
+
+
+def test_whole_blocks_meet_a_budget_as_nearly_as_one_block_allows(tmp_path: Path) -> None:
+    made = learner(tmp_path, ws_budget="macs=0.4", ws_pattern="4x1", ws_prune_ratio_prtl="knapsack")
+    found = made.allocate()
+    assert not (found.zeros[:3] % 4).any()  # the last layer's three outputs make smaller blocks
+    cost, dense = kept(found, made, unit="macs")
+    block = max(4 * row.macs / row.weights for row in made.layers())
+    assert 0.4 * dense - block < cost <= 0.4 * dense
+
+
+def test_a_budget_out_of_reach_is_refused_before_anything_is_scored(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"allow \d+ macs \(0\.0\d+ of the dense network's\) to"):
+        learner(tmp_path, ws_budget="macs=0.0001", **SEARCH).allocate()
+    assert not (tmp_path / "rollouts.csv").exists()
+
+
+def test_a_budget_that_the_dense_network_meets_prunes_nothing(tmp_path: Path) -> None:
+    assert not learner(tmp_path, ws_budget="macs=1", **SEARCH).allocate().zeros.any()
+
+
+def test_rollouts_and_frontier_are_written_in_weights(tmp_path: Path) -> None:
+    made = learner(tmp_path, ws_goals="macs=0.2:0.6", **SEARCH | {"ws_nb_rlouts": 20})
+    found = made.allocate()
+    rows = made.layers()
+    prices = np.array([row.macs / row.weights for row in rows])
+    sizes = np.array([row.weights for row in rows])
+    dense = float(prices @ sizes)
+    frontier = pd.read_csv(tmp_path / "frontier.csv")
+    zeros = frontier[[f"zeros/{row.name}" for row in rows]].to_numpy()
+    shares = 1 - ((sizes - zeros) @ prices) / dense
+    assert np.abs(shares - frontier["target"]).max() < 0.01
+    assert frontier["target"].between(0.4, 0.8).all()
+    rollouts = pd.read_csv(tmp_path / "rollouts.csv")
+    counts = rollouts[[f"zeros/{row.name}" for row in rows]].to_numpy()
+    assert (counts <= sizes).all()
+    assert kept(found, made, unit="macs")[0] <= 0.25 * dense
+
+
+def test_a_policy_serves_the_unit_that_it_knows(tmp_path: Path) -> None:
+    taught = learner(tmp_path / "a", ws_goals="macs=0.2:0.6", **SEARCH | {"ws_nb_rlouts": 20})
+    taught.allocate()
+    used = learner(tmp_path / "b", ws_budget="macs=0.4", ws_policy=tmp_path / "a")
+    cost, dense = kept(used.allocate(), used, unit="macs")
+    assert 0.39 * dense < cost <= 0.4 * dense
+    with pytest.raises(UserError, match=r"knows budgets in macs, not in params; give `ws_budget`"):
+        learner(tmp_path / "c", ws_prune_ratio=0.5, ws_policy=tmp_path / "a").allocate()

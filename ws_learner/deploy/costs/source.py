@@ -1,0 +1,135 @@
+"""What budgets are spent on, measured on this machine: the search's source of costs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from envs import LayerRow
+from ws_learner.config import Budget
+from ws_learner.core import AnyPath, Inputs, LayerChoice, LayerCosts, as_path, say
+from ws_learner.data import cache_folder
+from ws_learner.deploy.costs.engine_layers import EngineUnitCosts, engine_unit_costs
+from ws_learner.deploy.costs.latency import dense_latency, measure_latency
+from ws_learner.deploy.costs.measure import measure_costs
+from ws_learner.deploy.onnx.export import export_onnx
+from ws_learner.deploy.shrinking.find_units import find_coupled_units
+from ws_learner.deploy.shrinking.shrink import shrink
+from ws_learner.pruning import CoupledUnits
+
+__all__ = ["MeasuredCosts"]
+
+
+class MeasuredCosts:
+    """Measures latencies and sizes of one network.
+
+    Args:
+        model: The dense network.
+        example_inputs: Of the batch size that matters.
+        threads: Of the engines.
+        calibration: Inputs for the ranges of bytes; the example by default.
+        cache_dir: Folder of the tables; by default shared by all runs.
+        pair: Inputs of two examples or more, by which the graph is read; the example by default.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example_inputs: Inputs,
+        *,
+        threads: int = 1,
+        calibration: Iterable[Any] | None = None,
+        cache_dir: AnyPath | None = None,
+        pair: Inputs | None = None,
+    ) -> None:
+        self._model, self._inputs, self._threads = model, example_inputs, threads
+        self._pair = example_inputs if pair is None else pair
+        self._calibration = None if calibration is None else list(calibration)
+        self._cache = None if cache_dir is None else as_path(cache_dir, name="cache_dir")
+
+    def table(
+        self, budget: Budget, layers: Sequence[LayerRow], choices: Sequence[Sequence[LayerChoice]]
+    ) -> LayerCosts:
+        """Costs of the choices of each layer, in the budget's unit.
+
+        Raises:
+            UserError: The engine is not installed, or cannot run the network.
+        """
+        table = measure_costs(
+            self._model,
+            self._inputs,
+            layers,
+            choices,
+            engine=budget.engine or "wsr",
+            threads=self._threads,
+            cache_dir=self._cache,
+            calibration=self._calibration,
+        )
+        return table
+
+    def dense(self, budget: Budget) -> float:
+        """Cost of the dense network that a share refers to, with a line that says of what."""
+        engines = None if budget.engine is None else [budget.engine]
+        found = dense_latency(self._model, self._inputs, engines=engines, threads=self._threads)
+        say(f"dense network: {found.median_ms:.3g} ms per call ({found.engine}, {found.how})")
+        return found.median_ms
+
+    def coupled_units(self) -> Sequence[CoupledUnits]:
+        """Units of the network that can be removed together; a line for each layer that stays.
+
+        Raises:
+            UserError: The network cannot be traced.
+        """
+        found = find_coupled_units(self._model, self._pair)
+        for one in found.refused:
+            say(f"units of {one.layer} stay: {one.reason}")
+        return found.sets
+
+    def unit_costs(self, budget: Budget, sets: Sequence[CoupledUnits]) -> EngineUnitCosts:
+        """Milliseconds by the numbers of units that the sets keep.
+
+        Raises:
+            UserError: The engine is not installed, or cannot run the network.
+        """
+        return engine_unit_costs(
+            self._model,
+            self._inputs,
+            sets,
+            engine=budget.engine or "onnxruntime",
+            threads=self._threads,
+            measure=lambda network: self.measure(budget, network, {}),
+            cache_dir=self._cache or cache_folder() / "latency",
+        )
+
+    def _bytes(self, network: nn.Module) -> float:
+        """Size of the exported network, without its zero units."""
+        slim = shrink(network.eval(), self._pair).model
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            export_onnx(slim, self._inputs, path)
+            return float(sum(file.stat().st_size for file in Path(folder).iterdir()))
+
+    def measure(
+        self, budget: Budget, network: nn.Module, choices: Mapping[str, LayerChoice]
+    ) -> float:
+        """Cost of a finished network; `choices` by parameter name.
+
+        Without choices whole units are zero, and are removed before it is measured.
+        """
+        if not choices and budget.kind == "bytes":
+            return self._bytes(network)
+        if not choices:
+            network = shrink(network.eval(), self._pair).model
+        found = measure_latency(
+            network.eval(),
+            self._inputs,
+            engine=budget.engine or "wsr",
+            dtype={name: choice.dtype for name, choice in choices.items()},
+            threads=self._threads,
+            calibration=self._calibration,
+        )
+        return found.median_ms

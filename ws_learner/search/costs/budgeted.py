@@ -1,0 +1,276 @@
+"""A profile within budgets: restate the problem, run the protocol, settle, measure, correct."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from envs import FloatArray, LayerRow
+from ws_learner.config import RolloutConfig, WeightSparseConfig
+from ws_learner.core import LayerChoice, LayerCosts, RunDir, UserError, say
+from ws_learner.search.allocation import Decision
+from ws_learner.search.closed_form import run_closed_form
+from ws_learner.search.context import AllocationContext, allocation_context
+from ws_learner.search.costs.axes import cost_axes
+from ws_learner.search.costs.correct import correct_latency
+from ws_learner.search.costs.counted import WeightedCosts
+from ws_learner.search.costs.ladder import build_ladders
+from ws_learner.search.costs.ladder_space import LadderSpace
+from ws_learner.search.costs.limits import budget_limits, refuse_unreachable
+from ws_learner.search.costs.restated import RestatedContext
+from ws_learner.search.costs.settle import Limit
+from ws_learner.search.costs.shares import weigh_budgets
+from ws_learner.search.costs.source import CostSource
+from ws_learner.search.costs.space import CostSpace, Profile, share_saved, within_limits
+from ws_learner.search.problem import build_rollout_config
+from ws_learner.search.rollout.choice_evaluator import ChoiceEvaluator
+from ws_learner.search.rollout.evaluator import RolloutEvaluator
+from ws_learner.search.rollout.pool_protocol import Evaluator
+from ws_learner.search.units import build_plan
+
+__all__ = ["BudgetedAllocation", "locked_settings", "plain_settings"]
+
+Protocol = Callable[[AllocationContext, Callable[[], Evaluator], WeightSparseConfig], Decision]
+"""Runs the protocol of the settings on a context."""
+
+
+def plain_settings(config: WeightSparseConfig, *, saved: float) -> WeightSparseConfig:
+    """The settings of the restated problem: the target is the share of the cost that is saved."""
+    goals = config.goal_range
+    return replace(
+        config,
+        ws_budget=None,
+        ws_dtype="fp32",
+        ws_pattern=config.pattern_spelling if config.ws_pattern else "",
+        ws_location="",
+        ws_qkv_pattern="",
+        ws_sparse_dim="row",
+        ws_prune_ratio=saved,
+        ws_ratio_max=max(config.ws_ratio_max, saved),
+        ws_goals=None if goals is None else f"{goals[0]:.12g}:{goals[1]:.12g}",
+    )
+
+
+def locked_settings(config: WeightSparseConfig) -> WeightSparseConfig:
+    """The settings of a training that keeps the zeros of whole units."""
+    return replace(
+        config,
+        ws_budget=None,
+        ws_pattern="",
+        ws_method="pattern_lock",
+        ws_prune_ratio_prtl="given",
+        ws_init="dense",
+        ws_keep_zeros=None,
+    )
+
+
+@dataclass(kw_only=True)
+class BudgetedAllocation:
+    """Allocates within the budgets of the settings, with one pattern or a choice among several.
+
+    Attributes:
+        model: The dense network.
+        layers: The layer table.
+        config: The settings.
+        source: Measures costs; None where only weights and multiply-accumulates are counted.
+        evaluator: Builds the evaluator of rollouts with these settings.
+        protocol: Runs the protocol.
+        run: The run directory.
+    """
+
+    model: nn.Module
+    layers: tuple[LayerRow, ...]
+    config: WeightSparseConfig
+    source: CostSource | None
+    evaluator: Callable[[RolloutConfig], RolloutEvaluator]
+    protocol: Protocol
+    run: RunDir
+
+    def check(self) -> None:
+        """Refuse budgets that cannot be met, as far as nothing must be measured for it.
+
+        Raises:
+            UserError: One cannot be met.
+        """
+        counted = [one for one in self.config.budgets if one.kind in ("params", "macs")]
+        if counted:
+            limits = budget_limits(counted, self.layers, source=None, choices=list, says=False)
+            refuse_unreachable(limits, self._options())
+
+    def decide(self) -> Decision:
+        """Run the protocol within the budgets.
+
+        Raises:
+            UserError: A budget cannot be met.
+        """
+        limits = budget_limits(
+            self.config.budgets, self.layers, source=self.source, choices=self._options
+        )
+        refuse_unreachable(limits, self._options())
+        costs, most = self._combined(limits)
+        space = self._space(costs)
+        share = share_saved(space, costs, most)
+        self._refuse_goals(space)
+        if share <= 0:
+            say("the dense network is within the budget: nothing is pruned")
+            decision, ticks = Decision(zeros=self._base.lower), space.bounds[0]
+        else:
+            config = plain_settings(self.config, saved=share)
+            power = self.config.ws_score_power
+            decision = self.protocol(space.at(share), lambda: space.evaluator(power=power), config)
+            ticks = decision.zeros
+        profile, parts = correct_latency(
+            lambda aims: within_limits(space, ticks, aims),
+            limits,
+            self.config.budgets,
+            measure=lambda place, chosen: self._measure(space, place, chosen),
+        )
+        facts = dict(decision.facts) | {"budget": self.config.ws_budget or self.config.ws_goals}
+        facts |= {"budget_parts": parts} | self._table_facts(limits, profile)
+        zeros = np.array([choice.zeros for choice in profile], dtype=np.int64)
+        return replace(decision, zeros=zeros, facts=facts)
+
+    def _refuse_goals(self, space: CostSpace) -> None:
+        """Refuse a range of targets whose ends the bounds do not allow."""
+        total, (lower, upper) = int(space.sizes.sum()), space.bounds
+        for saved in self.config.goal_range or ():
+            if not lower.sum() <= round(saved * total) <= upper.sum():
+                raise UserError(
+                    f"`ws_goals` {self.config.ws_goals}: the layers' bounds allow shares from "
+                    f"{1 - upper.sum() / total:.4f} to {1 - lower.sum() / total:.4f}"
+                )
+
+    @cached_property
+    def _plan(self) -> Any:
+        return build_plan(self.model, self.layers, self.config)
+
+    @cached_property
+    def _inner(self) -> RolloutEvaluator:
+        made = build_rollout_config(self.config)
+        return self.evaluator(replace(made, score_power=1.0, nb_smpls_slope=self._slopes(made)))
+
+    def _slopes(self, made: RolloutConfig) -> int:
+        """Slopes by the log of a density serve where the cost is in proportion to it."""
+        linear = all(one.kind in ("params", "macs") for one in self.config.budgets)
+        return made.nb_smpls_slope if linear else 0
+
+    @cached_property
+    def _base(self) -> AllocationContext:
+        return allocation_context(
+            self.model,
+            self.layers,
+            plain_settings(self.config, saved=WeightSparseConfig.ws_prune_ratio),
+            curves=lambda: self._inner.curves(),
+            wanda_scores=lambda: self._inner.wanda_scores(),
+            own=lambda: self._inner.own_divergences(),
+            aimed=False,
+        )
+
+    def _choice(self, zeros: int) -> LayerChoice:
+        pattern = self.config.pattern_choices[0]
+        return LayerChoice(pattern=pattern, zeros=int(zeros), dtype=self.config.dtypes[0])
+
+    def _options(self) -> Sequence[Sequence[LayerChoice]]:
+        """The choices of each layer, the dense one first: what a table of costs must cover."""
+        if self.config.chooses:
+            return self._joint.database.choices
+        found = []
+        for row, most in zip(self.layers, self._base.upper, strict=True):
+            own = self._plan.patterns.get(row.name)
+            wanted = [int(most) // 2, int(most)] if own is not None else []
+            counts = {own.feasible(row.shape, count, side="down") for count in wanted}
+            found.append([self._choice(count) for count in sorted({0, *counts})])
+        return found
+
+    @cached_property
+    def _joint(self) -> ChoiceEvaluator:
+        """Scores joint choices, and has their errors."""
+        return ChoiceEvaluator(
+            self._inner, patterns=self.config.pattern_choices, dtypes=self.config.dtypes
+        )
+
+    def _combined(self, limits: list[Limit]) -> tuple[LayerCosts, float]:
+        """One cost and its budget."""
+        if len(limits) == 1:
+            return limits[0].costs, limits[0].most
+
+        def overspent(shares: FloatArray) -> list[float]:
+            costs = _weighted(limits, shares)
+            space = self._space(costs)
+            share = share_saved(space, costs, 1.0)
+            if share <= 0:
+                dense = [own[0] for own in self._options()]
+                return [limit.cost(dense) / limit.most for limit in limits]
+            context = space.at(share)
+            name = "knapsack" if context.own() is None else "divergence"
+            chosen = space.cheapest(run_closed_form(name, context))
+            return [limit.cost(chosen) / limit.most for limit in limits]
+
+        return _weighted(limits, weigh_budgets(overspent, len(limits))), 1.0
+
+    def _space(self, costs: LayerCosts) -> CostSpace:
+        """The problem in ticks."""
+        if self.config.chooses:
+            database = self._joint.database
+            ladders = build_ladders(
+                self.layers,
+                database.choices,
+                costs=costs,
+                errors=database.errors(),
+                own=database.own(),
+                most=self._base.upper,
+            )
+            return LadderSpace(
+                unit=costs.unit,
+                ladders=ladders,
+                scores=self._joint,
+                score_power=self.config.ws_score_power,
+                lower=self._base.lower,
+            )
+        axes = cost_axes(
+            self.layers,
+            costs,
+            plan=self._plan,
+            pattern=self.config.pattern_choices[0],
+            dtype=self.config.dtypes[0],
+        )
+        return RestatedContext(
+            unit=costs.unit,
+            axes=axes,
+            base=self._base,
+            plan=self._plan,
+            choice=self._choice,
+            rollouts=lambda: self._inner,
+        )
+
+    def _measure(self, space: CostSpace, place: int, profile: Profile) -> float:
+        """Measured cost of the pruned, regressed network."""
+        assert self.source is not None
+        named = zip(self.layers, profile, strict=True)
+        choices = {row.name: choice for row, choice in named}
+        return self.source.measure(self.config.budgets[place], space.network(profile), choices)
+
+    def _table_facts(self, limits: list[Limit], profile: Profile) -> dict[str, Any]:
+        """What the table of ratios says of each layer, beyond its zeros."""
+        facts: dict[str, Any] = {}
+        if self.config.chooses:
+            facts["patterns"] = [choice.pattern for choice in profile]
+            facts["dtypes"] = [choice.dtype for choice in profile]
+        for limit in limits:
+            if limit.costs.unit.startswith("latency"):
+                costs = [limit.costs.cost(i, choice) for i, choice in enumerate(profile)]
+                facts["predicted_ms"] = [round(cost, 6) for cost in costs]
+        return facts
+
+
+def _weighted(limits: list[Limit], shares: FloatArray) -> WeightedCosts:
+    return WeightedCosts(
+        parts=[limit.costs for limit in limits],
+        budgets=[limit.most for limit in limits],
+        shares=shares.tolist(),
+    )

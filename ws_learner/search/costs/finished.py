@@ -1,0 +1,105 @@
+"""What the finished network costs, beside what was asked and predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from statistics import median
+from typing import Any
+
+from torch import nn
+
+from envs import LayerRow
+from ws_learner.config import WeightSparseConfig
+from ws_learner.core import LayerChoice, say
+from ws_learner.report import cost_text
+from ws_learner.search.allocation import Allocation
+from ws_learner.search.costs.counted import CountedCosts
+from ws_learner.search.costs.source import CostSource
+
+__all__ = ["finished_choices", "finished_costs", "layer_patterns", "summary_facts"]
+
+_OF_LAYERS = ("patterns", "dtypes", "predicted_ms")
+_REPEATS = 5
+
+
+def layer_patterns(allocation: Allocation, layers: Sequence[LayerRow]) -> dict[str, str] | None:
+    """Spelling of each layer's own pattern, by parameter name; None where all have the same."""
+    patterns = allocation.facts.get("patterns")
+    if patterns is None:
+        return None
+    return {row.name: str(spelling) for row, spelling in zip(layers, patterns, strict=True)}
+
+
+def summary_facts(allocation: Allocation) -> dict[str, Any]:
+    """Entries of the summary; what the table of ratios says of each layer is left to it."""
+    facts = {k: v for k, v in allocation.facts.items() if k not in _OF_LAYERS}
+    patterns = allocation.facts.get("patterns")
+    if patterns is not None:
+        used = [one for one, zeros in zip(patterns, allocation.zeros, strict=True) if zeros]
+        facts["pattern"] = ", ".join(sorted(set(used))) or "none"
+    return facts
+
+
+def finished_choices(
+    allocation: Allocation, layers: Sequence[LayerRow], config: WeightSparseConfig
+) -> dict[str, LayerChoice]:
+    """The choice of each layer of a finished allocation, by parameter name; none if units went."""
+    facts = allocation.facts
+    if facts.get("structured"):
+        return {}
+    patterns = facts.get("patterns") or [config.pattern_choices[0]] * len(layers)
+    dtypes = facts.get("dtypes") or [config.dtypes[0]] * len(layers)
+    rows = zip(layers, allocation.zeros.tolist(), patterns, dtypes, strict=True)
+    return {
+        row.name: LayerChoice(pattern=pattern, zeros=zeros, dtype=dtype)
+        for row, zeros, pattern, dtype in rows
+    }
+
+
+def finished_costs(
+    parts: Sequence[Mapping[str, Any]],
+    network: nn.Module,
+    *,
+    layers: Sequence[LayerRow],
+    choices: Mapping[str, LayerChoice],
+    config: WeightSparseConfig,
+    source: CostSource | None,
+) -> list[dict[str, Any]]:
+    """Entries of the summary: each budget with what the finished network was measured to cost.
+
+    Args:
+        parts: What was asked and predicted.
+        network: The finished network.
+        layers: The layer table.
+        choices: The choice of each layer, by name.
+        config: Names the budgets.
+        source: Measures what is not counted.
+    """
+    found = []
+    for budget, part in zip(config.budgets, parts, strict=True):
+        if budget.kind in ("params", "macs") and not choices:
+            cost = part["predicted"]  # exact: products of what both sides keep
+        elif budget.kind in ("params", "macs"):
+            costs = CountedCosts(unit=budget.kind, layers=layers)
+            cost = sum(costs.cost(i, choices[row.name]) for i, row in enumerate(layers))
+        elif source is None:
+            continue
+        else:
+            cost = _steadied(partial(source.measure, budget, network, choices), part["most"])
+        if cost > part["most"] * (1 + 1e-9):
+            unit = part["unit"]
+            say(
+                f"budget {budget}: the finished network measures {cost_text(unit, cost)}, above "
+                f"{cost_text(unit, part['most'])} (median of {_REPEATS} measurements)"
+            )
+        found.append(dict(part) | {"finished": cost})
+    return found
+
+
+def _steadied(measure: Callable[[], float], most: float) -> float:
+    """A measured cost; above the budget the median of several, as a busy machine disturbs one."""
+    first = measure()
+    if first <= most:
+        return first
+    return median([first, *(measure() for _ in range(_REPEATS - 1))])

@@ -1,0 +1,50 @@
+"""Where costs come from that must be measured: implemented above the search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from torch import nn
+
+from envs import LayerRow
+from ws_learner.config import Budget
+from ws_learner.core import LayerChoice, LayerCosts
+from ws_learner.pruning import CoupledUnits
+from ws_learner.search.structured.unit_costs import UnitCosts
+
+__all__ = ["CostSource"]
+
+
+class CostSource(Protocol):
+    """Measures costs on this machine."""
+
+    def table(
+        self, budget: Budget, layers: Sequence[LayerRow], choices: Sequence[Sequence[LayerChoice]]
+    ) -> LayerCosts:
+        """Costs of the choices of each layer, in the budget's unit.
+
+        Raises:
+            UserError: The engine is not installed.
+        """
+
+    def dense(self, budget: Budget) -> float:
+        """Cost of the dense network that a share refers to, with a line that says of what."""
+
+    def coupled_units(self) -> Sequence[CoupledUnits]:
+        """Units of the network that can be removed together."""
+
+    def unit_costs(self, budget: Budget, sets: Sequence[CoupledUnits]) -> UnitCosts:
+        """Milliseconds by the numbers of units that the sets keep.
+
+        Raises:
+            UserError: The engine is not installed, or cannot run the network.
+        """
+
+    def measure(
+        self, budget: Budget, network: nn.Module, choices: Mapping[str, LayerChoice]
+    ) -> float:
+        """Cost of a finished network; `choices` by parameter name.
+
+        Without choices whole units are zero, and are removed before it is measured.
+        """

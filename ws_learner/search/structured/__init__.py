@@ -1,0 +1,1 @@
+"""Structured allocation: how many channels, neurons and heads each coupled set keeps."""
