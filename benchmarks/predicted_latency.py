@@ -225,7 +225,7 @@ def main(arguments: list[str] | None = None) -> int:
         if name not in NETWORKS:
             raise UserError(f"--only {name}: {suggest(name, NETWORKS)}")
     frame = _read(given.out)
-    for name, batch in itertools.product(given.only, given.batches):
+    for batch, name in itertools.product(given.batches, given.only):
         if ((frame["network"] == name) & (frame["batch"] == batch)).any():
             say(f"{name}, batch {batch}: measured before; delete its lines to measure again")
             continue
