@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,7 @@ from ws_learner.deploy.costs.whole_networks import WholeNetworks
 
 __all__ = ["Point", "fitted", "solved"]
 
-_DENSITIES = (0.3, 0.1)
+_DENSITY = 0.1
 _FORMATS: tuple[NumberFormat, ...] = ("fp32", "int8")
 _PRIOR = 0.1
 _ALIKE = 0.02
@@ -39,8 +40,9 @@ def fitted(
 ) -> CostTable:
     """The table with its overhead and scales, so that it predicts networks that were measured.
 
-    The dense network is measured and, for `wsr`, in each format two in which every layer has the
-    choice nearest to 70 and 90 % zeros. In a network neighbours may become one call.
+    The dense network is measured and, for `wsr`, in each format one in which every layer has the
+    choice nearest to 90 % zeros, and one of random choices, as a search finds them. In a network
+    neighbours may become one call, if all of them have kernels.
 
     Args:
         table: Without them; times of kernels in parts of PyTorch's layer.
@@ -92,26 +94,28 @@ def _sum(table: CostTable, point: Sequence[LayerChoice]) -> float:
 def _networks(
     table: CostTable, choices: Sequence[Sequence[LayerChoice]]
 ) -> list[tuple[NumberFormat, list[LayerChoice]]]:
-    """For each format one choice for every layer at each density."""
+    """For each format one choice for every layer: all sparse, and random ones."""
     used = {choice.dtype for own in choices for choice in own}
     weights = [row.weights for row in table.layers]
     found = []
     for dtype in (kind for kind in _FORMATS if kind in used):
-        for density in _DENSITIES:
-            near = [
-                _near(own, size, dtype, density) for own, size in zip(choices, weights, strict=True)
-            ]
-            # Neighbours have different patterns.
-            found.append((dtype, [own[place % len(own)] for place, own in enumerate(near)]))
+        near = [_near(own, size, dtype) for own, size in zip(choices, weights, strict=True)]
+        # Neighbours have different patterns.
+        found.append((dtype, [own[place % len(own)] for place, own in enumerate(near)]))
+        draw = random.Random(0)
+        found.append((dtype, [draw.choice(_fitting(own, dtype)) for own in choices]))
     return found
 
 
-def _near(
-    own: Sequence[LayerChoice], weights: int, dtype: NumberFormat, density: float
-) -> list[LayerChoice]:
-    """The choices of a format whose density is nearest to the one asked for."""
-    fitting = [choice for choice in own if choice.dtype == dtype] or list(own)
-    far = [abs(1 - choice.zeros / weights - density) for choice in fitting]
-    most = min(far, default=0.0) + _ALIKE
-    found = [choice for choice, own in zip(fitting, far, strict=True) if own <= most]
+def _fitting(own: Sequence[LayerChoice], dtype: NumberFormat) -> list[LayerChoice]:
+    """The choices of a format that have zeros."""
+    found = [choice for choice in own if choice.dtype == dtype and choice.zeros]
     return found or [LayerChoice(pattern="unstructured", zeros=0, dtype=dtype)]
+
+
+def _near(own: Sequence[LayerChoice], weights: int, dtype: NumberFormat) -> list[LayerChoice]:
+    """The choices of a format that are nearest to 90 % zeros."""
+    fitting = _fitting(own, dtype)
+    far = [abs(1 - choice.zeros / weights - _DENSITY) for choice in fitting]
+    most = min(far) + _ALIKE
+    return [choice for choice, distance in zip(fitting, far, strict=True) if distance <= most]
