@@ -83,7 +83,7 @@ def solved(table: CostTable, points: Sequence[Point]) -> CostTable:
         rows.append([1 / point.whole_ms, *(share * (kind == point.dtype) for kind in _FORMATS)])
         wanted.append(1.0)
     (overhead, *scales), _ = nnls(np.array(rows), np.array(wanted))
-    found = {kind: float(own) for kind, own in zip(_FORMATS, scales, strict=True)}
+    found: dict[str, float] = {k: float(own) for k, own in zip(_FORMATS, scales, strict=True)}
     return replace(table, overhead=float(overhead), scale=found)
 
 
