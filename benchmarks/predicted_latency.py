@@ -16,7 +16,7 @@ import itertools
 import platform
 import random
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,16 +99,16 @@ def rows_of(name: str, batch: int, *, seeds: int, cache_dir: Path | None) -> lis
     table = measure_costs(model, inputs, layers, choices, engine="wsr", cache_dir=cache_dir)
     rows = []
     for seed in range(seeds):
-        for kind in _KINDS:
-            profile = _profile(layers, kind, seed=seed)
-            facts = {"network": name, "batch": batch, "dtype": kind, "seed": seed}
-            rows.append(facts | _row(model, inputs, layers, profile, table))
+        profiles = {kind: _profile(layers, kind, seed=seed) for kind in _KINDS}
+        for kind, row in _measured(model, inputs, layers, profiles, table).items():
+            rows.append({"network": name, "batch": batch, "dtype": kind, "seed": seed} | row)
             say(", ".join(f"{key} {value}" for key, value in rows[-1].items()))
     return rows
 
 
 def _choices(row: LayerRow) -> list[LayerChoice]:
-    return [_choice(row, p, r, d) for d in _FORMATS for p in _PATTERNS for r in (0.0, 0.5, 0.8)]
+    made = itertools.product(_PATTERNS, (0.0, 0.5, 0.7, 0.9), _FORMATS)
+    return [_choice(row, pattern, ratio, dtype) for pattern, ratio, dtype in made]
 
 
 def _choice(row: LayerRow, pattern: str, ratio: float, dtype: NumberFormat) -> LayerChoice:
@@ -127,34 +127,37 @@ def _profile(layers: Sequence[LayerRow], kind: str, *, seed: int) -> list[LayerC
     return found
 
 
-def _row(
+def _measured(
     model: nn.Module,
     inputs: Tensor,
     layers: Sequence[LayerRow],
-    profile: Sequence[LayerChoice],
+    profiles: Mapping[str, Sequence[LayerChoice]],
     table: CostTable,
-) -> dict[str, Any]:
-    formats = {row.name: choice.dtype for row, choice in zip(layers, profile, strict=True)}
-    networks: dict[str, Any] = {
-        "dense": (model, "fp32"),
-        "pruned": (_pruned(model, layers, profile), formats),
-    }
+) -> dict[str, dict[str, Any]]:
+    """A row for each profile; all networks are timed in turn with the dense one."""
+    networks: dict[str, Any] = {"dense": (model, "fp32")}
+    for kind, profile in profiles.items():
+        formats = {row.name: choice.dtype for row, choice in zip(layers, profile, strict=True)}
+        networks[kind] = _pruned(model, layers, profile), formats
     found = measure_together(networks, inputs, engine="wsr")
-    dense, pruned = found["dense"].median_ms, found["pruned"].median_ms
-    predicted = table.predict(profile)
+    dense = found["dense"].median_ms
     assert table.dense_ms is not None
-    return {
-        "table_dense_ms": table.dense_ms,
-        "predicted_ms": predicted,
-        "dense_ms": dense,
-        "measured_ms": pruned,
-        "predicted_share": predicted / table.dense_ms,
-        "measured_share": pruned / dense,
-        "error": predicted / table.dense_ms / (pruned / dense) - 1,
-        "error_ms": predicted / pruned - 1,
-        "spread": found["pruned"].spread,
-        "runs": found["pruned"].how,
-    }
+    rows = {}
+    for kind, profile in profiles.items():
+        predicted, measured = table.predict(profile), found[kind].median_ms
+        rows[kind] = {
+            "table_dense_ms": table.dense_ms,
+            "predicted_ms": predicted,
+            "dense_ms": dense,
+            "measured_ms": measured,
+            "predicted_share": predicted / table.dense_ms,
+            "measured_share": measured / dense,
+            "error": predicted / table.dense_ms / (measured / dense) - 1,
+            "error_ms": predicted / measured - 1,
+            "spread": found[kind].spread,
+            "runs": found[kind].how,
+        }
+    return rows
 
 
 @torch.no_grad()
@@ -224,7 +227,7 @@ def main(arguments: list[str] | None = None) -> int:
         if name not in NETWORKS:
             raise UserError(f"--only {name}: {suggest(name, NETWORKS)}")
     frame = _read(given.out)
-    for name, batch in itertools.product(given.only, given.batches):
+    for batch, name in itertools.product(given.batches, given.only):
         if ((frame["network"] == name) & (frame["batch"] == batch)).any():
             say(f"{name}, batch {batch}: measured before; delete its lines to measure again")
             continue

@@ -129,14 +129,14 @@ def test_an_engine_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(
         engines.importlib.util, "find_spec", lambda n: None if n == "openvino" else find(n)
     )
-    with pytest.raises(UserError, match="`engine` openvino: .*pip install openvino"):
+    with pytest.raises(UserError, match=r"`engine` openvino: .*pip install openvino"):
         measure_latency(network(), X, engine="openvino")
     assert "openvino" not in engines.installed_engines()
 
 
 @pytest.mark.parametrize("dtype", ["int4", {"0.weight": "int4"}])
 def test_formats_are_checked(dtype: Any) -> None:
-    with pytest.raises(UserError, match="`dtype` int4: .*Allowed: fp32, int8"):
+    with pytest.raises(UserError, match=r"`dtype` int4: .*Allowed: fp32, int8"):
         measure_latency(network(), X, engine="torch", dtype=dtype)
 
 

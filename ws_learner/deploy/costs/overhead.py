@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from ws_learner.core import LayerChoice, NumberFormat
 from ws_learner.deploy.costs.table import CostTable
 from ws_learner.deploy.costs.whole_networks import WholeNetworks
 
-__all__ = ["fitted", "solved"]
+__all__ = ["Point", "fitted", "solved"]
 
-_SPARSE_DENSITY = 0.2
-_SCALES = (0.7, 1.4)
+_DENSITY = 0.1
+_FORMATS: tuple[NumberFormat, ...] = ("fp32", "int8")
+_PRIOR = 0.1
+_ALIKE = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A whole network that was measured.
+
+    Attributes:
+        dtype: Of its layers.
+        layers_ms: Sum of its layers by themselves.
+        whole_ms: The network.
+    """
+
+    dtype: NumberFormat
+    layers_ms: float
+    whole_ms: float
 
 
 def fitted(
@@ -20,9 +40,9 @@ def fitted(
 ) -> CostTable:
     """The table with its overhead and scales, so that it predicts networks that were measured.
 
-    The dense network is measured and, for `wsr`, one in which each layer has the choice nearest
-    to 80 % zeros, in each format. In a network neighbours may become one call. Two networks tell
-    the overhead from the scale: time = overhead + scale x sum of the layers.
+    The dense network is measured and, for `wsr`, in each format one in which every layer has the
+    choice nearest to 90 % zeros, and one of random choices, as a search finds them. In a network
+    neighbours may become one call, if all of them have kernels.
 
     Args:
         table: Without them; times of kernels in parts of PyTorch's layer.
@@ -36,58 +56,66 @@ def fitted(
     }
     table = replace(table, times=times, dense_ms=dense.ms)
     none = [LayerChoice(pattern="unstructured", zeros=0) for _ in table.layers]
-    points = {"dense": (_sum(table, none), dense.ms)}
-    for dtype in _formats(choices) if table.engine == "wsr" else []:
-        chosen = [
-            _nearest(own, row.weights, dtype)
-            for row, own in zip(table.layers, choices, strict=True)
-        ]
+    points = [Point(dtype="fp32", layers_ms=_sum(table, none), whole_ms=dense.ms)]
+    for dtype, chosen in _networks(table, choices) if table.engine == "wsr" else []:
         ratio = whole.ratio(chosen, dtype) if chosen != none else None
         if ratio is not None:
-            points[dtype] = _sum(table, chosen), dense.ms * ratio
+            alone = _sum(table, chosen)
+            points.append(Point(dtype=dtype, layers_ms=alone, whole_ms=dense.ms * ratio))
     return solved(table, points)
 
 
-def solved(table: CostTable, points: dict[str, tuple[float, float]]) -> CostTable:
-    """Overhead and scales from (sum of layers, whole network) in milliseconds.
+def solved(table: CostTable, points: Sequence[Point]) -> CostTable:
+    """Overhead and scales of least relative squared error, none below 0.
+
+    A scale that the points do not tell stays near 1, or near that of fp32.
 
     Args:
         table: Without them.
-        points: `dense` and, where they were measured, `fp32` and `int8`.
+        points: Networks; time = overhead + scale x sum of the layers.
     """
-    sum_dense, dense = points["dense"]
-    alone, whole = points.get("fp32", points["dense"])
-    scale = 1.0
-    if whole < dense and alone < sum_dense:
-        scale = _within((dense - whole) / (sum_dense - alone))
-    # Where both cannot be met, the sparse one counts.
-    overhead = whole - scale * alone
-    if overhead < 0:
-        scale, overhead = whole / alone, 0.0
-    scales = {"fp32": scale, "int8": scale}
-    if "int8" in points:
-        alone, whole = points["int8"]
-        if whole < dense:
-            scales["int8"] = _within((whole - overhead) / alone)
-    return replace(table, overhead=overhead, scale=scales)
+    from scipy.optimize import nnls
+
+    rows = [[0.0, _PRIOR, 0.0], [0.0, -_PRIOR, _PRIOR]]
+    wanted = [_PRIOR, 0.0]
+    for point in points:
+        share = point.layers_ms / point.whole_ms
+        rows.append([1 / point.whole_ms, *(share * (kind == point.dtype) for kind in _FORMATS)])
+        wanted.append(1.0)
+    (overhead, *scales), _ = nnls(np.array(rows), np.array(wanted))
+    found: dict[str, float] = {k: float(own) for k, own in zip(_FORMATS, scales, strict=True)}
+    return replace(table, overhead=float(overhead), scale=found)
 
 
 def _sum(table: CostTable, point: Sequence[LayerChoice]) -> float:
     return sum(table.cost(i, choice) for i, choice in enumerate(point))
 
 
-def _within(scale: float) -> float:
-    return min(max(scale, _SCALES[0]), _SCALES[1])
-
-
-def _formats(choices: Sequence[Sequence[LayerChoice]]) -> list[NumberFormat]:
+def _networks(
+    table: CostTable, choices: Sequence[Sequence[LayerChoice]]
+) -> list[tuple[NumberFormat, list[LayerChoice]]]:
+    """For each format one choice for every layer: all sparse, and random ones."""
     used = {choice.dtype for own in choices for choice in own}
-    return [kind for kind in ("fp32", "int8") if kind in used]
+    weights = [row.weights for row in table.layers]
+    found = []
+    for dtype in (kind for kind in _FORMATS if kind in used):
+        near = [_near(own, size, dtype) for own, size in zip(choices, weights, strict=True)]
+        # Neighbours have different patterns.
+        found.append((dtype, [own[place % len(own)] for place, own in enumerate(near)]))
+        draw = random.Random(0)
+        found.append((dtype, [draw.choice(_fitting(own, dtype)) for own in choices]))
+    return found
 
 
-def _nearest(own: Sequence[LayerChoice], weights: int, dtype: NumberFormat) -> LayerChoice:
-    """The choice of a format whose density is nearest to the one that is measured."""
-    fitting = [choice for choice in own if choice.dtype == dtype] or list(own)
-    if not fitting:
-        return LayerChoice(pattern="unstructured", zeros=0, dtype=dtype)
-    return min(fitting, key=lambda c: abs(1 - c.zeros / weights - _SPARSE_DENSITY))
+def _fitting(own: Sequence[LayerChoice], dtype: NumberFormat) -> list[LayerChoice]:
+    """The choices of a format that have zeros."""
+    found = [choice for choice in own if choice.dtype == dtype and choice.zeros]
+    return found or [LayerChoice(pattern="unstructured", zeros=0, dtype=dtype)]
+
+
+def _near(own: Sequence[LayerChoice], weights: int, dtype: NumberFormat) -> list[LayerChoice]:
+    """The choices of a format that are nearest to 90 % zeros."""
+    fitting = _fitting(own, dtype)
+    far = [abs(1 - choice.zeros / weights - _DENSITY) for choice in fitting]
+    most = min(far) + _ALIKE
+    return [choice for choice, distance in zip(fitting, far, strict=True) if distance <= most]

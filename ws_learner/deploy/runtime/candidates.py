@@ -21,6 +21,7 @@ _BYTES = ((1, 4), (4, 4), (16, 4))
 _WHOLE = 0.97  # of a pattern's blocks: training leaves a few zeros inside
 _USEFUL = 0.5  # fewer nonzeros than this in the stored blocks, and smaller blocks win
 _FEW_TOKENS = 8
+_NEARLY_DENSE = 0.1  # share of nonzeros
 
 
 def largest_block(weight: npt.NDArray[np.generic] | LiveBlocks) -> str:
@@ -83,12 +84,13 @@ def candidates(
     vectors = [isa for isa in isas if isa.dot != "amx"][:1]
     live = weight if isinstance(weight, LiveBlocks) else LiveBlocks(weight)
     few = tokens <= _FEW_TOKENS and not channels
-    fitting = _fitting(live, _BYTES, few=few) if int8 else []
+    many = not channels and live.density >= _NEARLY_DENSE
+    fitting = _fitting(live, _BYTES, always=few or many) if int8 else []
     whole = any(live.fill(*shape) >= _WHOLE for shape in fitting)
     found: list[Spec] = []
     for isa in vectors:
         if fp32 and not (whole and isa.dot == "vnni"):
-            shapes = _fitting(live, _FLOAT, few=few)
+            shapes = _fitting(live, _FLOAT, always=few)
             found += [k for s in shapes for k in _vector_specs(isa, "fma", *s, tokens=tokens)]
     for isa in vectors:
         found += [k for s in fitting for k in _vector_specs(isa, isa.dot, *s, tokens=tokens)]
@@ -101,15 +103,16 @@ def candidates(
 
 
 def _fitting(
-    live: LiveBlocks, shapes: tuple[tuple[int, int], ...], *, few: bool
+    live: LiveBlocks, shapes: tuple[tuple[int, int], ...], *, always: bool
 ) -> list[tuple[int, int]]:
     """Shapes that store few zeros, from the largest of one or four outputs that stores hardly any.
 
-    Sixteen outputs are no reason to leave out four: their registers differ. For a `few` tokens
-    they are always there: reading zeros in a row is quicker than skipping them one by one.
+    Sixteen outputs are no reason to leave out four: their registers differ. They are `always` there
+    where storing zeros like other numbers may be quickest: of linear layers, for few tokens, and in
+    bytes unless nearly all is zero.
     """
     fill = {shape: live.fill(*shape) for shape in shapes}
-    kept = [s for s in shapes if fill[s] >= _USEFUL or (few and s[0] == 16)]
+    kept = [s for s in shapes if fill[s] >= _USEFUL or (always and s[0] == 16)]
     fours = [shape for shape in kept if shape[0] == 4 and fill[shape] >= _WHOLE]
     return [shape for shape in kept if shape[0] >= (4 if fours else 1)]
 
