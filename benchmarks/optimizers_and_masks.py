@@ -216,8 +216,8 @@ def table(lines: list[Line]) -> str:
     for line in lines:
         values = tuple(str(value) for value in list(asdict(line).values())[2:])
         rows[line.library, line.optimizer].append(values)
-    for (library, name), values in rows.items():
-        alike[tuple(values)].append(f"{name} ({library})")
+    for (library, name), results in rows.items():
+        alike[tuple(results)].append(f"{name} ({library})")
     text = [
         "| optimizers | method | in training | finalize | eval() | mask_copy |",
         "|---" * 6 + "|",
