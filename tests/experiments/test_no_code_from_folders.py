@@ -197,3 +197,26 @@ def test_folders_of_ray_are_this_users_alone(
     session._start(ClusterConfig(workers=1), folder, 1 << 20)
     assert folder.stat().st_mode & 0o777 == 0o700
     assert Path(str(given["_temp_dir"])).parent == folder  # Ray opens its own one to everyone
+
+
+def test_the_pickle_of_a_training_is_this_users_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ws_learner.config import ClusterConfig
+    from ws_learner.training.ray import ray_trainer, train_loop
+
+    seen: list[int] = []
+
+    class Trainer:
+        def __init__(self, *parts: object, **settings: object) -> None:
+            pass
+
+        def fit(self) -> None:
+            assert (tmp_path / "state" / "ranks" / "job.pkl").exists()
+            seen.append((tmp_path / "state" / "ranks").stat().st_mode & 0o777)
+
+    monkeypatch.setattr(ray_trainer, "RayTrainer", Trainer)
+    folder = tmp_path / "state" / "ranks"
+    config = ClusterConfig(workers=1)
+    train_loop.train_on_ray(print, config, folder=folder, batch_size=1, parts=[])  # type: ignore[arg-type]
+    assert seen == [0o700]

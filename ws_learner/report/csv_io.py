@@ -67,7 +67,7 @@ def read_rollouts(path: AnyPath) -> pd.DataFrame:
         UserError: It is no such table.
     """
     path = as_path(path)
-    needs = ("rollout", "kind", "reward", "failed")
+    needs = ("rollout", "kind", "reward")  # the oldest have no `failed`
     return read_tidy(path, text=("kind", "failed"), needs=needs)
 
 

@@ -8,6 +8,7 @@ import io
 import re
 import shlex
 import tarfile
+import zlib
 from pathlib import Path
 from typing import Protocol
 
@@ -55,6 +56,15 @@ def unpack(output: str, here: Path) -> None:
     data = base64.b64decode(found[2]) if found else b""
     if not found or hashlib.sha256(data).hexdigest() != found[1]:
         raise UserError("fetch: what arrived is damaged; try again")
+    try:
+        _extract(data, here)
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        reason = shown(str(error) or type(error).__name__)
+        raise UserError(f"fetch: what arrived cannot be unpacked in {here} ({reason})") from error
+
+
+def _extract(data: bytes, here: Path) -> None:
+    """Unpack plain files and folders, none of which may lie outside `here`."""
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         mine = here / "identity.json"
         names = archive.getnames()

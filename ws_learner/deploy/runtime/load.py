@@ -190,7 +190,7 @@ def _datas(
 ) -> dict[str, LayerData]:
     found = {}
     for site in sites:
-        if site.name not in facts["sources"]:
+        if site.name not in facts["choices"]:
             continue
         data, source = layer_data(site, None), facts["sources"][site.name]
         if source is not None:
