@@ -50,7 +50,7 @@ def test_files_that_say_too_little_or_nonsense(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="threads 0"):
         load_sparse(path, threads=0)
     tensors, facts = read_wsr(path)
-    for name in facts.keys() - {"kind"}:
+    for name in facts.keys() - {"kind", "fused"}:  # earlier versions wrote no `fused`
         write_wsr(path, tensors, metadata={k: v for k, v in facts.items() if k != name})
         with pytest.raises(UserError, match=name):
             load_sparse(path)
@@ -68,6 +68,8 @@ def test_files_that_say_too_little_or_nonsense(tmp_path: Path) -> None:
         {"architecture": 7},
         {"dtype": "int4"},
         {"speedup": None},
+        {"fused": 3},
+        {"fused": [3]},
     ]
     for change in wrong:
         write_wsr(path, tensors, metadata=facts | change)

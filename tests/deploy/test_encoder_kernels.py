@@ -112,9 +112,9 @@ def test_a_layer_of_any_length_and_batch(
 @pytest.mark.parametrize("lanes", LANES)
 def test_weights_are_those_of_softmax(lanes: int) -> None:
     """Scores from 0 down to -120: values are the identity, so that outputs are the weights."""
-    from ws_learner.deploy.runtime.codegen.attention_kernel import attention_scratch
     from ws_learner.deploy.runtime.codegen.block_format import aligned
     from ws_learner.deploy.runtime.codegen.kernels import compiled_attention
+    from ws_learner.deploy.runtime.codegen.sequence_tables import attention_scratch
 
     size = 16
     scores = -torch.linspace(0, 120, size * size).view(size, size)[torch.randperm(size)]

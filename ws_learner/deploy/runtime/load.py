@@ -66,7 +66,7 @@ def load_sparse(
     tensors, facts = read_wsr(path)
     if facts.get("kind") != "compiled":
         raise UserError(f"{path}: holds only weights; load them and call compile_sparse")
-    choices = _choices(path, facts)
+    choices, fused = _choices(path, facts), _fused(path, facts)
     wrapped = bool(facts["wrapped"])
     with _of_floats():
         work = _network(path, facts, model)
@@ -92,8 +92,8 @@ def load_sparse(
     else:
         result.speedup = facts["speedup"] if same else math.nan
         assemble(sites, datas, choices, threads=threads)
-        result.fused = _fused(path, facts)
-        expect_layers(work, result.fused, datas, choices, threads=threads)
+        result.fused = fused
+        expect_layers(work, fused, datas, choices, threads=threads)
     return result
 
 

@@ -13,27 +13,14 @@ from llvmlite import ir
 
 from ws_learner.deploy.runtime.codegen.llvm_emitter import F32, I64, PTR, Emitter
 from ws_learner.deploy.runtime.codegen.row_arithmetic import across, exponential
+from ws_learner.deploy.runtime.codegen.sequence_tables import (
+    ATTENTION_SLOTS,
+    HEADER,
+    KEYS,
+    QUERIES,
+)
 
-__all__ = ["ATTENTION_SLOTS", "HEADER", "attention_scratch", "attention_source"]
-
-ATTENTION_SLOTS = ("heads", "row_bytes", "key_bytes", "value_bytes", "width_bytes", "scale")
-"""Table: heads; bytes of a row of the input, from its queries to its keys and values, and of a row
-of the output; what scores are multiplied by, a float."""
-
-HEADER = 64
-"""Bytes at the beginning of the working memory: address of the mask, or 0, and its bytes from one
-sequence to the next and from one query to the next. A mask is of floats, added to the scores."""
-
-_GROUP, _WIDE = 4, 2  # queries together; vectors of keys together
-
-
-def attention_scratch(length: int, depth: int, lanes: int) -> int:
-    """Bytes of working memory for heads of `depth`."""
-    return HEADER + _padded(length, lanes) * 4 * (depth + _GROUP)
-
-
-def _padded(length: int, lanes: int) -> int:
-    return -(-length // (_WIDE * lanes)) * _WIDE * lanes
+__all__ = ["attention_source"]
 
 
 def attention_source(depth: int, lanes: int) -> str:
@@ -47,7 +34,7 @@ def attention_source(depth: int, lanes: int) -> str:
     table["mask"], table["mask_bytes"], table["mask_row"] = (
         e.load(I64, memory, 8 * place) for place in range(3)
     )
-    step = _WIDE * lanes
+    step = KEYS * lanes
     padded = e.mul(e.div(e.add(length, step - 1), step), step)
     keys = e.at(memory, HEADER)
     scores = e.at(keys, e.mul(padded, 4 * depth))
@@ -63,9 +50,9 @@ def attention_source(depth: int, lanes: int) -> str:
             "masked": e.builder.icmp_unsigned("!=", table["mask"], e.word(0)),
         }
         _turn_keys(e, of, own=own, keys=keys, depth=depth)
-        with e.loop(0, length, _GROUP) as query:
+        with e.loop(0, length, QUERIES) as query:
             _score(e, of, own=own, keys=keys, scores=scores, query=query, depth=depth)
-            sums = [_weigh(e, of, scores=scores, query=query, part=g) for g in range(_GROUP)]
+            sums = [_weigh(e, of, scores=scores, query=query, part=g) for g in range(QUERIES)]
             _mix(e, of, own=own, scores=scores, sums=sums, out=out, query=query, depth=depth)
     return e.finish()
 
@@ -88,15 +75,15 @@ def _turn_keys(e: Emitter, of: dict[str, Any], *, own: Any, keys: Any, depth: in
 def _score(
     e: Emitter, of: dict[str, Any], *, own: Any, keys: Any, scores: Any, query: Any, depth: int
 ) -> None:
-    queries = [e.at(own, _row(e, of, e.add(query, g))) for g in range(_GROUP)]
+    queries = [e.at(own, _row(e, of, e.add(query, g))) for g in range(QUERIES)]
     zero = ir.Constant(e.floats, None)
-    with e.loop(0, of["padded"], _WIDE * e.lanes) as j:
-        kept = [[e.variable(e.floats) for _ in range(_WIDE)] for _ in range(_GROUP)]
+    with e.loop(0, of["padded"], KEYS * e.lanes) as j:
+        kept = [[e.variable(e.floats) for _ in range(KEYS)] for _ in range(QUERIES)]
         for variable in (v for own_row in kept for v in own_row):
             variable.set(zero)
         with e.loop(0, depth) as d:
             place = e.mul(e.add(e.mul(of["padded"], d), j), 4)
-            wide = [e.load(e.floats, keys, e.add(place, 4 * e.lanes * w)) for w in range(_WIDE)]
+            wide = [e.load(e.floats, keys, e.add(place, 4 * e.lanes * w)) for w in range(KEYS)]
             for base, variables in zip(queries, kept, strict=True):
                 single = e.splat(e.load(F32, base, e.mul(d, 4)))
                 for variable, key in zip(variables, wide, strict=True):
@@ -157,9 +144,9 @@ def _mix(
     b, one, zero = e.builder, e.constant(1.0), ir.Constant(e.floats, None)
     empty = [b.fcmp_ordered("==", total, zero) for total in sums]
     shares = [b.fdiv(one, b.select(n, one, s)) for n, s in zip(empty, sums, strict=True)]
-    wide = 1 if depth // e.lanes % _WIDE else _WIDE
+    wide = 1 if depth // e.lanes % KEYS else KEYS
     with e.loop(0, 4 * depth, 4 * wide * e.lanes) as place:
-        kept = [[e.variable(e.floats) for _ in range(wide)] for _ in range(_GROUP)]
+        kept = [[e.variable(e.floats) for _ in range(wide)] for _ in range(QUERIES)]
         for variable in (v for own_row in kept for v in own_row):
             variable.set(zero)
         with e.loop(0, of["length"]) as j:

@@ -11,22 +11,20 @@ import torch
 from torch import Tensor
 
 from ws_learner.core import UserError
-from ws_learner.deploy.runtime.codegen.attention_kernel import (
-    ATTENTION_SLOTS,
-    HEADER,
-    attention_scratch,
-)
 from ws_learner.deploy.runtime.codegen.buffers import readable
 from ws_learner.deploy.runtime.codegen.cpu import usable_isas
 from ws_learner.deploy.runtime.codegen.native_program import KernelCall, address_of
 from ws_learner.deploy.runtime.codegen.openmp import openmp
 from ws_learner.deploy.runtime.codegen.parallel import scratch
-from ws_learner.deploy.runtime.codegen.row_arithmetic import NORM_SLOTS
-from ws_learner.deploy.runtime.codegen.sequence_driver import (
+from ws_learner.deploy.runtime.codegen.sequence_tables import (
+    ATTENTION_SLOTS,
+    HEADER,
     INPUT,
+    NORM_SLOTS,
     OUTPUT,
     SEQUENCE_JOB,
     SEQUENCE_STEP,
+    attention_scratch,
 )
 from ws_learner.deploy.runtime.codegen.sparse_kernel import NO_PICKLE, SparseKernel
 

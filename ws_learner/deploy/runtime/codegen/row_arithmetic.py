@@ -8,11 +8,9 @@ from typing import Any
 from llvmlite import ir
 
 from ws_learner.deploy.runtime.codegen.llvm_emitter import F32, I64, PTR, Emitter
+from ws_learner.deploy.runtime.codegen.sequence_tables import NORM_SLOTS
 
-__all__ = ["NORM_SLOTS", "across", "exponential", "norm_source"]
-
-NORM_SLOTS = ("weight", "bias", "width", "epsilon")
-"""Table of a norm: two addresses, floats of a row (a multiple of the lanes), and a float."""
+__all__ = ["across", "exponential", "norm_source"]
 
 _EXP2 = (1.0, 0.6931472, 0.2402265, 0.05550411, 0.009618129, 0.0013333558, 0.0001540353, 1.5253e-05)
 """Taylor's coefficients of 2^f, ln(2)^n / n!: within 3e-8 for f between -1/2 and 1/2."""

@@ -11,22 +11,13 @@ from typing import Any
 from llvmlite import ir
 
 from ws_learner.deploy.runtime.codegen.llvm_emitter import I32, I64, PTR, VOID, Emitter
-
-__all__ = ["INPUT", "OUTPUT", "SEQUENCE_JOB", "SEQUENCE_STEP", "sequence_source"]
-
-SEQUENCE_JOB = (
-    *("count", "length", "block", "steps", "x", "y", "row_bytes", "mask", "mask_bytes"),
-    *("mask_row", "memory", "room", "number", "team", "ask_number", "ask_team"),
+from ws_learner.deploy.runtime.codegen.sequence_tables import (
+    INPUT,
+    SEQUENCE_JOB,
+    SEQUENCE_STEP,
 )
-"""Sequences, their tokens, sequences of a block, kernels; addresses of input and output and bytes
-of a token in both; mask as in `attention_kernel`; memory, and that of each thread; which thread
-this is of how many, or the addresses of functions that know."""
 
-SEQUENCE_STEP = ("function", "table", "whole", "x", "y", "z")
-"""Addresses; whether it counts sequences (then it is given their length and number) or tokens;
-input, output and third place: `INPUT`, `OUTPUT`, or bytes into the thread's memory."""
-
-INPUT, OUTPUT = -1, -2
+__all__ = ["sequence_source"]
 
 _KERNEL = ir.FunctionType(VOID, [PTR] * 4 + [I64] * 2)
 _ASK = ir.FunctionType(I32, [])
