@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -139,6 +140,26 @@ def test_threads_share_the_images(threads: int) -> None:
     weight = block_matrix(np.random.default_rng(1), (16, 72), (4, 1), 0.3)
     kernel, x = ImageKernel(spec, weight, None, walk), torch.randn(7, 8, 15, 15)
     assert torch.equal(kernel.images(x, (8, 8), threads=threads), kernel.images(x, (8, 8)))
+
+
+def test_callers_in_several_threads_do_not_meet() -> None:
+    (spec,) = kernels(4, 1, 4, 4)[:1]
+    walk = Geometry(kernel=(3, 3), stride=(1, 1), padding=(1, 1), dilation=(1, 1))
+    weight = block_matrix(np.random.default_rng(1), (16, 72), (4, 1), 0.3)
+    kernel = ImageKernel(spec, weight, None, walk)
+    inputs = [torch.randn(2, 8, 9 + number % 2, 11) for number in range(4)]
+    wanted = [kernel.images(x, (x.shape[2], 11)) for x in inputs]
+
+    def calls(number: int) -> bool:
+        x, right = inputs[number], True
+        for _ in range(50):
+            known = kernel.again(x)
+            y = kernel.images(x, (x.shape[2], 11)) if known is None else known
+            right &= torch.equal(y, wanted[number])
+        return right
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(calls, range(4)))
 
 
 def test_sizes_alternate_and_a_batch_may_be_empty() -> None:

@@ -6,6 +6,7 @@ reads a convolution's output, and nothing else does, is seen in one run of the n
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -103,12 +104,12 @@ def _join_activation(site: Site, norm: Norm) -> None:
         site.activation, site.follower = "gelu", (parent, after[0])
 
 
-class _Readers(TorchDispatchMode):
+class _Readers(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operation of this thread that reads the output of a convolution."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._outputs: dict[int, tuple[str, Tensor]] = {}  # kept, or their memory is used again
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._outputs: dict[int, tuple[str, weakref.ref[Tensor]]] = {}
         self._calls: list[str] = []
         self._pairs: dict[str, str] = {}
         self._inside: str | None = None
@@ -145,7 +146,7 @@ class _Readers(TorchDispatchMode):
     def _watch_convolution(self, site: Site) -> Any:
         def after(module: nn.Module, places: Any, result: Tensor) -> None:
             self._calls.append(site.name)
-            self._outputs[result.untyped_storage().data_ptr()] = (site.name, result)
+            self._outputs[result.untyped_storage().data_ptr()] = site.name, weakref.ref(result)
 
         return site.module.register_forward_hook(after)
 
@@ -154,7 +155,7 @@ class _Readers(TorchDispatchMode):
             self._calls.append(name)
             x = places[0] if places else words["input"]
             known = self._outputs.get(x.untyped_storage().data_ptr())
-            if known is not None and known[1] is x:
+            if known is not None and known[1]() is x:
                 self._pairs[known[0]], self._inside = name, known[0]
 
         def after(module: nn.Module, places: Any, result: Tensor) -> None:
@@ -173,5 +174,7 @@ class _Readers(TorchDispatchMode):
         for leaf in tree_leaves(values):
             if isinstance(leaf, Tensor) and leaf.layout == torch.strided:
                 known = self._outputs.get(leaf.untyped_storage().data_ptr())
-                if known is not None and known[0] != self._inside:
+                if known is None or known[1]() is None:  # its memory is somebody else's by now
+                    continue
+                if known[0] != self._inside:
                     self._spoiled.add(known[0])
