@@ -18,6 +18,7 @@ _DENSITY = 0.1
 _FORMATS: tuple[NumberFormat, ...] = ("fp32", "int8")
 _PRIOR = 0.1
 _ALIKE = 0.02
+_SCALES = (0.4, 2.5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ def fitted(
 
 
 def solved(table: CostTable, points: Sequence[Point]) -> CostTable:
-    """Overhead and scales of least relative squared error, none below 0.
+    """Overhead, at least 0, and scales of least relative squared error.
 
     A scale that the points do not tell stays near 1, or near that of fp32.
 
@@ -74,7 +75,7 @@ def solved(table: CostTable, points: Sequence[Point]) -> CostTable:
         table: Without them.
         points: Networks; time = overhead + scale x sum of the layers.
     """
-    from scipy.optimize import nnls
+    from scipy.optimize import lsq_linear
 
     rows = [[0.0, _PRIOR, 0.0], [0.0, -_PRIOR, _PRIOR]]
     wanted = [_PRIOR, 0.0]
@@ -82,7 +83,8 @@ def solved(table: CostTable, points: Sequence[Point]) -> CostTable:
         share = point.layers_ms / point.whole_ms
         rows.append([1 / point.whole_ms, *(share * (kind == point.dtype) for kind in _FORMATS)])
         wanted.append(1.0)
-    (overhead, *scales), _ = nnls(np.array(rows), np.array(wanted))
+    least, most = [0.0, *[_SCALES[0]] * 2], [np.inf, *[_SCALES[1]] * 2]
+    overhead, *scales = lsq_linear(np.array(rows), np.array(wanted), bounds=(least, most)).x
     found: dict[str, float] = {k: float(own) for k, own in zip(_FORMATS, scales, strict=True)}
     return replace(table, overhead=float(overhead), scale=found)
 
