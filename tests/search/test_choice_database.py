@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ from ws_learner.search.rollout.choice_grid import ChoiceGrid
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.int8 import input_noise, rounded
 from ws_learner.search.rollout.regression import LayerRegression
+from ws_learner.search.rollout.tensor_file import TensorFile
 from ws_learner.search.rollout.unit_regression import UnitRegression
 from ws_learner.training.sparse import build_method_config, with_layer_patterns
 
@@ -366,6 +368,29 @@ def test_it_is_read_from_its_file_and_built_again_for_other_choices(
         assert opened(tmp_path).errors()[0].tolist() == first.errors()[0].tolist()
     assert len(builds) == 6
     assert not [*tmp_path.glob(".choices*"), *tmp_path.glob("*.part")]
+
+
+def test_what_killed_builds_left_behind_is_removed_after_a_day(tmp_path: Path) -> None:
+    old, new = (tmp_path / f".choices-{name}-1.part" for name in ("old", "new"))
+    for part in (old, new):
+        part.write_bytes(b"")
+    os.utime(old, (0, 0))
+    opened(tmp_path, patterns=("4x4",), dtypes=("fp32",))
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_a_full_disk_is_an_error_of_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator_in(tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(TensorFile, "create", full)
+    with pytest.raises(UserError, match=r"choice database .*: .*No space left on device"):
+        opened(tmp_path, patterns=("4x4",), dtypes=("fp32",))
+    assert not [*tmp_path.glob(".choices*")]
 
 
 def test_grams_are_collected_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from ws_learner.config import parse_pattern_spec
 from ws_learner.core import (
     LayerChoice,
     NumberFormat,
+    UserError,
     one_thread,
     say,
     tensor_bytes,
@@ -42,7 +43,7 @@ from ws_learner.search.rollout.choice_grid import (
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.int8 import input_noise, rounded
 from ws_learner.search.rollout.own_of_choices import own_of_choices
-from ws_learner.search.rollout.spilled_database import by_reference
+from ws_learner.search.rollout.spilled_database import by_reference, remove_stale
 from ws_learner.search.rollout.tensor_file import TensorFile, refuse_full_disk
 from ws_learner.search.rollout.unit_regression import UnitRegression
 
@@ -277,13 +278,18 @@ class ChoiceDatabase:
         return layout.stored(solver.solve(layout.rows(self.mask(layer, choice))), shape)
 
     def _build(self, path: Path | None) -> None:
-        """Solve all choices of all layers, into a file if there is a folder."""
+        """Solve all choices of all layers, into a file if there is a folder.
+
+        Raises:
+            UserError: The disk has no room.
+        """
         self._rollouts.database.curves()
         part = None
         try:
             file = None
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
+                remove_stale(path.parent)
                 part = path.parent / f".{path.stem}-{os.getpid()}.part"
                 file = self._laid_out(part)
             self._errors = self._solve_all(file)
@@ -295,6 +301,8 @@ class ChoiceDatabase:
             file.seal()
             part.replace(path)
             self._file = TensorFile.open(path)
+        except OSError as error:
+            raise UserError(f"choice database {path}: {error}") from error
         finally:
             if part is not None:
                 part.unlink(missing_ok=True)

@@ -36,6 +36,7 @@ __all__ = [
     "gram_shapes",
     "naming_files",
     "read_spilled",
+    "remove_stale",
     "spills",
 ]
 
@@ -129,7 +130,7 @@ class SpilledDatabase:
         """
         home = path.parent if path else Path(tempfile.mkdtemp(prefix="ws_learner-layers-"))
         home.mkdir(parents=True, exist_ok=True)
-        _remove_stale(home)
+        remove_stale(home)
         final = path or home / "layers.safetensors"
         layout: dict[str, tuple[str, tuple[int, ...]]] = {
             f"gram.{layer}": ("F32", shape) for layer, shape in enumerate(shapes)
@@ -219,9 +220,9 @@ def read_spilled(
     return None
 
 
-def _remove_stale(folder: Path) -> None:
-    """Remove what killed builds left behind."""
-    for part in folder.glob(".layers-*.part"):
+def remove_stale(folder: Path) -> None:
+    """Remove what killed builds of databases left behind."""
+    for part in (*folder.glob(".layers-*.part"), *folder.glob(".choices-*.part")):
         with suppress(OSError):
             if time.time() - part.stat().st_mtime > _STALE:
                 part.unlink()
