@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from ws_learner import (
     run_nncf,
 )
 from ws_learner.compat import build_lpot_recipe, read_lpot, read_nncf
-from ws_learner.core import ComputeDevice, choose_device, save_model
+from ws_learner.core import ComputeDevice, RunDir, choose_device, save_model
 from ws_learner.deploy.onnx.export import run_onnx
 
 TIMES = {"train_seconds", "search_seconds", "command", "hardware", "versions", "experiment"}
@@ -40,7 +39,7 @@ def same(command_line: Path, python: Path, result: Result) -> None:
     """Weights to the byte, tables to the character; the numbers of the summary but for times."""
     for name in ("model.safetensors", "ratios.csv", "metrics.csv"):
         assert (command_line / name).read_bytes() == (python / name).read_bytes(), name
-    first, second = (json.loads((r / "summary.json").read_text()) for r in (command_line, python))
+    first, second = (RunDir(run).read_summary() for run in (command_line, python))
     timed = {key for key in first if "ms" in key.split("_") or "speedup" in key} | TIMES
     assert {k: v for k, v in first.items() if k not in timed} == {
         k: v for k, v in second.items() if k not in timed
