@@ -18,6 +18,7 @@ from ws_learner.deploy.runtime import compile_sparse, load_sparse
 from ws_learner.deploy.runtime import load as model_file
 from ws_learner.deploy.runtime import selection as choice
 from ws_learner.deploy.runtime.codegen.cpu import usable_isas
+from ws_learner.deploy.runtime.graph import copied
 from ws_learner.deploy.runtime.quantisation import RangeObserver
 
 if not usable_isas():
@@ -408,3 +409,16 @@ def test_an_encoder_with_padding_from_a_file(tmp_path: Path) -> None:
     again = load_sparse(tmp_path / "m.wsr", model)
     got = again(x, src_key_padding_mask=mask)
     assert near(got[~mask], fast(x, src_key_padding_mask=mask)[~mask])
+
+
+def test_copies_for_trials_share_the_weights_of_plain_layers_only() -> None:
+    net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Conv2d(1, 2, 1))
+    twin = copied(net, share=True)
+    for place in (0, 2):
+        assert twin[place] is not net[place]  # type: ignore[index]
+        assert twin[place].weight is net[place].weight  # type: ignore[index]
+    assert twin[1].weight is not net[1].weight  # type: ignore[index]
+    assert twin[1].running_mean is not net[1].running_mean  # type: ignore[index]
+    whole = copied(net)
+    owners = {p.data_ptr() for p in net.parameters()}
+    assert not owners & {p.data_ptr() for p in whole.parameters()}

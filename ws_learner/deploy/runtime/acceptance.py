@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from torch import nn
 
 from ws_learner.core import UserError, say
-from ws_learner.deploy.other_inputs import first_difference
+from ws_learner.deploy.other_inputs import first_difference, other_inputs
 from ws_learner.deploy.runtime.autotune import fastest
 from ws_learner.deploy.runtime.compiled import CompiledModel
 from ws_learner.deploy.runtime.fused_layer import FusedLayer, fused_layers
@@ -74,9 +75,13 @@ def _second_look(
     def dense(given: Inputs) -> object:
         return call(original, given)
 
-    with _exactly(twin):
-        found = first_difference(dense, compiled, inputs)
+    with _exactly(twin):  # the example itself was compared before
+        found = first_difference(dense, compiled, inputs, inputs_of=_but_the_example)
     return found if found or bytes_ else first_difference(dense, compiled, inputs)
+
+
+def _but_the_example(example: Inputs) -> Iterator[tuple[str, Inputs]]:
+    return itertools.islice(other_inputs(example), 1, None)
 
 
 def _replaced(compiled: CompiledModel) -> list[Replaced]:

@@ -13,7 +13,7 @@ __all__ = ["Repeatable", "TimedTrial", "fastest"]
 _ROUNDS, _LEAST_ROUNDS, _FAIR_ROUNDS = 25, 3, 8
 _SLICE = 1e-4  # seconds of one reading: most of them fall between two interruptions
 _LONG = 1e-3  # what takes so long fills the caches itself
-_MOST = 0.1  # seconds spent on one candidate; slow ones get the least number of rounds
+_MOST = 0.1  # seconds spent on one candidate, after three readings
 _BEHIND = {False: 4.0, True: 1.5}  # times the best's: out of the race, before and after fair rounds
 _MARGIN = 1.05
 _TICK = 1e-9  # some clocks stand still for milliseconds
@@ -73,10 +73,11 @@ def fastest(
     for number in range(_ROUNDS):
         for name in racing[:: 1 if number % 2 else -1]:
             loops[name].read()
+        racing = [name for name in racing if loops[name].spent < _MOST]
         if number + 1 >= _LEAST_ROUNDS:
             best = min(loop.least for loop in loops.values())
             most = _BEHIND[number + 1 >= _FAIR_ROUNDS] * best
-            racing = [n for n in racing if loops[n].least <= most and loops[n].spent < _MOST]
+            racing = [name for name in racing if loops[name].least <= most]
     waiting, reaching = (_idle_seconds(run, clock) for run in (idle, reach))
     handover = max(reaching - waiting, 0.0)
     seconds = {
