@@ -13,6 +13,7 @@ from torch import nn
 from envs import FloatArray, LayerRow
 from ws_learner.config import RolloutConfig, WeightSparseConfig
 from ws_learner.core import LayerChoice, LayerCosts, RunDir, UserError, say
+from ws_learner.pruning import trained_by
 from ws_learner.search.allocation import Decision
 from ws_learner.search.closed_form import run_closed_form
 from ws_learner.search.context import AllocationContext, allocation_context
@@ -191,7 +192,10 @@ class BudgetedAllocation:
     def _joint(self) -> ChoiceEvaluator:
         """Scores joint choices, and has their errors."""
         return ChoiceEvaluator(
-            self._inner, patterns=self.config.pattern_choices, dtypes=self.config.dtypes
+            self._inner,
+            patterns=self.config.pattern_choices,
+            dtypes=self.config.dtypes,
+            trained=trained_by(self.config),
         )
 
     def _combined(self, limits: list[Limit]) -> tuple[LayerCosts, float]:
