@@ -493,6 +493,7 @@ def run(name: str, cases: int, *, derandomized: bool) -> None:
     fuzz()
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", CASES)
 def test_a_result_or_one_line(name: str) -> None:

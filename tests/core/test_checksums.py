@@ -30,6 +30,7 @@ def flipped(data: bytes, bit: int) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.long
 def test_every_flipped_bit_of_a_state_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "s.pt"
     save_state_file(path, STATE)

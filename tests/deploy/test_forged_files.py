@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -254,13 +255,20 @@ SHRUNK = {
 }
 
 
-@pytest.mark.parametrize("name", SHRUNK)
-def test_a_shrunk_network_is_left_alone(name: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shrunk") / "s.safetensors"
     torch.manual_seed(0)
     model = with_random_norms(resnet_cifar(8))
     zero_channels(model, "layer1.0.conv1", slice(0, 7))
-    save_shrunk(shrink(model, torch.randn(2, 3, 8, 8)), tmp_path / "s.safetensors")
-    assert load_shrunk(resnet_cifar(8), tmp_path / "s.safetensors") is not None
+    save_shrunk(shrink(model, torch.randn(2, 3, 8, 8)), path)
+    assert load_shrunk(resnet_cifar(8), path) is not None
+    return path
+
+
+@pytest.mark.parametrize("name", SHRUNK)
+def test_a_shrunk_network_is_left_alone(name: str, small: Path, tmp_path: Path) -> None:
+    shutil.copyfile(small, tmp_path / "s.safetensors")
     _shrunk(tmp_path / "s.safetensors", SHRUNK[name])
     fresh = resnet_cifar(8)
     state = {key: value.clone() for key, value in fresh.state_dict().items()}

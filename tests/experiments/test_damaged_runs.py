@@ -13,6 +13,7 @@ from experiments import export
 from experiments.run import main
 from tests.support import tiny_experiment
 
+pytestmark = pytest.mark.long
 TINY = str(Path(tiny_experiment.__file__))
 FLAGS = ["--precision", "fp32", "--nb_epochs", "1", "--workers", "0", "--ws_prune_ratio", "0.5"]
 FLAGS += ["--ws_nb_rlouts", "12", "--ws_nb_rlouts_min", "6", "--ddpg_actor_width", "8"]
