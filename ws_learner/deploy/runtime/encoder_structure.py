@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ws_learner.core import check_settings
 from ws_learner.deploy.runtime.attention_masks import MaskKind, mask_slot, probes
 from ws_learner.deploy.runtime.codegen.spec import Activation
 from ws_learner.deploy.runtime.encoder_notes import Arguments, Notes, Slot, noted, same
@@ -52,6 +53,9 @@ class EncoderParts:
     mask: Slot | None
     kind: MaskKind
     wrapped: bool
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def candidates_of(model: nn.Module, names: Mapping[int, str]) -> dict[str, nn.Module]:
