@@ -42,6 +42,7 @@ from ws_learner.search.rollout.choice_grid import (
 )
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.int8 import input_noise, rounded
+from ws_learner.search.rollout.own_divergence import OWN_DENSITIES
 from ws_learner.search.rollout.own_of_choices import own_of_choices
 from ws_learner.search.rollout.spilled_database import by_reference, remove_stale
 from ws_learner.search.rollout.tensor_file import TensorFile, refuse_full_disk
@@ -161,6 +162,7 @@ class ChoiceDatabase:
                     self._rollouts,
                     choices=self.choices,
                     errors=self._errors,
+                    curve_errors=self._curve_errors,
                     weight=self.scored_weight,
                     known=self._in_layer_database,
                     about=self.key,
@@ -382,6 +384,27 @@ class ChoiceDatabase:
                 for level, error in zip(levels, errors[layer], strict=True):
                     found[pattern, database.fitted(layer, round(level * size))] = float(error)
         return found
+
+    def _curve_errors(self, layer: int) -> FloatArray:
+        """Errors at the densities of own divergences: those of the error curve where it has them.
+
+        Counts that differ by less than 0.2 % of the layer are taken as the same.
+        """
+        database, size = self._rollouts.database, self._dense[layer].numel()
+        levels, errors = database.curves()
+        known = [database.fitted(layer, round(level * size)) for level in levels]
+        found = []
+        for density in OWN_DENSITIES:
+            count = database.fitted(layer, size - round(density * size))
+            nearest = min(range(len(known)), key=lambda i: abs(known[i] - count))
+            if 500 * abs(known[nearest] - count) <= size:
+                found.append(errors[layer, nearest])
+            elif count == size:
+                found.append(1.0)
+            else:
+                judge = _Judge(self._dense[layer], database.grams[layer], self._layouts[layer])
+                found.append(judge.error(database.weights(layer, count)))
+        return np.array(found)
 
     def _restore(self, file: TensorFile) -> None:
         self._errors = tuple(

@@ -17,11 +17,7 @@ from torch import Tensor
 from envs import FloatArray
 from ws_learner.core import LayerChoice
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
-from ws_learner.search.rollout.own_divergence import (
-    OWN_DENSITIES,
-    cached_divergences,
-    measure_alone,
-)
+from ws_learner.search.rollout.own_divergence import cached_divergences, measure_alone
 
 __all__ = ["ANCHORS", "own_curve", "own_of_choices"]
 
@@ -38,6 +34,7 @@ def own_of_choices(
     *,
     choices: Sequence[Sequence[LayerChoice]],
     errors: Sequence[FloatArray],
+    curve_errors: Callable[[int], FloatArray],
     weight: Callable[[int, LayerChoice], Tensor],
     known: Callable[[int, str], bool],
     about: str,
@@ -48,6 +45,7 @@ def own_of_choices(
         rollouts: The evaluator; its own divergences are the curves.
         choices: L tuples; the first choice is the dense layer.
         errors: Relative error of each.
+        curve_errors: (J,) relative errors of a layer at `OWN_DENSITIES`, where its curve is known.
         weight: The weight that a choice puts in a layer.
         known: Whether a layer's curve is of this pattern.
         about: Identity of the choices.
@@ -58,10 +56,9 @@ def own_of_choices(
     anchors = [_anchors(rollouts, i, own, known) for i, own in enumerate(choices)]
     found = _measured(rollouts, choices, anchors, weight, about=about)
     result = []
-    for layer, row in enumerate(rollouts.layers):
-        zeros = [row.weights - round(density * row.weights) for density in OWN_DENSITIES]
-        curve_errors = np.array([rollouts.database.error(layer, count) for count in zeros])
-        own = own_curve(errors[layer], curve_errors=curve_errors, own=measured[1][layer])
+    for layer in range(len(rollouts.layers)):
+        curve, alone = curve_errors(layer), measured[1][layer]
+        own = own_curve(errors[layer], curve_errors=curve, own=alone)
         for pattern in dict.fromkeys(choice.pattern for choice in choices[layer]):
             here = [i for i, choice in enumerate(choices[layer]) if choice.pattern == pattern]
             at = [p for p, i in enumerate(anchors[layer]) if choices[layer][i].pattern == pattern]
