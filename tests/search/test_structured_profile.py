@@ -217,6 +217,35 @@ def test_a_profile_is_corrected_by_what_is_measured() -> None:
     assert found_zeros(found.model)
 
 
+def test_a_network_just_over_the_budget_is_made_smaller() -> None:
+    model, example = trained(), torch.randn(2, 3, 8, 8)
+    sets = find_coupled_units(model, example).sets
+    costs = WeightCosts(model, sets, unit="params")
+    budget = 0.5 * costs.total([one.units for one in sets])
+    measured: list[float] = []
+
+    def measure(network: nn.Module) -> float:
+        size = sum(p.numel() for p in shrink(network, example).model.parameters())
+        measured.append(1.0001 * budget if not measured else min(float(size), budget))
+        return measured[-1]
+
+    found = structured_profile(
+        model,
+        tiny_data(),
+        sets=sets,
+        costs=costs,
+        budget=budget,
+        loss=nn.CrossEntropyLoss(),
+        metric=accuracy,
+        measure=measure,
+        config=RolloutConfig(nb_smpls_rg=64, nb_smpls_bn=32, nb_iters_feval=1, batch_size=32),
+        nb_rollouts=2,
+    )
+    assert len(measured) > 1
+    assert found.measured <= budget
+    assert found.predicted < found.corrections[0].predicted
+
+
 def test_settings_out_of_range_are_refused() -> None:
     model, example = trained(), torch.randn(2, 3, 8, 8)
     sets = find_coupled_units(model, example).sets

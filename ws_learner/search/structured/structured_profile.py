@@ -26,6 +26,7 @@ _STRENGTH = 1.0  # of the logarithm of a set's factor, from one variant to the n
 _MARGIN = 0.98  # of the budget, so that noise does not carry the finished network over it
 
 Measure = Callable[[nn.Module], float]
+_BELOW = 0.999  # of a prediction that turned out too large, so that another network comes next
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,11 +268,13 @@ def _corrected(
         )
         if measure is None or (1 - tolerance) * budget <= measured <= budget:
             break
+        scaled = allocated * _MARGIN * budget / measured
         if measured > budget:
-            high = min(high, allocated)
+            high = min(high, predicted)  # what was predicted lies below what was allocated
+            allocated = min(scaled, _BELOW * predicted)
         else:
             low = max(low, allocated)
-        allocated *= _MARGIN * budget / measured
+            allocated = scaled
         if not low < allocated < high:
             allocated = (low + min(high, 2 * budget)) / 2
     if measure is not None and not np.isnan(done[-1].measured):
