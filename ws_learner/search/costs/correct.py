@@ -14,7 +14,7 @@ from ws_learner.search.costs.space import Profile
 
 __all__ = ["correct_latency"]
 
-_TRIES = 6
+_TRIES = 8
 _AIM = 0.97  # of the budget: the finished network is timed again, and noise must not carry it over
 _NEAR, _SAFE = 0.95, 0.985
 _FLAT = 0.2  # slopes below it are noise
@@ -52,33 +52,62 @@ def correct_latency(
     Raises:
         UserError: The measured latency stays above the budget.
     """
-    timed = [place for place, one in enumerate(budgets) if one.kind == "latency"]
-    aims, tried = list(limits), list[_Tried]()
-    done: dict[int, list[tuple[float, float]]] = {place: [] for place in timed}
-    for _ in range(_TRIES if timed else 1):
-        profile = fit(aims)
-        if profile is None:
-            break
-        measured = {place: measure(place, profile) for place in timed}
-        shares = [measured[place] / limits[place].most for place in timed]
-        tried.append(_Tried(profile=profile, measured=measured, worst=max(shares, default=1.0)))
-        for place in timed:
-            unit, asked = limits[place].costs.unit, limits[place].most
-            say(
-                f"budget {budgets[place]}: measured {cost_text(unit, measured[place])} of "
-                f"{cost_text(unit, asked)}"
-            )
-        if _NEAR <= tried[-1].worst <= _SAFE or not any(one.zeros for one in profile):
-            break
-        for place in timed:
-            done[place].append((aims[place].most, measured[place]))
-            aim = _next_aim(done[place], wanted=_AIM * limits[place].most)
-            aims[place] = replace(aims[place], most=aim)
+    tried = _try_all(fit, limits, budgets, measure=measure)
     if not tried:
         named = ", ".join(map(str, budgets))
         raise UserError(
             f"`ws_budget` {named}: cannot be met together within the layers' bounds; raise one"
         )
+    chosen = _choose(tried)
+    return chosen.profile, [
+        _part(limit, budget, limit.cost(chosen.profile), chosen.measured.get(place))
+        for place, (limit, budget) in enumerate(zip(limits, budgets, strict=True))
+    ]
+
+
+def _try_all(
+    fit: Callable[[list[Limit]], Profile | None],
+    limits: Sequence[Limit],
+    budgets: Sequence[Budget],
+    *,
+    measure: Callable[[int, Profile], float],
+) -> list[_Tried]:
+    """The profiles that were measured, the last one the nearest in most cases."""
+    timed = [place for place, one in enumerate(budgets) if one.kind == "latency"]
+    aims, feasible, tried = list(limits), list(limits), list[_Tried]()
+    done: dict[int, list[tuple[float, float]]] = {place: [] for place in timed}
+    for _ in range(_TRIES if timed else 1):
+        profile = fit(aims)
+        if profile is None and not tried:
+            break
+        if profile is None:  # too little even for the cheapest choices: half the step
+            for place in timed:
+                middle = (aims[place].most * feasible[place].most) ** 0.5
+                aims[place] = replace(aims[place], most=middle)
+            continue
+        measured = {place: measure(place, profile) for place in timed}
+        shares = [measured[place] / limits[place].most for place in timed]
+        tried.append(_Tried(profile=profile, measured=measured, worst=max(shares, default=1.0)))
+        for place in timed:
+            unit, asked = limits[place].costs.unit, limits[place].most
+            found = cost_text(unit, measured[place])
+            say(f"budget {budgets[place]}: measured {found} of {cost_text(unit, asked)}")
+        if _NEAR <= tried[-1].worst <= _SAFE or not any(one.zeros for one in profile):
+            break
+        feasible = list(aims)
+        for place in timed:
+            done[place].append((aims[place].most, measured[place]))
+            aim = _next_aim(done[place], wanted=_AIM * limits[place].most)
+            aims[place] = replace(aims[place], most=aim)
+    return tried
+
+
+def _choose(tried: Sequence[_Tried]) -> _Tried:
+    """The dearest profile within the budgets, with headroom for noise where there is one.
+
+    Raises:
+        UserError: None is within them.
+    """
     within = [one for one in tried if one.worst <= 1]
     if not within:
         best = min(tried, key=lambda one: one.worst)
@@ -86,15 +115,8 @@ def correct_latency(
             f"`ws_budget`: the nearest of {len(tried)} profiles measured "
             f"{best.worst:.3f} times the latency asked for; raise the budget"
         )
-    safe = [one for one in within if one.worst <= _SAFE]
-    best_safe = max(safe, key=lambda one: one.worst, default=None)
-    chosen = max(within, key=lambda one: one.worst)
-    if best_safe is not None and best_safe.worst >= _NEAR:
-        chosen = best_safe
-    return chosen.profile, [
-        _part(limit, budget, limit.cost(chosen.profile), chosen.measured.get(place))
-        for place, (limit, budget) in enumerate(zip(limits, budgets, strict=True))
-    ]
+    near = [one for one in within if _NEAR <= one.worst <= _SAFE]
+    return max(near or within, key=lambda one: one.worst)
 
 
 def _next_aim(done: Sequence[tuple[float, float]], *, wanted: float) -> float:
