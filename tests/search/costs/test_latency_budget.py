@@ -15,6 +15,7 @@ from envs import LayerRow
 from ws_learner import WeightSparseConfig, WeightSparseLearner
 from ws_learner.config import Budget, Recipe
 from ws_learner.core import LayerChoice, UserError
+from ws_learner.deploy import network_bytes
 from ws_learner.pruning import parameter_of
 
 SPEED = {"unstructured": 0.9, "4x1": 0.6, "4x4": 0.4, "16x4": 0.35, "2:4": 0.8}
@@ -167,3 +168,21 @@ def test_a_latency_below_what_the_cheapest_choices_take_is_refused(tmp_path: Pat
             ws_pattern="4x1",
             ws_prune_ratio_prtl="knapsack",
         ).allocate()
+
+
+@pytest.mark.parametrize("settings", [{"ws_pattern": "unstructured"}, {"ws_dtype": "fp32,int8"}])
+def test_bytes_are_those_of_the_file(settings: dict[str, Any], tmp_path: Path) -> None:
+    made = learner(
+        tmp_path,
+        Engine(off=1.0),
+        ws_budget="bytes=6kB",
+        ws_prune_ratio_prtl="knapsack",
+        **settings,
+    )
+    del made._costs  # the real sizes
+    result = made.fit()
+    (part,) = result.summary["budget_parts"]
+    assert 5_700 <= part["finished"] <= 6_000
+    rows = result.ratios
+    formats = dict(zip(rows["layer"], rows["dtype"], strict=True)) if "dtype" in rows else "fp32"
+    assert network_bytes(result.model, formats) == part["finished"]

@@ -13,6 +13,7 @@ from envs import LayerRow
 from ws_learner.config import Budget
 from ws_learner.core import AnyPath, Inputs, LayerChoice, LayerCosts, as_path, say
 from ws_learner.data import cache_folder
+from ws_learner.deploy.costs.bytes_costs import BytesCosts, network_bytes
 from ws_learner.deploy.costs.engine_layers import EngineUnitCosts, engine_unit_costs
 from ws_learner.deploy.costs.latency import dense_latency, measure_latency
 from ws_learner.deploy.costs.measure import measure_costs
@@ -60,7 +61,9 @@ class MeasuredCosts:
         Raises:
             UserError: The engine is not installed, or cannot run the network.
         """
-        table = measure_costs(
+        if budget.kind == "bytes":
+            return BytesCosts(self._model, layers)
+        return measure_costs(
             self._model,
             self._inputs,
             layers,
@@ -70,10 +73,11 @@ class MeasuredCosts:
             cache_dir=self._cache,
             calibration=self._calibration,
         )
-        return table
 
     def dense(self, budget: Budget) -> float:
         """Cost of the dense network that a share refers to, with a line that says of what."""
+        if budget.kind == "bytes":
+            return float(network_bytes(self._model))
         engines = None if budget.engine is None else [budget.engine]
         found = dense_latency(self._model, self._inputs, engines=engines, threads=self._threads)
         say(f"dense network: {found.median_ms:.3g} ms per call ({found.engine}, {found.how})")
@@ -134,8 +138,9 @@ class MeasuredCosts:
 
         Without choices whole units are zero, and are removed before it is measured.
         """
-        if not choices and budget.kind == "bytes":
-            return self._bytes(network)
+        if budget.kind == "bytes":
+            formats = {name: choice.dtype for name, choice in choices.items()}
+            return float(network_bytes(network, formats)) if choices else self._bytes(network)
         if not choices:
             network = shrink(network.eval(), self._pair).model
         found = measure_latency(

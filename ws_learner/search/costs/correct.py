@@ -17,6 +17,7 @@ __all__ = ["correct_latency"]
 _TRIES = 8
 _AIM = 0.97  # of the budget: the finished network is timed again, and noise must not carry it over
 _NEAR, _SAFE = 0.95, 0.985
+_MEASURED = ("latency", "bytes")
 _FLAT = 0.2  # slopes below it are noise
 _STEP = 1.5
 
@@ -73,7 +74,7 @@ def _try_all(
     measure: Callable[[int, Profile], float],
 ) -> list[_Tried]:
     """The profiles that were measured, the last one the nearest in most cases."""
-    timed = [place for place, one in enumerate(budgets) if one.kind == "latency"]
+    timed = [place for place, one in enumerate(budgets) if one.kind in _MEASURED]
     aims, feasible, tried = list(limits), list(limits), list[_Tried]()
     done: dict[int, list[tuple[float, float]]] = {place: [] for place in timed}
     for _ in range(_TRIES if timed else 1):
@@ -85,6 +86,8 @@ def _try_all(
                 middle = (aims[place].most * feasible[place].most) ** 0.5
                 aims[place] = replace(aims[place], most=middle)
             continue
+        if tried and profile == tried[-1].profile and tried[-1].worst <= 1:
+            break  # the next dearer choice is far away
         measured = {place: measure(place, profile) for place in timed}
         shares = [measured[place] / limits[place].most for place in timed]
         tried.append(_Tried(profile=profile, measured=measured, worst=max(shares, default=1.0)))
@@ -92,7 +95,8 @@ def _try_all(
             unit, asked = limits[place].costs.unit, limits[place].most
             found = cost_text(unit, measured[place])
             say(f"budget {budgets[place]}: measured {found} of {cost_text(unit, asked)}")
-        if _NEAR <= tried[-1].worst <= _SAFE or not any(one.zeros for one in profile):
+        dense = all(one.zeros == 0 and one.dtype == "fp32" for one in profile)
+        if dense or _NEAR <= tried[-1].worst <= _SAFE:
             break
         feasible = list(aims)
         for place in timed:
