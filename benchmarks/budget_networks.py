@@ -29,12 +29,12 @@ class Network:
 
 
 NETWORKS: dict[str, Network] = {
-    "resnet20": Network(share=0.5, batch=8, epochs=0.2),
-    "vgg-like": Network(share=0.4, batch=8, epochs=0.2),
-    "digits": Network(share=0.6, batch=64, epochs=4.0),
-    "minilm": Network(share=0.25, batch=8, epochs=1.0),
+    "resnet20": Network(share=0.25, batch=8, epochs=0.15),
+    "vgg-like": Network(share=0.2, batch=8, epochs=0.1),
+    "digits": Network(share=0.93, batch=64, epochs=4.0),
+    "minilm": Network(share=0.25, batch=8, epochs=0.5),
     "dlrm": Network(share=0.4, batch=512, epochs=0.5),
-    "mlp": Network(share=0.25, batch=64, epochs=4.0),
+    "mlp": Network(share=0.3, batch=64, epochs=4.0),
 }
 
 

@@ -14,11 +14,10 @@ from ws_learner.search.costs.space import Profile
 
 __all__ = ["correct_latency"]
 
-_TRIES = 8
+_TRIES = 10
 _AIM = 0.97  # of the budget: the finished network is timed again, and noise must not carry it over
 _NEAR, _SAFE = 0.95, 0.985
 _MEASURED = ("latency", "bytes")
-_FLAT = 0.2  # slopes below it are noise
 _STEP = 1.5
 
 
@@ -126,14 +125,15 @@ def _choose(tried: Sequence[_Tried]) -> _Tried:
 def _next_aim(done: Sequence[tuple[float, float]], *, wanted: float) -> float:
     """The budget to give to the prediction, from pairs of given budget and measured cost.
 
-    In proportion at first, then by the secant of the last two.
+    In proportion at first. Once a budget was too large and another too small, the middle of the
+    nearest two: choices are steps, and a layer may change its kernel at one.
     """
     aim, measured = done[-1]
+    within = [given for given, found in done if found <= wanted]
+    above = [given for given, found in done if found > wanted]
+    if within and above and max(within) < min(above):
+        return (max(within) * min(above)) ** 0.5
     found = aim * wanted / measured
-    if len(done) > 1 and done[-2][0] != aim:
-        slope = (measured - done[-2][1]) / (aim - done[-2][0])
-        if slope > _FLAT:
-            found = aim + (wanted - measured) / slope
     return min(max(found, aim / _STEP), aim * _STEP)
 
 
