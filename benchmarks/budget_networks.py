@@ -33,8 +33,8 @@ NETWORKS: dict[str, Network] = {
     "vgg-like": Network(share=0.2, batch=8, epochs=0.1),
     "digits": Network(share=0.93, batch=64, epochs=4.0),
     "minilm": Network(share=0.25, batch=8, epochs=0.5),
-    "dlrm": Network(share=0.4, batch=512, epochs=0.5),
-    "mlp": Network(share=0.3, batch=64, epochs=4.0),
+    "dlrm": Network(share=0.3, batch=512, epochs=0.5),
+    "mlp": Network(share=0.2, batch=64, epochs=4.0),
 }
 
 

@@ -39,12 +39,15 @@ def paired_difference(
     return float(difference.mean()), interval(difference)
 
 
-def compare(path: Path, *, dense_file: Path | None = None) -> dict[str, Any]:
+def compare(
+    path: Path, *, dense_file: Path | None = None, experiment_file: str | None = None
+) -> dict[str, Any]:
     """A row of the table for the finished run in `path`.
 
     Args:
         path: Folder of the run.
         dense_file: Weights it started from; by default those that its settings lead to.
+        experiment_file: The run's experiment file, if it is none of the project's.
 
     Raises:
         UserError: The run is not finished, or the weights it started from are gone.
@@ -56,7 +59,8 @@ def compare(path: Path, *, dense_file: Path | None = None) -> dict[str, Any]:
 
     run = RunDir(path)
     summary = run.read_summary()
-    command = dataclasses.replace(parse(["--config", str(run.config)]), runs=path.parent)
+    named = [] if experiment_file is None else [experiment_file]
+    command = dataclasses.replace(parse([*named, "--config", str(run.config)]), runs=path.parent)
     experiment, chosen = build(command), choose_device(command.run.precision)
     weights = dense_file or dense_weights(command, experiment)
     if weights is None:

@@ -112,8 +112,8 @@ def _check(given: argparse.Namespace) -> None:
     if given.int8 and given.to != "onnx":
         raise UserError(f"--int8 with --to {given.to}: only onnx; --to deploy has --dtype int8")
     if given.to != "deploy":
-        for flag, usual in (("engine", None), ("dtype", None), ("batch", 1), ("threads", 1)):
-            if getattr(given, flag) != usual:
+        for flag in ("engine", "dtype", "batch", "threads"):
+            if getattr(given, flag) is not None:
                 raise UserError(f"--{flag} with --to {given.to}: only deploy")
     if given.bf16 and given.to != "wsr":
         raise UserError(f"--bf16 with --to {given.to}: only wsr")

@@ -35,7 +35,6 @@ ESSENTIALS = {
     "run_dir": "where the run lives, instead of runs/<experiment>-<method>-<hash>",
     "exec_mode": "eval measures the result in --run_dir again",
     "seed": "fixes everything random",
-    "workers": "processes that score rollouts, instead of one per core; 0 for none",
 }
 """The settings that `-h` shows, with its words for them."""
 
@@ -71,12 +70,10 @@ Examples:
   ./run_local.sh                                              # search, prune, report
   ./run_local.sh --prune_ratio 0.9 --protocol knapsack        # without a search
   ./run_local.sh bert_at_trec --pattern 2:4
-  ./run_local.sh --budget macs=0.3                            # 0.3 of the dense network's is kept
   ./run_local.sh my_experiment.py --nb_epochs 1 --num_rollouts 20   # a small run
 
 The same command resumes an interrupted run. Unset options are adjusted to fit the ones you set.
-PocketFlow's spellings (--ws_prune_ratio, --enbl_dst, ...) are accepted for every flag.
-Protocols: docs/protocols.md. Methods and patterns: docs/patterns.md.
+PocketFlow's spellings (--ws_prune_ratio, ...) work, too. See docs/: protocols, patterns, budgets.
 """
 CLUSTER = """\
 On Ray: ./run_distributed.sh takes the same flags and -n=K, --gpus_per_worker, --sweep, --storage,

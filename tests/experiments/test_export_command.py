@@ -163,7 +163,8 @@ def test_a_deploy_folder_of_a_run(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("ws_learner.deploy.folder.write.try_folder", lambda folder, *, threads: "")
-    assert export.main([str(run), "--to", "deploy", "--batch", "2", "--engine", "torch"]) == 0
+    words = ["--to", "deploy", "--batch", "2", "--engine", "torch", *NAMED]
+    assert export.main([str(run), *words]) == 0
     record = json.loads((run / "deploy" / "deploy.json").read_text())
     summary = json.loads((run / "summary.json").read_text())
     for name in ("dense_metric", "sparse_metric", "target_prune_ratio"):
@@ -197,15 +198,22 @@ def test_engine_formats_and_promises_come_from_the_run(
     monkeypatch.setattr("ws_learner.deploy.write_deploy_folder", kept)
     other = tmp_path / "run"
     shutil.copytree(run, other, ignore=shutil.ignore_patterns("deploy", "state"))
-    assert export.main([str(other), "--to", "deploy", "--out", str(tmp_path / "plain")]) == 0
-    settings = (other / "config.yaml").read_text()
-    (other / "config.yaml").write_text(f"{settings}ws_budget: bytes=2MB,latency=8ms@onnxruntime\n")
+    to = [str(other), "--to", "deploy", *NAMED]
+    assert export.main([*to, "--out", str(tmp_path / "plain")]) == 0
+    lines = (other / "config.yaml").read_text().splitlines()
+    settings = [line for line in lines if not line.startswith("ws_budget:")]
+    settings.append("ws_budget: bytes=2MB,latency=8ms@onnxruntime\n")
+    (other / "config.yaml").write_text("\n".join(settings))
     table = pd.read_csv(other / "ratios.csv")
     table["dtype"], table["predicted_ms"] = ["int8", "fp32", "int8"], [0.5, 0.25, 1.0]
     table.to_csv(other / "ratios.csv", index=False)
-    assert export.main([str(other), "--to", "deploy", "--out", str(tmp_path / "own")]) == 0
+    summary = json.loads((other / "summary.json").read_text())
+    summary = {k: v for k, v in summary.items() if "sha256" not in k}  # changed by hand
+    parts = [{"unit": "bytes", "predicted": 3.0}, {"unit": "latency@wsr", "predicted": 1.75}]
+    (other / "summary.json").write_text(json.dumps(summary | {"budget_parts": parts}))
+    assert export.main([*to, "--out", str(tmp_path / "own")]) == 0
     words = ["--engine", "wsr", "--dtype", "auto", "--threads", "2", "--batch", "3"]
-    assert export.main([str(other), "--to", "deploy", *words]) == 0
+    assert export.main([*to, *words]) == 0
     plain, own, typed = seen
     assert (plain["engine"], plain["dtype"], plain["budget"]) == ("wsr", "fp32", None)
     assert (plain["threads"], plain["rows"], plain["predicted_ms"]) == (1, 1, None)
@@ -231,6 +239,6 @@ def test_engine_formats_and_promises_come_from_the_run(
 def test_bad_flags_of_deploy(
     run: Path, words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert export.main([str(run), *words, "--out", str(tmp_path / "there")]) == 2
+    assert export.main([str(run), *words, *NAMED, "--out", str(tmp_path / "there")]) == 2
     assert says in capsys.readouterr().err
     assert not any(tmp_path.iterdir())

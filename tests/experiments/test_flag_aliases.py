@@ -48,7 +48,8 @@ def test_a_switch_has_both_spellings_and_can_be_turned_off() -> None:
     assert [parse(words).ws.ws_keep_zeros for words in ([], ["--keep_zeros"])] == [None, True]
     assert parse(["--no_keep_zeros"]).ws.ws_keep_zeros is False
     bounds = {"max_ratios", "min_ratios", "fixed_ratios"}
-    assert set(VALUES) | {"distill", "keep_zeros"} | bounds == set(ALIASES)
+    budgets = {"budget", "dtype", "latency_batch", "latency_threads"}  # tests/config/test_budget.py
+    assert set(VALUES) | {"distill", "keep_zeros"} | bounds | budgets == set(ALIASES)
 
 
 @pytest.mark.parametrize("kind", ["max", "min", "fixed"])
@@ -193,7 +194,7 @@ def test_an_option_of_an_experiment_is_not_taken_for_an_alias(tmp_path: Path) ->
 def test_a_config_key_that_is_no_text_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("1: 2\n")
-    with pytest.raises(UserError, match="unknown setting 1"):
+    with pytest.raises(UserError, match="the key '1' is no text"):
         parse(["--config", str(file)])
 
 

@@ -81,7 +81,7 @@ def test_a_fixed_pattern_halves_the_encoder_alone(dense: Path, tmp_path: Path) -
             assert ((tensor != 0).view(-1, 4).sum(1) == 2).all(), name
     assert not (state["classifier.weight"] == 0).any()
     assert summary["pattern"] == "2:4@ff,q,k,v,o"
-    row = compare(tmp_path / "run")
+    row = compare(tmp_path / "run", experiment_file=EXPERIMENT)
     assert row["test"] == 100
     assert float(row["dense %"]) == pytest.approx(100 * summary["dense_accuracy"], abs=0.01)
     ahead = 100 * (summary["sparse_accuracy"] - summary["dense_accuracy"])

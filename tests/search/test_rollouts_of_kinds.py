@@ -122,7 +122,8 @@ def test_an_allocation_for_another_table_is_refused(tmp_path: Path) -> None:
     learner.allocate()
     (answer,) = tmp_path.rglob("allocation.json")
     stored = json.loads(answer.read_text())
-    answer.write_text(json.dumps(stored | {"zeros": stored["zeros"][1:]}))
+    plain = {name: value for name, value in stored.items() if not name.startswith("sha256")}
+    answer.write_text(json.dumps(plain | {"zeros": stored["zeros"][1:]}))
     with pytest.raises(UserError, match=r"13 layers, the layer table 14.*another run directory"):
         learner.allocate()
 

@@ -207,7 +207,7 @@ def test_given_ratios_count_by_content(tmp_path: Path) -> None:
     table.write_text("layer,prune_ratio\n0.weight,0.5\n3.weight,0.5\n")
     with pytest.raises(UserError, match=r"config\.ws_ratios"):
         given(table).allocate()
-    with pytest.raises(UserError, match=r"`ws_ratios` .*none\.csv: cannot read it"):
+    with pytest.raises(UserError, match=r"`ws_ratios` .*none\.csv: cannot be read"):
         given(tmp_path / "none.csv").allocate()
 
 

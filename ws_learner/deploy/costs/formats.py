@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import get_args
 
-from ws_learner.core import NumberFormat, UserError, suggest
+from ws_learner.core import NumberFormat, UserError, check_choice, suggest
 
 __all__ = ["Formats", "layer_of"]
 
@@ -25,8 +25,15 @@ class Formats:
         uniform: The one of all layers, or None.
     """
 
-    of_layers: Mapping[str, NumberFormat]
-    uniform: NumberFormat | None
+    of_layers: Mapping[str, NumberFormat] = field(default_factory=dict)
+    uniform: NumberFormat | None = None
+
+    def __post_init__(self) -> None:
+        if self.uniform is not None:
+            check_choice(self.uniform, NumberFormat, name="uniform")
+        named = self.of_layers
+        for value in named.values() if isinstance(named, Mapping) else [named]:
+            check_choice(value, NumberFormat, name="of_layers")
 
     @classmethod
     def read(cls, dtype: NumberFormat | Mapping[str, NumberFormat]) -> Formats:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ws_learner.core import LayerChoice, NumberFormat
+from ws_learner.core import LayerChoice, NumberFormat, check_choice
 from ws_learner.deploy.costs.table import CostTable
 from ws_learner.deploy.costs.whole_networks import WholeNetworks
 
@@ -34,6 +34,9 @@ class Point:
     dtype: NumberFormat
     layers_ms: float
     whole_ms: float
+
+    def __post_init__(self) -> None:
+        check_choice(self.dtype, NumberFormat, name="dtype")
 
 
 def fitted(

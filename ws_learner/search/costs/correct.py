@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -132,7 +133,7 @@ def _next_aim(done: Sequence[tuple[float, float]], *, wanted: float) -> float:
     within = [given for given, found in done if found <= wanted]
     above = [given for given, found in done if found > wanted]
     if within and above and max(within) < min(above):
-        return (max(within) * min(above)) ** 0.5
+        return math.sqrt(max(within) * min(above))
     found = aim * wanted / measured
     return min(max(found, aim / _STEP), aim * _STEP)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import cloudpickle
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from envs import IntArray, Score
+from ws_learner.core import LayerChoice
 
 __all__ = ["RolloutActor"]
 
@@ -31,7 +33,9 @@ class RolloutActor:
 
         return os.getpid(), ray.get_runtime_context().get_node_id()
 
-    def score(self, zeros: IntArray) -> Score:
-        """Score one candidate; see `RolloutEvaluator.score`."""
-        score: Score = self._evaluator.score(zeros.copy())  # arrays from Ray are read-only
+    def score(self, candidate: IntArray | Sequence[LayerChoice]) -> Score:
+        """Score one candidate; see `Evaluator.score`."""
+        if isinstance(candidate, np.ndarray):
+            candidate = candidate.copy()  # arrays from Ray are read-only
+        score: Score = self._evaluator.score(candidate)
         return score

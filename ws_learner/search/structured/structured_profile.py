@@ -23,7 +23,7 @@ from ws_learner.training import Loss, Metric
 __all__ = ["Correction", "StructuredProfile", "structured_profile"]
 
 _STRENGTH = 1.0  # of the logarithm of a set's factor, from one variant to the next
-_MARGIN = 0.98  # of the budget, so that noise does not carry the finished network over it
+_MARGIN = 0.99  # of the budget, so that noise does not carry the finished network over it
 
 Measure = Callable[[nn.Module], float]
 _BELOW = 0.999  # of a prediction that turned out too large, so that another network comes next
