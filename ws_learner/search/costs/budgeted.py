@@ -24,6 +24,7 @@ from ws_learner.search.costs.ladder import build_ladders
 from ws_learner.search.costs.ladder_space import LadderSpace
 from ws_learner.search.costs.limits import budget_limits, refuse_unreachable
 from ws_learner.search.costs.restated import RestatedContext
+from ws_learner.search.costs.same_costs import refuse_other_costs
 from ws_learner.search.costs.settle import Limit
 from ws_learner.search.costs.shares import weigh_budgets
 from ws_learner.search.costs.source import CostSource
@@ -113,6 +114,7 @@ class BudgetedAllocation:
             self.config.budgets, self.layers, source=self.source, choices=self._options
         )
         refuse_unreachable(limits, self._options())
+        refuse_other_costs(limits, self.run)
         costs, most = self._combined(limits)
         space = self._space(costs)
         share = share_saved(space, costs, most)
