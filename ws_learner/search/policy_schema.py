@@ -13,8 +13,12 @@ from envs import LayerRow
 __all__ = ["check_plain", "check_shapes", "read_layer"]
 
 
-def read_layer(row: Mapping[str, Any]) -> LayerRow:
+def read_layer(row: Mapping[str, Any], *, in_weights: bool = True) -> LayerRow:
     """A row of the layer table.
+
+    Args:
+        row: Its plain values.
+        in_weights: Whether its size is that of its shape, and not a cost.
 
     Raises:
         ValueError, TypeError, LookupError: It is none.
@@ -25,7 +29,8 @@ def read_layer(row: Mapping[str, Any]) -> LayerRow:
         raise ValueError("a layer's name is no text")
     if not all(type(count) is int and count >= 0 for count in (*counts, *made.shape)):
         raise ValueError("a layer's count is none")
-    if math.prod(made.shape) != made.weights or not 0 <= made.least <= made.weights:
+    fits = not in_weights or math.prod(made.shape) == made.weights
+    if not (fits and 0 <= made.least <= made.weights):
         raise ValueError("a layer's counts do not agree")
     return made
 
@@ -42,7 +47,7 @@ def check_plain(plain: Mapping[str, Any]) -> None:
         raise ValueError("a number that is none")
     if not all(0 <= share <= 1 for share in (low, high, plain["target"], *plain["targets"])):
         raise ValueError("a prune ratio outside [0, 1]")
-    if not all(isinstance(plain[name], str) for name in ("network", "rewarded", "pattern")):
+    if not all(isinstance(plain[name], str) for name in ("network", "rewarded", "pattern", "unit")):
         raise ValueError("a text that is none")
     if not isinstance(plain["by_divergence"], bool) or not isinstance(plain["bounds"], dict):
         raise ValueError("a setting that is none")
