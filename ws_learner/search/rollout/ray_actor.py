@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 
 import cloudpickle
@@ -33,5 +34,5 @@ class RolloutActor:
 
     def score(self, zeros: IntArray) -> Score:
         """Score one candidate; see `RolloutEvaluator.score`."""
-        score: Score = self._evaluator.score(zeros.copy())  # arrays from Ray are read-only
+        score: Score = self._evaluator.score(copy.copy(zeros))  # arrays from Ray are read-only
         return score
