@@ -13,9 +13,9 @@ from torch import nn
 from agents import DDPGConfig
 from envs import IntArray, LayerRow
 from ws_learner.config import METHODS, RolloutConfig, WeightSparseConfig
-from ws_learner.core import OutputKind, RunDir, UserError, check_output_kind
+from ws_learner.core import LayerChoice, OutputKind, RunDir, UserError, check_output_kind
 from ws_learner.data import DataSplits
-from ws_learner.pruning import PatternPlan, read_layer_choices
+from ws_learner.pruning import PatternPlan, read_layer_choices, trained_by
 from ws_learner.report import read_rollouts
 from ws_learner.search.allocation import Allocation, Decision, load_decision, save_decision
 from ws_learner.search.closed_form import CLOSED_FORM, run_closed_form
@@ -25,6 +25,7 @@ from ws_learner.search.costs.source import CostSource
 from ws_learner.search.fixed import fixed_profile
 from ws_learner.search.layer_limits import layer_limits
 from ws_learner.search.problem import build_rollout_config
+from ws_learner.search.rollout.choice_evaluator import ChoiceEvaluator
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import Evaluator, PoolFactory
 from ws_learner.search.searched import search_profile
@@ -149,7 +150,19 @@ class Allocator:
         """The network of the rollout, or with whole units at zero."""
         if self.config.structured:
             return structured_network(self.model, self.run)
-        return self.evaluator().network(kept.zeros)
+        patterns, dtypes = kept.facts.get("patterns"), kept.facts.get("dtypes")
+        if patterns is None or dtypes is None:
+            return self.evaluator().network(kept.zeros)
+        rows = zip(patterns, kept.zeros.tolist(), dtypes, strict=True)
+        choices = [LayerChoice(pattern=own, zeros=count, dtype=d) for own, count, d in rows]
+        if self.config.budgets:
+            return self.budgeted().network(choices)
+        return ChoiceEvaluator(
+            self.evaluator(),
+            patterns=dict.fromkeys(patterns),
+            dtypes=dict.fromkeys(dtypes),
+            trained=trained_by(self.config),
+        ).network(choices)
 
     def _structured(self) -> StructuredAllocation:
         if self.costs is None:

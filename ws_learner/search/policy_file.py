@@ -167,7 +167,8 @@ def _built(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> SavedPoli
     check_plain(plain)
     low, high = plain["goals"]
     plain |= {"goals": (low, high), "targets": tuple(plain["targets"])}
-    layers = tuple(read_layer(row, unit=plain["unit"]) for row in facts["layers"])
+    in_weights = plain["unit"] == SavedPolicy.unit
+    layers = tuple(read_layer(row, in_weights=in_weights) for row in facts["layers"])
     arrays: dict[str, Any] = {
         name: tensors[name].numpy() if name in tensors else None for name in _ARRAYS
     }

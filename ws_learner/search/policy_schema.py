@@ -13,12 +13,12 @@ from envs import LayerRow
 __all__ = ["check_plain", "check_shapes", "read_layer"]
 
 
-def read_layer(row: Mapping[str, Any], *, unit: str = "params") -> LayerRow:
+def read_layer(row: Mapping[str, Any], *, in_weights: bool = True) -> LayerRow:
     """A row of the layer table.
 
     Args:
-        row: As it was stored.
-        unit: Of the targets; in others than `params` a layer's size is its cost in ticks.
+        row: Its plain values.
+        in_weights: Whether its size is that of its shape, and not a cost.
 
     Raises:
         ValueError, TypeError, LookupError: It is none.
@@ -29,8 +29,8 @@ def read_layer(row: Mapping[str, Any], *, unit: str = "params") -> LayerRow:
         raise ValueError("a layer's name is no text")
     if not all(type(count) is int and count >= 0 for count in (*counts, *made.shape)):
         raise ValueError("a layer's count is none")
-    own = unit != "params" or math.prod(made.shape) == made.weights
-    if not own or not 0 <= made.least <= made.weights:
+    fits = not in_weights or math.prod(made.shape) == made.weights
+    if not (fits and 0 <= made.least <= made.weights):
         raise ValueError("a layer's counts do not agree")
     return made
 

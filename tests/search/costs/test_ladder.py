@@ -18,6 +18,7 @@ from ws_learner.search.costs.shares import weigh_budgets
 from ws_learner.search.costs.space import share_saved, within_limits
 
 LAYERS, CHOICES = 4, 6
+ANY = {"least": np.zeros(LAYERS, np.int64), "most": np.full(LAYERS, 100)}
 
 
 class Listed:
@@ -51,9 +52,7 @@ def problem(seed: int) -> tuple[Ladders, Listed, list[list[LayerChoice]], list[n
         prices.append(dict(zip(own, price.tolist(), strict=True)))
         errors.append(np.concatenate([[0.0], rng.uniform(0.001, 1.0, CHOICES - 1)]))
     costs = Listed(prices)
-    ladders = build_ladders(
-        rows, choices, costs=costs, errors=errors, own=None, most=np.full(LAYERS, 100)
-    )
+    ladders = build_ladders(rows, choices, costs=costs, errors=errors, own=None, **ANY)
     return ladders, costs, choices, errors
 
 
@@ -63,7 +62,6 @@ def space_of(ladders: Ladders) -> LadderSpace:
         ladders=ladders,
         scores=None,  # type: ignore[arg-type]  # nothing is scored here
         score_power=1.0,
-        lower=np.zeros(LAYERS, np.int64),
     )
 
 

@@ -186,18 +186,3 @@ def test_bytes_are_those_of_the_file(settings: dict[str, Any], tmp_path: Path) -
     rows = result.ratios
     formats = dict(zip(rows["layer"], rows["dtype"], strict=True)) if "dtype" in rows else "fp32"
     assert network_bytes(result.model, formats) == part["finished"]
-
-
-def test_a_search_goes_on_only_with_the_costs_that_it_began_with(tmp_path: Path) -> None:
-    settings = {"ws_budget": "latency=0.5@wsr", "ws_pattern": "4x1", "ws_nb_rlouts": 8}
-    settings |= {"ws_nb_rlouts_min": 3, "ws_nb_jitters": 0}
-    learner(tmp_path, Engine(off=1.0), **settings).allocate()
-    (tmp_path / "state" / "allocation.json").unlink()  # as if it had not been finished
-    here = Engine(off=1.0)
-    learner(tmp_path, here, **settings).allocate()
-    (tmp_path / "state" / "allocation.json").unlink()
-    here.digest = "measured elsewhere"
-    with pytest.raises(UserError, match=r"began with other costs \(latency@wsr\).*state/search.pt"):
-        learner(tmp_path, here, **settings).allocate()
-    (tmp_path / "state" / "search.pt").unlink()
-    learner(tmp_path, here, **settings).allocate()

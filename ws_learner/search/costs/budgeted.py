@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from envs import FloatArray, LayerRow
+from envs import FloatArray, LayerRow, count_bounds
 from ws_learner.config import RolloutConfig, WeightSparseConfig
 from ws_learner.core import LayerChoice, LayerCosts, RunDir, UserError, say
 from ws_learner.pruning import trained_by
@@ -18,13 +18,13 @@ from ws_learner.search.allocation import Decision
 from ws_learner.search.closed_form import run_closed_form
 from ws_learner.search.context import AllocationContext, allocation_context
 from ws_learner.search.costs.axes import cost_axes
+from ws_learner.search.costs.begun import keep_begun, load_begun
 from ws_learner.search.costs.correct import correct_latency
 from ws_learner.search.costs.counted import WeightedCosts
 from ws_learner.search.costs.ladder import build_ladders
 from ws_learner.search.costs.ladder_space import LadderSpace
 from ws_learner.search.costs.limits import budget_limits, refuse_unreachable
 from ws_learner.search.costs.restated import RestatedContext
-from ws_learner.search.costs.same_costs import refuse_other_costs
 from ws_learner.search.costs.settle import Limit
 from ws_learner.search.costs.shares import weigh_budgets
 from ws_learner.search.costs.source import CostSource
@@ -102,7 +102,7 @@ class BudgetedAllocation:
         counted = [one for one in self.config.budgets if one.kind in ("params", "macs")]
         if counted:
             limits = budget_limits(counted, self.layers, source=None, choices=list, says=False)
-            refuse_unreachable(limits, self._options())
+            refuse_unreachable(limits, self._allowed())
 
     def decide(self) -> Decision:
         """Run the protocol within the budgets.
@@ -110,17 +110,21 @@ class BudgetedAllocation:
         Raises:
             UserError: A budget cannot be met.
         """
+        earlier, budgets = load_begun(self.run), self.config.budgets
         limits = budget_limits(
-            self.config.budgets, self.layers, source=self.source, choices=self._options
+            budgets, self.layers, source=self.source, choices=self._options, earlier=earlier
         )
-        refuse_unreachable(limits, self._options())
-        refuse_other_costs(limits, self.run)
+        refuse_unreachable(limits, self._allowed())
+        keep_begun(self.run, budgets, limits, earlier)
         costs, most = self._combined(limits)
         space = self._space(costs)
         share = share_saved(space, costs, most)
         self._refuse_goals(space)
         if share <= 0:
-            say("the dense network is within the budget: nothing is pruned")
+            if self._base.lower.any():
+                say("the budget asks for no more zeros than the layers have by their bounds")
+            else:
+                say("the dense network is within the budget: nothing is pruned")
             decision, ticks = Decision(zeros=self._base.lower), space.bounds[0]
         else:
             config = plain_settings(self.config, saved=share)
@@ -137,6 +141,10 @@ class BudgetedAllocation:
         facts |= {"budget_parts": parts} | self._table_facts(limits, profile)
         zeros = np.array([choice.zeros for choice in profile], dtype=np.int64)
         return replace(decision, zeros=zeros, facts=facts)
+
+    def network(self, choices: Sequence[LayerChoice]) -> nn.Module:
+        """The pruned and regressed network of one choice for each layer, of those it chose from."""
+        return self._joint.network(choices)
 
     def _refuse_goals(self, space: CostSpace) -> None:
         """Refuse a range of targets whose ends the bounds do not allow."""
@@ -164,7 +172,7 @@ class BudgetedAllocation:
 
     @cached_property
     def _base(self) -> AllocationContext:
-        return allocation_context(
+        context = allocation_context(
             self.model,
             self.layers,
             plain_settings(self.config, saved=WeightSparseConfig.ws_prune_ratio),
@@ -173,6 +181,14 @@ class BudgetedAllocation:
             own=lambda: self._inner.own_divergences(),
             aimed=False,
         )
+        if self.config.chooses:  # each pattern has units of its own
+            return context
+        bounds = zip(self.layers, context.lower.tolist(), context.upper.tolist(), strict=True)
+        limits = {row.name: (low, high) for row, low, high in bounds}
+        limits |= self._plan.limited({n: limits[n] for n in self._plan.patterns})
+        upper = np.array([limits[row.name][1] for row in self.layers], dtype=np.int64)
+        lower = np.array([limits[row.name][0] for row in self.layers], dtype=np.int64)
+        return replace(context, lower=np.minimum(lower, upper), upper=upper)
 
     def _choice(self, zeros: int) -> LayerChoice:
         pattern = self.config.pattern_choices[0]
@@ -190,6 +206,11 @@ class BudgetedAllocation:
             found.append([self._choice(count) for count in sorted({0, *counts})])
         return found
 
+    def _allowed(self) -> Sequence[Sequence[LayerChoice]]:
+        """The choices within the layers' bounds, after the dense one."""
+        pairs = zip(self._options(), self._base.upper.tolist(), strict=True)
+        return [[own[0], *(one for one in own[1:] if one.zeros <= most)] for own, most in pairs]
+
     @cached_property
     def _joint(self) -> ChoiceEvaluator:
         """Scores joint choices, and has their errors."""
@@ -198,7 +219,23 @@ class BudgetedAllocation:
             patterns=self.config.pattern_choices,
             dtypes=self.config.dtypes,
             trained=trained_by(self.config),
+            limits=self._limits,
         )
+
+    @cached_property
+    def _limits(self) -> dict[str, tuple[int, int]]:
+        """Least and most zeros of the layers whose bounds are not the usual ones."""
+        usual = count_bounds(
+            WeightSparseConfig.ws_ratio_min,
+            WeightSparseConfig.ws_ratio_max,
+            np.array([row.weights for row in self.layers], dtype=np.int64),
+        )
+        rows = zip(self.layers, self._base.lower, self._base.upper, *usual, strict=True)
+        return {
+            row.name: (int(low), int(high))
+            for row, low, high, least, most in rows
+            if not row.exempt and (low, high) != (least, most)
+        }
 
     def _combined(self, limits: list[Limit]) -> tuple[LayerCosts, float]:
         """One cost and its budget."""
@@ -229,6 +266,7 @@ class BudgetedAllocation:
                 costs=costs,
                 errors=database.errors(),
                 own=database.own(),
+                least=self._base.lower,
                 most=self._base.upper,
             )
             return LadderSpace(
@@ -236,7 +274,6 @@ class BudgetedAllocation:
                 ladders=ladders,
                 scores=self._joint,
                 score_power=self.config.ws_score_power,
-                lower=self._base.lower,
             )
         axes = cost_axes(
             self.layers,

@@ -101,6 +101,7 @@ def build_ladders(
     costs: LayerCosts,
     errors: Sequence[FloatArray],
     own: Sequence[FloatArray] | None,
+    least: IntArray,
     most: IntArray,
 ) -> Ladders:
     """Sort the choices of each layer by cost and keep those that none beats.
@@ -111,6 +112,7 @@ def build_ladders(
         costs: Cost of each.
         errors: Relative squared error of each.
         own: Own divergence of each; None if unknown.
+        least: (L,) least zeros of each layer; a layer that must have some has no dense choice.
         most: (L,) most zeros of each layer.
     """
     quality = errors if own is None else own
@@ -122,14 +124,15 @@ def build_ladders(
     whole = costs.unit in ("params", "macs", "bytes")
     tick = 1.0 if whole else max(total, 1e-12) / _TICKS
     kept = [
-        _unbeaten(row, listed, price, loss, most=int(limit))
-        for row, listed, price, loss, limit in zip(
-            layers, choices, prices, quality, most, strict=True
+        _unbeaten(row, listed, price, loss, some=bool(low), most=int(high))
+        for row, listed, price, loss, low, high in zip(
+            layers, choices, prices, quality, least, most, strict=True
         )
     ]
     savings, places = [], []
     for chosen, price in zip(kept, prices, strict=True):
-        ticks = np.floor((price[0] - price[chosen]) / tick + 1e-6).astype(np.int64)
+        saved = np.maximum(price[0] - price[chosen], 0.0)
+        ticks = np.floor(saved / tick + 1e-6).astype(np.int64)
         first = np.unique(ticks, return_index=True)[1]
         savings.append(ticks[first])
         places.append(chosen[first])
@@ -165,14 +168,19 @@ def _unbeaten(
     prices: FloatArray,
     losses: FloatArray,
     *,
+    some: bool,
     most: int,
 ) -> IntArray:
-    """Places of the choices that no cheaper or equally cheap one beats, the dense one first."""
+    """Places of the choices that no cheaper or equally cheap one beats, the dense one first.
+
+    A layer that must have some zeros has no dense choice.
+    """
     found, best = [], np.inf
     order = sorted(range(1, len(listed)), key=lambda place: (prices[place], losses[place]))
     for place in order:
         allowed = not row.exempt and listed[place].zeros <= most
-        if allowed and prices[place] < prices[0] and losses[place] < best:
+        if allowed and (some or prices[place] < prices[0]) and losses[place] < best:
             found.append(place)
             best = float(losses[place])
-    return np.array([0, *reversed(found)], dtype=np.int64)
+    dense = [] if some and found else [0]
+    return np.array([*dense, *reversed(found)], dtype=np.int64)

@@ -62,14 +62,12 @@ class LadderSpace:
         ladders: The choices.
         scores: Scores profiles of choices.
         score_power: See `as_scored`.
-        lower: (L,) least zeros of each layer.
     """
 
     unit: str
     ladders: Ladders
     scores: ScoresChoices
     score_power: float
-    lower: IntArray
 
     @property
     def sizes(self) -> IntArray:
@@ -88,13 +86,8 @@ class LadderSpace:
 
     @cached_property
     def bounds(self) -> tuple[IntArray, IntArray]:
-        """See `CostSpace`; a layer with least zeros saves what its first such choice saves."""
-        least = []
-        for rungs, saved, zeros in zip(
-            self.ladders.rungs, self.ladders.savings, self.lower, strict=True
-        ):
-            places = (i for i, choice in enumerate(rungs) if choice.zeros >= zeros)
-            least.append(int(saved[next(places, len(rungs) - 1)]))
+        """See `CostSpace`; the ladders keep to the layers' least zeros."""
+        least = [int(saved[0]) for saved in self.ladders.savings]
         return np.array(least, dtype=np.int64), self.ladders.most
 
     def at(self, share: float) -> AllocationContext:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from envs import LayerRow
 from ws_learner.config import Budget
 from ws_learner.core import LayerChoice, UserError, say
 from ws_learner.report import cost_text
+from ws_learner.search.costs.begun import Begun
 from ws_learner.search.costs.counted import CountedCosts
 from ws_learner.search.costs.settle import Limit
 from ws_learner.search.costs.source import CostSource
@@ -24,6 +25,7 @@ def budget_limits(
     source: CostSource | None,
     choices: Callable[[], Sequence[Sequence[LayerChoice]]],
     says: bool = True,
+    earlier: Mapping[str, Begun] | None = None,
 ) -> list[Limit]:
     """The limits; costs that must be measured are measured here.
 
@@ -33,6 +35,7 @@ def budget_limits(
         source: Measures costs; None: they are only counted.
         choices: The choices that a table must cover.
         says: Print what a share comes to.
+        earlier: What an earlier call measured; it holds where the costs are the same.
 
     Raises:
         UserError: A cost cannot be measured.
@@ -50,12 +53,19 @@ def budget_limits(
                 "WeightSparseLearner or on the command line"
             )
         table = source.table(budget, layers, choices())
+        begun = (earlier or {}).get(str(budget))
+        if begun is not None and begun.digest == table.digest:
+            found.append(_said(budget, table, begun.most, says))
+            continue
         found.append(_limit(budget, table, source.dense(budget) if budget.share else 0.0, says))
     return found
 
 
 def _limit(budget: Budget, costs: object, dense: float, says: bool) -> Limit:
-    most = budget.amount * dense if budget.share else budget.amount
+    return _said(budget, costs, budget.amount * dense if budget.share else budget.amount, says)
+
+
+def _said(budget: Budget, costs: object, most: float, says: bool) -> Limit:
     said = f"{budget}, {cost_text(budget.unit, most)}" if budget.share else str(budget)
     if budget.share and says:
         say(f"budget {budget}: at most {cost_text(budget.unit, most)}")

@@ -12,7 +12,7 @@ import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,7 @@ class ChoiceDatabase:
         dtypes: Iterable[NumberFormat] = ("fp32",),
         remainder: Remainder = "pad",
         trained: TrainedBy = "masks",
+        limits: Mapping[str, tuple[int, int]] | None = None,
     ) -> ChoiceDatabase:
         """Load the database of this network, these examples and choices, or build and save it.
 
@@ -106,13 +107,14 @@ class ChoiceDatabase:
                 divide.
             trained: How the method trains patterns, see `trained_by`; layers have no pattern that
                 it cannot train.
+            limits: Least and most zeros of some layers, see `ChoiceGrid.build`.
 
         Raises:
             UserError: A pattern is decided by several layers together, or none fits.
         """
         names = [str(spec) for spec in choice_patterns(patterns)]
         dtypes = tuple(dict.fromkeys(dtypes))
-        key = _identity(rollouts, names, dtypes, remainder, trained)
+        key = _identity(rollouts, names, dtypes, remainder, trained, limits or {})
         folder = rollouts.cache_dir
         path = folder / f"choices-{key[:16]}.safetensors" if folder else None
         file = _read(path, key, layers=len(rollouts.layers)) if path else None
@@ -134,6 +136,7 @@ class ChoiceDatabase:
                 pool=rollouts.config.pool,
                 levels=_levels(rollouts),
                 without={"int8": _unseen(rollouts, noise)},
+                limits=limits,
             )
             database = cls(rollouts, grid, noise=noise, key=key)
             if file is None:
@@ -474,6 +477,7 @@ def _identity(
     dtypes: Sequence[NumberFormat],
     remainder: Remainder,
     trained: TrainedBy,
+    limits: Mapping[str, tuple[int, int]],
 ) -> str:
     """Digest of everything that the database depends on."""
     about: dict[str, Any] = {"format": _FORMAT, "layers": rollouts.database.key}
@@ -481,6 +485,8 @@ def _identity(
     about["trained"] = trained
     about |= {"pool": rollouts.config.pool, "densities": CHOICE_DENSITIES}
     about["exempt"] = [row.name for row in rollouts.layers if row.exempt]
+    if limits:
+        about["limits"] = {name: list(pair) for name, pair in limits.items()}
     if "int8" in dtypes:
         inputs = hashlib.sha256()
         for batch in rollouts.calibration_inputs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -38,6 +38,7 @@ class ChoiceEvaluator:
         remainder: What to do with a layer that blocks do not divide; N:M need layers that they
             divide.
         trained: How the method trains patterns, see `trained_by`.
+        limits: Least and most zeros of some layers, see `ChoiceGrid.build`.
 
     Attributes:
         rollouts: The evaluator of zero counts.
@@ -55,10 +56,16 @@ class ChoiceEvaluator:
         dtypes: Iterable[NumberFormat] = ("fp32",),
         remainder: Remainder = "pad",
         trained: TrainedBy = "masks",
+        limits: Mapping[str, tuple[int, int]] | None = None,
     ) -> None:
         self.rollouts = rollouts
         self.database = ChoiceDatabase.open(
-            rollouts, patterns=patterns, dtypes=dtypes, remainder=remainder, trained=trained
+            rollouts,
+            patterns=patterns,
+            dtypes=dtypes,
+            remainder=remainder,
+            trained=trained,
+            limits=limits,
         )
 
     @property

@@ -62,6 +62,7 @@ class ChoiceGrid:
         pool: Literal["mean", "sum", "max"],
         levels: Mapping[str, Mapping[str, Sequence[int]]],
         without: Mapping[NumberFormat, Iterable[str]],
+        limits: Mapping[str, tuple[int, int]] | None = None,
     ) -> ChoiceGrid:
         """Find what fits each layer. Exempt layers have one choice, `DENSE`.
 
@@ -76,10 +77,13 @@ class ChoiceGrid:
             pool: How magnitudes are pooled over a unit.
             levels: Pattern -> layer -> counts of zeros, in place of `CHOICE_DENSITIES`.
             without: Layers that lack a number format.
+            limits: Layer -> least and most zeros, which are choices, too; the choices of such a
+                layer but the first keep to them. Equal ones become the nearest counts.
 
         Raises:
             UserError: A pattern does not stand alone in a layer; `remainder` is error and a
-                pattern does not divide a layer; or no pattern fits any layer.
+                pattern does not divide a layer; no pattern fits any layer, or makes the zeros
+                that a layer must have.
         """
         spellings = choice_patterns(patterns)
         plans = {
@@ -96,14 +100,26 @@ class ChoiceGrid:
         choices = []
         for row in layers:
             formats = [d for d in dtypes if row.name not in lacking.get(d, ())]
+            own = None if row.exempt else (limits or {}).get(row.name)
             zeros = {
-                pattern: levels.get(pattern, {}).get(row.name) or _counts(plan, row)
+                pattern: _limited(
+                    levels.get(pattern, {}).get(row.name) or _counts(plan, row), plan, row, own
+                )
                 for pattern, plan in plans.items()
                 if row.name in plan.patterns
             }
+            if own is not None and own[0] == own[1]:
+                zeros = _nearest(zeros, own[0], within=row.weights // 100)
+            if own is not None and own[0] and not any(zeros.values()):
+                raise UserError(
+                    f"`ws_pattern` {','.join(plans)}: none of the patterns makes {own[0]} to "
+                    f"{own[1]} zeros in {row.name} of {row.weights} weights, which it must have; "
+                    "add unstructured, or change `ws_min_ratios`, `ws_fixed_ratios`, "
+                    "`ws_ratio_min` or `ws_keep_zeros`"
+                )
             found = [DENSE]
             for dtype in () if row.exempt else formats:
-                if dtype != DENSE.dtype:
+                if dtype != DENSE.dtype and not (own and own[0]):
                     found.append(LayerChoice(pattern=DENSE.pattern, zeros=0, dtype=dtype))
                 for pattern, counts in zeros.items():
                     found += [
@@ -175,3 +191,29 @@ def _counts(plan: PatternPlan, row: LayerRow) -> list[int]:
         asked = (row.weights - round(density * row.weights) for density in CHOICE_DENSITIES)
         fixed = tuple(pattern.feasible(shape, zeros) for zeros in asked)
     return sorted({count for count in fixed if 0 < count < row.weights})
+
+
+def _nearest(
+    zeros: Mapping[str, Sequence[int]], asked: int, *, within: int
+) -> dict[str, Sequence[int]]:
+    """The counts near one that is asked for; if there are none, the nearest."""
+    off = [abs(count - asked) for own in zeros.values() for count in own]
+    most = max(within, min(off, default=0))
+    return {name: [c for c in own if abs(c - asked) <= most] for name, own in zeros.items()}
+
+
+def _limited(
+    counts: Sequence[int], plan: PatternPlan, row: LayerRow, limits: tuple[int, int] | None
+) -> list[int]:
+    """The counts within a layer's limits, and the limits where the pattern makes them."""
+    if limits is None:
+        return list(counts)
+    (low, high), pattern, shape = limits, plan.patterns[row.name], plan.shapes[row.name]
+    few = counts_of(pattern, shape) is not None or str(pattern).partition(":")[2]
+    if low == high:
+        nearest = min(counts, key=lambda count: abs(count - low), default=0)
+        nearest = nearest if few else pattern.feasible(shape, low)
+        return [nearest] if nearest else []
+    ends = [] if few else [pattern.feasible(shape, low, side="up")]
+    ends += [] if few else [pattern.feasible(shape, high, side="down")]
+    return sorted({count for count in (*counts, *ends) if max(low, 1) <= count <= high})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Sequence
 
 import cloudpickle
 import numpy as np
@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from envs import IntArray, Score
-from ws_learner.core import LayerChoice
 
 __all__ = ["RolloutActor"]
 
@@ -33,9 +32,7 @@ class RolloutActor:
 
         return os.getpid(), ray.get_runtime_context().get_node_id()
 
-    def score(self, candidate: IntArray | Sequence[LayerChoice]) -> Score:
-        """Score one candidate; see `Evaluator.score`."""
-        if isinstance(candidate, np.ndarray):
-            candidate = candidate.copy()  # arrays from Ray are read-only
-        score: Score = self._evaluator.score(candidate)
+    def score(self, zeros: IntArray) -> Score:
+        """Score one candidate; see `RolloutEvaluator.score`."""
+        score: Score = self._evaluator.score(copy.copy(zeros))  # arrays from Ray are read-only
         return score
