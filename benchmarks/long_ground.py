@@ -7,7 +7,8 @@
 `ray` starts Ray once, scores every candidate in Ray's workers, and every 25 runs notes memory,
 processes, open files, files on disk, object store and seconds. A pool of workers serves
 `--per_pool` runs, since the start of a worker takes seconds of processor time; `--per_pool 1` is
-what separate calls of `prune` do. `search` notes every 50 rollouts what the proposer took per
+what separate calls of `prune` do. The four protocols take turns, each run with a seed of its own.
+`search` notes every 50 rollouts what the proposer took per
 round, and the sizes of what is saved; each protocol runs in a process of its own, `--at_once` side
 by side. The network has six layers and random weights (`small_task.py`); a rollout takes 10 ms.
 

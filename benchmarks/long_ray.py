@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from benchmarks.readings_file import ReadingsFile
 
 if TYPE_CHECKING:
     from benchmarks.long_ground import Options
-    from ws_learner.search import RayPool, RolloutEvaluator
+    from envs import AllocationProblem, IntArray
 
 __all__ = ["run_over_ray"]
 
@@ -41,23 +42,25 @@ def _over_ray(options: Options, temporary: Path) -> None:
 
     from benchmarks.small_task import build_small_task, small_evaluator, small_settings
     from ws_learner.config import ClusterConfig
-    from ws_learner.search import RayPool
+    from ws_learner.search import RayPool, build_pruning_problem, seed_profiles
     from ws_learner.training import ray_session
 
     torch.set_num_threads(1)
-    evaluator = small_evaluator(build_small_task(), small_settings("optimal", ws_nb_rlouts=8))
+    config = small_settings("optimal", ws_nb_rlouts=_ROLLOUTS, ws_nb_rlouts_min=_FIRST + 1)
+    evaluator = small_evaluator(build_small_task(), config)
     cluster = ClusterConfig(workers=options.workers)
     file = ReadingsFile(options.out / "ray.csv")
     first, end = int(file.last("run")), time.monotonic() + 60 * options.minutes
     pools = 0
     with ray_session(cluster), ExitStack() as held:
-        pool = RayPool(evaluator, cluster)
         wall, processor = time.perf_counter(), time.process_time()
         for run in range(first + 1, options.runs + 1):
             if (run - first - 1) % options.per_pool == 0:
                 held.close()
                 pool, pools = held.enter_context(RayPool(evaluator, cluster)), pools + 1
-            _small_search(evaluator, pool, seed=run, folder=temporary / "search")
+                problem = build_pruning_problem(evaluator, config, evaluate=pool.evaluate)
+                seeds = seed_profiles(evaluator.context(config))
+            _small_search(problem, seeds, seed=run, folder=temporary / "search")
             if run % options.every == 0:
                 now = time.perf_counter(), time.process_time()
                 spent = ((now[0] - wall) / options.every, (now[1] - processor) / options.every)
@@ -67,30 +70,27 @@ def _over_ray(options: Options, temporary: Path) -> None:
                 break
 
 
-def _small_search(evaluator: RolloutEvaluator, pool: RayPool, *, seed: int, folder: Path) -> None:
+def _small_search(
+    problem: AllocationProblem, seeds: Mapping[str, IntArray], *, seed: int, folder: Path
+) -> None:
     """A search of seven rollouts; its files are deleted."""
     from agents import DDPGConfig
     from benchmarks.small_task import small_settings
-    from ws_learner.search import Search, build_proposer, build_pruning_problem, seed_profiles
+    from ws_learner.search import Search, build_proposer
 
-    config = small_settings(
-        _PROTOCOLS[seed % len(_PROTOCOLS)], ws_nb_rlouts=_ROLLOUTS, ws_nb_rlouts_min=_FIRST + 1
-    )
-    problem = build_pruning_problem(evaluator, config, evaluate=pool.evaluate)
-    closed = seed_profiles(evaluator.context(config))
+    protocol = _PROTOCOLS[seed % len(_PROTOCOLS)]
+    config = small_settings(protocol, ws_nb_rlouts=_ROLLOUTS, ws_nb_rlouts_min=_FIRST + 1)
+    agent = DDPGConfig(ddpg_nb_updates=2)
     folder.mkdir()
     try:
         found = Search(
             problem=problem,
-            proposer=build_proposer(
-                problem, config, agent=DDPGConfig(ddpg_nb_updates=2), seed=seed
-            ),
-            seeds=dict(list(closed.items())[:_FIRST]),
+            proposer=build_proposer(problem, config, agent=agent, seed=seed),
+            seeds=dict(list(seeds.items())[:_FIRST]),
             rollouts=_ROLLOUTS,
             per_round=2,
             state=folder / "search.pt",
             table=folder / "rollouts.csv",
-            rewarded=evaluator.rewarded(),
             seed=seed,
         ).run()
         if len(found) != _ROLLOUTS or any(one.score.failed for one in found):

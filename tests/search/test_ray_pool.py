@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import ray
 import torch
+from ray.experimental.internal_kv import _internal_kv_list
 from torch import Tensor, nn
 
 from envs.problem import IntArray, Score
@@ -181,3 +182,17 @@ def test_no_worker_has_more_than_two_requests(
 def test_the_evaluator_is_in_the_object_store_once(pool: RayPool) -> None:
     assert isinstance(pool._pickled, ray.ObjectRef)
     assert ray.get(pool._pickled).dtype == np.uint8
+
+
+def test_ray_keeps_one_class_however_many_pools_are_opened(
+    pool: RayPool, evaluator: RolloutEvaluator
+) -> None:
+    def kept() -> int:
+        return len(_internal_kv_list(b"ActorClass", namespace="fun"))
+
+    assert pool.pids  # a class is there
+    before = kept()
+    assert before >= 1
+    for workers in (1, 2):
+        with RayPool(evaluator, ClusterConfig(workers=workers)):
+            assert kept() == before
