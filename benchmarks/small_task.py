@@ -42,13 +42,15 @@ def build_small_task(*, seed: int = 0) -> Task:
     parts += [nn.Flatten(), nn.Linear(flat, 32), nn.ReLU(), head]
     recipe = Recipe(nb_epochs=1, batch_size=32)
     loss, metric = classification(recipe)
-    sizes = {"train": 128, "search": 64, "select": 64, "test": 64}
     data = DataSplits(
         name="small noise",
         digest=f"small noise {seed}",
         num_classes=_CLASSES,
         input_shape=(3, _SIDE, _SIDE),
-        **{name: part(place, size) for place, (name, size) in enumerate(sizes.items())},
+        train=part(0, 128),
+        search=part(1, 64),
+        select=part(2, 64),
+        test=part(3, 64),
     )
     return build_task(
         Experiment(

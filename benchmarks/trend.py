@@ -18,14 +18,12 @@ class Trend(NamedTuple):
         low: Lower end of its 95 % interval.
         high: Upper end.
         level: Mean of y.
-        count: Number of readings.
     """
 
     slope: float
     low: float
     high: float
     level: float
-    count: int
 
     @property
     def flat(self) -> bool:
@@ -48,8 +46,8 @@ def trend(x: Sequence[float], y: Sequence[float]) -> Trend:
         raise ValueError(f"{len(x)} readings: a slope with an interval needs 3")
     level = float(np.mean(y))
     if np.ptp(y) == 0:
-        return Trend(0.0, 0.0, 0.0, level, len(x))
+        return Trend(0.0, 0.0, 0.0, level)
     found = stats.linregress(x, y)
     reach = float(stats.t.ppf(0.975, len(x) - 2)) * float(found.stderr)
     slope = float(found.slope)
-    return Trend(slope, slope - reach, slope + reach, level, len(x))
+    return Trend(slope, slope - reach, slope + reach, level)

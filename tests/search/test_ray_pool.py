@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -190,9 +191,16 @@ def test_ray_keeps_one_class_however_many_pools_are_opened(
     def kept() -> int:
         return len(_internal_kv_list(b"ActorClass", namespace="fun"))
 
-    assert pool.pids  # a class is there
-    before = kept()
+    before = kept()  # of the pool that is open
     assert before >= 1
     for workers in (1, 2):
         with RayPool(evaluator, ClusterConfig(workers=workers)):
             assert kept() == before
+
+
+def test_ray_keeps_no_list_of_past_rollouts(
+    pool: RayPool, candidates: list[IntArray], expected: list[Score]
+) -> None:
+    assert pool.evaluate(candidates) == expected
+    time.sleep(2)  # Ray reports tasks every second
+    assert ray.timeline() == []
