@@ -93,7 +93,7 @@ def _main(words: Sequence[str]) -> int:
 
 def _run(own: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run in this process: on this machine only, or as the driver of a job."""
-    prepare(local=not own.in_job)
+    prepare(local=not own.in_job, dashboard=own.dashboard)
     workers = own.n or len(os.sched_getaffinity(0))
     cluster = ClusterConfig(
         workers=workers,

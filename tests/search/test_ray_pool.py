@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import ray
 import torch
+from ray.experimental.internal_kv import _internal_kv_list
 from torch import Tensor, nn
 
 from envs.problem import IntArray, Score
@@ -181,3 +183,24 @@ def test_no_worker_has_more_than_two_requests(
 def test_the_evaluator_is_in_the_object_store_once(pool: RayPool) -> None:
     assert isinstance(pool._pickled, ray.ObjectRef)
     assert ray.get(pool._pickled).dtype == np.uint8
+
+
+def test_ray_keeps_one_class_however_many_pools_are_opened(
+    pool: RayPool, evaluator: RolloutEvaluator
+) -> None:
+    def kept() -> int:
+        return len(_internal_kv_list(b"ActorClass", namespace="fun"))
+
+    before = kept()  # of the pool that is open
+    assert before >= 1
+    for workers in (1, 2):
+        with RayPool(evaluator, ClusterConfig(workers=workers)):
+            assert kept() == before
+
+
+def test_ray_keeps_no_list_of_past_rollouts(
+    pool: RayPool, candidates: list[IntArray], expected: list[Score]
+) -> None:
+    assert pool.evaluate(candidates) == expected
+    time.sleep(2)  # Ray reports tasks every second
+    assert ray.timeline() == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +14,9 @@ import pytest
 
 from agents.proposer import SEED, ranked, step_size
 from envs.problem import IntArray, Score
-from tests.support.searchers import MAKERS, RLOUTS, plain, searched, small_problem
-from ws_learner.search.history import Rollout, best, distinct_best
+from tests.support.searchers import MAKERS, PER_ROUND, RLOUTS, plain, searched, small_problem
+from ws_learner.search import loop
+from ws_learner.search.history import Rollout, best, distinct_best, to_plain
 
 searchers = pytest.mark.parametrize("name", MAKERS)
 
@@ -156,3 +159,28 @@ def test_step_grows_with_success_and_shrinks_with_failure() -> None:
     # One success in five leaves it where it is.
     fifth = [rollout("x", 2), *[rollout("x", 0)] * 4]
     assert sized([*history, *fifth]) == pytest.approx(0.5)
+
+
+def test_a_round_writes_the_table_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every writing takes time in proportion to all rollouts so far."""
+    written: list[Path] = []
+
+    def write(path: Path, text: str) -> None:
+        written.append(path)
+        path.write_text(text)
+
+    monkeypatch.setattr(loop, "write_text", write)
+    problem, _ = small_problem()
+    history = searched("evolution", tmp_path, problem)
+    rounds = 1 + math.ceil((len(history) - 3) / PER_ROUND)  # three distinct profiles come first
+    assert written == [tmp_path / "rollouts.csv"] * rounds
+
+
+def test_saved_rollouts_have_every_field_of_their_scores() -> None:
+    score = Score(
+        reward=0.1, accuracy=0.2, accuracy_before=0.3, divergence=None, slopes=(0.1, math.nan)
+    )
+    zeros: IntArray = np.array([3, 4], dtype=np.int64)
+    saved = json.dumps(to_plain([Rollout(kind="model", zeros=zeros, score=score)]))
+    expected = [{"kind": "model", "zeros": [3, 4], "score": dataclasses.asdict(score)}]
+    assert saved == json.dumps(expected)

@@ -72,7 +72,7 @@ def frame(rollouts: Sequence[Rollout], layers: Sequence[LayerRow]) -> pd.DataFra
     rows = []
     for index, rollout in enumerate(rollouts):
         values: dict[str, Any] = {"rollout": index, "kind": rollout.kind}
-        score = dataclasses.asdict(rollout.score)
+        score = vars(rollout.score)  # `asdict` copies every slope, of all rollouts every round
         values |= {key: score[key] for key in ("reward", "accuracy", "accuracy_before")}
         values |= {"divergence": score["divergence"]}
         values |= {"overall_ratio": int(rollout.zeros.sum()) / total}
@@ -84,9 +84,9 @@ def frame(rollouts: Sequence[Rollout], layers: Sequence[LayerRow]) -> pd.DataFra
 
 
 def to_plain(rollouts: Sequence[Rollout]) -> list[dict[str, Any]]:
-    """Convert to JSON values; floats are exact."""
+    """Convert to what JSON can hold; floats are exact."""
     return [
-        {"kind": r.kind, "zeros": r.zeros.tolist(), "score": dataclasses.asdict(r.score)}
+        {"kind": r.kind, "zeros": r.zeros.tolist(), "score": dict(vars(r.score))}
         for r in rollouts
     ]
 

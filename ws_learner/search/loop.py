@@ -127,7 +127,8 @@ class Search:
         return "time" if over else None
 
     def _stop_without_score(self) -> None:
-        if len(self.history) >= min(FIRST, self.rollouts):
+        failed = count_failed(self.history) == len(self.history)
+        if failed and len(self.history) >= min(FIRST, self.rollouts):
             self._write_table()  # says why; the state is not worth keeping
             refuse_failures(self.history, self.problem.layers, split="search")
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from types import TracebackType
 from typing import Any
 
@@ -204,13 +205,19 @@ class RayPool:
             raise RuntimeError(f"rollout workers cannot be started: {error}") from error
 
     def _start(self) -> _Worker:
-        import ray
-
-        from ws_learner.search.rollout.ray_actor import RolloutActor
-
-        remote = ray.remote(num_cpus=1, num_gpus=self._config.gpus_per_worker, max_restarts=0)
-        actor: Any = remote(RolloutActor).remote(self._pickled)
+        usual = {"num_cpus": 1, "num_gpus": self._config.gpus_per_worker, "max_restarts": 0}
+        actor: Any = _remote_class().options(**usual).remote(self._pickled)
         return _Worker(actor=actor, starting=actor.place.remote())
+
+
+@cache
+def _remote_class() -> Any:
+    """The actor's class on Ray, one for all pools: Ray keeps each that it gets until the end."""
+    import ray
+
+    from ws_learner.search.rollout.ray_actor import RolloutActor
+
+    return ray.remote(RolloutActor)
 
 
 def _stop(worker: _Worker) -> None:

@@ -38,18 +38,23 @@ _QUIET = {
 _OWN = {
     "RAY_worker_niceness": "0",  # default 15: other processes would starve the workers
 }
+_UNSEEN = {
+    "RAY_task_events_report_interval_ms": "0",  # 4 KB for each rollout, shown by the dashboard only
+}
 START_SECONDS = 120.0
 """Time limit for starting a local Ray cluster, in seconds."""
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def prepare(*, local: bool) -> None:
+def prepare(*, local: bool, dashboard: bool = False) -> None:
     """Set the variables that are not set; call before importing ray, which reads the mode once.
 
     A local Ray cluster gets a secret token, kept only in this process's environment, so that other
-    users of the machine cannot connect and nothing is written to the home folder.
+    users of the machine cannot connect and nothing is written to the home folder. Without a
+    dashboard it keeps no list of past tasks.
     """
-    for name, value in (_QUIET | (_OWN if local else {})).items():
+    own = (_OWN if dashboard else _OWN | _UNSEEN) if local else {}
+    for name, value in (_QUIET | own).items():
         os.environ.setdefault(name, value)
     if local and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"

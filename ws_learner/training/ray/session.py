@@ -50,7 +50,7 @@ def ray_session(config: ClusterConfig, *, store: int = MIN_STORE) -> Iterator[No
     Raises:
         UserError: The cluster cannot be reached, runs another Ray, or is too small.
     """
-    prepare(local=config.address is None)
+    prepare(local=config.address is None, dashboard=config.dashboard)
     import ray
 
     if ray.is_initialized():
