@@ -101,7 +101,7 @@ class ChoiceGrid:
         for row in layers:
             formats = [d for d in dtypes if row.name not in lacking.get(d, ())]
             own = None if row.exempt else (limits or {}).get(row.name)
-            zeros = {
+            zeros: dict[str, Sequence[int]] = {
                 pattern: _limited(
                     levels.get(pattern, {}).get(row.name) or _counts(plan, row), plan, row, own
                 )
