@@ -100,6 +100,14 @@ class StructuredAllocation:
     seed: int
     run: RunDir
 
+    def check(self) -> None:
+        """Refuse a network of which nothing can be removed.
+
+        Raises:
+            UserError: It is one, or it cannot be traced.
+        """
+        self._sets(says=False)
+
     def decide(self) -> Decision:
         """Choose the units and prune them.
 
@@ -172,11 +180,12 @@ class StructuredAllocation:
     def _place(self, budget: str) -> int:
         return [str(one) for one in self.config.budgets].index(budget)
 
-    def _sets(self) -> Sequence[CoupledUnits]:
+    def _sets(self, *, says: bool = True) -> Sequence[CoupledUnits]:
         """The sets without layers that stay dense."""
         held = {row.name for row in self.layers if row.exempt}
         listed = {row.name for row in self.layers}
-        found = [one for one in self.source.coupled_units() if not _made_by(self.model, one) & held]
+        every = self.source.coupled_units(says=says)
+        found = [one for one in every if not _made_by(self.model, one) & held]
         found = [one for one in found if _made_by(self.model, one) & listed]
         if not found:
             raise UserError(
