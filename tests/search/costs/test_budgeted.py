@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from ws_learner import WeightSparseConfig, WeightSparseLearner
 from ws_learner.config import PROTOCOLS, Recipe
 from ws_learner.core import UserError
 from ws_learner.search import Allocation
+from ws_learner.search.structured.budgeted import _Shares
 
 SEARCH = {"ws_nb_rlouts": 12, "ws_nb_rlouts_min": 3, "ws_nb_jitters": 0}
 
@@ -165,3 +168,23 @@ def test_a_network_without_whole_units_is_refused_for_an_engine(tmp_path: Path) 
     made.model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
     with pytest.raises(UserError, match="no channels, heads or neurons of this network"):
         made.check()
+
+
+def test_what_whole_units_reach_is_said_in_the_unit_of_the_budget(tmp_path: Path) -> None:
+    @dataclass
+    class Units:
+        """Costs by the numbers of kept units, all of them or one."""
+
+        low: float
+        levels = ((1, 2),)
+        digest = ""
+
+        def total(self, kept: Sequence[int]) -> float:
+            return self.low if kept[0] == 1 else 100.0
+
+    made = learner(tmp_path, ws_budget="macs=40,latency=0.4@torch")
+    structured = made._allocator(made.layers())._structured()
+    costs = _Shares(parts=[Units(10.0), Units(50.0)], most=[20.0, 40.0])  # type: ignore[list-item]
+    latency_first = made.config.budgets[::-1]
+    with pytest.raises(UserError, match=r"macs=40: .* predicted at 50 macs \(0.500"):
+        structured._refuse_unreachable(costs, latency_first)

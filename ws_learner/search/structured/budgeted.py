@@ -123,7 +123,7 @@ class StructuredAllocation:
             most.append(budget.amount * reference)
             say(f"budget {budget}: at most {cost_text(budget.unit, most[-1])}")
         costs = _Shares(parts=parts, most=most)
-        self._refuse_unreachable(costs)
+        self._refuse_unreachable(costs, budgets)
 
         measurable = [
             (budget, limit)
@@ -194,13 +194,13 @@ class StructuredAllocation:
             )
         return found
 
-    def _refuse_unreachable(self, costs: _Shares) -> None:
+    def _refuse_unreachable(self, costs: _Shares, budgets: Sequence[Budget]) -> None:
         least = [own[0] for own in costs.levels]
-        for part, most, budget in zip(costs.parts, costs.most, self.config.budgets, strict=False):
+        for part, most, budget in zip(costs.parts, costs.most, budgets, strict=True):
             low, dense = part.total(least), part.total([own[-1] for own in costs.levels])
             if low > most:
                 raise UserError(
-                    f"`ws_budget` {self.config.ws_budget}: with the fewest units kept the network "
+                    f"`ws_budget` {budget}: with the fewest units kept the network "
                     f"is predicted at {cost_text(budget.unit, low)} ({low / dense:.3f} of the "
                     "dense network's); raise it"
                 )
