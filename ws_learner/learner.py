@@ -306,11 +306,14 @@ class WeightSparseLearner:
         example, _ = first_batch(self.data, 2)
         return table_for_settings(self.model, example, self.config)
 
-    def check(self, *, trains: bool = False) -> OutputKind | None:
+    def check(
+        self, *, trains: bool = False, layers: tuple[LayerRow, ...] | None = None
+    ) -> OutputKind | None:
         """Check data, loss, metric and outputs on a few training examples, before any work.
 
         Args:
             trains: Also make a training step on a copy of the network.
+            layers: The layer table, if it is there.
 
         Returns:
             What the outputs mean; None if nothing needs it and it was not given.
@@ -332,14 +335,15 @@ class WeightSparseLearner:
         )
         check_copies(self.model)
         if config.budgets:
-            self._allocator(self.layers()).budgeted().check()
+            self._allocator(layers or self.layers()).check_budgets()
         if trains and config.ws_prune_ratio:
             start = widened(copy.deepcopy(self.model))
             rehearse(self._phase(start), start)
         return self._kind
 
     def _allocate(self, layers: tuple[LayerRow, ...], *, trains: bool = True) -> Allocation:
-        self.check(trains=trains and not (self.run.state / "allocation.json").exists())
+        trains = trains and not (self.run.state / "allocation.json").exists()
+        self.check(trains=trains, layers=layers)
         say_majority(self.model, self.data, metric=self.metric, compute=self.compute)
         return self._allocator(layers).run_protocol()
 
@@ -367,7 +371,13 @@ class WeightSparseLearner:
             return self._source
         from ws_learner.deploy import MeasuredCosts
 
-        inputs, _ = first_batch(self.data, self.config.ws_latency_batch)
+        batch, there = self.config.ws_latency_batch, len(self.data.train)
+        if batch > there:
+            raise UserError(
+                f"`ws_latency_batch` {batch}: the training split has {there} examples to measure "
+                "with; give fewer"
+            )
+        inputs, _ = first_batch(self.data, batch)
         pair, _ = first_batch(self.data, 2)
         batches = self.data.train.batches(_CALIBRATION, seed=self.seed)
         calibration = [x for _, (x, _) in zip(range(_CALIBRATIONS), batches, strict=False)]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ws_learner.config import parse_budgets
 from ws_learner.core import RunDir, UserError, load_yaml, say
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ def export_deploy_folder(
 
 def engine_of(budget: str) -> str | None:
     """The engine of a latency budget, such as `latency=0.4@wsr,bytes=2MB`; None without one."""
-    found = re.search(r"latency\s*=[^,@]*@\s*(\w+)", budget)
-    return found[1] if found and found[1] in DEPLOY_ENGINES else None
+    engines = [one.engine for one in parse_budgets(budget)] if budget else []
+    return next((one for one in engines if one in DEPLOY_ENGINES), None)
 
 
 def _budget(run: RunDir) -> str:

@@ -74,7 +74,7 @@ def check_layers(learner: WeightSparseLearner) -> None:
     from ws_learner.search import fixed_profile, open_policy, refuse_bounds
 
     layers = learner.layers()
-    learner.check(trains=True)
+    learner.check(trains=True, layers=layers)
     for name in ("ws_policy", "ws_from_policy"):
         given = getattr(learner.config, name)
         if given is not None:

@@ -99,8 +99,25 @@ def _engines(config: WeightSparseConfig, where: str) -> Iterator[str]:
             f"{where}: {stock[0]} gains nothing from `ws_pattern` {config.ws_pattern}; leave it "
             "out, so that whole channels, heads and neurons go, or take latency@wsr"
         )
+    if stock:
+        yield from _whole_units(config, stock[0])
     if stock and "int8" in config.dtypes:
         yield (
             f"`ws_dtype` {config.ws_dtype}: with {stock[0]} only fp32 is chosen; export the "
             "finished network in bytes"
         )
+
+
+def _whole_units(config: WeightSparseConfig, engine: str) -> Iterator[str]:
+    """Settings of ratios and training that whole channels, heads and neurons do not have."""
+    where = f"with a latency in {engine} whole channels, heads and neurons go"
+    for name in ("ws_max_ratios", "ws_min_ratios", "ws_fixed_ratios"):
+        if getattr(config, name) is not None:
+            yield f"`{name}`: {where}, not ratios of layers; take `ws_exempt`, or latency@wsr"
+    chosen = chosen_settings(config)
+    for name in ("ws_method", "ws_init", "ws_ratio_min", "ws_ratio_max"):
+        if name in chosen and getattr(config, name) != getattr(type(config), name):
+            yield (
+                f"`{name}` {getattr(config, name)}: {where} before the training; leave it out, or "
+                "take latency@wsr"
+            )

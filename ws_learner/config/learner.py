@@ -168,6 +168,7 @@ class WeightSparseConfig(SearchSettings, MethodSettings, FitsUnset):
         if isinstance(given, str | Path) and not is_ratio_text(given):
             object.__setattr__(self, "ws_ratios", Path(given))
         else:
+            _refuse_choices(given)
             object.__setattr__(self, "ws_ratios", ratios_from(given, setting="ws_ratios"))
         if self.ws_prune_ratio_prtl == WeightSparseConfig.ws_prune_ratio_prtl:
             object.__setattr__(self, "ws_prune_ratio_prtl", "given")
@@ -279,6 +280,21 @@ class WeightSparseConfig(SearchSettings, MethodSettings, FitsUnset):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 yield f"`{name}` {value}: must be 0 or above"
+
+
+def _refuse_choices(given: Any) -> None:
+    """Refuse a frame with patterns or number formats: only a file has them.
+
+    Raises:
+        UserError: It has some.
+    """
+    usual = {"pattern": {"", "unstructured", "nan", "None"}, "dtype": {"", "fp32", "nan", "None"}}
+    for name, plain in usual.items():
+        if name in getattr(given, "columns", ()) and not set(map(str, given[name])) <= plain:
+            raise UserError(
+                f"`ws_ratios`: of a frame only ratios are read, but it has a column {name}; give "
+                "the path of the ratios.csv, or drop the column"
+            )
 
 
 POCKETFLOW: dict[str, Any] = {

@@ -179,6 +179,16 @@ class Allocator:
             run=self.run,
         )
 
+    def check_budgets(self) -> None:
+        """Refuse budgets that cannot be met or measured, as far as that is known before the work.
+
+        Raises:
+            UserError: There is one.
+        """
+        self.budgeted().check()
+        if self.config.structured:
+            self._structured().check()
+
     def budgeted(self) -> BudgetedAllocation:
         """The allocation within the budgets of the settings."""
         return BudgetedAllocation(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from ws_learner import WeightSparseConfig, WeightSparseLearner
 from ws_learner.config import PROTOCOLS, Recipe
 from ws_learner.core import UserError
 from ws_learner.search import Allocation
+from ws_learner.search.structured.budgeted import _Shares
 
 SEARCH = {"ws_nb_rlouts": 12, "ws_nb_rlouts_min": 3, "ws_nb_jitters": 0}
 
@@ -131,3 +134,57 @@ def test_a_policy_serves_the_unit_that_it_knows(tmp_path: Path) -> None:
     assert 0.39 * dense < cost <= 0.4 * dense
     with pytest.raises(UserError, match=r"knows budgets in macs, not in params; give `ws_budget`"):
         learner(tmp_path / "c", ws_prune_ratio=0.5, ws_policy=tmp_path / "a").allocate()
+
+
+def test_joint_choices_are_not_scored_before_the_dense_training(tmp_path: Path) -> None:
+    made = learner(tmp_path, ws_budget="macs=0.3", ws_pattern="auto", **SEARCH)
+    made.check()
+    assert made._allocator(made.layers())._evaluator is None
+    wrong = learner(tmp_path, ws_budget="macs=0.3", ws_pattern="4x1,units", **SEARCH)
+    with pytest.raises(UserError, match=r"`ws_pattern` units: cannot be one of several patterns"):
+        wrong.check()
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"ws_budget": "latency=0.4@openvino"}, r"`ws_budget` latency=0.4@openvino: .*install"),
+        ({"ws_budget": "latency=0.4@wsr", "ws_latency_batch": 5000}, r"has \d+ examples"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_any_work(
+    settings: dict[str, Any], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_spec(name: str) -> object:
+        return None if name == "openvino" else name
+
+    monkeypatch.setattr("importlib.util.find_spec", find_spec)
+    with pytest.raises(UserError, match=line):
+        learner(tmp_path, **settings).check()
+
+
+def test_a_network_without_whole_units_is_refused_for_an_engine(tmp_path: Path) -> None:
+    made = learner(tmp_path, ws_budget="latency=0.4@torch")
+    made.model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    with pytest.raises(UserError, match="no channels, heads or neurons of this network"):
+        made.check()
+
+
+def test_what_whole_units_reach_is_said_in_the_unit_of_the_budget(tmp_path: Path) -> None:
+    @dataclass
+    class Units:
+        """Costs by the numbers of kept units, all of them or one."""
+
+        low: float
+        levels = ((1, 2),)
+        digest = ""
+
+        def total(self, kept: Sequence[int]) -> float:
+            return self.low if kept[0] == 1 else 100.0
+
+    made = learner(tmp_path, ws_budget="macs=40,latency=0.4@torch")
+    structured = made._allocator(made.layers())._structured()
+    costs = _Shares(parts=[Units(10.0), Units(50.0)], most=[20.0, 40.0])  # type: ignore[list-item]
+    latency_first = made.config.budgets[::-1]
+    with pytest.raises(UserError, match=r"macs=40: .* predicted at 50 macs \(0.500"):
+        structured._refuse_unreachable(costs, latency_first)

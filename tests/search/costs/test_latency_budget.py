@@ -31,6 +31,10 @@ class Engine:
         self.off, self.layers = off, tuple[LayerRow, ...]()
         self.measured: list[float] = []
 
+    def check(self, budgets: Sequence[Budget], *, patterns: Sequence[str]) -> None:
+        assert budgets
+        assert patterns
+
     def table(
         self,
         budget: Budget,

@@ -11,12 +11,14 @@ from torch import nn
 
 from envs import LayerRow
 from ws_learner.config import Budget
-from ws_learner.core import AnyPath, Inputs, LayerChoice, LayerCosts, as_path, say
+from ws_learner.core import AnyPath, Inputs, LayerChoice, LayerCosts, UserError, as_path, say
 from ws_learner.data import cache_folder
 from ws_learner.deploy.costs.bytes_costs import BytesCosts, network_bytes
 from ws_learner.deploy.costs.engine_layers import EngineUnitCosts, engine_unit_costs
+from ws_learner.deploy.costs.engines import check_engine
 from ws_learner.deploy.costs.latency import dense_latency, measure_latency
 from ws_learner.deploy.costs.measure import measure_costs
+from ws_learner.deploy.costs.random_zeros import layer_pattern
 from ws_learner.deploy.onnx.export import export_onnx
 from ws_learner.deploy.runtime.compile import compile_sparse
 from ws_learner.deploy.shrinking.find_units import find_coupled_units
@@ -53,6 +55,26 @@ class MeasuredCosts:
         self._calibration = None if calibration is None else list(calibration)
         self._cache = None if cache_dir is None else as_path(cache_dir, name="cache_dir")
 
+    def check(self, budgets: Sequence[Budget], *, patterns: Sequence[str]) -> None:
+        """Refuse budgets of engines that are missing, and patterns that no engine can time.
+
+        Raises:
+            UserError: There is one.
+        """
+        for budget in budgets:
+            if budget.kind != "latency":
+                continue
+            try:
+                check_engine(budget.engine or "wsr")
+            except UserError as error:
+                why = str(error).partition(": ")[2]
+                raise UserError(f"`ws_budget` {budget}: {why}") from None
+            for pattern in patterns if budget.unit == "latency@wsr" else ():
+                try:
+                    layer_pattern(pattern)
+                except UserError as error:
+                    raise UserError(f"`ws_pattern` {str(error).partition(' ')[2]}") from None
+
     def table(
         self, budget: Budget, layers: Sequence[LayerRow], choices: Sequence[Sequence[LayerChoice]]
     ) -> LayerCosts:
@@ -83,14 +105,14 @@ class MeasuredCosts:
         say(f"dense network: {found.median_ms:.3g} ms per call ({found.engine}, {found.how})")
         return found.median_ms
 
-    def coupled_units(self) -> Sequence[CoupledUnits]:
+    def coupled_units(self, *, says: bool = True) -> Sequence[CoupledUnits]:
         """Units of the network that can be removed together; a line for each layer that stays.
 
         Raises:
             UserError: The network cannot be traced.
         """
         found = find_coupled_units(self._model, self._pair)
-        for one in found.refused:
+        for one in found.refused if says else ():
             say(f"units of {one.layer} stay: {one.reason}")
         return found.sets
 

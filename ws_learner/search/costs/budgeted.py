@@ -31,6 +31,7 @@ from ws_learner.search.costs.source import CostSource
 from ws_learner.search.costs.space import CostSpace, Profile, share_saved, within_limits
 from ws_learner.search.problem import build_rollout_config
 from ws_learner.search.rollout.choice_evaluator import ChoiceEvaluator
+from ws_learner.search.rollout.choice_grid import DENSE, choice_patterns
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import Evaluator
 from ws_learner.search.units import build_plan
@@ -100,9 +101,13 @@ class BudgetedAllocation:
             UserError: One cannot be met.
         """
         counted = [one for one in self.config.budgets if one.kind in ("params", "macs")]
+        if self.source is not None:
+            self.source.check(self.config.budgets, patterns=self.config.pattern_choices)
+        if self.config.chooses:
+            choice_patterns(self.config.pattern_choices)
         if counted:
             limits = budget_limits(counted, self.layers, source=None, choices=list, says=False)
-            refuse_unreachable(limits, self._allowed())
+            refuse_unreachable(limits, self._at_best())
 
     def decide(self) -> Decision:
         """Run the protocol within the budgets.
@@ -205,6 +210,13 @@ class BudgetedAllocation:
             counts = {own.feasible(row.shape, count, side="down") for count in wanted}
             found.append([self._choice(count) for count in sorted({0, *counts})])
         return found
+
+    def _at_best(self) -> Sequence[Sequence[LayerChoice]]:
+        """The dense layers and, where nothing is measured for it, the cheapest that may be."""
+        if not self.config.chooses:
+            return self._allowed()
+        counts = self._base.upper.tolist()
+        return [(DENSE, replace(DENSE, zeros=count)) if count else (DENSE,) for count in counts]
 
     def _allowed(self) -> Sequence[Sequence[LayerChoice]]:
         """The choices within the layers' bounds, after the dense one."""

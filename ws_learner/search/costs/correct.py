@@ -88,10 +88,14 @@ def _try_all(
             continue
         if tried and profile == tried[-1].profile and tried[-1].worst <= 1:
             break  # the next dearer choice is far away
-        measured = {place: measure(place, profile) for place in timed}
+        again = next((one for one in tried if one.profile == profile), None)
+        measured = {
+            place: measure(place, profile) if again is None else again.measured[place]
+            for place in timed
+        }
         shares = [measured[place] / limits[place].most for place in timed]
         tried.append(_Tried(profile=profile, measured=measured, worst=max(shares, default=1.0)))
-        for place in timed:
+        for place in timed if again is None else ():
             unit, asked = limits[place].costs.unit, limits[place].most
             found = cost_text(unit, measured[place])
             say(f"budget {budgets[place]}: measured {found} of {cost_text(unit, asked)}")

@@ -91,9 +91,10 @@ def refuse_unreachable(limits: Sequence[Limit], options: Sequence[Sequence[Layer
             continue
         high, unit = limit.cost([own[0] for own in options]), costs.unit
         fixed = f", of which {cost_text(unit, costs.overhead)} no layer has"
+        fixed = fixed if costs.overhead > 1e-3 * low else ""
         raise UserError(
             f"`ws_budget` {limit.said}: the layers' bounds and patterns allow "
             f"{cost_text(unit, low)} ({low / max(high, 1e-300):.3f} of the dense network's) to "
-            f"{cost_text(unit, high)}{fixed if costs.overhead > 0 else ''}; raise it, or change "
+            f"{cost_text(unit, high)}{fixed}; raise it, or change "
             "`ws_ratio_max`, `ws_exempt` or `ws_pattern`"
         )

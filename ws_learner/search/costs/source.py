@@ -19,6 +19,13 @@ __all__ = ["CostSource"]
 class CostSource(Protocol):
     """Measures costs on this machine."""
 
+    def check(self, budgets: Sequence[Budget], *, patterns: Sequence[str]) -> None:
+        """Refuse what cannot be measured here, before any work.
+
+        Raises:
+            UserError: An engine is not installed, or a pattern has no cost of its own.
+        """
+
     def table(
         self, budget: Budget, layers: Sequence[LayerRow], choices: Sequence[Sequence[LayerChoice]]
     ) -> LayerCosts:
@@ -36,8 +43,8 @@ class CostSource(Protocol):
     ) -> nn.Module:
         """The network as our runtime runs it, with each layer in its number format."""
 
-    def coupled_units(self) -> Sequence[CoupledUnits]:
-        """Units of the network that can be removed together."""
+    def coupled_units(self, *, says: bool = True) -> Sequence[CoupledUnits]:
+        """Units of the network that can be removed together; a line for each layer that stays."""
 
     def unit_costs(self, budget: Budget, sets: Sequence[CoupledUnits]) -> UnitCosts:
         """Milliseconds by the numbers of units that the sets keep.

@@ -24,7 +24,7 @@ from ws_learner.pruning import (
     parse_pattern,
 )
 
-__all__ = ["CHOICE_DENSITIES", "DENSE", "ChoiceGrid", "Remainder"]
+__all__ = ["CHOICE_DENSITIES", "DENSE", "ChoiceGrid", "Remainder", "choice_patterns"]
 
 CHOICE_DENSITIES = (0.7, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02)
 """Densities of the choices of a pattern, but for N:M, whose counts are those of whole layers."""
@@ -195,7 +195,7 @@ def _counts(plan: PatternPlan, row: LayerRow) -> list[int]:
 
 def _nearest(
     zeros: Mapping[str, Sequence[int]], asked: int, *, within: int
-) -> dict[str, Sequence[int]]:
+) -> dict[str, list[int]]:
     """The counts near one that is asked for; if there are none, the nearest."""
     off = [abs(count - asked) for own in zeros.values() for count in own]
     most = max(within, min(off, default=0))

@@ -100,6 +100,14 @@ class StructuredAllocation:
     seed: int
     run: RunDir
 
+    def check(self) -> None:
+        """Refuse a network of which nothing can be removed.
+
+        Raises:
+            UserError: It is one, or it cannot be traced.
+        """
+        self._sets(says=False)
+
     def decide(self) -> Decision:
         """Choose the units and prune them.
 
@@ -115,7 +123,7 @@ class StructuredAllocation:
             most.append(budget.amount * reference)
             say(f"budget {budget}: at most {cost_text(budget.unit, most[-1])}")
         costs = _Shares(parts=parts, most=most)
-        self._refuse_unreachable(costs)
+        self._refuse_unreachable(costs, budgets)
 
         measurable = [
             (budget, limit)
@@ -172,11 +180,12 @@ class StructuredAllocation:
     def _place(self, budget: str) -> int:
         return [str(one) for one in self.config.budgets].index(budget)
 
-    def _sets(self) -> Sequence[CoupledUnits]:
+    def _sets(self, *, says: bool = True) -> Sequence[CoupledUnits]:
         """The sets without layers that stay dense."""
         held = {row.name for row in self.layers if row.exempt}
         listed = {row.name for row in self.layers}
-        found = [one for one in self.source.coupled_units() if not _made_by(self.model, one) & held]
+        every = self.source.coupled_units(says=says)
+        found = [one for one in every if not _made_by(self.model, one) & held]
         found = [one for one in found if _made_by(self.model, one) & listed]
         if not found:
             raise UserError(
@@ -185,13 +194,13 @@ class StructuredAllocation:
             )
         return found
 
-    def _refuse_unreachable(self, costs: _Shares) -> None:
+    def _refuse_unreachable(self, costs: _Shares, budgets: Sequence[Budget]) -> None:
         least = [own[0] for own in costs.levels]
-        for part, most, budget in zip(costs.parts, costs.most, self.config.budgets, strict=False):
+        for part, most, budget in zip(costs.parts, costs.most, budgets, strict=True):
             low, dense = part.total(least), part.total([own[-1] for own in costs.levels])
             if low > most:
                 raise UserError(
-                    f"`ws_budget` {self.config.ws_budget}: with the fewest units kept the network "
+                    f"`ws_budget` {budget}: with the fewest units kept the network "
                     f"is predicted at {cost_text(budget.unit, low)} ({low / dense:.3f} of the "
                     "dense network's); raise it"
                 )
