@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     parser.add_argument(
         "--experiment",
         metavar="FILE",
-        help="onnx, hf: the run's experiment file, if it is none of the project's",
+        help="onnx, hf, deploy: the run's experiment file, if it is none of the project's",
     )
     parser.add_argument(
         "--include", nargs="+", type=as_path, default=[], help="folders that it imports from"

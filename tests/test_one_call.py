@@ -246,3 +246,15 @@ def test_classes_that_the_loss_ignores_count_in_no_score() -> None:
         assert result.summary["dense_accuracy"] == pytest.approx(float(right))
     with pytest.raises(UserError, match=r"a target is 255, .*ignore_index=255"):
         prune(model, tuple(parts), 0.5)
+
+
+def test_a_budget_takes_the_place_of_the_ratio() -> None:
+    settings = {"ws_budget": "params=0.4", "ws_prune_ratio_prtl": "uniform"}
+    for config in (settings, WeightSparseConfig(**settings)):  # type: ignore[arg-type]
+        result = prune(network(), (TRAIN, VALIDATION), None, epochs=1, config=config)
+        matrices = [parameter for parameter in result.model.parameters() if parameter.dim() > 1]
+        total = sum(matrix.numel() for matrix in matrices)
+        kept = sum(int((matrix != 0).sum()) for matrix in matrices)
+        assert kept == int(0.4 * total)
+    with pytest.raises(UserError, match="or `ws_budget` in `config`"):
+        prune(network(), (TRAIN, VALIDATION), None, epochs=1)

@@ -30,7 +30,9 @@ from ws_learner.training import Loss, Metric, Result, check_network, check_run_a
 __all__ = ["prune"]
 
 _SMALL = 1_000_000
-_NO_RATIO = "`prune_ratio` None: give the share of zero weights, such as 0.9"
+_NO_RATIO = (
+    "`prune_ratio` None: give the share of zero weights, such as 0.9, or `ws_budget` in `config`"
+)
 
 
 def prune(
@@ -189,14 +191,14 @@ def _config(
     if isinstance(given, WeightSparseConfig):
         if prune_ratio is not None:
             return replace(given, ws_prune_ratio=prune_ratio)
-        if given.ws_ratios is not None:
+        if given.ws_ratios is not None or given.budgets:
             return given
         raise UserError(_NO_RATIO)
     chosen = dict(given or {})
     known = {field.name for field in fields(WeightSparseConfig)}
     for name in chosen.keys() - known:
         raise UserError(f"`config` {name}: is no setting; {suggest(name, known)}")
-    if prune_ratio is None and chosen.get("ws_ratios") is None:
+    if prune_ratio is None and not any(chosen.get(name) for name in ("ws_ratios", "ws_budget")):
         raise UserError(_NO_RATIO)
     if prune_ratio is None:
         return WeightSparseConfig(**chosen)

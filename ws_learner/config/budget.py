@@ -115,6 +115,10 @@ def parse_goals(text: str, *, setting: str = "ws_goals") -> tuple[str, float, fl
 
 def _budget(part: str, setting: str) -> Budget:
     name, _, rest = part.lower().partition("=")
+    if re.fullmatch(r"\d+%?", part):
+        raise UserError(
+            f"`{setting}` {part}: no unit; write decimals with a point, such as macs=0.3"
+        )
     name = {"latency_ms": "latency", "flops": "macs", "size": "bytes"}.get(name, name)
     name, _, early = name.partition("@")
     if name not in _UNITS:

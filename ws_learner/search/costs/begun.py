@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ws_learner.config import Budget
@@ -29,10 +29,12 @@ class Begun:
     Attributes:
         digest: Of the costs.
         most: The budget in their unit.
+        factor: By which costs were scaled, see `ScaledCosts`.
     """
 
     digest: str
     most: float
+    factor: float = 1.0
 
 
 def load_begun(run: RunDir) -> dict[str, Begun]:
@@ -47,7 +49,9 @@ def load_begun(run: RunDir) -> dict[str, Begun]:
     kept = unsealed(read_json(path), path, STATE_REMEDY)
     with reading(path, STATE_REMEDY):
         return {
-            budget: Begun(digest=str(one["digest"]), most=float(one["most"]))
+            budget: Begun(
+                digest=str(one["digest"]), most=float(one["most"]), factor=float(one["factor"])
+            )
             for budget, one in kept["budgets"].items()
         }
 
@@ -57,7 +61,9 @@ def keep_begun(
 ) -> None:
     """Write what is measured now; a search in other costs starts anew, with a line."""
     now = {
-        str(budget): Begun(digest=limit.costs.digest, most=limit.most)
+        str(budget): Begun(
+            digest=limit.costs.digest, most=limit.most, factor=getattr(limit.costs, "factor", 1.0)
+        )
         for budget, limit in zip(budgets, limits, strict=True)
     }
     if now == earlier:
@@ -71,7 +77,7 @@ def keep_begun(
             "costs are others than when the search was begun, as on another machine: it starts anew"
         )
         search.unlink()
-    plain = {name: {"digest": one.digest, "most": one.most} for name, one in now.items()}
+    plain = {name: asdict(one) for name, one in now.items()}
     write_json(_path(run), sealed({"budgets": plain}))
 
 

@@ -27,6 +27,7 @@ class _Tried:
     profile: Profile
     measured: dict[int, float]
     worst: float
+    is_near: bool
 
 
 def correct_latency(
@@ -94,13 +95,16 @@ def _try_all(
             for place in timed
         }
         shares = [measured[place] / limits[place].most for place in timed]
-        tried.append(_Tried(profile=profile, measured=measured, worst=max(shares, default=1.0)))
+        most = [1.0 if budgets[place].kind == "bytes" else _SAFE for place in timed]
+        worst = max(shares, default=1.0)
+        near = worst >= _NEAR and all(s <= m for s, m in zip(shares, most, strict=True))
+        tried.append(_Tried(profile=profile, measured=measured, worst=worst, is_near=near))
         for place in timed if again is None else ():
             unit, asked = limits[place].costs.unit, limits[place].most
             found = cost_text(unit, measured[place])
             say(f"budget {budgets[place]}: measured {found} of {cost_text(unit, asked)}")
         dense = all(one.zeros == 0 and one.dtype == "fp32" for one in profile)
-        if dense or _NEAR <= tried[-1].worst <= _SAFE:
+        if (dense and tried[-1].worst <= 1) or tried[-1].is_near:
             break
         feasible = list(aims)
         for place in timed:
@@ -123,7 +127,7 @@ def _choose(tried: Sequence[_Tried]) -> _Tried:
             f"`ws_budget`: the nearest of {len(tried)} profiles measured "
             f"{best.worst:.3f} times the latency asked for; raise the budget"
         )
-    near = [one for one in within if _NEAR <= one.worst <= _SAFE]
+    near = [one for one in within if one.is_near]
     return max(near or within, key=lambda one: one.worst)
 
 

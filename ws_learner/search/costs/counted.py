@@ -11,7 +11,7 @@ from typing import Literal
 from envs import LayerRow
 from ws_learner.core import LayerChoice, LayerCosts, check_choice
 
-__all__ = ["CountedCosts", "WeightedCosts"]
+__all__ = ["CountedCosts", "ScaledCosts", "WeightedCosts"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,6 +48,38 @@ class CountedCosts:
     def cost(self, layer: int, choice: LayerChoice) -> float:
         """Number kept."""
         return self.price(layer) * (self.layers[layer].weights - choice.zeros)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScaledCosts:
+    """Costs times a factor, by which those of the dense network are the measured ones.
+
+    Attributes:
+        inner: The costs.
+        factor: The factor.
+    """
+
+    inner: LayerCosts
+    factor: float
+
+    @property
+    def unit(self) -> str:
+        """See `LayerCosts`."""
+        return self.inner.unit
+
+    @property
+    def digest(self) -> str:
+        """That of the costs."""
+        return self.inner.digest
+
+    @property
+    def overhead(self) -> float:
+        """See `LayerCosts`."""
+        return self.factor * self.inner.overhead
+
+    def cost(self, layer: int, choice: LayerChoice) -> float:
+        """See `LayerCosts`."""
+        return self.factor * self.inner.cost(layer, choice)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from envs import LayerRow
 from ws_learner.config import Budget
-from ws_learner.core import LayerChoice, UserError, say
+from ws_learner.core import LayerChoice, LayerCosts, UserError, say
 from ws_learner.report import cost_text
 from ws_learner.search.costs.begun import Begun
-from ws_learner.search.costs.counted import CountedCosts
+from ws_learner.search.costs.counted import CountedCosts, ScaledCosts
 from ws_learner.search.costs.settle import Limit
 from ws_learner.search.costs.source import CostSource
 
@@ -52,13 +52,26 @@ def budget_limits(
                 f"`ws_budget` {budget}: nothing here measures {budget.unit}; run it with "
                 "WeightSparseLearner or on the command line"
             )
-        table = source.table(budget, layers, choices())
+        options = choices()
+        table = source.table(budget, layers, options)
         begun = (earlier or {}).get(str(budget))
         if begun is not None and begun.digest == table.digest:
-            found.append(_said(budget, table, begun.most, says))
+            again = ScaledCosts(inner=table, factor=begun.factor)
+            found.append(_said(budget, again, begun.most, says))
             continue
-        found.append(_limit(budget, table, source.dense(budget) if budget.share else 0.0, says))
+        dense = source.dense(budget)
+        found.append(_limit(budget, _anchored(table, options, dense), dense, says))
     return found
+
+
+def _anchored(
+    table: LayerCosts, options: Sequence[Sequence[LayerChoice]], dense: float
+) -> LayerCosts:
+    """Latencies by which the dense network costs what was measured just now."""
+    if not table.unit.startswith("latency"):
+        return table
+    predicted = table.overhead + sum(table.cost(i, own[0]) for i, own in enumerate(options))
+    return ScaledCosts(inner=table, factor=dense / predicted) if predicted > 0 else table
 
 
 def _limit(budget: Budget, costs: object, dense: float, says: bool) -> Limit:

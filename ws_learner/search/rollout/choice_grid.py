@@ -195,7 +195,7 @@ def _counts(plan: PatternPlan, row: LayerRow) -> list[int]:
 
 def _nearest(
     zeros: Mapping[str, Sequence[int]], asked: int, *, within: int
-) -> dict[str, list[int]]:
+) -> dict[str, Sequence[int]]:
     """The counts near one that is asked for; if there are none, the nearest."""
     off = [abs(count - asked) for own in zeros.values() for count in own]
     most = max(within, min(off, default=0))

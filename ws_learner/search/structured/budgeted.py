@@ -36,7 +36,7 @@ class _Shares:
     parts: Sequence[UnitCosts]
     most: Sequence[float]
 
-    unit = "of the budget"
+    unit = "share of the budget"
 
     @property
     def digest(self) -> str:

@@ -279,7 +279,7 @@ def _corrected(
             allocated = (low + min(high, 2 * budget)) / 2
     if measure is not None and not np.isnan(done[-1].measured):
         shown = ", ".join(f"{c.predicted:.4g} -> {c.measured:.4g}" for c in done)
-        say(f"structured: predicted -> measured: {shown}; budget {budget:.4g} {costs.unit}")
+        say(f"whole units, {costs.unit}: predicted -> measured {shown}, at most {budget:.4g}")
     return done
 
 
