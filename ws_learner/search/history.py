@@ -86,8 +86,7 @@ def frame(rollouts: Sequence[Rollout], layers: Sequence[LayerRow]) -> pd.DataFra
 def to_plain(rollouts: Sequence[Rollout]) -> list[dict[str, Any]]:
     """Convert to what JSON can hold; floats are exact."""
     return [
-        {"kind": r.kind, "zeros": r.zeros.tolist(), "score": dict(vars(r.score))}
-        for r in rollouts
+        {"kind": r.kind, "zeros": r.zeros.tolist(), "score": dict(vars(r.score))} for r in rollouts
     ]
 
 
