@@ -186,8 +186,10 @@ def test_the_evaluator_is_in_the_object_store_once(pool: RayPool) -> None:
 
 
 def test_ray_keeps_one_class_however_many_pools_are_opened(
-    pool: RayPool, evaluator: RolloutEvaluator
+    pool: RayPool, evaluator: RolloutEvaluator, candidates: list[IntArray]
 ) -> None:
+    pool.evaluate(candidates[:1])
+
     def kept() -> int:
         return len(_internal_kv_list(b"ActorClass", namespace="fun"))
 
