@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from tests.search.costs.test_budgeted import kept, learner
-from tests.search.costs.test_latency_budget import Engine
-from tests.search.costs.test_latency_budget import learner as timed
+from tests.support.budgeted_learner import kept, learner
+from tests.support.known_engine import Engine
+from tests.support.known_engine import learner as timed
 from ws_learner.core import UserError
 from ws_learner.pruning import parameter_of
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.search.costs.test_latency_budget import Engine, learner
+from tests.support.known_engine import Engine, learner
 from ws_learner.report import read_rollouts
 
 SEARCH = {
