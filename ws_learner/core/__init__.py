@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ws_learner.core.files import (
         read_json,
         refuse_unwritable,
+        remove_unfinished,
         sha256_of,
         write_bytes,
         write_json,
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
         load_tensors,
         read_metadata,
         save_model,
+        write_tensors,
     )
 
 __all__ = [
@@ -162,6 +164,7 @@ __all__ = [
     "reading",
     "refuse_bad_patterns",
     "refuse_unwritable",
+    "remove_unfinished",
     "rows_of",
     "run_model",
     "save_model",
@@ -186,6 +189,7 @@ __all__ = [
     "widened",
     "write_bytes",
     "write_json",
+    "write_tensors",
     "write_text",
     "write_with",
 ]
@@ -229,6 +233,7 @@ _MODULES = {
         "write_text",
         "write_with",
         "refuse_unwritable",
+        "remove_unfinished",
     ],
     "layer_choice": [
         "LayerChoice",
@@ -337,6 +342,7 @@ _MODULES = {
         "load_tensors",
         "read_metadata",
         "save_model",
+        "write_tensors",
     ],
     "shown_values": [
         "shown",
