@@ -102,19 +102,19 @@ def _run(job: Mapping[str, Any]) -> dict[str, Any]:
     pid = os.fork()
     if pid == 0:
         os._exit(_child(job, said))
-    started: set[int] = set()
+    used_by: dict[int, float] = {}  # also by processes that have ended
     spent = 0.0
     while not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-        below = descendants(pid)
-        started.update(below)
-        spent = max(spent, sum(map(_processor_seconds, [pid, *below])))
+        for process in (pid, *descendants(pid)):
+            used_by[process] = max(used_by.get(process, 0.0), _processor_seconds(process))
+        spent = sum(used_by.values())
         if job["kill"] and spent >= job["kill"][1]:
             if alive(pid):
                 os.kill(pid, job["kill"][0])
             break
         time.sleep(0.005)
     _, status, used = os.wait4(pid, 0)
-    if not gone(list(started), seconds=60):
+    if not gone(list(used_by.keys() - {pid}), seconds=60):
         raise RuntimeError("a run that has ended left processes")
     seconds = max(used.ru_utime + used.ru_stime, spent)
     return {

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from ws_learner.core.moved import MOVED, install
     from ws_learner.core.output_kinds import OUTPUT_KINDS, OutputKind, check_output_kind
     from ws_learner.core.paths import AnyPath, as_path
-    from ws_learner.core.pickling import importable
+    from ws_learner.core.pickling import importable, refuse_unpicklable
     from ws_learner.core.plain_yaml import PlainLoader, dump_yaml, load_yaml, read_yaml_file
     from ws_learner.core.precision import half_types, narrowed, tensor_types, widened
     from ws_learner.core.process_group import ProcessGroup, rank_slice
@@ -163,6 +163,7 @@ __all__ = [
     "read_yaml_file",
     "reading",
     "refuse_bad_patterns",
+    "refuse_unpicklable",
     "refuse_unwritable",
     "remove_unfinished",
     "rows_of",
@@ -286,6 +287,7 @@ _MODULES = {
     ],
     "pickling": [
         "importable",
+        "refuse_unpicklable",
     ],
     "plain_yaml": [
         "read_yaml_file",

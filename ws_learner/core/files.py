@@ -21,8 +21,8 @@ __all__ = [
     "read_json",
     "refuse_unwritable",
     "remove_unfinished",
-    "unfinished",
     "sha256_of",
+    "unfinished",
     "write_bytes",
     "write_json",
     "write_text",
@@ -90,7 +90,8 @@ def write_with(
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
-            f"cannot write {path}: {error.strerror or error}; {remedy}, then run the same command again"
+            f"cannot write {path}: {error.strerror or error}; {remedy}, then run the same "
+            "command again"
         ) from error
 
 

@@ -188,8 +188,8 @@ class RunDir:
             handle = (self.path / ".lock").open("w")
         except OSError as error:
             raise UserError(
-                f"`run_dir` {self.path}: cannot be written ({error.strerror}); free space or choose "
-                "another folder, then run the same command again"
+                f"`run_dir` {self.path}: cannot be written ({error.strerror}); free space or "
+                "choose another folder, then run the same command again"
             ) from error
         with handle:
             try:

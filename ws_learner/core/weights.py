@@ -16,7 +16,14 @@ from ws_learner.core.errors import UserError
 from ws_learner.core.files import write_bytes
 from ws_learner.core.paths import AnyPath, as_path
 
-__all__ = ["load_into", "load_state", "load_tensors", "read_metadata", "save_model", "write_tensors"]
+__all__ = [
+    "load_into",
+    "load_state",
+    "load_tensors",
+    "read_metadata",
+    "save_model",
+    "write_tensors",
+]
 
 _SHOWN = 3
 
