@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,3 +102,41 @@ def test_every_write_fails_once(
     print(f"{len(failed)} writes failed, {os.strerror(number) if number else 'killed'}")
     assert results(folder / "run") == undisturbed(server, name, tmp_path / "whole")
     assert [path for path in litter(folder) if not path.startswith("cache")] == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    try:
+        done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount")
+    if done.returncode:
+        pytest.skip(f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("taken", [1024, 960, 880, 600, 400, 300])
+def test_a_disk_that_is_full(taken: int, server: RunServer, small_disk: Path) -> None:
+    """With more or less of it taken (kB): the library that writes tensors has errors of its own."""
+    words = [*RUNS["zeros"], "--workers", "0"]
+    whole = small_disk.parent / "whole"
+    expected = undisturbed(server, "zeros", whole)
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"0" * ((taken - 8) << 10))
+    ended = server.run(words, small_disk)
+    lines = ended.said.splitlines()
+    assert ended.code == 2, ended.said
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:], ended.said
+    assert "No space left on device; " in lines[-1]
+    assert any(remedy in lines[-1] for remedy in REMEDIES)
+    assert litter(small_disk) == []
+    ballast.unlink()
+    ended = server.run(words, small_disk)
+    assert ended.code == 0, ended.said
+    assert results(small_disk / "run") == expected
