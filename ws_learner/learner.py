@@ -32,6 +32,7 @@ from ws_learner.core import (
     load_into,
     load_state,
     narrowed,
+    refuse_unpicklable,
     refuse_unwritable,
     save_model,
     say,
@@ -334,12 +335,22 @@ class WeightSparseLearner:
             batch_size=self.recipe.batch_size,
         )
         check_copies(self.model)
+        alone = self.cluster is None and self.workers == 0
+        if searches and not alone and not config.structured:
+            self._check_pickling()
         if config.budgets:
             self._allocator(layers or self.layers()).check_budgets()
         if trains and config.ws_prune_ratio:
             start = widened(copy.deepcopy(self.model))
             rehearse(self._phase(start), start)
         return self._kind
+
+    def _check_pickling(self) -> None:
+        """Refuse a network, loss or metric that cannot reach the processes of the search."""
+        parts = {"model": self.model, "loss": self.loss, "metric": self.metric}
+        here = "or score rollouts in this process: `workers` 0"
+        away = "or run without a cluster, with `workers` 0"
+        refuse_unpicklable(parts, remedy=here if self.cluster is None else away)
 
     def _allocate(self, layers: tuple[LayerRow, ...], *, trains: bool = True) -> Allocation:
         trains = trains and not (self.run.state / "allocation.json").exists()

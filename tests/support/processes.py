@@ -9,7 +9,7 @@ from pathlib import Path
 def alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
 
@@ -27,7 +27,7 @@ def descendants(pid: int) -> list[int]:
     """Every process below `pid`."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return []
     found = [int(child) for child in children]
     return found + [below for child in found for below in descendants(child)]

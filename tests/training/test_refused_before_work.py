@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset, TensorDataset
 
-from ws_learner import DataSplits, UserError, split_dataset, top_k_accuracy
+from ws_learner import (
+    DataSplits,
+    UserError,
+    WeightSparseConfig,
+    WeightSparseLearner,
+    split_dataset,
+    top_k_accuracy,
+)
+from ws_learner.config import Recipe
 from ws_learner.core import choose_device
 from ws_learner.training import check_task, evaluate, say_majority
 from ws_learner.training.data_check import check_labels
@@ -229,3 +240,63 @@ def test_a_network_that_always_answers_the_majority_is_named(
     share = float((labels[data.search._dataset.indices] == 0).float().mean())  # type: ignore[attr-defined]
     said = capsys.readouterr().err
     assert (f"{share:.4f}, is the share of the most frequent class" in said) == warned
+
+
+class Nested(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.own = inner, nn.Linear(4, 4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.inner(inputs + 0.1 * self.own(inputs))
+
+
+def learner(model: nn.Module, folder: Path, **given: Any) -> WeightSparseLearner:
+    metric = given.pop("metric", top_k_accuracy)
+    loss = given.pop("loss", functional.cross_entropy)
+    config = WeightSparseConfig(ws_prune_ratio=0.5, **given)
+    recipe = Recipe(nb_epochs=1, batch_size=16)
+    return WeightSparseLearner(
+        *(model, splits(torch.arange(120) % 4)),
+        loss=loss,
+        metric=metric,
+        recipe=recipe,
+        config=config,
+        workers=2,
+        run_dir=folder / "run",
+    )
+
+
+@pytest.mark.parametrize("which", ["loss", "metric"])
+def test_a_function_that_cannot_be_sent_is_refused_before_the_search(
+    which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WS_DATA_DIR", str(tmp_path / "cache"))
+    lock, function = threading.Lock(), {"loss": functional.cross_entropy, "metric": top_k_accuracy}
+
+    def locked(outputs: Tensor, targets: Tensor) -> Tensor:
+        with lock:
+            return function[which](outputs, targets)
+
+    with pytest.raises(UserError, match=f"^`{which}`: cannot be sent .*`workers` 0$"):
+        learner(nn.Linear(4, 4), tmp_path, **{which: locked}).fit()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_modules_three_hundred_deep(tmp_path: Path) -> None:
+    """Refused with the remedy, with which they are pruned."""
+    network: nn.Module = nn.Linear(4, 4)
+    for _ in range(300):
+        network = Nested(network)
+    settings = {"ws_prune_ratio_prtl": "uniform"}
+    with pytest.raises(UserError, match=r"RecursionError.*sys\.setrecursionlimit"):
+        learner(network, tmp_path, **settings).fit()
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(10_000)
+    try:
+        pruned = learner(network, tmp_path, **settings).fit().model
+    finally:
+        sys.setrecursionlimit(limit)
+    weights = [p for name, p in pruned.named_parameters() if name.endswith("weight")]
+    zeros = sum(int((weight == 0).sum()) for weight in weights)
+    assert zeros == sum(weight.numel() for weight in weights) // 2

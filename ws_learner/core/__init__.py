@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ws_learner.core.files import (
         read_json,
         refuse_unwritable,
+        remove_unfinished,
         sha256_of,
         write_bytes,
         write_json,
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
     from ws_learner.core.moved import MOVED, install
     from ws_learner.core.output_kinds import OUTPUT_KINDS, OutputKind, check_output_kind
     from ws_learner.core.paths import AnyPath, as_path
-    from ws_learner.core.pickling import importable
+    from ws_learner.core.pickling import importable, refuse_unpicklable
     from ws_learner.core.plain_yaml import PlainLoader, dump_yaml, load_yaml, read_yaml_file
     from ws_learner.core.precision import half_types, narrowed, tensor_types, widened
     from ws_learner.core.process_group import ProcessGroup, rank_slice
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
         load_tensors,
         read_metadata,
         save_model,
+        write_tensors,
     )
 
 __all__ = [
@@ -161,7 +163,9 @@ __all__ = [
     "read_yaml_file",
     "reading",
     "refuse_bad_patterns",
+    "refuse_unpicklable",
     "refuse_unwritable",
+    "remove_unfinished",
     "rows_of",
     "run_model",
     "save_model",
@@ -186,6 +190,7 @@ __all__ = [
     "widened",
     "write_bytes",
     "write_json",
+    "write_tensors",
     "write_text",
     "write_with",
 ]
@@ -229,6 +234,7 @@ _MODULES = {
         "write_text",
         "write_with",
         "refuse_unwritable",
+        "remove_unfinished",
     ],
     "layer_choice": [
         "LayerChoice",
@@ -281,6 +287,7 @@ _MODULES = {
     ],
     "pickling": [
         "importable",
+        "refuse_unpicklable",
     ],
     "plain_yaml": [
         "read_yaml_file",
@@ -337,6 +344,7 @@ _MODULES = {
         "load_tensors",
         "read_metadata",
         "save_model",
+        "write_tensors",
     ],
     "shown_values": [
         "shown",

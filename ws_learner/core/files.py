@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +20,16 @@ from ws_learner.core.texts import parse_json, read_text
 __all__ = [
     "read_json",
     "refuse_unwritable",
+    "remove_unfinished",
     "sha256_of",
+    "unfinished",
     "write_bytes",
     "write_json",
     "write_text",
     "write_with",
 ]
+
+_UNFINISHED = re.compile(r"\..+-[a-z0-9_]{8}(\.\w+)?")
 
 _REMEDY = "the file is damaged: take it from a copy, or run the command again in another folder"
 
@@ -49,8 +56,18 @@ def refuse_unwritable(path: AnyPath, *, setting: str) -> None:
         raise UserError(f"`{setting}` {path}: {place} cannot be written; choose another place")
 
 
-def write_with(path: AnyPath, writer: Callable[[Path], object]) -> None:
+def write_with(
+    path: AnyPath,
+    writer: Callable[[Path], object],
+    *,
+    remedy: str = "free space or choose another folder",
+) -> None:
     """Call `writer` on a temporary file in the same folder, flush it to disk and rename it.
+
+    Args:
+        path: The file.
+        writer: Writes the temporary file; raises OSError if it cannot.
+        remedy: What to do if it cannot be written.
 
     Raises:
         UserError: The disk is full or the folder cannot be written; `path` is unchanged.
@@ -73,9 +90,27 @@ def write_with(path: AnyPath, writer: Callable[[Path], object]) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
-            f"cannot write {path}: {error.strerror or error}; "
-            "free space or choose another folder, then run the same command again"
+            f"cannot write {path}: {error.strerror or error}; {remedy}, then run the same "
+            "command again"
         ) from error
+
+
+def unfinished(path: Path) -> bool:
+    """Whether a file has the name of one that `write_with` began and was killed at."""
+    return _UNFINISHED.fullmatch(path.name) is not None
+
+
+def remove_unfinished(folder: Path, *, older: float = 0.0) -> None:
+    """Remove the temporary files that killed processes left in a folder.
+
+    Args:
+        folder: No other process writes to it, or only for less than `older` seconds.
+        older: Seconds since the last write to a file.
+    """
+    for path in folder.glob(".*") if folder.is_dir() else ():
+        with suppress(OSError):
+            if unfinished(path) and time.time() - path.stat().st_mtime >= older:
+                path.unlink()
 
 
 def write_bytes(path: AnyPath, data: bytes) -> None:

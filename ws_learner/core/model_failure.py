@@ -15,9 +15,12 @@ def model_failure(error: Exception, inputs: Inputs) -> UserError:
         error: What its `forward` raised.
         inputs: The inputs it was given.
     """
+    deep = ""
+    if isinstance(error, RecursionError):
+        deep = "; for deeply nested modules call sys.setrecursionlimit(10_000) first"
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_of(inputs))
     return UserError(
         f"the network fails on the first training examples, inputs of shape {shapes}: "
         f"{type(error).__name__}: {' '.join(str(error).split())}; it is given the inputs of a "
-        "batch without its targets"
+        f"batch without its targets{deep}"
     )

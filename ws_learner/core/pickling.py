@@ -3,15 +3,56 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 import cloudpickle
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["importable"]
+from ws_learner.core.errors import UserError
+
+__all__ = ["importable", "refuse_unpicklable"]
+
+
+class _Nowhere:
+    """A file that keeps nothing."""
+
+    def write(self, data: Any) -> int:
+        """Forget it."""
+        return memoryview(data).nbytes
+
+
+class _WithoutTensors(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles everything but tensors, which can always be sent."""
+
+    def persistent_id(self, part: object) -> str | None:
+        """A name in place of a tensor."""
+        return "tensor" if isinstance(part, Tensor) else None
+
+
+def refuse_unpicklable(parts: Mapping[str, object], *, remedy: str) -> None:
+    """Refuse what cannot be sent to other processes, before any work.
+
+    Args:
+        parts: Networks and functions by the argument that gave them.
+        remedy: What else to do, for the message.
+
+    Raises:
+        UserError: Pickling one of them fails; the message names it.
+    """
+    with importable(parts.values()):
+        for name, part in parts.items():
+            try:
+                _WithoutTensors(_Nowhere()).dump(part)
+            except Exception as error:  # any, raised by any object inside
+                raise UserError(
+                    f"`{name}`: cannot be sent to the processes that score rollouts, "
+                    f"{type(error).__name__}: {' '.join(str(error).split())}; keep what cannot be "
+                    f"pickled (a lock, an open file, a generator) out of it, {remedy}"
+                ) from error
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ws_learner.core.errors import UserError
-from ws_learner.core.files import read_json, write_text
+from ws_learner.core.files import read_json, remove_unfinished, unfinished, write_text
 from ws_learner.core.paths import AnyPath, as_path
 from ws_learner.core.plain_yaml import dump_yaml
 from ws_learner.core.run_summary import read_run_summary, write_run_summary
@@ -166,13 +166,16 @@ class RunDir:
                     f"`run_dir` {self.path}: was made with other settings; choose another folder "
                     "or give these as they were:\n  " + "\n  ".join(changes)
                 )
-        elif self.path.exists() and any(p.name != ".lock" for p in self.path.iterdir()):
+            for folder in (self.path, self.state, self.path / "figures"):
+                remove_unfinished(folder)
+        elif self.path.exists() and any(not _of_claim(path) for path in self.path.iterdir()):
             raise UserError(
                 f"`run_dir` {self.path}: holds files but no run (no identity.json), so nothing "
                 "says which settings they belong to; choose an empty or new folder. load_run(path, "
                 "model=model) still opens a finished run"
             )
         else:
+            remove_unfinished(self.path)
             write_text(record, json.dumps(asked, indent=2, sort_keys=True) + "\n")
         if settings is not None and not self.finished:
             write_text(self.config, dump_yaml(settings))
@@ -185,7 +188,8 @@ class RunDir:
             handle = (self.path / ".lock").open("w")
         except OSError as error:
             raise UserError(
-                f"`run_dir` {self.path}: cannot be written ({error.strerror})"
+                f"`run_dir` {self.path}: cannot be written ({error.strerror}); free space or "
+                "choose another folder, then run the same command again"
             ) from error
         with handle:
             try:
@@ -196,6 +200,11 @@ class RunDir:
                     "it ends"
                 ) from error
             yield
+
+
+def _of_claim(path: Path) -> bool:
+    """Whether a process that was killed while it claimed the directory may have left the file."""
+    return path.name == ".lock" or (path.name.startswith(".identity-") and unfinished(path))
 
 
 def policy_path(given: AnyPath) -> Path:

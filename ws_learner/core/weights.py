@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,7 +16,14 @@ from ws_learner.core.errors import UserError
 from ws_learner.core.files import write_bytes
 from ws_learner.core.paths import AnyPath, as_path
 
-__all__ = ["load_into", "load_state", "load_tensors", "read_metadata", "save_model"]
+__all__ = [
+    "load_into",
+    "load_state",
+    "load_tensors",
+    "read_metadata",
+    "save_model",
+    "write_tensors",
+]
 
 _SHOWN = 3
 
@@ -38,6 +47,23 @@ def save_model(
         name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()
     }
     write_bytes(path, _with_metadata(safetensors.torch.save(tensors), metadata))
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file without a copy in memory, as a writer of `write_with`.
+
+    Raises:
+        OSError: The disk is full; the library itself raises an error of its own.
+    """
+    try:
+        safetensors.torch.save_file(dict(tensors), path, metadata=dict(metadata))
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:

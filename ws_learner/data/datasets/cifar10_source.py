@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import safetensors
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
-from ws_learner.core import AnyPath, UserError, as_path, say, write_with
+from ws_learner.core import AnyPath, UserError, as_path, say, write_bytes
 from ws_learner.data.datasets.cifar10_archives import (
     Arrays,
     read_npm_archive,
@@ -111,7 +111,7 @@ def _from_cache_or_source() -> Arrays:
             f"cannot use the data cache {path.parent}: {error.strerror or error}; "
             "set WS_DATA_DIR to a folder with 400 MB free"
         ) from error
-    write_with(path, lambda temporary: save_file(arrays, temporary))
+    write_bytes(path, save(arrays))  # `save_file` has an error of its own for a full disk
     say(f"CIFAR-10: checked and cached in {path}")
     return arrays
 

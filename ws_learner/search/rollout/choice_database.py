@@ -40,6 +40,7 @@ from ws_learner.search.rollout.choice_grid import (
     Remainder,
     choice_patterns,
 )
+from ws_learner.search.rollout.database_file import CACHE_REMEDY
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.int8 import input_noise, rounded
 from ws_learner.search.rollout.own_divergence import OWN_DENSITIES
@@ -307,7 +308,10 @@ class ChoiceDatabase:
             part.replace(path)
             self._file = TensorFile.open(path)
         except OSError as error:
-            raise UserError(f"choice database {path}: {error}") from error
+            raise UserError(
+                f"choice database {path}: {error.strerror or error}; {CACHE_REMEDY}, then run the "
+                "same command again"
+            ) from error
         finally:
             if part is not None:
                 part.unlink(missing_ok=True)

@@ -11,9 +11,28 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ws_learner.core import say
+from ws_learner.core import remove_unfinished, say, write_tensors, write_with
 
-__all__ = ["content_digest", "read_database", "take_tensors"]
+__all__ = ["CACHE_REMEDY", "cache_tensors", "content_digest", "read_database", "take_tensors"]
+
+CACHE_REMEDY = (
+    "free space, or let the environment variable `WS_DATA_DIR` name a folder on another disk"
+)
+_STALE = 86400.0  # seconds after which an unfinished file is nobody's
+
+
+def cache_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors to a file of the cache folder, which other processes may use.
+
+    Raises:
+        UserError: The disk is full or the folder cannot be written.
+    """
+    remove_unfinished(path.parent, older=_STALE)
+    write_with(
+        path,
+        lambda temporary: write_tensors(temporary, tensors, metadata=metadata),
+        remedy=CACHE_REMEDY,
+    )
 
 
 def read_database(

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from envs import FloatArray, LayerRow
-from ws_learner.core import Inputs, forward_digest, say, state_digest, track, write_with
+from ws_learner.core import Inputs, forward_digest, say, state_digest, track
 from ws_learner.pruning import (
     Layout,
     PatternPlan,
@@ -29,7 +28,12 @@ from ws_learner.pruning import (
     parameter_of,
     watched_weights,
 )
-from ws_learner.search.rollout.database_file import content_digest, read_database, take_tensors
+from ws_learner.search.rollout.database_file import (
+    cache_tensors,
+    content_digest,
+    read_database,
+    take_tensors,
+)
 from ws_learner.search.rollout.gram import collect_grams, spill_grams
 from ws_learner.search.rollout.regression import (
     RIDGE,
@@ -334,7 +338,7 @@ class LayerDatabase:
         tensors["errors"] = torch.from_numpy(self.curves()[1])
         tensors = {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
         metadata = {"key": key, "sha256": content_digest(tensors)}
-        write_with(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+        cache_tensors(path, tensors, metadata)
 
     def _restore(self, stored: dict[str, Tensor]) -> None:
         self._errors = stored["errors"].numpy().copy()

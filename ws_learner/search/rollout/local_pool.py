@@ -19,7 +19,7 @@ import cloudpickle
 import numpy as np
 
 from envs import IntArray, Score
-from ws_learner.core import importable, say
+from ws_learner.core import UserError, importable, say
 from ws_learner.search.rollout.pool_protocol import Evaluator
 from ws_learner.search.rollout.scoring import failed_score
 from ws_learner.search.rollout.spilled_database import naming_files
@@ -60,13 +60,25 @@ class LocalPool:
 
     def __enter__(self) -> LocalPool:
         if self._count:
-            self._data = tempfile.TemporaryFile(prefix="rollout-")
-            parts = (self._evaluator.dense, self._evaluator.loss, self._evaluator.metric)
-            with importable(parts), naming_files():
-                cloudpickle.dump(self._evaluator, self._data)
-            self._data.flush()
+            self._data = self._written()
             self._workers = [self._start() for _ in range(self._count)]
         return self
+
+    def _written(self) -> IO[bytes]:
+        """A file without a name that holds the evaluator."""
+        parts = (self._evaluator.dense, self._evaluator.loss, self._evaluator.metric)
+        try:
+            data = tempfile.TemporaryFile(prefix="rollout-")  # noqa: SIM115
+            with importable(parts), naming_files():
+                cloudpickle.dump(self._evaluator, data)
+            data.flush()
+        except OSError as error:
+            raise UserError(
+                f"cannot write to the temporary folder {tempfile.gettempdir()}: "
+                f"{error.strerror or error}; free space, or let the environment variable `TMPDIR` "
+                "name a folder on another disk, then run the same command again"
+            ) from error
+        return data
 
     def __exit__(
         self,
@@ -152,7 +164,7 @@ class LocalPool:
                     "-P",
                     "-m",
                     "ws_learner.search.rollout.worker",
-                    *map(str, handles),
+                    *map(str, (*handles, sys.getrecursionlimit())),
                 ],
                 stdin=subprocess.PIPE,
                 pass_fds=handles,

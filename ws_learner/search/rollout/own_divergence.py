@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from envs import FloatArray, IntArray, LayerRow
-from ws_learner.core import Inputs, call_model, say, tensor_bytes, tensors_of, track, write_with
+from ws_learner.core import Inputs, call_model, say, tensor_bytes, tensors_of, track
 from ws_learner.pruning import parameter_of
+from ws_learner.search.rollout.database_file import cache_tensors
 from ws_learner.search.rollout.scoring import WORST_DIVERGENCE, Scoring
 from ws_learner.search.rollout.slopes import batch_statistics
 
@@ -105,7 +105,7 @@ def cached_divergences(
     found = measure()
     tensors = {"own": torch.from_numpy(found)}
     metadata = {"key": key, "sum": hashlib.sha256(found.tobytes()).hexdigest()}
-    write_with(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    cache_tensors(path, tensors, metadata)
     return found
 
 

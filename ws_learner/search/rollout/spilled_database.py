@@ -26,6 +26,7 @@ from torch import Tensor
 from envs import FloatArray
 from ws_learner.core import UserError, one_thread, say, track
 from ws_learner.pruning import Layout
+from ws_learner.search.rollout.database_file import CACHE_REMEDY
 from ws_learner.search.rollout.tensor_file import TensorFile, refuse_full_disk
 
 __all__ = [
@@ -150,7 +151,10 @@ class SpilledDatabase:
             file.seal()
             part.replace(final)
         except OSError as error:
-            raise UserError(f"layer database in {home}: {error}") from error
+            raise UserError(
+                f"layer database in {home}: {error.strerror or error}; {CACHE_REMEDY}, then run "
+                "the same command again"
+            ) from error
         finally:
             sums.unlink(missing_ok=True)
             part.unlink(missing_ok=True)

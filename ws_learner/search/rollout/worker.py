@@ -1,7 +1,8 @@
-"""Worker process of the local pool: `python -m ws_learner.search.rollout.worker PIPE DATA`.
+"""Worker process of the local pool: `python -m ws_learner.search.rollout.worker PIPE DATA DEPTH`.
 
 PIPE is the descriptor of an inherited socket for candidates, DATA that of an inherited file
-with the pickled evaluator. Standard input closes when the parent process ends.
+with the pickled evaluator, DEPTH the limit of recursion, which deep networks need. Standard input
+closes when the parent process ends.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from multiprocessing.connection import Connection
 __all__ = ["main"]
 
 
-def main(pipe: int, data: int) -> None:
+def main(pipe: int, data: int, depth: int) -> None:
     """Score candidates from the pipe until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
+    sys.setrecursionlimit(max(depth, sys.getrecursionlimit()))
     import cloudpickle
     import torch
 
@@ -43,4 +45,4 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(*map(int, sys.argv[1:]))
