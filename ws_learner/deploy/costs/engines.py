@@ -79,6 +79,7 @@ def _missing(engine: str) -> Sequence[str]:
 @functools.cache
 def _kernel_digest() -> str:
     digest = hashlib.sha256()
-    for path in sorted((Path(__file__).parents[1] / "runtime").rglob("*.py")):
-        digest.update(path.read_bytes())
+    for folder in ("runtime", "costs"):  # the kernels, and how they are timed
+        for path in sorted((Path(__file__).parents[1] / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

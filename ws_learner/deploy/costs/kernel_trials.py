@@ -20,6 +20,7 @@ from ws_learner.deploy.costs.random_zeros import random_weight
 from ws_learner.deploy.costs.specimens import Specimen
 from ws_learner.deploy.runtime.candidates import candidates
 from ws_learner.deploy.runtime.codegen.cpu import usable_isas
+from ws_learner.deploy.runtime.direct_candidates import with_direct
 from ws_learner.deploy.runtime.graph import Site, layer_data
 from ws_learner.deploy.runtime.modules import LayerData, Replaced
 from ws_learner.deploy.runtime.quantisation import RangeObserver
@@ -94,9 +95,11 @@ class KernelTrials:
         found = candidates(data.live, tokens=tokens, channels=channels)
         if self._int8:
             found += candidates(data.live, tokens=tokens, channels=channels, int8=True)
+        if data.geometry is not None:
+            found = with_direct(found, data.geometry, channels=x.shape[-3])
         runs: dict[str, Run] = {}
         for spec in dict.fromkeys(found):
-            kernel = data.kernel(replace(spec, activation=data.activation))
+            kernel = data.bound(replace(spec, activation=data.activation))
             module = Replaced(data, lambda kernel=kernel: kernel, threads=self._threads)  # type: ignore[misc]
             runs[label(spec)] = lambda module=module: module(x)  # type: ignore[misc]
         return runs
