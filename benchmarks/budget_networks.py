@@ -29,7 +29,7 @@ class Network:
 
 
 NETWORKS: dict[str, Network] = {
-    "resnet20": Network(share=0.45, batch=8, epochs=0.1),
+    "resnet20": Network(share=0.35, batch=8, epochs=0.2),
     "vgg-like": Network(share=0.2, batch=8, epochs=0.1),
     "digits": Network(share=0.93, batch=64, epochs=4.0),
     "minilm": Network(share=0.25, batch=8, epochs=0.5),
