@@ -95,19 +95,20 @@ def write_with(
         ) from error
 
 
-def unfinished(path: Path) -> bool:
+def unfinished(path: AnyPath) -> bool:
     """Whether a file has the name of one that `write_with` began and was killed at."""
-    return _UNFINISHED.fullmatch(path.name) is not None
+    return _UNFINISHED.fullmatch(as_path(path).name) is not None
 
 
-def remove_unfinished(folder: Path, *, older: float = 0.0) -> None:
+def remove_unfinished(folder: AnyPath, *, older: float = 0.0) -> None:
     """Remove the temporary files that killed processes left in a folder.
 
     Args:
         folder: No other process writes to it, or only for less than `older` seconds.
         older: Seconds since the last write to a file.
     """
-    for path in folder.glob(".*") if folder.is_dir() else ():
+    place = as_path(folder, name="folder")
+    for path in place.glob(".*") if place.is_dir() else ():
         with suppress(OSError):
             if unfinished(path) and time.time() - path.stat().st_mtime >= older:
                 path.unlink()
