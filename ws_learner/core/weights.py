@@ -50,7 +50,7 @@ def save_model(
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str]
+    path: AnyPath, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str]
 ) -> None:
     """Write a safetensors file without a copy in memory, as a writer of `write_with`.
 
@@ -58,7 +58,7 @@ def write_tensors(
         OSError: The disk is full; the library itself raises an error of its own.
     """
     try:
-        safetensors.torch.save_file(dict(tensors), path, metadata=dict(metadata))
+        safetensors.torch.save_file(dict(tensors), as_path(path), metadata=dict(metadata))
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
