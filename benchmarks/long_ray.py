@@ -16,7 +16,7 @@ from benchmarks.process_readings import bytes_below, files_below, read_processes
 from benchmarks.readings_file import ReadingsFile
 
 if TYPE_CHECKING:
-    from benchmarks.long_ground import Options
+    from benchmarks.long_options import Options
     from envs import AllocationProblem, IntArray
 
 __all__ = ["run_over_ray"]

@@ -13,7 +13,7 @@ from benchmarks.readings_file import ReadingsFile
 
 if TYPE_CHECKING:
     from agents import Proposal, Proposer, Trial
-    from benchmarks.long_ground import Options
+    from benchmarks.long_options import Options
     from envs import IntArray, Score
 
 __all__ = ["run_search"]

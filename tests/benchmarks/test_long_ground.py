@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import long_search
-from benchmarks.long_ground import Options
+from benchmarks.long_options import Options
 from benchmarks.long_report import longest_session, print_report
 from benchmarks.process_readings import bytes_below, files_below, read_processes, resident
 from benchmarks.readings_file import ReadingsFile

@@ -8,13 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ws_learner.config.joint import (
-    STOCK_ENGINES,
-    budget_conflicts,
-    is_joint,
-    may_choose,
-    pattern_list,
-)
+from ws_learner.config.budget_conflicts import budget_conflicts
+from ws_learner.config.joint import STOCK_ENGINES, is_joint, may_choose, pattern_list
 from ws_learner.config.methods import MethodSettings
 from ws_learner.config.pattern_syntax import parse_pattern_spec
 from ws_learner.config.registries import (
@@ -31,6 +26,7 @@ from ws_learner.core import (
     UnsetRule,
     UserError,
     check_settings,
+    chosen_settings,
     complain,
     is_ratio_text,
     ratios_from,
@@ -134,8 +130,13 @@ class WeightSparseConfig(SearchSettings, MethodSettings, FitsUnset):
         own = (*self._wrong_shares(), *self._wrong_numbers(), *self._wrong_pairs())
         own = (*own, *self._wrong_policies())
         problems = [*own, *self.search_problems(), *self.nm_problems()]
-        complain(problems or list(budget_conflicts(self)))
+        complain(problems or list(self._wrong_with_budget()))
         self._check_method()
+
+    def _wrong_with_budget(self) -> Iterator[str]:
+        derived = ("budgets", "dtypes", "chooses", "pattern_spelling")
+        values = vars(self) | {name: getattr(self, name) for name in derived}
+        yield from budget_conflicts(values, chosen=chosen_settings(self))
 
     @property
     def pattern_choices(self) -> tuple[str, ...]:

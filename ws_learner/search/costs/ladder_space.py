@@ -2,55 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, Self
 
 import numpy as np
 from torch import nn
 
-from envs import FloatArray, IntArray, Score, as_scored
-from ws_learner.config import WeightSparseConfig
+from envs import FloatArray, IntArray
 from ws_learner.core import LayerChoice
-from ws_learner.data import Split
 from ws_learner.search.context import AllocationContext, Restatement
 from ws_learner.search.costs.ladder import Ladders
 from ws_learner.search.costs.settle import Limit
 from ws_learner.search.costs.space import Profile
+from ws_learner.search.costs.tick_evaluator import ScoresAsGiven, TickEvaluator
 from ws_learner.search.rollout.pool_protocol import Evaluator
-from ws_learner.training import Loss, Metric
 
-__all__ = ["LadderSpace", "ScoresChoices"]
-
-
-class ScoresChoices(Protocol):
-    """Scores profiles given as one choice per layer."""
-
-    @property
-    def dense(self) -> nn.Module:
-        """The dense network."""
-
-    @property
-    def loss(self) -> Loss:
-        """Task loss."""
-
-    @property
-    def metric(self) -> Metric:
-        """Score of each example."""
-
-    def rewarded(self) -> str:
-        """What the reward measures."""
-
-    def on(self, split: Split) -> Self:
-        """A copy that scores on another split."""
-
-    def score(self, choices: Sequence[LayerChoice]) -> Score:
-        """Score a profile as it is."""
-
-    def network(self, choices: Sequence[LayerChoice]) -> nn.Module:
-        """The pruned, regressed and rounded network."""
+__all__ = ["LadderSpace"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,7 +34,7 @@ class LadderSpace:
 
     unit: str
     ladders: Ladders
-    scores: ScoresChoices
+    scores: ScoresAsGiven
     score_power: float
 
     @property
@@ -171,61 +139,23 @@ def _no_magnitudes() -> Sequence[FloatArray]:
     raise RuntimeError("ladders rank no single weights")
 
 
-class LadderEvaluator:
-    """Scores profiles in ticks by the rungs nearest to the milder profile.
+class LadderEvaluator(TickEvaluator):
+    """Scores profiles in ticks by the nearest rungs.
 
     Args:
         inner: Scores choices.
         space: The ladders.
-        power: See `as_scored`.
+        power: See `TickEvaluator`.
     """
 
-    def __init__(self, inner: ScoresChoices, space: LadderSpace, *, power: float) -> None:
-        self.inner, self._ladders, self._power = inner, space.ladders, power
-        self._space: LadderSpace | None = space
-        self.layers = space.ladders.rows
-        self.dense, self.loss, self.metric = inner.dense, inner.loss, inner.metric
+    def __init__(self, inner: ScoresAsGiven, space: LadderSpace, *, power: float) -> None:
+        super().__init__(inner, space.ladders.rows, context=space.at, power=power)
+        self._ladders = space.ladders
 
-    def __getstate__(self) -> dict[str, object]:
-        """Worker processes score, and need no context."""
-        return self.__dict__ | {"_space": None}
+    def placed(self, ticks: IntArray) -> IntArray:
+        """(L,) places of the rungs nearest to (L,) ticks."""
+        return self._ladders.nearest(ticks)
 
-    def context(self, config: WeightSparseConfig) -> AllocationContext:
-        """The context at the target of the settings, a share of the cost that is saved."""
-        if self._space is None:
-            raise RuntimeError("a copy in a worker process has no context")
-        return self._space.at(config.ws_prune_ratio)
-
-    def rewarded(self) -> str:
-        """See `Evaluator`."""
-        return self.inner.rewarded()
-
-    def on(self, split: Split) -> LadderEvaluator:
-        """See `Evaluator`."""
-        other = copy.copy(self)
-        other.inner = self.inner.on(split)
-        return other
-
-    def checked(self, ticks: IntArray) -> IntArray:
-        """Check a candidate; return it as int64.
-
-        Raises:
-            ValueError: It does not match the table.
-        """
-        ticks, sizes = np.asarray(ticks), self._ladders.sizes
-        if ticks.shape != sizes.shape or not np.issubdtype(ticks.dtype, np.integer):
-            raise ValueError(f"candidate of shape {ticks.shape}: must be {len(sizes)} whole ticks")
-        return ticks.astype(np.int64)
-
-    def scored(self, ticks: IntArray) -> IntArray:
-        """(L,) places of the rungs of the milder profile."""
-        milder = as_scored(self.checked(ticks), self._ladders.sizes, power=self._power)
-        return self._ladders.nearest(milder)
-
-    def score(self, ticks: IntArray) -> Score:
-        """Score a candidate."""
-        return self.inner.score(self._ladders.choices(self.scored(ticks)))
-
-    def network(self, ticks: IntArray) -> nn.Module:
-        """The network of a candidate as it is."""
-        return self.inner.network(self._ladders.choices(self._ladders.nearest(ticks)))
+    def given(self, placed: IntArray) -> tuple[LayerChoice, ...]:
+        """The choices at (L,) places."""
+        return self._ladders.choices(placed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,16 +9,15 @@ from functools import cached_property
 import numpy as np
 from torch import nn
 
-from envs import FloatArray, IntArray, Score, as_scored, project
-from ws_learner.config import RolloutConfig, WeightSparseConfig
+from envs import FloatArray, IntArray, project
 from ws_learner.core import LayerChoice
-from ws_learner.data import Split
 from ws_learner.pruning import PatternPlan
 from ws_learner.search.closed_form import CLOSED_FORM
 from ws_learner.search.context import AllocationContext, Restatement
 from ws_learner.search.costs.axes import CostAxes
 from ws_learner.search.costs.settle import Limit, settle
 from ws_learner.search.costs.space import Profile
+from ws_learner.search.costs.tick_evaluator import TickEvaluator
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import Evaluator
 
@@ -160,16 +158,14 @@ class RestatedContext:
         )
 
 
-class RestatedEvaluator:
-    """Scores profiles in ticks: (L,) whole ticks saved.
-
-    The milder profile (`RolloutConfig.score_power`) keeps a power of the cost, not of the weights.
+class RestatedEvaluator(TickEvaluator):
+    """Scores profiles in ticks by the zeros that save them.
 
     Args:
-        inner: Scores profiles of zeros as they are; its own score_power is 1.
+        inner: Scores profiles of zeros.
         axes: What zeros save.
-        context: Makes the context of a target.
-        power: See `as_scored`.
+        context: See `TickEvaluator`, like `power`.
+        power: Likewise.
     """
 
     def __init__(
@@ -180,61 +176,9 @@ class RestatedEvaluator:
         context: Callable[[float], AllocationContext] | None,
         power: float,
     ) -> None:
-        self.inner, self.axes, self.layers = inner, axes, axes.rows
-        self._context, self._power = context, power
-        self.dense, self.loss, self.metric = inner.dense, inner.loss, inner.metric
+        super().__init__(inner, axes.rows, context=context, power=power)
+        self._axes, self._checks = axes, inner.checked
 
-    def __getstate__(self) -> dict[str, object]:
-        """Worker processes score, and need no context."""
-        return self.__dict__ | {"_context": None}
-
-    @property
-    def config(self) -> RolloutConfig:
-        """Settings of a rollout."""
-        return self.inner.config
-
-    def context(self, config: WeightSparseConfig) -> AllocationContext:
-        """The context at the target of the settings, a share of the cost that is saved."""
-        if self._context is None:
-            raise RuntimeError("a copy in a worker process has no context")
-        return self._context(config.ws_prune_ratio)
-
-    def rewarded(self) -> str:
-        """See `RolloutEvaluator.rewarded`."""
-        return self.inner.rewarded()
-
-    def on(self, split: Split) -> RestatedEvaluator:
-        """See `RolloutEvaluator.on`."""
-        other = copy.copy(self)
-        other.inner = self.inner.on(split)
-        return other
-
-    def checked(self, ticks: IntArray) -> IntArray:
-        """Check a candidate; return it as int64.
-
-        Raises:
-            ValueError: It does not match the table.
-        """
-        ticks, sizes = np.asarray(ticks), self.axes.sizes
-        if ticks.shape != sizes.shape or not np.issubdtype(ticks.dtype, np.integer):
-            raise ValueError(f"candidate of shape {ticks.shape}: must be {len(sizes)} whole ticks")
-        if ((ticks < 0) | (ticks > sizes)).any():
-            raise ValueError("candidate: saves more ticks than a layer has")
-        return ticks.astype(np.int64)
-
-    def zeros(self, ticks: IntArray) -> IntArray:
+    def placed(self, ticks: IntArray) -> IntArray:
         """(L,) zeros that save so much, in whole units of the pattern."""
-        return self.inner.checked(self.axes.whole(ticks))
-
-    def scored(self, ticks: IntArray) -> IntArray:
-        """The milder profile, in zeros, that a rollout builds."""
-        milder = as_scored(self.checked(ticks), self.axes.sizes, power=self._power)
-        return self.zeros(milder)
-
-    def score(self, ticks: IntArray) -> Score:
-        """Score a candidate; if it fails twice, return the worst score with the reason."""
-        return self.inner.score(self.scored(ticks))
-
-    def network(self, ticks: IntArray) -> nn.Module:
-        """The pruned, regressed and fine-tuned network of a candidate as it is."""
-        return self.inner.network(self.zeros(ticks))
+        return self._checks(self._axes.whole(ticks))
