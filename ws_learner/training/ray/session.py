@@ -23,6 +23,7 @@ from ws_learner.training.ray.env_vars import (
     same_imports,
     signals_wait,
 )
+from ws_learner.training.ray.leftovers import end_leftovers, ray_processes
 
 __all__ = ["MIN_STORE", "ray_session", "store_for"]
 
@@ -66,7 +67,9 @@ def ray_session(config: ClusterConfig, *, store: int = MIN_STORE) -> Iterator[No
         _check_size(config)
         yield
     finally:
+        started = [] if folder is None else ray_processes(os.getpid())
         ray.shutdown()
+        end_leftovers(started)
         if folder is not None:
             _remove(folder)
 
