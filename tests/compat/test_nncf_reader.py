@@ -211,7 +211,7 @@ def test_top_level_scopes_join_in() -> None:
     [
         ({"ignored_scopes": ["{re}nowhere"]}, "No match has been found.*scope definitions"),
         ({"target_scopes": ["{re}nowhere"]}, "target_scopes '{re}nowhere'"),
-        ({"ignored_scopes": ["{re}("]}, "not a regular expression"),
+        ({"ignored_scopes": ["{re}("]}, "is no regular expression"),
         ({"ignored_scopes": ["{re}."]}, "No sparsifiable layer found"),
         (
             {

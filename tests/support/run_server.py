@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.support.failing_writes import Fault
-from tests.support.processes import alive, descendants, gone
+from tests.support.processes import alive, descendants, gone, processor_seconds
 from tests.support.ray_hosts import ROOT
-
-_TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def _run(job: Mapping[str, Any]) -> dict[str, Any]:
     spent = 0.0
     while not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
         for process in (pid, *descendants(pid)):
-            used_by[process] = max(used_by.get(process, 0.0), _processor_seconds(process))
+            used_by[process] = max(used_by.get(process, 0.0), processor_seconds(process))
         spent = sum(used_by.values())
         if job["kill"] and spent >= job["kill"][1]:
             if alive(pid):
@@ -155,14 +153,6 @@ def _child(job: Mapping[str, Any], said: Path) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     return code
-
-
-def _processor_seconds(pid: int) -> float:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / _TICK
 
 
 if __name__ == "__main__":

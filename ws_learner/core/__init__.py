@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         value_digest,
     )
     from ws_learner.core.errors import UserError, complain, plain_lines, suggest
+    from ws_learner.core.expressions import Expression, compile_expression
     from ws_learner.core.files import (
         read_json,
         refuse_unwritable,
@@ -95,6 +96,7 @@ __all__ = [
     "STATE_REMEDY",
     "AnyPath",
     "ComputeDevice",
+    "Expression",
     "FitsUnset",
     "Inputs",
     "LayerChoice",
@@ -123,6 +125,7 @@ __all__ = [
     "choose_device",
     "chosen_settings",
     "closest_names",
+    "compile_expression",
     "complain",
     "count_of",
     "describe_machine",
@@ -225,6 +228,10 @@ _MODULES = {
         "UserError",
         "complain",
         "suggest",
+    ],
+    "expressions": [
+        "Expression",
+        "compile_expression",
     ],
     "files": [
         "read_json",

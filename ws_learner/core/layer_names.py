@@ -6,10 +6,11 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import TypeVar
 
 from ws_learner.core.errors import UserError
+from ws_learner.core.expressions import Expression, compile_expression
+from ws_learner.core.shown_values import shown_repr
 
 __all__ = ["by_layer", "closest_names", "name_fits", "refuse_bad_patterns"]
 
@@ -29,10 +30,10 @@ def name_fits(name: str, pattern: str) -> bool:
             and a regular expression for the whole name.
 
     Raises:
-        UserError: The regular expression is none.
+        UserError: The regular expression is none, or takes too long.
     """
     if pattern.startswith(_REGEX):
-        return _compiled(pattern).fullmatch(name) is not None
+        return _expression(pattern).fullmatch(name)
     return name == pattern or fnmatchcase(name, pattern)
 
 
@@ -45,17 +46,13 @@ def refuse_bad_patterns(patterns: Iterable[str], *, setting: str) -> None:
     for pattern in patterns:
         if pattern.startswith(_REGEX):
             try:
-                _compiled(pattern)
+                _expression(pattern)
             except UserError as error:
                 raise UserError(f"`{setting}` {error}") from None
 
 
-@lru_cache(maxsize=512)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern.removeprefix(_REGEX))
-    except re.error as error:
-        raise UserError(f"{pattern!r}: is no regular expression ({error})") from None
+def _expression(pattern: str) -> Expression:
+    return compile_expression(pattern.removeprefix(_REGEX), said=shown_repr(pattern))
 
 
 def by_layer(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from ws_learner.compat.values import boolean, fraction, number, text, whole
-from ws_learner.core import UserError, check_settings, say, shown_repr
+from ws_learner.core import UserError, check_settings, compile_expression, say, shown_repr
 
 __all__ = ["OpPruning", "PruningType", "WeightPruningConfig"]
 
@@ -119,7 +119,7 @@ def _words(value: Any) -> tuple[str, ...]:
 def _expressions(value: Any) -> tuple[str, ...]:
     found = _words(value)
     for expression in found:
-        re.compile(expression)
+        compile_expression(expression)
     return found
 
 
@@ -199,7 +199,7 @@ def _read(given: Any, problems: list[str], *, where: str) -> dict[str, Any]:
         convert, wanted = _READ[key]
         try:
             made = None if value is None else convert(value)
-        except (TypeError, ValueError, re.error):
+        except (TypeError, ValueError, UserError):
             problems.append(f"{where}{key} {shown_repr(value)}: must be {wanted}")
             continue
         if made is not None and _READ[key] is not _ANY:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping
 
 from torch import nn
 
 from ws_learner.compat.lpot.plan import parse_lpot_pattern
 from ws_learner.compat.neural_compressor.config import OpPruning
-from ws_learner.core import UserError, say
+from ws_learner.core import UserError, compile_expression, say
 from ws_learner.pruning import (
     BeyondHeld,
     GradualConfig,
@@ -54,7 +53,7 @@ def layers_of(entry: OpPruning, model: nn.Module) -> tuple[str, ...]:
     }
     kinds = {name: own for name, own in weights.items() if own}
     for expression in entry.op_names:
-        if not any(re.search(expression, name) for name in kinds):
+        if not any(compile_expression(expression).search(name) for name in kinds):
             near = difflib.get_close_matches(expression, kinds, n=2, cutoff=0.0)
             raise UserError(
                 f"op_names: {expression!r} matches none of the {len(kinds)} layers; "
@@ -105,7 +104,9 @@ def _weights(name: str, module: nn.Module, entry: OpPruning) -> list[str]:
 def _say_unmatched(entry: OpPruning, model: nn.Module) -> None:
     """Name exclusions that exclude nothing, which may be misspelt."""
     for expression in entry.excluded_op_names:
-        if not any(re.search(expression, name) for name, _ in model.named_modules()):
+        if not any(
+            compile_expression(expression).search(name) for name, _ in model.named_modules()
+        ):
             say(f"excluded_op_names: {expression!r} matches no module, so it keeps nothing dense")
 
 
@@ -121,7 +122,7 @@ def _say_rest(entry: OpPruning, model: nn.Module, kinds: Mapping[str, list[str]]
 
 
 def _matches(name: str, expressions: Iterable[str]) -> bool:
-    return any(re.search(expression, name) for expression in expressions)
+    return any(compile_expression(expression).search(name) for expression in expressions)
 
 
 def _classifier(model: nn.Module) -> str | None:

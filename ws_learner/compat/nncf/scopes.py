@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 from torch import nn
 
 from ws_learner.compat.nncf.movement_schema import MovementSection
 from ws_learner.compat.nncf.schema import NncfConf, Quantization
-from ws_learner.core import UserError, say
+from ws_learner.core import Expression, UserError, compile_expression, say, shown_repr
 from ws_learner.pruning import shared_with_embedding
 
 __all__ = ["check_scopes", "matches", "names_of", "quantized_layers", "select_layers"]
@@ -58,11 +57,9 @@ def matches(patterns: Iterable[str], names: Sequence[str]) -> bool:
     return False
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern.replace("{re}", ""))
-    except re.error as error:
-        raise UserError(f"scope {pattern!r}: not a regular expression ({error})") from error
+def _compiled(pattern: str) -> Expression:
+    said = f"scope {shown_repr(pattern)}"
+    return compile_expression(pattern.replace("{re}", ""), said=said)
 
 
 def check_scopes(known: dict[str, tuple[str, ...]], scopes: dict[str, Sequence[str]]) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, TypeGuard
 
 import numpy as np
 from torch import nn
 
-from envs import FloatArray, LayerRow, count_bounds
+from envs import FloatArray, IntArray, LayerRow, count_bounds
 from ws_learner.config import RolloutConfig, WeightSparseConfig
 from ws_learner.core import LayerChoice, LayerCosts, RunDir, UserError, say
 from ws_learner.pruning import trained_by
@@ -24,6 +24,11 @@ from ws_learner.search.costs.counted import WeightedCosts
 from ws_learner.search.costs.ladder import build_ladders
 from ws_learner.search.costs.ladder_space import LadderSpace
 from ws_learner.search.costs.limits import budget_limits, refuse_unreachable
+from ws_learner.search.costs.one_pattern import (
+    Candidate,
+    best_candidate,
+    one_pattern_candidates,
+)
 from ws_learner.search.costs.restated import RestatedContext
 from ws_learner.search.costs.settle import Limit
 from ws_learner.search.costs.shares import weigh_budgets
@@ -136,16 +141,42 @@ class BudgetedAllocation:
             power = self.config.ws_score_power
             decision = self.protocol(space.at(share), lambda: space.evaluator(power=power), config)
             ticks = decision.zeros
-        profile, parts = correct_latency(
+        profile, parts = self._corrected(limits, space, ticks)
+        facts = dict(decision.facts) | {"budget": self.config.ws_budget or self.config.ws_goals}
+        if share > 0 and self._compares(space):
+            joint = Candidate(name="joint", space=space, profile=profile, parts=parts)
+            best, facts["choices_compared"] = self._compared(joint, limits, costs, most)
+            profile, parts = best.profile, best.parts
+        facts |= {"budget_parts": parts} | self._table_facts(limits, profile)
+        zeros = np.array([choice.zeros for choice in profile], dtype=np.int64)
+        return replace(decision, zeros=zeros, facts=facts)
+
+    def _corrected(
+        self, limits: list[Limit], space: CostSpace, ticks: IntArray
+    ) -> tuple[Profile, list[dict[str, Any]]]:
+        return correct_latency(
             lambda aims: within_limits(space, ticks, aims),
             limits,
             self.config.budgets,
             measure=lambda place, chosen: self._measure(space, place, chosen),
         )
-        facts = dict(decision.facts) | {"budget": self.config.ws_budget or self.config.ws_goals}
-        facts |= {"budget_parts": parts} | self._table_facts(limits, profile)
-        zeros = np.array([choice.zeros for choice in profile], dtype=np.int64)
-        return replace(decision, zeros=zeros, facts=facts)
+
+    def _compares(self, space: CostSpace) -> TypeGuard[LadderSpace]:
+        """Whether each pattern alone is a candidate beside the joint choice."""
+        measured = any(one.kind == "latency" for one in self.config.budgets)
+        several = len(self.config.pattern_choices) > 1
+        return isinstance(space, LadderSpace) and measured and several
+
+    def _compared(
+        self, joint: Candidate, limits: list[Limit], costs: LayerCosts, most: float
+    ) -> tuple[Candidate, list[dict[str, Any]]]:
+        alone = one_pattern_candidates(
+            self.config.pattern_choices,
+            lambda pattern: self._ladder_space(costs, pattern),
+            partial(self._corrected, limits),
+            share=lambda space: share_saved(space, costs, most),
+        )
+        return best_candidate([joint, *alone])
 
     def network(self, choices: Sequence[LayerChoice]) -> nn.Module:
         """The pruned and regressed network of one choice for each layer, of those it chose from."""
@@ -271,22 +302,7 @@ class BudgetedAllocation:
     def _space(self, costs: LayerCosts) -> CostSpace:
         """The problem in ticks."""
         if self.config.chooses:
-            database = self._joint.database
-            ladders = build_ladders(
-                self.layers,
-                database.choices,
-                costs=costs,
-                errors=database.errors(),
-                own=database.own(),
-                least=self._base.lower,
-                most=self._base.upper,
-            )
-            return LadderSpace(
-                unit=costs.unit,
-                ladders=ladders,
-                scores=self._joint,
-                score_power=self.config.ws_score_power,
-            )
+            return self._ladder_space(costs)
         axes = cost_axes(
             self.layers,
             costs,
@@ -301,6 +317,26 @@ class BudgetedAllocation:
             plan=self._plan,
             choice=self._choice,
             rollouts=lambda: self._inner,
+        )
+
+    def _ladder_space(self, costs: LayerCosts, pattern: str = "") -> LadderSpace:
+        """The joint choice; with a name, among the zeros of that pattern only."""
+        database = self._joint.database
+        ladders = build_ladders(
+            self.layers,
+            database.choices,
+            costs=costs,
+            errors=database.errors(),
+            own=database.own(),
+            least=self._base.lower,
+            most=self._base.upper,
+            pattern=pattern,
+        )
+        return LadderSpace(
+            unit=costs.unit,
+            ladders=ladders,
+            scores=self._joint,
+            score_power=self.config.ws_score_power,
         )
 
     def _measure(self, space: CostSpace, place: int, profile: Profile) -> float:

@@ -103,6 +103,7 @@ def build_ladders(
     own: Sequence[FloatArray] | None,
     least: IntArray,
     most: IntArray,
+    pattern: str = "",
 ) -> Ladders:
     """Sort the choices of each layer by cost and keep those that none beats.
 
@@ -114,6 +115,7 @@ def build_ladders(
         own: Own divergence of each; None if unknown.
         least: (L,) least zeros of each layer; a layer that must have some has no dense choice.
         most: (L,) most zeros of each layer.
+        pattern: The only pattern that may have zeros; empty: any.
     """
     quality = errors if own is None else own
     prices = [
@@ -124,7 +126,7 @@ def build_ladders(
     whole = costs.unit in ("params", "macs", "bytes")
     tick = 1.0 if whole else max(total, 1e-12) / _TICKS
     kept = [
-        _unbeaten(row, listed, price, loss, some=bool(low), most=int(high))
+        _unbeaten(row, listed, price, loss, some=bool(low), most=int(high), pattern=pattern)
         for row, listed, price, loss, low, high in zip(
             layers, choices, prices, quality, least, most, strict=True
         )
@@ -170,6 +172,7 @@ def _unbeaten(
     *,
     some: bool,
     most: int,
+    pattern: str,
 ) -> IntArray:
     """Places of the choices that no cheaper or equally cheap one beats, the dense one first.
 
@@ -178,7 +181,9 @@ def _unbeaten(
     found, best = [], np.inf
     order = sorted(range(1, len(listed)), key=lambda place: (prices[place], losses[place]))
     for place in order:
-        allowed = not row.exempt and listed[place].zeros <= most
+        choice = listed[place]
+        named = not pattern or not choice.zeros or choice.pattern == pattern
+        allowed = named and not row.exempt and choice.zeros <= most
         if allowed and (some or prices[place] < prices[0]) and losses[place] < best:
             found.append(place)
             best = float(losses[place])
