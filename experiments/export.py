@@ -48,7 +48,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     parser.add_argument(
         "--out",
         type=as_path,
-        help="file (default: model.<format> in the run); hf, deploy: a folder (default: hf or "
+        help="file (default: model.<format> in the run; safetensors needs one, as the run's own "
+        "model.safetensors is that); hf, deploy: a folder (default: hf or "
         "deploy in the run)",
     )
     parser.add_argument("--int8", action="store_true", help="onnx: bytes, calibrated on train data")
@@ -109,6 +110,10 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
 
 
 def _check(given: argparse.Namespace) -> None:
+    if given.to == "safetensors" and given.out is None:
+        raise UserError(
+            "--to safetensors: the run's own model.safetensors is that file; give --out for a copy"
+        )
     if given.int8 and given.to != "onnx":
         raise UserError(f"--int8 with --to {given.to}: only onnx; --to deploy has --dtype int8")
     if given.to != "deploy":

@@ -125,8 +125,9 @@ def _told(record: dict[str, Any]) -> str:
     measured, predicted = record["measured_ms"], record["predicted_ms"]
     low, high = measured["quartiles"]
     promised = "" if predicted is None else f", {predicted:.3g} ms predicted"
+    gain = record["pytorch_ms"]["median"] / measured["median"]
     return (
         f"{record['engine']}, {record['threads']} thread, batch {record['batch']}: "
-        f"{measured['median']:.3g} ms ({low:.3g} to {high:.3g}){promised}; "
-        f"{record['bytes']:,} bytes"
+        f"{measured['median']:.3g} ms ({low:.3g} to {high:.3g}){promised}, "
+        f"{gain:.2g} times as fast as in PyTorch; {record['bytes']:,} bytes"
     )

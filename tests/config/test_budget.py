@@ -70,6 +70,7 @@ def test_a_range_of_goals_is_read_and_refused() -> None:
         ({"ws_ratios": {"fc": 0.5}}, "does not go with `ws_ratios`"),
         ({"ws_pattern": "2:4"}, "sets every ratio; take auto"),
         ({"ws_pattern": "auto", "ws_prune_ratio_prtl": "erk"}, "cannot choose among patterns"),
+        ({"ws_pattern": "auto,4x1"}, "`ws_pattern` auto,4x1: `auto` stands alone; it is unstr"),
         ({"ws_pattern": "auto", "ws_goals": "macs=0.1:0.5"}, "one pattern"),
         ({"ws_goals": "bytes=0.1:0.5"}, "shares of one unit"),
         ({"ws_budget": "latency=2ms@torch", "ws_pattern": "4x1"}, "torch gains nothing"),

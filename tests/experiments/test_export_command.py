@@ -53,6 +53,16 @@ def test_weights_are_the_runs(run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_the_runs_own_weights_are_not_written_again(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (run / "model.safetensors").stat()
+    assert export.main([str(run), "--to", "safetensors"]) == 2
+    assert "is that file; give --out for a copy" in capsys.readouterr().err
+    assert (run / "model.safetensors").stat() == before
+
+
+@pytest.mark.long
 def test_onnx_of_a_run_is_cut_and_answers_alike(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

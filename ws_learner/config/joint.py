@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ws_learner.config.pattern_syntax import AUTO_PATTERNS, parse_pattern_spec
+from ws_learner.core import UserError, shown
 
 __all__ = ["CHOOSING", "STOCK_ENGINES", "is_joint", "may_choose", "pattern_list"]
 
@@ -22,11 +23,14 @@ def pattern_list(text: str) -> tuple[str, ...]:
     """The canonical spellings of one pattern or of several; of none, `unstructured`.
 
     Raises:
-        UserError: One is no pattern.
+        UserError: One is no pattern, or `auto` is among several.
     """
     if text.strip().lower() == "auto":
         return AUTO_PATTERNS
     parts = text.split(",") if is_joint(text) else [text]
+    if any(part.strip().lower() == "auto" for part in parts):
+        named = ", ".join(AUTO_PATTERNS)
+        raise UserError(f"`ws_pattern` {shown(text)}: `auto` stands alone; it is {named}")
     found = [str(parse_pattern_spec(part)) for part in parts if part.strip()]
     return tuple(dict.fromkeys(found)) or ("unstructured",)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from ws_learner.core import (
     Inputs,
     UserError,
     as_path,
+    call_model,
     say,
     sha256_of,
     write_json,
@@ -83,7 +84,8 @@ def write_deploy_folder(
         facts: Further entries of `deploy.json`, of JSON's types, such as accuracies.
 
     Returns:
-        The contents of `deploy.json`.
+        The contents of `deploy.json`. `pytorch_ms` is the time of `model` in PyTorch on as many
+        threads, where its zeros gain nothing: that of the dense network.
 
     Raises:
         UserError: The engine cannot take the network, its outputs are others, or the folder is
@@ -107,6 +109,9 @@ def write_deploy_folder(
             measured = median_ms(
                 lambda: run(arrays), threads=threads, own_threads=engine == "openvino"
             )
+            in_pytorch = median_ms(
+                _in_pytorch(model, example_inputs), threads=threads, own_threads=False
+            )
         record = {
             "made_by": MADE_BY,
             "network": type(model).__name__,
@@ -117,6 +122,7 @@ def write_deploy_folder(
             "budget": budget,
             "predicted_ms": predicted_ms,
             "measured_ms": measured,
+            "pytorch_ms": in_pytorch,
             "bytes": path.stat().st_size,
             **counts(model, example_inputs),
             **about,
@@ -150,3 +156,11 @@ def _tolerance(error: float, request: Request) -> float:
             f"size; give {remedy}"
         )
     return max(MOST_DIFFERENCE, 2 * error) if bytes_ else MOST_DIFFERENCE
+
+
+def _in_pytorch(model: nn.Module, example_inputs: Inputs) -> Callable[[], object]:
+    def call() -> object:
+        with torch.inference_mode():
+            return call_model(model, example_inputs)
+
+    return call
