@@ -194,11 +194,14 @@ def test_a_deploy_folder_of_a_run(
 
 
 def test_engine_formats_and_promises_come_from_the_run(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     seen: list[dict[str, Any]] = []
     record = {"measured_ms": {"median": 1.0, "quartiles": [0.9, 1.1]}, "predicted_ms": None}
-    record |= {"engine": "", "threads": 1, "batch": 1, "bytes": 1}
+    record |= {"engine": "", "threads": 1, "batch": 1, "bytes": 1, "pytorch_ms": {"median": 3.0}}
 
     def kept(model: nn.Module, example: torch.Tensor, folder: Path, **given: Any) -> dict[str, Any]:
         folder.mkdir()
@@ -210,6 +213,7 @@ def test_engine_formats_and_promises_come_from_the_run(
     shutil.copytree(run, other, ignore=shutil.ignore_patterns("deploy", "state"))
     to = [str(other), "--to", "deploy", *NAMED]
     assert export.main([*to, "--out", str(tmp_path / "plain")]) == 0
+    assert "1 ms (0.9 to 1.1), 3 times as fast as in PyTorch" in capsys.readouterr().err
     lines = (other / "config.yaml").read_text().splitlines()
     settings = [line for line in lines if not line.startswith("ws_budget:")]
     settings.append("ws_budget: bytes=2MB,latency=8ms@onnxruntime\n")
