@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from ws_learner.core.errors import UserError
 from ws_learner.core.setting_checks import check_choice
 
 __all__ = ["LayerChoice", "LayerCosts", "NumberFormat"]
@@ -21,6 +22,9 @@ class LayerChoice:
         pattern: Canonical spelling of the pattern of its zeros, such as `unstructured` or `4x1`.
         zeros: Number of zero weights, a count that the pattern can make; 0 is the dense layer.
         dtype: Number format.
+
+    Raises:
+        UserError: `zeros` is below 0, or `dtype` is no number format.
     """
 
     pattern: str
@@ -29,6 +33,22 @@ class LayerChoice:
 
     def __post_init__(self) -> None:
         check_choice(self.dtype, NumberFormat, name="dtype")
+        if self.zeros < 0:
+            raise UserError(f"`zeros` {self.zeros}: must be 0 or more")
+
+    def density(self, weights: int, *, layer: str) -> float:
+        """Share of a layer's weights that is not zero, in [0, 1].
+
+        Args:
+            weights: Number of the layer's weights.
+            layer: Its name, for the message.
+
+        Raises:
+            UserError: There are more zeros than weights.
+        """
+        if self.zeros > weights:
+            raise UserError(f"`zeros` {self.zeros}: {layer} has {weights} weights")
+        return 1 - self.zeros / weights
 
 
 class LayerCosts(Protocol):

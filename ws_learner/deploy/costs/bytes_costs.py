@@ -74,8 +74,13 @@ class BytesCosts:
         return digest_of({"format": self.file_format, "layers": rows, "others": self._others})
 
     def cost(self, layer: int, choice: LayerChoice) -> float:
-        """Bytes of a layer; see `LayerCosts`."""
+        """Bytes of a layer; see `LayerCosts`.
+
+        Raises:
+            UserError: The choice has more zeros than the layer has weights.
+        """
         row = self.layers[layer]
+        choice.density(row.weights, layer=row.name)
         outputs = row.shape[0]
         if self.file_format == "dense":
             each = 1 if choice.dtype == "int8" else _FLOAT

@@ -77,10 +77,11 @@ class CostTable:
         """Milliseconds of a layer in this network; see `LayerCosts`.
 
         Raises:
-            UserError: The choice's format or pattern was not measured.
+            UserError: The choice's format or pattern was not measured, or it has more zeros than
+                the layer has weights.
         """
         row = self.layers[layer]
-        density = 1 - choice.zeros / row.weights
+        density = choice.density(row.weights, layer=row.name)
         own = sum(n * self._own(row, key, density, choice) for key, n in row.calls.items())
         return max(own * self.scale[choice.dtype], self.floor)
 

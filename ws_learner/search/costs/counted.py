@@ -46,8 +46,14 @@ class CountedCosts:
         return 1.0 if self.unit == "params" else row.macs / row.weights
 
     def cost(self, layer: int, choice: LayerChoice) -> float:
-        """Number kept."""
-        return self.price(layer) * (self.layers[layer].weights - choice.zeros)
+        """Number kept.
+
+        Raises:
+            UserError: The choice has more zeros than the layer has weights.
+        """
+        row = self.layers[layer]
+        choice.density(row.weights, layer=row.name)
+        return self.price(layer) * (row.weights - choice.zeros)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
