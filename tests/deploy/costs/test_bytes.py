@@ -12,6 +12,7 @@ from envs import LayerRow
 from ws_learner.core import LayerChoice, NumberFormat, UserError
 from ws_learner.deploy import BytesCosts, network_bytes, write_wsr
 from ws_learner.pruning import layer_table, parse_pattern, prune_once
+from ws_learner.search.costs.counted import CountedCosts
 
 SHAPE = (2, 16, 8, 8)
 
@@ -89,3 +90,16 @@ def test_digest_and_errors() -> None:
         BytesCosts(nn.Flatten(), layers)
     with pytest.raises(UserError, match="`pattern` mha"):
         BytesCosts(model, layers).cost(0, LayerChoice(pattern="mha", zeros=64))
+
+
+def test_more_zeros_than_weights_are_refused_by_every_cost() -> None:
+    model = network()
+    layers = layer_table(model, torch.randn(SHAPE))
+    choice = LayerChoice(pattern="unstructured", zeros=layers[0].weights + 1)
+    for costs in (
+        BytesCosts(model, layers),
+        BytesCosts(model, layers, file_format="dense"),
+        CountedCosts(unit="macs", layers=layers),
+    ):
+        with pytest.raises(UserError, match=rf"`zeros` \d+: {layers[0].name} has \d+ weights"):
+            costs.cost(0, choice)
