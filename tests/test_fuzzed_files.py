@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ from ws_learner.search.saved_search import SavedSearch, load_search, save_search
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "experiments" / "configs"
 LAYERS = layer_rows([100, 400])
+LONGEST = 5.0  # processor seconds of one file
 QUICK, SLOW = 1500, 100_000  # cases of all readers together
 
 
@@ -461,10 +463,12 @@ def check(case: Case, content: bytes, *, sealed: bool) -> None:
         path = folder / case.name
         path.write_bytes(content)
         found, said = None, ""
+        begun = time.process_time()
         try:
             found = case.read(path)
         except UserError as error:
             said = str(error) or "\0"
+        assert time.process_time() - begun < LONGEST
         assert all(line.isprintable() for line in said.split("\n"))
         if sealed and not said:
             path.write_bytes(case.whole())
