@@ -80,7 +80,7 @@ def _read_end(path: Path, most: int) -> bytes:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(size - most, 0))
-            data = file.read(most)
+            data = file.read(min(size, most))
     except (OSError, ValueError):  # ValueError: a zero byte in the name
         return b""
     return data if size <= most else data.partition(b"\n")[2]
