@@ -8,6 +8,7 @@ from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ws_learner.report.csv_io import DAMAGED_TABLE, read_frontier, read_rollouts
+    from ws_learner.report.earlier_runs import expected_seconds
     from ws_learner.report.figures import draw_all
     from ws_learner.report.headlines import cost_text
     from ws_learner.report.markdown import headline, write_report
@@ -26,6 +27,7 @@ __all__ = [
     "ProgressLine",
     "cost_text",
     "draw_all",
+    "expected_seconds",
     "headline",
     "last_progress",
     "layers_in_ratios",
@@ -52,6 +54,9 @@ _MODULES = {
         "DAMAGED_TABLE",
         "read_frontier",
         "read_rollouts",
+    ],
+    "earlier_runs": [
+        "expected_seconds",
     ],
     "figures": [
         "draw_all",
