@@ -85,7 +85,7 @@ def _step_seconds(trainer: Trainer, inputs: Inputs, targets: Tensor, *, times: i
     if few * times > _AFFORDABLE:
         return few * times
     try:
-        whole = map_tensors(lambda part: torch.cat([part] * times), inputs)
+        whole = map_tensors(inputs, lambda part: torch.cat([part] * times))
         return measured(whole, torch.cat([targets] * times))
     except Exception:  # only the estimate depends on it
         return few * times
