@@ -8,12 +8,14 @@ from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ws_learner.report.csv_io import DAMAGED_TABLE, read_frontier, read_rollouts
+    from ws_learner.report.earlier_runs import expected_seconds
     from ws_learner.report.figures import draw_all
     from ws_learner.report.headlines import cost_text
     from ws_learner.report.markdown import headline, write_report
     from ws_learner.report.metric_text import metric_of
     from ws_learner.report.metrics import MetricsLog
     from ws_learner.report.policy_figures import policy_figure
+    from ws_learner.report.progress_log import ProgressLine, last_progress, read_progress
     from ws_learner.report.ratios_file import layers_in_ratios, read_ratios
     from ws_learner.report.sensitivity_heat_map import sensitivity_figure
     from ws_learner.report.table import ratio_table, read_table, to_csv, totals
@@ -22,15 +24,19 @@ if TYPE_CHECKING:
 __all__ = [
     "DAMAGED_TABLE",
     "MetricsLog",
+    "ProgressLine",
     "cost_text",
     "draw_all",
+    "expected_seconds",
     "headline",
+    "last_progress",
     "layers_in_ratios",
     "metric_of",
     "policy_figure",
     "print_summary",
     "ratio_table",
     "read_frontier",
+    "read_progress",
     "read_ratios",
     "read_rollouts",
     "read_table",
@@ -49,6 +55,9 @@ _MODULES = {
         "read_frontier",
         "read_rollouts",
     ],
+    "earlier_runs": [
+        "expected_seconds",
+    ],
     "figures": [
         "draw_all",
     ],
@@ -64,6 +73,11 @@ _MODULES = {
     ],
     "policy_figures": [
         "policy_figure",
+    ],
+    "progress_log": [
+        "ProgressLine",
+        "last_progress",
+        "read_progress",
     ],
     "ratios_file": [
         "layers_in_ratios",
