@@ -154,12 +154,14 @@ def run_facts(command: Command, experiment: Experiment, words: Sequence[str]) ->
 
 def show_report(run: RunDir) -> None:
     """Write report and figures from the files of the run, and show the table."""
-    from ws_learner.report import draw_all, print_summary, read_table, write_report
+    from ws_learner.report import draw_all, print_summary, read_table, write_html, write_report
 
     summary = run.read_summary()
     with reading(run.path, "take its files from a copy, or choose another folder"):
         if not (run.path / "report.md").exists():
             draw_all(run.path)
             write_report(run.path)
+        if not (run.path / "report.html").exists():
+            write_html(run.path, run.path / "report.html")
         print_summary(summary, read_table(run.ratios) if run.ratios.exists() else None)
-    say(f"report: {run.path / 'report.md'}")
+    say(f"report: {run.path / 'report.md'} and report.html, a page to send")

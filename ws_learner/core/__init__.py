@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         ratios_in_file,
     )
     from ws_learner.core.lazy import lazy_names
+    from ws_learner.core.message_file import MESSAGES_FILE, keep_messages, remember_messages
     from ws_learner.core.model_calls import (
         Inputs,
         call_model,
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "MESSAGES_FILE",
     "MOST_BYTES",
     "MOVED",
     "OUTPUT_KINDS",
@@ -137,6 +139,7 @@ __all__ = [
     "in_parts",
     "install",
     "is_ratio_text",
+    "keep_messages",
     "lazy_names",
     "library_versions",
     "load_into",
@@ -165,6 +168,7 @@ __all__ = [
     "refuse_bad_patterns",
     "refuse_unpicklable",
     "refuse_unwritable",
+    "remember_messages",
     "remove_unfinished",
     "rows_of",
     "run_model",
@@ -255,6 +259,11 @@ _MODULES = {
     ],
     "lazy": [
         "lazy_names",
+    ],
+    "message_file": [
+        "MESSAGES_FILE",
+        "keep_messages",
+        "remember_messages",
     ],
     "model_calls": [
         "Inputs",

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Protocol
 
 from ws_learner.core.errors import plain_lines
+from ws_learner.core.message_file import keep_message
 
 __all__ = ["Progress", "message_style", "say", "track"]
 
@@ -25,8 +26,10 @@ class Progress(Protocol):
 
 
 def say(text: str) -> None:
-    """Print one line of status to standard error."""
-    print(plain_lines(_STYLE.get()(text)), file=sys.stderr, flush=True)
+    """Print one line of status to standard error; a run that is under way keeps it."""
+    styled = plain_lines(_STYLE.get()(text))
+    print(styled, file=sys.stderr, flush=True)
+    keep_message(styled)
 
 
 @contextmanager

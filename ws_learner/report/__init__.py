@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from ws_learner.report.csv_io import DAMAGED_TABLE, read_frontier, read_rollouts
     from ws_learner.report.figures import draw_all
     from ws_learner.report.headlines import cost_text
+    from ws_learner.report.html import write_html
     from ws_learner.report.markdown import headline, write_report
     from ws_learner.report.metric_text import metric_of
     from ws_learner.report.metrics import MetricsLog
     from ws_learner.report.policy_figures import policy_figure
     from ws_learner.report.ratios_file import layers_in_ratios, read_ratios
+    from ws_learner.report.report_file import refuse_other_ending, write_report_file
     from ws_learner.report.sensitivity_heat_map import sensitivity_figure
     from ws_learner.report.table import ratio_table, read_table, to_csv, totals
     from ws_learner.report.terminal import print_summary
@@ -34,10 +36,13 @@ __all__ = [
     "read_ratios",
     "read_rollouts",
     "read_table",
+    "refuse_other_ending",
     "sensitivity_figure",
     "to_csv",
     "totals",
+    "write_html",
     "write_report",
+    "write_report_file",
 ]
 
 _MODULES = {
@@ -48,6 +53,9 @@ _MODULES = {
         "DAMAGED_TABLE",
         "read_frontier",
         "read_rollouts",
+    ],
+    "html": [
+        "write_html",
     ],
     "figures": [
         "draw_all",
@@ -68,6 +76,10 @@ _MODULES = {
     "ratios_file": [
         "layers_in_ratios",
         "read_ratios",
+    ],
+    "report_file": [
+        "refuse_other_ending",
+        "write_report_file",
     ],
     "sensitivity_heat_map": [
         "sensitivity_figure",

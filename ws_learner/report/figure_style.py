@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -24,6 +25,7 @@ __all__ = [
     "canvas",
     "plain_label",
     "quiet",
+    "svg_text",
 ]
 
 # Palette of Okabe & Ito, distinguishable with common colour blindness.
@@ -52,6 +54,8 @@ _STYLE: dict[str, Any] = {
     "figure.constrained_layout.h_pad": 0.08,
 }
 
+_SVG: dict[str, Any] = {"Date": None, "Creator": "ws_learner"}
+
 
 def plain_label(name: object) -> str:
     """A name as a figure shows it: no control characters, and dollars begin no formula."""
@@ -70,6 +74,30 @@ def canvas(path: Path, *, width: float, height: float) -> Iterator[Figure]:
         width: In inches.
         height: In inches.
     """
+    with _styled(width, height, ground="white") as figure:
+        yield figure
+        metadata = _SVG if path.suffix == ".svg" else {"Software": None}
+        write_with(path, lambda temporary: figure.savefig(temporary, dpi=150, metadata=metadata))
+
+
+def svg_text(draw: Callable[[Figure], object], *, width: float, height: float) -> str:
+    """The SVG of a figure without background, reproducible as those of `canvas` are.
+
+    Args:
+        draw: Draws on the figure.
+        width: In inches.
+        height: In inches.
+    """
+    buffer = io.StringIO()
+    with _styled(width, height, ground="none") as figure:
+        draw(figure)
+        figure.savefig(buffer, format="svg", metadata=_SVG)
+    return buffer.getvalue()
+
+
+@contextmanager
+def _styled(width: float, height: float, *, ground: str) -> Iterator[Figure]:
+    """An empty figure in our style."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -78,12 +106,10 @@ def canvas(path: Path, *, width: float, height: float) -> Iterator[Figure]:
         # The user's matplotlib settings must not change a report.
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(cast(Any, _STYLE))
-        figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+        matplotlib.rcParams["axes.facecolor"] = ground
+        figure = Figure(figsize=(width, height), layout="constrained", facecolor=ground)
         FigureCanvasAgg(figure)
         yield figure
-        is_svg = path.suffix == ".svg"
-        metadata = {"Date": None, "Creator": "ws_learner"} if is_svg else {"Software": None}
-        write_with(path, lambda temporary: figure.savefig(temporary, dpi=150, metadata=metadata))
 
 
 def quiet(axes: Axes, *, grid: str) -> None:

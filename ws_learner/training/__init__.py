@@ -43,7 +43,12 @@ if TYPE_CHECKING:
     from ws_learner.training.ray.session import ray_session, store_for
     from ws_learner.training.rehearsal import rehearse
     from ws_learner.training.result import Result
-    from ws_learner.training.run_identity import build_run_identity, config_identity, owned_run
+    from ws_learner.training.run_identity import (
+        build_run_identity,
+        config_identity,
+        default_settings,
+        owned_run,
+    )
     from ws_learner.training.sparse import (
         PruningCallback,
         build_method_config,
@@ -99,6 +104,7 @@ __all__ = [
     "check_task",
     "config_identity",
     "counted_positions",
+    "default_settings",
     "epoch_seed",
     "evaluate",
     "explained",
@@ -227,6 +233,7 @@ _MODULES = {
     "run_identity": [
         "build_run_identity",
         "config_identity",
+        "default_settings",
         "owned_run",
     ],
     "sparse": [

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 
 from ws_learner.config import Recipe, WeightSparseConfig, as_recorded, identity_settings
 from ws_learner.core import (
+    MESSAGES_FILE,
     AnyPath,
     ComputeDevice,
     RunDir,
@@ -22,18 +24,19 @@ from ws_learner.core import (
     as_path,
     forward_digest,
     identity_hash,
+    keep_messages,
     policy_path,
     say,
     sha256_of,
     state_digest,
 )
 from ws_learner.data import DataSplits, content_digest
-from ws_learner.report import write_report
+from ws_learner.report import write_html, write_report
 from ws_learner.training.evaluation import Loss, Metric
 
-__all__ = ["build_run_identity", "config_identity", "owned_run"]
+__all__ = ["build_run_identity", "config_identity", "default_settings", "owned_run"]
 
-_MARKS = {"identity.json", ".lock"}
+_MARKS = {"identity.json", ".lock", "defaults.yaml", MESSAGES_FILE}
 _FILES = ("ws_ratios", "ws_rollouts", "ws_policy", "ws_from_policy")
 
 
@@ -94,6 +97,13 @@ def config_identity(config: WeightSparseConfig) -> dict[str, Any]:
     return kept
 
 
+def default_settings(*made: Any) -> dict[str, Any]:
+    """The default of every setting of these dataclasses, as plain values."""
+    found = {name: value for one in made for name, value in dataclasses.asdict(type(one)()).items()}
+    plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
+    return plain
+
+
 @contextmanager
 def owned_run(
     run_dir: AnyPath | None,
@@ -128,13 +138,16 @@ def owned_run(
         run.claim(None, asked)
         say(f"run directory: {run.path}{' (finished)' if run.finished else ''}")
         try:
-            yield run
+            with nullcontext() if run.finished else keep_messages(run.path):
+                yield run
         except UserError:
             if fresh and {path.name for path in run.path.iterdir()} <= _MARKS:
                 shutil.rmtree(run.path)  # refused before anything was made
             raise
         if run.finished and not (run.path / "report.md").exists():
             write_report(run.path)
+        if run.finished and not (run.path / "report.html").exists():
+            write_html(run.path, run.path / "report.html")
 
 
 def _network(model: nn.Module) -> dict[str, str]:

@@ -1,0 +1,206 @@
+"""What a run's folder holds, read and checked for the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ws_learner.core import (
+    MESSAGES_FILE,
+    RunDir,
+    UserError,
+    read_json,
+    read_text,
+    read_yaml_file,
+    reading,
+    shown,
+)
+from ws_learner.report.csv_io import DAMAGED_TABLE, read_frontier, read_rollouts, read_tidy
+from ws_learner.report.headlines import title
+from ws_learner.report.markdown import headline
+from ws_learner.report.metric_text import MetricText, metric_of
+from ws_learner.report.metrics import read_metrics
+from ws_learner.report.table import read_table
+
+__all__ = ["RunFiles", "plain", "read_files", "text"]
+
+_ASIDE = "the page goes on without it"
+_MOST_NAME = 200
+
+
+def text(value: object, most: int = _MOST_NAME) -> str:
+    """A value of a file as the page shows it: short, without control characters."""
+    return shown(value, most=most)
+
+
+def plain(value: object) -> float | None:
+    """A finite number, or None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if value == value and abs(value) != float("inf") else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFiles:
+    """The files of a run; None, or empty, where there is none.
+
+    Attributes:
+        run: The folder.
+        summary: `summary.json`.
+        ratios: `ratios.csv`.
+        rollouts: `rollouts.csv`.
+        metrics: `metrics.csv`.
+        frontier: `frontier.csv`.
+        protocols: `protocols.csv`.
+        dense: `dense.csv`.
+        settings: `config.yaml`, or what `identity.json` says of a run from Python.
+        defaults: `defaults.yaml`.
+        identity: `identity.json`.
+        deployed: `deploy/deploy.json`.
+        messages: Level and text of each line of `messages.jsonl`, each line once.
+        problems: A line for each file that could not be read and is no result.
+    """
+
+    run: RunDir
+    summary: Mapping[str, Any]
+    ratios: pd.DataFrame | None = None
+    rollouts: pd.DataFrame | None = None
+    metrics: pd.DataFrame | None = None
+    frontier: pd.DataFrame | None = None
+    protocols: pd.DataFrame | None = None
+    dense: pd.DataFrame | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    deployed: Mapping[str, Any] = field(default_factory=dict)
+    messages: tuple[tuple[str, str], ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @cached_property
+    def metric(self) -> MetricText:
+        """The run's metric."""
+        return metric_of(self.summary)
+
+    @property
+    def title(self) -> str:
+        """One line that names the run."""
+        return title(self.summary)
+
+    @property
+    def headline(self) -> str:
+        """One sentence on the result."""
+        said = headline(self.summary).replace("*", "").replace("\\", "")
+        return said.replace(" %", "\N{NO-BREAK SPACE}%")
+
+    @property
+    def dense_rows(self) -> list[dict[str, str]]:
+        """What stays dense: name, number of weights, and why."""
+        if self.dense is not None and not self.dense.empty:
+            columns = zip(*(self.dense[c] for c in ("layer", "weights", "reason")), strict=True)
+            return [{"layer": text(a), "weights": f"{b:,}", "why": text(c)} for a, b, c in columns]
+        if self.ratios is None:
+            return []
+        none = self.ratios[self.ratios["achieved"] == 0]
+        why = "no zeros in the saved file; the run kept no reason"
+        pairs = zip(none["layer"], none["weights"], strict=True)
+        return [{"layer": text(a), "weights": f"{b:,}", "why": why} for a, b in pairs]
+
+
+def read_files(path: Path) -> RunFiles:
+    """Read a run's folder.
+
+    Raises:
+        UserError: The run is not finished, or a result is damaged. Other files that cannot be read
+            are named in `problems`.
+    """
+    run, problems = RunDir(path), list[str]()
+    summary = run.read_summary()
+
+    def aside(file: Path, read: Callable[[Path], Any], empty: Any) -> Any:
+        """A file that is no result."""
+        if not file.exists():
+            return empty
+        try:
+            with reading(file.name, _ASIDE):
+                return read(file)
+        except UserError as error:
+            problems.append(text(error, 300).replace(f"{path}/", ""))
+            return empty
+
+    identity = aside(path / "identity.json", _object, {})
+    settings = aside(run.config, _settings, {}) or _of_python(identity)
+    found: dict[str, Any] = {
+        "protocols": aside(run.protocols, _protocols, None),
+        "dense": aside(run.dense_weights, _dense, None),
+        "defaults": aside(run.defaults, _settings, {}),
+        "deployed": aside(path / "deploy" / "deploy.json", _object, {}),
+        "messages": aside(path / MESSAGES_FILE, _messages, ()),
+    }
+    results = (
+        ("ratios", run.ratios, read_table),
+        ("rollouts", run.rollouts, read_rollouts),
+        ("metrics", run.metrics, read_metrics),
+        ("frontier", run.frontier, read_frontier),
+    )
+    tables = {name: read(file) for name, file, read in results if file.exists()}
+    found |= {name: table for name, table in tables.items() if not table.empty}
+    return RunFiles(
+        run=run,
+        summary=summary,
+        settings=settings,
+        identity=identity,
+        problems=tuple(problems),
+        **found,
+    )
+
+
+def _object(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path.name}: holds a {type(found).__name__}, no object; {_ASIDE}")
+    return found
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    found = read_yaml_file(path, where=path.name, remedy=_ASIDE)
+    if not isinstance(found, dict):
+        raise UserError(f"{path.name}: holds no settings; {_ASIDE}")
+    return found
+
+
+def _of_python(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run that was made from Python, as far as its identity tells them."""
+    parts = (identity.get("config"), identity.get("agent"))
+    return {name: one[name] for one in parts if isinstance(one, dict) for name in one}
+
+
+def _dense(path: Path) -> pd.DataFrame:
+    return read_tidy(path, text=("layer", "reason"), needs=("layer", "weights", "reason"))
+
+
+def _protocols(path: Path) -> pd.DataFrame:
+    frame = read_tidy(path, text=("layer",), needs=("layer", "weights"))
+    counts = frame.drop(columns="layer")
+    if not (counts.dtypes == "int64").all() or bool((counts.lt(0)).any(axis=None)):
+        raise UserError(f"{path.name}: a count is no whole number; {DAMAGED_TABLE}")
+    return frame
+
+
+def _messages(path: Path) -> tuple[tuple[str, str], ...]:
+    """Distinct lines in order; what is no line of ours, such as a half one, is left out."""
+    found: dict[str, str] = {}
+    for line in read_text(path, where=path.name, remedy=_ASIDE).splitlines():
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("text"), str):
+            level = "warning" if entry.get("level") == "warning" else "status"
+            found.setdefault(text(entry["text"], 600), level)
+    return tuple((level, line) for line, level in found.items())
