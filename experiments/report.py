@@ -38,8 +38,10 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     try:
         if not given.run.is_dir():
             raise UserError(f"{given.run}: no such folder; give the folder of a run, as in runs/")
-        from ws_learner.report import write_report_file
+        from ws_learner.report import refuse_other_ending, write_report_file
 
+        if given.out is not None:
+            refuse_other_ending(given.out, name="out")
         out = write_report_file(given.run, given.out or given.run / "report.html")
     except UserError as error:
         say(f"error: {spell_message(sys.argv[1:] if argv is None else argv)(str(error))}")

@@ -130,7 +130,9 @@ def read_files(path: Path) -> RunFiles:
             with reading(file.name, _ASIDE):
                 return read(file)
         except UserError as error:
-            problems.append(text(error, 300).replace(f"{path}/", ""))
+            said = str(error).replace(f"{path}/", "")
+            own = said if said.startswith(file.name) else f"{file.name}: {said}"
+            problems.append(text(own, 300))
             return empty
 
     identity = aside(path / "identity.json", _object, {})
