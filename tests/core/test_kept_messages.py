@@ -1,4 +1,4 @@
-"""What a command says is kept with its run: earlier lines first, once whole, by this process only."""
+"""What a command says is kept with its run: earlier lines first, by this process only."""
 
 from __future__ import annotations
 

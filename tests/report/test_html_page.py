@@ -55,7 +55,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def card(page: Node, label: str) -> str:
     """The text of a card."""
     cards = {one.having("class", "label")[0].text: one.text for one in page.having("class", "card")}
-    return next(text for name, text in cards.items() if name.startswith(label))
+    found = next(text for name, text in cards.items() if name.startswith(label))
+    return found.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def check_alone(page: Node) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ws_learner.core import shown, write_with
 
@@ -22,6 +23,7 @@ __all__ = [
     "LIGHT",
     "ORANGE",
     "YELLOW",
+    "Margins",
     "canvas",
     "plain_label",
     "quiet",
@@ -80,23 +82,56 @@ def canvas(path: Path, *, width: float, height: float) -> Iterator[Figure]:
         write_with(path, lambda temporary: figure.savefig(temporary, dpi=150, metadata=metadata))
 
 
-def svg_text(draw: Callable[[Figure], object], *, width: float, height: float) -> str:
+@dataclass(frozen=True)
+class Margins:
+    """Inches around the axes, which a figure of known contents needs no search for.
+
+    Attributes:
+        left: For tick labels and the axis label.
+        top: For the legend.
+        bottom: For tick labels and the axis label.
+        right: For the half of the last tick label.
+    """
+
+    left: float
+    top: float
+    bottom: float = 0.5
+    right: float = 0.15
+
+
+def svg_text(
+    draw: Callable[[Figure], object], *, width: float, height: float, margins: Margins
+) -> str:
     """The SVG of a figure without background, reproducible as those of `canvas` are.
 
     Args:
         draw: Draws on the figure.
         width: In inches.
         height: In inches.
+        margins: Around the axes.
     """
     buffer = io.StringIO()
-    with _styled(width, height, ground="none") as figure:
+    with _styled(width, height, ground="none", layout="none") as figure:
         draw(figure)
+        figure.subplots_adjust(
+            left=margins.left / width,
+            right=1 - margins.right / width,
+            top=1 - margins.top / height,
+            bottom=margins.bottom / height,
+            hspace=0.32,
+        )
         figure.savefig(buffer, format="svg", metadata=_SVG)
     return buffer.getvalue()
 
 
 @contextmanager
-def _styled(width: float, height: float, *, ground: str) -> Iterator[Figure]:
+def _styled(
+    width: float,
+    height: float,
+    *,
+    ground: str,
+    layout: Literal["constrained", "none"] = "constrained",
+) -> Iterator[Figure]:
     """An empty figure in our style."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -107,7 +142,7 @@ def _styled(width: float, height: float, *, ground: str) -> Iterator[Figure]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(cast(Any, _STYLE))
         matplotlib.rcParams["axes.facecolor"] = ground
-        figure = Figure(figsize=(width, height), layout="constrained", facecolor=ground)
+        figure = Figure(figsize=(width, height), layout=layout, facecolor=ground)
         FigureCanvasAgg(figure)
         yield figure
 

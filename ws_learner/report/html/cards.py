@@ -43,7 +43,8 @@ def _metric(files: RunFiles) -> Card | None:
         lines.append("lower is better")
     lines += _intervals(files, {"dense": dense, "sparse": sparse})
     label = f"{text(metric.name, 60)} ({text(metric.measured_on, 20)})"
-    return Card(label, " → ".join(values), tuple(lines))
+    shown = " → ".join(values).replace(" %", "\N{NO-BREAK SPACE}%")
+    return Card(label, shown, tuple(lines))
 
 
 def _intervals(files: RunFiles, values: Mapping[str, float | None]) -> list[str]:

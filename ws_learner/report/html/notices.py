@@ -13,7 +13,8 @@ from ws_learner.report.table import totals
 __all__ = ["Notices", "notices_of"]
 
 _ROUTINE = re.compile(
-    r"^(run directory: |report: |resuming from step |dense weights: |wrote |"
+    r"^(run directory: |report: |resuming from step |dense weights: |wrote |critic: |finalists: |"
+    r"[^:]{1,120}: the dense network is trained first|training on |"
     r"the dense network is ready|starting a local Ray|[^:]{1,60}: +\d{1,3} ?%)"
 )
 _ABOVE = 1 + 1e-9

@@ -11,7 +11,7 @@ import pandas as pd
 
 from envs import FloatArray, IntArray
 from ws_learner.report.html.baselines import baselines_of
-from ws_learner.report.html.protocols_figure import draw_protocols, height_of
+from ws_learner.report.html.protocols_figure import draw_protocols, height_of, margins_of
 from ws_learner.report.html.run_files import RunFiles, plain, text
 from ws_learner.report.html.svg import drawing
 
@@ -87,8 +87,8 @@ def protocols_of(files: RunFiles) -> Comparison | None:
             chosen=chosen.ratios,
             others={one.name: one.ratios for one in drawn},
         ),
-        width=4.7,
         height=height_of(len(layers)),
+        margins=margins_of(layers, len(drawn)),
         name="protocols",
         label="prune ratio of each layer by protocol",
     )

@@ -14,25 +14,34 @@ from ws_learner.report.figure_style import (
     LIGHT,
     ORANGE,
     YELLOW,
+    Margins,
     plain_label,
     quiet,
 )
-from ws_learner.report.html.svg import PINK
+from ws_learner.report.html.svg import PINK, legend_height
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_protocols", "height_of"]
+__all__ = ["draw_protocols", "height_of", "margins_of"]
 
 _NAMED = 40
 _LONGEST = 26
+_COLUMNS = 4
 _MARKS = ((ORANGE, "D"), (GREEN, "^"), (PINK, "v"), (YELLOW, "s"), (GREY, "|"))
 
 
 def height_of(layers: int) -> float:
     """Inches of the figure: a row for each layer, or a plot over their numbers if they are many."""
     return 1.2 + 0.17 * layers if layers <= _NAMED else 3.4
+
+
+def margins_of(layers: Sequence[str], others: int) -> Margins:
+    """Margins of the figure."""
+    longest = max(len(_short(name)) for name in layers)
+    left = 0.2 + 0.065 * longest if len(layers) <= _NAMED else 0.65
+    return Margins(left=left, top=legend_height(others + 1, _COLUMNS))
 
 
 def draw_protocols(
@@ -51,7 +60,7 @@ def draw_protocols(
         _rows(axes, layers, chosen, others)
     else:
         _lines(axes, chosen, others)
-    options = {"ncols": 3, "fontsize": 8, "handletextpad": 0.4, "columnspacing": 1.2}
+    options = {"ncols": _COLUMNS, "fontsize": 8, "handletextpad": 0.4, "columnspacing": 1.2}
     figure.legend(loc="outside upper left", **options)
 
 

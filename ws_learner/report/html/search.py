@@ -8,14 +8,16 @@ from functools import partial
 
 import pandas as pd
 
+from ws_learner.report.figure_style import Margins
 from ws_learner.report.frontier_section import critic_sentence
 from ws_learner.report.html.run_files import RunFiles, text
-from ws_learner.report.html.svg import drawing
+from ws_learner.report.html.svg import drawing, legend_height
 from ws_learner.report.search_figure import draw_search
 
 __all__ = ["Finalist", "Search", "frontier_of", "search_of"]
 
 _SELECT = "select"
+_COLUMNS = 4
 _GOALS = ("target", "supplier", "predicted_reward", "reward", "accuracy")
 
 
@@ -66,10 +68,16 @@ def search_of(files: RunFiles) -> Search | None:
         table = table.assign(failed="")
     chosen = files.summary.get("chosen_rollout")
     number = chosen if isinstance(chosen, int) and not isinstance(chosen, bool) else None
-    draw = partial(draw_search, rollouts=table, chosen=number, columns=4)
+    draw = partial(draw_search, rollouts=table, chosen=number, columns=_COLUMNS)
     finalists = _finalists(table, number)
     return Search(
-        figure=drawing(draw, width=4.7, height=3.6, name="search", label="reward of each rollout"),
+        figure=drawing(
+            draw,
+            height=3.4,
+            margins=Margins(left=0.72, top=legend_height(table["kind"].nunique() + 3, _COLUMNS)),
+            name="search",
+            label="reward of each rollout",
+        ),
         kinds=_kinds(table),
         finalists=finalists,
         sentence=_sentence(table, number),

@@ -17,13 +17,16 @@ from ws_learner.report.figure_style import (
     LIGHT,
     ORANGE,
     YELLOW,
+    Margins,
     svg_text,
 )
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PINK", "SKY", "drawing"]
+__all__ = ["PINK", "SKY", "drawing", "legend_height"]
+
+WIDTH = 4.7  # inches: text stays legible on a phone
 
 PINK, SKY = "#CC79A7", "#56B4E9"  # the rest of Okabe & Ito's palette
 _COLOURS = {
@@ -40,7 +43,7 @@ _COORDINATES = {"x", "y", "d", "transform", "width", "height"}
 
 
 def drawing(
-    draw: Callable[[Figure], object], *, width: float, height: float, name: str, label: str
+    draw: Callable[[Figure], object], *, height: float, margins: Margins, name: str, label: str
 ) -> Markup:
     """The SVG of a figure as a part of the page.
 
@@ -49,17 +52,22 @@ def drawing(
 
     Args:
         draw: Draws on the figure.
-        width: In inches.
         height: In inches.
+        margins: Around the axes.
         name: Begins its ids.
         label: What it shows, for screen readers.
     """
-    root = ElementTree.fromstring(svg_text(draw, width=width, height=height))
+    root = ElementTree.fromstring(svg_text(draw, width=WIDTH, height=height, margins=margins))
     _clean(root, f"{name}-")
     for attribute in ("width", "height", "version"):
         root.attrib.pop(attribute, None)
     root.attrib |= {"role": "img", "aria-label": label}
     return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def legend_height(entries: int, columns: int) -> float:
+    """Inches of a legend above the axes."""
+    return 0.2 + 0.17 * -(-entries // columns)
 
 
 def _clean(element: ElementTree.Element, prefix: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from ws_learner.report.figure_style import plain_label
+from ws_learner.report.figure_style import Margins, plain_label
 from ws_learner.report.html.run_files import RunFiles, text
 from ws_learner.report.html.svg import drawing
 from ws_learner.report.metrics import SCALARS
@@ -52,5 +52,11 @@ def training_of(files: RunFiles) -> Training | None:
     label = plain_label(text(metric.name, 40)) + unit
     draw = partial(draw_schedule, metrics=log, metric=label, dense=level)
     height = 0.8 + 1.7 * len(panels_of(log, label))
-    figure = drawing(draw, width=4.7, height=height, name="training", label="training curves")
+    figure = drawing(
+        draw,
+        height=height,
+        margins=Margins(left=0.82, top=0.3),
+        name="training",
+        label="training curves",
+    )
     return Training(figure, len(log), scalars, level is not None)

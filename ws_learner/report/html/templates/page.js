@@ -3,10 +3,14 @@
 for (const table of document.querySelectorAll("table[data-sortable]")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, place) => {
-    const button = document.createElement("button");
-    button.type = "button";
+    const button = document.createElement("span");  // browsers print no <button> in repeated heads
+    button.role = "button";
+    button.tabIndex = 0;
     button.append(...head.childNodes);
     head.append(button);
+    button.addEventListener("keydown", event => {
+      if (event.key === "Enter" || event.key === " ") { event.preventDefault(); button.click(); }
+    });
     button.addEventListener("click", () => {
       const numeric = head.classList.contains("num");
       const up = head.getAttribute("aria-sort")
