@@ -97,7 +97,7 @@ def protocols_of(files: RunFiles) -> Comparison | None:
 
 def _kept(table: pd.DataFrame | None, frame: pd.DataFrame) -> dict[str, IntArray]:
     """The profiles that the run kept, if they are for its layers."""
-    if table is None or table["layer"].tolist() != frame["layer"].tolist():
+    if table is None or table.empty or table["layer"].tolist() != frame["layer"].tolist():
         return {}
     weights = frame["weights"].to_numpy(np.int64)
     names = [name for name in table.columns if name not in ("layer", "weights")]

@@ -28,7 +28,15 @@ from ws_learner.report.metric_text import MetricText, metric_of
 from ws_learner.report.metrics import read_metrics
 from ws_learner.report.table import read_table
 
-__all__ = ["RunFiles", "plain", "read_files", "text"]
+__all__ = [
+    "RunFiles",
+    "plain",
+    "read_dense",
+    "read_files",
+    "read_messages",
+    "read_protocols",
+    "text",
+]
 
 _ASIDE = "the page goes on without it"
 _MOST_NAME = 200
@@ -138,11 +146,11 @@ def read_files(path: Path) -> RunFiles:
     identity = aside(path / "identity.json", _object, {})
     settings = aside(run.config, _settings, {}) or _of_python(identity)
     found: dict[str, Any] = {
-        "protocols": aside(run.protocols, _protocols, None),
-        "dense": aside(run.dense_weights, _dense, None),
+        "protocols": aside(run.protocols, read_protocols, None),
+        "dense": aside(run.dense_weights, read_dense, None),
         "defaults": aside(run.defaults, _settings, {}),
         "deployed": aside(path / "deploy" / "deploy.json", _object, {}),
-        "messages": aside(path / MESSAGES_FILE, _messages, ()),
+        "messages": aside(path / MESSAGES_FILE, read_messages, ()),
     }
     results = (
         ("ratios", run.ratios, read_table),
@@ -182,20 +190,38 @@ def _of_python(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {name: one[name] for one in parts if isinstance(one, dict) for name in one}
 
 
-def _dense(path: Path) -> pd.DataFrame:
+def read_dense(path: Path) -> pd.DataFrame:
+    """Read a `dense.csv`.
+
+    Raises:
+        UserError: It is no such table.
+    """
     return read_tidy(path, text=("layer", "reason"), needs=("layer", "weights", "reason"))
 
 
-def _protocols(path: Path) -> pd.DataFrame:
+def read_protocols(path: Path) -> pd.DataFrame:
+    """Read a `protocols.csv`, whose columns but the first are whole numbers.
+
+    Raises:
+        UserError: It is no such table.
+    """
     frame = read_tidy(path, text=("layer",), needs=("layer", "weights"))
+    if frame.empty:
+        return frame
     counts = frame.drop(columns="layer")
     if not (counts.dtypes == "int64").all() or bool((counts.lt(0)).any(axis=None)):
         raise UserError(f"{path.name}: a count is no whole number; {DAMAGED_TABLE}")
     return frame
 
 
-def _messages(path: Path) -> tuple[tuple[str, str], ...]:
-    """Distinct lines in order; what is no line of ours, such as a half one, is left out."""
+def read_messages(path: Path) -> tuple[tuple[str, str], ...]:
+    """Level and text of the distinct lines of a `messages.jsonl`, in order.
+
+    What is no line of ours, such as a half one, is left out.
+
+    Raises:
+        UserError: It is no text.
+    """
     found: dict[str, str] = {}
     for line in read_text(path, where=path.name, remedy=_ASIDE).splitlines():
         try:
