@@ -10,6 +10,8 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
@@ -18,6 +20,7 @@ from tests.support.report_runs import write_run
 from ws_learner import UserError
 from ws_learner.core import write_json
 from ws_learner.report import write_html, write_report_file
+from ws_learner.report.html.limits import thinned
 
 HOSTILE = (
     "<script>alert(1)</script>.weight",
@@ -367,3 +370,37 @@ def test_a_large_run_fits_into_an_attachment(tmp_path: Path) -> None:
     assert (run / "report.html").stat().st_size < 1_000_000
     assert len(table_after(page, "layers")) == 202
     assert table_after(page, "search-section")[2][:2] == ["agent", "1,997"]
+
+
+@pytest.mark.long
+def test_what_is_longer_is_cut_and_counted(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", names=[f"layer{n}.weight" for n in range(700)], rollouts=20)
+    lines = [json.dumps({"level": "status", "text": f"layer {n} is odd"}) for n in range(5000)]
+    (run / "messages.jsonl").write_text("\n".join(lines) + "\n")
+    log = "".join(f"{n},sparse,{n % 7},0.5\n" for n in range(1, 50_000))
+    (run / "metrics.csv").write_text("step,phase,train/loss,select/accuracy\n" + log)
+    (run / "metrics.csv").write_text(
+        (run / "metrics.csv")
+        .read_text()
+        .replace("step,", "step,epoch,")
+        .replace(",sparse", ",1,sparse")
+    )
+    page = page_of(run)
+    assert (run / "report.html").stat().st_size < 1_000_000
+    assert len(table_after(page, "layers")) == 502
+    weights = sum(int(row["weights"]) for row in rows_of(run / "ratios.csv"))
+    assert table_after(page, "layers")[-1][3] == f"{weights:,}"
+    for said in ("200 more layers", "4,800 more messages", "49,999 rows"):
+        assert said in page.text
+
+
+def test_a_thinned_search_keeps_its_best_and_its_chosen_rollout() -> None:
+    rewards = np.random.default_rng(0).random(9000)
+    frame = pd.DataFrame({"rollout": range(9000), "reward": rewards})
+    matters = frame["reward"].ge(frame["reward"].cummax()) | frame["rollout"].eq(4321)
+    few = thinned(frame, matters, most=1000)
+    assert 1000 <= len(few) <= 2000
+    assert few["rollout"].is_monotonic_increasing
+    assert {4321, int(rewards.argmax()), 0, 8999} <= set(few["rollout"])
+    assert few["reward"].cummax().max() == rewards.max()
+    assert thinned(frame[:1000], matters[:1000], most=1000).equals(frame[:1000])

@@ -12,7 +12,9 @@ from ws_learner.report.choice_columns import choice_cells, choice_heads, choice_
 from ws_learner.report.html.run_files import RunFiles, text
 from ws_learner.report.table import totals
 
-__all__ = ["LayerLine", "LayerTable", "layers_of"]
+__all__ = ["MOST_LAYERS", "LayerLine", "LayerTable", "layers_of"]
+
+MOST_LAYERS = 500
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,10 @@ class LayerLine:
 
 @dataclass(frozen=True)
 class LayerTable:
-    """Rows, totals, and headings of the optional columns."""
+    """Rows, the number of rows left out, totals, and headings of the optional columns."""
 
     rows: list[LayerLine]
+    left_out: int
     total: LayerLine
     heads: tuple[str, ...]
 
@@ -61,7 +64,8 @@ def layers_of(files: RunFiles) -> LayerTable | None:
         " ".join(text(row[name], 60) for name in ("role", "shape") if name in frame)
         for row in frame.to_dict("records")
     ]
-    plain: Iterable[Any] = frame.itertuples()
+    plain: Iterable[Any] = frame.iloc[:MOST_LAYERS].itertuples()
+    about, more_cells = about[:MOST_LAYERS], choice_cells(frame)[:MOST_LAYERS]
     rows = [
         LayerLine(
             layer=text(row.layer),
@@ -74,10 +78,10 @@ def layers_of(files: RunFiles) -> LayerTable | None:
             size=float(row.weights) / largest,
             more=tuple(text(cell, 40) for cell in more),
         )
-        for row, role, more in zip(plain, about, choice_cells(frame), strict=True)
+        for row, role, more in zip(plain, about, more_cells, strict=True)
     ]
     heads = tuple(head for head, _ in choice_heads(frame))
-    return LayerTable(rows, _total(frame), heads)
+    return LayerTable(rows, len(frame) - len(rows), _total(frame), heads)
 
 
 def _total(frame: pd.DataFrame) -> LayerLine:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ws_learner.report.headlines import budget_text
+from ws_learner.report.html.limits import cut
 from ws_learner.report.html.run_files import RunFiles, plain, text
 from ws_learner.report.table import totals
 
@@ -17,6 +18,7 @@ _ROUTINE = re.compile(
     r"[^:]{1,120}: the dense network is trained first|training on |"
     r"the dense network is ready|starting a local Ray|[^:]{1,60}: +\d{1,3} ?%)"
 )
+_MOST = 200
 _ABOVE = 1 + 1e-9
 
 
@@ -28,11 +30,14 @@ class Notices:
         found: What the files tell, such as rollouts that failed.
         said: What the run said that is not routine, warnings first.
         routine: The other lines.
+        left_out: Number of lines that are too many.
+        kept: Whether the run kept its messages.
     """
 
     found: list[str]
     said: list[tuple[str, str]]
     routine: list[str]
+    left_out: int
     kept: bool
 
 
@@ -41,7 +46,9 @@ def notices_of(files: RunFiles) -> Notices:
     said = [one for one in files.messages if not _ROUTINE.match(one[1])]
     said.sort(key=lambda one: one[0] != "warning")
     routine = [line for _, line in files.messages if _ROUTINE.match(line)]
-    return Notices([*_found(files)], said, routine, bool(files.messages))
+    said, more = cut(said, _MOST)
+    routine, others = cut(routine, _MOST)
+    return Notices([*_found(files)], said, routine, more + others, bool(files.messages))
 
 
 def _found(files: RunFiles) -> Iterator[str]:

@@ -11,6 +11,8 @@ import pandas as pd
 
 from envs import FloatArray, IntArray
 from ws_learner.report.html.baselines import baselines_of
+from ws_learner.report.html.layers import MOST_LAYERS
+from ws_learner.report.html.limits import cut
 from ws_learner.report.html.protocols_figure import draw_protocols, height_of, margins_of
 from ws_learner.report.html.run_files import RunFiles, plain, text
 from ws_learner.report.html.svg import drawing
@@ -50,7 +52,8 @@ class Comparison:
     Attributes:
         profiles: Those of the protocols.
         chosen: The run's own.
-        layers: Names of the L layers.
+        layers: Names of the L layers, or of the first ones.
+        left_out: Number of further layers.
         figure: The ratios.
         measured: Whether the run kept the profiles; False: they follow from the layer table, and
             protocols that look at weights or outputs are missing.
@@ -59,6 +62,7 @@ class Comparison:
     profiles: list[Profile]
     chosen: Profile
     layers: list[str]
+    left_out: int
     figure: str
     measured: bool
 
@@ -92,7 +96,8 @@ def protocols_of(files: RunFiles) -> Comparison | None:
         name="protocols",
         label="prune ratio of each layer by protocol",
     )
-    return Comparison(profiles, chosen, layers, figure, bool(kept))
+    shown, left_out = cut(layers, MOST_LAYERS)
+    return Comparison(profiles, chosen, shown, left_out, figure, bool(kept))
 
 
 def _kept(table: pd.DataFrame | None, frame: pd.DataFrame) -> dict[str, IntArray]:

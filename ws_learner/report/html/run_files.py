@@ -40,6 +40,7 @@ __all__ = [
 
 _ASIDE = "the page goes on without it"
 _MOST_NAME = 200
+_MOST_DENSE = 300
 
 
 def text(value: object, most: int = _MOST_NAME) -> str:
@@ -111,13 +112,14 @@ class RunFiles:
         """What stays dense: name, number of weights, and why."""
         if self.dense is not None and not self.dense.empty:
             columns = zip(*(self.dense[c] for c in ("layer", "weights", "reason")), strict=True)
-            return [{"layer": text(a), "weights": f"{b:,}", "why": text(c)} for a, b, c in columns]
+            rows = [{"layer": text(a), "weights": f"{b:,}", "why": text(c)} for a, b, c in columns]
+            return rows[-_MOST_DENSE:]  # the last one sums up all small ones
         if self.ratios is None:
             return []
         none = self.ratios[self.ratios["achieved"] == 0]
         why = "no zeros in the saved file; the run kept no reason"
         pairs = zip(none["layer"], none["weights"], strict=True)
-        return [{"layer": text(a), "weights": f"{b:,}", "why": why} for a, b in pairs]
+        return [{"layer": text(a), "weights": f"{b:,}", "why": why} for a, b in pairs][:_MOST_DENSE]
 
 
 def read_files(path: Path) -> RunFiles:

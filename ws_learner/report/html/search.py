@@ -10,6 +10,7 @@ import pandas as pd
 
 from ws_learner.report.figure_style import Margins
 from ws_learner.report.frontier_section import critic_sentence
+from ws_learner.report.html.limits import thinned
 from ws_learner.report.html.run_files import RunFiles, text
 from ws_learner.report.html.svg import drawing, legend_height
 from ws_learner.report.search_figure import draw_search
@@ -18,6 +19,7 @@ __all__ = ["Finalist", "Search", "frontier_of", "search_of"]
 
 _SELECT = "select"
 _COLUMNS = 4
+_MOST_DOTS, _MOST_ROWS = 2500, 40
 _GOALS = ("target", "supplier", "predicted_reward", "reward", "accuracy")
 
 
@@ -46,6 +48,7 @@ class Search:
 
     Attributes:
         figure: Reward of each rollout.
+        left_out: Number of rollouts that the figure leaves out.
         kinds: Proposer, rollouts, mean and best reward.
         finalists: Best first.
         sentence: What was chosen.
@@ -53,6 +56,7 @@ class Search:
     """
 
     figure: str
+    left_out: int
     kinds: list[tuple[str, str, str, str]]
     finalists: list[Finalist]
     sentence: str
@@ -68,7 +72,9 @@ def search_of(files: RunFiles) -> Search | None:
         table = table.assign(failed="")
     chosen = files.summary.get("chosen_rollout")
     number = chosen if isinstance(chosen, int) and not isinstance(chosen, bool) else None
-    draw = partial(draw_search, rollouts=table, chosen=number, columns=_COLUMNS)
+    matters = table["reward"].ge(table["reward"].cummax()) | table["rollout"].eq(number)
+    dots = thinned(table, matters, most=_MOST_DOTS)
+    draw = partial(draw_search, rollouts=dots, chosen=number, columns=_COLUMNS)
     finalists = _finalists(table, number)
     return Search(
         figure=drawing(
@@ -78,6 +84,7 @@ def search_of(files: RunFiles) -> Search | None:
             name="search",
             label="reward of each rollout",
         ),
+        left_out=len(table) - len(dots),
         kinds=_kinds(table),
         finalists=finalists,
         sentence=_sentence(table, number),
@@ -91,7 +98,7 @@ def _kinds(table: pd.DataFrame) -> list[tuple[str, str, str, str]]:
     return [
         (text(kind, 40), f"{len(group):,}", _reward(group.mean()), _reward(group.max()))
         for kind, group in rewards.groupby(table["kind"], sort=False)
-    ]
+    ][:_MOST_ROWS]
 
 
 def _finalists(table: pd.DataFrame, chosen: int | None) -> list[Finalist]:
@@ -116,7 +123,8 @@ def _finalists(table: pd.DataFrame, chosen: int | None) -> list[Finalist]:
                 chosen=number is not None and number == chosen,
             )
         )
-    return sorted(found, key=lambda one: -(one.selected if one.selected is not None else -math.inf))
+    found.sort(key=lambda one: -(one.selected if one.selected is not None else -math.inf))
+    return found[:_MOST_ROWS]
 
 
 def _sentence(table: pd.DataFrame, chosen: int | None) -> str:
@@ -150,7 +158,7 @@ def frontier_of(files: RunFiles) -> list[tuple[str, ...]]:
             "" if math.isnan(score) else files.metric.show(score),
         )
         for target, supplier, predicted, reward, score in zip(*columns, strict=True)
-    ]
+    ][:_MOST_ROWS]
 
 
 def _reward(value: float) -> str:

@@ -11,7 +11,7 @@ from ws_learner.report.html.run_files import RunFiles, text
 __all__ = ["Settings", "settings_of"]
 
 _ELSEWHERE = {"experiment", "run_dir", "config", "exec_mode"}
-_MOST = 300
+_MOST, _MOST_SETTINGS = 300, 500
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def settings_of(files: RunFiles) -> Settings:
         if name in usual and value != usual[name] and name not in _ELSEWHERE
     ]
     every = [(text(name, 80), _text(value)) for name, value in made.items()]
-    return Settings(changed, every, bool(usual))
+    return Settings(changed[:_MOST_SETTINGS], every[:_MOST_SETTINGS], bool(usual))
 
 
 def _text(value: Any) -> str:

@@ -8,6 +8,7 @@ from ws_learner.report.html.run_files import RunFiles, plain, text
 
 __all__ = ["recipe_of", "splits_of", "versions_of"]
 
+_MOST = 100
 Rows = list[tuple[str, str]]
 
 
@@ -53,4 +54,4 @@ def splits_of(files: RunFiles) -> list[tuple[str, str, str]]:
 
 
 def _rows(part: Mapping[str, object]) -> Rows:
-    return [(text(name, 80), text(value)) for name, value in part.items()]
+    return [(text(name, 80), text(value)) for name, value in part.items()][:_MOST]

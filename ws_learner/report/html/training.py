@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from ws_learner.report.figure_style import Margins, plain_label
+from ws_learner.report.html.limits import thinned
 from ws_learner.report.html.run_files import RunFiles, text
 from ws_learner.report.html.svg import drawing
 from ws_learner.report.metrics import SCALARS
 from ws_learner.report.schedule_figure import draw_schedule, panels_of
 
 __all__ = ["Training", "training_of"]
+
+_MOST_POINTS = 2000
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,9 @@ def training_of(files: RunFiles) -> Training | None:
         level = (value, plain_label(f"dense, {text(metric.measured_on, 20)}"))
     unit = "" if metric.unit in ("", "share") else f"\n({plain_label(text(metric.unit, 30))})"
     label = plain_label(text(metric.name, 40)) + unit
-    draw = partial(draw_schedule, metrics=log, metric=label, dense=level)
+    measured = log[sorted(named)].notna().any(axis=1) if named else log["step"].isna()
+    points = thinned(log, measured, most=_MOST_POINTS)
+    draw = partial(draw_schedule, metrics=points, metric=label, dense=level)
     height = 0.8 + 1.7 * len(panels_of(log, label))
     figure = drawing(
         draw,
