@@ -60,7 +60,7 @@ from ws_learner.deploy import compile_sparse, load_shrunk, load_sparse, save_shr
 from ws_learner.deploy.runtime import read_wsr
 from ws_learner.deploy.shrinking.cropped_file import read_kept
 from ws_learner.report import read_frontier, read_rollouts, read_table
-from ws_learner.report.html.run_files import read_dense, read_messages, read_protocols
+from ws_learner.report.html.side_files import read_dense, read_messages, read_protocols
 from ws_learner.report.metrics import MetricsLog, read_metrics
 from ws_learner.search.allocation import Decision, load_decision, save_decision
 from ws_learner.search.policy_file import read_policy, write_policy

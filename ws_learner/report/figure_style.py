@@ -111,7 +111,7 @@ def svg_text(
         margins: Around the axes.
     """
     buffer = io.StringIO()
-    with _styled(width, height, ground="none", layout="none") as figure:
+    with _styled(width, height, ground="none", layout=None) as figure:
         draw(figure)
         figure.subplots_adjust(
             left=margins.left / width,
@@ -130,7 +130,7 @@ def _styled(
     height: float,
     *,
     ground: str,
-    layout: Literal["constrained", "none"] = "constrained",
+    layout: Literal["constrained"] | None = "constrained",
 ) -> Iterator[Figure]:
     """An empty figure in our style."""
     import matplotlib

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,44 +14,29 @@ from ws_learner.core import (
     MESSAGES_FILE,
     RunDir,
     UserError,
-    read_json,
-    read_text,
-    read_yaml_file,
     reading,
-    shown,
 )
-from ws_learner.report.csv_io import DAMAGED_TABLE, read_frontier, read_rollouts, read_tidy
+from ws_learner.report.csv_io import read_frontier, read_rollouts
 from ws_learner.report.headlines import title
+from ws_learner.report.html.side_files import (
+    ASIDE,
+    plain,
+    read_dense,
+    read_messages,
+    read_object,
+    read_protocols,
+    read_settings,
+    settings_of_python,
+    text,
+)
 from ws_learner.report.markdown import headline
 from ws_learner.report.metric_text import MetricText, metric_of
 from ws_learner.report.metrics import read_metrics
 from ws_learner.report.table import read_table
 
-__all__ = [
-    "RunFiles",
-    "plain",
-    "read_dense",
-    "read_files",
-    "read_messages",
-    "read_protocols",
-    "text",
-]
+__all__ = ["RunFiles", "plain", "read_files", "text"]
 
-_ASIDE = "the page goes on without it"
-_MOST_NAME = 200
 _MOST_DENSE = 300
-
-
-def text(value: object, most: int = _MOST_NAME) -> str:
-    """A value of a file as the page shows it: short, without control characters."""
-    return shown(value, most=most)
-
-
-def plain(value: object) -> float | None:
-    """A finite number, or None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if value == value and abs(value) != float("inf") else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +121,7 @@ def read_files(path: Path) -> RunFiles:
         if not file.exists():
             return empty
         try:
-            with reading(file.name, _ASIDE):
+            with reading(file.name, ASIDE):
                 return read(file)
         except UserError as error:
             said = str(error).replace(f"{path}/", "")
@@ -145,13 +129,13 @@ def read_files(path: Path) -> RunFiles:
             problems.append(text(own, 300))
             return empty
 
-    identity = aside(path / "identity.json", _object, {})
-    settings = aside(run.config, _settings, {}) or _of_python(identity)
+    identity = aside(path / "identity.json", read_object, {})
+    settings = aside(run.config, read_settings, {}) or settings_of_python(identity)
     found: dict[str, Any] = {
         "protocols": aside(run.protocols, read_protocols, None),
         "dense": aside(run.dense_weights, read_dense, None),
-        "defaults": aside(run.defaults, _settings, {}),
-        "deployed": aside(path / "deploy" / "deploy.json", _object, {}),
+        "defaults": aside(run.defaults, read_settings, {}),
+        "deployed": aside(path / "deploy" / "deploy.json", read_object, {}),
         "messages": aside(path / MESSAGES_FILE, read_messages, ()),
     }
     results = (
@@ -170,67 +154,3 @@ def read_files(path: Path) -> RunFiles:
         problems=tuple(problems),
         **found,
     )
-
-
-def _object(path: Path) -> dict[str, Any]:
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise UserError(f"{path.name}: holds a {type(found).__name__}, no object; {_ASIDE}")
-    return found
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    found = read_yaml_file(path, where=path.name, remedy=_ASIDE)
-    if not isinstance(found, dict):
-        raise UserError(f"{path.name}: holds no settings; {_ASIDE}")
-    return found
-
-
-def _of_python(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run that was made from Python, as far as its identity tells them."""
-    parts = (identity.get("config"), identity.get("agent"))
-    return {name: one[name] for one in parts if isinstance(one, dict) for name in one}
-
-
-def read_dense(path: Path) -> pd.DataFrame:
-    """Read a `dense.csv`.
-
-    Raises:
-        UserError: It is no such table.
-    """
-    return read_tidy(path, text=("layer", "reason"), needs=("layer", "weights", "reason"))
-
-
-def read_protocols(path: Path) -> pd.DataFrame:
-    """Read a `protocols.csv`, whose columns but the first are whole numbers.
-
-    Raises:
-        UserError: It is no such table.
-    """
-    frame = read_tidy(path, text=("layer",), needs=("layer", "weights"))
-    if frame.empty:
-        return frame
-    counts = frame.drop(columns="layer")
-    if not (counts.dtypes == "int64").all() or bool((counts.lt(0)).any(axis=None)):
-        raise UserError(f"{path.name}: a count is no whole number; {DAMAGED_TABLE}")
-    return frame
-
-
-def read_messages(path: Path) -> tuple[tuple[str, str], ...]:
-    """Level and text of the distinct lines of a `messages.jsonl`, in order.
-
-    What is no line of ours, such as a half one, is left out.
-
-    Raises:
-        UserError: It is no text.
-    """
-    found: dict[str, str] = {}
-    for line in read_text(path, where=path.name, remedy=_ASIDE).splitlines():
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(entry, dict) and isinstance(entry.get("text"), str):
-            level = "warning" if entry.get("level") == "warning" else "status"
-            found.setdefault(text(entry["text"], 600), level)
-    return tuple((level, line) for line, level in found.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -72,7 +73,9 @@ def search_of(files: RunFiles) -> Search | None:
         table = table.assign(failed="")
     chosen = files.summary.get("chosen_rollout")
     number = chosen if isinstance(chosen, int) and not isinstance(chosen, bool) else None
-    matters = table["reward"].ge(table["reward"].cummax()) | table["rollout"].eq(number)
+    matters = table["reward"].ge(table["reward"].cummax()) | table["rollout"].eq(
+        -1 if number is None else number
+    )
     dots = thinned(table, matters, most=_MOST_DOTS)
     draw = partial(draw_search, rollouts=dots, chosen=number, columns=_COLUMNS)
     finalists = _finalists(table, number)
@@ -144,7 +147,7 @@ def _sentence(table: pd.DataFrame, chosen: int | None) -> str:
     return said + own
 
 
-def frontier_of(files: RunFiles) -> list[tuple[str, ...]]:
+def frontier_of(files: RunFiles) -> Sequence[tuple[str, ...]]:
     """Rows of the profiles that the policy emits for other targets; empty without."""
     if files.frontier is None or not set(_GOALS) <= set(files.frontier.columns):
         return []
