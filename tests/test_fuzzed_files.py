@@ -61,6 +61,7 @@ from ws_learner.deploy import compile_sparse, load_shrunk, load_sparse, save_shr
 from ws_learner.deploy.runtime import read_wsr
 from ws_learner.deploy.shrinking.cropped_file import read_kept
 from ws_learner.report import read_frontier, read_rollouts, read_table
+from ws_learner.report.html.side_files import read_dense, read_messages, read_protocols
 from ws_learner.report.metrics import MetricsLog, read_metrics
 from ws_learner.search.allocation import Decision, load_decision, save_decision
 from ws_learner.search.policy_file import read_policy, write_policy
@@ -229,6 +230,9 @@ def _log(path: Path) -> Any:
 
 RATIOS = "layer,prune_ratio\nconv1.weight,0.5\n'fc',0.25\n"
 TABLE = (ROOT / "tests/support/before_the_move/finished/ratios.csv").read_text()
+DENSE = "layer,weights,reason\nembed.weight,64,an embedding\n"
+PROFILES = "layer,weights,erk,uniform\na,100,50,75\nb,9,7,6\n"
+SAID = '{"level": "warning", "text": "a"}\n{"level": "status", "text": "b"}\n'
 METRICS = "step,epoch,phase,train/loss\n1,0.5,sparse,0.25\n2,1.0,sparse,\n"
 ROLLOUTS = "rollout,kind,reward,failed,zeros/a\n0,prior,0.5,,10\n1,select,,why,12\n"
 FRONTIER = "target,supplier,predicted_reward,reward,accuracy\n0.5,actor,0.4,0.3,0.9\n"
@@ -271,6 +275,9 @@ ACCEPTED = {
     "rollouts": PLAIN + "; in a finished run summary.json has its checksum",
     "frontier": PLAIN + "; in a finished run summary.json has its checksum",
     "metrics": PLAIN + "; in a finished run summary.json has its checksum",
+    "dense": PLAIN + "; in a finished run summary.json has its checksum",
+    "protocols": PLAIN + "; in a finished run summary.json has its checksum",
+    "messages": PLAIN + "; only a report reads it, and leaves out what is no line",
     "metrics log": PLAIN + "; a last line without an end is dropped, as after a crash",
     "weights": PLAIN + "; in a finished run summary.json has the checksum",
     "state_dict": PLAIN + "; a file of the user's, which has no checksum",
@@ -364,6 +371,9 @@ CASES = {
     "rollouts": Case(name="a.csv", whole=text_of(ROLLOUTS), files=as_text, read=read_rollouts),
     "frontier": Case(name="a.csv", whole=text_of(FRONTIER), files=as_text, read=read_frontier),
     "metrics": Case(name="a.csv", whole=text_of(METRICS), files=as_text, read=read_metrics),
+    "dense": Case(name="a.csv", whole=text_of(DENSE), files=as_text, read=read_dense),
+    "protocols": Case(name="a.csv", whole=text_of(PROFILES), files=as_text, read=read_protocols),
+    "messages": Case(name="a.jsonl", whole=text_of(SAID), files=as_text, read=read_messages),
     "metrics log": Case(name="a.csv", whole=text_of(METRICS), files=as_text, read=_log),
     "weights": Case(
         name="a.safetensors",

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
+from tests.support.html_pages import parse_page, table_after
 from ws_learner import Recipe, UserError, WeightSparseConfig, load_run, prune
+from ws_learner.report import read_rollouts
 
 COUNT = 150
 INPUTS = torch.randn(COUNT, 6, generator=torch.Generator().manual_seed(0))
@@ -83,10 +86,36 @@ def test_the_links_of_a_report_lead_to_the_run() -> None:
 
 
 def test_every_run_has_a_report_in_its_folder() -> None:
-    quick((TRAIN, VALIDATION), run_dir="run")
+    result = quick((TRAIN, VALIDATION), run_dir="run")
     text = Path("run/report.md").read_text()
     assert text.startswith("# Sequential: gradual method, optimal ratios")
     assert "| **total** " in text
+    page = Path("run/report.html").read_text()
+    for path in (result.report("page.html"), load_run("run", model=network()).report("a.html")):
+        assert path.read_text() == page
+    tree = parse_page(page)
+    total = table_after(tree, "layers")[-1]
+    assert total[3] == f"{6 * 16 + 16 * 3:,}"
+    notices = tree.having("class", "notices")[0].text
+    assert "adjusted: `ws_mask_update_step`" in notices  # said before the run had a folder
+    assert "There was no test set." in notices
+    assert ["biases, normalisation and other vectors", "19"] in [
+        line[:2] for line in table_after(tree, "dense")
+    ]
+    assert ["ws_nb_rlouts", "4", "64"] in table_after(tree, "settings")
+    assert "torch" in [line[0] for line in table_after(tree, "versions")]
+
+
+def test_a_run_keeps_the_profiles_of_protocols_without_rollouts() -> None:
+    quick((TRAIN, VALIDATION), run_dir="run")
+    kept, scored = pd.read_csv("run/protocols.csv"), read_rollouts("run/rollouts.csv")
+    assert kept["weights"].tolist() == [96, 48]
+    profiles = {name: kept[name].tolist() for name in kept.columns[2:]}
+    assert profiles["uniform"] == [48, 24]
+    assert {sum(zeros) for zeros in profiles.values()} == {72}
+    priors = scored[scored["kind"] == "prior"].filter(like="zeros/").to_numpy().tolist()
+    assert priors
+    assert all(zeros in profiles.values() for zeros in priors)
 
 
 def test_the_same_call_reads_the_finished_run_again() -> None:

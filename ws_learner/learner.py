@@ -26,17 +26,20 @@ from ws_learner.core import (
     check_kind,
     choose_device,
     chosen_settings,
+    describe_machine,
     enter_phase,
     expect_phases,
     folder_name,
     half_types,
     identity_hash,
+    library_versions,
     load_into,
     load_state,
     narrowed,
     plan_phases,
     refuse_unpicklable,
     refuse_unwritable,
+    remember_messages,
     save_model,
     say,
     tensor_types,
@@ -45,6 +48,7 @@ from ws_learner.core import (
 )
 from ws_learner.data import as_splits
 from ws_learner.pruning import (
+    dense_weights,
     masks_to_keep,
     table_for_settings,
     with_default_pattern,
@@ -81,6 +85,7 @@ from ws_learner.training import (
     check_steps,
     check_task,
     config_identity,
+    default_settings,
     evaluate,
     first_batch,
     fit_length,
@@ -206,15 +211,16 @@ class WeightSparseLearner:
             UserError: The arguments do not fit the network, or the directory was made with
                 others; the message lists them.
         """
-        layers = self._begin()
-        with self._owned():
-            if self._claims and self.run.finished:
-                return self._saved()
-            with self._session():
-                allocation = self._allocate(layers)
-                sparse = self._sparsify(allocation, layers)
-            self._export(sparse)
-            return self._verify(layers, allocation)
+        with remember_messages():  # until the run has a folder
+            layers = self._begin()
+            with self._owned():
+                if self._claims and self.run.finished:
+                    return self._saved()
+                with self._session():
+                    allocation = self._allocate(layers)
+                    sparse = self._sparsify(allocation, layers)
+                self._export(sparse)
+                return self._verify(layers, allocation)
 
     def allocate(self) -> Allocation:
         """Allocate the ratios only and save them in the run directory; raises as `fit` does.
@@ -278,6 +284,8 @@ class WeightSparseLearner:
         ) as run:
             self._run = run
             if not run.finished:
+                if self._claims:
+                    run.record_defaults(default_settings(self.config, self.agent))
                 self._expect_time()
             yield
 
@@ -303,6 +311,7 @@ class WeightSparseLearner:
             model=self.compute.place_model(model).eval(),
             ratios=read_table(self.run.ratios),
             summary=summary,
+            run_dir=self.run.path,
         )
 
     def _session(self) -> AbstractContextManager[None]:
@@ -516,6 +525,8 @@ class WeightSparseLearner:
         model = copy.deepcopy(self.model)
         load_into(model, self.run.model)
         write_text(self.run.ratios, to_csv(frame))
+        left = dense_weights(model, layers, allocation.zeros, config)
+        write_text(self.run.dense_weights, to_csv(left))
         summary = build_summary(
             frame,
             config=config,
@@ -524,6 +535,7 @@ class WeightSparseLearner:
             failed_rollouts=allocation.failed,
         )
         summary |= allocation.search_entries | summary_facts(allocation)
+        summary |= {"hardware": describe_machine(self.compute), "versions": library_versions()}
         summary |= {"seed": self.seed, "split_sizes": split_sizes(self.data)} | self.facts
         summary["measured_on"] = self.data.measured_on
         summary.pop("dense_accuracy", None)  # entered again under the metric's own name
@@ -548,7 +560,7 @@ class WeightSparseLearner:
             inputs, _ = next(self.data.test.batches(32))
             summary |= crop_run(model, inputs, self.run.path)
         self.run.finish(summary)
-        return Result(model=model, ratios=frame, summary=summary)
+        return Result(model=model, ratios=frame, summary=summary, run_dir=self.run.path)
 
     def _dense_metric(self) -> float | None:
         """The dense network's metric on the test split; the facts may know it, None for none."""

@@ -25,7 +25,7 @@ from ws_learner.core import (
 )
 from ws_learner.data import as_splits, loader_batch_size
 from ws_learner.learner import WeightSparseLearner
-from ws_learner.report import draw_all, headline, write_report
+from ws_learner.report import headline, refuse_other_ending, write_report_file
 from ws_learner.training import Loss, Metric, Result, check_network, check_run_arguments, usual_task
 
 __all__ = ["prune"]
@@ -97,8 +97,8 @@ def prune(
         epochs: Passes over the training examples; None chooses.
         batch_size: Examples per step; None takes the training `DataLoader`'s, or chooses.
         lrn_rate: Peak learning rate; None chooses.
-        report: File that receives the report, with figures; a folder receives `report.md`. Every
-            run has a `report.md` in its own folder, too.
+        report: File that receives the report: a page to send if it ends in `.html`, else Markdown;
+            a folder receives `report.md`. Every run has both in its own folder, too.
         outputs: What the outputs mean, see `OutputKind`; None tells it from shapes and targets.
         recipe: The whole training recipe, in place of `epochs`, `batch_size` and `lrn_rate`.
         config: More settings, as a `WeightSparseConfig` or its fields in a dict, such as
@@ -218,6 +218,7 @@ def _report_file(report: str | Path | None) -> Path | None:
         return None
     path = as_path(report, name="report")
     path = path / "report.md" if path.is_dir() or not path.suffix else path
+    refuse_other_ending(path, name="report")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -229,8 +230,6 @@ def _report_file(report: str | Path | None) -> Path | None:
 
 def _tell(run: RunDir, result: Result, file: Path | None) -> None:
     if file is not None:
-        draw_all(run.path)
-        write_report(run.path)
-        write_report(run.path, file)
+        write_report_file(run.path, file)
     warn(headline(result.summary).replace("*", ""))
     say(f"report: {file or run.path / 'report.md'}")

@@ -159,15 +159,24 @@ def show_report(run: RunDir, *, final: bool = True) -> None:
         run: The finished run.
         final: The command ends with it; a quiet command then prints its headline only.
     """
-    from ws_learner.report import draw_all, headline, print_summary, read_table, write_report
+    from ws_learner.report import (
+        draw_all,
+        headline,
+        print_summary,
+        read_table,
+        write_html,
+        write_report,
+    )
 
     summary = run.read_summary()
     with reading(run.path, "take its files from a copy, or choose another folder"):
         if not (run.path / "report.md").exists():
             draw_all(run.path)
             write_report(run.path)
+        if not (run.path / "report.html").exists():
+            write_html(run.path, run.path / "report.html")
         if not is_quiet():
             print_summary(summary, read_table(run.ratios) if run.ratios.exists() else None)
         elif final:
             print(plain_lines(headline(summary).replace("*", "")))
-    say(f"report: {run.path / 'report.md'}")
+    say(f"report: {run.path / 'report.md'} and report.html, a page to send")

@@ -18,7 +18,7 @@ from ws_learner.core import OutputKind, check_settings, complain
 if TYPE_CHECKING:
     from ws_learner.compat import NncfConf
 
-__all__ = ["Command", "RunFlags"]
+__all__ = ["Command", "RunFlags", "plain_value"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,13 +147,14 @@ class Command:
         flat: dict[str, Any] = {"experiment": self.name}
         for part in (self.run, self.ws, self.ddpg, self.options):
             for item in dataclasses.fields(part):
-                flat[item.name] = _plain(getattr(part, item.name))
+                flat[item.name] = plain_value(getattr(part, item.name))
         for name in ("config", "quiet"):  # of this call only
             del flat[name]
         return flat
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """A setting as YAML holds it: paths are text, tuples are lists."""
     if isinstance(value, Path):
         return str(value)
-    return [_plain(one) for one in value] if isinstance(value, tuple) else value
+    return [plain_value(one) for one in value] if isinstance(value, tuple) else value

@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
         (),
         "write a finished run as ONNX, safetensors, wsr or a deploy folder",
     ),
+    "report": ("experiments.report", (), "write a finished run's report as one page to send"),
     "inspect": ("experiments.inspect_model", (), "count the zeros of a saved network"),
     "sensitivity": (
         "experiments.sensitivity",
@@ -43,6 +44,7 @@ Examples:
   ws-learner new my_experiment.py --kind text         # writes it; then: ws-learner prune ...
   ws-learner prune resnet_at_cifar10 --prune_ratio 0.9
   ws-learner prune my_experiment.py --pattern 2:4
+  ws-learner report runs/<one> --out report.html      # a page to send
   ws-learner inspect runs/<one>
   ws-learner export runs/<one> --to onnx
   ws-learner export runs/<one> --to deploy            # file, loader, measured milliseconds

@@ -12,7 +12,7 @@ from types import FrameType
 from experiments.cli.flag_aliases import SpeltError, spell_message
 from experiments.cli.own_errors import describe_own_error, own_cause, own_lines
 from experiments.cli.own_file import own_folders
-from ws_learner.core import UserError, message_style, warn
+from ws_learner.core import UserError, message_style, remember_messages, warn
 
 __all__ = ["run_with_exit_code"]
 
@@ -52,7 +52,8 @@ def _run(work: Callable[[], int]) -> int:
     ours = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, interrupt) if ours else None
     try:
-        code = work()
+        with remember_messages():  # a run keeps them
+            code = work()
     except UserError as error:
         cause = own_cause(error, own_folders())
         if cause is not None and os.environ.get("WS_TRACEBACK"):

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.command import Command
+from experiments.cli.command import Command, plain_value
 from experiments.cli.find_own_file import neighbour_digests
 from experiments.cli.own_file import imports_of
 from ws_learner.config import as_recorded, identity_settings
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from experiments.experiment import Experiment
     from ws_learner.config import Recipe
 
-__all__ = ["build_identity", "locate_run", "resolved_settings"]
+__all__ = ["build_identity", "default_settings", "locate_run", "resolved_settings"]
 
 NOT_IN_IDENTITY = {
     *("run_dir", "include", "data_dir", "data_workers", "workers", "exec_mode", "preset"),
@@ -37,6 +37,22 @@ def resolved_settings(command: Command) -> dict[str, Any]:
         if not settings[name]:
             del settings[name]
     return settings
+
+
+def default_settings(command: Command) -> dict[str, Any]:
+    """The default of every setting of a command, under the name that `resolved_settings` uses."""
+    from ws_learner.core import choose_device
+
+    flat: dict[str, Any] = {}
+    for part in (command.run, command.ws, command.ddpg, command.options):
+        for item in dataclasses.fields(part):
+            made = item.default_factory
+            if item.default is not dataclasses.MISSING:
+                flat[item.name] = plain_value(item.default)
+            elif made is not dataclasses.MISSING:
+                flat[item.name] = plain_value(made())
+    flat["precision"] = "bf16" if choose_device("auto").bf16 else "fp32"
+    return flat
 
 
 def build_identity(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.build import device_for_command, show_report
 from experiments.cli.command import Command
-from experiments.cli.run_identity import locate_run, resolved_settings
-from ws_learner.core import RunDir
+from experiments.cli.run_identity import default_settings, locate_run, resolved_settings
+from ws_learner.core import RunDir, keep_messages
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -42,7 +42,8 @@ def run_or_reuse(
     with run.locked():
         run.claim(resolved_settings(command), identity)
         if not run.finished:
-            with progress_of(run):
+            run.record_defaults(default_settings(command))
+            with keep_messages(run.path), progress_of(run):
                 work(run)
     add_measures(run, experiment, device_for_command(command))
     show_report(run, final=final)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         ratios_in_file,
     )
     from ws_learner.core.lazy import lazy_names
+    from ws_learner.core.message_file import MESSAGES_FILE, keep_messages, remember_messages
     from ws_learner.core.messages import is_quiet, message_style, quiet, say, warn
     from ws_learner.core.model_calls import (
         Inputs,
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "MESSAGES_FILE",
     "MOST_BYTES",
     "MOVED",
     "OUTPUT_KINDS",
@@ -149,6 +151,7 @@ __all__ = [
     "install",
     "is_quiet",
     "is_ratio_text",
+    "keep_messages",
     "lazy_names",
     "library_versions",
     "load_into",
@@ -180,6 +183,7 @@ __all__ = [
     "refuse_bad_patterns",
     "refuse_unpicklable",
     "refuse_unwritable",
+    "remember_messages",
     "remove_unfinished",
     "rows_of",
     "run_model",
@@ -275,6 +279,11 @@ _MODULES = {
     ],
     "lazy": [
         "lazy_names",
+    ],
+    "message_file": [
+        "MESSAGES_FILE",
+        "keep_messages",
+        "remember_messages",
     ],
     "model_calls": [
         "Inputs",

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from ws_learner.core.errors import plain_lines
+from ws_learner.core.message_file import keep_message
 
 __all__ = ["is_quiet", "message_style", "quiet", "say", "warn"]
 
@@ -16,14 +17,18 @@ _QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
 
 
 def say(text: str) -> None:
-    """Print one line of status to standard error, unless the command is quiet."""
-    if not _QUIET.get():
+    """Print one line of status to standard error, unless the command is quiet; a run keeps it."""
+    if _QUIET.get():
+        keep_message(plain_lines(_STYLE.get()(text)))
+    else:
         warn(text)
 
 
 def warn(text: str) -> None:
     """Print a warning, an error or the headline to standard error, also if the command is quiet."""
-    print(plain_lines(_STYLE.get()(text)), file=sys.stderr, flush=True)
+    styled = plain_lines(_STYLE.get()(text))
+    print(styled, file=sys.stderr, flush=True)
+    keep_message(styled)
 
 
 @contextmanager

@@ -73,6 +73,21 @@ class RunDir:
         return self.path / "config.yaml"
 
     @property
+    def defaults(self) -> Path:
+        """What the settings of `config` are by default, for reports."""
+        return self.path / "defaults.yaml"
+
+    @property
+    def dense_weights(self) -> Path:
+        """One row per weight that stays dense, with the reason."""
+        return self.path / "dense.csv"
+
+    @property
+    def protocols(self) -> Path:
+        """One row per layer: zeros by each protocol that takes no rollout."""
+        return self.path / "protocols.csv"
+
+    @property
     def rollouts(self) -> Path:
         """One row per rollout."""
         return self.path / "rollouts.csv"
@@ -185,6 +200,11 @@ class RunDir:
             write_text(record, json.dumps(asked, indent=2, sort_keys=True) + "\n")
         if settings is not None and not self.finished:
             write_text(self.config, dump_yaml(settings))
+
+    def record_defaults(self, defaults: Mapping[str, Any]) -> None:
+        """Write the settings' defaults, unless they are there."""
+        if not self.defaults.exists():
+            write_text(self.defaults, dump_yaml(defaults))
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -16,6 +16,7 @@ __all__ = ["RESULTS", "read_run_summary", "write_run_summary"]
 RESULTS = (
     *("model.safetensors", "ratios.csv", "rollouts.csv"),
     *("metrics.csv", "frontier.csv", "policy.safetensors"),
+    *("protocols.csv", "dense.csv"),
 )
 """Files of a finished run that have a checksum. Settings may be edited, as after a move of data."""
 

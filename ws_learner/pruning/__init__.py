@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from ws_learner.pruning.layers.replaced import refuse_replaced
     from ws_learner.pruning.layers.roles import filter_by_role, weight_roles
+    from ws_learner.pruning.layers.stays_dense import dense_weights
     from ws_learner.pruning.layers.table import layer_table, modules_by_weight
     from ws_learner.pruning.layers.table_for_settings import table_for_settings
     from ws_learner.pruning.layers.unit_groups import check_groups, find_groups, pattern_conflict
@@ -182,6 +183,7 @@ __all__ = [
     "count_zeros",
     "counts_of",
     "default_names",
+    "dense_weights",
     "drop_unfitting",
     "filter_by_role",
     "find_attention",
@@ -292,6 +294,9 @@ _MODULES = {
     "layers.roles": [
         "filter_by_role",
         "weight_roles",
+    ],
+    "layers.stays_dense": [
+        "dense_weights",
     ],
     "layers.table": [
         "layer_table",

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from ws_learner.report.earlier_runs import expected_seconds
     from ws_learner.report.figures import draw_all
     from ws_learner.report.headlines import cost_text
+    from ws_learner.report.html import write_html
     from ws_learner.report.markdown import headline, write_report
     from ws_learner.report.metric_text import metric_of
     from ws_learner.report.metrics import MetricsLog
     from ws_learner.report.policy_figures import policy_figure
     from ws_learner.report.progress_log import ProgressLine, last_progress, read_progress
     from ws_learner.report.ratios_file import layers_in_ratios, read_ratios
+    from ws_learner.report.report_file import refuse_other_ending, write_report_file
     from ws_learner.report.sensitivity_heat_map import sensitivity_figure
     from ws_learner.report.table import ratio_table, read_table, to_csv, totals
     from ws_learner.report.terminal import print_summary
@@ -40,10 +42,13 @@ __all__ = [
     "read_ratios",
     "read_rollouts",
     "read_table",
+    "refuse_other_ending",
     "sensitivity_figure",
     "to_csv",
     "totals",
+    "write_html",
     "write_report",
+    "write_report_file",
 ]
 
 _MODULES = {
@@ -57,6 +62,9 @@ _MODULES = {
     ],
     "earlier_runs": [
         "expected_seconds",
+    ],
+    "html": [
+        "write_html",
     ],
     "figures": [
         "draw_all",
@@ -82,6 +90,10 @@ _MODULES = {
     "ratios_file": [
         "layers_in_ratios",
         "read_ratios",
+    ],
+    "report_file": [
+        "refuse_other_ending",
+        "write_report_file",
     ],
     "sensitivity_heat_map": [
         "sensitivity_figure",

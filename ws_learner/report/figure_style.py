@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ws_learner.core import shown, write_with
 
@@ -21,9 +23,11 @@ __all__ = [
     "LIGHT",
     "ORANGE",
     "YELLOW",
+    "Margins",
     "canvas",
     "plain_label",
     "quiet",
+    "svg_text",
 ]
 
 # Palette of Okabe & Ito, distinguishable with common colour blindness.
@@ -52,6 +56,8 @@ _STYLE: dict[str, Any] = {
     "figure.constrained_layout.h_pad": 0.08,
 }
 
+_SVG: dict[str, Any] = {"Date": None, "Creator": "ws_learner"}
+
 
 def plain_label(name: object) -> str:
     """A name as a figure shows it: no control characters, and dollars begin no formula."""
@@ -70,6 +76,63 @@ def canvas(path: Path, *, width: float, height: float) -> Iterator[Figure]:
         width: In inches.
         height: In inches.
     """
+    with _styled(width, height, ground="white") as figure:
+        yield figure
+        metadata = _SVG if path.suffix == ".svg" else {"Software": None}
+        write_with(path, lambda temporary: figure.savefig(temporary, dpi=150, metadata=metadata))
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Inches around the axes, which a figure of known contents needs no search for.
+
+    Attributes:
+        left: For tick labels and the axis label.
+        top: For the legend.
+        bottom: For tick labels and the axis label.
+        right: For the half of the last tick label.
+    """
+
+    left: float
+    top: float
+    bottom: float = 0.5
+    right: float = 0.15
+
+
+def svg_text(
+    draw: Callable[[Figure], object], *, width: float, height: float, margins: Margins
+) -> str:
+    """The SVG of a figure without background, reproducible as those of `canvas` are.
+
+    Args:
+        draw: Draws on the figure.
+        width: In inches.
+        height: In inches.
+        margins: Around the axes.
+    """
+    buffer = io.StringIO()
+    with _styled(width, height, ground="none", layout=None) as figure:
+        draw(figure)
+        figure.subplots_adjust(
+            left=margins.left / width,
+            right=1 - margins.right / width,
+            top=1 - margins.top / height,
+            bottom=margins.bottom / height,
+            hspace=0.32,
+        )
+        figure.savefig(buffer, format="svg", metadata=_SVG)
+    return buffer.getvalue()
+
+
+@contextmanager
+def _styled(
+    width: float,
+    height: float,
+    *,
+    ground: str,
+    layout: Literal["constrained"] | None = "constrained",
+) -> Iterator[Figure]:
+    """An empty figure in our style."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -78,12 +141,10 @@ def canvas(path: Path, *, width: float, height: float) -> Iterator[Figure]:
         # The user's matplotlib settings must not change a report.
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(cast(Any, _STYLE))
-        figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+        matplotlib.rcParams["axes.facecolor"] = ground
+        figure = Figure(figsize=(width, height), layout=layout, facecolor=ground)
         FigureCanvasAgg(figure)
         yield figure
-        is_svg = path.suffix == ".svg"
-        metadata = {"Date": None, "Creator": "ws_learner"} if is_svg else {"Software": None}
-        write_with(path, lambda temporary: figure.savefig(temporary, dpi=150, metadata=metadata))
 
 
 def quiet(axes: Axes, *, grid: str) -> None:

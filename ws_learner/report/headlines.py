@@ -13,7 +13,9 @@ from ws_learner.report.metric_text import metric_of, percent
 from ws_learner.report.table import totals
 
 __all__ = [
+    "budget_text",
     "cost_text",
+    "duration_text",
     "layer_rows",
     "percent",
     "result_rows",
@@ -58,7 +60,7 @@ def result_rows(
     """
     metric = metric_of(summary)
     budgets = [
-        (f"budget {part['budget']}", _budget(part)) for part in summary.get("budget_parts", ())
+        (f"budget {part['budget']}", budget_text(part)) for part in summary.get("budget_parts", ())
     ]
     rows = [
         (f"dense {metric.name} ({metric.measured_on})", metric.show(metric.value("dense"))),
@@ -75,8 +77,8 @@ def result_rows(
         ("MACs, kept", _macs_kept(summary)),
         ("rollouts", _rollouts(summary)),
         ("profile by", _supplier(summary)),
-        ("search time", _duration(summary.get("search_seconds"))),
-        ("training time", _duration(summary.get("train_seconds"))),
+        ("search time", duration_text(summary.get("search_seconds"))),
+        ("training time", duration_text(summary.get("train_seconds"))),
     ]
     return [(label, value) for label, value in rows if value]
 
@@ -127,7 +129,7 @@ def total_row(frame: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def _budget(part: Mapping[str, Any]) -> str:
+def budget_text(part: Mapping[str, Any]) -> str:
     """What was asked, and what the finished network costs."""
     unit, found = str(part["unit"]), part.get("finished", part.get("measured"))
     if found is None:
@@ -182,7 +184,8 @@ def _macs_kept(summary: Mapping[str, Any]) -> str:
     return f"{kept:,} ({percent(kept / dense)})" if dense else f"{kept:,}"
 
 
-def _duration(seconds: float | None) -> str:
+def duration_text(seconds: float | None) -> str:
+    """Seconds in words: `8.2 s`, `3 min 06 s`, `8 h 25 min`; empty for None."""
     if seconds is None:
         return ""
     if seconds < 60:

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ws_learner.report.figure_style import BLUE, GREY, ORANGE, canvas, quiet
+from ws_learner.report.figure_style import BLUE, GREEN, GREY, ORANGE, canvas, quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["schedule_figure"]
+__all__ = ["draw_schedule", "panels_of", "schedule_figure"]
 
+
+Panel = tuple[list[tuple[str, str]], str]
 
 _RATIOS = {"prune/planned": "planned", "prune/ratio": "counted"}
 _MOVEMENT = {"prune/threshold": "threshold", "prune/factor": "penalty factor"}
@@ -39,28 +42,53 @@ def schedule_figure(metrics: pd.DataFrame, path: Path, *, metric: str = "metric"
         path: The `.svg` or `.png` to write.
         metric: Name and unit of a metric that is no accuracy.
     """
-    if "prune/ratio" in metrics and "phase" in metrics:
-        pruned = metrics.loc[metrics["prune/ratio"].notna(), "phase"].unique()
-        metrics = metrics[metrics["phase"].isin(pruned)] if len(pruned) else metrics
+    with canvas(path, width=7.0, height=1.0 + 1.75 * len(panels_of(metrics, metric))) as figure:
+        draw_schedule(figure, metrics, metric=metric)
+
+
+def draw_schedule(
+    figure: Figure,
+    metrics: pd.DataFrame,
+    *,
+    metric: str = "metric",
+    dense: tuple[float, str] | None = None,
+) -> None:
+    """Draw `schedule_figure` on a figure; `dense` is the dense network's value and its label."""
+    panels = panels_of(metrics, metric)
+    metrics = _planned_apart(_of_pruning(metrics))
+    stack = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (lines, label) in zip(stack, panels, strict=True):
+        level = dense if axes is stack[0] and "loss" not in label else None
+        _lines(axes, metrics, lines, level)
+        axes.set_ylabel(label)
+    ratios = panels[1][0] if len(panels) > 1 and panels[1][0][-1][0] in _RATIOS else []
+    if ratios:
+        _mark_end(stack[1], metrics[metrics[ratios[-1][0]].notna()].iloc[-1], ratios[-1][0])
+    stack[-1].set_xlabel("optimizer step")
+    figure.align_ylabels(list(stack))
+
+
+def panels_of(metrics: pd.DataFrame, metric: str) -> list[Panel]:
+    """The figure's panels, from top to bottom: lines as (column, label), and the axis label."""
+    metrics = _of_pruning(metrics)
     panels = [_quality(metrics, metric)]
     metrics = _planned_apart(metrics)
     ratios = [(name, text) for name, text in _RATIOS.items() if _has(metrics, name)]
     if ratios:
         panels.append((ratios, "sparsity\n(share of zero weights)"))
-    panels += [
+    return panels + [
         ([(name, text)], f"movement:\n{text}")
         for name, text in _MOVEMENT.items()
         if _has(metrics, name)
     ]
-    with canvas(path, width=7.0, height=1.0 + 1.75 * len(panels)) as figure:
-        stack = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-        for axes, (lines, label) in zip(stack, panels, strict=True):
-            _lines(axes, metrics, lines)
-            axes.set_ylabel(label)
-        if ratios:
-            _mark_end(stack[1], metrics[metrics[ratios[-1][0]].notna()].iloc[-1], ratios[-1][0])
-        stack[-1].set_xlabel("optimizer step")
-        figure.align_ylabels(list(stack))
+
+
+def _of_pruning(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The rows of phases that logged sparsity, if one did."""
+    if "prune/ratio" not in metrics or "phase" not in metrics:
+        return metrics
+    pruned = metrics.loc[metrics["prune/ratio"].notna(), "phase"].unique()
+    return metrics[metrics["phase"].isin(pruned)] if len(pruned) else metrics
 
 
 def _planned_apart(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -87,7 +115,7 @@ def _mark_end(axes: Axes, last: pd.Series, name: str) -> None:
     axes.set_ylim(0, max(1.18 * axes.get_ylim()[1], 0.01))
 
 
-def _quality(metrics: pd.DataFrame, metric: str) -> tuple[list[tuple[str, str]], str]:
+def _quality(metrics: pd.DataFrame, metric: str) -> Panel:
     lines = [
         (name, text)
         for name, text in (
@@ -107,12 +135,22 @@ def _has(metrics: pd.DataFrame, name: str) -> bool:
     return name in metrics and bool(metrics[name].notna().any())
 
 
-def _lines(axes: Axes, metrics: pd.DataFrame, lines: list[tuple[str, str]]) -> None:
+def _lines(
+    axes: Axes,
+    metrics: pd.DataFrame,
+    lines: list[tuple[str, str]],
+    dense: tuple[float, str] | None = None,
+) -> None:
     for name, text in lines:
         rows = metrics[metrics[name].notna()]
         axes.plot(rows["step"], rows[name], label=text, **_STYLES[name])  # type: ignore[arg-type]
+    count = len(lines)
+    if dense is not None:
+        level, label = dense
+        axes.axhline(level, color=GREEN, lw=1.2, ls="-.", label=label)
+        count += 1
     quiet(axes, grid="y")
-    if len(lines) > 1:
+    if count > 1:
         axes.legend(
-            loc="lower left", bbox_to_anchor=(0, 0.98), ncols=len(lines), fontsize=8, borderpad=0.1
+            loc="lower left", bbox_to_anchor=(0, 0.98), ncols=count, fontsize=8, borderpad=0.1
         )

@@ -13,6 +13,7 @@ from ws_learner.report.figure_style import (
     GREY,
     INK,
     ORANGE,
+    YELLOW,
     canvas,
     plain_label,
     quiet,
@@ -20,8 +21,9 @@ from ws_learner.report.figure_style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["search_figure"]
+__all__ = ["draw_search", "search_figure"]
 
 _KINDS = {
     "prior": ("D", ORANGE),
@@ -29,6 +31,7 @@ _KINDS = {
     "random": ("o", GREY),
     "mutation": ("^", BLUE),
     "model": ("^", BLUE),
+    "critic": ("s", YELLOW),
     "agent": ("o", BLUE),
     "final": ("s", GREEN),
 }
@@ -47,26 +50,33 @@ def search_figure(rollouts: pd.DataFrame, path: Path, *, chosen: int | None = No
         chosen: Number of the chosen rollout. By default, for runs that do not say, the one with
             the best reward on re-scoring or, without re-scoring, the highest reward.
     """
+    with canvas(path, width=7.0, height=3.4) as figure:
+        draw_search(figure, rollouts, chosen=chosen)
+
+
+def draw_search(
+    figure: Figure, rollouts: pd.DataFrame, *, chosen: int | None = None, columns: int = 8
+) -> None:
+    """Draw `search_figure` on a figure, with so many columns in its legend."""
     failed = rollouts["reward"].isna() | rollouts["failed"].fillna("").ne("")
     again = rollouts["kind"].eq(_RESCORED)
     shown = rollouts[~again & ~failed]
     if chosen is None:
         chosen = _chosen(shown, rollouts[again & ~failed])
-    with canvas(path, width=7.0, height=3.4) as figure:
-        axes = figure.subplots()
-        _dots(axes, shown)
-        low = _cut(axes, shown)
-        _on_edge(axes, shown.loc[low, "rollout"], "v", GREY, "far lower")
-        _on_edge(axes, rollouts.loc[~again & failed, "rollout"], "x", INK, "failed")
-        mark = shown[shown["rollout"] == chosen]
-        ring = {"ms": 11, "mfc": "none", "mec": INK, "mew": 1.4, "ls": "none", "clip_on": False}
-        axes.plot(mark["rollout"], mark["reward"], "o", label="chosen", **ring)  # type: ignore[arg-type]
-        axes.set_xlabel("rollout")
-        axes.set_ylabel("reward")
-        quiet(axes, grid="y")
-        axes.margins(x=0.02)
-        options = {"ncols": 8, "fontsize": 8, "handletextpad": 0.3, "columnspacing": 1.5}
-        figure.legend(loc="outside upper left", **options)
+    axes = figure.subplots()
+    _dots(axes, shown)
+    low = _cut(axes, shown)
+    _on_edge(axes, shown.loc[low, "rollout"], "v", GREY, "far lower")
+    _on_edge(axes, rollouts.loc[~again & failed, "rollout"], "x", INK, "failed")
+    mark = shown[shown["rollout"] == chosen]
+    ring = {"ms": 11, "mfc": "none", "mec": INK, "mew": 1.4, "ls": "none", "clip_on": False}
+    axes.plot(mark["rollout"], mark["reward"], "o", label="chosen", **ring)  # type: ignore[arg-type]
+    axes.set_xlabel("rollout")
+    axes.set_ylabel("reward")
+    quiet(axes, grid="y")
+    axes.margins(x=0.02)
+    options = {"ncols": columns, "fontsize": 8, "handletextpad": 0.3, "columnspacing": 1.5}
+    figure.legend(loc="outside upper left", **options)
 
 
 def _chosen(shown: pd.DataFrame, again: pd.DataFrame) -> int | None:

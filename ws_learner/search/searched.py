@@ -19,9 +19,10 @@ from ws_learner.search.failures import count_failed, say_failures
 from ws_learner.search.history import Rollout
 from ws_learner.search.loop import Search
 from ws_learner.search.problem import build_goal_problems
+from ws_learner.search.protocols_file import write_protocols
 from ws_learner.search.registry import build_proposer
 from ws_learner.search.rollout.pool_protocol import Evaluator, PoolFactory
-from ws_learner.search.seeds import seed_profiles
+from ws_learner.search.seeds import closed_form_profiles, seed_profiles
 from ws_learner.search.warm_start import EarlierPolicy, load_earlier_profiles
 from ws_learner.training import as_metric
 
@@ -62,7 +63,9 @@ def search_profile(
         UserError: No rollout could be scored, or `earlier` learned from another reward.
         RuntimeError: The proposer proposed no profile of this target.
     """
-    seeds, longest = _seeds(context, config), config.ws_search_time
+    profiles, longest = closed_form_profiles(context), config.ws_search_time
+    seeds = _seeds(context, config, profiles)
+    write_protocols(run.protocols, profiles, context)
     if earlier is not None:
         earlier.refuse_other_reward(evaluator.rewarded())
         seeds = earlier.seeds | seeds
@@ -141,9 +144,11 @@ def _left_behind(proposer: Proposer, history: Sequence[Rollout], **about: Any) -
     return leave_policy(proposer, history, **about) if isinstance(proposer, GoalSearch) else {}
 
 
-def _seeds(context: AllocationContext, config: WeightSparseConfig) -> dict[str, IntArray]:
+def _seeds(
+    context: AllocationContext, config: WeightSparseConfig, profiles: dict[str, IntArray]
+) -> dict[str, IntArray]:
     """Profiles that are scored first: in closed form, and of an earlier search."""
-    seeds = seed_profiles(context)
+    seeds = seed_profiles(context, profiles)
     if config.ws_rollouts is not None:
         again = load_earlier_profiles(config.ws_rollouts, context, count=_EARLIER)
         seeds |= {f"earlier {place}": zeros for place, zeros in enumerate(again)}

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from ws_learner.training.run_identity import (
         build_run_identity,
         config_identity,
+        default_settings,
         owned_run,
         progress_of,
     )
@@ -104,6 +105,7 @@ __all__ = [
     "check_task",
     "config_identity",
     "counted_positions",
+    "default_settings",
     "epoch_seed",
     "evaluate",
     "explained",
@@ -233,6 +235,7 @@ _MODULES = {
     "run_identity": [
         "build_run_identity",
         "config_identity",
+        "default_settings",
         "owned_run",
         "progress_of",
     ],

@@ -25,7 +25,7 @@ from ws_learner.core import (
     warn,
 )
 from ws_learner.data import DataSplits
-from ws_learner.report import read_table
+from ws_learner.report import read_table, write_report_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +91,14 @@ class LoadedRun:
         if not table.exists():
             raise UserError(f"{self.path}: has no {table.name}; a dense run sets no ratios")
         return read_table(table)
+
+    def report(self, path: AnyPath) -> Path:
+        """Write the run's report: a page to send if the name ends in .html, else Markdown.
+
+        Raises:
+            UserError: It has another ending or cannot be written, or a file of the run is damaged.
+        """
+        return write_report_file(self.path, path)
 
 
 def load_run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from torch import nn
 
 from ws_learner.config import Recipe, WeightSparseConfig, as_recorded, identity_settings
 from ws_learner.core import (
+    MESSAGES_FILE,
     PROGRESS_FILE,
     AnyPath,
     ComputeDevice,
@@ -23,6 +25,7 @@ from ws_learner.core import (
     as_path,
     forward_digest,
     identity_hash,
+    keep_messages,
     log_progress,
     plan_phases,
     policy_path,
@@ -31,12 +34,18 @@ from ws_learner.core import (
     state_digest,
 )
 from ws_learner.data import DataSplits, content_digest
-from ws_learner.report import write_report
+from ws_learner.report import write_html, write_report
 from ws_learner.training.evaluation import Loss, Metric
 
-__all__ = ["build_run_identity", "config_identity", "owned_run", "progress_of"]
+__all__ = [
+    "build_run_identity",
+    "config_identity",
+    "default_settings",
+    "owned_run",
+    "progress_of",
+]
 
-_MARKS = {"identity.json", ".lock", PROGRESS_FILE}
+_MARKS = {"identity.json", ".lock", "defaults.yaml", MESSAGES_FILE, PROGRESS_FILE}
 _FILES = ("ws_ratios", "ws_rollouts", "ws_policy", "ws_from_policy")
 
 
@@ -104,6 +113,13 @@ def progress_of(run: RunDir) -> AbstractContextManager[None]:
     return log_progress(run.path, finished=lambda: run.finished)
 
 
+def default_settings(*made: Any) -> dict[str, Any]:
+    """The default of every setting of these dataclasses, as plain values."""
+    found = {name: value for one in made for name, value in dataclasses.asdict(type(one)()).items()}
+    plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
+    return plain
+
+
 @contextmanager
 def owned_run(
     run_dir: AnyPath | None,
@@ -141,7 +157,8 @@ def owned_run(
         run.claim(None, asked)
         say(f"run directory: {run.path}{' (finished)' if run.finished else ''}")
         try:
-            with plan_phases(phases), progress_of(run):
+            kept = nullcontext() if run.finished else keep_messages(run.path)
+            with plan_phases(phases), progress_of(run), kept:
                 yield run
         except UserError:
             if fresh and {path.name for path in run.path.iterdir()} <= _MARKS:
@@ -149,6 +166,8 @@ def owned_run(
             raise
         if run.finished and not (run.path / "report.md").exists():
             write_report(run.path)
+        if run.finished and not (run.path / "report.html").exists():
+            write_html(run.path, run.path / "report.html")
 
 
 def _network(model: nn.Module) -> dict[str, str]:

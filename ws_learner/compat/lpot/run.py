@@ -252,7 +252,7 @@ def _run(
     summary |= dict(facts)
     run.finish(summary)
     say(f"the file's pruners made {int(zeros.sum())} zeros")
-    return Result(model=sparse, ratios=frame, summary=summary)
+    return Result(model=sparse, ratios=frame, summary=summary, run_dir=run.path)
 
 
 def _parts(

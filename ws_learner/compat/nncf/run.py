@@ -308,7 +308,7 @@ def _run(
     summary |= {"seed": seed, "measured_on": data.measured_on}
     summary |= {"score_lr": movement.score_lr} | dict(facts)
     run.finish(summary)
-    return Result(model=model, ratios=table, summary=summary)
+    return Result(model=model, ratios=table, summary=summary, run_dir=run.path)
 
 
 def _check_deployment(conf: NncfConf, deploy: Deployment | None) -> None:

@@ -1,0 +1,54 @@
+"""Write the report of a finished run again: `ws-learner report runs/<one>`.
+
+By default it writes `report.html` into the run's folder: one page that loads nothing, to send or
+to print. It is made from the files in the folder, so it also works for runs that others sent, and
+shows what was added since, such as the milliseconds of `ws-learner export --to deploy`.
+
+  ws-learner report runs/<one>
+  ws-learner report runs/<one> --out for_anna.html
+  ws-learner report runs/<one> --out report.md          # Markdown, with figures in the run's folder
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__" and not __package__:  # started as a file: import from the root
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+from collections.abc import Sequence
+
+from experiments.cli.flag_aliases import spell_message
+from ws_learner.core import UserError, as_path, say
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiments.report") -> int:
+    """Write the report; return 0, or 2 after bad input."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=raw)
+    parser.add_argument("run", type=as_path, help="run directory of a finished run")
+    parser.add_argument(
+        "--out", type=as_path, help="the file, .html or .md (default: report.html in the run)"
+    )
+    given = parser.parse_args(argv)
+    try:
+        if not given.run.is_dir():
+            raise UserError(f"{given.run}: no such folder; give the folder of a run, as in runs/")
+        from ws_learner.report import refuse_other_ending, write_report_file
+
+        if given.out is not None:
+            refuse_other_ending(given.out, name="out")
+        out = write_report_file(given.run, given.out or given.run / "report.html")
+    except UserError as error:
+        say(f"error: {spell_message(sys.argv[1:] if argv is None else argv)(str(error))}")
+        return 2
+    say(f"wrote {out}, {out.stat().st_size:,} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

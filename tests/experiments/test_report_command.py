@@ -1,0 +1,38 @@
+"""`ws-learner report`: a page from a run's folder, or one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from experiments.cli.console import main
+from tests.support.html_pages import parse_page
+from tests.support.report_runs import write_run
+
+
+def test_it_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "runs" / "one")
+    assert main(["report", str(run)]) == 0
+    page = parse_page((run / "report.html").read_text())
+    assert "ws-learner export runs/one --to deploy" in [pre.text for pre in page.all("pre")]
+    out = tmp_path / "for anna.html"
+    assert main(["report", str(run), "--out", str(out)]) == 0
+    assert out.read_bytes() == (run / "report.html").read_bytes()
+    said = capsys.readouterr().err
+    assert f"wrote {out}, {out.stat().st_size:,} bytes" in said
+
+
+def test_what_it_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "one")
+    (tmp_path / "unfinished").mkdir()
+    for words, said in (
+        ([str(tmp_path / "none")], "no such folder"),
+        ([str(tmp_path / "unfinished")], "no finished run"),
+        ([str(run), "--out", "page.pdf"], "--out page.pdf: give a file that ends in .html or .md"),
+        ([str(run), "--out", str(tmp_path / "one" / "summary.json" / "a.html")], "cannot write"),
+    ):
+        assert main(["report", *words]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        assert said in line
