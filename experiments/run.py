@@ -30,6 +30,7 @@ from experiments.cli.config_file_runs import lpot_run, nncf_run
 from experiments.cli.dense_command import dense_weights, full_prec
 from experiments.cli.exit_codes import run_with_exit_code
 from experiments.cli.flags import parse
+from experiments.cli.language_run import is_language_model, language_run
 from experiments.cli.own_file import imports_of
 from experiments.cli.preflight import check_layers, check_paths
 from experiments.cli.run_identity import build_identity
@@ -70,6 +71,9 @@ def main(
 def _main(words: Sequence[str], *, cluster: ClusterConfig | None, runs: Path, prog: str) -> int:
     command = dataclasses.replace(parse(words, prog=prog), cluster=cluster, runs=runs)
     check_paths(command)
+    if is_language_model(command.experiment):
+        language_run(command, words=words)
+        return 0
     if command.run.exec_mode == "eval":
         return _evaluate(command)
     if command.lpot is not None:
