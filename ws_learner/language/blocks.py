@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import UserError, shown
+from ws_learner.core import UserError
 from ws_learner.language.tensor_folder import TensorFolder
+from ws_learner.language.tensor_names import match_names
 from ws_learner.language.transformers_import import import_transformers, quiet
 
 __all__ = ["BlockNetwork", "find_blocks", "linear_layers"]
@@ -52,17 +53,14 @@ class BlockNetwork:
         self.model: Any = _empty_model(folder)
         self.tensors = tensors or TensorFolder(folder)
         self.path, self.blocks = find_blocks(self.model, source=f"hf:{folder}")
-        self._prefix = str(getattr(self.model, "base_model_prefix", ""))
-        self._check_shapes()
+        self._keys = match_names(self.model, self.tensors, source=f"hf:{folder}")
 
     def __len__(self) -> int:
         return len(self.blocks)
 
-    def key(self, name: str) -> str | None:
-        """The name that the folder's files have for a parameter; None if it is not in them."""
-        inner = name.removeprefix(f"{self._prefix}.")
-        found = (one for one in (name, inner, f"{self._prefix}.{name}") if one in self.tensors)
-        return next(found, None)
+    def key(self, name: str) -> str:
+        """The name that the folder's files have for a parameter."""
+        return self._keys[name]
 
     def block_name(self, number: int) -> str:
         """Name of a block in the network."""
@@ -110,33 +108,9 @@ class BlockNetwork:
                 owner._parameters[name] = empty
 
     def _parameter(self, name: str, changed: Mapping[str, Tensor]) -> nn.Parameter:
-        key = self.key(name) or self.key(self._tied_to(name))
-        assert key is not None  # checked when the folder was opened
+        key = self.key(name)
         value = changed[key] if key in changed else self.tensors.read(key)
         return nn.Parameter(value.float(), requires_grad=False)
-
-    def _tied_to(self, name: str) -> str:
-        """The input embedding's weight, for an output embedding that shares it."""
-        head, embedding = self.model.get_output_embeddings(), self.model.get_input_embeddings()
-        modules = {id(module): place for place, module in self.model.named_modules()}
-        if head is None or f"{modules.get(id(head))}.weight" != name:
-            return name
-        tied = bool(getattr(self.model.config, "tie_word_embeddings", False))
-        return f"{modules[id(embedding)]}.weight" if tied else name
-
-    def _check_shapes(self) -> None:
-        for name, parameter in self.model.named_parameters():
-            key = self.key(name) or self.key(self._tied_to(name))
-            if key is None:
-                raise UserError(
-                    f"`model` hf:{self.folder}: its weights lack {shown(name)}; save the whole "
-                    "network with save_pretrained"
-                )
-            if self.tensors.shapes[key] != tuple(parameter.shape):
-                raise UserError(
-                    f"`model` hf:{self.folder}: {shown(key)} is {self.tensors.shapes[key]}, "
-                    f"config.json says {tuple(parameter.shape)}; download the folder again"
-                )
 
 
 def find_blocks(model: nn.Module, *, source: str) -> tuple[str, nn.ModuleList]:

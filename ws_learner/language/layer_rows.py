@@ -50,7 +50,7 @@ def block_layers(network: BlockNetwork) -> tuple[BlockLayer, ...]:
         for name, module in linear_layers(block).items():
             full = f"{network.block_name(number)}.{name}.weight"
             key = network.key(full)
-            if key is None or any(layer.key == key for layer in found[-16:]):
+            if any(layer.key == key for layer in found[-16:]):
                 raise UserError(f"`model`: {full} is shared with another layer; not supported")
             shape = network.tensors.shapes[key]
             inputs_first = type(module).__name__ == "Conv1D"
