@@ -21,6 +21,8 @@ from ws_learner.config import WeightSparseConfig
 from ws_learner.core import LayerChoice, UserError
 from ws_learner.deploy.runtime.quantisation import quantise_weight
 from ws_learner.pruning import Sparsifier, trained_by
+from ws_learner.pruning.layer_solvers.least_squares import LayerRegression
+from ws_learner.pruning.layer_solvers.unit_least_squares import UnitRegression
 from ws_learner.pruning.layers.prunable import parameter_of
 from ws_learner.pruning.layers.table import layer_table
 from ws_learner.pruning.patterns.layout import Layout
@@ -28,9 +30,7 @@ from ws_learner.search.rollout.choice_database import ChoiceDatabase
 from ws_learner.search.rollout.choice_grid import ChoiceGrid
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.int8 import input_noise, rounded
-from ws_learner.search.rollout.regression import LayerRegression
 from ws_learner.search.rollout.tensor_file import TensorFile
-from ws_learner.search.rollout.unit_regression import UnitRegression
 from ws_learner.training.sparse import build_method_config, with_layer_patterns
 
 PATTERNS = ("unstructured", "4x1", "4x4", "2:4", "1xchannel")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tests.support.rollout_parts import SIDE, accuracy, table_of, tiny_data, tiny_network
 from ws_learner.config import RolloutConfig, WeightSparseConfig
+from ws_learner.pruning.layer_solvers.least_squares import LayerRegression
 from ws_learner.pruning.patterns.layout import Layout
 from ws_learner.pruning.patterns.mask import count_zeros, keep_largest
 from ws_learner.search.context import allocation_context
@@ -21,7 +22,6 @@ from ws_learner.search.owl import owl
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.gram import collect_grams
 from ws_learner.search.rollout.layer_database import LayerDatabase
-from ws_learner.search.rollout.regression import LayerRegression
 
 LEVELS = (0.0, 0.3, 0.6, 0.9)
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from ws_learner.pruning.layer_solvers.least_squares import LayerRegression, relative_error
 from ws_learner.pruning.layers.table import layer_table
 from ws_learner.pruning.patterns.mask import keep_largest
 from ws_learner.search.rollout.gram import collect_grams, unfolded_inputs
-from ws_learner.search.rollout.regression import LayerRegression, relative_error
 
 LAYERS = {
     "linear": (nn.Linear(7, 5), (40, 7)),

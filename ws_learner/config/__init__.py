@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         PatternEntry,
         ProtocolEntry,
         ScheduleEntry,
+        SolverEntry,
     )
     from ws_learner.config.joint import STOCK_ENGINES, is_joint, pattern_list
     from ws_learner.config.learner import POCKETFLOW, WeightSparseConfig
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
         PATTERNS,
         PROTOCOLS,
         SCHEDULES,
+        SOLVERS,
         CriterionName,
         ScheduleName,
+        SolverName,
     )
     from ws_learner.config.registry import Entry, Loaded, Registry, load_object
     from ws_learner.config.rollout import LEVELS, RewardSignal, RolloutConfig
@@ -54,6 +57,7 @@ __all__ = [
     "POCKETFLOW",
     "PROTOCOLS",
     "SCHEDULES",
+    "SOLVERS",
     "STOCK_ENGINES",
     "Budget",
     "ClusterConfig",
@@ -74,6 +78,8 @@ __all__ = [
     "RolloutConfig",
     "ScheduleEntry",
     "ScheduleName",
+    "SolverEntry",
+    "SolverName",
     "WeightSparseConfig",
     "as_recorded",
     "conflicting_settings",
@@ -116,6 +122,7 @@ _MODULES = {
         "PatternEntry",
         "ProtocolEntry",
         "ScheduleEntry",
+        "SolverEntry",
     ],
     "learner": [
         "POCKETFLOW",
@@ -139,8 +146,10 @@ _MODULES = {
         "PATTERNS",
         "PROTOCOLS",
         "SCHEDULES",
+        "SOLVERS",
         "CriterionName",
         "ScheduleName",
+        "SolverName",
     ],
     "registry": [
         "Entry",

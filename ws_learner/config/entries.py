@@ -9,7 +9,14 @@ from typing import Any, Literal
 from ws_learner.config.registry import Entry
 from ws_learner.core import check_settings
 
-__all__ = ["CriterionEntry", "MethodEntry", "PatternEntry", "ProtocolEntry", "ScheduleEntry"]
+__all__ = [
+    "CriterionEntry",
+    "MethodEntry",
+    "PatternEntry",
+    "ProtocolEntry",
+    "ScheduleEntry",
+    "SolverEntry",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,3 +120,14 @@ class ScheduleEntry(Entry):
     build: str | Callable[[Any], Any]
     exponent: bool = False
     once: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverEntry(Entry):
+    """A layer solver.
+
+    Attributes:
+        solve: A `Solver` (pruning/layer_solvers/solver.py); or `module:name`.
+    """
+
+    solve: str | Callable[..., Any]

@@ -10,6 +10,7 @@ from ws_learner.config.entries import (
     PatternEntry,
     ProtocolEntry,
     ScheduleEntry,
+    SolverEntry,
 )
 from ws_learner.config.registry import Registry
 
@@ -19,11 +20,13 @@ __all__ = [
     "PATTERNS",
     "PROTOCOLS",
     "SCHEDULES",
+    "SOLVERS",
     "CriterionName",
     "MethodName",
     "PatternSpelling",
     "ProtocolName",
     "ScheduleName",
+    "SolverName",
 ]
 
 _WHERE = ("ws_pattern", "ws_location", "ws_qkv_pattern", "ws_sparse_dim", "ws_remainder")
@@ -277,8 +280,29 @@ SCHEDULES: Registry[ScheduleEntry] = Registry(
 )
 """Share of the final sparsity, for c from 0 to 1 along the ramp (`ws_schedule`)."""
 
+_SOLVER = "ws_learner.pruning.layer_solvers"
+
+SOLVERS: Registry[SolverEntry] = Registry(
+    "solver",
+    {
+        "magnitude": SolverEntry(
+            solve=f"{_SOLVER}.by_score:magnitude", help="the smallest weights go"
+        ),
+        "wanda": SolverEntry(
+            solve=f"{_SOLVER}.by_score:wanda",
+            help="the smallest weights times the norm of their input go, in each row",
+        ),
+        "sparsegpt": SolverEntry(
+            solve=f"{_SOLVER}.sparsegpt:sparsegpt",
+            help="one sweep over the inputs; later weights make up for earlier ones",
+        ),
+    },
+)
+"""How one linear layer is pruned from its weight and the Gram matrix of its inputs (`solver`)."""
+
 MethodName = Annotated[str, METHODS]
 ProtocolName = Annotated[str, PROTOCOLS]
 CriterionName = Annotated[str, CRITERIA]
 PatternSpelling = Annotated[str, PATTERNS]
 ScheduleName = Annotated[str, SCHEDULES]
+SolverName = Annotated[str, SOLVERS]

@@ -85,6 +85,10 @@ MOVED: dict[str, str] = {
     "ws_learner.runtime.model_file": "ws_learner.deploy.runtime.load",
     "ws_learner.runtime.pairs": "ws_learner.deploy.runtime.codegen.pairs",
     "ws_learner.runtime.sparse_file": "ws_learner.deploy.runtime.wsr_file",
+    "ws_learner.search.rollout.regression": "ws_learner.pruning.layer_solvers.least_squares",
+    "ws_learner.search.rollout.unit_regression": (
+        "ws_learner.pruning.layer_solvers.unit_least_squares"
+    ),
     "ws_learner.sparsifier": "ws_learner.pruning.sparsifier",
     "ws_learner.sparsity.mask": "ws_learner.pruning.patterns.mask",
     "ws_learner.sparsity.nm": "ws_learner.pruning.patterns.nm",

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
         prune_gradient_with_magnitude,
         prune_weights_with_magnitude,
     )
+    from ws_learner.pruning.layer_solvers.layer_problem import DAMPING, Compare, Solved
+    from ws_learner.pruning.layer_solvers.least_squares import (
+        RIDGE,
+        LayerRegression,
+        relative_error,
+        relative_error_and_energy,
+    )
+    from ws_learner.pruning.layer_solvers.solver import Solver, build_solver, solve_layer
+    from ws_learner.pruning.layer_solvers.unit_least_squares import UnitRegression
     from ws_learner.pruning.layers.attention_heads import find_attention
     from ws_learner.pruning.layers.attention_names import ATTENTION_WIDTHS, HEAD_COUNTS
     from ws_learner.pruning.layers.convolution_windows import Convolution, choose_positions
@@ -122,14 +131,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ATTENTION_WIDTHS",
+    "DAMPING",
     "HEAD_COUNTS",
     "NM",
     "PRUNED_FROM",
+    "RIDGE",
     "USUAL_INTERVAL",
     "BeyondHeld",
     "BlockPattern",
     "ByRole",
     "ChannelPattern",
+    "Compare",
     "Convolution",
     "CoupledUnits",
     "Criterion",
@@ -139,6 +151,7 @@ __all__ = [
     "GradualConfig",
     "GroupLassoConfig",
     "HeadPattern",
+    "LayerRegression",
     "LayerWidth",
     "Layout",
     "Magnitude",
@@ -159,6 +172,8 @@ __all__ = [
     "Schedule",
     "SdgfConfig",
     "Sensitivity",
+    "Solved",
+    "Solver",
     "Sparsifier",
     "SrSteConfig",
     "StoredMasks",
@@ -167,6 +182,7 @@ __all__ = [
     "UnfeltLayers",
     "UnitGroup",
     "UnitPart",
+    "UnitRegression",
     "Unstructured",
     "Use",
     "WeightUses",
@@ -175,6 +191,7 @@ __all__ = [
     "build_criterion",
     "build_pattern_plan",
     "build_schedule",
+    "build_solver",
     "check_groups",
     "check_warm_up",
     "check_whole_units",
@@ -215,9 +232,12 @@ __all__ = [
     "refuse_lazy",
     "refuse_no_units",
     "refuse_replaced",
+    "relative_error",
+    "relative_error_and_energy",
     "remember_zeros",
     "shared_with_embedding",
     "snap_profile",
+    "solve_layer",
     "table_for_settings",
     "tensor_table",
     "tensor_totals",
@@ -247,6 +267,25 @@ _MODULES = {
         "group_lasso_regularize",
         "prune_gradient_with_magnitude",
         "prune_weights_with_magnitude",
+    ],
+    "layer_solvers.layer_problem": [
+        "DAMPING",
+        "Compare",
+        "Solved",
+    ],
+    "layer_solvers.least_squares": [
+        "RIDGE",
+        "LayerRegression",
+        "relative_error",
+        "relative_error_and_energy",
+    ],
+    "layer_solvers.solver": [
+        "Solver",
+        "build_solver",
+        "solve_layer",
+    ],
+    "layer_solvers.unit_least_squares": [
+        "UnitRegression",
     ],
     "layers.attention_heads": [
         "find_attention",

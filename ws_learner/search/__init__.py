@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ws_learner.pruning import LayerRegression
     from ws_learner.search.allocation import Allocation
     from ws_learner.search.allocator import Allocator, database_dir
     from ws_learner.search.bounds import layer_bounds
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from ws_learner.search.rollout.pool_choice import choose_pool
     from ws_learner.search.rollout.pool_protocol import RolloutPool
     from ws_learner.search.rollout.ray_pool import RayPool
-    from ws_learner.search.rollout.regression import LayerRegression
     from ws_learner.search.rollout.scoring import as_scored
     from ws_learner.search.seeds import seed_profiles
     from ws_learner.search.sensitivity_table import Sensitivity
@@ -230,7 +230,7 @@ _MODULES = {
     "rollout.ray_pool": [
         "RayPool",
     ],
-    "rollout.regression": [
+    "ws_learner.pruning": [
         "LayerRegression",
     ],
     "rollout.scoring": [

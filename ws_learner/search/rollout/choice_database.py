@@ -33,7 +33,7 @@ from ws_learner.core import (
     tensors_of,
     track,
 )
-from ws_learner.pruning import Layout, TrainedBy, layout_of
+from ws_learner.pruning import Layout, TrainedBy, UnitRegression, layout_of
 from ws_learner.search.rollout.choice_grid import (
     CHOICE_DENSITIES,
     ChoiceGrid,
@@ -47,7 +47,6 @@ from ws_learner.search.rollout.own_divergence import OWN_DENSITIES
 from ws_learner.search.rollout.own_of_choices import own_of_choices
 from ws_learner.search.rollout.spilled_database import by_reference, remove_stale
 from ws_learner.search.rollout.tensor_file import TensorFile, refuse_full_disk
-from ws_learner.search.rollout.unit_regression import UnitRegression
 
 __all__ = ["ChoiceDatabase"]
 

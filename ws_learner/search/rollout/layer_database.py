@@ -20,12 +20,16 @@ from torch import Tensor, nn
 from envs import FloatArray, LayerRow
 from ws_learner.core import Inputs, forward_digest, say, state_digest, track
 from ws_learner.pruning import (
+    RIDGE,
+    LayerRegression,
     Layout,
     PatternPlan,
     has_own_forward,
     keep_largest,
     layout_of,
     parameter_of,
+    relative_error,
+    relative_error_and_energy,
     watched_weights,
 )
 from ws_learner.search.rollout.database_file import (
@@ -35,12 +39,6 @@ from ws_learner.search.rollout.database_file import (
     take_tensors,
 )
 from ws_learner.search.rollout.gram import collect_grams, spill_grams
-from ws_learner.search.rollout.regression import (
-    RIDGE,
-    LayerRegression,
-    relative_error,
-    relative_error_and_energy,
-)
 from ws_learner.search.rollout.spilled_database import (
     SolvedLayers,
     SpilledDatabase,

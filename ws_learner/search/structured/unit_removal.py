@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from envs import FloatArray
-from ws_learner.search.rollout.regression import RIDGE
+from ws_learner.pruning import RIDGE
 
 __all__ = ["Reader", "Removal", "regress_columns", "removal_order"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ws_learner.search.rollout.regression import ITERATIONS, LayerRegression
+from ws_learner.pruning.layer_solvers.least_squares import ITERATIONS, LayerRegression
 
 __all__ = ["UnitRegression"]
 

@@ -1,0 +1,1 @@
+"""One-shot pruning of one linear layer from its weight and the Gram matrix of its inputs."""

@@ -1,0 +1,155 @@
+"""What a layer solver is given: a checked weight, Gram matrix, pattern and number of zeros."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ws_learner.core import UserError, check_choice
+from ws_learner.pruning.patterns.nm import NM
+from ws_learner.pruning.patterns.pattern import (
+    ByRole,
+    HeadPattern,
+    Pattern,
+    PerLayerNM,
+    PerLayerPatterns,
+    as_pattern,
+)
+
+__all__ = ["DAMPING", "Compare", "LayerProblem", "Solved"]
+
+DAMPING = 0.01
+"""Added to the Gram matrix's diagonal, as a share of its mean (Frantar & Alistarh 2023)."""
+
+Compare = Literal["row", "layer"]
+"""Among which weights the smallest scores are found: those of one output, or the whole layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solved:
+    """A pruned layer.
+
+    Attributes:
+        weight: (outputs, inputs), of the dense weight's type; zero where `kept` is False.
+        kept: Bool mask of the same shape, True = kept.
+    """
+
+    weight: Tensor
+    kept: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayerProblem:
+    """Prune `zeros` weights W' so that tr((W - W') H (W - W')^T) is small, H the damped Gram.
+
+    Attributes:
+        weight: (O, I) float32, dense.
+        gram: (I, I) float32 sum of x x^T; the unit matrix if every input was zero, so that
+            pruning is not free.
+        pattern: Units that are pruned together; N:M with an N per layer has its N.
+        zeros: Number of zeros, a sum of whole units.
+        damping: Share of the mean diagonal.
+        compare: See `Compare`.
+        dtype: Of the weight that was given.
+    """
+
+    weight: Tensor
+    gram: Tensor
+    pattern: Pattern
+    zeros: int
+    damping: float
+    compare: Compare
+    dtype: torch.dtype
+
+    @classmethod
+    def of(
+        cls,
+        weight: Tensor,
+        gram: Tensor,
+        *,
+        pattern: Pattern | str,
+        ratio: float,
+        damping: float,
+        compare: Compare,
+    ) -> LayerProblem:
+        """Check the arguments of a solver.
+
+        Args:
+            weight: (O, I), any floating type.
+            gram: (I, I) sum of x x^T over calibration tokens; any positive multiple does.
+            pattern: Units that are pruned together, or their spelling.
+            ratio: Share of zeros, in [0, 1]; whole units make the nearest count.
+            damping: 0 or above; see `DAMPING`.
+            compare: See `Compare`.
+
+        Raises:
+            UserError: An argument is out of range, or they do not fit together.
+        """
+        check_choice(compare, Compare, name="compare")
+        if weight.ndim != 2 or not weight.numel() or not weight.is_floating_point():
+            raise UserError(
+                f"`weight` of shape {tuple(weight.shape)} and type {weight.dtype}: must be a "
+                "floating matrix (outputs, inputs) with at least one weight"
+            )
+        rows, columns = weight.shape
+        if gram.shape != (columns, columns):
+            raise UserError(
+                f"`gram` of shape {tuple(gram.shape)}: must be {(columns, columns)}, as the "
+                f"weight has {columns} inputs"
+            )
+        for name, tensor in (("weight", weight), ("gram", gram)):
+            if not bool(torch.isfinite(tensor).all()):
+                raise UserError(f"`{name}` holds NaN or infinity: has the network diverged?")
+        if not 0 <= ratio <= 1:
+            raise UserError(f"`ratio` {ratio}: must be a share of zeros in [0, 1]")
+        if not (math.isfinite(damping) and damping >= 0):
+            raise UserError(f"`damping` {damping}: must be 0 or above, usually {DAMPING}")
+        pattern, zeros = _zeros(as_pattern(pattern), (rows, columns), ratio)
+        matrix = gram.detach().float()
+        if not bool(matrix.any()):
+            matrix = torch.eye(columns, device=matrix.device)
+        return cls(
+            weight=weight.detach().float(),
+            gram=matrix,
+            pattern=pattern,
+            zeros=zeros,
+            damping=damping,
+            compare=compare,
+            dtype=weight.dtype,
+        )
+
+    def damped(self) -> Tensor:
+        """(I, I) float64: the Gram matrix with `damping` x its mean diagonal on the diagonal."""
+        matrix = self.gram.double()
+        diagonal = matrix.diagonal()
+        diagonal.add_(self.damping * float(diagonal.mean()))
+        return matrix
+
+    def solved(self, weight: Tensor, kept: Tensor) -> Solved:
+        """The result in the type of the weight that was given; pruned weights become zero."""
+        return Solved(weight=(weight * kept).to(self.dtype), kept=kept)
+
+
+def _zeros(pattern: Pattern, shape: tuple[int, int], ratio: float) -> tuple[Pattern, int]:
+    """The pattern of this layer, and the count of zeros that whole units of it make."""
+    if isinstance(pattern, HeadPattern | ByRole | PerLayerPatterns):
+        raise UserError(
+            f"`pattern` {pattern}: one layer alone does not tell its units; use unstructured, N:M, "
+            "blocks OxI, channelx1 or 1xchannel"
+        )
+    wanted = round(ratio * math.prod(shape))
+    if isinstance(pattern, NM) and ratio > (pattern.m - pattern.n) / pattern.m + 1e-6:
+        most = (pattern.m - pattern.n) / pattern.m
+        raise UserError(
+            f"`ratio` {ratio}: the pattern {pattern} has at most {most:g} zeros; lower the ratio "
+            "or choose another pattern"
+        )
+    zeros = pattern.feasible(shape, wanted)
+    if isinstance(pattern, PerLayerNM):
+        n = pattern.n_of(shape, zeros)
+        pattern = NM(min(n, pattern.m - 1), pattern.m, columns=pattern.columns)
+    return pattern, zeros
