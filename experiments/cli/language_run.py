@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.build import show_report
 from experiments.cli.command import Command
-from ws_learner.config import WeightSparseConfig
+from ws_learner.config import WeightSparseConfig, parse_pattern_spec
 from ws_learner.core import (
     RunDir,
     UserError,
@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["evaluate_language_run", "is_language_model", "language_run"]
 
 _RUN = ("run_dir", "config", "include", "seed", "exec_mode")
-_WS = ("ws_prune_ratio", "ws_prune_ratio_prtl", "ws_pattern", "ws_ratios")
-_RATIO, _PROTOCOL = 0.5, "uniform"
+_WS = (
+    *("ws_prune_ratio", "ws_prune_ratio_prtl", "ws_pattern", "ws_ratios"),
+    *("ws_ratio_min", "ws_ratio_max"),
+)
+_RATIO, _PROTOCOL = 0.5, "progression"
 
 
 def is_language_model(module: ModuleType) -> bool:
@@ -95,10 +98,11 @@ def _refuse(command: Command) -> None:
 def _adjusted(command: Command) -> Command:
     """The command with the defaults of language models."""
     changes: dict[str, Any] = {}
-    if "ws_prune_ratio" not in command.given:
-        changes["ws_prune_ratio"] = _RATIO
+    fixed = parse_pattern_spec(command.ws.pattern_spelling).fixed_ratio
+    if "ws_prune_ratio" not in command.given and command.ws.ws_ratios is None:
+        changes["ws_prune_ratio"] = _RATIO if fixed is None else fixed
     if "ws_prune_ratio_prtl" not in command.given:
-        changes["ws_prune_ratio_prtl"] = _PROTOCOL
+        changes["ws_prune_ratio_prtl"] = _PROTOCOL if fixed is None else "uniform"
     for name, value in changes.items():
         say(f"adjusted: --{name} {value}, the default of language models")
     own = {name: getattr(command.ws, name) for name in _WS} | changes

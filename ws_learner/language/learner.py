@@ -15,8 +15,8 @@ from ws_learner.config import WeightSparseConfig, parse_pattern_spec
 from ws_learner.core import (
     RunDir,
     UserError,
-    describe_machine,
     choose_device,
+    describe_machine,
     load_state_file,
     save_state_file,
     say,
@@ -27,8 +27,7 @@ from ws_learner.language.layer_rows import block_layers, layer_rows
 from ws_learner.language.out import copy_companions, write_pruned
 from ws_learner.language.perplexity import paired_difference, perplexity, window_losses
 from ws_learner.language.ratio_table import counted_table
-from ws_learner.language.ratios import allocate
-from ws_learner.language.solvers import find_solver
+from ws_learner.language.ratios import allocate, refuse_protocol
 from ws_learner.language.task import LanguageTask
 from ws_learner.language.tensor_folder import TensorFolder
 from ws_learner.language.walk import PrunedBlocks, WalkPlan, walk
@@ -74,7 +73,7 @@ class LanguageLearner:
                 f"`ws_pattern` {self.spec}: language models take unstructured, N:M such as 2:4, "
                 "and blocks such as 4x1"
             )
-        self.solver = find_solver(task.settings.solver)
+        refuse_protocol(config)
 
     def fit(self) -> dict[str, Any]:
         """Run all stages; return the summary.
@@ -93,7 +92,7 @@ class LanguageLearner:
             layers=layers,
             zeros=zeros.tolist(),
             pattern=parse_pattern(self.config.pattern_spelling),
-            solver=self.solver,
+            solver=self.task.settings.solver,
         )
         pruned = walk(network, windows.calibration, plan, folder=state / "blocks")
         if not self.run.model.exists():

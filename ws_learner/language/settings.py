@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
+from ws_learner.config import SolverName
 from ws_learner.core import check_settings, complain
 
-__all__ = ["LanguageSettings", "SolverName"]
-
-SolverName = Literal["magnitude", "wanda", "sparsegpt", "closed", "alternating"]
+__all__ = ["LanguageSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageSettings:
     """How a causal language model is pruned and measured."""
 
-    solver: SolverName = "wanda"
+    solver: SolverName = "sparsegpt"
     """How a layer is pruned from its inputs' Gram matrix (docs/language_models.md)."""
     window: int = 512
     """Tokens of a window."""

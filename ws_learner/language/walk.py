@@ -6,24 +6,22 @@ walk that was stopped goes on at the block where it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ws_learner.config import SolverName
 from ws_learner.core import UserError, load_state_file, save_state_file, track
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.calls import BlockCall, embed, run_block
 from ws_learner.language.grams import BlockGrams, collect_block_grams
 from ws_learner.language.layer_rows import BlockLayer
-from ws_learner.pruning import Pattern
+from ws_learner.pruning import Pattern, solve_layer
 
 __all__ = ["PrunedBlocks", "WalkPlan", "run_windows", "walk"]
-
-Solver = Callable[..., Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +32,13 @@ class WalkPlan:
         layers: All layers of all blocks.
         zeros: Zeros of each layer, in the same order; 0 leaves it dense.
         pattern: Of every layer.
-        solver: (weight (O, I), gram (I, I), pattern, ratio) -> pruned weight and mask.
+        solver: Name of the layer solver.
     """
 
     layers: Sequence[BlockLayer]
     zeros: Sequence[int]
     pattern: Pattern
-    solver: Solver
+    solver: SolverName
 
 
 @dataclass(frozen=True)
@@ -135,21 +133,25 @@ def _prune_block(
         if layer.block == number and zeros
     ]
     return {
-        layer.key: solve_layer(network, layer, zeros, grams, plan)
+        layer.key: pruned_weight(network, layer, zeros, grams, plan)
         for layer, zeros in own
         if layer.name in grams
     }
 
 
-def solve_layer(
+def pruned_weight(
     network: BlockNetwork, layer: BlockLayer, zeros: int, grams: BlockGrams, plan: WalkPlan
 ) -> Tensor:
     """A layer's pruned weight as the folder stores it: its layout and number format."""
     stored = network.tensors.read(layer.key)
     weight = stored.float()
     weight = weight.T.contiguous() if layer.inputs_first else weight
-    solved = plan.solver(
-        weight, grams[layer.name], pattern=plan.pattern, ratio=zeros / weight.numel()
+    solved = solve_layer(
+        weight,
+        grams[layer.name],
+        solver=plan.solver,
+        pattern=plan.pattern,
+        ratio=zeros / weight.numel(),
     )
     found: Tensor = torch.where(solved.kept, solved.weight.float(), 0.0)
     if not found.isfinite().all():

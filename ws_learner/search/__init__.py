@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ws_learner.search.layer_sensitivity import sensitivity
     from ws_learner.search.least_divergence import divergence
     from ws_learner.search.loop import Search
+    from ws_learner.search.owl import outlier_share, owl_of_shares
     from ws_learner.search.policy_file import SavedPolicy, read_policy
     from ws_learner.search.policy_use import open_policy
     from ws_learner.search.policy_view import PolicyView
@@ -108,6 +109,8 @@ __all__ = [
     "locked_settings",
     "make_pruning_env",
     "open_policy",
+    "outlier_share",
+    "owl_of_shares",
     "plain_settings",
     "progression_at",
     "read_policy",
@@ -176,6 +179,10 @@ _MODULES = {
     ],
     "loop": [
         "Search",
+    ],
+    "owl": [
+        "outlier_share",
+        "owl_of_shares",
     ],
     "policy_file": [
         "SavedPolicy",
