@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.build import show_report
 from experiments.cli.command import Command
+from experiments.cli.find_own_file import find_run_experiment
+from experiments.cli.rebuild_experiment import build_options
 from ws_learner.config import WeightSparseConfig, parse_pattern_spec
 from ws_learner.core import (
     RunDir,
@@ -18,7 +20,9 @@ from ws_learner.core import (
     folder_name,
     identity_hash,
     library_versions,
+    read_yaml_file,
     say,
+    shown,
 )
 
 if TYPE_CHECKING:
@@ -49,11 +53,12 @@ def language_run(command: Command, *, words: Sequence[str]) -> RunDir:
     Raises:
         UserError: Flags that have no meaning here, or network and texts do not fit.
     """
-    from ws_learner.language import LanguageLearner
+    from ws_learner.language import LanguageLearner, check_language
 
     _refuse(command)
     command = _adjusted(command)
     task: LanguageTask = command.experiment.language_task(command.options)
+    check_language(task, command.ws)
     settings = _settings(command)
     identity = _identity(command, task, settings)
     stem = folder_name(f"{task.name}-{task.settings.solver}")
@@ -133,5 +138,28 @@ def _identity(command: Command, task: LanguageTask, settings: dict[str, Any]) ->
 
 
 def evaluate_language_run(run: RunDir) -> int:
-    """Count zeros and measure perplexity of a finished run's bytes; 0 if both are as recorded."""
-    raise NotImplementedError(run)
+    """Count zeros and measure perplexity of a finished run's bytes; 0 if both are as recorded.
+
+    Raises:
+        UserError: The folder's settings or texts have changed, or files are damaged.
+    """
+    from ws_learner.language import measure_again
+
+    summary = run.read_summary()
+    say(f"opening {run.model} again")
+    settings = read_yaml_file(run.config, where=str(run.config), remedy="it is damaged")
+    name = settings.get("experiment") if isinstance(settings, dict) else None
+    module = find_run_experiment(run, {"experiment": str(name)})
+    if not is_language_model(module):
+        raise UserError(f"{run.config}: names {shown(name)}, no language model; it is damaged")
+    fields = {item.name for item in dataclasses.fields(module.Options)}
+    plain = {key: value for key, value in settings.items() if key in fields}
+    task: LanguageTask = module.language_task(build_options(module, plain, run))
+    found, zeros = measure_again(run, task.windows.test)
+    recorded = float(summary["sparse_metric"])
+    wanted = round(float(summary["achieved_prune_ratio"]) * int(summary["dense_macs"]))
+    say(f"test perplexity {found:.6g} (recorded {recorded:.6g})")
+    say(f"{zeros:,} weights are zero (recorded {wanted:,})")
+    agrees = abs(found - recorded) < 5e-4 * max(1.0, abs(recorded)) and zeros == wanted
+    say("agrees with the run's summary" if agrees else "DOES NOT AGREE with the run's summary")
+    return 0 if agrees else 1

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ws_learner.language.learner import LanguageLearner
+    from ws_learner.language.learner import LanguageLearner, check_language
     from ws_learner.language.out import save_hf_folder
     from ws_learner.language.resource import DENSE_NOTE, smollm2_folder
+    from ws_learner.language.run_files import is_language_run, measure_again
     from ws_learner.language.settings import LanguageSettings
     from ws_learner.language.task import LanguageTask
     from ws_learner.language.windows import read_texts
@@ -19,6 +20,9 @@ __all__ = [
     "LanguageLearner",
     "LanguageSettings",
     "LanguageTask",
+    "check_language",
+    "is_language_run",
+    "measure_again",
     "read_texts",
     "save_hf_folder",
     "smollm2_folder",
@@ -27,6 +31,7 @@ __all__ = [
 _MODULES = {
     "learner": [
         "LanguageLearner",
+        "check_language",
     ],
     "out": [
         "save_hf_folder",
@@ -34,6 +39,10 @@ _MODULES = {
     "resource": [
         "DENSE_NOTE",
         "smollm2_folder",
+    ],
+    "run_files": [
+        "is_language_run",
+        "measure_again",
     ],
     "settings": [
         "LanguageSettings",

@@ -57,7 +57,7 @@ def collect_block_grams(block: nn.Module, hidden: Tensor, call: BlockCall) -> Bl
     hooks = [layers[name].register_forward_pre_hook(add(name)) for name in set(leaders.values())]
     try:
         with torch.no_grad():
-            for window in hidden.split(1):
+            for window in torch.split(hidden, 1):
                 run_block(block, window, call)
     finally:
         for hook in hooks:

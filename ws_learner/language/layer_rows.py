@@ -45,7 +45,7 @@ def block_layers(network: BlockNetwork) -> tuple[BlockLayer, ...]:
         UserError: A weight belongs to two layers.
     """
     roles = weight_roles(network.model)
-    found = []
+    found: list[BlockLayer] = []
     for number, block in enumerate(network.blocks):
         for name, module in linear_layers(block).items():
             full = f"{network.block_name(number)}.{name}.weight"
@@ -65,9 +65,7 @@ def block_layers(network: BlockNetwork) -> tuple[BlockLayer, ...]:
                 fan=(shape[1], shape[0]) if inputs_first else None,
             )
             found.append(
-                BlockLayer(
-                    key=key, block=number, name=name, inputs_first=inputs_first, row=row
-                )
+                BlockLayer(key=key, block=number, name=name, inputs_first=inputs_first, row=row)
             )
     return tuple(found)
 

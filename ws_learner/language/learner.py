@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from ws_learner.core import (
     describe_machine,
     load_state_file,
     save_state_file,
-    say,
     write_text,
 )
 from ws_learner.language.blocks import BlockNetwork
@@ -28,16 +26,32 @@ from ws_learner.language.out import copy_companions, write_pruned
 from ws_learner.language.perplexity import paired_difference, perplexity, window_losses
 from ws_learner.language.ratio_table import counted_table
 from ws_learner.language.ratios import allocate, refuse_protocol
+from ws_learner.language.run_files import companions_of, open_pruned
 from ws_learner.language.task import LanguageTask
-from ws_learner.language.tensor_folder import TensorFolder
-from ws_learner.language.walk import PrunedBlocks, WalkPlan, walk
+from ws_learner.language.walk import WalkPlan, walk
 from ws_learner.pruning import parse_pattern
 from ws_learner.report import to_csv, totals
 
-__all__ = ["LanguageLearner", "open_pruned"]
+__all__ = ["LanguageLearner", "check_language"]
 
-_NETWORK = "network"
 _KINDS = ("unstructured", "block", "n:m")
+
+
+def check_language(task: LanguageTask, config: WeightSparseConfig) -> None:
+    """Open network and texts and see whether the settings fit them, before any work.
+
+    Raises:
+        UserError: They do not, or the pattern is none that is solved layer by layer.
+    """
+    spec = parse_pattern_spec(config.pattern_spelling)
+    if spec.kind not in _KINDS or spec.columns:
+        raise UserError(
+            f"`ws_pattern` {spec}: language models take unstructured, N:M such as 2:4, and blocks "
+            "such as 4x1"
+        )
+    layers = block_layers(task.network)
+    refuse_protocol(config, layer_rows(layers))
+    assert len(task.windows.test) > 1  # reads the texts
 
 
 class LanguageLearner:
@@ -64,16 +78,11 @@ class LanguageLearner:
             facts: More entries of the summary.
 
         Raises:
-            UserError: The pattern is none that is solved layer by layer.
+            UserError: As `check_language`.
         """
+        check_language(task, config)
         self.task, self.run, self.config, self.facts = task, run, config, dict(facts or {})
         self.spec = parse_pattern_spec(config.pattern_spelling)
-        if self.spec.kind not in _KINDS or self.spec.columns:
-            raise UserError(
-                f"`ws_pattern` {self.spec}: language models take unstructured, N:M such as 2:4, "
-                "and blocks such as 4x1"
-            )
-        refuse_protocol(config)
 
     def fit(self) -> dict[str, Any]:
         """Run all stages; return the summary.
@@ -81,7 +90,7 @@ class LanguageLearner:
         Raises:
             UserError: Network, texts and settings do not fit together, or the disk is full.
         """
-        network = BlockNetwork(self.task.folder)
+        network = self.task.network
         layers, windows = block_layers(network), self.task.windows
         state = self.run.state
         state.mkdir(parents=True, exist_ok=True)
@@ -97,7 +106,7 @@ class LanguageLearner:
         pruned = walk(network, windows.calibration, plan, folder=state / "blocks")
         if not self.run.model.exists():
             write_pruned(self.run.model, network, layers, pruned)
-        copy_companions(self.task.folder, self.run.path / _NETWORK)
+        copy_companions(self.task.folder, companions_of(self.run))
         sparse_network = open_pruned(self.run)
         frame = counted_table(layer_rows(layers), zeros, sparse_network.tensors)
         write_text(self.run.ratios, to_csv(frame))
@@ -183,16 +192,3 @@ class LanguageLearner:
             "hardware": describe_machine(choose_device("fp32")),
             **self.facts,
         }
-
-
-def open_pruned(run: RunDir) -> BlockNetwork:
-    """The pruned network of a run's folder.
-
-    Raises:
-        UserError: Files are missing or damaged.
-    """
-    return BlockNetwork(_companions(run), tensors=TensorFolder(run.path))
-
-
-def _companions(run: RunDir) -> Path:
-    return run.path / _NETWORK

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ws_learner.core import UserError, say
+from ws_learner.core import RunDir, UserError, say, write_with
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.layer_rows import BlockLayer
+from ws_learner.language.run_files import companions_of
 from ws_learner.language.tensor_folder import TensorFolder
 from ws_learner.language.tensor_writer import TensorEntry, write_tensor_by_tensor
 from ws_learner.language.transformers_import import import_transformers, quiet
@@ -73,12 +73,11 @@ def copy_companions(source: Path, folder: Path) -> None:
         ) from error
 
 
-def save_hf_folder(weights: Path, companions: Path, folder: Path, *, replace: bool) -> None:
+def save_hf_folder(run: RunDir, folder: Path, *, replace: bool) -> None:
     """Make a folder that `from_pretrained` loads, and load it.
 
     Args:
-        weights: The run's safetensors file.
-        companions: Folder with config and tokenizer.
+        run: A finished run.
         folder: Made if it is not there.
         replace: Whether it may hold files already.
 
@@ -87,13 +86,8 @@ def save_hf_folder(weights: Path, companions: Path, folder: Path, *, replace: bo
     """
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not replace)):
         raise UserError(f"--out {folder}: is there already; choose a new folder")
-    copy_companions(companions, folder)
-    target = folder / _WEIGHTS
-    target.unlink(missing_ok=True)
-    try:
-        os.link(weights, target)  # the same bytes, without a second copy
-    except OSError:
-        shutil.copyfile(weights, target)
+    copy_companions(companions_of(run), folder)
+    write_with(folder / _WEIGHTS, lambda made: shutil.copyfile(run.model, made))
     zeros = _check_opens(folder)
     say(f"AutoModelForCausalLM.from_pretrained opens it with its {zeros:,} zeros")
 

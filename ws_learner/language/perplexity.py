@@ -46,7 +46,7 @@ def losses_behind(network: BlockNetwork, windows: Tensor, hidden: Tensor) -> Flo
 
 
 def perplexity(losses: FloatArray) -> float:
-    """exp of the mean loss; infinite where that is too large for a number."""
+    """The exponential of the mean loss; infinite where that is too large for a number."""
     mean = float(losses.mean())
     return math.exp(mean) if mean < 700 else math.inf
 

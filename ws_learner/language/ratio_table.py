@@ -13,9 +13,7 @@ from ws_learner.report import ratio_table
 __all__ = ["counted_table"]
 
 
-def counted_table(
-    rows: Sequence[LayerRow], zeros: IntArray, tensors: TensorFolder
-) -> pd.DataFrame:
+def counted_table(rows: Sequence[LayerRow], zeros: IntArray, tensors: TensorFolder) -> pd.DataFrame:
     """The table of `ratios.csv`.
 
     Args:

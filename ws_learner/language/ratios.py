@@ -25,8 +25,12 @@ _BY_BLOCK = ("progression", "owl", "divergence")
 _BY_LAYER = ("uniform", "heurist", "erk", "knapsack")
 
 
-def refuse_protocol(config: WeightSparseConfig) -> None:
-    """Refuse protocols that language models do not have.
+def refuse_protocol(config: WeightSparseConfig, rows: tuple[LayerRow, ...]) -> None:
+    """Refuse protocols that language models do not have, and targets out of the bounds.
+
+    Args:
+        config: Target, protocol, pattern, bounds.
+        rows: The layer table.
 
     Raises:
         UserError: The protocol is one, or the pattern leaves it no choice.
@@ -48,6 +52,10 @@ def refuse_protocol(config: WeightSparseConfig) -> None:
             f"`ws_prune_ratio` {config.ws_prune_ratio}: the pattern {spec} makes "
             f"{spec.fixed_ratio:g} of every layer zero; leave the ratio out"
         )
+    if config.ws_ratios is None:
+        _context(rows, config, None)
+    else:
+        read_ratios(config.ws_ratios, rows)
 
 
 def allocate(
@@ -75,9 +83,7 @@ def allocate(
     """
     pattern, name = parse_pattern(config.pattern_spelling), config.ws_prune_ratio_prtl
     rows = layer_rows(layers)
-    measure = partial(
-        survey, network, layers, windows, pattern=pattern, kept=state / "survey.pt"
-    )
+    measure = partial(survey, network, layers, windows, pattern=pattern, kept=state / "survey.pt")
     if config.ws_ratios is not None:
         zeros = read_ratios(config.ws_ratios, rows)
     elif name in _BY_BLOCK:

@@ -20,7 +20,7 @@ from ws_learner.core import UserError, read_json, say, sha256_of, write_json
 from ws_learner.data import cache_folder, smollm2_file
 from ws_learner.language.transformers_import import import_transformers, quiet
 
-__all__ = ["DENSE_NOTE", "smollm2_folder"]
+__all__ = ["DENSE_NOTE", "read_gguf", "smollm2_folder"]
 
 DENSE_NOTE = "the network de-quantised from Q4_1, 4 bits a weight (embedding: 8)"
 _SEAL = "converted.json"
@@ -77,13 +77,31 @@ def _convert_to(folder: Path, source: Path) -> None:
 def _is_whole(folder: Path) -> bool:
     try:
         digests = read_json(folder / _SEAL)
-        return bool(digests) and all(sha256_of(folder / n) == digest for n, digest in digests.items())
+        return bool(digests) and all(
+            sha256_of(folder / n) == digest for n, digest in digests.items()
+        )
     except (OSError, UserError, AttributeError):
         return False
 
 
 def _convert(source: Path, folder: Path) -> None:
+    facts, state = read_gguf(source)
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     transformers = import_transformers()
+    with quiet():
+        _config(facts).save_pretrained(folder)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            source.parent, gguf_file=source.name, local_files_only=True
+        )
+        tokenizer.save_pretrained(folder)
+
+
+def read_gguf(source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Metadata of a GGUF file of a Llama, and its tensors in float32 under transformers' names.
+
+    Raises:
+        UserError: The package gguf is missing.
+    """
     try:
         from gguf import GGUFReader
     except ModuleNotFoundError as error:
@@ -94,20 +112,23 @@ def _convert(source: Path, folder: Path) -> None:
     groups = facts["llama.attention.head_count_kv"]
     state = {}
     for tensor in reader.tensors:
-        name = _name(tensor.name)
-        value = _values(tensor)
+        name, value = _name(tensor.name), _values(tensor)
         if name.endswith(("q_proj.weight", "k_proj.weight")):
             value = _unpermuted(value, heads if "q_proj" in name else groups)
         state[name] = value.contiguous()
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    config = transformers.LlamaConfig(
+    return facts, state
+
+
+def _config(facts: dict[str, Any]) -> Any:
+    """Configuration of transformers' Llama."""
+    return import_transformers().LlamaConfig(
         architectures=["LlamaForCausalLM"],
         vocab_size=facts["llama.vocab_size"],
         hidden_size=facts["llama.embedding_length"],
         intermediate_size=facts["llama.feed_forward_length"],
         num_hidden_layers=facts["llama.block_count"],
-        num_attention_heads=heads,
-        num_key_value_heads=groups,
+        num_attention_heads=facts["llama.attention.head_count"],
+        num_key_value_heads=facts["llama.attention.head_count_kv"],
         max_position_embeddings=facts["llama.context_length"],
         rms_norm_eps=round(facts["llama.attention.layer_norm_rms_epsilon"], 9),
         rope_parameters={"rope_type": "default", "rope_theta": facts["llama.rope.freq_base"]},
@@ -116,12 +137,6 @@ def _convert(source: Path, folder: Path) -> None:
         eos_token_id=facts["tokenizer.ggml.eos_token_id"],
         dtype="float32",
     )
-    with quiet():
-        config.save_pretrained(folder)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            source.parent, gguf_file=source.name, local_files_only=True
-        )
-        tokenizer.save_pretrained(folder)
 
 
 def _name(name: str) -> str:

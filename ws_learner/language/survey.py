@@ -132,7 +132,7 @@ def _visit(state: _Pass, number: int, call: BlockCall, *, own: bool, errors: boo
         for density in OWN_DENSITIES if own else ():
             ratio = 1 - density
             with _swapped(block, inside, lambda w, g, r=ratio: _wanda(w, g, r, state), grams):
-                behind = [run_block(block, one, call) for one in state.search.split(1)]
+                behind = [run_block(block, one, call) for one in torch.split(state.search, 1)]
             state.pruned.append(torch.cat(behind))
         run_windows(block, state.hidden, call)
         run_windows(block, state.search, call)

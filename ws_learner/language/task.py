@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ws_learner.core import sha256_of
 from ws_learner.data import Texts
+from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.settings import LanguageSettings
 from ws_learner.language.windows import TOKENIZER_FILES, Windows, cut_windows, open_tokenizer
 
@@ -32,6 +33,15 @@ class LanguageTask:
     texts: Texts
     settings: LanguageSettings
     dense_note: str = ""
+
+    @cached_property
+    def network(self) -> BlockNetwork:
+        """The dense network, without its weights in memory.
+
+        Raises:
+            UserError: The folder holds no causal language model.
+        """
+        return BlockNetwork(self.folder)
 
     @cached_property
     def windows(self) -> Windows:

@@ -73,8 +73,10 @@ class TensorFolder:
         """
         kind = self._kinds[name]
         if kind not in DTYPES:
-            raise UserError(f"{self._files[name]}: {shown(name)} is stored as {shown(kind)}; save "
-                            "the network in 16 or 32 bits")
+            raise UserError(
+                f"{self._files[name]}: {shown(name)} is stored as {shown(kind)}; save "
+                "the network in 16 or 32 bits"
+            )
         return DTYPES[kind]
 
     def read(self, name: str) -> Tensor:

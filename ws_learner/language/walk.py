@@ -80,9 +80,7 @@ class PrunedBlocks:
         return 0
 
 
-def walk(
-    network: BlockNetwork, windows: Tensor, plan: WalkPlan, *, folder: Path
-) -> PrunedBlocks:
+def walk(network: BlockNetwork, windows: Tensor, plan: WalkPlan, *, folder: Path) -> PrunedBlocks:
     """Prune all blocks, or those that an earlier call has not.
 
     Args:
@@ -118,7 +116,7 @@ def walk(
 def run_windows(block: nn.Module, hidden: Tensor, call: BlockCall) -> None:
     """Put a block's outputs in the place of its inputs, (N, T, width), window by window."""
     with torch.no_grad():
-        for window in hidden.split(1):
+        for window in torch.split(hidden, 1):
             window.copy_(run_block(block, window, call))
 
 

@@ -127,9 +127,7 @@ def cut_windows(
     return Windows(**cut)
 
 
-def _cut(
-    documents: Sequence[str], tokenizer: Any, name: str, *, length: int, most: int
-) -> Tensor:
+def _cut(documents: Sequence[str], tokenizer: Any, name: str, *, length: int, most: int) -> Tensor:
     pieces: list[list[int]] = []
     end = tokenizer.eos_token_id
     with quiet():
