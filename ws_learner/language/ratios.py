@@ -95,9 +95,9 @@ def allocate(
             blocks = CLOSED_FORM[name](context)
         zeros = _spread(blocks, layers)
     else:
-        found = measure(own=False, errors=True) if name == "knapsack" else None
+        curves = measure(own=False, errors=True) if name == "knapsack" else None
         named = "uniform" if name == "given" else name
-        zeros = CLOSED_FORM[named](_context(rows, config, found))
+        zeros = CLOSED_FORM[named](_context(rows, config, curves))
     return _feasible(zeros, layers, pattern)
 
 

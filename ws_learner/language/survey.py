@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -131,17 +132,18 @@ def _visit(state: _Pass, number: int, call: BlockCall, *, own: bool, errors: boo
             run_windows(block, earlier, call)
         for density in OWN_DENSITIES if own else ():
             ratio = 1 - density
-            with _swapped(block, inside, lambda w, g, r=ratio: _wanda(w, g, r, state), grams):
+            prune = partial(_wanda, ratio=ratio, pattern=state.pattern)
+            with _swapped(block, inside, prune, grams):
                 behind = [run_block(block, one, call) for one in torch.split(state.search, 1)]
             state.pruned.append(torch.cat(behind))
         run_windows(block, state.hidden, call)
         run_windows(block, state.search, call)
 
 
-def _wanda(weight: Tensor, gram: Tensor, ratio: float, state: _Pass) -> Tensor:
+def _wanda(weight: Tensor, gram: Tensor, *, ratio: float, pattern: Pattern) -> Tensor:
     if ratio == 1:
         return torch.zeros_like(weight)
-    return solve_layer(weight, gram, solver="wanda", pattern=state.pattern, ratio=ratio).weight
+    return solve_layer(weight, gram, solver="wanda", pattern=pattern, ratio=ratio).weight
 
 
 @contextmanager
@@ -193,7 +195,8 @@ def _error_curve(
         solved = solve_layer(weight, gram, solver="wanda", pattern=pattern, ratio=ratio)
         lost = weight - solved.weight
         curve.append(max(float(((lost @ gram) * lost).sum()) / whole, 0.0))
-    return np.maximum.accumulate(curve).tolist()
+    rising: list[float] = np.maximum.accumulate(curve).tolist()
+    return rising
 
 
 def _divergences(state: _Pass, windows: Tensor) -> Tensor:
