@@ -1,4 +1,8 @@
-"""Any causal language model of Hugging Face on own text, pruned block by block."""
+"""Any causal language model of Hugging Face on own text, pruned block by block.
+
+The defaults are --prune_ratio 0.5 and --protocol progression. Flags of training and of searches by
+rollouts are refused; docs/language_models.md lists those that there are.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 from tests.support.tiny_language import KINDS, make_folder
 from ws_learner.core import UserError
+from ws_learner.language import grams
+from ws_learner.language import walk as walk_module
 from ws_learner.language.blocks import BlockNetwork, find_blocks
+from ws_learner.language.calls import BlockCall, run_block
 from ws_learner.language.layer_rows import block_layers
 from ws_learner.language.perplexity import window_losses
 from ws_learner.language.walk import PrunedBlocks, WalkPlan, walk
@@ -124,6 +127,23 @@ def test_blocks_before_change_what_later_blocks_see(tmp_path: Path) -> None:
     ]
     assert not PrunedBlocks(tmp_path / "state1").read(0)
     assert any(not torch.equal(found[0][key] == 0, found[1][key] == 0) for key in found[0])
+
+
+def test_one_block_is_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = BlockNetwork(make_folder(tmp_path / "net"))
+    sizes = [sum(p.numel() for p in block.parameters()) for block in network.blocks]
+    seen = []
+
+    def runs(block: nn.Module, hidden: Tensor, call: BlockCall) -> Tensor:
+        there = [p for p in network.model.parameters() if not p.is_meta]
+        seen.append(sum(p.numel() for p in there))
+        assert {id(p) for p in there} == {id(p) for p in block.parameters()}
+        return run_block(block, hidden, call)
+
+    for module in (walk_module, grams):
+        monkeypatch.setattr(module, "run_block", runs)
+    walk(network, WINDOWS, plan_for(network), folder=tmp_path / "state")
+    assert set(seen) == set(sizes)
 
 
 def test_half_precision_and_shards_stay_as_they_were(tmp_path: Path) -> None:
