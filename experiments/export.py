@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.cli.deploy_export import DEPLOY_ENGINES, export_deploy_folder
 from experiments.cli.flag_aliases import spell_message
 from ws_learner.core import RunDir, UserError, as_path, call_model, say
+from ws_learner.language import is_language_run
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -83,7 +84,9 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
         _check(given)
         run = RunDir(given.run)
         run.read_summary()
-        if given.to == "onnx":
+        if is_language_run(run):
+            _language(run, target, kind=given.to, replace=given.out is None)
+        elif given.to == "onnx":
             experiment = _experiment(run, given)
             _onnx(experiment, target, int8=given.int8, shrinking=not given.no_shrink)
         elif given.to == "deploy":
@@ -122,6 +125,17 @@ def _check(given: argparse.Namespace) -> None:
                 raise UserError(f"--{flag} with --to {given.to}: only deploy")
     if given.bf16 and given.to != "wsr":
         raise UserError(f"--bf16 with --to {given.to}: only wsr")
+
+
+def _language(run: RunDir, target: Path, *, kind: str, replace: bool) -> None:
+    from ws_learner.language import save_hf_folder
+
+    if kind != "hf":
+        raise UserError(
+            f"--to {kind}: a causal language model is written with --to hf, as a folder that "
+            "transformers' from_pretrained loads"
+        )
+    save_hf_folder(run, target, replace=replace)
 
 
 def _weights(run: RunDir, target: Path, *, kind: str, bf16: bool) -> None:

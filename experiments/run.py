@@ -30,6 +30,11 @@ from experiments.cli.config_file_runs import lpot_run, nncf_run
 from experiments.cli.dense_command import command_phases, dense_weights, full_prec
 from experiments.cli.exit_codes import run_with_exit_code
 from experiments.cli.flags import parse
+from experiments.cli.language_run import (
+    evaluate_language_run,
+    is_language_model,
+    language_run,
+)
 from experiments.cli.own_file import imports_of
 from experiments.cli.preflight import check_layers, check_paths
 from experiments.cli.run_identity import build_identity
@@ -77,6 +82,9 @@ def _run(command: Command, words: Sequence[str]) -> int:
     check_paths(command)
     if command.run.exec_mode == "eval":
         return _evaluate(command)
+    if is_language_model(command.experiment):
+        language_run(command, words=words)
+        return 0
     if command.lpot is not None:
         lpot_run(command, command.lpot, words=words)
     elif command.nncf is not None:
@@ -175,7 +183,10 @@ def _evaluate(command: Command) -> int:
     if command.run.run_dir is None:
         raise UserError("--exec_mode eval: name the run with --run_dir runs/<one>")
     from experiments.cli.evaluate_run import evaluate_run
+    from ws_learner.language import is_language_run
 
+    if is_language_run(RunDir(command.run.run_dir)):
+        return evaluate_language_run(RunDir(command.run.run_dir))
     own = command.experiment if imports_of(command.experiment) is not None else None
     return evaluate_run(RunDir(command.run.run_dir), device_for_command(command), module=own)
 

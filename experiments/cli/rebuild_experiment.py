@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,7 +24,7 @@ from ws_learner.compat import (
 from ws_learner.core import RunDir, UserError, load_into, read_yaml_file, shown
 from ws_learner.data import DataSplits
 
-__all__ = ["find_named", "find_parts", "load_experiment"]
+__all__ = ["build_options", "find_named", "find_parts", "load_experiment"]
 
 
 def load_experiment(run: RunDir, *, module: ModuleType | None = None) -> Experiment:
@@ -50,7 +50,7 @@ def load_experiment(run: RunDir, *, module: ModuleType | None = None) -> Experim
         lpot = with_data_folder(lpot, Path(settings["data_dir"]))
     if lpot is not None and lpot.train is not None and lpot.train.loader is not None:
         plain["data_dir"] = find_data_folder(lpot.train.loader)
-    experiment = build_experiment(module, _options(module, plain, run), seed=settings["seed"])
+    experiment = build_experiment(module, build_options(module, plain, run), seed=settings["seed"])
     if lpot is not None and lpot.train is not None:
         experiment = dataclasses.replace(experiment, data=load_conf_splits(lpot))
     load_into(experiment.model, run.model)
@@ -138,11 +138,16 @@ def _check_setting(run: RunDir, settings: Any, name: str, kind: type) -> None:
         )
 
 
-def _options(module: ModuleType, plain: dict[str, object], run: RunDir) -> object:
+def build_options(module: ModuleType, plain: Mapping[str, object], run: RunDir) -> Any:
+    """The `Options` of an experiment from values in a run's settings.
+
+    Raises:
+        UserError: They do not fit the file any more.
+    """
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(module.Options).validate_python(plain)
+        return TypeAdapter(module.Options).validate_python(dict(plain))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

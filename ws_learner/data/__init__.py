@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ws_learner.data.datasets.glue import load_glue
     from ws_learner.data.datasets.image_folder import class_folders, load_image_folder
     from ws_learner.data.datasets.movielens import CARDINALITIES, load_movielens
+    from ws_learner.data.datasets.speeches import Texts, load_speeches, smollm2_file
     from ws_learner.data.datasets.squad import find_answers, load_squad
     from ws_learner.data.datasets.squad_file import score_answers
     from ws_learner.data.datasets.text import load_polarity, load_trec
@@ -53,6 +54,7 @@ __all__ = [
     "PreparedPhotographs",
     "Resource",
     "Split",
+    "Texts",
     "TokenSplit",
     "Transformed",
     "UntestedSplits",
@@ -76,12 +78,14 @@ __all__ = [
     "load_image_folder",
     "load_movielens",
     "load_polarity",
+    "load_speeches",
     "load_squad",
     "load_trec",
     "loader_batch_size",
     "on_device",
     "read_rank_batches",
     "score_answers",
+    "smollm2_file",
     "split_dataset",
     "split_digest",
     "stacked",
@@ -129,6 +133,11 @@ _MODULES = {
     "datasets.movielens": [
         "CARDINALITIES",
         "load_movielens",
+    ],
+    "datasets.speeches": [
+        "Texts",
+        "load_speeches",
+        "smollm2_file",
     ],
     "datasets.squad": [
         "find_answers",

@@ -79,8 +79,15 @@ def result_rows(
         ("profile by", _supplier(summary)),
         ("search time", duration_text(summary.get("search_seconds"))),
         ("training time", duration_text(summary.get("train_seconds"))),
+        *((shown(name), shown(value)) for name, value in _more(summary).items()),
     ]
     return [(label, value) for label, value in rows if value]
+
+
+def _more(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Further results that the summary holds as text, by label."""
+    more = summary.get("more_results")
+    return more if isinstance(more, Mapping) else {}
 
 
 def table_heads(frame: pd.DataFrame) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ws_learner.search.layer_sensitivity import sensitivity
     from ws_learner.search.least_divergence import divergence
     from ws_learner.search.loop import Search
+    from ws_learner.search.owl import outlier_share, owl_of_shares
     from ws_learner.search.policy_file import SavedPolicy, read_policy
     from ws_learner.search.policy_use import open_policy
     from ws_learner.search.policy_view import PolicyView
@@ -109,6 +110,8 @@ __all__ = [
     "locked_settings",
     "make_pruning_env",
     "open_policy",
+    "outlier_share",
+    "owl_of_shares",
     "phases_of",
     "plain_settings",
     "progression_at",
@@ -180,6 +183,10 @@ _MODULES = {
     ],
     "loop": [
         "Search",
+    ],
+    "owl": [
+        "outlier_share",
+        "owl_of_shares",
     ],
     "policy_file": [
         "SavedPolicy",

@@ -8,7 +8,7 @@ from envs import FloatArray, IntArray
 from ws_learner.search.context import AllocationContext
 from ws_learner.search.levels import common_level, zeros_at_offsets
 
-__all__ = ["outlier_share", "owl"]
+__all__ = ["outlier_share", "owl", "owl_of_shares"]
 
 _OUTLIER = 5.0
 _RANGE = 0.08
@@ -24,6 +24,11 @@ def owl(context: AllocationContext) -> IntArray:
     paper compares blocks of a transformer, this function the layers that can be pruned.
     """
     shares = np.array([outlier_share(scores) for scores in context.wanda_scores()])
+    return owl_of_shares(shares, context)
+
+
+def owl_of_shares(shares: FloatArray, context: AllocationContext) -> IntArray:
+    """(L,) zeros by `owl` for shares of outliers (L,) that were measured already."""
     open_ = context.lower < context.upper
     least, most = (shares[open_].min(), shares[open_].max()) if open_.any() else (0.0, 0.0)
     ranks = (shares - least) / (most - least) if most > least else np.full(len(shares), 0.5)

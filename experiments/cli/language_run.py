@@ -1,0 +1,165 @@
+"""Runs of causal language models: the same flags and run directory, another way of pruning."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli.build import show_report
+from experiments.cli.command import Command
+from experiments.cli.find_own_file import find_run_experiment
+from experiments.cli.rebuild_experiment import build_options
+from ws_learner.config import WeightSparseConfig, parse_pattern_spec
+from ws_learner.core import (
+    RunDir,
+    UserError,
+    complain,
+    folder_name,
+    identity_hash,
+    library_versions,
+    read_yaml_file,
+    say,
+    shown,
+)
+
+if TYPE_CHECKING:
+    from ws_learner.language import LanguageTask
+
+__all__ = ["evaluate_language_run", "is_language_model", "language_run"]
+
+_RUN = ("run_dir", "config", "include", "seed", "exec_mode")
+_WS = (
+    *("ws_prune_ratio", "ws_prune_ratio_prtl", "ws_pattern", "ws_ratios"),
+    *("ws_ratio_min", "ws_ratio_max"),
+)
+_RATIO, _PROTOCOL = 0.5, "progression"
+
+
+def is_language_model(module: ModuleType) -> bool:
+    """Whether an experiment file is of a causal language model."""
+    return hasattr(module, "language_task")
+
+
+def language_run(command: Command, *, words: Sequence[str]) -> RunDir:
+    """Prune a language model, or go on with it, or show the finished run again.
+
+    Args:
+        command: The command line.
+        words: Its words, for the report.
+
+    Raises:
+        UserError: Flags that have no meaning here, or network and texts do not fit.
+    """
+    from ws_learner.language import LanguageLearner, check_language
+
+    _refuse(command)
+    command = _adjusted(command)
+    task: LanguageTask = command.experiment.language_task(command.options)
+    check_language(task, command.ws)
+    settings = _settings(command)
+    identity = _identity(command, task, settings)
+    stem = folder_name(f"{task.name}-{task.settings.solver}")
+    run = RunDir(command.run.run_dir or command.runs / f"{stem}-{identity_hash(identity)}")
+    say(f"run directory: {run.path}{' (finished)' if run.finished else ''}")
+    with run.locked():
+        run.claim(settings, identity)
+        if not run.finished:
+            facts = {
+                "command": shlex.join(["./run_local.sh", *words]),
+                "versions": library_versions(),
+                "seed": command.run.seed,
+            }
+            LanguageLearner(task, run=run, config=command.ws, facts=facts).fit()
+    show_report(run)
+    return run
+
+
+def _refuse(command: Command) -> None:
+    """Refuse flags that would have no effect.
+
+    Raises:
+        UserError: There are some; all of them at once.
+    """
+    if command.cluster is not None:
+        raise UserError(
+            f"-n={command.cluster.workers}: a language model is pruned block by block in one "
+            "process, each block on what the one before gives; use ./run_local.sh"
+        )
+    options = {item.name for item in dataclasses.fields(command.options)}
+    known = {*_RUN, *_WS, *options}
+    unknown = sorted(command.given - known)
+    if command.run.learner != "weight-sparse":
+        raise UserError(f"--learner {command.run.learner}: language models are not trained here")
+    complain(
+        f"--{name}: has no effect on a causal language model, which is pruned block by block "
+        "without training; leave it out (docs/language_models.md lists the flags)"
+        for name in unknown
+    )
+
+
+def _adjusted(command: Command) -> Command:
+    """The command with the defaults of language models."""
+    changes: dict[str, Any] = {}
+    fixed = parse_pattern_spec(command.ws.pattern_spelling).fixed_ratio
+    if "ws_prune_ratio" not in command.given and command.ws.ws_ratios is None:
+        changes["ws_prune_ratio"] = _RATIO if fixed is None else fixed
+    if "ws_prune_ratio_prtl" not in command.given:
+        changes["ws_prune_ratio_prtl"] = _PROTOCOL if fixed is None else "uniform"
+    for name, value in changes.items():
+        say(f"adjusted: --{name} {value}, the default of language models")
+    own = {name: getattr(command.ws, name) for name in _WS} | changes
+    return dataclasses.replace(command, ws=WeightSparseConfig(**own))
+
+
+def _settings(command: Command) -> dict[str, Any]:
+    """Every setting that has an effect, under its flag's name."""
+    options = {item.name for item in dataclasses.fields(command.options)}
+    kept = {"experiment", "seed", *_WS, *options}
+    return {name: value for name, value in command.settings().items() if name in kept}
+
+
+def _identity(command: Command, task: LanguageTask, settings: dict[str, Any]) -> dict[str, Any]:
+    """Everything that changes the result: network and texts by their content."""
+    places = {"model", "text", "data_dir", "ws_ratios"}
+    kept = {name: value for name, value in settings.items() if name not in places}
+    ratios = command.ws.ws_ratios
+    if ratios is not None:
+        from ws_learner.core import ratios_from
+
+        kept["ws_ratios"] = ratios_from(ratios, setting="ws_ratios")
+    return kept | {
+        "experiment": task.name,
+        "network": task.network_digest,
+        "windows": task.windows.digest,
+    }
+
+
+def evaluate_language_run(run: RunDir) -> int:
+    """Count zeros and measure perplexity of a finished run's bytes; 0 if both are as recorded.
+
+    Raises:
+        UserError: The folder's settings or texts have changed, or files are damaged.
+    """
+    from ws_learner.language import measure_again
+
+    summary = run.read_summary()
+    say(f"opening {run.model} again")
+    settings = read_yaml_file(run.config, where=str(run.config), remedy="it is damaged")
+    name = settings.get("experiment") if isinstance(settings, dict) else None
+    module = find_run_experiment(run, {"experiment": str(name)})
+    if not is_language_model(module):
+        raise UserError(f"{run.config}: names {shown(name)}, no language model; it is damaged")
+    fields = {item.name for item in dataclasses.fields(module.Options)}
+    plain = {key: value for key, value in settings.items() if key in fields}
+    task: LanguageTask = module.language_task(build_options(module, plain, run))
+    found, zeros = measure_again(run, task.windows.test)
+    recorded = float(summary["sparse_metric"])
+    wanted = round(float(summary["achieved_prune_ratio"]) * int(summary["dense_macs"]))
+    say(f"test perplexity {found:.6g} (recorded {recorded:.6g})")
+    say(f"{zeros:,} weights are zero (recorded {wanted:,})")
+    agrees = abs(found - recorded) < 5e-4 * max(1.0, abs(recorded)) and zeros == wanted
+    say("agrees with the run's summary" if agrees else "DOES NOT AGREE with the run's summary")
+    return 0 if agrees else 1

@@ -1,0 +1,101 @@
+"""Ratios of blocks and layers: what is measured, and what protocols make of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from tests.support.tiny_language import make_folder
+from ws_learner.config import WeightSparseConfig
+from ws_learner.language.blocks import BlockNetwork
+from ws_learner.language.layer_rows import block_layers
+from ws_learner.language.ratios import allocate
+from ws_learner.language.survey import OWN_DENSITIES, survey
+from ws_learner.language.windows import Windows
+from ws_learner.pruning import parse_pattern
+
+DRAW = torch.Generator().manual_seed(2)
+PARTS = [torch.randint(0, 300, (count, 20), generator=DRAW) for count in (4, 2, 2)]
+WINDOWS = Windows(calibration=PARTS[0], search=PARTS[1], test=PARTS[2])
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> BlockNetwork:
+    return BlockNetwork(make_folder(tmp_path_factory.mktemp("ratios") / "net"))
+
+
+def test_own_divergences_are_those_of_one_pruned_block(
+    network: BlockNetwork, tmp_path: Path
+) -> None:
+    """Against whole networks in memory, of which one block is pruned by plain code."""
+    found = survey(
+        network,
+        block_layers(network),
+        WINDOWS,
+        pattern=parse_pattern("unstructured"),
+        own=True,
+        errors=False,
+        kept=tmp_path / "survey.pt",
+    )
+    auto: Any = transformers.AutoModelForCausalLM
+    dense = auto.from_pretrained(network.folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        target = dense(WINDOWS.search).logits.double().log_softmax(-1)
+    for number in range(2):
+        for density in (0.0, 0.5):  # at others the rows' counts differ
+            place = OWN_DENSITIES.index(density)
+            pruned = auto.from_pretrained(network.folder, dtype=torch.float32).eval()
+            block, inputs = pruned.model.layers[number], {}
+            linear = [m for m in block.modules() if isinstance(m, torch.nn.Linear)]
+            hooks = [
+                m.register_forward_pre_hook(
+                    lambda m, x, into=inputs: into.update({m: x[0].flatten(0, -2)})
+                )
+                for m in linear
+            ]
+            with torch.no_grad():
+                pruned(WINDOWS.calibration)
+                for hook, module in zip(hooks, linear, strict=True):
+                    hook.remove()
+                    score = module.weight.abs() * inputs[module].norm(dim=0)
+                    count = round((1 - density) * module.weight.numel())
+                    rows = module.weight.shape[0]
+                    least = score.argsort(dim=1)[:, : count // rows]
+                    module.weight.scatter_(1, least, 0.0)
+                other = pruned(WINDOWS.search).logits.double().log_softmax(-1)
+            wanted = float((target.exp() * (target - other)).sum(-1).mean())
+            assert found.own[number, place] == pytest.approx(wanted, rel=0.02), (number, density)
+
+
+@pytest.mark.parametrize(
+    "protocol", ["uniform", "erk", "knapsack", "progression", "owl", "divergence"]
+)
+def test_every_protocol_meets_the_budget(
+    protocol: str, network: BlockNetwork, tmp_path: Path
+) -> None:
+    layers = block_layers(network)
+    config = WeightSparseConfig(ws_prune_ratio=0.6, ws_prune_ratio_prtl=protocol)
+    zeros = allocate(network, layers, config=config, windows=WINDOWS, state=tmp_path)
+    sizes = np.array([layer.row.weights for layer in layers])
+    assert zeros.sum() == round(0.6 * sizes.sum())
+    assert ((zeros >= 0) & (zeros <= sizes)).all()
+    ratios = zeros / sizes
+    if protocol == "uniform":
+        assert ratios == pytest.approx(0.6, abs=1 / sizes.min())
+    if protocol in ("progression", "owl", "divergence"):
+        for number in range(2):
+            own = [r for r, layer in zip(ratios, layers, strict=True) if layer.block == number]
+            assert max(own) - min(own) < 2 / sizes.min()
+
+
+def test_a_table_sets_every_ratio(network: BlockNetwork, tmp_path: Path) -> None:
+    layers = block_layers(network)
+    given = {layer.key: 0.25 * (1 + layer.block) for layer in layers}
+    config = WeightSparseConfig(ws_ratios=given)
+    zeros = allocate(network, layers, config=config, windows=WINDOWS, state=tmp_path)
+    assert zeros.tolist() == [round(given[layer.key] * layer.row.weights) for layer in layers]

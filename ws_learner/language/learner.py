@@ -1,0 +1,192 @@
+"""Prunes a causal language model: ratios, walk, files, perplexity, report's numbers."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from envs import FloatArray, IntArray
+from ws_learner.config import WeightSparseConfig, parse_pattern_spec
+from ws_learner.core import (
+    RunDir,
+    UserError,
+    choose_device,
+    describe_machine,
+    load_state_file,
+    save_state_file,
+    write_text,
+)
+from ws_learner.language.blocks import BlockNetwork
+from ws_learner.language.layer_rows import block_layers, layer_rows
+from ws_learner.language.out import copy_companions, write_pruned
+from ws_learner.language.perplexity import paired_difference, perplexity, window_losses
+from ws_learner.language.ratio_table import counted_table
+from ws_learner.language.ratios import allocate, refuse_protocol
+from ws_learner.language.run_files import companions_of, open_pruned
+from ws_learner.language.task import LanguageTask
+from ws_learner.language.walk import WalkPlan, walk
+from ws_learner.pruning import parse_pattern
+from ws_learner.report import to_csv, totals
+
+__all__ = ["LanguageLearner", "check_language"]
+
+_KINDS = ("unstructured", "block", "n:m")
+
+
+def check_language(task: LanguageTask, config: WeightSparseConfig) -> None:
+    """Open network and texts and see whether the settings fit them, before any work.
+
+    Raises:
+        UserError: They do not, or the pattern is none that is solved layer by layer.
+    """
+    spec = parse_pattern_spec(config.pattern_spelling)
+    if spec.kind not in _KINDS or spec.columns:
+        raise UserError(
+            f"`ws_pattern` {spec}: language models take unstructured, N:M such as 2:4, and blocks "
+            "such as 4x1"
+        )
+    layers = block_layers(task.network)
+    refuse_protocol(config, layer_rows(layers))
+    assert len(task.windows.test) > 1  # reads the texts
+
+
+class LanguageLearner:
+    """Prunes the network of a task into a run directory.
+
+    Every stage leaves its result in the directory, so that the same call goes on where an earlier
+    one stopped and ends with the same bytes.
+    """
+
+    def __init__(
+        self,
+        task: LanguageTask,
+        *,
+        run: RunDir,
+        config: WeightSparseConfig,
+        facts: dict[str, Any] | None = None,
+    ) -> None:
+        """Configure a run.
+
+        Args:
+            task: Network, texts and settings.
+            run: The directory, locked by the caller.
+            config: Target, protocol, pattern and bounds; other settings are not read.
+            facts: More entries of the summary.
+
+        Raises:
+            UserError: As `check_language`.
+        """
+        check_language(task, config)
+        self.task, self.run, self.config, self.facts = task, run, config, dict(facts or {})
+        self.spec = parse_pattern_spec(config.pattern_spelling)
+
+    def fit(self) -> dict[str, Any]:
+        """Run all stages; return the summary.
+
+        Raises:
+            UserError: Network, texts and settings do not fit together, or the disk is full.
+        """
+        network = self.task.network
+        layers, windows = block_layers(network), self.task.windows
+        state = self.run.state
+        state.mkdir(parents=True, exist_ok=True)
+        began = time.process_time()
+        dense = self._losses(network, "dense")
+        zeros, search_seconds = self._zeros(network)
+        plan = WalkPlan(
+            layers=layers,
+            zeros=zeros.tolist(),
+            pattern=parse_pattern(self.config.pattern_spelling),
+            solver=self.task.settings.solver,
+        )
+        pruned = walk(network, windows.calibration, plan, folder=state / "blocks")
+        if not self.run.model.exists():
+            write_pruned(self.run.model, network, layers, pruned)
+        copy_companions(self.task.folder, companions_of(self.run))
+        sparse_network = open_pruned(self.run)
+        frame = counted_table(layer_rows(layers), zeros, sparse_network.tensors)
+        write_text(self.run.ratios, to_csv(frame))
+        sparse = self._losses(sparse_network, "sparse")
+        self._write_losses(dense, sparse)
+        seconds = time.process_time() - began
+        summary = self._summary(dense, sparse) | {"processor_seconds": seconds}
+        summary["more_results"]["processor time of the last start"] = f"{seconds:.0f} s"
+        summary["more_results"]["of it to find the ratios"] = f"{search_seconds:.0f} s"
+        sums = totals(frame)
+        summary |= {k: sums[k] for k in ("achieved_prune_ratio", "dense_macs", "kept_macs")}
+        self.run.finish(summary)
+        shutil.rmtree(state, ignore_errors=True)
+        return summary
+
+    def _zeros(self, network: BlockNetwork) -> tuple[IntArray, float]:
+        """Planned zeros of each layer and the processor seconds it took to find them."""
+        kept = self.run.state / "zeros.pt"
+        if kept.exists():
+            found = load_state_file(kept)
+            return found["zeros"].numpy(), float(found["seconds"])
+        began = time.process_time()
+        zeros = allocate(
+            network,
+            block_layers(network),
+            config=self.config,
+            windows=self.task.windows,
+            state=self.run.state,
+        )
+        seconds = time.process_time() - began
+        save_state_file(kept, {"zeros": torch.from_numpy(zeros), "seconds": seconds})
+        return zeros, seconds
+
+    def _losses(self, network: BlockNetwork, name: str) -> FloatArray:
+        """Losses on the test windows, measured once."""
+        kept = self.run.state / f"{name}.pt"
+        if not kept.exists():
+            found = window_losses(network, self.task.windows.test, what=f"the {name} network")
+            save_state_file(kept, {"losses": torch.from_numpy(found)})
+        losses: FloatArray = load_state_file(kept)["losses"].numpy()
+        return losses
+
+    def _write_losses(self, dense: FloatArray, sparse: FloatArray) -> None:
+        rows = [f"{place},{a!r},{b!r}" for place, (a, b) in
+                enumerate(zip(dense.tolist(), sparse.tolist(), strict=True))]  # fmt: skip
+        write_text(self.run.path / "windows.csv", "\n".join(["window,dense,sparse", *rows]) + "\n")
+
+    def _summary(self, dense: FloatArray, sparse: FloatArray) -> dict[str, Any]:
+        task, config = self.task, self.config
+        difference, windows = paired_difference(sparse, dense), task.windows
+        count, length = windows.test.shape
+        more = {
+            "sparse minus dense, 95 % interval over windows": str(difference),
+            "perplexity, sparse / dense": f"{np.exp(difference.mean):.4g}",
+            "measured on": f"{count} held-out windows of {length} tokens",
+            "calibrated on": f"{windows.calibration.numel():,} tokens",
+            "layer solver": task.settings.solver,
+        }
+        if task.dense_note:
+            more["dense is"] = task.dense_note
+        return {
+            "experiment": task.name,
+            "learner": "weight-sparse",
+            "protocol": config.ws_prune_ratio_prtl,
+            "method": task.settings.solver,
+            "pattern": str(self.spec),
+            "target_prune_ratio": config.ws_prune_ratio,
+            "metric": "perplexity",
+            "metric_unit": "",
+            "higher_is_better": False,
+            "dense_metric": perplexity(dense),
+            "sparse_metric": perplexity(sparse),
+            "nats_over_dense": difference.mean,
+            "nats_over_dense_half_interval": difference.half,
+            "more_results": more,
+            "split_sizes": {
+                "train": len(windows.calibration),
+                "search": len(windows.search),
+                "test": len(windows.test),
+            },
+            "hardware": describe_machine(choose_device("fp32")),
+            **self.facts,
+        }
