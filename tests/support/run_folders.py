@@ -33,6 +33,9 @@ def copied(folder: Path, name: str, *, of: str = "finished", **entries: Any) -> 
 
 def said(run: Path, **fields: Any) -> None:
     """Append a line to the run's progress log."""
-    line = {"time": 1.0, "event": "progress", "state": "running", "phase": "search"} | fields
+    line: dict[str, Any] = {"time": 1.0, "event": "progress", "state": "running", "note": ""}
+    line |= {"phase": "search", "number": 3, "phases": 6, "description": "searching"}
+    line |= {"done": 0.0, "total": 64.0, "elapsed_s": 1.0, "left_s": None}
+    line |= {"command_left_s": None, "values": {}} | fields
     with (run / "progress.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ws_learner.report.metric_text import metric_of
     from ws_learner.report.metrics import MetricsLog
     from ws_learner.report.policy_figures import policy_figure
+    from ws_learner.report.progress_log import ProgressLine, last_progress, read_progress
     from ws_learner.report.ratios_file import layers_in_ratios, read_ratios
     from ws_learner.report.runs import (
         Comparison,
@@ -37,6 +38,7 @@ __all__ = [
     "Comparison",
     "Label",
     "MetricsLog",
+    "ProgressLine",
     "RunRow",
     "RunState",
     "check_label",
@@ -45,6 +47,7 @@ __all__ = [
     "draw_all",
     "headline",
     "is_run",
+    "last_progress",
     "layers_in_ratios",
     "list_runs",
     "metric_of",
@@ -53,6 +56,7 @@ __all__ = [
     "ratio_table",
     "read_frontier",
     "read_label",
+    "read_progress",
     "read_ratios",
     "read_rollouts",
     "read_row",
@@ -88,6 +92,11 @@ _MODULES = {
     ],
     "policy_figures": [
         "policy_figure",
+    ],
+    "progress_log": [
+        "ProgressLine",
+        "last_progress",
+        "read_progress",
     ],
     "ratios_file": [
         "layers_in_ratios",

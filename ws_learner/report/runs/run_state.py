@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
-from ws_learner.report.runs.fields import number, text
-from ws_learner.report.runs.last_line import last_line
+from ws_learner.report.progress_log import ProgressLine, last_progress
 from ws_learner.report.runs.row import RunState
 from ws_learner.report.runs.run_lock import lock_is_held
 
@@ -20,30 +20,36 @@ def unfinished_state(run: Path) -> dict[str, Any]:
     A run counts as running only while a process holds its lock: a killed one leaves `running` as
     its last word.
     """
-    said = last_line(run / "progress.jsonl")
-    last, held = text(said, "state"), lock_is_held(run)
+    line, held = _last(run / "progress.jsonl"), lock_is_held(run)
+    last = "" if line is None else line.state
     state: RunState = "stopped"
     if held or (held is None and last == "running"):
         state = "running"
     elif last == "failed":
         state = "failed"
+    failure = "" if line is None else line.note or line.description
     return {
         "state": state,
-        "progress": _share(said),
-        "phase": text(said, "phase", most=24) or _phase_of_files(run),
-        "reason": text(said, "note") if state == "failed" else "",
+        "progress": None if line is None else _share(line),
+        "phase": ("" if line is None else line.phase[:24]) or _phase_of_files(run),
+        "reason": failure if state == "failed" else "",
     }
 
 
-def _share(said: Mapping[str, Any]) -> float | None:
-    """Share of the command that is done, each phase counting the same."""
-    place, phases = number(said, "number"), number(said, "phases")
-    done, total = number(said, "done") or 0.0, number(said, "total")
-    if place is None or not phases or phases < 0:
+def _last(path: Path) -> ProgressLine | None:
+    try:
+        plain = stat.S_ISREG(os.stat(path).st_mode)  # a named pipe would block
+    except (OSError, ValueError):
         return None
-    within = done / total if total else 0.0
-    share = (place - 1 + min(max(within, 0.0), 1.0)) / phases
-    return min(max(share, 0.0), 1.0)
+    return last_progress(path) if plain else None
+
+
+def _share(line: ProgressLine) -> float | None:
+    """Share of the command that is done, each phase counting the same."""
+    if line.number is None or line.phases is None:
+        return None
+    within = min(max(line.done / line.total, 0.0), 1.0) if line.total > 0 else 0.0
+    return min((line.number - 1 + within) / line.phases, 1.0)
 
 
 def _phase_of_files(run: Path) -> str:
