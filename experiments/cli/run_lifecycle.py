@@ -9,6 +9,7 @@ from experiments.cli.build import device_for_command, show_report
 from experiments.cli.command import Command
 from experiments.cli.run_identity import locate_run, resolved_settings
 from ws_learner.core import RunDir
+from ws_learner.report import track_run, tracking, write_label
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -38,8 +39,11 @@ def run_or_reuse(
     run, identity = locate_run(command, f"{experiment.name}-{kind}", identity)
     with run.locked():
         run.claim(resolved_settings(command), identity)
-        if not run.finished:
-            work(run)
+        write_label(run.path, name=command.run.name, tags=command.run.tag)
+        with tracking(run.path, command.run.track):
+            if not run.finished:
+                work(run)
     add_measures(run, experiment, device_for_command(command))
     show_report(run)
+    track_run(run.path, command.run.track)  # now with its report
     return run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from ws_learner.core import AnyPath, UserError, as_path, complain, shown, shown_repr, write_json
 from ws_learner.report.runs.fields import read_object
 
-__all__ = ["LABEL", "Label", "check_label", "read_label", "write_label"]
+__all__ = ["LABEL", "Label", "check_label", "label_problems", "read_label", "write_label"]
 
 LABEL = "label.json"
 
@@ -41,10 +41,11 @@ def check_label(*, name: str | None = None, tags: Iterable[str] = ()) -> None:
     Raises:
         UserError: Some cannot be used; a line for each.
     """
-    complain(_problems(name, list(tags)))
+    complain(label_problems(name=name, tags=list(tags)))
 
 
-def _problems(name: str | None, tags: list[str]) -> Iterable[str]:
+def label_problems(*, name: str | None, tags: Sequence[str]) -> Iterator[str]:
+    """What `check_label` refuses, a line each."""
     if name:
         rule = "must be at most 60 printable characters without /, and not begin with -, . or ~"
         if name == "last":
