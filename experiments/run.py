@@ -36,6 +36,7 @@ from experiments.cli.run_identity import build_identity
 from experiments.cli.run_lifecycle import run_or_reuse
 from ws_learner.config import ClusterConfig
 from ws_learner.core import RunDir, UserError, policy_path
+from ws_learner.report import find_run
 
 if TYPE_CHECKING:
     from torch import nn
@@ -167,7 +168,8 @@ def _evaluate(command: Command) -> int:
     from experiments.cli.evaluate_run import evaluate_run
 
     own = command.experiment if imports_of(command.experiment) is not None else None
-    return evaluate_run(RunDir(command.run.run_dir), device_for_command(command), module=own)
+    run = RunDir(find_run(command.run.run_dir, folder=command.runs))
+    return evaluate_run(run, device_for_command(command), module=own)
 
 
 if __name__ == "__main__":

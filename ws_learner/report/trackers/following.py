@@ -14,7 +14,7 @@ from ws_learner.report.trackers.tracker import EndState, Tracker, TrackerLike
 
 __all__ = ["track_run", "tracking"]
 
-_SECONDS_BETWEEN, _SECONDS_AT_END = 5.0, 30.0
+_SECONDS_BETWEEN, _SECONDS_AT_END = 5.0, 60.0
 
 
 class _Follower(threading.Thread):

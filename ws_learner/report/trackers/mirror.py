@@ -68,16 +68,21 @@ class Mirror:
             self._send(lambda: self.tracker.parameters(new), parameters=names)
 
     def _metrics(self) -> None:
-        """Rows of `metrics.csv` beyond the last step of their phase."""
-        steps, rows = dict(self._sent.steps), list[Row]()
+        """Rows of `metrics.csv` beyond the last step of their phase; a step may have several."""
+        steps, names, rows = dict(self._sent.steps), list(self._sent.names), list[Row]()
         for row in read_rows(self.run / "metrics.csv"):
             phase, step = row.get("phase") or "", as_number(row.get("step"))
-            if step is None or step <= steps.get(phase, -1):
+            if step is None or step < steps.get(phase, -1):
                 continue
-            steps[phase] = int(step)
             above = f"{phase}/" if phase else ""
-            rows.append((int(step), numbers(row, leaving=("step", "phase"), above=above)))
-        self._send_rows(rows, steps=steps)
+            values = numbers(row, leaving=("step", "phase"), above=above)
+            if step == steps.get(phase):
+                values = {name: value for name, value in values.items() if name not in names}
+            else:
+                names = [name for name in names if not name.startswith(above)]
+            steps[phase], names = int(step), [*names, *values]
+            rows.append((int(step), values))
+        self._send_rows(rows, steps=steps, names=names)
 
     def _rollouts(self) -> None:
         best, rows = self._sent.best, list[Row]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ __all__ = ["Sent", "read_sent", "write_sent"]
 
 FILE = "tracking.json"
 
+_LOCK = threading.Lock()
+"""Each tracker has a thread, and all have one file."""
+
 
 @dataclass
 class Sent:
@@ -21,6 +25,7 @@ class Sent:
     Attributes:
         place: What its `begin` returned.
         steps: Phase -> last step of `metrics.csv`.
+        names: Names that the last step had, of any phase.
         rollouts: Number of rollouts.
         best: Best reward among them.
         parameters: Names of the settings.
@@ -30,6 +35,7 @@ class Sent:
 
     place: str = ""
     steps: dict[str, int] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
     rollouts: int = 0
     best: float | None = None
     parameters: list[str] = field(default_factory=list)
@@ -50,7 +56,8 @@ def read_sent(run: Path, kind: str) -> Sent:
 
 def write_sent(run: Path, kind: str, sent: Sent) -> None:
     """Remember what was sent."""
-    write_json(run / FILE, {**_all(run), kind: asdict(sent)})
+    with _LOCK:
+        write_json(run / FILE, {**_all(run), kind: asdict(sent)})
 
 
 def _all(run: Path) -> dict[str, Any]:

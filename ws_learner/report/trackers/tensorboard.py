@@ -29,7 +29,8 @@ class TensorBoardTracker:
         known = bool(place) and any(folder.glob(_EVENTS))
         for old in () if known else folder.glob(_EVENTS):
             old.unlink()  # nothing says what is in it
-        self._writer: Any = SummaryWriter(str(folder))
+        suffix = f".{time.time_ns()}"  # a file of the same second would be overwritten
+        self._writer: Any = SummaryWriter(str(folder), filename_suffix=suffix)
         if known:
             return place
         self._writer.add_text("run", _quoted(" ".join([name, *tags])), 0)
