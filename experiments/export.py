@@ -29,6 +29,7 @@ from experiments.cli.deploy_export import DEPLOY_ENGINES, export_deploy_folder
 from experiments.cli.flag_aliases import spell_message
 from ws_learner.core import RunDir, UserError, as_path, call_model, say
 from ws_learner.language import is_language_run
+from ws_learner.report import find_run
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     """Export; return 0, or 2 after bad input."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=raw)
-    parser.add_argument("run", type=as_path, help="folder of a finished run")
+    parser.add_argument("run", type=as_path, help="finished run: its folder, its name, or last")
     parser.add_argument("--to", required=True, choices=_FORMATS, help="format")
     parser.add_argument(
         "--out",
@@ -79,9 +80,10 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     )
     given = parser.parse_args(argv)
     folders = ("hf", "deploy")
-    target = given.out or given.run / (given.to if given.to in folders else f"model.{given.to}")
     try:
         _check(given)
+        given.run = find_run(given.run)
+        target = given.out or given.run / (given.to if given.to in folders else f"model.{given.to}")
         run = RunDir(given.run)
         run.read_summary()
         if is_language_run(run):

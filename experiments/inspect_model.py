@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flag_aliases import spell_message
 from ws_learner.core import UserError, as_path, name_fits, say
+from ws_learner.report import find_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,7 @@ def main(
     """Print the table; return the exit code: 0, or 2 after bad input."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument(
-        "file", type=as_path, help="weights: .safetensors, .pt, .pth, or a run directory"
+        "file", type=as_path, help="weights: .safetensors, .pt, .pth; or a run: folder, name, last"
     )
     parser.add_argument("--pattern", help="count pruned units of it, such as 4x1, 2:4, 1xchannel")
     parser.add_argument(
@@ -48,7 +49,7 @@ def main(
     try:
         if given.check and given.pattern is None:
             raise UserError("--check: needs --pattern, such as --pattern 2:4")
-        frame, totals = _inspect(given.file, given.pattern, only=given.only)
+        frame, totals = _inspect(find_run(given.file), given.pattern, only=given.only)
     except UserError as error:
         say(f"error: {spell_message(sys.argv[1:] if argv is None else argv)(str(error))}")
         return 2

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from experiments.cli.flag_aliases import spell_message
 from ws_learner.core import RunDir, UserError, as_path, policy_path, say, write_text
+from ws_learner.report import find_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     """Print the table or write a profile; return 0, or 2 after bad input."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=raw)
-    parser.add_argument("run", type=as_path, help="run directory, or its policy.safetensors")
+    parser.add_argument("run", type=as_path, help="run: folder, name, last; or policy.safetensors")
     parser.add_argument("--targets", help="prune ratios of the table, such as 0.5,0.9,0.95")
     parser.add_argument("--prune_ratio", type=float, help="write the profile of this target")
     parser.add_argument("--out", type=as_path, help="the file for it, which --ratios reads")
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
         targets = None if given.targets is None else _targets(given.targets)
         from ws_learner.search import PolicyView
 
+        given.run = find_run(given.run)
         view = PolicyView(given.run)
         if given.prune_ratio is not None:
             _write_ratios(view, given.prune_ratio, given.out)

@@ -41,6 +41,7 @@ from experiments.cli.run_identity import build_identity
 from experiments.cli.run_lifecycle import run_or_reuse
 from ws_learner.config import ClusterConfig
 from ws_learner.core import RunDir, UserError, plan_phases, policy_path, quiet
+from ws_learner.report import find_run
 
 if TYPE_CHECKING:
     from torch import nn
@@ -185,10 +186,11 @@ def _evaluate(command: Command) -> int:
     from experiments.cli.evaluate_run import evaluate_run
     from ws_learner.language import is_language_run
 
-    if is_language_run(RunDir(command.run.run_dir)):
-        return evaluate_language_run(RunDir(command.run.run_dir))
+    run = RunDir(find_run(command.run.run_dir, folder=command.runs))
+    if is_language_run(run):
+        return evaluate_language_run(run)
     own = command.experiment if imports_of(command.experiment) is not None else None
-    return evaluate_run(RunDir(command.run.run_dir), device_for_command(command), module=own)
+    return evaluate_run(run, device_for_command(command), module=own)
 
 
 if __name__ == "__main__":

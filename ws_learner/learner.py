@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -53,7 +53,15 @@ from ws_learner.pruning import (
     table_for_settings,
     with_default_pattern,
 )
-from ws_learner.report import MetricsLog, expected_seconds, read_table, to_csv
+from ws_learner.report import (
+    MetricsLog,
+    TrackerLike,
+    check_trackers,
+    expected_seconds,
+    read_table,
+    to_csv,
+    tracking,
+)
 from ws_learner.search import (
     Allocation,
     Allocator,
@@ -138,6 +146,7 @@ class WeightSparseLearner:
         cluster: ClusterConfig | None = None,
         facts: dict[str, Any] | None = None,
         outputs: OutputKind | None = None,
+        track: Sequence[TrackerLike] = (),
         claims: bool = True,
     ) -> None:
         """Configure a run; `fit` starts it.
@@ -162,6 +171,8 @@ class WeightSparseLearner:
             outputs: What the network's outputs mean, see `OutputKind`: how a search compares them
                 with the dense network's, and distillation with the teacher's. None takes what the
                 data say, or infers it from loss, shapes and targets.
+            track: Experiment trackers that follow the run, such as ["mlflow"], or objects with the
+                methods of `Tracker`.
             claims: Lock the directory and check that it was made with these arguments. False
                 leaves both to the caller, who then gives `run_dir`.
         """
@@ -179,6 +190,7 @@ class WeightSparseLearner:
             name = "recipe" if recipe is None else "loss"
             raise UserError(f"`{name}` None: give one; ws_learner.prune chooses it")
         check_kind(facts or {}, dict, name="facts", give="a dict")
+        check_trackers(track)
         seed = as_whole(seed, name="seed")
         workers = None if workers is None else as_whole(workers, name="workers")
         self.model, self.loss, self.metric = model, loss, metric
@@ -195,7 +207,7 @@ class WeightSparseLearner:
         self.agent = agent or DDPGConfig()
         self.compute = compute or choose_device()
         self.seed, self.workers, self.facts = seed, workers, dict(facts or {})
-        self.cluster, self.outputs = cluster, outputs
+        self.cluster, self.outputs, self._track = cluster, outputs, tuple(track)
         self._kind: OutputKind | None = None
         self._run_dir, self._claims = (
             None if run_dir is None else as_path(run_dir, name="run_dir"),
@@ -213,7 +225,7 @@ class WeightSparseLearner:
         """
         with remember_messages():  # until the run has a folder
             layers = self._begin()
-            with self._owned():
+            with self._owned(), tracking(self.run.path, self._track):
                 if self._claims and self.run.finished:
                     return self._saved()
                 with self._session():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,14 @@ from ws_learner.core import (
 )
 from ws_learner.data import as_splits, loader_batch_size
 from ws_learner.learner import WeightSparseLearner
-from ws_learner.report import headline, refuse_other_ending, write_report_file
+from ws_learner.report import (
+    TrackerLike,
+    check_trackers,
+    headline,
+    refuse_other_ending,
+    track_run,
+    write_report_file,
+)
 from ws_learner.training import Loss, Metric, Result, check_network, check_run_arguments, usual_task
 
 __all__ = ["prune"]
@@ -57,6 +64,7 @@ def prune(
     teacher: nn.Module | None = None,
     compute: ComputeDevice | None = None,
     cluster: ClusterConfig | None = None,
+    track: Sequence[TrackerLike] = (),
 ) -> Result:
     """Prune a trained network: search a ratio for each layer, train to the ratios, measure.
 
@@ -112,6 +120,8 @@ def prune(
             the dense network.
         compute: Device, precision and memory layout; by default chosen for this machine.
         cluster: Scores candidates and trains on Ray.
+        track: Experiment trackers that follow the run, such as ["mlflow"] or ["tensorboard"], or
+            objects with the methods of `ws_learner.report.Tracker`.
 
     Returns:
         The sparse network, of its own class with plain weights; the layer table; the summary with
@@ -124,6 +134,7 @@ def prune(
         >>> # result = prune(model, (train_loader, validation_loader), 0.9, report="report.md")
     """
     check_network(model)
+    check_trackers(track)
     file = _report_file(report)
     _refuse_both(recipe, epochs=epochs, batch_size=batch_size, lrn_rate=lrn_rate)
     settings = _config(config, prune_ratio)
@@ -169,9 +180,11 @@ def prune(
         teacher=teacher,
         compute=compute,
         cluster=cluster,
+        track=track,
     )
     result = run.fit()
     _tell(run.run, result, file)
+    track_run(run.run.path, track)  # its report
     return result
 
 

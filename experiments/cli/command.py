@@ -14,11 +14,15 @@ from agents import DDPGConfig
 from ws_learner.compat import LpotConf
 from ws_learner.config import ClusterConfig, LrnSchedule, OptimizerName, WeightSparseConfig
 from ws_learner.core import OutputKind, check_settings, complain
+from ws_learner.report import TrackerName, label_problems
 
 if TYPE_CHECKING:
     from ws_learner.compat import NncfConf
 
-__all__ = ["Command", "RunFlags", "plain_value"]
+__all__ = ["NO_SETTINGS", "Command", "RunFlags", "plain_value"]
+
+NO_SETTINGS = ("config", "quiet", "name", "tag", "track")
+"""Flags that are kept out of a run's settings and identity."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,13 @@ class RunFlags:
     run_dir: Path | None = None
     """Where the run lives; by default runs/<experiment>-<method>-<hash of the settings> in the
     current folder."""
+    name: str | None = None
+    """What the run is called in lists and by other commands, such as `ws-learner export NAME`. It
+    is no setting: the run, its folder and its result stay the same."""
+    tag: tuple[str, ...] = ()
+    """Tags of the run, for `ws-learner runs --tag`; may be repeated. No setting either."""
+    track: tuple[TrackerName, ...] = ()
+    """Send parameters, metrics and files to tensorboard or mlflow while the run works."""
     config: Path | None = None
     """YAML file with any of these settings, such as another run's config.yaml; or a pruning
     config of LPOT / Neural Compressor 1.x (docs/neural_compressor.md), NNCF's JSON with
@@ -91,6 +102,7 @@ class RunFlags:
         complain(self._problems())
 
     def _problems(self) -> Iterator[str]:
+        yield from label_problems(name=self.name, tags=self.tag)
         if self.workers is not None and self.workers < 0:
             yield f"--workers {self.workers}: must be 0 (no processes of their own) or more"
         if not 0 <= self.seed < 2**63:
@@ -147,9 +159,8 @@ class Command:
         flat: dict[str, Any] = {"experiment": self.name}
         for part in (self.run, self.ws, self.ddpg, self.options):
             for item in dataclasses.fields(part):
-                flat[item.name] = plain_value(getattr(part, item.name))
-        for name in ("config", "quiet"):  # of this call only
-            del flat[name]
+                if part is not self.run or item.name not in NO_SETTINGS:
+                    flat[item.name] = plain_value(getattr(part, item.name))
         return flat
 
 

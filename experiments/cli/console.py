@@ -26,6 +26,13 @@ VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
         "which layers matter: each pruned alone, without training",
     ),
     "policy": ("experiments.policy", (), "what a search has learned: profiles for any target"),
+    "runs": ("experiments.cli.runs.list_command", (), "list the runs of a folder"),
+    "compare": (
+        "experiments.cli.runs.compare_command",
+        (),
+        "runs side by side: settings, metrics with intervals, ratios",
+    ),
+    "label": ("experiments.cli.runs.label_command", (), "name a run, or tag it"),
     "new": ("experiments.cli.new_file", (), "write an experiment file of your own to start from"),
     "demo": ("experiments.run", DEMO, "the whole job on printed digits, in a minute"),
 }
@@ -50,6 +57,8 @@ Examples:
   ws-learner export runs/<one> --to deploy            # file, loader, measured milliseconds
   ws-learner sensitivity resnet_at_cifar10            # a table in a minute
   ws-learner policy runs/<one>
+  ws-learner runs --tag paper                         # what there is, the newest first
+  ws-learner compare last runs/<one>
 
 `ws-learner VERB -h` explains a verb.
 """

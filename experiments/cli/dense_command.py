@@ -91,6 +91,7 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
     why = experiment.origin or f"{experiment.name} comes without dense weights"
     say(f"{why}: the dense network is trained first")
     own: dict[str, Any] = dict.fromkeys((*OF_RECIPE, "warmup_epochs"))
+    own |= {"name": None, "tag": ()}  # of the sparse run
     flags = dataclasses.replace(command.run, learner="full-prec", run_dir=None, **own)
     given = command.given - own.keys()
     dense = dataclasses.replace(command, run=flags, given=given, adjusted=())

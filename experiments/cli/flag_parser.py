@@ -29,6 +29,9 @@ __all__ = [
 OF_RAY = ("n", "gpus_per_worker", "sweep", "storage", "dashboard", "no_follow")
 """Flags of ./run_distributed.sh only."""
 
+REPEATED = ("tag", "track")
+"""Flags whose values add up; of others, the last one counts."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
@@ -115,6 +118,9 @@ def parse_arguments(words: Sequence[str], flags: Mapping[str, Flag]) -> dict[str
     parser = _Parser(allow_abbrev=False, add_help=False, argument_default=argparse.SUPPRESS)
     for flag in flags.values():
         many = "*" if flag.many else "?" if flag.switch else None
+        if flag.name in REPEATED and flag.many:
+            parser.add_argument(f"--{flag.name}", nargs="*", action="extend")
+            continue
         parser.add_argument(f"--{flag.name}", nargs=many, const="true" if flag.switch else None)
         if flag.switch:
             parser.add_argument(

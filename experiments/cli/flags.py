@@ -11,7 +11,7 @@ from typing import Any
 
 from agents import DDPGConfig
 from experiments.cli.adjust_settings import adjust_settings
-from experiments.cli.command import Command, RunFlags
+from experiments.cli.command import NO_SETTINGS, Command, RunFlags
 from experiments.cli.config_file import read_config_file
 from experiments.cli.discovery import experiment_names, find_experiment, own_file
 from experiments.cli.flag_aliases import ALIASES, SpeltError, canonical_settings, spell_message
@@ -195,6 +195,8 @@ def _made(kinds: Mapping[str, type], values: Mapping[str, Any]) -> dict[str, Any
     for key, kind in kinds.items():
         try:
             chosen = {flag.name: values[flag.name] for flag in dataclass_flags(kind)}
+            if kind is RunFlags:
+                chosen = {name: chosen[name] for name in chosen.keys() - _hidden(kinds["options"])}
             made[key] = kind(**chosen)
         except ValueError as error:
             problems += [line for line in str(error).splitlines() if not line.endswith("change:")]
@@ -204,6 +206,11 @@ def _made(kinds: Mapping[str, type], values: Mapping[str, Any]) -> dict[str, Any
             raise
     complain(problems)
     return made
+
+
+def _hidden(options: type) -> set[str]:
+    """Flags of no setting that an experiment has as options of its own."""
+    return {item.name for item in dataclasses.fields(options)}.intersection(NO_SETTINGS)
 
 
 def _lacking(kind: type, values: Mapping[str, Any]) -> list[str]:

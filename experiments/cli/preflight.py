@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from experiments.cli.command import Command
 from ws_learner.core import complain, policy_path
+from ws_learner.report import check_trackers
 
 if TYPE_CHECKING:
     from ws_learner.learner import WeightSparseLearner
@@ -20,8 +21,10 @@ def check_paths(command: Command) -> None:
     """Look at every file that is read and every folder that is written.
 
     Raises:
-        UserError: Some are not there, or cannot be written; all of them at once.
+        UserError: Some are not there, or cannot be written; all of them at once. Or a tracker's
+            package is missing.
     """
+    check_trackers(command.run.track)
     complain([*_unreadable(command), *_unwritable(command)])
 
 

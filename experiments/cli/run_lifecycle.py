@@ -9,6 +9,7 @@ from experiments.cli.build import device_for_command, show_report
 from experiments.cli.command import Command
 from experiments.cli.run_identity import default_settings, locate_run, resolved_settings
 from ws_learner.core import RunDir, keep_messages
+from ws_learner.report import track_run, tracking, write_label
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -41,10 +42,13 @@ def run_or_reuse(
     run, identity = locate_run(command, f"{experiment.name}-{kind}", identity)
     with run.locked():
         run.claim(resolved_settings(command), identity)
-        if not run.finished:
-            run.record_defaults(default_settings(command))
-            with keep_messages(run.path), progress_of(run):
-                work(run)
+        write_label(run.path, name=command.run.name, tags=command.run.tag)
+        with tracking(run.path, command.run.track):
+            if not run.finished:
+                run.record_defaults(default_settings(command))
+                with keep_messages(run.path), progress_of(run):
+                    work(run)
     add_measures(run, experiment, device_for_command(command))
     show_report(run, final=final)
+    track_run(run.path, command.run.track)  # now with its report
     return run

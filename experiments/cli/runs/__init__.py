@@ -1,0 +1,1 @@
+"""Verbs on finished and running runs: list, compare, label."""

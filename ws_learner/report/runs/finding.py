@@ -1,0 +1,66 @@
+"""Find a run by its path, its name, the beginning of its folder's name, or as the last one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from ws_learner.core import AnyPath, UserError, as_path, shown
+from ws_learner.report.runs.listing import list_runs
+from ws_learner.report.runs.row import RunRow
+
+__all__ = ["LAST", "find_run"]
+
+LAST = "last"
+"""The newest run of the folder."""
+
+
+def find_run(given: AnyPath, *, folder: AnyPath = "runs") -> Path:
+    """The run that somebody means.
+
+    Args:
+        given: In this order: a path that exists; `last`, the run of the folder that began last; the
+            name of a run (`--name`); a folder's name, or its beginning, if that fits one run.
+        folder: Where runs are looked up.
+
+    Raises:
+        UserError: No run is meant, or more than one.
+    """
+    path = as_path(given, name="run")
+    if path.exists():
+        return path
+    word, place = str(given), as_path(folder, name="folder")
+    rows = list_runs(place)
+    if word == LAST and rows:
+        return rows[0].path
+    for found in (
+        [row for row in rows if row.name and row.name == word],
+        [row for row in rows if row.path.name == word],
+        [row for row in rows if row.path.name.startswith(word)],
+    ):
+        if len(found) == 1:
+            return found[0].path
+        if found:
+            raise UserError(
+                f"`run` {shown(word)}: {len(found)} runs are called so; give one of their "
+                f"folders: {_listed([row.path.name for row in found])}"
+            )
+    raise UserError(f"`run` {shown(word)}: {_unknown(word, place, rows)}")
+
+
+def _unknown(word: str, place: Path, rows: Sequence[RunRow]) -> str:
+    if not rows:
+        return f"no such folder, and {place} holds no runs"
+    names = [name for row in rows for name in (row.name, row.path.name) if name]
+    near = difflib.get_close_matches(word, names, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return (
+        f"no such folder, and no run in {place} is called so; {hint}`ws-learner runs` lists them, "
+        f"the newest: {_listed([row.name or row.path.name for row in rows])}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    first = ", ".join(shown(name) for name in names[:5])
+    return f"{first}, ..." if len(names) > 5 else first
