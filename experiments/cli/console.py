@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     ),
     "policy": ("experiments.policy", (), "what a search has learned: profiles for any target"),
     "new": ("experiments.cli.new_file", (), "write an experiment file of your own to start from"),
+    "serve": ("experiments.cli.serve.command", (), "live pages and REST over a folder of runs"),
     "demo": ("experiments.run", DEMO, "the whole job on printed digits, in a minute"),
 }
 """Verb -> module whose `main` runs it, arguments that come first, one line of help."""
@@ -48,6 +49,7 @@ Examples:
   ws-learner export runs/<one> --to deploy            # file, loader, measured milliseconds
   ws-learner sensitivity resnet_at_cifar10            # a table in a minute
   ws-learner policy runs/<one>
+  ws-learner serve runs/ --experiment resnet_at_cifar10
 
 `ws-learner VERB -h` explains a verb.
 """
