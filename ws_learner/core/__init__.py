@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         tensor_bytes,
         value_digest,
     )
+    from ws_learner.core.elapsed import duration_text
     from ws_learner.core.errors import UserError, complain, plain_lines, suggest
     from ws_learner.core.files import (
         read_json,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         ratios_in_file,
     )
     from ws_learner.core.lazy import lazy_names
+    from ws_learner.core.messages import message_style, quiet, say, warn
     from ws_learner.core.model_calls import (
         Inputs,
         call_model,
@@ -65,7 +67,9 @@ if TYPE_CHECKING:
     from ws_learner.core.plain_yaml import PlainLoader, dump_yaml, load_yaml, read_yaml_file
     from ws_learner.core.precision import half_types, narrowed, tensor_types, widened
     from ws_learner.core.process_group import ProcessGroup, rank_slice
-    from ws_learner.core.progress import Progress, message_style, say, track
+    from ws_learner.core.progress import Progress, track
+    from ws_learner.core.progress_file import PROGRESS_FILE, log_progress
+    from ws_learner.core.progress_phases import enter_phase, expect_phases, plan_phases
     from ws_learner.core.radix_select import Parts, in_parts, smallest_at, threshold_counts
     from ws_learner.core.run_dir import RunDir, folder_name, identity_hash, policy_path
     from ws_learner.core.setting_checks import check_choice, check_settings, setting_problems
@@ -92,6 +96,7 @@ __all__ = [
     "MOST_BYTES",
     "MOVED",
     "OUTPUT_KINDS",
+    "PROGRESS_FILE",
     "STATE_REMEDY",
     "AnyPath",
     "ComputeDevice",
@@ -129,6 +134,9 @@ __all__ = [
     "describe_output",
     "device_of",
     "dump_yaml",
+    "duration_text",
+    "enter_phase",
+    "expect_phases",
     "folder_name",
     "forward_digest",
     "half_types",
@@ -144,6 +152,7 @@ __all__ = [
     "load_state_file",
     "load_tensors",
     "load_yaml",
+    "log_progress",
     "main_output",
     "map_tensors",
     "message_style",
@@ -153,7 +162,9 @@ __all__ = [
     "one_thread",
     "parse_json",
     "plain_lines",
+    "plan_phases",
     "policy_path",
+    "quiet",
     "rank_slice",
     "ratios_from",
     "ratios_in_file",
@@ -186,6 +197,7 @@ __all__ = [
     "track",
     "unsealed",
     "value_digest",
+    "warn",
     "weight_type",
     "widened",
     "write_bytes",
@@ -305,11 +317,27 @@ _MODULES = {
         "ProcessGroup",
         "rank_slice",
     ],
+    "elapsed": [
+        "duration_text",
+    ],
+    "messages": [
+        "message_style",
+        "quiet",
+        "say",
+        "warn",
+    ],
     "progress": [
         "Progress",
-        "message_style",
-        "say",
         "track",
+    ],
+    "progress_file": [
+        "PROGRESS_FILE",
+        "log_progress",
+    ],
+    "progress_phases": [
+        "enter_phase",
+        "expect_phases",
+        "plan_phases",
     ],
     "radix_select": [
         "Parts",

@@ -1,100 +1,116 @@
-"""Progress of long operations: a bar on a terminal, a line every few seconds elsewhere."""
+"""Progress of long operations: a bar on a terminal, a line every few seconds elsewhere.
+
+The same goes to the run's `progress.jsonl` while one is written, see `log_progress`.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Protocol
 
-from ws_learner.core.errors import plain_lines
+from ws_learner.core.elapsed import Work
+from ws_learner.core.messages import is_quiet, message_style, say
+from ws_learner.core.progress_file import Event, current_file
+from ws_learner.core.progress_phases import current_phases, phase_fields
+from ws_learner.core.progress_views import BarView, LinesView, NoView, View
 
 __all__ = ["Progress", "message_style", "say", "track"]
 
-_SECONDS_BETWEEN_LINES = 15.0
-_STYLE: ContextVar[Callable[[str], str]] = ContextVar("message style", default=str)
+_SECONDS_BETWEEN_ENTRIES = 1.0
 
 
 class Progress(Protocol):
     """Receives the progress of a long operation."""
 
-    def advance(self, amount: float = 1.0, *, note: str = "") -> None:
-        """Advance by `amount` units; `note` is shown next to the bar."""
+    def advance(
+        self,
+        amount: float = 1.0,
+        *,
+        note: str | None = None,
+        values: Mapping[str, float] | None = None,
+    ) -> None:
+        """Advance by `amount` units.
+
+        Args:
+            amount: Units done since the last call.
+            note: Shown next to the bar; None keeps the one before.
+            values: Latest numbers by name, for `progress.jsonl`; None keeps those before.
+        """
+
+    def start_from(self, done: float) -> None:
+        """Count what an earlier process did, which has no part in the time left."""
 
 
-def say(text: str) -> None:
-    """Print one line of status to standard error."""
-    print(plain_lines(_STYLE.get()(text)), file=sys.stderr, flush=True)
+class _Reporter:
+    """Progress that is shown, and written to the run's file."""
 
+    def __init__(self, work: Work, view: View) -> None:
+        self._work, self._view = work, view
+        self._file, self._phases = current_file(), current_phases()
+        self._written, self._entry = work.began, work.done
+        self._enter("phase", work.began)
 
-@contextmanager
-def message_style(style: Callable[[str], str]) -> Iterator[None]:
-    """Inside this context, `say` rewrites messages by `style`, such as arguments to flags."""
-    token = _STYLE.set(style)
-    try:
-        yield
-    finally:
-        _STYLE.reset(token)
-
-
-class _Lines:
-    """Plain progress lines for logs: share done and time left."""
-
-    def __init__(self, description: str, total: float, done: float) -> None:
-        self._description, self._total, self._done = description, total, done
-        self._start, self._first = time.monotonic(), done
-        self._last = self._start
-
-    def advance(self, amount: float = 1.0, *, note: str = "") -> None:
-        self._done += amount
+    def advance(
+        self,
+        amount: float = 1.0,
+        *,
+        note: str | None = None,
+        values: Mapping[str, float] | None = None,
+    ) -> None:
         now = time.monotonic()
-        if now - self._last >= _SECONDS_BETWEEN_LINES or self._done >= self._total:
-            self._last = now
-            moved, left = self._done - self._first, ""
-            if moved > 0:
-                seconds = (now - self._start) / moved * max(self._total - self._done, 0.0)
-                left = f", about {seconds:.0f} s left"
-            share = self._done / max(self._total, 1e-9)
-            say(f"{self._description}: {share:4.0%}{left} {note}".rstrip())
+        self._work.advance(amount, now, note=note, values=values)
+        if now - self._written >= _SECONDS_BETWEEN_ENTRIES:
+            self._enter("progress", now)
+        self._view.show(now)
 
+    def start_from(self, done: float) -> None:
+        self._work.start_from(done, time.monotonic())
 
-class _Bar:
-    """Progress bar by rich."""
+    def end(self) -> None:
+        if self._work.done != self._entry:
+            self._enter("progress", time.monotonic())
 
-    def __init__(self, description: str, total: float, done: float) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as RichProgress
-
-        self.bar = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=Console(stderr=True),
-        )
-        self._task = self.bar.add_task(description, total=total, note="")
-        self.bar.update(self._task, completed=done)
-
-    def advance(self, amount: float = 1.0, *, note: str = "") -> None:
-        self.bar.update(self._task, advance=amount, note=note)
+    def _enter(self, event: Event, now: float) -> None:
+        self._written, self._entry = now, self._work.done
+        phases, work = self._phases, self._work
+        if phases is not None:
+            phases.learn(work)
+            phases.announce(phases.left(work, now))
+        if self._file is not None:
+            self._file.line(event, **phase_fields(phases, work, now))
 
 
 @contextmanager
-def track(description: str, *, total: float, done: float = 0.0) -> Iterator[Progress]:
+def track(
+    description: str, *, total: float, done: float = 0.0, phase: str | None = None
+) -> Iterator[Progress]:
     """Show progress of `total` units of work, of which an earlier run finished `done`.
+
+    Args:
+        description: What is shown.
+        total: Units of work.
+        done: Units that are done already.
+        phase: The phase of the command that it begins, see `enter_phase`; None: it belongs to the
+            current one.
 
     Example:
         >>> with track("pruning", total=3) as progress:
         ...     for _ in range(3):
         ...         progress.advance()
     """
-    if not sys.stderr.isatty():
-        yield _Lines(description, total, done)
-        return
-    bar = _Bar(description, total, done)
-    with bar.bar:
-        yield bar
+    work, phases = Work(description=description, total=total, done=done), current_phases()
+    if phase is not None and phases is not None:
+        phases.enter(phase)
+    if is_quiet():
+        view: View = NoView()
+    else:
+        view = BarView(work, phases) if sys.stderr.isatty() else LinesView(work, phases)
+    reporter = _Reporter(work, view)
+    try:
+        with view:
+            yield reporter
+    finally:
+        reporter.end()

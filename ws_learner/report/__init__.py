@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ws_learner.report.metric_text import metric_of
     from ws_learner.report.metrics import MetricsLog
     from ws_learner.report.policy_figures import policy_figure
+    from ws_learner.report.progress_log import ProgressLine, last_progress, read_progress
     from ws_learner.report.ratios_file import layers_in_ratios, read_ratios
     from ws_learner.report.sensitivity_heat_map import sensitivity_figure
     from ws_learner.report.table import ratio_table, read_table, to_csv, totals
@@ -22,15 +23,18 @@ if TYPE_CHECKING:
 __all__ = [
     "DAMAGED_TABLE",
     "MetricsLog",
+    "ProgressLine",
     "cost_text",
     "draw_all",
     "headline",
+    "last_progress",
     "layers_in_ratios",
     "metric_of",
     "policy_figure",
     "print_summary",
     "ratio_table",
     "read_frontier",
+    "read_progress",
     "read_ratios",
     "read_rollouts",
     "read_table",
@@ -64,6 +68,11 @@ _MODULES = {
     ],
     "policy_figures": [
         "policy_figure",
+    ],
+    "progress_log": [
+        "ProgressLine",
+        "last_progress",
+        "read_progress",
     ],
     "ratios_file": [
         "layers_in_ratios",
