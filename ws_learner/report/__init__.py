@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from ws_learner.report.metric_text import metric_of
     from ws_learner.report.metrics import MetricsLog
     from ws_learner.report.policy_figures import policy_figure
-    from ws_learner.report.progress_log import ProgressLine, last_progress, read_progress
+    from ws_learner.report.progress_log import (
+        ProgressLine,
+        last_progress,
+        parse_progress,
+        read_progress,
+    )
     from ws_learner.report.ratios_file import layers_in_ratios, read_ratios
     from ws_learner.report.sensitivity_heat_map import sensitivity_figure
     from ws_learner.report.table import ratio_table, read_table, to_csv, totals
@@ -30,6 +35,7 @@ __all__ = [
     "last_progress",
     "layers_in_ratios",
     "metric_of",
+    "parse_progress",
     "policy_figure",
     "print_summary",
     "ratio_table",
@@ -72,6 +78,7 @@ _MODULES = {
     "progress_log": [
         "ProgressLine",
         "last_progress",
+        "parse_progress",
         "read_progress",
     ],
     "ratios_file": [
