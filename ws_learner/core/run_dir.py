@@ -6,11 +6,12 @@ import fcntl
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ws_learner.core.errors import UserError
 from ws_learner.core.files import read_json, remove_unfinished, unfinished, write_text
@@ -22,6 +23,7 @@ from ws_learner.core.shown_values import shown, shown_repr
 __all__ = ["RunDir", "folder_name", "identity_hash", "policy_path"]
 
 _MOST_NAME = 150
+_TRY_AGAIN = 0.05  # seconds
 
 
 def identity_hash(identity: Mapping[str, Any]) -> str:
@@ -192,14 +194,25 @@ class RunDir:
                 "choose another folder, then run the same command again"
             ) from error
         with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+            if not _lock(handle):
                 raise UserError(
                     f"`run_dir` {self.path}: is locked by another process or call; wait until "
                     "it ends"
-                ) from error
+                )
             yield
+
+
+def _lock(handle: IO[str]) -> bool:
+    """Lock a file; try again for a moment, for a list of runs tries the lock for an instant."""
+    for again in (True, True, True, False):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if again:
+                time.sleep(_TRY_AGAIN)
+        else:
+            return True
+    return False
 
 
 def _of_claim(path: Path) -> bool:

@@ -21,32 +21,56 @@ if TYPE_CHECKING:
         read_progress,
     )
     from ws_learner.report.ratios_file import layers_in_ratios, read_ratios
+    from ws_learner.report.runs import (
+        Comparison,
+        Label,
+        RunRow,
+        RunState,
+        check_label,
+        compare_runs,
+        is_run,
+        list_runs,
+        read_label,
+        read_row,
+        write_label,
+    )
     from ws_learner.report.sensitivity_heat_map import sensitivity_figure
     from ws_learner.report.table import ratio_table, read_table, to_csv, totals
     from ws_learner.report.terminal import print_summary
 
 __all__ = [
     "DAMAGED_TABLE",
+    "Comparison",
+    "Label",
     "MetricsLog",
     "ProgressLine",
+    "RunRow",
+    "RunState",
+    "check_label",
+    "compare_runs",
     "cost_text",
     "draw_all",
     "headline",
+    "is_run",
     "last_progress",
     "layers_in_ratios",
+    "list_runs",
     "metric_of",
     "parse_progress",
     "policy_figure",
     "print_summary",
     "ratio_table",
     "read_frontier",
+    "read_label",
     "read_progress",
     "read_ratios",
     "read_rollouts",
+    "read_row",
     "read_table",
     "sensitivity_figure",
     "to_csv",
     "totals",
+    "write_label",
     "write_report",
 ]
 
@@ -84,6 +108,19 @@ _MODULES = {
     "ratios_file": [
         "layers_in_ratios",
         "read_ratios",
+    ],
+    "runs": [
+        "Comparison",
+        "Label",
+        "RunRow",
+        "RunState",
+        "check_label",
+        "compare_runs",
+        "is_run",
+        "list_runs",
+        "read_label",
+        "read_row",
+        "write_label",
     ],
     "sensitivity_heat_map": [
         "sensitivity_figure",

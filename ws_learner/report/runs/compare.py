@@ -1,0 +1,80 @@
+"""Compare runs: settings that differ, metrics with intervals, ratios side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ws_learner.core import AnyPath, UserError
+from ws_learner.report.runs.comparison import Comparison, RatioLine
+from ws_learner.report.runs.differing_settings import differing_settings, same_data, settings_of
+from ws_learner.report.runs.metric_lines import metric_lines
+from ws_learner.report.runs.reading import read_row
+from ws_learner.report.runs.row import RunRow
+from ws_learner.report.table import read_table
+
+__all__ = ["compare_runs"]
+
+_MOST_RUNS = 50
+_SAMPLING = (
+    "intervals: 95 %, of the sampling of examples only; runs with other seeds spread, too. The "
+    "examples are taken as independent samples, which is wider than a paired comparison"
+)
+
+
+def compare_runs(runs: Sequence[RunRow | AnyPath]) -> Comparison:
+    """Put runs side by side; what a run lacks, or is damaged, is missing and noted.
+
+    Args:
+        runs: Rows or folders of at least two runs; differences are against the first.
+
+    Raises:
+        UserError: There are fewer than two, or more than fifty.
+    """
+    if not 2 <= len(runs) <= _MOST_RUNS:
+        raise UserError(f"`runs`: {len(runs)} given; give 2 to {_MOST_RUNS} runs")
+    rows = tuple(read_row(run.path if isinstance(run, RunRow) else run) for run in runs)
+    settings = [settings_of(row.path) for row in rows]
+    same = same_data(settings)
+    ratios, unread = _ratios(rows)
+    metrics = metric_lines(rows, comparable=same)
+    known = any(one is not None for line in metrics for one in line.differences)
+    return Comparison(
+        rows=rows,
+        settings=differing_settings(settings),
+        metrics=metrics,
+        ratios=ratios,
+        notes=(*_notes(rows, same=same), *unread, *([_SAMPLING] if known else [])),
+    )
+
+
+def _notes(rows: Sequence[RunRow], *, same: bool) -> Iterator[str]:
+    for row in rows:
+        if row.state == "unknown":
+            yield f"{row.id}: {row.reason}"
+        elif row.state != "finished":
+            yield f"{row.id}: is {row.state}, so its results are not there yet"
+    if not same:
+        yield "not known to be measured on the same examples: differences have no interval"
+
+
+def _ratios(rows: Sequence[RunRow]) -> tuple[tuple[RatioLine, ...], list[str]]:
+    """Layers side by side, and a note for each file that cannot be read."""
+    columns, notes = list[dict[str, float]](), list[str]()
+    for row in rows:
+        columns.append({})
+        path = Path(row.path) / "ratios.csv"
+        if row.state != "finished" or not path.is_file():
+            continue
+        try:
+            frame = read_table(path)
+        except UserError as error:
+            notes.append(f"{row.id}: {error}")
+        else:
+            columns[-1] = dict(zip(frame["layer"], map(float, frame["achieved"]), strict=True))
+    names = dict.fromkeys(name for column in columns for name in column)
+    lines = (
+        RatioLine(layer=name, values=tuple(column.get(name) for column in columns))
+        for name in names
+    )
+    return tuple(lines), notes
