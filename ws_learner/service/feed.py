@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from ws_learner.report import ProgressLine, parse_progress
@@ -69,12 +70,12 @@ def _compact(events: list[Event]) -> list[Event]:
     """Leave out advances that a later one of the same piece of work has overtaken."""
     kept = [
         one
-        for one, after in zip(events, [*events[1:], None], strict=True)
+        for one, after in pairwise(events)
         if one.line.event != "progress"
-        or after is None
         or after.line.event != "progress"
         or after.line.description != one.line.description
     ]
+    kept += events[-1:]
     return kept[-_MOST_EVENTS:] if len(kept) > _MOST_EVENTS else kept
 
 

@@ -57,7 +57,11 @@ class _Page:
         except UserError as error:
             return self.show(form, status=422, problems=str(error).splitlines())
         checked = starter.check(plan)
-        known: dict[str, Any] = {"plan": plan, "checked": checked, "estimate": self._service.estimate(new)}
+        known: dict[str, Any] = {
+            "plan": plan,
+            "checked": checked,
+            "estimate": self._service.estimate(new),
+        }
         if checked.problems:
             return self.show(form, status=422, problems=checked.problems, **known)
         if not starts:

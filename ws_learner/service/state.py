@@ -132,8 +132,11 @@ class Service:
         return row
 
     def state(self, name: str) -> str:
-        """The state of a run; cheap while it runs."""
-        return "running" if self.holder(name) is not None else self.row(name).state
+        """The state of a run, `unknown` once it is removed; cheap while it runs."""
+        try:
+            return "running" if self.holder(name) is not None else self.row(name).state
+        except NotThereError:
+            return "unknown"
 
     def holder(self, name: str) -> int | None:
         """The process that works on a run; None if there is none of this user."""
