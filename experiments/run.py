@@ -27,7 +27,7 @@ from experiments.cli.build import (
 )
 from experiments.cli.command import Command
 from experiments.cli.config_file_runs import lpot_run, nncf_run
-from experiments.cli.dense_command import dense_weights, full_prec
+from experiments.cli.dense_command import command_phases, dense_weights, full_prec
 from experiments.cli.exit_codes import run_with_exit_code
 from experiments.cli.flags import parse
 from experiments.cli.own_file import imports_of
@@ -35,7 +35,7 @@ from experiments.cli.preflight import check_layers, check_paths
 from experiments.cli.run_identity import build_identity
 from experiments.cli.run_lifecycle import run_or_reuse
 from ws_learner.config import ClusterConfig
-from ws_learner.core import RunDir, UserError, policy_path
+from ws_learner.core import RunDir, UserError, plan_phases, policy_path, quiet
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,6 +69,11 @@ def main(
 
 def _main(words: Sequence[str], *, cluster: ClusterConfig | None, runs: Path, prog: str) -> int:
     command = dataclasses.replace(parse(words, prog=prog), cluster=cluster, runs=runs)
+    with quiet(command.run.quiet):
+        return _run(command, words)
+
+
+def _run(command: Command, words: Sequence[str]) -> int:
     check_paths(command)
     if command.run.exec_mode == "eval":
         return _evaluate(command)
@@ -84,8 +89,6 @@ def _main(words: Sequence[str], *, cluster: ClusterConfig | None, runs: Path, pr
 
 
 def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
-    from experiments.cli.dense_weights import load_weights, weights_digest
-
     experiment = build(command)
     check_outputs(command, experiment)
     command = adjust_training(command, experiment)
@@ -93,6 +96,13 @@ def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
     untrained = command.run.dense_checkpoint is None and experiment.checkpoint is None
     if untrained or command.ws.ws_policy or command.ws.ws_from_policy:
         check_layers(make_learner(command, experiment, run=command.runs))  # before it is trained
+    with plan_phases(command_phases(command, experiment)):
+        _prune(command, experiment, words=words)
+
+
+def _prune(command: Command, experiment: Experiment, *, words: Sequence[str]) -> None:
+    from experiments.cli.dense_weights import load_weights, weights_digest
+
     recipe = recipe_for_command(command, experiment.sparse_recipe)
     weights = dense_weights(command, experiment)
     if weights is not None:

@@ -26,12 +26,15 @@ from ws_learner.core import (
     check_kind,
     choose_device,
     chosen_settings,
+    enter_phase,
+    expect_phases,
     folder_name,
     half_types,
     identity_hash,
     load_into,
     load_state,
     narrowed,
+    plan_phases,
     refuse_unpicklable,
     refuse_unwritable,
     save_model,
@@ -46,7 +49,7 @@ from ws_learner.pruning import (
     table_for_settings,
     with_default_pattern,
 )
-from ws_learner.report import MetricsLog, read_table, to_csv
+from ws_learner.report import MetricsLog, expected_seconds, read_table, to_csv
 from ws_learner.search import (
     Allocation,
     Allocator,
@@ -56,8 +59,11 @@ from ws_learner.search import (
     finished_costs,
     layer_patterns,
     locked_settings,
+    phases_of,
     plain_settings,
+    seconds_by_step,
     summary_facts,
+    units_of,
 )
 from ws_learner.training import (
     Loss,
@@ -216,7 +222,8 @@ class WeightSparseLearner:
         With the reward `kl`, examples need no targets: loss and metric are then not called.
         """
         layers = self._begin(trains=False)
-        with self._owned(), self._session():
+        phases = phases_of(self.config)[:-2]
+        with plan_phases(phases), self._owned(), self._session():
             return self._allocate(layers, trains=False)
 
     def prune(self) -> nn.Module:
@@ -226,7 +233,7 @@ class WeightSparseLearner:
             UserError: As `fit` does.
         """
         layers = self._begin()
-        with self._owned():
+        with plan_phases(phases_of(self.config)[:-1]), self._owned():
             if self._claims and self.run.finished:
                 return self._saved().model
             with self._session():
@@ -263,10 +270,27 @@ class WeightSparseLearner:
     @contextmanager
     def _owned(self) -> Iterator[None]:
         with owned_run(
-            self._run_dir, self._stem, identity=self.identity, claims=self._claims
+            self._run_dir,
+            self._stem,
+            identity=self.identity,
+            claims=self._claims,
+            phases=phases_of(self.config),
         ) as run:
             self._run = run
+            if not run.finished:
+                self._expect_time()
             yield
+
+    def _expect_time(self, step: float | None = None) -> None:
+        """Say how long the phases will take, by earlier runs or, without any, by a step's time."""
+        units = units_of(self.config, self.recipe, self.data)
+        seconds, source = expected_seconds(self.run.path, units)
+        text = f"the phases of {source}"
+        if step is not None and not seconds:
+            seconds = seconds_by_step(step, self.recipe, self.data)
+            text = "a measured training step and the speed so far"
+        alike = {"finalists": ("search", units["finalists"])}
+        expect_phases(seconds, source=text if seconds else "", alike=alike)
 
     def _saved(self) -> Result:
         """The result of a finished run."""
@@ -342,7 +366,7 @@ class WeightSparseLearner:
             self._allocator(layers or self.layers()).check_budgets()
         if trains and config.ws_prune_ratio:
             start = widened(copy.deepcopy(self.model))
-            rehearse(self._phase(start), start)
+            self._expect_time(rehearse(self._phase(start), start))
         return self._kind
 
     def _check_pickling(self) -> None:
@@ -355,6 +379,7 @@ class WeightSparseLearner:
     def _allocate(self, layers: tuple[LayerRow, ...], *, trains: bool = True) -> Allocation:
         trains = trains and not (self.run.state / "allocation.json").exists()
         self.check(trains=trains, layers=layers)
+        enter_phase("database")
         say_majority(self.model, self.data, metric=self.metric, compute=self.compute)
         return self._allocator(layers).run_protocol()
 
@@ -466,6 +491,7 @@ class WeightSparseLearner:
         )
 
     def _export(self, sparse: nn.Module) -> None:
+        enter_phase("report")
         self._write_model(self.run.model, sparse)
         if self.config.ws_save_path is not None:
             self._write_model(self.config.ws_save_path, sparse)

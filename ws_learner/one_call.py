@@ -21,6 +21,7 @@ from ws_learner.core import (
     check_kind,
     say,
     suggest,
+    warn,
 )
 from ws_learner.data import as_splits, loader_batch_size
 from ws_learner.learner import WeightSparseLearner
@@ -231,5 +232,5 @@ def _tell(run: RunDir, result: Result, file: Path | None) -> None:
         draw_all(run.path)
         write_report(run.path)
         write_report(run.path, file)
-    say(headline(result.summary).replace("*", ""))
+    warn(headline(result.summary).replace("*", ""))
     say(f"report: {file or run.path / 'report.md'}")

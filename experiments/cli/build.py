@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.cli.command import Command
 from experiments.cli.own_file import build_experiment
 from ws_learner.config import PROTOCOLS, unused_settings
-from ws_learner.core import RunDir, UserError, reading, say
+from ws_learner.core import RunDir, UserError, is_quiet, plain_lines, reading, say, warn
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -77,7 +77,7 @@ def say_adjusted(command: Command) -> None:
         say(f"adjusted: {line}")
     if command.run.learner == "weight-sparse":
         for line in unused_settings(command.ws, command.given):
-            say(f"unused: {line}")
+            warn(f"unused: {line}")
 
 
 def build(command: Command) -> Experiment:
@@ -152,14 +152,22 @@ def run_facts(command: Command, experiment: Experiment, words: Sequence[str]) ->
     }
 
 
-def show_report(run: RunDir) -> None:
-    """Write report and figures from the files of the run, and show the table."""
-    from ws_learner.report import draw_all, print_summary, read_table, write_report
+def show_report(run: RunDir, *, final: bool = True) -> None:
+    """Write report and figures from the files of the run, and show the table.
+
+    Args:
+        run: The finished run.
+        final: The command ends with it; a quiet command then prints its headline only.
+    """
+    from ws_learner.report import draw_all, headline, print_summary, read_table, write_report
 
     summary = run.read_summary()
     with reading(run.path, "take its files from a copy, or choose another folder"):
         if not (run.path / "report.md").exists():
             draw_all(run.path)
             write_report(run.path)
-        print_summary(summary, read_table(run.ratios) if run.ratios.exists() else None)
+        if not is_quiet():
+            print_summary(summary, read_table(run.ratios) if run.ratios.exists() else None)
+        elif final:
+            print(plain_lines(headline(summary).replace("*", "")))
     say(f"report: {run.path / 'report.md'}")

@@ -82,6 +82,9 @@ class RunFlags:
     workers: int | None = None
     """Processes that score rollouts; by default one per core, 0 for none beside this one. The
     result does not depend on it."""
+    quiet: bool = False
+    """Print warnings, errors and one line with the result only; progress.jsonl in the run's folder
+    is written as always."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -145,7 +148,8 @@ class Command:
         for part in (self.run, self.ws, self.ddpg, self.options):
             for item in dataclasses.fields(part):
                 flat[item.name] = _plain(getattr(part, item.name))
-        del flat["config"]
+        for name in ("config", "quiet"):  # of this call only
+            del flat[name]
         return flat
 
 

@@ -20,17 +20,17 @@ from experiments.cli.build import (
 from experiments.cli.command import Command
 from experiments.cli.run_identity import build_identity
 from experiments.cli.run_lifecycle import run_or_reuse
-from ws_learner.config import METHODS, PROTOCOLS
-from ws_learner.core import RunDir, say
+from ws_learner.config import METHODS, PROTOCOLS, WeightSparseConfig
+from ws_learner.core import RunDir, plan_phases, say
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
 
-__all__ = ["dense_weights", "full_prec"]
+__all__ = ["command_phases", "dense_weights", "full_prec"]
 
 
-def full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
-    """Train the dense network, unless that is done already."""
+def full_prec(command: Command, *, words: Sequence[str], final: bool = True) -> RunDir:
+    """Train the dense network, unless that is done already; `final`: the command ends with it."""
     from experiments.cli.dense import train
 
     experiment = build(command)
@@ -49,7 +49,24 @@ def full_prec(command: Command, *, words: Sequence[str]) -> RunDir:
         facts=run_facts(command, experiment, words),
         cluster=command.cluster,
     )
-    return run_or_reuse(command, experiment, identity, work, kind="dense")
+    with plan_phases(["dense"]):
+        return run_or_reuse(command, experiment, identity, work, kind="dense", final=final)
+
+
+def starts_fresh(ws: WeightSparseConfig) -> bool:
+    """Whether the training starts from fresh weights, so that no dense network is needed."""
+    by_table = not PROTOCOLS[ws.ws_prune_ratio_prtl].needs_weights
+    fresh = ws.ws_init == "scratch" or METHODS[ws.ws_method].trains_nm
+    return fresh and by_table and not ws.enbl_dst
+
+
+def command_phases(command: Command, experiment: Experiment) -> tuple[str, ...]:
+    """The phases of a pruning command; the dense training first, if it is needed."""
+    from ws_learner.search import phases_of
+
+    there = command.run.dense_checkpoint or experiment.checkpoint or experiment.trained
+    before = () if there or starts_fresh(command.ws) else ("dense",)
+    return (*before, *phases_of(command.ws))
 
 
 def dense_weights(command: Command, experiment: Experiment) -> Path | None:
@@ -67,10 +84,8 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
         say(f"dense weights: {experiment.origin or experiment.name}")
         return None
     ws = command.ws
-    by_table = not PROTOCOLS[ws.ws_prune_ratio_prtl].needs_weights
-    fresh = METHODS[ws.ws_method].trains_nm
-    if (ws.ws_init == "scratch" or fresh) and by_table and not ws.enbl_dst:
-        if fresh:
+    if starts_fresh(ws):
+        if METHODS[ws.ws_method].trains_nm:
             say(f"{ws.ws_method} trains from fresh weights; --dense_checkpoint starts from others")
         return None
     why = experiment.origin or f"{experiment.name} comes without dense weights"
@@ -79,6 +94,7 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
     flags = dataclasses.replace(command.run, learner="full-prec", run_dir=None, **own)
     given = command.given - own.keys()
     dense = dataclasses.replace(command, run=flags, given=given, adjusted=())
-    weights = full_prec(dense, words=[command.name, "--learner", "full-prec"]).model
+    words = [command.name, "--learner", "full-prec"]
+    weights = full_prec(dense, words=words, final=False).model
     say("the dense network is ready; now it is pruned")
     return weights

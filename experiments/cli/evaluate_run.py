@@ -7,7 +7,7 @@ from types import ModuleType
 from experiments.cli.find_own_file import say_changed
 from experiments.cli.rebuild_experiment import load_experiment
 from experiments.cli.task_metrics import task_metric_lines
-from ws_learner.core import ComputeDevice, RunDir, UserError, load_state, reading, say
+from ws_learner.core import ComputeDevice, RunDir, UserError, load_state, reading, say, warn
 from ws_learner.report import DAMAGED_TABLE, metric_of, read_table
 from ws_learner.training import evaluate
 
@@ -41,11 +41,11 @@ def evaluate_run(run: RunDir, compute: ComputeDevice, *, module: ModuleType | No
     task_metric_lines(experiment, experiment.model, compute)
     if recorded is None:
         raise UserError(f"{run.summary}: holds no metric of the network; the file is damaged")
-    say(f"test {shown.name} {found:.4f} (recorded {recorded:.4f}), {len(test)} images")
+    warn(f"test {shown.name} {found:.4f} (recorded {recorded:.4f}), {len(test)} images")
     agrees = abs(found - recorded) < 5e-4 * max(1.0, abs(recorded))
     if not dense:
         agrees = _same_zeros(run) and agrees
-    say("agrees with the run's summary" if agrees else "DOES NOT AGREE with the run's summary")
+    warn("agrees with the run's summary" if agrees else "DOES NOT AGREE with the run's summary")
     return 0 if agrees else 1
 
 

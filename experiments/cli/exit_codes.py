@@ -12,7 +12,7 @@ from types import FrameType
 from experiments.cli.flag_aliases import SpeltError, spell_message
 from experiments.cli.own_errors import describe_own_error, own_cause, own_lines
 from experiments.cli.own_file import own_folders
-from ws_learner.core import UserError, message_style, say
+from ws_learner.core import UserError, message_style, warn
 
 __all__ = ["run_with_exit_code"]
 
@@ -37,7 +37,7 @@ def _report_own(error: Exception) -> int:
     if text is None:
         raise error
     with message_style(str):
-        say(f"error: the experiment {text}\n  WS_TRACEBACK=1 shows every frame")
+        warn(f"error: the experiment {text}\n  WS_TRACEBACK=1 shows every frame")
     return 2
 
 
@@ -58,14 +58,14 @@ def _run(work: Callable[[], int]) -> int:
         if cause is not None and os.environ.get("WS_TRACEBACK"):
             raise cause from None
         with message_style(str) if isinstance(error, SpeltError) else nullcontext():
-            say(f"error: {error}")
+            warn(f"error: {error}")
         for line in own_lines(cause, own_folders()) if cause is not None else ():
-            say(f"  {line}")
+            warn(f"  {line}")
         code = 2
     except Exception as error:
         code = _report_own(error)
     except KeyboardInterrupt:
-        say("stopped; the same command resumes from the last checkpoint, at most a minute old")
+        warn("stopped; the same command resumes from the last checkpoint, at most a minute old")
         code = 130
     finally:
         if ours:

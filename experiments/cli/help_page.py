@@ -40,7 +40,7 @@ ESSENTIALS = {
 
 EXPERIMENT, THE_REST = "This experiment", "Gradual pruning"
 GROUPS: dict[str, tuple[str, ...]] = {
-    "The run": ("preset", "include", "precision", "dst_checkpoint", "ws_save_path"),
+    "The run": ("preset", "include", "quiet", "precision", "dst_checkpoint", "ws_save_path"),
     "Training": (
         *("optimizer", "lrn_*", "weight_decay", "momentum", "warmup_epochs", "clip_norm"),
         *("label_smoothing", "mixup", "loss_w_*", "tempr_dst", "dst_*"),

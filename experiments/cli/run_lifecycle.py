@@ -23,6 +23,7 @@ def run_or_reuse(
     work: Callable[[RunDir], object],
     *,
     kind: str,
+    final: bool = True,
 ) -> RunDir:
     """Do `work` in the run's folder unless it is finished; measure, report.
 
@@ -32,14 +33,17 @@ def run_or_reuse(
         identity: What makes this run another than its neighbours, see `identity_of`.
         work: Trains; given the folder, which it leaves finished, or to be gone on with.
         kind: Second part of the folder's name, unless --run_dir names it.
+        final: The command ends with this run.
     """
     from experiments.cli.task_metrics import add_measures
+    from ws_learner.training import progress_of
 
     run, identity = locate_run(command, f"{experiment.name}-{kind}", identity)
     with run.locked():
         run.claim(resolved_settings(command), identity)
         if not run.finished:
-            work(run)
+            with progress_of(run):
+                work(run)
     add_measures(run, experiment, device_for_command(command))
-    show_report(run)
+    show_report(run, final=final)
     return run

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         ratios_in_file,
     )
     from ws_learner.core.lazy import lazy_names
-    from ws_learner.core.messages import message_style, quiet, say, warn
+    from ws_learner.core.messages import is_quiet, message_style, quiet, say, warn
     from ws_learner.core.model_calls import (
         Inputs,
         call_model,
@@ -144,6 +144,7 @@ __all__ = [
     "importable",
     "in_parts",
     "install",
+    "is_quiet",
     "is_ratio_text",
     "lazy_names",
     "library_versions",
@@ -321,6 +322,7 @@ _MODULES = {
         "duration_text",
     ],
     "messages": [
+        "is_quiet",
         "message_style",
         "quiet",
         "say",

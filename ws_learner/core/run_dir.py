@@ -17,6 +17,7 @@ from ws_learner.core.errors import UserError
 from ws_learner.core.files import read_json, remove_unfinished, unfinished, write_text
 from ws_learner.core.paths import AnyPath, as_path
 from ws_learner.core.plain_yaml import dump_yaml
+from ws_learner.core.progress_file import PROGRESS_FILE
 from ws_learner.core.run_summary import read_run_summary, write_run_summary
 from ws_learner.core.shown_values import shown, shown_repr
 
@@ -97,6 +98,11 @@ class RunDir:
     def model(self) -> Path:
         """Weights of the result."""
         return self.path / "model.safetensors"
+
+    @property
+    def progress(self) -> Path:
+        """Lines about the work as it goes on; no result."""
+        return self.path / PROGRESS_FILE
 
     @property
     def policy(self) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import UserError, say
+from ws_learner.core import UserError, warn
 
 __all__ = ["RememberedZeros", "remember_zeros"]
 
@@ -48,7 +48,7 @@ class RememberedZeros:
             if count:
                 filled[name] = count
         total = sum(int((~mask).sum()) for mask in self.masks.values())
-        say(
+        warn(
             f"zeros: {sum(filled.values())} of {total} pruned weights had a value again, in "
             f"{len(filled)} of {len(self.masks)} layers; they are 0 now"
         )

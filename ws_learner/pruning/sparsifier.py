@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from ws_learner.core import UserError, say
+from ws_learner.core import UserError, say, warn
 from ws_learner.pruning.early_gradients import EarlyGradients
 from ws_learner.pruning.layers.no_units import refuse_no_units
 from ws_learner.pruning.layers.replaced import refuse_lacking, refuse_replaced
@@ -190,7 +190,7 @@ class Sparsifier:
             if line:
                 say(line)
         if kept and method is None:
-            say("this method cannot keep the zeros that the network has: they are pruned anew")
+            warn("this method cannot keep the zeros that the network has: they are pruned anew")
         elif kept and method is not None:
             refuse_fewer_zeros(self._pruned, kept, self._sizes, together=self._together)
             method.keep_zeros(kept)

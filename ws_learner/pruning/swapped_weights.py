@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch.optim import Optimizer
 
-from ws_learner.core import say
+from ws_learner.core import warn
 
 __all__ = ["tell_of_swap"]
 
@@ -19,7 +19,7 @@ def tell_of_swap(optimizer: Optimizer | None) -> None:
         return
     if not all(group.get("train_mode", True) for group in optimizer.param_groups):
         return
-    say(
+    warn(
         f"{type(optimizer).__name__}.eval() puts other weights in place, and pruned ones among "
         "them need not be zero: call it before finalize(), or mask_copy(model) after it"
     )

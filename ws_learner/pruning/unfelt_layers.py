@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ws_learner.core import say
+from ws_learner.core import warn
 from ws_learner.pruning.criteria import Criterion, magnitude
 
 __all__ = ["UnfeltLayers"]
@@ -39,7 +39,7 @@ class UnfeltLayers:
         if new := [name for name in scores if name not in self._told]:
             self._told |= set(new)
             first = ", they are the first to go" if compared else ""
-            say(
+            warn(
                 f"warning: no gradient has reached {', '.join(new)} (frozen, or not used?), so the "
                 f"criterion knows nothing of these weights: they are ranked by magnitude{first}"
             )

@@ -8,6 +8,7 @@ from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ws_learner.report.csv_io import DAMAGED_TABLE, read_frontier, read_rollouts
+    from ws_learner.report.earlier_runs import expected_seconds
     from ws_learner.report.figures import draw_all
     from ws_learner.report.headlines import cost_text
     from ws_learner.report.markdown import headline, write_report
@@ -50,6 +51,7 @@ __all__ = [
     "compare_runs",
     "cost_text",
     "draw_all",
+    "expected_seconds",
     "headline",
     "is_run",
     "last_progress",
@@ -82,6 +84,9 @@ _MODULES = {
         "DAMAGED_TABLE",
         "read_frontier",
         "read_rollouts",
+    ],
+    "earlier_runs": [
+        "expected_seconds",
     ],
     "figures": [
         "draw_all",

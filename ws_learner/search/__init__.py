@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from ws_learner.search.rollout.ray_pool import RayPool
     from ws_learner.search.rollout.regression import LayerRegression
     from ws_learner.search.rollout.scoring import as_scored
+    from ws_learner.search.run_phases import phases_of, seconds_by_step, units_of
     from ws_learner.search.seeds import seed_profiles
     from ws_learner.search.sensitivity_table import Sensitivity
     from ws_learner.search.structured.structured_profile import (
@@ -108,14 +109,17 @@ __all__ = [
     "locked_settings",
     "make_pruning_env",
     "open_policy",
+    "phases_of",
     "plain_settings",
     "progression_at",
     "read_policy",
     "refuse_bounds",
+    "seconds_by_step",
     "seed_profiles",
     "sensitivity",
     "structured_profile",
     "summary_facts",
+    "units_of",
 ]
 
 _MODULES = {
@@ -235,6 +239,11 @@ _MODULES = {
     ],
     "rollout.scoring": [
         "as_scored",
+    ],
+    "run_phases": [
+        "phases_of",
+        "seconds_by_step",
+        "units_of",
     ],
     "seeds": [
         "seed_profiles",

@@ -164,7 +164,7 @@ def score_copies(
     for key, zeros in zip(chain(*keys), chain(*copies), strict=True):
         distinct.setdefault(key, zeros)
     profiles, found = list(distinct.values()), list[Score]()
-    with track("finalists", total=len(profiles)) as progress:
+    with track("finalists", total=len(profiles), phase="finalists") as progress:
         while len(found) < len(profiles):
             scores = evaluate(profiles[len(found) : len(found) + together])
             found += scores

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from envs import LayerRow
-from ws_learner.core import UserError, say
+from ws_learner.core import UserError, warn
 from ws_learner.search.history import Rollout
 
 __all__ = ["FIRST", "count_failed", "refuse_failures", "say_failures"]
@@ -50,7 +50,7 @@ def say_failures(rollouts: Sequence[Rollout], *, split: str) -> None:
     """Print how many rollouts failed and why, if any did."""
     failed = count_failed(rollouts)
     if failed:
-        say(
+        warn(
             f"{failed} of {len(rollouts)} rollouts failed on the {split} split and cannot be "
             f"chosen: {_reasons(rollouts)}"
         )

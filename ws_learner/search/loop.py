@@ -91,7 +91,8 @@ class Search:
         """
         self._resume()
         begun = self.clock() - self._spent
-        with track("search", total=self.rollouts, done=len(self.history)) as progress:
+        done = len(self.history)
+        with track("search", total=self.rollouts, done=done, phase="search") as progress:
             while (stopped := self._why_stop()) is None:
                 proposals = self._propose()
                 if not proposals:
@@ -101,7 +102,7 @@ class Search:
                 self._stop_without_score()
                 self._spent = self.clock() - begun
                 self._save()
-                progress.advance(len(proposals), note=self._note())
+                progress.advance(len(proposals), note=self._note(), values=self._values())
         self.stopped = stopped
         counts = {"done": len(self.history), "rollouts": self.rollouts}
         say_stop(stopped, patience=self.patience, **counts)
@@ -140,8 +141,16 @@ class Search:
             note = "none at the target yet"
         else:
             top = best(found).score
-            note = f"best: {self.metric} {top.accuracy:.4f}, reward {top.reward:.4f}"
+            note = f"best reward {top.reward:.4f} ({self.metric} {top.accuracy:.4f})"
         return f"{note}, {failed} failed" if failed else note
+
+    def _values(self) -> dict[str, float]:
+        """Reward and metric of the best rollout at the target."""
+        found = self.at_target()
+        if count_failed(found) == len(found):
+            return {}
+        top = best(found).score
+        return {"reward": top.reward, self.metric: top.accuracy}
 
     def _propose(self) -> list[Proposal]:
         """The profiles of the next round, none of which was scored before."""

@@ -14,7 +14,7 @@ from torch import nn
 from agents import Emission, ProfilePolicy
 from envs import AllocationProblem, IntArray, LayerRow, Score
 from ws_learner.config import WeightSparseConfig
-from ws_learner.core import AnyPath, UserError, as_path, reading, say, state_digest
+from ws_learner.core import AnyPath, UserError, as_path, reading, say, state_digest, warn
 from ws_learner.search.context import Restatement, allocation_context
 from ws_learner.search.policy_file import SavedPolicy, read_policy
 from ws_learner.search.problem import problem_of
@@ -56,7 +56,7 @@ def open_policy(
     saved = read_policy(given, setting=setting)
     _refuse_other_layers(saved, layers, where=f"`{setting}` {given}")
     if model is not None and state_digest(model) != saved.network:
-        say(
+        warn(
             f"`{setting}` {given}: was made for other weights of this network; what it predicts "
             "may be off"
         )
@@ -162,7 +162,7 @@ def _say_other_rewards(saved: SavedPolicy, config: WeightSparseConfig, given: Pa
         ("ws_pattern", saved.pattern, config.pattern_spelling),
     ):
         if its != ours:
-            say(
+            warn(
                 f"`ws_policy` {given}: was searched with `{name}` {its}, not {ours}; the predicted "
                 f"reward is that of {its}"
             )
@@ -208,7 +208,7 @@ def decide_by_policy(
     if not saved.knows(target):
         low, high = saved.goals
         span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-        say(f"`ws_policy` {given}: was trained for {span}; {target:g} is outside")
+        warn(f"`ws_policy` {given}: was trained for {span}; {target:g} is outside")
     zeros, supplier, reward = decided(restored_policy(saved, at, target).emit(target)[0])
     say(f"profile by {given} ({supplier}): predicted reward {reward:.4f} at {target:g}")
     return zeros, {"profile_by": supplier, "predicted_reward": round(reward, 6)}

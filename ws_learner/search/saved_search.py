@@ -16,6 +16,7 @@ from ws_learner.core import (
     reading,
     save_state_file,
     say,
+    warn,
 )
 from ws_learner.search.failures import count_failed
 from ws_learner.search.history import Rollout, from_plain, to_plain
@@ -77,7 +78,7 @@ def load_search(path: Path, *, rewarded: str) -> SavedSearch | None:
         rounds = [operator.index(length) for length in rounds]
         proposer, seconds = dict(saved["proposer"]), float(saved.get("seconds", 0.0))
     if history and count_failed(history) == len(history):
-        say(f"all {len(history)} rollouts of the earlier call failed; the search starts anew")
+        warn(f"all {len(history)} rollouts of the earlier call failed; the search starts anew")
         return None
     if saved.get("rules") != _RULES:
         say(

@@ -10,7 +10,7 @@ from torch import nn
 from agents import DDPGConfig, Proposer
 from envs import IntArray
 from ws_learner.config import WeightSparseConfig, parse_duration
-from ws_learner.core import RunDir, write_text
+from ws_learner.core import RunDir, enter_phase, write_text
 from ws_learner.data import Split
 from ws_learner.search.allocation import Decision
 from ws_learner.search.choice import choose, score_finalists, take_finalists
@@ -109,6 +109,7 @@ def search_profile(
     finalists = take_finalists(search.at_target(), problem, count=config.ws_nb_rescore)
     chosen, again = finalists[0], tuple[Rollout, ...]()
     if len(finalists) > 1:
+        enter_phase("finalists")
         with pool(evaluator.on(select)) as workers:
             finals = score_finalists(
                 finalists,

@@ -43,7 +43,12 @@ if TYPE_CHECKING:
     from ws_learner.training.ray.session import ray_session, store_for
     from ws_learner.training.rehearsal import rehearse
     from ws_learner.training.result import Result
-    from ws_learner.training.run_identity import build_run_identity, config_identity, owned_run
+    from ws_learner.training.run_identity import (
+        build_run_identity,
+        config_identity,
+        owned_run,
+        progress_of,
+    )
     from ws_learner.training.sparse import (
         PruningCallback,
         build_method_config,
@@ -114,6 +119,7 @@ __all__ = [
     "owned_run",
     "perplexity",
     "prepare",
+    "progress_of",
     "ray_session",
     "refuse_broken_inputs",
     "rehearse",
@@ -228,6 +234,7 @@ _MODULES = {
         "build_run_identity",
         "config_identity",
         "owned_run",
+        "progress_of",
     ],
     "sparse": [
         "PruningCallback",

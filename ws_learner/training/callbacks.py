@@ -39,6 +39,7 @@ class Stateful(Protocol):
         """Restore a state."""
 
 
+_STEPS_BETWEEN_LOSSES = 10
 _STEPS_BETWEEN_DECISIONS = 10  # steps between rank 0's decisions whether to save
 
 
@@ -197,14 +198,20 @@ class ProgressCallback(Callback):
         """Report to `progress` in units of optimizer steps."""
         self._progress = progress
         self._earlier: Tensor | None = None
+        self._looked = time.monotonic()
 
     def on_start(self, trainer: Trainer) -> None:
         """Count the steps done before a resume."""
-        self._progress.advance(trainer.step)
+        self._progress.start_from(trainer.step)
 
     def on_step_end(self, trainer: Trainer, loss: Tensor) -> None:
-        """Advance by one step."""
-        if trainer.step % 10 == 0:  # show an earlier loss, to avoid waiting for a GPU
-            shown = loss if self._earlier is None else self._earlier
-            self._progress.advance(10, note=f"loss {float(shown):.3f}")
-            self._earlier = loss
+        """Advance by one step; every tenth, or a second after the last one, show a loss."""
+        now = time.monotonic()
+        if trainer.step % _STEPS_BETWEEN_LOSSES and now - self._looked < 1:
+            self._progress.advance()
+            return
+        self._looked = now
+        earlier = loss if self._earlier is None else self._earlier  # a GPU is still at the last
+        shown = float(earlier)
+        self._progress.advance(note=f"loss {shown:.3f}", values={"loss": shown})
+        self._earlier = loss

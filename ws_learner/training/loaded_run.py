@@ -22,7 +22,7 @@ from ws_learner.core import (
     load_into,
     read_json,
     read_yaml_file,
-    say,
+    warn,
 )
 from ws_learner.data import DataSplits
 from ws_learner.report import read_table
@@ -160,7 +160,7 @@ def _say_other_forward(run: RunDir, model: nn.Module) -> None:
     if not isinstance(known, dict) or made.get("python") != here:
         return
     if known.get("forward") != forward_digest(model):
-        say(
+        warn(
             f"{run.path}: the network given has the run's weights but not its forward: code or "
             "settings of its parts differ, so its outputs may, too"
         )

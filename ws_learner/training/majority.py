@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import ComputeDevice, Inputs, call_model, say
+from ws_learner.core import ComputeDevice, Inputs, call_model, warn
 from ws_learner.data import DataSplits, has_targets
 from ws_learner.training.metric_spec import Metric, as_metric
 
@@ -55,7 +55,7 @@ def say_majority(
     answers = answers.float()
     found = float(spec.scores(answers, targets.to(answers.device)).mean())
     if abs(found - share) < 1e-9:
-        say(
+        warn(
             f"warning: the dense network's {spec.name} on {len(targets)} examples of the search "
             f"split, {found:.4f}, is the share of the most frequent class, which it gives as the "
             "answer to all of them: it has learned nothing. Train it first, or look at its weights "

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from envs import IntArray, LayerRow
 from ws_learner.config import METHODS, WeightSparseConfig, parse_pattern_spec
-from ws_learner.core import LayerChoice, say
+from ws_learner.core import LayerChoice, warn
 from ws_learner.data import DataSplits
 from ws_learner.pruning import count_zeros, parse_pattern
 from ws_learner.report import ratio_table, totals
@@ -58,7 +58,7 @@ def _say_more(zeros: Mapping[str, int], planned: IntArray) -> None:
     pairs = zip(zeros.items(), planned, strict=True)
     names = [name for (name, count), plan in pairs if count > plan]
     if more:
-        say(
+        warn(
             f"saved network: {sum(zeros.values())} zeros, {more} more than planned, in "
             f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}: weights that were not "
             "pruned but are exactly 0, as in a dense network with zeros, which training has not "

@@ -27,6 +27,7 @@ from ws_learner.training.trainer import Callback, Trainer, TrainingLoss, build_o
 __all__ = ["TrainingPhase"]
 
 
+_PHASES = {"dense": "dense", "sparse": "training"}  # of the command, see enter_phase
 _EVERY = 50  # steps between two rows of metrics.csv
 _ROWS = 20  # minimum number of rows of a short run
 
@@ -91,7 +92,8 @@ class TrainingPhase:
         """
         metrics = metrics or self.metrics()
         total = self.recipe.total_steps(len(self.data.train))
-        with track(f"{self.phase} training", total=total) as progress:
+        part = _PHASES.get(self.phase)
+        with track(f"{self.phase} training", total=total, phase=part) as progress:
             trainer = Trainer(
                 model=model,
                 split=self.data.train,

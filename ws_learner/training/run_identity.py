@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from ws_learner.config import Recipe, WeightSparseConfig, as_recorded, identity_settings
 from ws_learner.core import (
+    PROGRESS_FILE,
     AnyPath,
     ComputeDevice,
     RunDir,
@@ -22,6 +23,8 @@ from ws_learner.core import (
     as_path,
     forward_digest,
     identity_hash,
+    log_progress,
+    plan_phases,
     policy_path,
     say,
     sha256_of,
@@ -31,9 +34,9 @@ from ws_learner.data import DataSplits, content_digest
 from ws_learner.report import write_report
 from ws_learner.training.evaluation import Loss, Metric
 
-__all__ = ["build_run_identity", "config_identity", "owned_run"]
+__all__ = ["build_run_identity", "config_identity", "owned_run", "progress_of"]
 
-_MARKS = {"identity.json", ".lock"}
+_MARKS = {"identity.json", ".lock", PROGRESS_FILE}
 _FILES = ("ws_ratios", "ws_rollouts", "ws_policy", "ws_from_policy")
 
 
@@ -94,6 +97,13 @@ def config_identity(config: WeightSparseConfig) -> dict[str, Any]:
     return kept
 
 
+def progress_of(run: RunDir) -> AbstractContextManager[None]:
+    """Write `progress.jsonl` inside this context, unless the run has finished already."""
+    if run.finished:
+        return nullcontext()
+    return log_progress(run.path, finished=lambda: run.finished)
+
+
 @contextmanager
 def owned_run(
     run_dir: AnyPath | None,
@@ -101,6 +111,7 @@ def owned_run(
     *,
     identity: Callable[[], Mapping[str, Any]],
     claims: bool,
+    phases: Sequence[str] = ("training", "report"),
 ) -> Iterator[RunDir]:
     """Lock a run's directory and check that it was made with the same identity.
 
@@ -110,13 +121,15 @@ def owned_run(
         run_dir: The directory; by default runs/`stem`-<hash of the identity>.
         stem: What the directory is called but for the hash.
         identity: Makes the identity, if it is needed.
-        claims: False leaves lock, check and report to the caller.
+        claims: False leaves lock, check, report and `progress.jsonl` to the caller.
+        phases: Of the run, see `plan_phases`.
 
     Raises:
         UserError: The directory is locked, or was made with other settings.
     """
     if not claims and run_dir is not None:
-        yield RunDir(as_path(run_dir, name="run_dir"))
+        with plan_phases(phases):
+            yield RunDir(as_path(run_dir, name="run_dir"))
         return
     asked = identity()
     run = RunDir(Path(run_dir or Path("runs") / f"{stem}-{identity_hash(asked)}"))
@@ -128,7 +141,8 @@ def owned_run(
         run.claim(None, asked)
         say(f"run directory: {run.path}{' (finished)' if run.finished else ''}")
         try:
-            yield run
+            with plan_phases(phases), progress_of(run):
+                yield run
         except UserError:
             if fresh and {path.name for path in run.path.iterdir()} <= _MARKS:
                 shutil.rmtree(run.path)  # refused before anything was made

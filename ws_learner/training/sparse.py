@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.config import METHODS, Recipe, WeightSparseConfig, load_object
-from ws_learner.core import OutputKind, UserError, say
+from ws_learner.core import OutputKind, UserError, warn
 from ws_learner.pruning import (
     GradualConfig,
     MethodConfig,
@@ -94,7 +94,7 @@ def check_steps(
         method.schedule(total, target=config.ws_prune_ratio)
     learned = isinstance(method, MovementConfig) and method.steps == "optimizer"
     if warns and learned and total < _STEPS_OF_SCORES:
-        say(
+        warn(
             f"movement: {total} steps are few for learned scores; `movement_steps` weights, which "
             "has none, is more accurate in short training (docs/movement.md)"
         )

@@ -22,6 +22,7 @@ from ws_learner.core import (
     run_model,
     say,
     tensors_of,
+    warn,
     weight_type,
     widened,
 )
@@ -181,7 +182,7 @@ def _say_mixed(answers: Tensor, fewer: Tensor) -> None:
         return
     spread = float(answers.abs().max()) if answers.numel() else 0.0
     if bool(((answers[: len(fewer)] - fewer).abs() > 0.01 * spread).any()):
-        say(
+        warn(
             "the network's outputs for an example change with the other examples of its batch, so "
             "that every result depends on the batch size; look for an attention with the examples "
             "on its second axis (`batch_first`), or a batch norm without running statistics"

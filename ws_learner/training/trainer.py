@@ -118,7 +118,7 @@ class Trainer:
         """Number of epochs done, with a fraction."""
         return self.step / self.steps_per_epoch
 
-    def rehearse(self, inputs: Tensor, targets: Tensor) -> None:
+    def rehearse(self, inputs: Inputs, targets: Tensor) -> None:
         """Make one step on a batch, without callbacks; for a copy of the network."""
         self._run_step(inputs, targets)
 

@@ -32,6 +32,7 @@ from ws_learner.core import (
     RunDir,
     UserError,
     choose_device,
+    enter_phase,
     load_into,
     load_state,
     save_model,
@@ -218,6 +219,7 @@ def _run(
     total = sum(row.weights for row in layers)
     work = partial(train_epochs, sparse, plans=plans, first_epoch=first, total=total)
     pruner, seconds = run_phase(work, phase, model=sparse, cluster=cluster)
+    enter_phase("report")
     save_model(run.model, sparse.state_dict(), {"format": "pt"})
     planned = {id(sparse.get_parameter(n)): int((~m).sum()) for n, m in pruner.masks.items()}
     owners = [id(sparse.get_parameter(row.name)) for row in layers]  # a weight may have two names

@@ -27,6 +27,7 @@ from ws_learner.core import (
     RunDir,
     UserError,
     choose_device,
+    enter_phase,
     load_into,
     load_state,
     save_model,
@@ -277,6 +278,7 @@ def _run(
     )
     train = partial(_train, model, config=movement, names=names, conf=conf)
     quantizer, seconds = run_phase(train, phase, model=model, cluster=cluster)
+    enter_phase("report")
     save_model(run.model, model.state_dict(), {"format": "pt"})
 
     def test(network: nn.Module) -> float:

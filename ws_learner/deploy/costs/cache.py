@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ws_learner.core import UserError, read_json, say, write_json
+from ws_learner.core import UserError, read_json, say, warn, write_json
 from ws_learner.data import cache_folder
 from ws_learner.deploy.costs.machine import digest_of, machine_key
 
@@ -49,7 +49,7 @@ class TimesFile:
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, TypeError):
-            say(f"costs: {self.path} is damaged; measuring again")
+            warn(f"costs: {self.path} is damaged; measuring again")
 
     def keep(self, name: str, entry: Any) -> None:
         """Store an entry at once, so that an interruption loses only one."""

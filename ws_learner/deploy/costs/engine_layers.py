@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import AnyPath, UserError, as_path, one_thread, say, track, write_json
+from ws_learner.core import AnyPath, UserError, as_path, one_thread, say, track, warn, write_json
 from ws_learner.deploy.copies import copy_of
 from ws_learner.deploy.costs.network_ms import shrunk_ms
 from ws_learner.deploy.costs.single_layers import LAYER_ENGINES, LayerShape, layer_ms
@@ -322,7 +322,7 @@ class _Cache:
                 found = json.loads(self._path.read_text())
                 self._times = {str(name): float(ms) for name, ms in found.items()}
             except (OSError, ValueError, AttributeError, TypeError) as error:
-                say(f"{self._path}: cannot be read ({error}); measuring again")
+                warn(f"{self._path}: cannot be read ({error}); measuring again")
         self._saved = len(self._times)
 
     def ms(

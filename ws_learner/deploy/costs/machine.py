@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ws_learner.core import say
+from ws_learner.core import warn
 from ws_learner.deploy.runtime.codegen.cpu import cpu_key
 
 __all__ = ["digest_of", "machine_key", "say_other_machine"]
@@ -23,7 +23,7 @@ def say_other_machine(machine: str, *, what: str) -> bool:
     """Say so if `what` was measured elsewhere; return whether it was."""
     if machine == (here := machine_key()):
         return False
-    say(
+    warn(
         f"{what}: measured on {machine}; this is {here}: its milliseconds do not hold here; "
         "measure again with measure_costs"
     )

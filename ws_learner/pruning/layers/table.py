@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from envs import LayerRow
-from ws_learner.core import Inputs, UserError, name_fits, refuse_bad_patterns, say
+from ws_learner.core import Inputs, UserError, name_fits, refuse_bad_patterns, say, warn
 from ws_learner.pruning.layers.forward_order import Found, in_forward_order
 from ws_learner.pruning.layers.prunable import (
     find_prunable,
@@ -105,19 +105,19 @@ def _say_doubts(rows: Sequence[Found], tied: Sequence[Found]) -> None:
     """Name the rows of which something does not hold."""
     unused = [entry.name for entry in rows if not entry.macs and not entry.touched]
     if unused:
-        say(
+        warn(
             f"layer table: the forward pass on the example does not use {some_names(unused)}: "
             "listed last, 0 MACs; no search can judge them, so that they keep the overall ratio"
         )
     unclear = [entry.name for entry in rows if not entry.macs and entry.touched]
     if unclear:
-        say(
+        warn(
             f"layer table: the forward pass reads {some_names(unclear)}, but in no product that "
             "can be followed: 0 MACs; no search can judge them, so that they keep the overall ratio"
         )
     changed = [entry.name for entry in rows if entry.changed]
     if changed:
-        say(
+        warn(
             f"layer table: {some_names(changed)}: the forward pass computes with other values "
             "than the stored ones, so that `macs_kept`, counted from stored zeros, may not hold"
         )

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ws_learner.core import say
+from ws_learner.core import warn
 
 __all__ = ["ForeignWrites"]
 
@@ -63,7 +63,7 @@ class ForeignWrites:
         if new:
             first = ", ".join(f"{name} ({count})" for name, count in list(new.items())[:3])
             more = f" and {len(new) - 3} more parameters" if len(new) > 3 else ""
-            say(
+            warn(
                 "warning: pruned weights were given values other than 0 between optimizer steps: "
                 f"{first}{more}. They are zero again, and have these values if they come back. "
                 "Loaded weights, an average copied in, another optimizer?"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ws_learner.config import WeightSparseConfig
-from ws_learner.core import UserError, say
+from ws_learner.core import UserError, warn
 from ws_learner.pruning.methods.stored_masks import StoredMasks
 from ws_learner.pruning.patterns.mask import count_zeros
 
@@ -44,7 +44,7 @@ def warn_of_unlocked(model: nn.Module, locked: Iterable[str]) -> None:
     if lost:
         first = ", ".join(f"{name} ({count})" for name, count in list(lost.items())[:3])
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
-        say(
+        warn(
             f"warning: pattern_lock: zeros of {first}{more} are not kept and will be trained, "
             "because these layers are not named or are excluded; name them to keep their zeros"
         )

@@ -19,7 +19,7 @@ import cloudpickle
 import numpy as np
 
 from envs import IntArray, Score
-from ws_learner.core import UserError, importable, say
+from ws_learner.core import UserError, importable, warn
 from ws_learner.search.rollout.pool_protocol import Evaluator
 from ws_learner.search.rollout.scoring import failed_score
 from ws_learner.search.rollout.spilled_database import naming_files
@@ -142,7 +142,7 @@ class LocalPool:
         self._workers[self._workers.index(worker)] = self._start()
         deaths[task] += 1
         again = deaths[task] < 2
-        say(
+        warn(
             f"a rollout worker died (exit code {code}) and was replaced; its candidate is "
             + ("retried" if again else "recorded as failed")
         )

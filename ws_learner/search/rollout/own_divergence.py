@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from envs import FloatArray, IntArray, LayerRow
-from ws_learner.core import Inputs, call_model, say, tensor_bytes, tensors_of, track
+from ws_learner.core import Inputs, call_model, tensor_bytes, tensors_of, track, warn
 from ws_learner.pruning import parameter_of
 from ws_learner.search.rollout.database_file import cache_tensors
 from ws_learner.search.rollout.scoring import WORST_DIVERGENCE, Scoring
@@ -117,11 +117,11 @@ def _read(path: Path, key: str, *, shape: tuple[int, int]) -> FloatArray | None:
             metadata = file.metadata() or {}
             found: FloatArray = file.get_tensor("own").double().numpy()
     except (OSError, SafetensorError, ValueError, TypeError, RuntimeError) as error:
-        say(f"own divergences {path}: cannot be read ({error}); measuring them again")
+        warn(f"own divergences {path}: cannot be read ({error}); measuring them again")
         return None
     intact = metadata.get("sum") == hashlib.sha256(found.tobytes()).hexdigest()
     if metadata.get("key") != key or found.shape != shape or not intact:
-        say(f"own divergences {path}: damaged, or of another network; measuring them again")
+        warn(f"own divergences {path}: damaged, or of another network; measuring them again")
         return None
     return found
 

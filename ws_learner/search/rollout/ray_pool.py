@@ -15,7 +15,7 @@ import numpy as np
 
 from envs import IntArray, Score
 from ws_learner.config import ClusterConfig
-from ws_learner.core import UserError, importable, say
+from ws_learner.core import UserError, importable, warn
 from ws_learner.search.rollout.pool_protocol import Evaluator
 from ws_learner.search.rollout.scoring import failed_score
 from ws_learner.search.rollout.worker_failures import (
@@ -189,7 +189,7 @@ class RayPool:
         work.deaths.setdefault(task, []).append(death)
         reason = failure_reason(work.deaths[task], alive=alive)
         happened = "died" if is_candidate_fault(death, alive=alive) else "was lost"
-        say(
+        warn(
             f"a rollout worker {happened} (process {worker.pid}) and was replaced; its candidate "
             + ("is retried" if reason is None else "is recorded as failed")
         )

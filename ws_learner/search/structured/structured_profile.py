@@ -212,7 +212,7 @@ def _searched(
     known: dict[tuple[int, ...], float] = {}
     best: tuple[float, list[FloatArray]] | None = None
     found: list[float] = []
-    with track("structured variants", total=nb_rollouts) as progress:
+    with track("structured variants", total=nb_rollouts, phase="search") as progress:
         for number in range(nb_rollouts):
             if number < len(starts):
                 curves = [np.asarray(curve) for curve in starts[number]]

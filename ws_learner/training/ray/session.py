@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ws_learner.config import ClusterConfig
-from ws_learner.core import UserError, say
+from ws_learner.core import UserError, say, warn
 from ws_learner.data import DataSplits
 from ws_learner.training.ray.env_vars import (
     one_thread_each,
@@ -103,7 +103,7 @@ def _start(config: ClusterConfig, folder: Path, store: int) -> None:
 
     cores = len(os.sched_getaffinity(0))
     if config.workers > cores:
-        say(
+        warn(
             f"`ClusterConfig.workers`={config.workers}: more workers than this machine "
             f"has cores ({cores}); this works, but is no faster"
         )

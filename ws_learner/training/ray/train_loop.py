@@ -21,6 +21,7 @@ from ws_learner.core import (
     importable,
     read_json,
     say,
+    warn,
     write_bytes,
     write_json,
 )
@@ -69,7 +70,7 @@ def train_on_ray(
     ranks = min(config.ranks, batch_size)
     say(f"training on {ranks} rank{'s' if ranks > 1 else ''}")
     if warning := few_examples(batch_size, ranks=ranks, parts=parts):
-        say(warning)
+        warn(warning)
     quiet = ray.train.LoggingConfig(log_level="CRITICAL")  # the ranks report errors themselves
     resources = {"CPU": 1.0} | ({"GPU": _whole(config)} if config.gpus_per_worker else {})
     trainer = RayTrainer(
@@ -139,7 +140,7 @@ def _whole(config: ClusterConfig) -> float:
 def _count_start(record: Path) -> None:
     starts = read_json(record) if record.exists() else 0
     if starts:
-        say(f"rank failed; restarting all ranks from the last checkpoint ({starts} of {RESTARTS})")
+        warn(f"rank failed; restarting all ranks from the last checkpoint ({starts} of {RESTARTS})")
     write_json(record, starts + 1)
 
 
@@ -173,5 +174,5 @@ def run_rank(settings: dict[str, Any]) -> None:
         write_json(folder / "refused.json", str(error))
         raise
     except Exception as error:
-        say(f"rank {process_group.rank} failed: {type(error).__name__}: {error}")
+        warn(f"rank {process_group.rank} failed: {type(error).__name__}: {error}")
         raise
