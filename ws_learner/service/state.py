@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,13 @@ class Phase:
 
     line: ProgressLine
     current: bool
+
+    @property
+    def share(self) -> float:
+        """How much of it is done; a piece that counts nothing is done once another begins."""
+        if self.line.total > 0:
+            return min(self.line.done / self.line.total, 1.0)
+        return 0.0 if self.current else 1.0
 
 
 @dataclass(frozen=True)
@@ -255,15 +263,23 @@ class Service:
 
 
 def _phases(lines: Sequence[ProgressLine], *, running: bool) -> tuple[Phase, ...]:
-    """The last line of each piece of work since the last start, in order of appearance."""
+    """The last line of each piece of work since the last start, in order of appearance.
+
+    A piece that counts nothing is left out beside others of its phase, unless it is worked on.
+    """
     found: dict[tuple[str, str], ProgressLine] = {}
     for line in lines:
         if line.event == "state" and line.state == "running":
             found = {}
         elif line.event != "state" and line.number is not None:
             found[line.phase, line.description] = line
-    last = len(found) - 1
-    return tuple(Phase(line, running and i == last) for i, line in enumerate(found.values()))
+    count = Counter(line.phase for line in found.values())
+    pieces = list(found.values())
+    return tuple(
+        Phase(line, running and line is pieces[-1])
+        for line in pieces
+        if line.total > 0 or count[line.phase] == 1 or line is pieces[-1]
+    )
 
 
 def _as_log(lines: Sequence[ProgressLine]) -> list[str]:

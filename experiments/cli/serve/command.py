@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import ipaddress
+import re
 import socket
 import sys
 from collections.abc import Sequence
@@ -118,6 +119,7 @@ def serve(own: argparse.Namespace, starter: Starter) -> int:
     if not _is_loopback(own.host) and not own.expose:
         raise UserError(EXPOSED.format(host=own.host, port=own.port))
     token = new_token() if own.token_file is None else read_token(own.token_file)
+    _check_names(own.allow_host)
     listening = _listen(own.host, own.port)
     port = listening.getsockname()[1]
     names = _hosts(own.host, port, own.allow_host)
@@ -165,20 +167,26 @@ def _listen(host: str, port: int) -> socket.socket:
         raise UserError(f"--port {port}: must be from 0 to 65535")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    except OSError as error:
+        raise UserError(f"--host {host}: no such address ({error.strerror})") from error
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
         listening.bind((host, port))
     except OSError as error:
-        said = error.strerror or str(error)
-        raise UserError(f"--port {port}: cannot listen on {host} ({said})") from error
+        listening.close()
+        raise UserError(f"--port {port}: cannot listen on {host} ({error.strerror})") from error
     return listening
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9.-]+(:\d+)?", name):
+            raise UserError(f"--allow_host {name}: give a host name, or host:port")
 
 
 def _hosts(host: str, port: int, more: Sequence[str]) -> list[str]:
     """Values of the Host header that are this service; the first one is shown."""
-    for name in more:
-        if not name.replace("-", "").replace(".", "").replace(":", "").isalnum():
-            raise UserError(f"--allow_host {name}: give a host name, or host:port")
     local = ["127.0.0.1", "localhost", "[::1]"]
     literal = f"[{host}]" if ":" in host else host
     names = ([] if literal in ("0.0.0.0", "[::]") else [literal]) + local
