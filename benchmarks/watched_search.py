@@ -202,9 +202,7 @@ def main() -> None:
         told = _many(folder, own.clients, own.rollouts)
         written = _written(folder / "many")
         whole = sum(one.phases == written and one.end == "finished" for one in told)
-        same = (folder / "many/ratios.csv").read_bytes() == (
-            folder / "first/ratios.csv"
-        ).read_bytes()
+        many, first = ((folder / run / "ratios.csv").read_bytes() for run in ("many", "first"))
         print(f"{whole} of {len(told)} streams got all {len(written)} phases and the end")
         print(f"ratios of the watched search are those of an unwatched one: {many == first}")
 

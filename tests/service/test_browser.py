@@ -1,6 +1,6 @@
 """A whole run in a browser: started, watched, stopped, resumed, compared, downloaded.
 
-Needs playwright and a Chromium; both are looked for, and the reason is printed where one is missing.
+Needs playwright and a Chromium; where one is missing the tests are skipped and say so.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ws_learner.service.app import create_app
+    from ws_learner.service.elsewhere import Elsewhere, RemoteRun
     from ws_learner.service.jobs import Job, JobFolder, read_job
     from ws_learner.service.locks import lock_holder
     from ws_learner.service.new_run import Checked, NewRun, Plan, Starter
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Checked",
+    "Elsewhere",
     "Job",
     "JobFolder",
     "NewRun",
     "Plan",
+    "RemoteRun",
     "Starter",
     "create_app",
     "lock_holder",
@@ -29,6 +32,7 @@ __all__ = [
 
 _MODULES = {
     "app": ["create_app"],
+    "elsewhere": ["Elsewhere", "RemoteRun"],
     "jobs": ["Job", "JobFolder", "read_job"],
     "locks": ["lock_holder"],
     "new_run": ["Checked", "NewRun", "Plan", "Starter"],

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from ws_learner.core import UserError
+from ws_learner.service.elsewhere import Elsewhere
 from ws_learner.service.guard import App, Guard, Receive, Send
 from ws_learner.service.login import Login
 from ws_learner.service.new_page import new_page_routes
@@ -33,6 +34,7 @@ def create_app(
     token: str,
     hosts: Iterable[str],
     starter: Starter | None = None,
+    elsewhere: Elsewhere | None = None,
     cookie: str = "ws_learner",
 ) -> App:
     """Build the service for the runs in a folder.
@@ -42,12 +44,14 @@ def create_app(
         token: Every request carries it, in the cookie or as Authorization: Bearer.
         hosts: Values of the Host header that are this service, such as `127.0.0.1:8400`.
         starter: Starts new runs; None for a service that only shows and stops.
+        elsewhere: Knows the runs of a cluster, if there is one.
         cookie: Name of the cookie; two services on one host need two.
 
     Example:
         >>> app = create_app(Path("runs"), token="t" * 40, hosts=["127.0.0.1:8400"])
     """
-    service, pages = Service(folder, starter=starter), Pages()
+    service = Service(folder, starter=starter, elsewhere=elsewhere)
+    pages = Pages()
     login = Login(pages, token=token, cookie=cookie)
     app = FastAPI(
         title="Weight-sparse learner",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ws_learner.core import RunDir, UserError
 from ws_learner.report import ProgressLine, RunRow, list_runs, read_progress, read_row
+from ws_learner.service.elsewhere import Elsewhere, RemoteRun
 from ws_learner.service.estimate import Estimate, estimate
 from ws_learner.service.jobs import JobFolder, log_tail
 from ws_learner.service.locks import ProcessUse, lock_holder, processes_of, signal_holder
@@ -78,10 +79,17 @@ class Service:
     Args:
         folder: Of the run directories.
         starter: Starts new ones; None for a service that only reads and stops.
+        elsewhere: Knows the runs of other machines, if there are any.
     """
 
-    def __init__(self, folder: Path, *, starter: Starter | None = None) -> None:
-        self.folder, self.starter = RunFolder(folder), starter
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        starter: Starter | None = None,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        self.folder, self.starter, self._elsewhere = RunFolder(folder), starter, elsewhere
         self._jobs = JobFolder(self.folder.path)
         self._listing = threading.Lock()
         self._listed: tuple[float, list[RunRow]] = (0.0, [])
@@ -99,10 +107,10 @@ class Service:
     def _list(self) -> list[RunRow]:
         there = list_runs(self.folder.path) if self.folder.path.is_dir() else []
         named = {row.id for row in there}
-        jobs = {job.id: job for job in self._jobs.all()}
-        rows = [self._with_job(row) if row.id in jobs else row for row in there]
-        for name in jobs.keys() - named:
-            rows += [self._with_job(self._empty(name))]
+        jobs = {job.id for job in self._jobs.all()}
+        remote = self._remote()
+        rows = [self._whole(row) if row.id in jobs | remote.keys() else row for row in there]
+        rows += [self._whole(self._empty(name)) for name in (jobs | remote.keys()) - named]
         return sorted(rows, key=lambda row: -row.started)
 
     def row(self, name: str) -> RunRow:
@@ -112,10 +120,32 @@ class Service:
             NotThereError: There is none.
         """
         path = self.folder.named(name)
-        if self._jobs.job(name) is None or path.exists():
-            path = self.folder.run(name)
-            return self._with_job(read_row(path))
-        return self._with_job(self._empty(name))
+        known = self._jobs.job(name) is not None or name in self._remote()
+        if path.exists() or not known:
+            return self._whole(read_row(self.folder.run(name)))
+        return self._whole(self._empty(name))
+
+    def _remote(self) -> dict[str, RemoteRun]:
+        """The last job elsewhere of each run."""
+        runs = self._elsewhere.all() if self._elsewhere is not None else []
+        return {one.id: one for one in sorted(runs, key=lambda one: one.started)}
+
+    def _whole(self, row: RunRow) -> RunRow:
+        """A row with what the processes of the run say."""
+        return self._with_remote(self._with_job(row))
+
+    def _with_remote(self, row: RunRow) -> RunRow:
+        """The row of a run that works on other machines, where no lock can be seen."""
+        remote = self._remote().get(row.id)
+        if remote is None or row.state == "running":
+            return row
+        started = row.started or remote.started
+        row = dataclasses.replace(row, started=started, changed=max(row.changed, started))
+        if remote.state == "running":
+            return dataclasses.replace(row, state="running", phase=row.phase or "starting")
+        if row.state == "finished" or row.path.exists():
+            return row
+        return dataclasses.replace(row, state=remote.state, phase="on the cluster")
 
     def _empty(self, name: str) -> RunRow:
         """A run that was started and has no directory yet."""
@@ -142,7 +172,9 @@ class Service:
     def state(self, name: str) -> str:
         """The state of a run, `unknown` once it is removed; cheap while it runs."""
         try:
-            return "running" if self.holder(name) is not None else self.row(name).state
+            if self.holder(name) is not None:
+                return "running"
+            return self.row(name).state
         except NotThereError:
             return "unknown"
 
@@ -180,6 +212,9 @@ class Service:
         lines = read_progress(row.path / "progress.jsonl")
         job = self._jobs.job(name)
         log = log_tail(job.log, _LOG_LINES) if job is not None else []
+        remote = self._remote().get(name)
+        if remote is not None and self._elsewhere is not None and holder is None:
+            log = self._elsewhere.log(remote.job, _LOG_LINES) or log
         return Live(
             row=row,
             phases=_phases(lines, running=row.state == "running"),
@@ -202,6 +237,11 @@ class Service:
             UserError: No process of this user works on it.
         """
         self.row(name)
+        remote = self._remote().get(name)
+        if remote is not None and remote.state == "running" and self._elsewhere is not None:
+            self._elsewhere.stop(remote.job)
+            self.forget(name)
+            return
         lock = self._held(name)
         if lock is None or not signal_holder(lock):
             raise UserError(f"run {name}: no process of yours works on it")

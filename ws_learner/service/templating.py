@@ -24,6 +24,7 @@ class Pages:
         self._jinja = Environment(
             loader=FileSystemLoader(Path(__file__).parent / "templates"),
             autoescape=True,
+            auto_reload=False,  # a page stays as it was when the service was started
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,

@@ -16,9 +16,9 @@ from typing import NoReturn
 from experiments.cli.flag_parser import underscored
 from experiments.cli.serve.starter import ProcessStarter
 from ws_learner.core import UserError, message_style, say
-from ws_learner.service import Starter, new_token, read_token
+from ws_learner.service import Elsewhere, Starter, new_token, read_token
 
-__all__ = ["main", "serve"]
+__all__ = ["main", "serve", "serve_parser", "split_words"]
 
 EXPOSED = """\
 --host {host}: others can reach this address. Whoever has the token can read every run here, stop
@@ -35,7 +35,8 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(message.removeprefix("argument "))
 
 
-def _parser(prog: str) -> _Parser:
+def serve_parser(prog: str) -> argparse.ArgumentParser:
+    """The flags of the service."""
     parser = _Parser(
         prog=prog,
         description="Live pages and REST over a folder of runs: list, watch, compare, start, stop, "
@@ -80,14 +81,25 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "ws-learner serve") -
 
 
 def _main(words: Sequence[str], *, prog: str) -> int:
-    cut = list(words).index("--") if "--" in words else len(words)
-    own = _parser(prog).parse_args([underscored(word) for word in words[:cut]])
-    if own.max_runs < 1:
-        raise UserError(f"--max_runs {own.max_runs}: must be at least 1")
     refuse_without_extra()
-    extra = words[cut + 1 :]
+    own, extra = split_words(serve_parser(prog), words)
     starter = ProcessStarter(own.folder, own.experiment, extra=extra, most=own.max_runs)
     return serve(own, starter)
+
+
+def split_words(
+    parser: argparse.ArgumentParser, words: Sequence[str]
+) -> tuple[argparse.Namespace, list[str]]:
+    """The parsed flags of the service, and the words after -- for the runs.
+
+    Raises:
+        UserError: A flag is none, or makes no sense.
+    """
+    cut = list(words).index("--") if "--" in words else len(words)
+    own = parser.parse_args([underscored(word) for word in words[:cut]])
+    if own.max_runs < 1:
+        raise UserError(f"--max_runs {own.max_runs}: must be at least 1")
+    return own, list(words[cut + 1 :])
 
 
 def refuse_without_extra() -> None:
@@ -104,12 +116,13 @@ def refuse_without_extra() -> None:
         )
 
 
-def serve(own: argparse.Namespace, starter: Starter) -> int:
+def serve(own: argparse.Namespace, starter: Starter, *, elsewhere: Elsewhere | None = None) -> int:
     """Listen and answer until interrupted.
 
     Args:
         own: The parsed flags.
         starter: Starts runs.
+        elsewhere: Knows the runs of a cluster.
 
     Raises:
         UserError: The folder, host, port or token file does not do.
@@ -129,7 +142,12 @@ def serve(own: argparse.Namespace, starter: Starter) -> int:
     from ws_learner.service import create_app
 
     app = create_app(
-        own.folder, token=token, hosts=names, starter=starter, cookie=f"ws_learner_{port}"
+        own.folder,
+        token=token,
+        hosts=names,
+        starter=starter,
+        elsewhere=elsewhere,
+        cookie=f"ws_learner_{port}",
     )
     config = uvicorn.Config(
         app,

@@ -212,16 +212,7 @@ class ProcessStarter:
 
     def _start(self, run: str, words: Sequence[str]) -> None:
         with self._starting:
-            if lock_holder(self._runs / run / ".lock") is not None:
-                raise UserError(f"run {run}: runs already")
-            running = [job.id for job in self._jobs.all() if job.running]
-            if run in running:
-                raise UserError(f"run {run}: runs already")
-            if len(running) >= self._most:
-                raise UserError(
-                    f"{len(running)} runs are running, and --max_runs is {self._most}; wait, or "
-                    "stop one"
-                )
+            self._refuse(run, [job.id for job in self._jobs.all() if job.running])
             job = self._jobs.create(run, words)
             with job.log.open("ab") as log:
                 process = subprocess.Popen(
@@ -234,6 +225,14 @@ class ProcessStarter:
                 )
             threading.Thread(target=process.wait, daemon=True).start()  # no zombie stays
             _wait(job, process)
+
+    def _refuse(self, run: str, running: Sequence[str]) -> None:
+        """Refuse a run that runs already, and one too many."""
+        if run in running or lock_holder(self._runs / run / ".lock") is not None:
+            raise UserError(f"run {run}: runs already")
+        if len(running) >= self._most:
+            many = f"{len(running)} runs are running, and --max_runs is {self._most}"
+            raise UserError(f"{many}; wait, or stop one")
 
 
 def _wait(job: Job, process: subprocess.Popen[bytes]) -> None:
