@@ -41,7 +41,7 @@ def _parser() -> _Parser:
     parser = _Parser(
         prog="./run_distributed.sh",
         usage="%(prog)s -n=K [EXPERIMENT] [flags]\n"
-        "       %(prog)s status | logs RUN | stop RUN | fetch RUN   (with RAY_ADDRESS)",
+        "       %(prog)s status | logs RUN | stop RUN | fetch RUN | serve   (with RAY_ADDRESS)",
         description="Rollouts and training on Ray. All other flags are those of "
         "./run_local.sh, listed below.",
         allow_abbrev=False,
@@ -78,6 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(words: Sequence[str]) -> int:
+    if words and words[0] == "serve":
+        from experiments.cli.serve.cluster_command import serve_cluster
+
+        return serve_cluster(words[1:])
     if words and words[0] in SUBCOMMANDS:
         return _manage(words)
     own, rest = _parser().parse_known_args([underscored(word) for word in words])

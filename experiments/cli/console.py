@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     ),
     "label": ("experiments.cli.runs.label_command", (), "name a run, or tag it"),
     "new": ("experiments.cli.new_file", (), "write an experiment file of your own to start from"),
+    "serve": ("experiments.cli.serve.command", (), "live pages and REST over a folder of runs"),
     "demo": ("experiments.run", DEMO, "the whole job on printed digits, in a minute"),
 }
 """Verb -> module whose `main` runs it, arguments that come first, one line of help."""
@@ -59,6 +60,7 @@ Examples:
   ws-learner policy runs/<one>
   ws-learner runs --tag paper                         # what there is, the newest first
   ws-learner compare last runs/<one>
+  ws-learner serve runs/ --experiment resnet_at_cifar10
 
 `ws-learner VERB -h` explains a verb.
 """

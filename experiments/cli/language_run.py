@@ -19,18 +19,20 @@ from ws_learner.core import (
     complain,
     folder_name,
     identity_hash,
+    keep_messages,
     library_versions,
     read_yaml_file,
     say,
     shown,
 )
+from ws_learner.report import track_run, tracking, write_label
 
 if TYPE_CHECKING:
     from ws_learner.language import LanguageTask
 
 __all__ = ["evaluate_language_run", "is_language_model", "language_run"]
 
-_RUN = ("run_dir", "config", "include", "seed", "exec_mode")
+_RUN = ("run_dir", "config", "include", "seed", "exec_mode", "quiet", "name", "tag", "track")
 _WS = (
     *("ws_prune_ratio", "ws_prune_ratio_prtl", "ws_pattern", "ws_ratios"),
     *("ws_ratio_min", "ws_ratio_max"),
@@ -54,6 +56,7 @@ def language_run(command: Command, *, words: Sequence[str]) -> RunDir:
         UserError: Flags that have no meaning here, or network and texts do not fit.
     """
     from ws_learner.language import LanguageLearner, check_language
+    from ws_learner.training import progress_of
 
     _refuse(command)
     command = _adjusted(command)
@@ -66,14 +69,21 @@ def language_run(command: Command, *, words: Sequence[str]) -> RunDir:
     say(f"run directory: {run.path}{' (finished)' if run.finished else ''}")
     with run.locked():
         run.claim(settings, identity)
+        write_label(run.path, name=command.run.name, tags=command.run.tag)
         if not run.finished:
             facts = {
                 "command": shlex.join(["./run_local.sh", *words]),
                 "versions": library_versions(),
                 "seed": command.run.seed,
             }
-            LanguageLearner(task, run=run, config=command.ws, facts=facts).fit()
+            with (
+                tracking(run.path, command.run.track),
+                keep_messages(run.path),
+                progress_of(run),
+            ):
+                LanguageLearner(task, run=run, config=command.ws, facts=facts).fit()
     show_report(run)
+    track_run(run.path, command.run.track)  # now with its report
     return run
 
 

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from ws_learner.report.metric_text import metric_of
     from ws_learner.report.metrics import MetricsLog
     from ws_learner.report.policy_figures import policy_figure
-    from ws_learner.report.progress_log import ProgressLine, last_progress, read_progress
+    from ws_learner.report.progress_log import (
+        ProgressLine,
+        last_progress,
+        parse_progress,
+        read_progress,
+    )
     from ws_learner.report.ratios_file import layers_in_ratios, read_ratios
     from ws_learner.report.report_file import refuse_other_ending, write_report_file
     from ws_learner.report.runs import (
@@ -81,6 +86,7 @@ __all__ = [
     "list_runs",
     "metric_cells",
     "metric_of",
+    "parse_progress",
     "policy_figure",
     "print_summary",
     "ratio_table",
@@ -139,6 +145,7 @@ _MODULES = {
     "progress_log": [
         "ProgressLine",
         "last_progress",
+        "parse_progress",
         "read_progress",
     ],
     "ratios_file": [

@@ -11,7 +11,7 @@ from typing import Any
 
 from ws_learner.core import MOST_BYTES, AnyPath, as_path, shown
 
-__all__ = ["ProgressLine", "last_progress", "read_progress"]
+__all__ = ["ProgressLine", "last_progress", "parse_progress", "read_progress"]
 
 _EVENTS = ("phase", "progress", "state")
 _STATES = ("running", "finished", "stopped", "failed")
@@ -67,6 +67,11 @@ def read_progress(path: AnyPath) -> list[ProgressLine]:
     Of a file above 64 MiB, its end is read.
     """
     return list(_lines(_read_end(as_path(path), MOST_BYTES)))
+
+
+def parse_progress(data: bytes) -> list[ProgressLine]:
+    """The valid lines of a piece of such a file, for a reader that follows it."""
+    return list(_lines(data))
 
 
 def last_progress(path: AnyPath) -> ProgressLine | None:

@@ -147,6 +147,18 @@ class Jobs:
         text: str = self._client.get_job_logs(run)
         return text
 
+    def all(self) -> list[tuple[str, str, str, float]]:
+        """Name, status, command and start (seconds since 1970) of every run, newest first."""
+        return [
+            (
+                str(job.submission_id),
+                str(job.status.value),
+                str(job.metadata["ws_learner"]),
+                (job.start_time or 0) / 1000,
+            )
+            for job in self._ours()
+        ]
+
     def status(self) -> str:
         """A table of the cluster's runs, newest first."""
         from tabulate import tabulate

@@ -1,0 +1,1 @@
+"""`ws-learner serve`: the service of `ws_learner.service`, with processes that run experiments."""
