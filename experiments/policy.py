@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from experiments.cli.flag_aliases import spell_message
-from ws_learner.core import RunDir, UserError, as_path, policy_path, say, write_text
+from ws_learner.core import RunDir, UserError, as_path, policy_path, say, share_hint, write_text
 from ws_learner.report import find_run
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _targets(text: str) -> tuple[float, ...]:
     if not all(0 < target < 1 for target in found):
         raise UserError(
             f"--targets {text}: must be prune ratios between 0 and 1 with commas between, such as "
-            "0.5,0.9,0.95"
+            f"0.5,0.9,0.95{share_hint(text)}"
         )
     return found
 

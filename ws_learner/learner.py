@@ -306,7 +306,7 @@ class WeightSparseLearner:
         units = units_of(self.config, self.recipe, self.data)
         seconds, source = expected_seconds(self.run.path, units)
         text = f"the phases of {source}"
-        if step is not None and not seconds:
+        if step is not None and not seconds and self.cluster is None:
             seconds = seconds_by_step(step, self.recipe, self.data)
             text = "a measured training step and the speed so far"
         alike = {"finalists": ("search", units["finalists"])}

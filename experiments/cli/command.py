@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from agents import DDPGConfig
 from ws_learner.compat import LpotConf
 from ws_learner.config import ClusterConfig, LrnSchedule, OptimizerName, WeightSparseConfig
-from ws_learner.core import OutputKind, check_settings, complain
+from ws_learner.core import OutputKind, check_settings, complain, share_hint
 from ws_learner.report import TrackerName, label_problems
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ class RunFlags:
             if value is not None and not 0 <= value < math.inf:
                 yield f"--{name} {value}: must be 0 or above"
         if self.label_smoothing is not None and not 0 <= self.label_smoothing < 1:
-            yield f"--label_smoothing {self.label_smoothing}: must lie in [0, 1)"
+            hint = share_hint(self.label_smoothing)
+            yield f"--label_smoothing {self.label_smoothing}: must lie in [0, 1){hint}"
         warmup, epochs = self.warmup_epochs or 0.0, self.nb_epochs
         if epochs is not None and warmup >= epochs > 0:
             yield f"--warmup_epochs {warmup}: must be below --nb_epochs {epochs}"

@@ -21,7 +21,7 @@ from experiments.cli.command import Command
 from experiments.cli.run_identity import build_identity
 from experiments.cli.run_lifecycle import run_or_reuse
 from ws_learner.config import METHODS, PROTOCOLS, WeightSparseConfig
-from ws_learner.core import RunDir, plan_phases, say
+from ws_learner.core import RunDir, expect_phases, folder_name, plan_phases, say
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -69,6 +69,25 @@ def command_phases(command: Command, experiment: Experiment) -> tuple[str, ...]:
     return (*before, *phases_of(command.ws))
 
 
+def _expect_time(command: Command, experiment: Experiment) -> None:
+    """Say how long dense training and pruning will take, if earlier runs of both are here."""
+    from ws_learner.report import expected_seconds
+    from ws_learner.search import units_of
+
+    data, seconds, source = experiment.data, dict[str, float](), None
+    steps = experiment.dense_recipe.total_steps(len(data.train))
+    recipe = recipe_for_command(command, experiment.sparse_recipe)
+    for kind, units in (
+        ("dense", {"dense": float(steps)}),
+        (command.ws.ws_method, units_of(command.ws, recipe, data)),
+    ):
+        any_hash = f"{folder_name(f'{experiment.name}-{kind}')}-{0:08x}"
+        found, run = expected_seconds(command.runs / any_hash, units)
+        seconds, source = seconds | found, source or run
+    if source is not None:
+        expect_phases(seconds, source=f"the phases of {source} and others")
+
+
 def dense_weights(command: Command, experiment: Experiment) -> Path | None:
     """File of the dense weights; trains them first if there are none and they are needed.
 
@@ -94,6 +113,7 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
     own |= {"name": None, "tag": ()}  # of the sparse run
     flags = dataclasses.replace(command.run, learner="full-prec", run_dir=None, **own)
     given = command.given - own.keys()
+    _expect_time(command, experiment)
     dense = dataclasses.replace(command, run=flags, given=given, adjusted=())
     words = [command.name, "--learner", "full-prec"]
     weights = full_prec(dense, words=words, final=False).model

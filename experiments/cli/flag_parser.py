@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 from experiments.cli.flag_aliases import ALIASES, canonical_words
 from ws_learner.config import Registry
-from ws_learner.core import UserError, complain, shown, suggest
+from ws_learner.core import UserError, complain, share_hint, shown, suggest
 
 __all__ = [
     "Flag",
@@ -203,7 +203,8 @@ def read_value(flag: Flag, value: Any, *, of: str = "--", name: str = "") -> Any
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Input should be ")
         said = " ".join(map(shown, value)) if isinstance(value, list) else value
-        raise UserError(f"{shown_name} {shown(said)}: must be {reason}") from None
+        hint = share_hint(value) if flag.kind is float and str(value).endswith("%") else ""
+        raise UserError(f"{shown_name} {shown(said)}: must be {reason}{hint}") from None
     return read.expanduser() if isinstance(read, Path) else read
 
 

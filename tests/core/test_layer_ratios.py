@@ -111,7 +111,7 @@ def test_what_is_not_clear_is_refused_in_one_line(text: str, says: str, tmp_path
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"fc": 1.5}, "`x` fc: prune ratio 1.5 must be a number from 0 to 1; 1.5 % is 0.015"),
+        ({"fc": 1.5}, "`x` fc: prune ratio 1.5 must be a number from 0 to 1; did you mean 0.015?"),
         ({"fc": "much"}, "'much' must be a number from 0 to 1"),
         ({"fc": True}, "True must be a number"),
         ({1: 0.5}, "a layer's name must be a text"),

@@ -211,7 +211,7 @@ def test_a_fixed_ratio_is_met_by_the_nearest_count() -> None:
             {"ws_fixed_ratios": {"layer1": 0.6}, "ws_max_ratios": {"layer?": 0.5}},
             "`ws_fixed_ratios` layer1=0.6 exceeds `ws_max_ratios` layer?=0.5",
         ),
-        ({"ws_max_ratios": {"layer1": 50}}, "50 % is 0.5"),
+        ({"ws_max_ratios": {"layer1": 50}}, "did you mean 0.5?"),
         ({"ws_max_ratios": "layer1"}, "`ws_max_ratios` layer1: cannot be read"),
         ({"ws_max_ratios": {}}, "`ws_max_ratios`: names no layer"),
         ({"ws_max_ratios": 0.5}, "must be a dict of layer -> ratio"),

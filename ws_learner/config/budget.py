@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ws_learner.core import UserError, check_settings, suggest
+from ws_learner.core import UserError, check_settings, share_hint, suggest
 
 __all__ = ["ENGINES", "Budget", "EngineName", "parse_budgets", "parse_goals"]
 
@@ -138,7 +138,12 @@ def _budget(part: str, setting: str) -> Budget:
     if not share and not number[2] and "" not in suffixes:
         raise UserError(
             f"`{setting}` {part}: a share is at most 1; for an amount add a unit, such as "
-            f"{name}={number[1]}{'ms' if name == 'latency' else 'kB'}"
+            f"{name}={number[1]}{'ms' if name == 'latency' else 'kB'}{share_hint(number[1])}"
+        )
+    if not share and not number[2] and (hint := share_hint(number[1])):
+        raise UserError(
+            f"`{setting}` {part}: a share is at most 1 (a count as small as this is written "
+            f"{name}={value / 1000:g}k){hint}"
         )
     if not (math.isfinite(value) and value > 0) or (share and value > 1):
         raise UserError(f"`{setting}` {part}: must be above 0, a share at most 1")

@@ -30,6 +30,7 @@ from ws_learner.core import (
     complain,
     is_ratio_text,
     ratios_from,
+    share_hint,
 )
 
 __all__ = [
@@ -266,7 +267,7 @@ class WeightSparseConfig(SearchSettings, MethodSettings, FitsUnset):
         ):
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                yield f"`{name}` {value}: must be a share in [0, 1]"
+                yield f"`{name}` {value}: must be a share in [0, 1]{share_hint(value)}"
         if not (math.isfinite(self.ws_prune_ratio_exp) and self.ws_prune_ratio_exp > 0):
             yield f"`ws_prune_ratio_exp` {self.ws_prune_ratio_exp}: must be above 0"
 

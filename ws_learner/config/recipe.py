@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from ws_learner.core import FitsUnset, UserError, check_settings, complain
+from ws_learner.core import FitsUnset, UserError, check_settings, complain, share_hint
 
 __all__ = ["LrnSchedule", "OptimizerName", "Recipe", "learning_rate"]
 
@@ -76,9 +76,15 @@ class Recipe(FitsUnset):
             if not (math.isfinite(value) and value > 0):
                 yield f"`{name}` {value}: must be a number above 0"
         if not 0 <= self.warmup < 1:
-            yield f"`warmup` {self.warmup:g}: must be a share of the training in [0, 1)"
+            yield (
+                f"`warmup` {self.warmup:g}: must be a share of the training in [0, 1)"
+                f"{share_hint(self.warmup)}"
+            )
         if not 0 <= self.label_smoothing < 1:
-            yield f"`label_smoothing` {self.label_smoothing}: must lie in [0, 1)"
+            yield (
+                f"`label_smoothing` {self.label_smoothing}: must lie in [0, 1)"
+                f"{share_hint(self.label_smoothing)}"
+            )
         for name in ("momentum", "weight_decay", "mixup"):
             if not 0 <= getattr(self, name) < math.inf:
                 yield f"`{name}` {getattr(self, name)}: must be 0 or above"

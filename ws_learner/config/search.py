@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from ws_learner.config.budget import Budget, parse_budgets, parse_goals
 from ws_learner.config.duration import parse_duration
 from ws_learner.config.rollout import RewardType
-from ws_learner.core import NumberFormat, UserError, check_settings, ratios_from
+from ws_learner.core import NumberFormat, UserError, check_settings, ratios_from, share_hint
 
 __all__ = ["NAMED_RATIOS", "RewardType", "SearchSettings"]
 
@@ -170,7 +170,7 @@ class SearchSettings:
         if not 0 < low < high < 1:
             yield (
                 f"`ws_goals` {self.ws_goals}: must be two prune ratios LEAST:GREATEST between 0 "
-                "and 1, the smaller one first, such as 0.5:0.985"
+                f"and 1, the smaller one first, such as 0.5:0.985{_range_hint(self.ws_goals)}"
             )
         elif high > self.ws_ratio_max:
             yield (
@@ -230,8 +230,9 @@ class SearchSettings:
             if value < least:
                 yield f"`{name}` {value}: must be at least {least}"
         for name in ("ws_ratio_min", "ws_ratio_max"):
-            if not 0 <= getattr(self, name) <= 1:
-                yield f"`{name}` {getattr(self, name)}: must be a share in [0, 1]"
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                yield f"`{name}` {value}: must be a share in [0, 1]{share_hint(value)}"
         for name in ("ws_lrn_rate_rg", "ws_lrn_rate_ft"):
             if not 0 < getattr(self, name) < math.inf:
                 yield f"`{name}` {getattr(self, name)}: must be a number above 0"
@@ -276,3 +277,12 @@ _LEAST = {
     "ws_nb_iters_ft": 0,
     "ws_batch_size_ft": 1,
 }
+
+
+def _range_hint(goals: str) -> str:
+    """The question for a range of percentages, such as `50:98`."""
+    hints = [share_hint(end) for end in goals.split(":")]
+    if len(hints) != 2 or not all(hints):
+        return ""
+    low, high = (hint.split()[-1].rstrip("?") for hint in hints)
+    return f"; did you mean {low}:{high}?"

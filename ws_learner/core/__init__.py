@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from ws_learner.core.moved import MOVED, install
     from ws_learner.core.output_kinds import OUTPUT_KINDS, OutputKind, check_output_kind
     from ws_learner.core.paths import AnyPath, as_path
+    from ws_learner.core.percentages import share_hint
     from ws_learner.core.pickling import importable, refuse_unpicklable
     from ws_learner.core.plain_yaml import PlainLoader, dump_yaml, load_yaml, read_yaml_file
     from ws_learner.core.precision import half_types, narrowed, tensor_types, widened
@@ -193,6 +194,7 @@ __all__ = [
     "sealed",
     "setting_problems",
     "sha256_of",
+    "share_hint",
     "shown",
     "shown_repr",
     "smallest_at",
@@ -313,6 +315,9 @@ _MODULES = {
     "paths": [
         "AnyPath",
         "as_path",
+    ],
+    "percentages": [
+        "share_hint",
     ],
     "pickling": [
         "importable",

@@ -16,6 +16,7 @@ import yaml
 from ws_learner.core.errors import UserError
 from ws_learner.core.layer_names import refuse_bad_patterns
 from ws_learner.core.paths import AnyPath, as_path
+from ws_learner.core.percentages import share_hint
 from ws_learner.core.plain_yaml import load_yaml
 from ws_learner.core.ratio_columns import Columns, find_columns
 from ws_learner.core.shown_values import shown, shown_repr
@@ -215,7 +216,7 @@ def _checked(pairs: Iterable[tuple[Any, Any]], *, where: str) -> dict[str, float
         except (TypeError, ValueError, OverflowError):
             ratio = math.nan
         if not 0 <= ratio <= 1:
-            hint = f"; {ratio:g} % is {ratio / 100:g}" if 1 < ratio <= 100 else ""
+            hint = share_hint(value)
             raise UserError(
                 f"{where} {shown(name)}: prune ratio {shown_repr(value)} must be a number from 0 "
                 f"to 1{hint}"

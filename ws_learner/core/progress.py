@@ -51,7 +51,6 @@ class _Reporter:
         self._work, self._view = work, view
         self._file, self._phases = current_file(), current_phases()
         self._written, self._entry = work.began, work.done
-        self._enter("phase", work.began)
 
     def advance(
         self,
@@ -63,17 +62,20 @@ class _Reporter:
         now = time.monotonic()
         self._work.advance(amount, now, note=note, values=values)
         if now - self._written >= _SECONDS_BETWEEN_ENTRIES:
-            self._enter("progress", now)
+            self.enter("progress", now)
         self._view.show(now)
 
     def start_from(self, done: float) -> None:
-        self._work.start_from(done, time.monotonic())
+        now = time.monotonic()
+        self._work.start_from(done, now)
+        self.enter("phase", now)
 
     def end(self) -> None:
         if self._work.done != self._entry:
-            self._enter("progress", time.monotonic())
+            self.enter("progress", time.monotonic())
 
-    def _enter(self, event: Event, now: float) -> None:
+    def enter(self, event: Event, now: float) -> None:
+        """Append a line to the run's file."""
         self._written, self._entry = now, self._work.done
         phases, work = self._phases, self._work
         if phases is not None:
@@ -85,7 +87,13 @@ class _Reporter:
 
 @contextmanager
 def track(
-    description: str, *, total: float, done: float = 0.0, phase: str | None = None
+    description: str,
+    *,
+    total: float,
+    done: float = 0.0,
+    phase: str | None = None,
+    shown: bool = True,
+    resumes: bool = False,
 ) -> Iterator[Progress]:
     """Show progress of `total` units of work, of which an earlier run finished `done`.
 
@@ -95,6 +103,8 @@ def track(
         done: Units that are done already.
         phase: The phase of the command that it begins, see `enter_phase`; None: it belongs to the
             current one.
+        shown: False: only in `progress.jsonl`.
+        resumes: `start_from` will say what is done already.
 
     Example:
         >>> with track("pruning", total=3) as progress:
@@ -104,11 +114,13 @@ def track(
     work, phases = Work(description=description, total=total, done=done), current_phases()
     if phase is not None and phases is not None:
         phases.enter(phase)
-    if is_quiet():
+    if is_quiet() or not shown:
         view: View = NoView()
     else:
         view = BarView(work, phases) if sys.stderr.isatty() else LinesView(work, phases)
     reporter = _Reporter(work, view)
+    if not resumes:
+        reporter.enter("phase", work.began)
     try:
         with view:
             yield reporter

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ws_learner.core.errors import UserError
+from ws_learner.core.percentages import share_hint
 from ws_learner.core.shown_values import shown, shown_repr
 
 __all__ = ["Columns", "find_columns"]
@@ -58,7 +59,7 @@ class Columns:
         if not 0.0 <= value <= most:
             raise UserError(
                 f"{where}: {shown(self.values)} of {shown(layer)} is {shown_repr(text)}; it must "
-                f"be a number from 0 to {most:g}"
+                f"be a number from 0 to {most:g}{'' if self.percent else share_hint(text)}"
             )
         return (most - value if self.kept else value) / most
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from ws_learner.core.errors import UserError, complain, suggest
 from ws_learner.core.paths import as_path
+from ws_learner.core.percentages import share_hint
 from ws_learner.core.shown_values import shown, shown_repr
 
 __all__ = ["check_choice", "check_settings", "setting_problems"]
@@ -92,7 +93,9 @@ def setting_problems(settings: Any) -> Iterator[str]:
         if wrong is not None:
             plain = isinstance(value, str) and _choices(hint)
             said = shown(value) if plain else shown_repr(value)
-            yield f"`{field.name}` {said}: {wrong}"
+            percent = isinstance(value, str) and "number" in wrong and value.endswith("%")
+            hint = share_hint(value) if percent else ""
+            yield f"`{field.name}` {said}: {wrong}{hint}"
 
 
 @functools.cache

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from ws_learner.core import UserError
+from ws_learner.core import UserError, share_hint
 from ws_learner.pruning.criteria import magnitude
 from ws_learner.pruning.layers.no_units import refuse_no_units
 from ws_learner.pruning.patterns.pattern import Pattern, PoolName, as_pattern
@@ -115,7 +115,7 @@ def prune_weights_with_magnitude(
 def _units(weights: Sequence[Tensor], ratio: float, pattern: Pattern | str) -> Pattern:
     """The pattern, if the ratio comes to a unit of it in at least one of the tensors."""
     if not 0 <= ratio <= 1:
-        raise UserError(f"prune ratio {ratio}: allowed are 0 to 1")
+        raise UserError(f"prune ratio {ratio}: allowed are 0 to 1{share_hint(ratio)}")
     units = as_pattern(pattern)
     shapes = [tuple(weight.shape) for weight in weights]
     if shapes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from ws_learner.core import PROGRESS_FILE
+from ws_learner.core import PROGRESS_FILE, AnyPath, as_path
 from ws_learner.report.progress_log import ProgressLine, read_progress
 
 __all__ = ["PhaseTime", "expected_seconds", "phase_times"]
@@ -46,7 +46,9 @@ def phase_times(lines: Iterable[ProgressLine]) -> dict[str, PhaseTime]:
     return found
 
 
-def expected_seconds(run: Path, units: Mapping[str, float]) -> tuple[dict[str, float], Path | None]:
+def expected_seconds(
+    run: AnyPath, units: Mapping[str, float]
+) -> tuple[dict[str, float], Path | None]:
     """What the phases of a run will take, by the newest runs of the same name, itself among them.
 
     Args:
@@ -58,7 +60,7 @@ def expected_seconds(run: Path, units: Mapping[str, float]) -> tuple[dict[str, f
     """
     seconds: dict[str, float] = {}
     source: Path | None = None
-    for folder in _neighbours(run):
+    for folder in _neighbours(as_path(run)):
         for name, time in phase_times(read_progress(folder / PROGRESS_FILE)).items():
             if name in _COUNTED:
                 known = time.unit * units[name] if time.unit and name in units else None

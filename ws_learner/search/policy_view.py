@@ -10,7 +10,7 @@ from torch import nn
 
 from agents import ProfilePolicy
 from ws_learner.config import WeightSparseConfig
-from ws_learner.core import AnyPath, UserError, as_path, reading
+from ws_learner.core import AnyPath, UserError, as_path, reading, share_hint
 from ws_learner.search.policy_file import SavedPolicy, read_policy
 from ws_learner.search.policy_use import Decision, decided, policy_problems, restored_policy
 
@@ -52,7 +52,9 @@ class PolicyView:
             UserError: The target is not within (0, 1), or the layers' bounds do not allow it.
         """
         if not 0 < target < 1:
-            raise UserError(f"`ws_prune_ratio` {target:g}: must lie between 0 and 1")
+            raise UserError(
+                f"`ws_prune_ratio` {target:g}: must lie between 0 and 1{share_hint(target)}"
+            )
         return decided(self._policy.emit(target)[0])
 
     def usual_targets(self) -> tuple[float, ...]:

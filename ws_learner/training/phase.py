@@ -71,6 +71,11 @@ class TrainingPhase:
     def __post_init__(self) -> None:
         object.__setattr__(self, "checkpoint", as_path(self.checkpoint, name="checkpoint"))
 
+    @property
+    def of_command(self) -> str | None:
+        """The phase of the command that it is, see `enter_phase`; None for other trainings."""
+        return _PHASES.get(self.phase)
+
     def run(
         self,
         model: nn.Module,
@@ -92,8 +97,8 @@ class TrainingPhase:
         """
         metrics = metrics or self.metrics()
         total = self.recipe.total_steps(len(self.data.train))
-        part = _PHASES.get(self.phase)
-        with track(f"{self.phase} training", total=total, phase=part) as progress:
+        title = f"{self.phase} training"
+        with track(title, total=total, phase=self.of_command, resumes=True) as progress:
             trainer = Trainer(
                 model=model,
                 split=self.data.train,

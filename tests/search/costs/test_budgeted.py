@@ -141,7 +141,7 @@ def test_what_whole_units_reach_is_said_in_the_unit_of_the_budget(tmp_path: Path
         def total(self, kept: Sequence[int]) -> float:
             return self.low if kept[0] == 1 else 100.0
 
-    made = learner(tmp_path, ws_budget="macs=40,latency=0.4@torch")
+    made = learner(tmp_path, ws_budget="macs=0.04k,latency=0.4@torch")
     structured = made._allocator(made.layers())._structured()
     costs = _Shares(parts=[Units(10.0), Units(50.0)], most=[20.0, 40.0])  # type: ignore[list-item]
     latency_first = made.config.budgets[::-1]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from ws_learner.core import UserError
+from ws_learner.core import UserError, share_hint
 from ws_learner.pruning.layers.lazy import refuse_lazy
 
 __all__ = ["checked_zeros", "sizes_of", "split_ratios"]
@@ -65,7 +65,9 @@ def split_ratios(ratios: Mapping[str, float], sizes: Mapping[str, int]) -> dict[
     """
     for name, ratio in ratios.items():
         if not 0 <= ratio <= 1:
-            raise UserError(f"prune ratio {ratio} for {name}: allowed are 0 to 1")
+            raise UserError(
+                f"prune ratio {ratio} for {name}: allowed are 0 to 1{share_hint(ratio)}"
+            )
     wanted = {name: ratio * sizes[name] for name, ratio in ratios.items()}
     counts = {name: math.floor(value) for name, value in wanted.items()}
     left = round(sum(wanted.values())) - sum(counts.values())

@@ -14,6 +14,7 @@ from ws_learner.core import STATE_REMEDY, ProcessGroup, UserError, load_state_fi
 from ws_learner.report import MetricsLog
 from ws_learner.training.not_finite import refuse_broken_inputs
 from ws_learner.training.phase import TrainingPhase
+from ws_learner.training.ray.follow_metrics import followed
 from ws_learner.training.ray.session import ray_session
 from ws_learner.training.ray.train_loop import train_on_ray
 
@@ -105,10 +106,12 @@ def _on_ray(
     parts = [model, phase.criterion, phase.metric]
     for split in (phase.data.train, phase.data.select):
         parts += [split, *getattr(split, "__dict__", {}).values()]
-    train_on_ray(
-        _AsRank(run, there),
-        config,
-        folder=phase.checkpoint.parent / "ranks",
-        batch_size=phase.recipe.batch_size,
-        parts=parts,
-    )
+    total = phase.recipe.total_steps(len(phase.data.train))
+    with followed(phase.log.path, name=phase.phase, phase=phase.of_command, total=total):
+        train_on_ray(
+            _AsRank(run, there),
+            config,
+            folder=phase.checkpoint.parent / "ranks",
+            batch_size=phase.recipe.batch_size,
+            parts=parts,
+        )
