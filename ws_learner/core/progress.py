@@ -27,9 +27,13 @@ class Progress(Protocol):
 
 def say(text: str) -> None:
     """Print one line of status to standard error; a run that is under way keeps it."""
+    keep_message(_printed(text))
+
+
+def _printed(text: str) -> str:
     styled = plain_lines(_STYLE.get()(text))
     print(styled, file=sys.stderr, flush=True)
-    keep_message(styled)
+    return styled
 
 
 @contextmanager
@@ -60,7 +64,7 @@ class _Lines:
                 seconds = (now - self._start) / moved * max(self._total - self._done, 0.0)
                 left = f", about {seconds:.0f} s left"
             share = self._done / max(self._total, 1e-9)
-            say(f"{self._description}: {share:4.0%}{left} {note}".rstrip())
+            _printed(f"{self._description}: {share:4.0%}{left} {note}".rstrip())
 
 
 class _Bar:
