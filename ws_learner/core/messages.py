@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from ws_learner.core.errors import plain_lines
 from ws_learner.core.message_file import keep_message
 
-__all__ = ["is_quiet", "message_style", "quiet", "say", "warn"]
+__all__ = ["is_quiet", "message_style", "quiet", "say", "say_passing", "warn"]
 
 _STYLE: ContextVar[Callable[[str], str]] = ContextVar("message style", default=str)
 _QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
@@ -26,9 +26,19 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
     """Print a warning, an error or the headline to standard error, also if the command is quiet."""
+    keep_message(_printed(text))
+
+
+def say_passing(text: str) -> None:
+    """Print a line of progress, which no report repeats; a quiet command leaves it out."""
+    if not _QUIET.get():
+        _printed(text)
+
+
+def _printed(text: str) -> str:
     styled = plain_lines(_STYLE.get()(text))
     print(styled, file=sys.stderr, flush=True)
-    keep_message(styled)
+    return styled
 
 
 @contextmanager

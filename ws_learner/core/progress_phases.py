@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from ws_learner.core.elapsed import Work, duration_text
-from ws_learner.core.messages import say
+from ws_learner.core.messages import say_passing
 
 __all__ = ["PHASES", "Phases", "current_phases", "enter_phase", "expect_phases", "plan_phases"]
 
@@ -90,7 +90,7 @@ class Phases:
             return
         self._said = True
         source = self.source or "the speed so far"
-        say(f"estimate: about {duration_text(left)} until the command ends, by {source}")
+        say_passing(f"estimate: about {duration_text(left)} until the command ends, by {source}")
 
     def _left_here(self, work: Work | None, now: float) -> float | None:
         expected = self._expected(self.current)

@@ -6,7 +6,7 @@ import time
 from typing import Any, Protocol
 
 from ws_learner.core.elapsed import Work, duration_text
-from ws_learner.core.messages import say
+from ws_learner.core.messages import say_passing
 from ws_learner.core.progress_phases import Phases
 
 __all__ = ["BarView", "LinesView", "NoView", "View"]
@@ -58,7 +58,7 @@ class LinesView(NoView):
         parts = [f"{count_text(work)} ({share:.0%})", f"{duration_text(work.elapsed(now))} elapsed"]
         parts += [text] if (text := left_text(work, self._phases, now)) else []
         parts += [work.note] if work.note else []
-        say(f"{title_text(work, self._phases)}: {', '.join(parts)}")
+        say_passing(f"{title_text(work, self._phases)}: {', '.join(parts)}")
 
 
 class BarView:

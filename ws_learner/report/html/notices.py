@@ -16,8 +16,9 @@ __all__ = ["Notices", "notices_of"]
 _ROUTINE = re.compile(
     r"^(run directory: |report: |resuming from step |dense weights: |wrote |critic: |finalists: |"
     r"[^:]{1,120}: the dense network is trained first|training on |"
-    r"the dense network is ready|starting a local Ray|[^:]{1,60}: +\d{1,3} ?%)"
+    r"the dense network is ready|starting a local Ray)"
 )
+_PROGRESS = re.compile(r"[^:]{1,60}: +\d{1,3} ?%")
 _MOST = 200
 _ABOVE = 1 + 1e-9
 
@@ -43,9 +44,10 @@ class Notices:
 
 def notices_of(files: RunFiles) -> Notices:
     """The notices of a run."""
-    said = [one for one in files.messages if not _ROUTINE.match(one[1])]
+    told = [one for one in files.messages if not _PROGRESS.match(one[1])]
+    said = [one for one in told if not _ROUTINE.match(one[1])]
     said.sort(key=lambda one: one[0] != "warning")
-    routine = [line for _, line in files.messages if _ROUTINE.match(line)]
+    routine = [line for _, line in told if _ROUTINE.match(line)]
     said, more = cut(said, _MOST)
     routine, others = cut(routine, _MOST)
     return Notices([*_found(files)], said, routine, more + others, bool(files.messages))
