@@ -73,14 +73,16 @@ class Options:
         length: Tokens of a window.
         held_out: Held-out windows.
         only: Solvers that run now; by default all.
+        cases: Patterns with ratios that run now, such as `2:4@0.5`; by default all.
         out: Folder of the tables.
     """
 
     model: Path
     texts: Path
-    length: int = 512
-    held_out: int = 16
+    length: int = 256
+    held_out: int = 20
     only: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
     out: Path = Path("experiments/results/lm_solvers")
 
 
@@ -99,7 +101,11 @@ def main(options: Options) -> None:
     held_out = windows(options.texts, tokenizer, "7", length=length, count=options.held_out)
     for entrant in ENTRANTS:
         key = (entrant.solver, entrant.pattern, entrant.ratio, entrant.windows)
-        if key in done or (options.only and entrant.solver not in options.only):
+        case = f"{entrant.pattern}@{entrant.ratio:g}"
+        left_out = (options.only and entrant.solver not in options.only) or (
+            options.cases and case not in options.cases
+        )
+        if key in done or left_out:
             continue
         model = LlamaForCausalLM.from_pretrained(options.model, dtype=torch.float32).eval()
         row = _run(model, entrant, calibration[: entrant.windows])
