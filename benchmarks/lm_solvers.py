@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,14 +74,16 @@ class Options:
         length: Tokens of a window.
         held_out: Held-out windows.
         only: Solvers that run now; by default all.
+        cases: Patterns with ratios that run now, such as `2:4@0.5`; by default all.
         out: Folder of the tables.
     """
 
     model: Path
     texts: Path
-    length: int = 512
-    held_out: int = 16
+    length: int = 256
+    held_out: int = 20
     only: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
     out: Path = Path("experiments/results/lm_solvers")
 
 
@@ -99,9 +102,14 @@ def main(options: Options) -> None:
     held_out = windows(options.texts, tokenizer, "7", length=length, count=options.held_out)
     for entrant in ENTRANTS:
         key = (entrant.solver, entrant.pattern, entrant.ratio, entrant.windows)
-        if key in done or (options.only and entrant.solver not in options.only):
+        case = f"{entrant.pattern}@{entrant.ratio:g}"
+        left_out = (options.only and entrant.solver not in options.only) or (
+            options.cases and case not in options.cases
+        )
+        if key in done or left_out:
             continue
-        model = LlamaForCausalLM.from_pretrained(options.model, dtype=torch.float32).eval()
+        model: Any = LlamaForCausalLM.from_pretrained(options.model, dtype=torch.float32)
+        model.eval()
         row = _run(model, entrant, calibration[: entrant.windows])
         found = nats(model, held_out)
         row["perplexity"] = f"{np.exp(found.mean()):.3f}"
@@ -110,7 +118,7 @@ def main(options: Options) -> None:
     write_text(options.out / "table.md", table(pd.DataFrame(readings.rows())))
 
 
-def _run(model: object, entrant: Entrant, calibration: torch.Tensor) -> dict[str, float | str]:
+def _run(model: Any, entrant: Entrant, calibration: torch.Tensor) -> dict[str, float | str]:
     row: dict[str, float | str] = {"solver": entrant.solver, "pattern": entrant.pattern}
     row |= {"ratio": entrant.ratio, "windows": entrant.windows}
     if entrant.solver == "dense":
@@ -170,5 +178,4 @@ def table(rows: pd.DataFrame) -> str:
 if __name__ == "__main__":
     import tyro
 
-    # Not in the docstring's first line: tyro shows the whole of it.
     main(tyro.cli(Options, description=__doc__))

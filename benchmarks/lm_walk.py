@@ -62,7 +62,7 @@ def windows(texts: Path, tokenizer: Any, digits: str, *, length: int, count: int
 def nats(model: Any, tokens: Tensor) -> np.typing.NDArray[np.float64]:
     """(windows,) mean negative log-likelihood of a token, given those before it in its window."""
     found = []
-    for part in tokens.split(1):
+    for part in torch.split(tokens, 1):
         logits = model(input_ids=part, use_cache=False).logits[:, :-1].float()
         each = nn.functional.cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten())
         found.append(float(each))
@@ -81,7 +81,7 @@ def prune_blocks(
         solve: From a layer's weight and the Gram matrix of its inputs.
     """
     start, solving, zeros, total = time.process_time(), 0.0, 0, 0
-    states = [model.model.embed_tokens(part) for part in tokens.split(_BATCH)]
+    states = [model.model.embed_tokens(part) for part in torch.split(tokens, _BATCH)]
     places = torch.arange(tokens.shape[1])[None]
     rotary = model.model.rotary_emb(states[0], position_ids=places)
     for block in model.model.layers:
