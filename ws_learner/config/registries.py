@@ -296,6 +296,14 @@ SOLVERS: Registry[SolverEntry] = Registry(
             solve=f"{_SOLVER}.sparsegpt:sparsegpt",
             help="one sweep over the inputs; later weights make up for earlier ones",
         ),
+        "closed": SolverEntry(
+            solve=f"{_SOLVER}.closed:closed",
+            help="wanda's scores over the layer, then least squares for the kept weights",
+        ),
+        "alternating": SolverEntry(
+            solve=f"{_SOLVER}.alternating:alternating",
+            help="mask and weights in turn, from sparsegpt's; then least squares",
+        ),
     },
 )
 """How one linear layer is pruned from its weight and the Gram matrix of its inputs (`solver`)."""

@@ -69,3 +69,12 @@ def test_sparsegpt_over_several_parts(pattern: str, n: int, m: int) -> None:
     expected, kept = sparsegpt(weight, inputs, ratio=0.5, n=n, m=m)
     assert np.array_equal(solved.kept.numpy(), kept)
     np.testing.assert_allclose(solved.weight.double().numpy(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_wide_layers_have_a_float32_factor(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = tensors(*random_layer(16, 64, seed=6))
+    exact = solve_layer(*pair, solver="sparsegpt", pattern="unstructured", ratio=0.5)
+    monkeypatch.setattr("ws_learner.pruning.layer_solvers.sparsegpt._EXACT", 1)
+    single = solve_layer(*pair, solver="sparsegpt", pattern="unstructured", ratio=0.5)
+    assert torch.equal(exact.kept, single.kept)
+    torch.testing.assert_close(exact.weight, single.weight, rtol=1e-3, atol=1e-3)

@@ -5,41 +5,46 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["inverse_factor"]
+from ws_learner.core import UserError
 
-_LEAST = 1e-10
-"""First share of the mean diagonal that is added where a matrix is singular."""
+__all__ = ["inverse_factor", "positive_factor"]
+
+_SHARES = (0.0, *(10.0**power for power in range(-10, 1)))
+"""Of the mean diagonal, added in turn until a matrix can be factorised."""
 
 
 def inverse_factor(matrix: Tensor) -> Tensor:
     """The upper triangular R with R^T R = H^-1: the Cholesky factor of the inverse.
 
     With the axes reversed, H = U U^T for an upper triangular U, and R = U^-1. This takes no
-    product with an inverse, so it loses fewer digits than factorising H^-1.
+    product with an inverse, so it loses fewer digits than factorising H^-1. At most three matrices
+    of H's size are held, besides H.
 
     Args:
-        matrix: (D, D) float64, positive semidefinite. Where it is singular, as little as needed
-            is added to its diagonal.
+        matrix: (D, D), positive semidefinite. Where it is singular, as little as needed is added
+            to its diagonal.
     """
-    upper = _factor(matrix.flip(0, 1)).flip(0, 1)
+    upper = positive_factor(matrix.flip(0, 1)).flip(0, 1)
     unit = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
     inverse: Tensor = torch.linalg.solve_triangular(upper, unit, upper=True)
     return inverse
 
 
-def _factor(matrix: Tensor) -> Tensor:
-    """The lower Cholesky factor; of a singular matrix, with as little damping as needed."""
+def positive_factor(matrix: Tensor) -> Tensor:
+    """The lower Cholesky factor of (D, D).
+
+    To the diagonal of a singular matrix, as little as needed is added, in place.
+
+    Raises:
+        UserError: Even its mean is not enough.
+    """
     mean = float(matrix.diagonal().mean())
-    more = 0.0
-    while True:
-        raised = (
-            matrix
-            if not more
-            else matrix
-            + more * mean * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-        )
-        factor, info = torch.linalg.cholesky_ex(raised)
+    added = 0.0
+    for share in _SHARES:
+        matrix.diagonal().add_((share - added) * mean)
+        added = share
+        factor, info = torch.linalg.cholesky_ex(matrix)
         if not int(info):
             lower: Tensor = factor
             return lower
-        more = 10 * more or _LEAST
+    raise UserError("`gram`: not positive semidefinite; it must be a sum of x x^T")

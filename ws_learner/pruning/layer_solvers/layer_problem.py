@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ws_learner.core import UserError, check_choice
+from ws_learner.pruning.layer_solvers.least_squares import RIDGE
 from ws_learner.pruning.patterns.nm import NM
 from ws_learner.pruning.patterns.pattern import (
     ByRole,
@@ -23,7 +24,8 @@ from ws_learner.pruning.patterns.pattern import (
 __all__ = ["DAMPING", "Compare", "LayerProblem", "Solved"]
 
 DAMPING = 0.01
-"""Added to the Gram matrix's diagonal, as a share of its mean (Frantar & Alistarh 2023)."""
+"""Added to the Gram matrix's diagonal, as a share of its mean (Frantar & Alistarh 2023). At least
+`RIDGE` is used, as a float32 Gram matrix is not exact."""
 
 Compare = Literal["row", "layer"]
 """Among which weights the smallest scores are found: those of one output, or the whole layer."""
@@ -52,7 +54,7 @@ class LayerProblem:
             pruning is not free.
         pattern: Units that are pruned together; N:M with an N per layer has its N.
         zeros: Number of zeros, a sum of whole units.
-        damping: Share of the mean diagonal.
+        damping: Share of the mean diagonal, at least `RIDGE`.
         compare: See `Compare`.
         dtype: Of the weight that was given.
     """
@@ -102,7 +104,7 @@ class LayerProblem:
                 f"weight has {columns} inputs"
             )
         for name, tensor in (("weight", weight), ("gram", gram)):
-            if not bool(torch.isfinite(tensor).all()):
+            if not bool(torch.isfinite(tensor.float()).all()):
                 raise UserError(f"`{name}` holds NaN or infinity: has the network diverged?")
         if not 0 <= ratio <= 1:
             raise UserError(f"`ratio` {ratio}: must be a share of zeros in [0, 1]")
@@ -117,16 +119,15 @@ class LayerProblem:
             gram=matrix,
             pattern=pattern,
             zeros=zeros,
-            damping=damping,
+            damping=max(damping, RIDGE),
             compare=compare,
             dtype=weight.dtype,
         )
 
-    def damped(self) -> Tensor:
-        """(I, I) float64: the Gram matrix with `damping` x its mean diagonal on the diagonal."""
-        matrix = self.gram.double()
-        diagonal = matrix.diagonal()
-        diagonal.add_(self.damping * float(diagonal.mean()))
+    def damped(self, dtype: torch.dtype) -> Tensor:
+        """(I, I), new: the Gram matrix with `damping` x its mean diagonal on the diagonal."""
+        matrix = self.gram.to(dtype, copy=True)
+        matrix.diagonal().add_(self.damping * float(self.gram.diagonal().double().mean()))
         return matrix
 
     def solved(self, weight: Tensor, kept: Tensor) -> Solved:

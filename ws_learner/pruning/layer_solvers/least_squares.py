@@ -14,6 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ws_learner.pruning.layer_solvers.inverse_factor import positive_factor
+
 __all__ = [
     "ITERATIONS",
     "RIDGE",
@@ -45,12 +47,15 @@ class LayerRegression:
         weight: Dense weight (O, ...), output channels first.
         gram: (G, D, D) Gram matrix; the O rows form G equal groups with D weights per row.
         ridge: See `RIDGE`.
+        steps: Conjugate-gradient steps where they are cheaper, see `ITERATIONS`.
 
     Raises:
         ValueError: The Gram matrix holds NaN or infinity.
     """
 
-    def __init__(self, weight: Tensor, gram: Tensor, *, ridge: float = RIDGE) -> None:
+    def __init__(
+        self, weight: Tensor, gram: Tensor, *, ridge: float = RIDGE, steps: int = ITERATIONS
+    ) -> None:
         if not bool(torch.isfinite(gram).all()):
             raise ValueError("the layer's inputs are not finite; has the dense network diverged?")
         groups, width = gram.shape[0], gram.shape[-1]
@@ -58,7 +63,7 @@ class LayerRegression:
         exact = _with_ridge(gram, ridge)
         self._gram = exact.float()
         self._rows = self._weight.float().reshape(groups, -1, width)
-        self._source, self._ridge = gram, ridge
+        self._source, self._ridge, self._steps = gram, ridge, steps
         self._known_targets: Tensor | None = None
         self._inverse: Tensor | None = None
 
@@ -73,7 +78,7 @@ class LayerRegression:
         """
         keep = mask.reshape(self._rows.shape)
         if self._many(keep):
-            return self._descend(keep).to(self._weight.dtype).reshape(self._weight.shape)
+            return self.descend(mask)
         kept = keep.sum(dim=2).tolist()
         width = keep.shape[2]
         solved = torch.zeros_like(self._rows)
@@ -96,6 +101,25 @@ class LayerRegression:
             solved -= change @ self._inverted()
         return (solved * keep).to(self._weight.dtype).reshape(self._weight.shape)
 
+    def descend(
+        self, mask: Tensor, *, start: Tensor | None = None, steps: int | None = None
+    ) -> Tensor:
+        """Approach the solution of `solve` by conjugate gradients, each step closer.
+
+        Args:
+            mask: Bool tensor of the weight's shape, True = kept.
+            start: Weights to start from, of the weight's shape; the dense ones by default.
+            steps: Number of steps, by default the regression's; each takes one product with the
+                Gram matrix.
+
+        Returns:
+            Tensor of the weight's shape and type, zero where `mask` is False.
+        """
+        keep = mask.reshape(self._rows.shape)
+        first = self._rows if start is None else start.float().reshape(self._rows.shape)
+        solved = self._descend(keep, first, self._steps if steps is None else steps)
+        return solved.to(self._weight.dtype).reshape(self._weight.shape)
+
     def _many(self, keep: Tensor) -> bool:
         """Whether the exact solution is more expensive, by layer and mask only."""
         groups, outputs, width = keep.shape
@@ -104,21 +128,21 @@ class LayerRegression:
             return False
         kept = keep.sum(dim=2).double()
         systems = torch.minimum(kept, width - kept)
-        return float((systems**3).sum()) / 3 > ITERATIONS * step
+        return float((systems**3).sum()) / 3 > self._steps * step
 
-    def _descend(self, keep: Tensor) -> Tensor:
+    def _descend(self, keep: Tensor, start: Tensor, steps: int) -> Tensor:
         """Conjugate gradients on all rows at once, preconditioned by H's diagonal.
 
-        Shewchuk 1994, B3. Search directions are restricted to the kept positions. The start is the
-        masked dense weights, and each step lowers every row's error.
+        Shewchuk 1994, B3. Search directions are restricted to the kept positions. The start is
+        masked, and each step lowers every row's error.
         """
         mask = keep.float()
-        scale = self._gram.diagonal(dim1=1, dim2=2)[:, None]
-        rows = self._rows * mask
+        scale = self._gram.diagonal(dim1=1, dim2=2)[:, None].clamp_min(_TINY)
+        rows = start * mask
         rest = ((self._rows - rows) @ self._gram) * mask
         nearer = rest / scale
         direction, slope = nearer, (rest * nearer).sum(2, keepdim=True)
-        for _ in range(ITERATIONS):
+        for _ in range(steps):
             bent = (direction @ self._gram) * mask
             length = slope / (direction * bent).sum(2, keepdim=True).clamp_min(_TINY)
             rows = rows + length * direction
@@ -137,8 +161,10 @@ class LayerRegression:
 
     def _inverted(self) -> Tensor:
         if self._inverse is None:
-            factor = torch.linalg.cholesky(self._gram.double())
-            self._inverse = torch.cholesky_inverse(factor).float()
+            factors = torch.stack(
+                [positive_factor(gram.to(torch.float64, copy=True)) for gram in self._gram]
+            )
+            self._inverse = torch.cholesky_inverse(factors).float()
         return self._inverse
 
 

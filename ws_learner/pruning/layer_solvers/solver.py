@@ -40,7 +40,8 @@ class Solver(Protocol):
             pattern: Units that are pruned together, or their spelling.
             ratio: Share of zeros, in [0, 1]. Exactly the nearest count that whole units make is
                 pruned: round(ratio x weights) of single weights.
-            damping: Added to the Gram matrix's diagonal, as a share of its mean; 0 or above.
+            damping: Added to the Gram matrix's diagonal, as a share of its mean; 0 or above, of
+                which at least `RIDGE` is used.
             compare: Whether every row gets the same share of zeros (`row`) or only the layer
                 does (`layer`). Each solver's default is that of its source.
 

@@ -4,7 +4,7 @@ Frantar & Alistarh 2023, Algorithm 1. With R the upper Cholesky factor of the in
 pruning weight j of a row changes the weights after it by -(w_j / R_jj) R_j,:, the best answer
 while the columns before stay as they are. The loss of that weight is (w_j / R_jj)^2, which is the
 score too. Deviations: zeros are counted exactly, inputs that were always zero go first and those
-of them that are kept keep their value, and the factor is computed in float64.
+of them that are kept keep their value, and the factor is computed in float64 up to 4096 inputs.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ __all__ = ["COLUMNS", "sparsegpt"]
 
 COLUMNS = 128
 """Columns whose weights are chosen together, from their values when the sweep arrives there."""
+
+_EXACT = 4096
+"""Most inputs whose factor is computed in float64; beyond, float32 saves memory, as in the paper's
+code."""
 
 
 def sparsegpt(
@@ -58,7 +62,8 @@ def sparsegpt(
 
 def sweep(problem: LayerProblem) -> Solved:
     """`sparsegpt` of checked arguments."""
-    factor = inverse_factor(problem.damped()).float()
+    exact = torch.float64 if problem.weight.shape[1] <= _EXACT else torch.float32
+    factor = inverse_factor(problem.damped(exact)).float()
     unseen = problem.gram.diagonal() == 0
     rest = problem.weight.T.clone(memory_format=torch.contiguous_format)  # (I, O), as rows
     kept = torch.ones_like(rest, dtype=torch.bool)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ws_learner.pruning.layer_solvers.least_squares import ITERATIONS, LayerRegression
+from ws_learner.pruning.layer_solvers.least_squares import LayerRegression
 
 __all__ = ["UnitRegression"]
 
@@ -22,7 +22,7 @@ class UnitRegression(LayerRegression):
         keep = mask.reshape(self._rows.shape)
         kinds = [torch.unique(rows, dim=0, return_inverse=True) for rows in keep]
         if self._steps_are_cheaper(keep, [masks for masks, _ in kinds]):
-            solved = self._descend(keep)
+            solved = self._descend(keep, self._rows, self._steps)
         else:
             solved = torch.stack([self._solve_group(i, *kind) for i, kind in enumerate(kinds)])
         return (solved * keep).to(self._weight.dtype).reshape(self._weight.shape)
@@ -33,7 +33,7 @@ class UnitRegression(LayerRegression):
         groups, outputs, width = keep.shape
         kept = torch.cat(masks).sum(1).double()
         systems = torch.minimum(kept, width - kept)
-        return float((systems**3).sum()) / 3 > ITERATIONS * 2.0 * groups * outputs * width**2
+        return float((systems**3).sum()) / 3 > self._steps * 2.0 * groups * outputs * width**2
 
     def _solve_group(self, group: int, masks: Tensor, kind_of: Tensor) -> Tensor:
         dense, width = self._rows[group], self._rows.shape[2]
