@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import shutil
 from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,7 @@ def language_run(command: Command, *, words: Sequence[str]) -> RunDir:
                 "seed": command.run.seed,
             }
             LanguageLearner(task, run=run, config=command.ws, facts=facts).fit()
+        shutil.rmtree(run.state, ignore_errors=True)  # as large as the network
     show_report(run)
     return run
 
