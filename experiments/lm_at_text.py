@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ws_learner.core import check_settings
+from ws_learner.core import check_settings, complain
 from ws_learner.language import LanguageSettings
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 class Options(LanguageSettings):
     """Flags of this experiment."""
 
-    model: str
+    model: str = ""
     """hf:DIR, a folder with a causal language model and its tokenizer (Llama, Qwen, Mistral, GPT-2,
     OPT, GPT-NeoX and others of their build)."""
-    text: tuple[str, ...]
+    text: tuple[str, ...] = ()
     """Text files or a quoted pattern. Of each file the last tenth is held out, and the tenth before
     is for the search."""
 
@@ -38,7 +38,11 @@ def language_task(options: Options) -> LanguageTask:
     from experiments.language import find_model, find_texts
     from ws_learner.language import LanguageTask, read_texts
 
-    folder = find_model(options.model)
+    folder = find_model(options.model) if options.model else None
+    missing = [] if folder else ["--model: needed; hf:DIR, a folder saved with save_pretrained"]
+    missing += [] if options.text else ["--text: needed; text files or a quoted pattern"]
+    complain(missing)
+    assert folder is not None
     return LanguageTask(
         name="lm_at_text",
         texts=read_texts(find_texts(options.text)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import shutil
 from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,7 @@ def language_run(command: Command, *, words: Sequence[str]) -> RunDir:
                 progress_of(run),
             ):
                 LanguageLearner(task, run=run, config=command.ws, facts=facts).fit()
+        shutil.rmtree(run.state, ignore_errors=True)  # as large as the network
     show_report(run)
     track_run(run.path, command.run.track)  # now with its report
     return run

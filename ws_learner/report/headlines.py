@@ -73,13 +73,13 @@ def result_rows(
         ("target prune ratio", _share(summary.get("target_prune_ratio"))),
         ("achieved prune ratio", _share(summary.get("achieved_prune_ratio"))),
         ("zero weights", _zeros(frame)),
+        *((shown(name), shown(value)) for name, value in _more(summary).items()),
         ("MACs, dense", _count(summary.get("dense_macs"))),
         ("MACs, kept", _macs_kept(summary)),
         ("rollouts", _rollouts(summary)),
         ("profile by", _supplier(summary)),
         ("search time", duration_text(summary.get("search_seconds"))),
         ("training time", duration_text(summary.get("train_seconds"))),
-        *((shown(name), shown(value)) for name, value in _more(summary).items()),
     ]
     return [(label, value) for label, value in rows if value]
 

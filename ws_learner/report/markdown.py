@@ -224,6 +224,8 @@ def _splits(summary: Mapping[str, Any]) -> str:
         + "; never trained on",
         metric.measured_on: "the metric at the top; read once, at the end",
     }
+    own = summary.get("split_uses")  # of what is not trained
+    uses = dict(own) if isinstance(own, Mapping) else uses
     sizes = dict(summary.get("split_sizes") or {})
     distinct = "The splits are disjoint."
     if metric.measured_on != "test":
@@ -234,7 +236,9 @@ def _splits(summary: Mapping[str, Any]) -> str:
         )
     heads: tuple[str, ...] = ("split", "used for")
     align: tuple[str, ...] = ("left", "left")
-    rows: list[tuple[str, ...]] = [(name, use) for name, use in uses.items() if use]
+    rows: list[tuple[str, ...]] = [
+        (plain_markdown(name), plain_markdown(use)) for name, use in uses.items() if use
+    ]
     if sizes:
         heads, align = (*heads, "examples"), (*align, "right")
         rows = [(*row, f"{sizes[row[0]]:,}" if row[0] in sizes else "") for row in rows]
