@@ -12,6 +12,7 @@ import yaml
 
 from experiments.cli.ray.job_table import job_facts, job_table
 from experiments.cli.ray.jobs import Jobs
+from experiments.cli.ray.quiet_log import QuietLog
 from tests.support.ray_hosts import ROOT
 from ws_learner.core import UserError
 
@@ -84,6 +85,20 @@ def test_a_job_is_found_by_name_and_as_the_last() -> None:
         assert jobs.find(word) == wanted
     with pytest.raises(UserError, match="2 runs are called so; there are: b-1, b-2"):
         jobs.find("b")
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_only_rays_notices_are_left_out_of_a_log(size: int) -> None:
+    notices = [
+        "2026-11-30 22:06:58,689\tINFO job_manager.py:581 -- Runtime env is setting up.\n",
+        "Running entrypoint for job x-1: python -m experiments.distributed\n",
+        "\x1b[36m(TrainController pid=12)\x1b[0m 2026-11-30 22:06:58,689\tINFO c.py:1 -- x\n",
+    ]
+    kept = ["run directory: /s/x\n", "2026-11-30 22:06:58,689\tERROR a.py:1 -- lost\n", "\n", "x"]
+    text = "".join([notices[0], kept[0], *notices[1:], *kept[1:]])
+    log = QuietLog()
+    pieces = [log.feed(text[place : place + size]) for place in range(0, len(text), size)]
+    assert "".join([*pieces, log.rest()]) == "".join(kept)
 
 
 def test_deployment_files_fit_the_project() -> None:

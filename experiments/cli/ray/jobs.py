@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from experiments.cli.ray.job_table import job_table
+from experiments.cli.ray.quiet_log import QuietLog
 from ws_learner.core import UserError, say
 from ws_learner.training import prepare, token_exists
 
@@ -182,15 +183,17 @@ class Jobs:
         return 0 if state == "SUCCEEDED" else 1
 
     async def _print(self, run: str) -> None:
-        printed = 0
+        printed, quiet = 0, QuietLog()
         while True:
             seen = 0
             async for piece in self._client.tail_job_logs(run):
-                sys.stdout.write(piece[max(0, printed - seen) :])
+                sys.stdout.write(quiet.feed(piece[max(0, printed - seen) :]))
                 sys.stdout.flush()
                 seen += len(piece)
             printed = max(printed, seen)
             if self._state(run).is_terminal():
+                sys.stdout.write(quiet.rest())
+                sys.stdout.flush()
                 return
             await asyncio.sleep(1.0)  # the connection was lost
 
