@@ -17,6 +17,7 @@ import os
 from collections.abc import Sequence
 from typing import NoReturn
 
+from experiments.cli.command import Command
 from experiments.cli.discovery import find_config
 from experiments.cli.exit_codes import run_with_exit_code
 from experiments.cli.flag_parser import underscored
@@ -41,7 +42,8 @@ def _parser() -> _Parser:
     parser = _Parser(
         prog="./run_distributed.sh",
         usage="%(prog)s -n=K [EXPERIMENT] [flags]\n"
-        "       %(prog)s status | logs RUN | stop RUN | fetch RUN | serve   (with RAY_ADDRESS)",
+        "       %(prog)s status | logs RUN | stop RUN | fetch RUN | serve   (with RAY_ADDRESS)\n"
+        "RUN is a job of `status`, the beginning of its name, a run's --name, or last",
         description="Rollouts and training on Ray. All other flags are those of "
         "./run_local.sh, listed below.",
         allow_abbrev=False,
@@ -142,9 +144,24 @@ def _send(own: argparse.Namespace, words: Sequence[str], rest: Sequence[str]) ->
     include = command.run.include
     with staged(words, experiment=command.name, include=include) as (folder, rewritten):
         jobs = Jobs(os.environ["RAY_ADDRESS"])
-        run = jobs.submit(folder, rewritten, name=command.name, gpus=int(own.gpus_per_worker > 0))
+        run = jobs.submit(
+            folder,
+            rewritten,
+            name=command.name,
+            gpus=int(own.gpus_per_worker > 0),
+            about={"ws_name": command.run.name or "", "ws_target": _target(own, command)},
+        )
     say(f"sent as {run}: ./run_distributed.sh logs | stop | fetch {run}")
     return 0 if own.no_follow else jobs.follow(run)
+
+
+def _target(own: argparse.Namespace, command: Command) -> str:
+    """What the run is for, in a few characters."""
+    if own.sweep is not None:
+        return "sweep"
+    if command.run.learner == "full-prec":
+        return "dense"
+    return command.ws.ws_budget or f"{command.ws.ws_prune_ratio:.6g}"
 
 
 def _manage(words: Sequence[str]) -> int:
@@ -160,7 +177,7 @@ def _manage(words: Sequence[str]) -> int:
         raise UserError(f"{what}: set RAY_ADDRESS to the cluster, such as http://head:8265")
     jobs = Jobs(os.environ["RAY_ADDRESS"])
     if what == "status":
-        print(jobs.status())
+        print(jobs.status(), end="")
         return 0
     run = jobs.find(names[0])
     if what == "logs":

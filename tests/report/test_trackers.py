@@ -217,7 +217,8 @@ def test_mlflow_has_what_the_run_wrote(tmp_path: Path, monkeypatch: pytest.Monke
     (entry,) = client.search_runs([client.get_experiment_by_name("trial").experiment_id])
     assert (entry.info.run_name, entry.info.status) == ("first", "FINISHED")
     assert entry.data.tags["tag.paper"] == "1"
-    assert entry.data.params["recipe.nb_epochs"] == "2"
+    identity = json.loads((run / "identity.json").read_text())
+    assert entry.data.params["recipe.nb_epochs"] == str(identity["recipe"]["nb_epochs"])
     points = [
         (name, metric.step, metric.value)
         for name in entry.data.metrics

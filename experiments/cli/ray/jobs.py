@@ -9,11 +9,14 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from experiments.cli.ray.job_table import job_table
+from experiments.cli.ray.quiet_log import QuietLog
 from ws_learner.core import UserError, say
 from ws_learner.training import prepare, token_exists
 
@@ -87,7 +90,15 @@ class Jobs:
             )
         return client
 
-    def submit(self, folder: Path, words: Sequence[str], *, name: str, gpus: int) -> str:
+    def submit(
+        self,
+        folder: Path,
+        words: Sequence[str],
+        *,
+        name: str,
+        gpus: int,
+        about: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
         """Send a job; return its name.
 
         Args:
@@ -95,6 +106,7 @@ class Jobs:
             words: Command line of `experiments.distributed`, with paths as they are there.
             name: Experiment.
             gpus: GPUs of the driver, which judges with the network it shows to the workers.
+            about: For the table of `status`: `ws_name` of the run, `ws_target`.
         """
         run = f"{Path(name).stem}-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         command = shlex.join(words)
@@ -106,7 +118,7 @@ class Jobs:
                 "working_dir": str(folder),
                 "env_vars": {"PYTHONUNBUFFERED": "1", **passed},
             },
-            metadata={"ws_learner": command},
+            metadata={"ws_learner": command, **about},
             entrypoint_num_gpus=gpus or None,
         )
         return run
@@ -130,17 +142,25 @@ class Jobs:
         return output
 
     def find(self, name: str) -> str:
-        """Full name of the run that begins with `name`.
+        """Full name of the run that is meant.
+
+        Args:
+            name: `last`, the job sent last; the run's `--name`; or the job's name or its beginning.
 
         Raises:
-            UserError: None does, or more than one.
+            UserError: None is, or more than one.
         """
-        names = [job.submission_id for job in self._ours()]
-        found = [n for n in names if n == name] or [n for n in names if n.startswith(name)]
+        jobs = self._ours()
+        if name == "last" and jobs:
+            return str(jobs[0].submission_id)
+        names = [str(job.submission_id) for job in jobs]
+        called = [str(job.submission_id) for job in jobs if job.metadata.get("ws_name") == name]
+        found = [n for n in names if n == name] or called
+        found = found or [n for n in names if n.startswith(name)]
         if len(found) != 1:
-            known = ", ".join(sorted(names)) or "none"
+            known = ", ".join(sorted(found or names)) or "none"
             raise UserError(f"run {name}: {len(found)} runs are called so; there are: {known}")
-        return str(found[0])
+        return found[0]
 
     def log(self, run: str) -> str:
         """Log of the run so far."""
@@ -160,17 +180,8 @@ class Jobs:
         ]
 
     def status(self) -> str:
-        """A table of the cluster's runs, newest first."""
-        from tabulate import tabulate
-
-        rows = []
-        for job in self._ours():
-            end = job.end_time or time.time() * 1000
-            minutes = (end - job.start_time) / 60_000
-            rows.append(
-                (job.submission_id, job.status.value, f"{minutes:.1f}", job.metadata["ws_learner"])
-            )
-        return tabulate(rows, headers=["run", "status", "minutes", "command"])
+        """A table of the cluster's runs, newest first: target, progress, result."""
+        return job_table(self._ours(), log=self.log)
 
     def follow(self, run: str) -> int:
         """Print the run's log until it ends; return 0 if it succeeded, else 1."""
@@ -184,15 +195,17 @@ class Jobs:
         return 0 if state == "SUCCEEDED" else 1
 
     async def _print(self, run: str) -> None:
-        printed = 0
+        printed, quiet = 0, QuietLog()
         while True:
             seen = 0
             async for piece in self._client.tail_job_logs(run):
-                sys.stdout.write(piece[max(0, printed - seen) :])
+                sys.stdout.write(quiet.feed(piece[max(0, printed - seen) :]))
                 sys.stdout.flush()
                 seen += len(piece)
             printed = max(printed, seen)
             if self._state(run).is_terminal():
+                sys.stdout.write(quiet.rest())
+                sys.stdout.flush()
                 return
             await asyncio.sleep(1.0)  # the connection was lost
 
@@ -211,7 +224,7 @@ class Jobs:
 
     def _ours(self) -> list[Any]:
         jobs = [j for j in self._client.list_jobs() if "ws_learner" in (j.metadata or {})]
-        return sorted(jobs, key=lambda job: -job.start_time)
+        return sorted(jobs, key=lambda job: -(job.start_time or 0))
 
 
 def _choose_authentication(address: str, host: str) -> None:

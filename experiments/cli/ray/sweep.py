@@ -18,6 +18,7 @@ from experiments.cli.ray.sweep_trial import read_answer, run_rungs, trial_argume
 from experiments.cli.run_identity import resolved_settings
 from ws_learner.config import ClusterConfig, identity_settings
 from ws_learner.core import RunDir, UserError, folder_name, identity_hash, say, write_text
+from ws_learner.report import write_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,7 @@ def run_sweep(path: Path, words: Sequence[str], *, cluster: ClusterConfig, runs:
     say(f"run directory: {run.path}")
     with run.locked():
         run.claim({"sweep": plan.plain()} | settings, identity)
+        write_label(run.path, name=command.run.name, tags=command.run.tag)
         words = [*words, "--precision", settings["precision"]]  # on whatever machine a trial runs
         _tune(plan, command, words, cluster=cluster, folder=run.path)
         table = _table(plan, run.path)
