@@ -21,7 +21,7 @@ OUT = ROOT / "docs" / "api"
 PACKAGES = (
     *("ws_learner", "ws_learner.config", "ws_learner.data", "ws_learner.pruning"),
     *("ws_learner.training", "ws_learner.search", "ws_learner.deploy", "ws_learner.compat"),
-    *("ws_learner.report", "ws_learner.core", "agents", "envs"),
+    *("ws_learner.report", "ws_learner.service", "ws_learner.core", "agents", "envs"),
 )
 STYLE = {
     "heading_level": 2,

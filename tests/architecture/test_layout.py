@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 FLOORS = {
     **dict.fromkeys(("envs", "ws_learner.core"), 1),
     **dict.fromkeys(("agents", "ws_learner.config", "ws_learner.report", "ws_learner.data"), 2),
-    "ws_learner.pruning": 3,
+    **dict.fromkeys(("ws_learner.pruning", "ws_learner.service"), 3),
     "ws_learner.training": 4,
     **dict.fromkeys(("ws_learner.search", "ws_learner.compat", "ws_learner.deploy"), 5),
     **dict.fromkeys(("ws_learner.learner", "ws_learner.language"), 6),
@@ -125,6 +125,7 @@ def test_two_loose_modules_at_most() -> None:
         "import ws_learner",
         "import ws_learner.core; from ws_learner.core import UserError, RunDir, say, write_text",
         "import ws_learner.config as c; [getattr(c, name) for name in c.__all__]",
+        "import ws_learner.service as s; [getattr(s, name) for name in s.__all__]",
         "import agents, envs, ws_learner.pruning, ws_learner.training, ws_learner.deploy",
     ],
 )

@@ -10,6 +10,8 @@ import pytest
 
 from experiments.cli.serve.cluster import ClusterJobs, ClusterStarter
 from experiments.distributed import main
+from tests.support.ray_hosts import head
+from tests.support.served import served, until
 from tests.support.service import BEARER, HOST, TOKEN, made_run
 from tests.support.small_runs import TINY
 from ws_learner.core import UserError
@@ -130,3 +132,34 @@ def test_it_says_what_is_missing(
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert main(["serve", *words]) == 2
     assert line in capsys.readouterr().err
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_run_on_a_real_cluster(tmp_path: Path) -> None:
+    storage = tmp_path / "shared"
+    new = {"experiment": "tiny_experiment.py", "prune_ratio": 0.8, "rollouts": 400, "workers": 1}
+    with (
+        head(cpus=2, RAY_AUTH_MODE="disabled") as (dashboard, _),
+        served(storage, cluster=dashboard) as service,
+    ):
+        assert service.ask("GET", "/runs") == []
+        started = service.ask("POST", "/runs", json=new)
+        run = started["id"]
+        assert started["command"].startswith("./run_distributed.sh -n=1 --storage=")
+
+        def state() -> str:
+            return str(service.ask("GET", f"/runs/{run}")["run"]["state"])
+
+        def rollouts() -> int:
+            best = service.ask("GET", f"/runs/{run}")["best"]
+            return int(best["rollouts"]) if best else 0
+
+        assert state() == "running"
+        until(lambda: rollouts() > 4, seconds=600)
+        assert "[3 of 6]" in "\n".join(service.ask("GET", f"/runs/{run}")["log"])
+        assert service.ask("POST", f"/runs/{run}/stop")["state"] == "stopped"
+        before = rollouts()
+        assert service.ask("POST", f"/runs/{run}/resume")["state"] == "running"
+        until(lambda: rollouts() > before, seconds=600)
+        assert service.ask("POST", f"/runs/{run}/stop")["state"] == "stopped"

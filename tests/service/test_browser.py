@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.served import Served, served
+from tests.support.served import Served, served, until
 from tests.support.service import made_run
 
 pytestmark = pytest.mark.slow  # a minute on two free cores; pytest -m slow tests/service
@@ -93,7 +93,7 @@ def test_a_run_from_start_to_download(browser: Any, service: Served, tmp_path: P
 
     page.wait_for_selector("svg.chart circle.dot")
     before = rewards(page)
-    page.wait_for_function(f"document.querySelectorAll('svg.chart circle.dot').length > {before}")
+    until(lambda: rewards(page) > before)
     assert "of 6" in page.inner_text(".phases")
     picture(page, "live")
 
@@ -103,7 +103,7 @@ def test_a_run_from_start_to_download(browser: Any, service: Served, tmp_path: P
     stopped = rewards(page)
     page.click("text=Resume")
     page.wait_for_selector("button.danger")
-    page.wait_for_function(f"document.querySelectorAll('svg.chart circle.dot').length > {stopped}")
+    until(lambda: rewards(page) > stopped)
 
     # The page follows the run to its end by itself.
     run = page.url.rpartition("/")[2]

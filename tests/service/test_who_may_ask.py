@@ -124,7 +124,7 @@ def test_every_answer_has_the_headers_of_safety(tmp_path: Path) -> None:
             found = client(service, **headers).get(address).headers
             assert found["x-content-type-options"] == "nosniff"
             assert found["x-frame-options"] == "DENY"
-            assert found["referrer-policy"] == "no-referrer"
+            assert found["referrer-policy"] == "same-origin"
             policy = found["content-security-policy"]
             assert "default-src 'none'" in policy
             assert "http" not in policy

@@ -52,10 +52,14 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, *words: str, extra: Sequence[str] = SHORT) -> Iterator[Served]:
-    """Serve a folder on a free port; the tiny experiment may be started."""
-    command = [sys.executable, "-m", "experiments.cli.console", "serve", str(folder), "--port", "0"]
-    own = {"PYTHONPATH": str(ROOT), "WS_DATA_DIR": str(folder.parent / "cache")}
+def served(
+    folder: Path, *words: str, extra: Sequence[str] = SHORT, cluster: str = ""
+) -> Iterator[Served]:
+    """Serve a folder on a free port, or a cluster; the tiny experiment may be started."""
+    module = "experiments.distributed" if cluster else "experiments.cli.console"
+    command = [sys.executable, "-m", module, "serve", str(folder), "--port", "0"]
+    own = {"RAY_ADDRESS": cluster} if cluster else {}
+    own |= {"PYTHONPATH": str(ROOT), "WS_DATA_DIR": str(folder.parent / "cache")}
     own |= {"WS_CHECKPOINT_SECONDS": "0", "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [*command, "--experiment", TINY, *words, "--", *extra],

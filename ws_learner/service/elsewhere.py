@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from ws_learner.core import check_settings
 from ws_learner.report import RunState
 
 __all__ = ["Elsewhere", "RemoteRun"]
@@ -27,6 +28,9 @@ class RemoteRun:
     state: RunState
     command: str
     started: float
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 class Elsewhere(Protocol):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ws_learner.core import UserError, read_json, write_json
+from ws_learner.core import UserError, read_json, shown, write_json
 from ws_learner.service.locks import lock_holder
 
 __all__ = ["Job", "JobFolder", "log_tail", "read_job"]
@@ -47,6 +47,12 @@ class Job:
     def lock(self) -> Path:
         """Held by its process from start to end."""
         return self.folder / "lock"
+
+    @property
+    def experiment(self) -> str:
+        """Its name, as far as the command says it."""
+        named = next((word for word in self.words if not word.startswith("-")), "")
+        return shown(Path(named).stem)
 
     @property
     def running(self) -> bool:

@@ -159,7 +159,8 @@ class Service:
         state = job.state
         started = row.started or job.started
         changed = max(row.changed, started)
-        row = dataclasses.replace(row, started=started, changed=changed)
+        experiment = row.experiment or job.experiment
+        row = dataclasses.replace(row, started=started, changed=changed, experiment=experiment)
         if state == "running":
             phase = row.phase or ("report" if row.state == "finished" else "starting")
             return dataclasses.replace(row, state="running", phase=phase)
