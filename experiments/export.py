@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.deploy_export import DEPLOY_ENGINES, export_deploy_folder
 from experiments.cli.flag_aliases import spell_message
-from ws_learner.core import RunDir, UserError, as_path, call_model, say
+from ws_learner.core import RunDir, UserError, as_path, say
 from ws_learner.language import is_language_run
 from ws_learner.report import find_run
 
@@ -171,6 +171,7 @@ def _folder(experiment: Experiment, target: Path, *, replace: bool) -> None:
 def _onnx(experiment: Experiment, target: Path, *, int8: bool, shrinking: bool) -> None:
     import torch
 
+    from ws_learner.core import call_model
     from ws_learner.deploy import engine_differences, export_onnx, export_qdq, remove_dead
 
     inputs = _batch(experiment)

@@ -37,7 +37,7 @@ from experiments.cli.language_run import (
 )
 from experiments.cli.own_file import imports_of
 from experiments.cli.preflight import check_layers, check_paths
-from experiments.cli.run_identity import build_identity
+from experiments.cli.run_identity import build_identity, refuse_other_run
 from experiments.cli.run_lifecycle import run_or_reuse
 from ws_learner.config import ClusterConfig
 from ws_learner.core import RunDir, UserError, plan_phases, policy_path, quiet
@@ -113,6 +113,9 @@ def _prune(command: Command, experiment: Experiment, *, words: Sequence[str]) ->
     from experiments.cli.dense_weights import load_weights, weights_digest
 
     recipe = recipe_for_command(command, experiment.sparse_recipe)
+    digests = _digests(command)
+    if "dense" in command_phases(command, experiment):  # before it is trained
+        refuse_other_run(command, build_identity(command, experiment, recipe, **digests))
     weights = dense_weights(command, experiment)
     if weights is not None:
         load_weights(experiment.model, weights)
@@ -120,17 +123,7 @@ def _prune(command: Command, experiment: Experiment, *, words: Sequence[str]) ->
     if command.run.dst_checkpoint is not None:
         teacher = copy.deepcopy(experiment.model)
         load_weights(teacher, command.run.dst_checkpoint, flag="--dst_checkpoint ")
-    ratios = command.ws.ws_ratios
-    contents = {"dense_checkpoint": weights}
-    contents |= {"ws_ratios": ratios if isinstance(ratios, Path) else None}
-    contents |= {"ws_rollouts": command.ws.ws_rollouts}
-    contents |= {"dst_checkpoint": command.run.dst_checkpoint}
-    digests: dict[str, Any] = {name: weights_digest(path) for name, path in contents.items()}
-    if isinstance(ratios, Mapping):
-        digests["ws_ratios"] = dict(ratios)
-    for name in ("ws_policy", "ws_from_policy"):  # younger than many runs, whose names must stay
-        if (given := getattr(command.ws, name)) is not None:
-            digests[name] = weights_digest(policy_path(given))
+    digests["dense_checkpoint"] = weights_digest(weights)
     identity = build_identity(command, experiment, recipe, **digests)
 
     def prune(run: RunDir) -> None:
@@ -141,6 +134,23 @@ def _prune(command: Command, experiment: Experiment, *, words: Sequence[str]) ->
         learner.fit()
 
     run_or_reuse(command, experiment, identity, prune, kind=command.ws.ws_method)
+
+
+def _digests(command: Command) -> dict[str, Any]:
+    """The files of a command line by their content, but for the dense weights."""
+    from experiments.cli.dense_weights import weights_digest
+
+    ratios = command.ws.ws_ratios
+    contents = {"ws_ratios": ratios if isinstance(ratios, Path) else None}
+    contents |= {"ws_rollouts": command.ws.ws_rollouts}
+    contents |= {"dst_checkpoint": command.run.dst_checkpoint}
+    digests: dict[str, Any] = {name: weights_digest(path) for name, path in contents.items()}
+    if isinstance(ratios, Mapping):
+        digests["ws_ratios"] = dict(ratios)
+    for name in ("ws_policy", "ws_from_policy"):  # younger than many runs, whose names must stay
+        if (given := getattr(command.ws, name)) is not None:
+            digests[name] = weights_digest(policy_path(given))
+    return digests
 
 
 def make_learner(

@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
@@ -23,6 +23,7 @@ __all__ = [
     "peek_flag",
     "peek_values",
     "read_value",
+    "refuse_unknown_flags",
     "underscored",
 ]
 
@@ -114,7 +115,8 @@ def parse_arguments(words: Sequence[str], flags: Mapping[str, Flag]) -> dict[str
     words = canonical_words(
         [underscored(word) for word in words], own=flags.keys() & ALIASES.keys()
     )
-    _refuse_unknown(words, flags)
+    switches = {f"no_{name}" for name, flag in flags.items() if flag.switch}
+    _refuse_unknown(words, flags.keys() | switches)
     parser = _Parser(allow_abbrev=False, add_help=False, argument_default=argparse.SUPPRESS)
     for flag in flags.values():
         many = "*" if flag.many else "?" if flag.switch else None
@@ -159,8 +161,28 @@ def _stray(word: str) -> str:
     return f"{word}: belongs to no flag; the experiment comes first, then flags with their values"
 
 
-def _refuse_unknown(words: Sequence[str], names: Mapping[str, Flag]) -> None:
-    allowed = set(names) | {f"no_{name}" for name, flag in names.items() if flag.switch}
+def refuse_unknown_flags(
+    words: Sequence[str], flags: Mapping[str, Flag], *, own: Collection[str]
+) -> None:
+    """Refuse flags that do not exist, before an experiment file is imported.
+
+    Args:
+        words: As typed.
+        flags: The settings of every experiment.
+        own: Names of the file's options.
+
+    Raises:
+        UserError: There are some, a line each.
+    """
+    switches = {f"no_{name}" for name, flag in flags.items() if flag.switch}
+    known = flags.keys() | set(own)
+    words = canonical_words([underscored(word) for word in words], own=known & ALIASES.keys())
+    switches |= {f"no_{name}" for name in own}
+    _refuse_unknown(words, known | switches)
+
+
+def _refuse_unknown(words: Sequence[str], names: Collection[str]) -> None:
+    allowed = set(names)
     problems = []
     for word in words:
         flag = word.removeprefix("--").partition("=")[0]

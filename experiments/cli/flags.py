@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,9 +22,11 @@ from experiments.cli.flag_parser import (
     peek_flag,
     peek_values,
     read_value,
+    refuse_unknown_flags,
 )
 from experiments.cli.own_errors import describe_own_error
 from experiments.cli.own_file import own_folders
+from experiments.cli.own_options import option_names
 from ws_learner.config import (
     METHODS,
     POCKETFLOW,
@@ -67,8 +69,9 @@ def _parse(argv: Sequence[str], typed: list[str], *, prog: str) -> Command:
         _refuse_files_code(name, config=peek_flag(words, "config"))
     elif own_file(name) is not None and not include:
         _refuse_files_folders(file.settings, config=peek_flag(words, "config"))
+    kinds: dict[str, type] = {"run": RunFlags, "ws": WeightSparseConfig, "ddpg": DDPGConfig}
+    _refuse_unknown_early(words, name, kinds.values())
     module = find_experiment(name, include=include)
-    kinds = {"run": RunFlags, "ws": WeightSparseConfig, "ddpg": DDPGConfig}
     kinds["options"] = module.Options
     flags = {flag.name: flag for kind in kinds.values() for flag in dataclass_flags(kind)}
     for word in words:
@@ -98,6 +101,16 @@ def _parse(argv: Sequence[str], typed: list[str], *, prog: str) -> Command:
         adjusted=adjusted,
         **made,
     )
+
+
+def _refuse_unknown_early(words: Sequence[str], name: str, kinds: Iterable[type]) -> None:
+    """Refuse flags that an experiment file cannot have, before it is imported: it loads torch."""
+    path = own_file(name)
+    own = None if path is None else option_names(path)
+    if own is None or any(word in HELP for word in words):
+        return
+    flags = {flag.name: flag for kind in kinds for flag in dataclass_flags(kind)}
+    refuse_unknown_flags(words, flags, own=own)
 
 
 def _refuse_files_code(name: str, *, config: str | None) -> None:

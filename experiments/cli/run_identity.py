@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from experiments.experiment import Experiment
     from ws_learner.config import Recipe
 
-__all__ = ["build_identity", "default_settings", "locate_run", "resolved_settings"]
+__all__ = [
+    "build_identity",
+    "default_settings",
+    "locate_run",
+    "refuse_other_run",
+    "resolved_settings",
+]
 
 NOT_IN_IDENTITY = {
     *("run_dir", "include", "data_dir", "data_workers", "workers", "exec_mode", "preset"),
@@ -112,6 +118,24 @@ def locate_run(
     if made and "neighbours" not in made:  # older than the record of what a file imports
         identity = {name: value for name, value in identity.items() if name != "neighbours"}
     return run, as_recorded(identity, made) if made else identity
+
+
+def refuse_other_run(command: Command, identity: dict[str, Any]) -> None:
+    """Refuse --run_dir if it holds another run, while the dense weights are not known yet.
+
+    Raises:
+        UserError: It was made with other settings, whatever the dense weights were.
+    """
+    if command.run.run_dir is None:
+        return
+    run = RunDir(command.run.run_dir)
+    made = run.record()
+    asked = identity | {"dense_checkpoint": made.get("dense_checkpoint")}
+    if made.get("precision") == "auto" == command.run.precision:
+        asked["precision"] = "auto"
+    if "neighbours" not in made:
+        asked.pop("neighbours", None)
+    run.refuse_other(as_recorded(asked, made) if made else asked)
 
 
 def _are_older(command: Command, run: Path) -> bool:

@@ -16,6 +16,7 @@ from experiments.cli.exit_codes import run_with_exit_code
 from tests.support.processes import descendants, gone
 from tests.support.ray_hosts import ROOT
 from ws_learner.core.errors import UserError
+from ws_learner.report import last_progress
 
 TINY = str(ROOT / "tests" / "support" / "tiny_experiment.py")
 LONG = [
@@ -65,6 +66,10 @@ def test_a_local_run_is_stopped_in_one_line(number: signal.Signals, tmp_path: Pa
     assert code == CODES[number]
     assert said.splitlines()[-1] == LINE
     assert "Traceback" not in said
+    last = last_progress(tmp_path / "run" / "progress.jsonl")
+    assert last is not None
+    assert (last.state, last.phase, last.number, last.phases) == ("stopped", "training", 1, 2)
+    assert 0 < last.done < last.total
 
 
 @pytest.mark.ray

@@ -41,7 +41,8 @@ def test_a_step_that_works_leaves_no_trace(tmp_path: Path) -> None:
     network = tiny_network()  # has dropout
     state = torch.get_rng_state()
     rehearse(phase(tmp_path, loss), network)
-    assert seen == [8]
+    assert seen[0] == 8
+    assert set(seen[1:]) <= {8, 32}  # the same examples again, timed
     assert torch.equal(torch.get_rng_state(), state)
     assert not list(tmp_path.iterdir())
 

@@ -175,6 +175,24 @@ class RunDir:
         Raises:
             UserError: The directory holds a run with other settings, or files of no run.
         """
+        self.refuse_other(identity)
+        record = self.path / "identity.json"
+        if record.exists():
+            for folder in (self.path, self.state, self.path / "figures"):
+                remove_unfinished(folder)
+        else:
+            remove_unfinished(self.path)
+            asked = json.loads(json.dumps(identity, default=str))
+            write_text(record, json.dumps(asked, indent=2, sort_keys=True) + "\n")
+        if settings is not None and not self.finished:
+            write_text(self.config, dump_yaml(settings))
+
+    def refuse_other(self, identity: Mapping[str, Any]) -> None:
+        """Check that the directory is new, or was created with this identity; write nothing.
+
+        Raises:
+            UserError: The directory holds a run with other settings, or files of no run.
+        """
         record = self.path / "identity.json"
         asked = json.loads(json.dumps(identity, default=str))
         if record.exists():
@@ -189,19 +207,12 @@ class RunDir:
                     f"`run_dir` {self.path}: was made with other settings; choose another folder "
                     "or give these as they were:\n  " + "\n  ".join(changes)
                 )
-            for folder in (self.path, self.state, self.path / "figures"):
-                remove_unfinished(folder)
         elif self.path.exists() and any(not _of_claim(path) for path in self.path.iterdir()):
             raise UserError(
                 f"`run_dir` {self.path}: holds files but no run (no identity.json), so nothing "
                 "says which settings they belong to; choose an empty or new folder. load_run(path, "
                 "model=model) still opens a finished run"
             )
-        else:
-            remove_unfinished(self.path)
-            write_text(record, json.dumps(asked, indent=2, sort_keys=True) + "\n")
-        if settings is not None and not self.finished:
-            write_text(self.config, dump_yaml(settings))
 
     def record_defaults(self, defaults: Mapping[str, Any]) -> None:
         """Write the settings' defaults, unless they are there."""
