@@ -97,7 +97,8 @@ def test_every_run_has_a_report_in_its_folder() -> None:
     total = table_after(tree, "layers")[-1]
     assert total[3] == f"{6 * 16 + 16 * 3:,}"
     notices = tree.having("class", "notices")[0].text
-    assert "adjusted: `ws_mask_update_step`" in notices  # said before the run had a folder
+    for said in ("adjusted: `ws_mask_update_step`", "`loss`: ", "training: 1 epochs"):
+        assert said in notices  # said before the run had a folder
     assert "There was no test set." in notices
     assert ["biases, normalisation and other vectors", "19"] in [
         line[:2] for line in table_after(tree, "dense")

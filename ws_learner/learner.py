@@ -216,6 +216,7 @@ class WeightSparseLearner:
         self._run: RunDir | None = None
         self._source: CostSource | None = None
 
+    @remember_messages()  # until the run has a folder
     def fit(self) -> Result:
         """Run all stages: allocate, sparsify, verify, report; a finished run is read again.
 
@@ -223,16 +224,15 @@ class WeightSparseLearner:
             UserError: The arguments do not fit the network, or the directory was made with
                 others; the message lists them.
         """
-        with remember_messages():  # until the run has a folder
-            layers = self._begin()
-            with self._owned(), tracking(self.run.path, self._track):
-                if self._claims and self.run.finished:
-                    return self._saved()
-                with self._session():
-                    allocation = self._allocate(layers)
-                    sparse = self._sparsify(allocation, layers)
-                self._export(sparse)
-                return self._verify(layers, allocation)
+        layers = self._begin()
+        with self._owned(), tracking(self.run.path, self._track):
+            if self._claims and self.run.finished:
+                return self._saved()
+            with self._session():
+                allocation = self._allocate(layers)
+                sparse = self._sparsify(allocation, layers)
+            self._export(sparse)
+            return self._verify(layers, allocation)
 
     def allocate(self) -> Allocation:
         """Allocate the ratios only and save them in the run directory; raises as `fit` does.

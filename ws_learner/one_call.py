@@ -19,6 +19,7 @@ from ws_learner.core import (
     as_path,
     as_whole,
     check_kind,
+    remember_messages,
     say,
     suggest,
     warn,
@@ -43,6 +44,7 @@ _NO_RATIO = (
 )
 
 
+@remember_messages()  # until the run has a folder
 def prune(
     model: nn.Module,
     data: Any,

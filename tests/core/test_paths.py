@@ -21,7 +21,7 @@ from ws_learner.core import (
 )
 
 FACES = ("", ".core", ".config", ".data", ".report", ".pruning", ".training", ".search", ".deploy")
-RESULTS = {"Annotated", "LoadedRun", "LpotConf", "NncfConf", "TimmNM"}
+RESULTS = {"Annotated", "LoadedRun", "LpotConf", "NncfConf", "Result", "TimmNM"}
 """What the library makes itself."""
 
 

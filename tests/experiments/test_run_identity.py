@@ -9,11 +9,17 @@ import pytest
 import yaml
 
 from experiments.cli.flags import parse
-from experiments.cli.run_identity import build_identity, locate_run
+from experiments.cli.run_identity import (
+    build_identity,
+    default_settings,
+    locate_run,
+    resolved_settings,
+)
 from experiments.run import build, main
 from tests.support.ray_hosts import ROOT
 from ws_learner.core import device as hardware
 from ws_learner.core.errors import UserError
+from ws_learner.core.plain_yaml import dump_yaml, load_yaml
 from ws_learner.core.run_dir import RunDir, identity_hash
 
 TINY = str(ROOT / "tests" / "support" / "tiny_experiment.py")
@@ -127,3 +133,12 @@ def test_of_a_changed_recipe_only_what_differs_is_shown(tmp_path: Path) -> None:
         "  recipe.lrn_rate 0.1 -> 0.2",
         "  recipe.mixup None -> 0.3",
     ]
+
+
+def test_settings_differ_from_the_recorded_defaults_only_where_chosen() -> None:
+    command = parse(["cnn_at_digits", "--prune_ratio", "0.9", "--seed", "3"])
+    made, usual = resolved_settings(command), default_settings(command)
+    assert made.keys() - usual.keys() == {"experiment"}
+    differ = {name for name in made if name in usual and made[name] != usual[name]}
+    assert differ == {"ws_prune_ratio", "seed"}
+    assert load_yaml(dump_yaml(usual)) == usual

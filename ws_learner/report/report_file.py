@@ -14,12 +14,13 @@ __all__ = ["refuse_other_ending", "write_report_file"]
 _PAGES, _TEXTS = (".html", ".htm"), (".md", ".markdown", ".txt")
 
 
-def refuse_other_ending(path: Path, *, name: str) -> None:
+def refuse_other_ending(path: AnyPath, *, name: str) -> None:
     """Refuse a file that no kind of report ends in; `name` is the argument.
 
     Raises:
         UserError: It is one.
     """
+    path = as_path(path, name=name)
     if path.suffix.lower() not in (*_PAGES, *_TEXTS):
         raise UserError(f"`{name}` {path}: give a file that ends in .html or .md")
 

@@ -29,7 +29,7 @@ __all__ = ["draw_protocols", "height_of", "margins_of"]
 _NAMED = 40
 _LONGEST = 26
 _COLUMNS = 4
-_MARKS = ((ORANGE, "D"), (GREEN, "^"), (PINK, "v"), (YELLOW, "s"), (GREY, "|"))
+_MARKS = ((ORANGE, "D"), (GREEN, "^"), (PINK, "v"), (YELLOW, "s"), (GREY, "x"))
 
 
 def height_of(layers: int) -> float:
