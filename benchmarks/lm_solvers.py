@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -107,7 +108,8 @@ def main(options: Options) -> None:
         )
         if key in done or left_out:
             continue
-        model = LlamaForCausalLM.from_pretrained(options.model, dtype=torch.float32).eval()
+        model: Any = LlamaForCausalLM.from_pretrained(options.model, dtype=torch.float32)
+        model.eval()
         row = _run(model, entrant, calibration[: entrant.windows])
         found = nats(model, held_out)
         row["perplexity"] = f"{np.exp(found.mean()):.3f}"
@@ -116,7 +118,7 @@ def main(options: Options) -> None:
     write_text(options.out / "table.md", table(pd.DataFrame(readings.rows())))
 
 
-def _run(model: object, entrant: Entrant, calibration: torch.Tensor) -> dict[str, float | str]:
+def _run(model: Any, entrant: Entrant, calibration: torch.Tensor) -> dict[str, float | str]:
     row: dict[str, float | str] = {"solver": entrant.solver, "pattern": entrant.pattern}
     row |= {"ratio": entrant.ratio, "windows": entrant.windows}
     if entrant.solver == "dense":
@@ -176,5 +178,4 @@ def table(rows: pd.DataFrame) -> str:
 if __name__ == "__main__":
     import tyro
 
-    # Not in the docstring's first line: tyro shows the whole of it.
     main(tyro.cli(Options, description=__doc__))

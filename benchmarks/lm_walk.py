@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ws_learner.pruning import Solved
 
-__all__ = ["PrunedWalk", "nats", "prune_blocks", "windows"]
+__all__ = ["PrunedWalk", "block_grams", "nats", "prune_blocks", "windows"]
 
 _BATCH = 4
 _READERS = {  # the layer whose input is watched -> layers that read it
@@ -62,7 +62,7 @@ def windows(texts: Path, tokenizer: Any, digits: str, *, length: int, count: int
 def nats(model: Any, tokens: Tensor) -> np.typing.NDArray[np.float64]:
     """(windows,) mean negative log-likelihood of a token, given those before it in its window."""
     found = []
-    for part in tokens.split(1):
+    for part in torch.split(tokens, 1):
         logits = model(input_ids=part, use_cache=False).logits[:, :-1].float()
         each = nn.functional.cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten())
         found.append(float(each))
@@ -81,17 +81,8 @@ def prune_blocks(
         solve: From a layer's weight and the Gram matrix of its inputs.
     """
     start, solving, zeros, total = time.process_time(), 0.0, 0, 0
-    states = [model.model.embed_tokens(part) for part in tokens.split(_BATCH)]
-    places = torch.arange(tokens.shape[1])[None]
-    rotary = model.model.rotary_emb(states[0], position_ids=places)
+    states, run = _first_states(model, tokens)
     for block in model.model.layers:
-
-        def run(state: Tensor, block: nn.Module = block) -> Tensor:
-            out: Tensor | tuple[Tensor] = block(
-                state, position_ids=places, position_embeddings=rotary
-            )
-            return out if isinstance(out, Tensor) else out[0]
-
         grams = _grams(block, states, run)
         for watched, readers in _READERS.items():
             for name in readers:
@@ -102,14 +93,48 @@ def prune_blocks(
                 weight.copy_(solved.weight)
                 zeros += int((~solved.kept).sum())
                 total += weight.numel()
-        states = [run(state) for state in states]
+        states = [run(block, state) for state in states]
     return PrunedWalk(
         solver_seconds=solving, walk_seconds=time.process_time() - start, zeros=zeros / total
     )
 
 
+@torch.no_grad()
+def block_grams(model: Any, number: int, tokens: Tensor) -> dict[str, Tensor]:
+    """Gram matrices of the inputs of one block's layers in the network as it is.
+
+    Args:
+        model: See `prune_blocks`.
+        number: The block, from 0.
+        tokens: (windows, length) calibration tokens.
+
+    Returns:
+        By the first layer that reads an input: `self_attn.q_proj`, `self_attn.o_proj`,
+        `mlp.gate_proj` and `mlp.down_proj`.
+    """
+    states, run = _first_states(model, tokens)
+    for block in model.model.layers[:number]:
+        states = [run(block, state) for state in states]
+    return _grams(model.model.layers[number], states, run)
+
+
+def _first_states(
+    model: Any, tokens: Tensor
+) -> tuple[list[Tensor], Callable[[nn.Module, Tensor], Tensor]]:
+    """The inputs of the first block, in parts, and how to run a block."""
+    states = [model.model.embed_tokens(part) for part in torch.split(tokens, _BATCH)]
+    places = torch.arange(tokens.shape[1])[None]
+    rotary = model.model.rotary_emb(states[0], position_ids=places)
+
+    def run(block: nn.Module, state: Tensor) -> Tensor:
+        out: Tensor | tuple[Tensor] = block(state, position_ids=places, position_embeddings=rotary)
+        return out if isinstance(out, Tensor) else out[0]
+
+    return states, run
+
+
 def _grams(
-    block: nn.Module, states: list[Tensor], run: Callable[[Tensor], Tensor]
+    block: nn.Module, states: list[Tensor], run: Callable[[nn.Module, Tensor], Tensor]
 ) -> dict[str, Tensor]:
     grams: dict[str, Tensor] = {}
 
@@ -122,7 +147,7 @@ def _grams(
 
     hooks = [block.get_submodule(name).register_forward_pre_hook(watch(name)) for name in _READERS]
     for state in states:
-        run(state)
+        run(block, state)
     for handle in hooks:
         handle.remove()
     return grams

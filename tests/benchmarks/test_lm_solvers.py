@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.lm_solvers import table
-from benchmarks.lm_walk import nats, prune_blocks, windows
+from benchmarks.lm_walk import block_grams, nats, prune_blocks, windows
 from ws_learner.pruning import Solved, solve_layer
 
 
@@ -45,6 +45,17 @@ def test_inputs_of_a_block_come_from_the_pruned_blocks_before(llama: Any) -> Non
     states = llama(tokens, output_hidden_states=True).hidden_states[1]  # of pruned block 0
     inputs = llama.model.layers[1].input_layernorm(states).flatten(0, 1)
     torch.testing.assert_close(grams[7], (inputs.T @ inputs).detach())  # 7 layers a block
+
+
+def test_grams_of_one_block_of_the_dense_network(llama: Any) -> None:
+    tokens = torch.randint(0, 61, (5, 12), generator=torch.Generator().manual_seed(3))
+    states = llama(tokens, output_hidden_states=True).hidden_states[1]
+    inputs = llama.model.layers[1].input_layernorm(states).flatten(0, 1)
+    grams = block_grams(llama, 1, tokens)
+    torch.testing.assert_close(grams["self_attn.q_proj"], (inputs.T @ inputs).detach())
+    assert {name: len(gram) for name, gram in grams.items()} == {
+        "self_attn.q_proj": 16, "self_attn.o_proj": 16, "mlp.gate_proj": 16, "mlp.down_proj": 24
+    }  # fmt: skip
 
 
 def test_nats_are_those_of_the_networks_own_loss(llama: Any) -> None:
