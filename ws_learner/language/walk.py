@@ -19,6 +19,7 @@ from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.calls import BlockCall, embed, run_block
 from ws_learner.language.grams import BlockGrams, collect_block_grams
 from ws_learner.language.layer_rows import BlockLayer
+from ws_learner.language.memory import return_freed_memory
 from ws_learner.pruning import Pattern, solve_layer
 
 __all__ = ["PrunedBlocks", "WalkPlan", "run_windows", "walk"]
@@ -141,6 +142,7 @@ def pruned_weight(
     network: BlockNetwork, layer: BlockLayer, zeros: int, grams: BlockGrams, plan: WalkPlan
 ) -> Tensor:
     """A layer's pruned weight as the folder stores it: its layout and number format."""
+    return_freed_memory()  # before the factors of a Gram matrix, the most that there is at once
     stored = network.tensors.read(layer.key)
     weight = stored.float()
     weight = weight.T.contiguous() if layer.inputs_first else weight

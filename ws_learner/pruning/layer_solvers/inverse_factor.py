@@ -24,9 +24,12 @@ def inverse_factor(matrix: Tensor) -> Tensor:
         matrix: (D, D), positive semidefinite. Where it is singular, as little as needed is added
             to its diagonal.
     """
-    upper = positive_factor(matrix.flip(0, 1)).flip(0, 1)
-    unit = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    inverse: Tensor = torch.linalg.solve_triangular(upper, unit, upper=True)
+    reversed_ = matrix.flip(0, 1)
+    del matrix  # the caller keeps none
+    upper = positive_factor(reversed_).flip(0, 1)
+    del reversed_
+    inverse = torch.eye(len(upper), dtype=upper.dtype, device=upper.device).T  # columns first
+    torch.linalg.solve_triangular(upper, inverse, upper=True, out=inverse)  # in its place
     return inverse
 
 
