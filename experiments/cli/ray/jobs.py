@@ -156,8 +156,10 @@ class Jobs:
         if name == "last" and jobs:
             return str(jobs[0].submission_id)
         names = [str(job.submission_id) for job in jobs]
-        called = [str(job.submission_id) for job in jobs if job.metadata.get("ws_name") == name]
-        found = [n for n in names if n == name] or called
+        called = [job for job in jobs if job.metadata.get("ws_name") == name]
+        if len({job.metadata["ws_learner"] for job in called}) == 1:
+            called = called[:1]  # one run, sent again to go on
+        found = [n for n in names if n == name] or [str(job.submission_id) for job in called]
         found = found or [n for n in names if n.startswith(name)]
         if len(found) != 1:
             known = ", ".join(sorted(found or names)) or "none"
