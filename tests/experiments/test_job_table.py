@@ -85,6 +85,12 @@ def test_a_job_is_found_by_name_and_as_the_last() -> None:
         assert jobs.find(word) == wanted
     with pytest.raises(UserError, match="2 runs are called so; there are: b-1, b-2"):
         jobs.find("b")
+    listed.append(job("c-3", start=3, ws_name="mine"))  # the same command again
+    assert jobs.find("mine") == "c-3"
+    listed.append(job("d-4", start=4, ws_name="mine"))
+    listed[-1].metadata["ws_learner"] = "another"
+    with pytest.raises(UserError, match="3 runs are called so; there are: b-2, c-3, d-4"):
+        jobs.find("mine")
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])

@@ -82,6 +82,15 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     }
 
 
+def test_settings_of_searches_are_compared_among_searches(tmp_path: Path) -> None:
+    first, second = copied(tmp_path, "a"), changed(copied(tmp_path, "b"), ws_nb_rescore=99)
+    assert [line.name for line in compare_runs([first, second]).settings] == ["ws_nb_rescore"]
+    none = changed(copied(tmp_path, "c", rollouts=0), ws_nb_rescore=99, seed=5)
+    found = compare_runs([first, none])
+    assert [line.name for line in found.settings] == ["seed"]
+    assert any("no search" in note for note in found.notes)
+
+
 def test_other_data_have_no_interval_of_the_difference(tmp_path: Path) -> None:
     first, other = copied(tmp_path, "a"), changed(copied(tmp_path, "b"), data="another")
     unknown = copied(tmp_path, "c")

@@ -231,3 +231,33 @@ def test_mlflow_has_what_the_run_wrote(tmp_path: Path, monkeypatch: pytest.Monke
     track_run(run, ["mlflow"])  # gone there: sent again, as another run
     (again,) = client.search_runs([client.get_experiment_by_name("trial").experiment_id])
     assert len(again.data.metrics) == len(entry.data.metrics)
+
+
+@pytest.mark.long
+def test_python_calls_take_trackers(tmp_path: Path) -> None:
+    import torch
+    from torch import nn
+    from torch.utils.data import TensorDataset
+
+    from ws_learner import prune
+
+    torch.manual_seed(0)
+    inputs = torch.randn(240, 8)
+    data = TensorDataset(inputs, (inputs[:, 0] > 0).long())
+    model, tracker = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2)), Recorder()
+    result = prune(
+        model,
+        (data, data, data),
+        0.5,
+        config={"ws_prune_ratio_prtl": "uniform"},
+        epochs=1,
+        run_dir=tmp_path / "run",
+        track=[tracker],
+    )
+    points = {(name, step): value for name, step, value in tracker.points}
+    assert len(points) == len(tracker.points)
+    assert points["result/sparse_accuracy", 0] == result.summary["sparse_accuracy"]
+    assert {name for name, _ in points if name.startswith("sparse/")}
+    assert "report.md" in tracker.files
+    with pytest.raises(UserError, match="no such tracker"):
+        prune(model, data, 0.5, track=["wandb"])

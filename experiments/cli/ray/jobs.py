@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import shlex
@@ -72,6 +73,7 @@ class Jobs:
         from ray.exceptions import AuthenticationError
         from ray.job_submission import JobSubmissionClient
 
+        logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of packages and sockets
         try:
             client = JobSubmissionClient(self.address)
             there = client._server_ray_version
@@ -154,8 +156,10 @@ class Jobs:
         if name == "last" and jobs:
             return str(jobs[0].submission_id)
         names = [str(job.submission_id) for job in jobs]
-        called = [str(job.submission_id) for job in jobs if job.metadata.get("ws_name") == name]
-        found = [n for n in names if n == name] or called
+        called = [job for job in jobs if job.metadata.get("ws_name") == name]
+        if len({job.metadata["ws_learner"] for job in called}) == 1:
+            called = called[:1]  # one run, sent again to go on
+        found = [n for n in names if n == name] or [str(job.submission_id) for job in called]
         found = found or [n for n in names if n.startswith(name)]
         if len(found) != 1:
             known = ", ".join(sorted(found or names)) or "none"

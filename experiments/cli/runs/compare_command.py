@@ -10,9 +10,10 @@ import argparse
 import csv
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from experiments.cli.flag_aliases import spell_message
+from experiments.cli.flag_aliases import readable_name, spell_message
 from experiments.cli.runs.text_table import terminal_width, text_table
 from ws_learner.core import UserError, refuse_unwritable, say, shown, write_text
 from ws_learner.report import (
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "ws-learner compare")
     try:
         if given.html is not None:
             refuse_unwritable(given.html, setting="html")
-        found = compare_runs([find_run(run, folder=given.runs) for run in given.run])
+        found = _as_flags(compare_runs([find_run(run, folder=given.runs) for run in given.run]))
         if given.html is not None:
             write_text(given.html, comparison_page(found))
     except UserError as error:
@@ -57,6 +58,12 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "ws-learner compare")
         for note in found.notes:
             say(note)
     return 0
+
+
+def _as_flags(found: Comparison) -> Comparison:
+    """The comparison with settings as the command line spells them."""
+    settings = (replace(line, name=readable_name(line.name)) for line in found.settings)
+    return replace(found, settings=tuple(settings))
 
 
 def _blocks(found: Comparison) -> Iterator[str]:

@@ -102,7 +102,7 @@ def metric_cells(line: MetricLine) -> list[tuple[str, list[str]]]:
     rows = [(line.name, [value_text(value, line.unit) for value in line.values])]
     if any(one is not None for one in line.intervals):
         rows.append(("  95 % interval", [interval_text(one) for one in line.intervals]))
-    if any(one is not None for one in line.differences):
+    if any(one is not None and one.value for one in line.differences):
         found = line.differences
         rows.append(("  against A", ["" if d is None else f"{100 * d.value:+.2f}" for d in found]))
         ends = [None if d is None else (d.low, d.high) for d in found]

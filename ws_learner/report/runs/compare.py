@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ws_learner.core import AnyPath, UserError
-from ws_learner.report.runs.comparison import Comparison, RatioLine
+from ws_learner.report.runs.comparison import Comparison, MetricLine, RatioLine, SettingLine
 from ws_learner.report.runs.differing_settings import differing_settings, same_data, settings_of
 from ws_learner.report.runs.metric_lines import metric_lines
 from ws_learner.report.runs.reading import read_row
@@ -16,6 +16,7 @@ from ws_learner.report.table import read_table
 __all__ = ["compare_runs"]
 
 _MOST_RUNS = 50
+_OF_SEARCH = ("ws_nb_", "ws_rlouts_", "ws_patience", "ws_search_time", "ws_reward_", "ddpg_")
 _SAMPLING = (
     "intervals: 95 %, of the sampling of examples only; runs with other seeds spread, too. The "
     "examples are taken as independent samples, which is wider than a paired comparison"
@@ -35,17 +36,29 @@ def compare_runs(runs: Sequence[RunRow | AnyPath]) -> Comparison:
         raise UserError(f"`runs`: {len(runs)} given; give 2 to {_MOST_RUNS} runs")
     rows = tuple(read_row(run.path if isinstance(run, RunRow) else run) for run in runs)
     settings = [settings_of(row.path) for row in rows]
-    same = same_data(settings)
-    ratios, unread = _ratios(rows)
+    same, differing = same_data(settings), differing_settings(settings)
     metrics = metric_lines(rows, comparable=same)
+    kept, notes = _without_search(differing, metrics)
+    ratios, unread = _ratios(rows)
     known = any(one is not None for line in metrics for one in line.differences)
     return Comparison(
         rows=rows,
-        settings=differing_settings(settings),
+        settings=kept,
         metrics=metrics,
         ratios=ratios,
-        notes=(*_notes(rows, same=same), *unread, *([_SAMPLING] if known else [])),
+        notes=(*_notes(rows, same=same), *unread, *notes, *([_SAMPLING] if known else [])),
     )
+
+
+def _without_search(
+    lines: tuple[SettingLine, ...], metrics: Sequence[MetricLine]
+) -> tuple[tuple[SettingLine, ...], list[str]]:
+    """The settings without those of a search, if a run had none, and a note about them."""
+    rollouts = next((line.values for line in metrics if line.name == "rollouts"), ())
+    kept = tuple(line for line in lines if not line.name.startswith(_OF_SEARCH))
+    if len(kept) == len(lines) or 0 not in rollouts:
+        return lines, []
+    return kept, ["a run had no search, so settings of searches are not compared"]
 
 
 def _notes(rows: Sequence[RunRow], *, same: bool) -> Iterator[str]:

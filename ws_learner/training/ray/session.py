@@ -128,7 +128,15 @@ def _start(config: ClusterConfig, folder: Path, store: int) -> None:
             f"it is less busy ({error})"
         ) from error
     if config.dashboard:
-        say(f"Ray's dashboard: http://{context.dashboard_url}")
+        say(f"Ray's dashboard: http://{context.dashboard_url}{_token_text()}")
+
+
+def _token_text() -> str:
+    """What to type into the dashboard; the token of a local Ray is in no file."""
+    token = os.environ.get("RAY_AUTH_TOKEN")
+    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
+        return ""
+    return f", token {token}" if token else ", with the token that `ray get-auth-token` prints"
 
 
 def _join(config: ClusterConfig) -> None:
