@@ -36,17 +36,13 @@ class Phase:
     Attributes:
         line: Its last line of progress.
         current: Whether it is the one that is worked on.
+        share: How much of it is done, in [0, 1]; all once another piece has begun, also of a search
+            that ended early.
     """
 
     line: ProgressLine
     current: bool
-
-    @property
-    def share(self) -> float:
-        """How much of it is done; a piece that counts nothing is done once another begins."""
-        if self.line.total > 0:
-            return min(self.line.done / self.line.total, 1.0)
-        return 0.0 if self.current else 1.0
+    share: float
 
 
 @dataclass(frozen=True)
@@ -324,10 +320,14 @@ def _phases(lines: Sequence[ProgressLine], *, running: bool) -> tuple[Phase, ...
     count = Counter(line.phase for line in found.values())
     pieces = list(found.values())
     return tuple(
-        Phase(line, running and line is pieces[-1])
+        Phase(line, running and line is pieces[-1], _share(line) if line is pieces[-1] else 1.0)
         for line in pieces
         if line.total > 0 or count[line.phase] == 1 or line is pieces[-1]
     )
+
+
+def _share(line: ProgressLine) -> float:
+    return min(line.done / line.total, 1.0) if line.total > 0 else 0.0
 
 
 def _as_log(lines: Sequence[ProgressLine]) -> list[str]:
