@@ -50,8 +50,8 @@ class Watched:
 
 
 @contextmanager
-def _service(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """A service over a folder: its address, and the headers of a request."""
+def _service(folder: Path) -> Iterator[tuple[str, dict[str, str], int]]:
+    """A service over a folder: its address, the headers of a request, its process."""
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.cli.console", "serve", str(folder), "--port", "0"],
         stdout=subprocess.PIPE,
@@ -61,7 +61,7 @@ def _service(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
     address = process.stdout.readline().split()[-1]
     token = process.stdout.readline().strip().partition("token=")[2]
     try:
-        yield address, {"authorization": f"Bearer {token}"}
+        yield address, {"authorization": f"Bearer {token}"}, process.pid
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()
@@ -134,9 +134,16 @@ async def _browse(address: str, headers: dict[str, str], run: str) -> None:
                 await one
 
 
-def _pairs(folder: Path, count: int, rollouts: int) -> list[tuple[Spent, Spent]]:
-    """Seconds of the search alone and watched, in turns."""
-    found = []
+def _processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _pairs(
+    folder: Path, count: int, rollouts: int
+) -> tuple[list[tuple[Spent, Spent]], list[float]]:
+    """Seconds of the search alone and watched, in turns; and those of the service meanwhile."""
+    found, served = list[tuple[Spent, Spent]](), list[float]()
     for number in range(count):
         spent: dict[bool, Spent] = {}
         for watched in ((False, True), (True, False))[number % 2]:
@@ -144,18 +151,20 @@ def _pairs(folder: Path, count: int, rollouts: int) -> list[tuple[Spent, Spent]]
             if not watched:
                 spent[watched] = _wait(_search(run, rollouts), time.monotonic())
                 continue
-            with _service(folder) as (address, headers):
+            with _service(folder) as (address, headers, pid):
+                before = _processor_seconds(pid)
                 begin, process = time.monotonic(), _search(run, rollouts)
                 asyncio.run(_browse(address, headers, run.name))
+                served.append(_processor_seconds(pid) - before)
                 spent[watched] = _wait(process, begin)
         found.append((spent[False], spent[True]))
         alone, other = spent[False], spent[True]
         print(
             f"pair {number + 1}: alone {alone.processor:.2f} s of processors, {alone.wall:.1f} s; "
-            f"watched {other.processor:.2f} s, {other.wall:.1f} s",
+            f"watched {other.processor:.2f} s, {other.wall:.1f} s; the service {served[-1]:.2f} s",
             flush=True,
         )
-    return found
+    return found, served
 
 
 def _many(folder: Path, clients: int, rollouts: int) -> list[Watched]:
@@ -170,7 +179,7 @@ def _many(folder: Path, clients: int, rollouts: int) -> list[Watched]:
             await asyncio.gather(*(follow(client, run, one, asyncio.Event()) for one in told))
         return told
 
-    with _service(folder) as (address, headers):
+    with _service(folder) as (address, headers, _):
         process = _search(folder / "many", rollouts)
         told = asyncio.run(watch(address, headers, "many"))
         _wait(process, 0.0)
@@ -192,13 +201,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _wait(_search(folder / "first", own.rollouts), 0.0)  # trains the dense network
-        pairs = _pairs(folder, own.pairs, own.rollouts)
+        pairs, served = _pairs(folder, own.pairs, own.rollouts)
         for what in ("processor", "wall"):
             ratios = [getattr(b, what) / getattr(a, what) for a, b in pairs]
             print(
                 f"{what} seconds, watched / alone: median {statistics.median(ratios):.3f}, "
                 f"from {min(ratios):.3f} to {max(ratios):.3f} in {len(ratios)} pairs"
             )
+        print(f"the service itself: median {statistics.median(served):.2f} s of processors")
         told = _many(folder, own.clients, own.rollouts)
         written = _written(folder / "many")
         whole = sum(one.phases == written and one.end == "finished" for one in told)

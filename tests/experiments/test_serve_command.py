@@ -141,6 +141,35 @@ def test_a_folder_names_no_code_that_a_resume_would_run(
     assert JobFolder(tmp_path).all() == []
 
 
+def test_a_noted_command_is_followed_only_if_the_form_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder `.service`, too, may come from anywhere."""
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(ProcessStarter, "_start", lambda _, run, words: asked.append(tuple(words)))
+    one = starter(tmp_path, "--precision", "fp32")
+    plan = one.plan(NewRun(experiment="tiny_experiment.py", prune_ratio=0.8, workers=2))
+    run = made_run(tmp_path, plan.id, finished=False)
+    (run / "config.yaml").write_text(f"experiment: {TINY}\n")
+    JobFolder(tmp_path).create(plan.id, plan.words)
+    one.resume(plan.id)
+    assert asked.pop() == plan.words
+    by_settings = (TINY, f"--config={run / 'config.yaml'}", f"--run_dir={run}")
+    forged: list[list[str]] = [
+        ["/tmp/evil.py", *plan.words[1:]],
+        [TINY, "--include=/tmp", *plan.words[1:]],
+        [TINY, "--ws_save_path=/tmp/x", *plan.words[1:]],
+        [*plan.words[:-1], "--run_dir=/tmp/elsewhere"],
+        [*plan.words, "--include=/tmp"],
+        ["--storage=/tmp", "/tmp/evil.py"],
+        [],
+    ]
+    for words in forged:
+        JobFolder(tmp_path).create(plan.id, words)
+        one.resume(plan.id)
+        assert asked.pop() == by_settings, words
+
+
 def test_a_finished_run_is_neither_started_nor_resumed(tmp_path: Path) -> None:
     one = starter(tmp_path)
     plan = one.plan(NewRun(experiment="tiny_experiment.py"))

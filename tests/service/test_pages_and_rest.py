@@ -13,7 +13,7 @@ from tests.support.service import (
     progress_line,
     service_of,
 )
-from ws_learner.core import write_text
+from ws_learner.core import write_bytes, write_text
 
 MARKUP = "<img src=x onerror=alert(1)>&\"'{{1234*1111}}{%x%}"
 
@@ -109,9 +109,11 @@ def test_damaged_files_break_no_page(tmp_path: Path) -> None:
         for number, data in enumerate((b"\xff\x00{", b"[" * 9999, b'{"a": NaN}\n')):
             run = made_run(tmp_path, f"{name}-{number}", finished=name == "summary.json")
             (run / name).write_bytes(data)
+    for number, data in enumerate((b"\xff", b"[" * 9999, b"{}", b'{"words": [3], "started": 1.0}')):
+        write_bytes(tmp_path / ".service" / f"job{number}" / "command.json", data)
     asked = client(tmp_path)
     assert len(asked.get("/runs").json()) == 21
-    for run in sorted(path.name for path in tmp_path.iterdir()):
+    for run in sorted(path.name for path in tmp_path.iterdir() if path.name != ".service"):
         assert asked.get(f"/view/{run}").status_code == 200, run
         assert asked.get(f"/runs/{run}").status_code == 200, run
     answer = asked.get("/compare", params={"run": [f"{name}-1" for name in names]})

@@ -28,7 +28,7 @@ def test_nothing_is_told_without_the_token(tmp_path: Path) -> None:
     service = service_of(tmp_path)
     for headers in WITHOUT:
         stranger = client(service, **headers)
-        for address in ALL:
+        for address in ALL if headers == WITHOUT[0] else ALL[:4]:
             answer = stranger.get(address)
             assert answer.status_code == 401, (headers, address)
             assert "gradual" not in answer.text
@@ -103,7 +103,9 @@ def test_large_slow_and_broken_bodies_are_refused(tmp_path: Path) -> None:
     assert asked.post("/runs", content=huge).status_code == 413
     assert asked.post("/runs", content=iter([huge])).status_code == 413  # without a length
     assert asked.post("/runs", content=b"", headers={"content-length": "9" * 30}).status_code == 413
-    for body in (b"{", b"[1]", b"\xff\xfe", b"", b"[" * 20_000, b'{"experiment": 3}'):
+    numbers = (b"NaN", b"1e999", b"-Infinity", b"9" * 5000, b"true", b"[]", b'"x"')
+    bodies = [b'{"experiment": "one", "prune_ratio": ' + one + b"}" for one in numbers]
+    for body in (*bodies, b"{", b"[1]", b"\xff\xfe", b"", b"[" * 20_000, b'{"experiment": 3}'):
         answer = asked.post("/runs", content=body, headers={"content-type": "application/json"})
         assert answer.status_code in (400, 422), body[:10]
     for fields in ({"experiment": "one", "run_dir": "/tmp/x"}, {"experiment": "one" * 200}):

@@ -17,6 +17,8 @@ import httpx
 
 from tests.support.ray_hosts import ROOT
 from tests.support.small_runs import TINY
+from ws_learner.service import JobFolder
+from ws_learner.service.locks import signal_holder
 
 __all__ = ["Served", "served", "until"]
 
@@ -82,6 +84,8 @@ def served(
             process.kill()
             process.wait()
         process.stdout.close()
+        for job in JobFolder(folder).all():  # of a test that failed
+            signal_holder(job.lock, signal.SIGKILL)
 
 
 def until(condition: Callable[[], object], *, seconds: float = 240.0) -> None:

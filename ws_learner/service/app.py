@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
@@ -16,7 +17,7 @@ from ws_learner.service.elsewhere import Elsewhere
 from ws_learner.service.guard import App, Guard, Receive, Send
 from ws_learner.service.login import Login
 from ws_learner.service.new_page import new_page_routes
-from ws_learner.service.new_run import Starter
+from ws_learner.service.new_run import Starter, field_problem
 from ws_learner.service.pages import page_routes
 from ws_learner.service.rest_files import file_routes
 from ws_learner.service.rest_new import new_run_routes
@@ -80,6 +81,11 @@ def create_app(
     @app.exception_handler(UserError)
     def refused(request: Request, error: UserError) -> Response:
         return answer(request, 409 if request.method == "POST" else 422, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    def unread(request: Request, error: RequestValidationError) -> Response:
+        problems = [field_problem(one) for one in error.errors()]
+        return JSONResponse({"detail": {"problems": problems}}, 422)
 
     async def ask(scope: Any, receive: Receive, send: Send) -> None:
         await login.ask()(scope, receive, send)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from ws_learner.core import UserError
-from ws_learner.service.new_run import NewRun
+from ws_learner.service.new_run import NewRun, field_problem
 from ws_learner.service.state import Service
 from ws_learner.service.templating import Pages, form_of
 
@@ -52,7 +52,7 @@ class _Page:
             new = NewRun.model_validate({name: text for name, text in form.items() if text.strip()})
             plan = starter.plan(new)
         except ValidationError as error:
-            said = [_said(one) for one in error.errors(include_url=False)]
+            said = [field_problem(one) for one in error.errors(include_url=False)]
             return self.show(form, status=422, problems=said)
         except UserError as error:
             return self.show(form, status=422, problems=str(error).splitlines())
@@ -72,10 +72,3 @@ class _Page:
             return self.show(form, status=409, problems=[str(error)], **known)
         self._service.forget(plan.id)
         return RedirectResponse(f"/view/{plan.id}", 303)
-
-
-def _said(error: Mapping[str, Any]) -> str:
-    """A line for what is wrong with a field."""
-    place = " ".join(str(part) for part in error["loc"])
-    said = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"{place}: {said}" if place else said

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["Checked", "NewRun", "Plan", "Starter"]
+from ws_learner.core import shown
+
+__all__ = ["Checked", "NewRun", "Plan", "Starter", "field_problem"]
 
 
 class NewRun(BaseModel):
@@ -43,6 +46,13 @@ class NewRun(BaseModel):
         if self.rollouts is not None and self.minutes is not None:
             raise ValueError("give rollouts or minutes, not both")
         return self
+
+
+def field_problem(error: Mapping[str, Any]) -> str:
+    """A line for what pydantic says of a field; the value is not repeated."""
+    place = " ".join(str(part) for part in error["loc"] if part != "body")
+    said = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    return shown(f"{place}: {said}" if place else said, most=300)
 
 
 @dataclass(frozen=True)

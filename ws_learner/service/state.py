@@ -22,7 +22,9 @@ from ws_learner.service.series import Search, Series, read_search, read_training
 
 __all__ = ["Live", "Phase", "Service"]
 
-_SECONDS_OF_A_LIST = 1.0
+_SECONDS_OF_A_LIST, _SECONDS_OF_A_PAGE = 1.0, 0.5
+_REST = 25
+"""What was read is kept for so many times as long as the reading took."""
 _SECONDS_TO_STOP = 10.0
 _LOG_LINES = 30
 
@@ -34,17 +36,13 @@ class Phase:
     Attributes:
         line: Its last line of progress.
         current: Whether it is the one that is worked on.
+        share: How much of it is done, in [0, 1]; all once another piece has begun, also of a search
+            that ended early.
     """
 
     line: ProgressLine
     current: bool
-
-    @property
-    def share(self) -> float:
-        """How much of it is done; a piece that counts nothing is done once another begins."""
-        if self.line.total > 0:
-            return min(self.line.done / self.line.total, 1.0)
-        return 0.0 if self.current else 1.0
+    share: float
 
 
 @dataclass(frozen=True)
@@ -93,15 +91,18 @@ class Service:
         self._jobs = JobFolder(self.folder.path)
         self._listing = threading.Lock()
         self._listed: tuple[float, list[RunRow]] = (0.0, [])
+        """Until when the list counts, and the list."""
         self._lives: dict[str, tuple[float, float, Live]] = {}
 
     def rows(self) -> list[RunRow]:
-        """All runs, newest first; at most a second old."""
+        """All runs, newest first; a second old, or older where reading them takes long."""
         with self._listing:
-            when, rows = self._listed
-            if time.monotonic() - when > max(_SECONDS_OF_A_LIST, 0.0) or not when:
+            until, rows = self._listed
+            begin = time.monotonic()
+            if begin >= until:
                 rows = self._list()
-                self._listed = (time.monotonic(), rows)
+                end = time.monotonic()
+                self._listed = (end + max(_SECONDS_OF_A_LIST, _REST * (end - begin)), rows)
             return rows
 
     def _list(self) -> list[RunRow]:
@@ -198,7 +199,9 @@ class Service:
             NotThereError: There is none.
         """
         kept = self._lives.get(name)
-        if kept is not None and time.monotonic() < kept[0] + max(0.5, 25 * kept[1]):
+        if kept is not None and time.monotonic() < kept[0] + max(
+            _SECONDS_OF_A_PAGE, _REST * kept[1]
+        ):
             return kept[2]
         start = time.monotonic()
         live = self._read(name)
@@ -317,10 +320,14 @@ def _phases(lines: Sequence[ProgressLine], *, running: bool) -> tuple[Phase, ...
     count = Counter(line.phase for line in found.values())
     pieces = list(found.values())
     return tuple(
-        Phase(line, running and line is pieces[-1])
+        Phase(line, running and line is pieces[-1], _share(line) if line is pieces[-1] else 1.0)
         for line in pieces
         if line.total > 0 or count[line.phase] == 1 or line is pieces[-1]
     )
+
+
+def _share(line: ProgressLine) -> float:
+    return min(line.done / line.total, 1.0) if line.total > 0 else 0.0
 
 
 def _as_log(lines: Sequence[ProgressLine]) -> list[str]:

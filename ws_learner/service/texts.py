@@ -41,12 +41,23 @@ def percent(share: float | None) -> str:
 
 
 def metric(value: float | None, unit: str, *, signed: bool = False) -> str:
-    """A metric, in percent if it is a share; a change of a share is in points."""
+    """A metric, in percent if it is a share; a change of a share is in points.
+
+    Example:
+        >>> metric(0.9, "share"), metric(-0.05, "share", signed=True), metric(33280, "MACs")
+        ('90.00 %', '-5.00 points', '33,280 MACs')
+    """
     if value is None:
         return ""
+    if unit == "points" or (unit == "share" and signed):
+        return f"{100 * value:+.2f} points"
     sign = "+" if signed else ""
     if unit == "share":
-        return f"{100 * value:{sign}.2f}" + (" points" if signed else " %")
+        return f"{100 * value:.2f} %"
+    if unit == "bytes":
+        return size(round(value))
+    if abs(value) >= 1000:
+        return f"{value:{sign},.0f} {unit}".rstrip()
     return f"{value:{sign}.4g} {unit}".rstrip()
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from experiments.cli.serve.starter import ProcessStarter
+from experiments.cli.serve.starter import ProcessStarter, own_words
 from ws_learner.core import UserError, folder_name, say
 from ws_learner.report import RunState
 from ws_learner.service import Checked, NewRun, Plan, RemoteRun
@@ -146,7 +146,7 @@ class ClusterStarter(ProcessStarter):
 
     def check(self, plan: Plan) -> Checked:
         """Check here what does not depend on the cluster."""
-        return super().check(replace(plan, words=_own(plan.words)))
+        return super().check(replace(plan, words=own_words(plan.words)))
 
     def _words_of_run(self, run: str) -> tuple[str, ...]:
         ray = (f"-n={self._workers}", f"--storage={self._runs}")
@@ -157,13 +157,8 @@ class ClusterStarter(ProcessStarter):
 
         with self._starting:
             self._refuse(run, [one.id for one in self._known.all() if one.state == "running"])
-            experiment = _own(words)[0]
+            experiment = own_words(words)[0]
             with staged(words) as (folder, rewritten):
                 self._client.submit(folder, rewritten, name=experiment, gpus=int(self._gpus > 0))
             self._jobs.create(run, words)
             self._known.forget()
-
-
-def _own(words: Sequence[str]) -> tuple[str, ...]:
-    """The words of a command without those of ./run_distributed.sh alone, which come first."""
-    return tuple(words[next(i for i, word in enumerate(words) if not word.startswith("-")) :])

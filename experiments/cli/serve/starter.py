@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -27,10 +28,15 @@ from ws_learner.core import (
 )
 from ws_learner.service import Checked, Job, JobFolder, NewRun, Plan, lock_holder
 
-__all__ = ["ProcessStarter", "named_experiments", "words_of"]
+__all__ = ["ProcessStarter", "named_experiments", "own_words", "words_of"]
 
 _ROOT = Path(__file__).parents[3]
 _SECONDS_TO_CHECK, _SECONDS_TO_START = 180.0, 30.0
+_FLAGS = (
+    *("prune_ratio", "budget", "protocol", "pattern", "num_rollouts", "search_time"),
+    *("nb_epochs", "workers", "seed"),
+)
+_OF_FORM = re.compile(rf"--({'|'.join(_FLAGS)})=.*")
 _NOT_RESUMED_WITH = ("ws_save_path", "include")
 
 
@@ -61,17 +67,8 @@ def words_of(new: NewRun, *, experiment: str) -> list[str]:
         experiment: Stands for the one it names.
     """
     minutes = None if new.minutes is None else f"{new.minutes:g}m"
-    given = {
-        "prune_ratio": new.prune_ratio,
-        "budget": new.budget,
-        "protocol": new.protocol,
-        "pattern": new.pattern,
-        "num_rollouts": new.rollouts,
-        "search_time": minutes,
-        "nb_epochs": new.epochs,
-        "workers": new.workers,
-        "seed": new.seed,
-    }
+    values = (new.prune_ratio, new.budget, new.protocol, new.pattern, new.rollouts, minutes)
+    given = dict(zip(_FLAGS, (*values, new.epochs, new.workers, new.seed), strict=True))
     texts = {name: f"{value:g}" if isinstance(value, float) else str(value)
              for name, value in given.items() if value is not None}  # fmt: skip
     return [experiment, *(f"--{name}={text}" for name, text in texts.items())]
@@ -179,7 +176,19 @@ class ProcessStarter:
         if RunDir(self._runs / run).finished:
             raise UserError(f"run {run}: has finished")
         job = self._jobs.job(run)
-        self._start(run, job.words if job is not None else self._words_of_run(run))
+        noted = job is not None and self._is_ours(run, own_words(job.words))
+        self._start(run, job.words if job is not None and noted else self._words_of_run(run))
+
+    def _is_ours(self, run: str, words: Sequence[str]) -> bool:
+        """Whether a noted command is one that `plan` makes; the folder may come from anywhere."""
+        experiment, *flags = words or ("",)
+        ending = [*self._extra, f"--run_dir={self._runs / run}"]
+        form = flags[: -len(ending)]
+        return (
+            experiment in self._experiments.values()
+            and flags[-len(ending) :] == ending
+            and all(_OF_FORM.fullmatch(word) for word in form)
+        )
 
     def _words_of_run(self, run: str) -> tuple[str, ...]:
         """The command of a run that was started elsewhere; the folder brings no code in."""
@@ -233,6 +242,12 @@ class ProcessStarter:
         if len(running) >= self._most:
             many = f"{len(running)} runs are running, and --max_runs is {self._most}"
             raise UserError(f"{many}; wait, or stop one")
+
+
+def own_words(words: Sequence[str]) -> tuple[str, ...]:
+    """The words of a command without those of ./run_distributed.sh alone, which come first."""
+    first = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
+    return tuple(words[first:])
 
 
 def _wait(job: Job, process: subprocess.Popen[bytes]) -> None:
