@@ -48,7 +48,8 @@ def draw(run: Path, out: Path) -> None:
         ),
     ]
     with canvas(out, width=9.0, height=2.6) as figure:
-        left, right = figure.subfigures(1, 2, width_ratios=[1, 1.15])
+        halves: Any = figure.subfigures(1, 2, width_ratios=[1, 1.15])
+        left, right = halves
         for axes, (title, dense, sparse, shape) in zip(left.subplots(1, 3), bars, strict=True):
             _pair(axes, title, dense, sparse, shape, colours=(GREY, BLUE))
         axes = right.subplots()
