@@ -13,6 +13,7 @@ __all__ = ["BarView", "LinesView", "NoView", "View"]
 
 _SECONDS_BETWEEN_LINES = 15.0
 _SECONDS_BETWEEN_FRAMES = 0.1
+_WIDE = 150  # columns of a terminal that has room for the command's estimate
 
 
 class View(Protocol):
@@ -62,36 +63,36 @@ class LinesView(NoView):
 
 
 class BarView:
-    """Progress bar by rich: the times go on between two advances."""
+    """Progress bar by rich, one line: the times go on between two advances."""
 
     def __init__(self, work: Work, phases: Phases | None) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, ProgressColumn, TextColumn
         from rich.progress import Progress as RichProgress
-        from rich.table import Column
         from rich.text import Text
 
-        class Times(ProgressColumn):
-            """Count, elapsed, left."""
+        console = Console(stderr=True)
+        wide = console.width >= _WIDE
 
-            max_refresh = 0.5
+        class Details(ProgressColumn):
+            """Count, elapsed, left, note; what does not fit is cut."""
 
             def render(self, task: Any) -> Text:
                 now = time.monotonic()
                 elapsed = f"{duration_text(work.elapsed(now))} elapsed"
-                parts = (count_text(work), elapsed, left_text(work, phases, now))
-                return Text(", ".join(part for part in parts if part))
+                left = left_text(work, phases if wide else None, now)
+                parts = (count_text(work), elapsed, left, work.note)
+                text = ", ".join(part for part in parts if part)
+                return Text(text, no_wrap=True, overflow="ellipsis")
 
-        note = Column(no_wrap=True, overflow="ellipsis", ratio=1)
         self._work, self._shown = work, work.began
         self._bar = RichProgress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            Times(),
-            TextColumn("{task.fields[note]}", markup=False, table_column=note),
-            console=Console(stderr=True),
+            TextColumn("{task.description}", markup=False, table_column=_fixed()),
+            BarColumn(bar_width=20 if wide else 8, table_column=_fixed()),
+            Details(),
+            console=console,
         )
-        self._task = self._bar.add_task(title_text(work, phases), total=work.total, note=work.note)
+        self._task = self._bar.add_task(title_text(work, phases), total=work.total)
         self._update()
 
     def __enter__(self) -> BarView:
@@ -110,7 +111,13 @@ class BarView:
 
     def _update(self) -> None:
         work = self._work
-        self._bar.update(self._task, completed=work.done, total=work.total, note=work.note)
+        self._bar.update(self._task, completed=work.done, total=work.total)
+
+
+def _fixed() -> Any:
+    from rich.table import Column
+
+    return Column(no_wrap=True)
 
 
 def title_text(work: Work, phases: Phases | None) -> str:
