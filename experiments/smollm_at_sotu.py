@@ -1,6 +1,6 @@
 """SmolLM2-135M on State of the Union addresses, pruned block by block without training.
 
-The defaults are --prune_ratio 0.5 and --protocol progression. Flags of training and of searches by
+The defaults are --prune_ratio 0.5 and --protocol uniform. Flags of training and of searches by
 rollouts are refused; docs/language_models.md lists those that there are.
 """
 

@@ -37,7 +37,7 @@ _WS = (
     *("ws_prune_ratio", "ws_prune_ratio_prtl", "ws_pattern", "ws_ratios"),
     *("ws_ratio_min", "ws_ratio_max"),
 )
-_RATIO, _PROTOCOL = 0.5, "progression"
+_RATIO, _PROTOCOL = 0.5, "uniform"
 
 
 def is_language_model(module: ModuleType) -> bool:
@@ -118,7 +118,7 @@ def _adjusted(command: Command) -> Command:
     if "ws_prune_ratio" not in command.given and command.ws.ws_ratios is None:
         changes["ws_prune_ratio"] = _RATIO if fixed is None else fixed
     if "ws_prune_ratio_prtl" not in command.given:
-        changes["ws_prune_ratio_prtl"] = _PROTOCOL if fixed is None else "uniform"
+        changes["ws_prune_ratio_prtl"] = _PROTOCOL
     for name, value in changes.items():
         say(f"adjusted: --{name} {value}, the default of language models")
     own = {name: getattr(command.ws, name) for name in _WS} | changes
