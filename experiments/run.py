@@ -168,7 +168,7 @@ def _evaluate(command: Command) -> int:
     from experiments.cli.evaluate_run import evaluate_run
 
     own = command.experiment if imports_of(command.experiment) is not None else None
-    run = RunDir(find_run(command.run.run_dir, folder=command.runs))
+    run = RunDir(find_run(command.run.run_dir, folder=command.runs, name="run_dir"))
     return evaluate_run(run, device_for_command(command), module=own)
 
 
