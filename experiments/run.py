@@ -196,7 +196,7 @@ def _evaluate(command: Command) -> int:
     from experiments.cli.evaluate_run import evaluate_run
     from ws_learner.language import is_language_run
 
-    run = RunDir(find_run(command.run.run_dir, folder=command.runs))
+    run = RunDir(find_run(command.run.run_dir, folder=command.runs, name="run_dir"))
     if is_language_run(run):
         return evaluate_language_run(run)
     own = command.experiment if imports_of(command.experiment) is not None else None

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from agents import DDPGConfig
 from ws_learner.compat import LpotConf
 from ws_learner.config import ClusterConfig, LrnSchedule, OptimizerName, WeightSparseConfig
-from ws_learner.core import OutputKind, check_settings, complain, share_hint
-from ws_learner.report import TrackerName, label_problems
+from ws_learner.core import OutputKind, check_settings, complain, share_hint, shown, suggest
+from ws_learner.report import TRACKERS, label_problems
 
 if TYPE_CHECKING:
     from ws_learner.compat import NncfConf
@@ -41,7 +41,7 @@ class RunFlags:
     is no setting: the run, its folder and its result stay the same."""
     tag: tuple[str, ...] = ()
     """Tags of the run, for `ws-learner runs --tag`; may be repeated. No setting either."""
-    track: tuple[TrackerName, ...] = ()
+    track: tuple[str, ...] = ()
     """Send parameters, metrics and files to tensorboard or mlflow while the run works."""
     config: Path | None = None
     """YAML file with any of these settings, such as another run's config.yaml; or a pruning
@@ -103,6 +103,11 @@ class RunFlags:
 
     def _problems(self) -> Iterator[str]:
         yield from label_problems(name=self.name, tags=self.tag)
+        yield from (
+            f"--track {shown(one)}: no such tracker; {suggest(one, TRACKERS)}"
+            for one in self.track
+            if one not in TRACKERS
+        )
         if self.workers is not None and self.workers < 0:
             yield f"--workers {self.workers}: must be 0 (no processes of their own) or more"
         if not 0 <= self.seed < 2**63:

@@ -224,7 +224,8 @@ def test_the_long_help_has_every_flag_and_the_short_one_fits_a_screen(
     assert help_of(capsys, DIGITS, "--help_all") == everything
     shown = re.findall(r"^  --(\w+)", everything, flags=re.MULTILINE)
     assert len(shown) == len(set(shown))
-    settings = set(parse([DIGITS]).settings()) - {"experiment"} | {"config", "quiet"}
+    settings = set(parse([DIGITS]).settings()) - {"experiment"}
+    settings |= {"config", "quiet", "name", "tag", "track"}
     assert set(shown) == {readable_name(name) for name in settings}
     assert all(f"(also --{name})" in " ".join(everything.split()) for name in ALIASES.values())
     short = help_of(capsys, DIGITS, "-h")

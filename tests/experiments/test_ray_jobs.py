@@ -48,7 +48,7 @@ def test_a_run_on_a_cluster_from_sending_to_fetching(cluster: str, tmp_path: Pat
     found = re.search(r"sent as (\S+):", sent)
     assert found is not None
     run = found[1]
-    assert "SUCCEEDED" in next(line for line in call("status").splitlines() if run in line)
+    assert "succeeded" in next(line for line in call("status").splitlines() if run in line)
     assert "training on 2 ranks" in call("logs", run)
 
     call("fetch", run)
@@ -65,7 +65,7 @@ def test_a_run_on_a_cluster_from_sending_to_fetching(cluster: str, tmp_path: Pat
     found = re.search(r"sent as (\S+):", call("-n=2", *long))
     assert found is not None
     call("stop", found[1])
-    assert "STOPPED" in next(line for line in call("status").splitlines() if found[1] in line)
+    assert "stopped" in next(line for line in call("status").splitlines() if found[1] in line)
     # More than the cluster has: refused by the run itself, at once.
     done = distributed(
         *("-n=64", "--storage", str(storage), TINY, *SHORT, "--seed", "1"),

@@ -145,7 +145,9 @@ def test_runs_are_found_by_name(runs: Path) -> None:
     ):
         with pytest.raises(UserError, match=reason):
             find_run(word)
-    with pytest.raises(UserError, match="holds no runs"):
+    assert find_run("some/where") == Path("some/where")  # whoever opens it says what is wrong
+    assert main(["compare", "last", "some/where"]) == 2
+    with pytest.raises(UserError, match="no finished run or other"):
         find_run("last", folder="nowhere")
 
 

@@ -247,7 +247,7 @@ def test_python_calls_take_trackers(tmp_path: Path) -> None:
     model, tracker = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2)), Recorder()
     result = prune(
         model,
-        (data, data, data),
+        data,
         0.5,
         config={"ws_prune_ratio_prtl": "uniform"},
         epochs=1,

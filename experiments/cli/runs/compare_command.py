@@ -15,12 +15,13 @@ from pathlib import Path
 
 from experiments.cli.flag_aliases import readable_name, spell_message
 from experiments.cli.runs.text_table import terminal_width, text_table
-from ws_learner.core import UserError, refuse_unwritable, say, shown, write_text
+from ws_learner.core import UserError, complain, refuse_unwritable, say, shown, write_text
 from ws_learner.report import (
     Comparison,
     compare_runs,
     comparison_page,
     find_run,
+    is_run,
     letters,
     metric_cells,
 )
@@ -43,7 +44,9 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "ws-learner compare")
     try:
         if given.html is not None:
             refuse_unwritable(given.html, setting="html")
-        found = _as_flags(compare_runs([find_run(run, folder=given.runs) for run in given.run]))
+        runs = [find_run(run, folder=given.runs) for run in given.run]
+        complain(f"`run` {run}: holds no run" for run in runs if not is_run(run))
+        found = _as_flags(compare_runs(runs))
         if given.html is not None:
             write_text(given.html, comparison_page(found))
     except UserError as error:

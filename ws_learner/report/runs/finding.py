@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,21 +17,23 @@ LAST = "last"
 """The newest run of the folder."""
 
 
-def find_run(given: AnyPath, *, folder: AnyPath = "runs") -> Path:
+def find_run(given: AnyPath, *, folder: AnyPath = "runs", name: str = "run") -> Path:
     """The run that somebody means.
 
     Args:
-        given: In this order: a path that exists; `last`, the run of the folder that began last; the
-            name of a run (`--name`); a folder's name, or its beginning, if that fits one run.
+        given: In this order: a path that exists, or has a `/`; `last`, the run of the folder that
+            began last; the name of a run (`--name`); a folder's name, or its beginning, if that
+            fits one run.
         folder: Where runs are looked up.
+        name: Of the argument, for messages.
 
     Raises:
         UserError: No run is meant, or more than one.
     """
-    path = as_path(given, name="run")
-    if path.exists():
+    path, word = as_path(given, name=name), str(given)
+    if path.exists() or os.sep in word:
         return path
-    word, place = str(given), as_path(folder, name="folder")
+    place = as_path(folder, name="folder")
     rows = list_runs(place)
     if word == LAST and rows:
         return rows[0].path
@@ -43,15 +46,15 @@ def find_run(given: AnyPath, *, folder: AnyPath = "runs") -> Path:
             return found[0].path
         if found:
             raise UserError(
-                f"`run` {shown(word)}: {len(found)} runs are called so; give one of their "
+                f"`{name}` {shown(word)}: {len(found)} runs are called so; give one of their "
                 f"folders: {_listed([row.path.name for row in found])}"
             )
-    raise UserError(f"`run` {shown(word)}: {_unknown(word, place, rows)}")
+    raise UserError(f"`{name}` {shown(word)}: {_unknown(word, place, rows)}")
 
 
 def _unknown(word: str, place: Path, rows: Sequence[RunRow]) -> str:
     if not rows:
-        return f"no such folder, and {place} holds no runs"
+        return f"no such folder, and no finished run or other in {place}"
     names = [name for row in rows for name in (row.name, row.path.name) if name]
     near = difflib.get_close_matches(word, names, n=1)
     hint = f"did you mean {near[0]}? " if near else ""

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ws_learner.core import check_choice
+
 __all__ = ["RunRow", "RunState"]
 
 RunState = Literal["running", "finished", "stopped", "failed", "unknown"]
 """`stopped` runs go on with the same command; `unknown` ones have damaged files."""
+
+RunKind = Literal["pruning", "dense", "sweep"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,7 @@ class RunRow:
     state: RunState
     name: str = ""
     tags: tuple[str, ...] = ()
-    kind: Literal["pruning", "dense", "sweep"] = "pruning"
+    kind: RunKind = "pruning"
     experiment: str = ""
     method: str = ""
     protocol: str = ""
@@ -69,3 +73,7 @@ class RunRow:
     phase: str = ""
     started: float = 0.0
     changed: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_choice(self.state, RunState, name="state")
+        check_choice(self.kind, RunKind, name="kind")

@@ -8,21 +8,20 @@ from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ws_learner.report.trackers.following import track_run, tracking
-    from ws_learner.report.trackers.registry import TRACKERS, TrackerName, check_trackers
+    from ws_learner.report.trackers.registry import TRACKERS, check_trackers
     from ws_learner.report.trackers.tracker import Tracker, TrackerLike
 
 __all__ = [
     "TRACKERS",
     "Tracker",
     "TrackerLike",
-    "TrackerName",
     "check_trackers",
     "track_run",
     "tracking",
 ]
 
 _MODULES = {
-    "registry": ["TRACKERS", "TrackerName", "check_trackers"],
+    "registry": ["TRACKERS", "check_trackers"],
     "tracker": ["Tracker", "TrackerLike"],
     "following": ["track_run", "tracking"],
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from pathlib import Path
 
 from ws_learner.core import AnyPath, as_path, say, shown
@@ -25,8 +26,12 @@ class _Follower(threading.Thread):
         self._mirror, self._ended = Mirror(run, tracker), threading.Event()
         self._state: EndState = "finished"
         self._late = False
+        self._context = copy_context()  # messages as the caller spells them
 
     def run(self) -> None:
+        self._context.run(self._follow)
+
+    def _follow(self) -> None:
         try:
             self._mirror.begin()
             self._mirror.update()
@@ -49,7 +54,7 @@ class _Follower(threading.Thread):
 
     def _say(self, what: str) -> None:
         say(
-            f"--track {self._mirror.tracker.kind}: the tracker {what}; the run is not affected, "
+            f"`track` {self._mirror.tracker.kind}: the tracker {what}; the run is not affected, "
             "and the same command sends what is missing"
         )
 

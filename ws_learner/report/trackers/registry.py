@@ -6,14 +6,12 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal, cast
+from typing import cast
 
 from ws_learner.core import UserError, shown_repr, suggest
 from ws_learner.report.trackers.tracker import Tracker, TrackerLike
 
-__all__ = ["TRACKERS", "TrackerName", "build_trackers", "check_trackers"]
-
-TrackerName = Literal["tensorboard", "mlflow"]
+__all__ = ["TRACKERS", "build_trackers", "check_trackers"]
 
 
 @dataclass(frozen=True, kw_only=True)
