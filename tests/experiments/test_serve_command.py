@@ -12,7 +12,8 @@ import pytest
 
 from experiments.cli.console import main
 from experiments.cli.flags import parse
-from experiments.cli.serve.starter import ProcessStarter, named_experiments
+from experiments.cli.serve.form_words import named_experiments
+from experiments.cli.serve.starter import ProcessStarter
 from tests.support.served import Served, served, until
 from tests.support.service import client, made_run
 from tests.support.small_runs import TINY

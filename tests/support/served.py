@@ -76,6 +76,10 @@ def served(
         address = process.stdout.readline().split()[-1]
         token = process.stdout.readline().strip().partition("token=")[2]
         yield Served(address, token, process)
+    except BaseException:  # no run stays of a test that failed
+        for job in JobFolder(folder).all():
+            signal_holder(job.lock, signal.SIGKILL)
+        raise
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -84,8 +88,6 @@ def served(
             process.kill()
             process.wait()
         process.stdout.close()
-        for job in JobFolder(folder).all():  # of a test that failed
-            signal_holder(job.lock, signal.SIGKILL)
 
 
 def until(condition: Callable[[], object], *, seconds: float = 240.0) -> None:

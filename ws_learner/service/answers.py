@@ -8,8 +8,8 @@ from typing import Self
 from pydantic import BaseModel
 
 from ws_learner.report import RunRow
+from ws_learner.service.live import Live
 from ws_learner.service.run_folder import RunFile
-from ws_learner.service.state import Live
 
 __all__ = ["ChoicesAnswer", "DetailAnswer", "RunAnswer", "StartAnswer"]
 

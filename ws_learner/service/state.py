@@ -1,74 +1,28 @@
-"""All that the service knows of its runs: rows, what is live about one, and what may be done."""
+"""All that the service knows of its runs, and what it does with them."""
 
 from __future__ import annotations
 
 import dataclasses
 import threading
 import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ws_learner.core import RunDir, UserError
-from ws_learner.report import ProgressLine, RunRow, list_runs, read_progress, read_row
+from ws_learner.report import RunRow, list_runs, read_row
 from ws_learner.service.elsewhere import Elsewhere, RemoteRun
 from ws_learner.service.estimate import Estimate, estimate
 from ws_learner.service.jobs import JobFolder, log_tail
-from ws_learner.service.locks import ProcessUse, lock_holder, processes_of, signal_holder
+from ws_learner.service.live import LOG_LINES, Live, read_live
+from ws_learner.service.locks import lock_holder, signal_holder
 from ws_learner.service.new_run import NewRun, Starter
 from ws_learner.service.run_folder import NotThereError, RunFile, RunFolder
-from ws_learner.service.series import Search, Series, read_search, read_training
 
-__all__ = ["Live", "Phase", "Service"]
+__all__ = ["Service"]
 
 _SECONDS_OF_A_LIST, _SECONDS_OF_A_PAGE = 1.0, 0.5
 _REST = 25
 """What was read is kept for so many times as long as the reading took."""
 _SECONDS_TO_STOP = 10.0
-_LOG_LINES = 30
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A piece of work of a run.
-
-    Attributes:
-        line: Its last line of progress.
-        current: Whether it is the one that is worked on.
-        share: How much of it is done, in [0, 1]; all once another piece has begun, also of a search
-            that ended early.
-    """
-
-    line: ProgressLine
-    current: bool
-    share: float
-
-
-@dataclass(frozen=True)
-class Live:
-    """What a run's page shows.
-
-    Attributes:
-        row: The run.
-        phases: Pieces of work of the last start, in their order.
-        search: What the search has found.
-        training: Curves of the training.
-        log: Last lines, of the log or, where there is none, of the progress.
-        processes: Of this machine that work on it.
-    """
-
-    row: RunRow
-    phases: tuple[Phase, ...]
-    search: Search | None
-    training: tuple[Series, ...]
-    log: tuple[str, ...]
-    processes: tuple[ProcessUse, ...]
-
-    @property
-    def now(self) -> ProgressLine | None:
-        """The last line of progress."""
-        return self.phases[-1].line if self.phases else None
 
 
 class Service:
@@ -204,29 +158,20 @@ class Service:
         ):
             return kept[2]
         start = time.monotonic()
-        live = self._read(name)
+        holder = self.holder(name)
+        live = read_live(self.row(name), holder=holder, log=self._log(name, holder))
         if len(self._lives) > 50:
             self._lives.clear()
         self._lives[name] = (time.monotonic(), time.monotonic() - start, live)
         return live
 
-    def _read(self, name: str) -> Live:
-        row = self.row(name)
-        holder = self.holder(name)
-        lines = read_progress(row.path / "progress.jsonl")
-        job = self._jobs.job(name)
-        log = log_tail(job.log, _LOG_LINES) if job is not None else []
+    def _log(self, name: str, holder: int | None) -> list[str]:
+        """What a run printed last, here or elsewhere."""
         remote = self._remote().get(name)
         if remote is not None and self._elsewhere is not None and holder is None:
-            log = self._elsewhere.log(remote.job, _LOG_LINES) or log
-        return Live(
-            row=row,
-            phases=_phases(lines, running=row.state == "running"),
-            search=read_search(row.path),
-            training=read_training(row.path),
-            log=tuple(log or _as_log(lines)),
-            processes=tuple(processes_of(holder)) if holder is not None else (),
-        )
+            return self._elsewhere.log(remote.job, LOG_LINES)
+        job = self._jobs.job(name)
+        return log_tail(job.log, LOG_LINES) if job is not None else []
 
     def forget(self, name: str) -> None:
         """Read a run anew, as after a stop."""
@@ -304,38 +249,3 @@ class Service:
         if not run.finished:
             raise NotThereError("the run has not finished: its weights are not there yet")
         return self.folder.file(name, run.model.name)
-
-
-def _phases(lines: Sequence[ProgressLine], *, running: bool) -> tuple[Phase, ...]:
-    """The last line of each piece of work since the last start, in order of appearance.
-
-    A piece that counts nothing is left out beside others of its phase, unless it is worked on.
-    """
-    found: dict[tuple[str, str], ProgressLine] = {}
-    for line in lines:
-        if line.event == "state" and line.state == "running":
-            found = {}
-        elif line.event != "state" and line.number is not None:
-            found[line.phase, line.description] = line
-    count = Counter(line.phase for line in found.values())
-    pieces = list(found.values())
-    return tuple(
-        Phase(line, running and line is pieces[-1], _share(line) if line is pieces[-1] else 1.0)
-        for line in pieces
-        if line.total > 0 or count[line.phase] == 1 or line is pieces[-1]
-    )
-
-
-def _share(line: ProgressLine) -> float:
-    return min(line.done / line.total, 1.0) if line.total > 0 else 0.0
-
-
-def _as_log(lines: Sequence[ProgressLine]) -> list[str]:
-    """Lines of progress as text, where the run's own output is on someone's terminal."""
-    shown = [
-        f"{time.strftime('%H:%M:%S', time.localtime(line.time))}  "
-        f"{line.description or line.state} {line.note}".rstrip()
-        for line in lines[-400:]
-        if line.event != "progress" or line.note
-    ]
-    return list(dict.fromkeys(shown))[-_LOG_LINES:]

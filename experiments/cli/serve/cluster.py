@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from experiments.cli.serve.starter import ProcessStarter, own_words
+from experiments.cli.serve.form_words import own_words
+from experiments.cli.serve.starter import ProcessStarter
 from ws_learner.core import UserError, folder_name, say
 from ws_learner.report import RunState
 from ws_learner.service import Checked, NewRun, Plan, RemoteRun

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli.discovery import bundled_name, own_file
+from experiments.cli.serve.form_words import OF_FORM, named_experiments, own_words, words_of
 from ws_learner.config import PATTERNS, PROTOCOLS
 from ws_learner.core import (
     RunDir,
@@ -28,50 +28,11 @@ from ws_learner.core import (
 )
 from ws_learner.service import Checked, Job, JobFolder, NewRun, Plan, lock_holder
 
-__all__ = ["ProcessStarter", "named_experiments", "own_words", "words_of"]
+__all__ = ["ProcessStarter"]
 
 _ROOT = Path(__file__).parents[3]
 _SECONDS_TO_CHECK, _SECONDS_TO_START = 180.0, 30.0
-_FLAGS = (
-    *("prune_ratio", "budget", "protocol", "pattern", "num_rollouts", "search_time"),
-    *("nb_epochs", "workers", "seed"),
-)
-_OF_FORM = re.compile(rf"--({'|'.join(_FLAGS)})=.*")
 _NOT_RESUMED_WITH = ("ws_save_path", "include")
-
-
-def named_experiments(names: Sequence[str]) -> dict[str, str]:
-    """Short name -> experiment, as the command line takes it: a bundled one, or a file's path.
-
-    Raises:
-        UserError: One is neither, or two files have one name.
-    """
-    found: dict[str, str] = {}
-    for name in names:
-        file, bundled = own_file(name), bundled_name(name)
-        if file is None and bundled is None:
-            raise UserError(
-                f"--experiment {name}: no such experiment; give a file, or one of the project's"
-            )
-        short, given = (file.name, str(file)) if file is not None else (str(bundled), str(bundled))
-        if found.setdefault(short, given) != given:
-            raise UserError(f"--experiment {name}: another file is called {short}; rename one")
-    return found
-
-
-def words_of(new: NewRun, *, experiment: str) -> list[str]:
-    """A request as words of the command line; a value cannot become a flag.
-
-    Args:
-        new: The request.
-        experiment: Stands for the one it names.
-    """
-    minutes = None if new.minutes is None else f"{new.minutes:g}m"
-    values = (new.prune_ratio, new.budget, new.protocol, new.pattern, new.rollouts, minutes)
-    given = dict(zip(_FLAGS, (*values, new.epochs, new.workers, new.seed), strict=True))
-    texts = {name: f"{value:g}" if isinstance(value, float) else str(value)
-             for name, value in given.items() if value is not None}  # fmt: skip
-    return [experiment, *(f"--{name}={text}" for name, text in texts.items())]
 
 
 class ProcessStarter:
@@ -187,7 +148,7 @@ class ProcessStarter:
         return (
             experiment in self._experiments.values()
             and flags[-len(ending) :] == ending
-            and all(_OF_FORM.fullmatch(word) for word in form)
+            and all(OF_FORM.fullmatch(word) for word in form)
         )
 
     def _words_of_run(self, run: str) -> tuple[str, ...]:
@@ -242,12 +203,6 @@ class ProcessStarter:
         if len(running) >= self._most:
             many = f"{len(running)} runs are running, and --max_runs is {self._most}"
             raise UserError(f"{many}; wait, or stop one")
-
-
-def own_words(words: Sequence[str]) -> tuple[str, ...]:
-    """The words of a command without those of ./run_distributed.sh alone, which come first."""
-    first = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
-    return tuple(words[first:])
 
 
 def _wait(job: Job, process: subprocess.Popen[bytes]) -> None:
