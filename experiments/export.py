@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any
 from experiments.cli.deploy_export import DEPLOY_ENGINES, export_deploy_folder
 from experiments.cli.flag_aliases import spell_message
 from ws_learner.core import RunDir, UserError, as_path, say
-from ws_learner.language import is_language_run
 from ws_learner.report import find_run
 
 if TYPE_CHECKING:
@@ -79,6 +78,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
         "--include", nargs="+", type=as_path, default=[], help="folders that it imports from"
     )
     given = parser.parse_args(argv)
+    from ws_learner.language import is_language_run
+
     folders = ("hf", "deploy")
     try:
         _check(given)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from tests.test_documents import blocks, given_names, run_block
+from tests.support.pages import blocks, given_names, run_block
 from ws_learner import GradualConfig, Sparsifier, shrink
 from ws_learner.core import LayerChoice
 from ws_learner.pruning import layer_table

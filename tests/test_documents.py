@@ -12,28 +12,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from torch import nn
 
 from experiments.run import main
-from tests.support.digits import digits_splits
-from ws_learner import UserError, split_dataset, top_k_accuracy
+from tests.support.pages import blocks, given_names, run_block
+from ws_learner import UserError, split_dataset
 
 ROOT = Path(__file__).parents[1]
-
-
-def blocks(page: str) -> list[str]:
-    return re.findall(
-        r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE
-    )
-
-
-def run_block(code: str, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
-    """Run a block in a folder of its own; what it left behind."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        names = dict(given)
-        exec(compile(code, "block", "exec"), names)
-    return names
 
 
 def test_the_readmes_program_prunes_as_it_says(tmp_path: Path) -> None:
@@ -49,28 +33,6 @@ def test_the_readmes_program_prunes_as_it_says(tmp_path: Path) -> None:
     assert summary["dense_accuracy"] > 0.9
     assert summary["sparse_accuracy"] >= summary["dense_accuracy"] - 0.01
     assert "test accuracy" in (tmp_path / "report.md").read_text()
-
-
-class Net(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.fc = nn.Conv2d(1, 4, 3, stride=2), nn.Linear(36, 10)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.fc(self.conv(images).relu().flatten(1))
-
-
-def given_names() -> dict[str, Any]:
-    """What the blocks of the pages take for granted."""
-    torch.manual_seed(0)
-    model = Net()
-    return {
-        "model": model,
-        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
-        "data": digits_splits(),
-        "loss": nn.functional.cross_entropy,
-        "metric": top_k_accuracy,
-    }
 
 
 def test_the_guides_sparsifier_prunes_in_a_loop_of_ones_own(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from experiments.cli.command import Command
 from experiments.cli.run_identity import build_identity
 from experiments.cli.run_lifecycle import run_or_reuse
 from ws_learner.config import METHODS, PROTOCOLS, WeightSparseConfig
-from ws_learner.core import RunDir, expect_phases, folder_name, plan_phases, say
+from ws_learner.core import RunDir, UserError, expect_phases, folder_name, plan_phases, say
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -75,7 +75,10 @@ def _expect_time(command: Command, experiment: Experiment) -> None:
     from ws_learner.search import units_of
 
     data, seconds, source = experiment.data, dict[str, float](), None
-    steps = experiment.dense_recipe.total_steps(len(data.train))
+    try:
+        steps = experiment.dense_recipe.total_steps(len(data.train))
+    except UserError:  # the training fits its recipe to the data, or says why it cannot
+        return
     recipe = recipe_for_command(command, experiment.sparse_recipe)
     for kind, units in (
         ("dense", {"dense": float(steps)}),

@@ -179,7 +179,7 @@ def test_a_job_takes_along_code_and_named_files_but_no_data_or_runs(tmp_path: Pa
         beside = {path.name for path in Path(TINY).parent.iterdir()} - {"__pycache__"}
         assert tops == {"agents", "envs", "experiments", "ws_learner", "given"} | beside
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        assert size < 6e6  # the project's code and weights, and the folder of TINY
+        assert size < 8e6  # the project's code and weights, and the folder of TINY
     assert not folder.exists()
     with staged(["nets/resnet_at_cifar10_run.py", "--seed", "1"]) as (_, rewritten):
         assert rewritten == ["nets/resnet_at_cifar10_run.py", "--seed", "1"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,7 +82,10 @@ def test_a_run_is_sent_with_its_directory_and_listed(cluster: Cluster, tmp_path:
         starter.start(plan)
 
     made_run(tmp_path, plan.id, finished=False)  # the job has begun
-    assert asked.get("/runs").json()[0]["experiment"] == "made"
+    end = time.monotonic() + 10  # what was read before is kept for an instant
+    while asked.get("/runs").json()[0]["experiment"] != "made":
+        assert time.monotonic() < end
+        time.sleep(0.05)
     assert asked.post(f"/runs/{plan.id}/stop").json()["state"] == "stopped"
     assert asked.post(f"/runs/{plan.id}/resume").json()["state"] == "running"
     assert cluster.jobs[1][2] == cluster.jobs[0][2]

@@ -85,7 +85,7 @@ def save_hf_folder(run: RunDir, folder: Path, *, replace: bool) -> None:
         UserError: The folder is not empty, or transformers opens it with other weights.
     """
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not replace)):
-        raise UserError(f"--out {folder}: is there already; choose a new folder")
+        raise UserError(f"`out` {folder}: is there already; choose a new folder")
     copy_companions(companions_of(run), folder)
     write_with(folder / _WEIGHTS, lambda made: shutil.copyfile(run.model, made))
     zeros = _check_opens(folder)
@@ -110,6 +110,6 @@ def _check_opens(folder: Path) -> int:
             continue  # buffers of old versions
         stored = tensors.read(name)
         if not torch.equal(state[opened], stored):
-            raise UserError(f"--to hf: {folder} opens with another {name}")
+            raise UserError(f"{folder} opens with another {name}")
         zeros += int((stored == 0).sum()) if stored.dim() == 2 else 0
     return zeros

@@ -105,7 +105,7 @@ class Guard:
         """Why a request is refused whoever sends it."""
         host, origin = headers.get("host", "").lower(), headers.get("origin")
         if host not in self._hosts:
-            return 421, "this service is not reached under this Host name; see --allow_host"
+            return 421, "this service is not reached under this Host name; see `allow_host`"
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return 405, "only GET, HEAD and POST are answered"
         ours = {f"{scheme}://{one}" for one in self._hosts for scheme in ("http", "https")}

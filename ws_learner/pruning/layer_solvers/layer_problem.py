@@ -67,6 +67,9 @@ class LayerProblem:
     compare: Compare
     dtype: torch.dtype
 
+    def __post_init__(self) -> None:
+        check_choice(self.compare, Compare, name="compare")
+
     @classmethod
     def of(
         cls,
@@ -91,7 +94,6 @@ class LayerProblem:
         Raises:
             UserError: An argument is out of range, or they do not fit together.
         """
-        check_choice(compare, Compare, name="compare")
         if weight.ndim != 2 or not weight.numel() or not weight.is_floating_point():
             raise UserError(
                 f"`weight` of shape {tuple(weight.shape)} and type {weight.dtype}: must be a "

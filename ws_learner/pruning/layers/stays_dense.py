@@ -41,8 +41,9 @@ def dense_weights(
     ]
     left = unlisted_weights(model, [row.name for row in layers])
     found += [(name, size, _of_unlisted(model, name, config)) for name, size in left.items()]
-    known = {row.name for row in layers} | left.keys()
-    others = [p.numel() for name, p in model.named_parameters() if name not in known]
+    named = dict(model.named_parameters(remove_duplicate=False))
+    known = {id(named[name]) for name in {row.name for row in layers} | left.keys()}
+    others = [p.numel() for p in model.parameters() if id(p) not in known]
     if others:
         reason = f"{len(others)} tensors, not matrices or kernels: few weights, much effect"
         found.append((VECTORS, sum(others), reason))
