@@ -19,10 +19,10 @@ def test_a_part_and_the_whole() -> None:
 
 
 def test_a_search_has_a_limit_of_time() -> None:
-    """A name of ten million characters takes longer than a tenth of a millisecond."""
-    quick = dataclasses.replace(compile_expression(r"(?:\d|x)*[a-c]"), seconds=1e-4)
+    """A name of a million characters takes longer than a tenth of a millisecond."""
+    quick = dataclasses.replace(compile_expression(r"(\d|x)*\d"), seconds=1e-4)
     with pytest.raises(UserError, match=r"takes more than 0\.0001 s on 1+\.\.\.1+; write it with"):
-        quick.fullmatch("1" * 10_000_000)
+        quick.fullmatch("1" * 1_000_000)
 
 
 @pytest.mark.parametrize(("text", "said"), [("(", "no regular expr"), ("a" * 2001, "longer than")])
