@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from envs import LayerRow
 from ws_learner.report.html.baselines import baselines_of
-from ws_learner.report.html.intervals import counted, wilson
+from ws_learner.report.intervals import counted, share_interval
 from ws_learner.search import AllocationContext
 from ws_learner.search.closed_form import run_closed_form
 
@@ -66,7 +66,7 @@ def test_layers_without_zeros_stay_dense() -> None:
 )
 def test_the_interval_is_wilsons(hits: int, total: int) -> None:
     found = binomtest(hits, total).proportion_ci(method="wilson")
-    assert wilson(hits, total) == pytest.approx((found.low, found.high), abs=1e-12)
+    assert share_interval(hits / total, total) == pytest.approx((found.low, found.high), abs=1e-12)
     assert counted(float(np.float32(hits / total)), total) == hits
 
 

@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 from tests.support.run_folders import copied
 from ws_learner import UserError
 from ws_learner.report import compare_runs
-from ws_learner.report.runs.intervals import difference_interval, share_interval
+from ws_learner.report.intervals import difference_interval, share_interval
 
 
 def scipys(count: int, examples: int) -> tuple[float, float]:

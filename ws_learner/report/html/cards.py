@@ -8,8 +8,8 @@ from typing import Any
 
 from ws_learner.report.headlines import budget_text, duration_text, percent
 from ws_learner.report.html.commands import run_path
-from ws_learner.report.html.intervals import counted, wilson
 from ws_learner.report.html.run_files import RunFiles, plain, text
+from ws_learner.report.intervals import counted, share_interval
 from ws_learner.report.table import totals
 
 __all__ = ["Card", "cards_of"]
@@ -58,7 +58,7 @@ def _intervals(files: RunFiles, values: Mapping[str, float | None]) -> list[str]
         return ["no interval: the scores are not right or wrong per example; one seed"]
     lines = [f"95 % intervals from {int(total):,} examples (Wilson), one seed:"]
     for name, number in hits.items():
-        low, high = wilson(number or 0, int(total))
+        low, high = share_interval((number or 0) / total, int(total))
         lines.append(f"{name} {100 * low:.2f} to {100 * high:.2f} %")
     return lines
 

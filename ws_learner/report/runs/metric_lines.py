@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ws_learner.core import UserError
+from ws_learner.report.intervals import difference_interval, share_interval
 from ws_learner.report.runs.comparison import Difference, MetricLine
 from ws_learner.report.runs.fields import number, read_object
-from ws_learner.report.runs.intervals import difference_interval, share_interval
 from ws_learner.report.runs.row import RunRow
 
 __all__ = ["metric_lines"]

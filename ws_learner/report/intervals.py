@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["difference_interval", "share_interval"]
+__all__ = ["counted", "difference_interval", "share_interval"]
 
 _Z = 1.959963984540054
 """0.975 quantile of the normal distribution."""
+_ROUNDING = 0.01
 
 
 def share_interval(share: float, examples: int) -> tuple[float, float]:
@@ -52,3 +53,10 @@ def difference_interval(
     below = math.hypot(second - low2, high1 - first)
     above = math.hypot(high2 - second, first - low1)
     return max(-1.0, difference - below), min(1.0, difference + above)
+
+
+def counted(share: float, total: int) -> int | None:
+    """How many of `total` examples a share stands for; None if that is no whole number."""
+    hits = round(share * total)
+    whole = 0 <= hits <= total and abs(share * total - hits) < _ROUNDING
+    return hits if whole else None
