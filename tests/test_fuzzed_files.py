@@ -60,7 +60,15 @@ from ws_learner.core import (
 from ws_learner.deploy import compile_sparse, load_shrunk, load_sparse, save_shrunk, shrink
 from ws_learner.deploy.runtime import read_wsr
 from ws_learner.deploy.shrinking.cropped_file import read_kept
-from ws_learner.report import read_frontier, read_rollouts, read_table
+from ws_learner.report import (
+    last_progress,
+    read_frontier,
+    read_label,
+    read_progress,
+    read_rollouts,
+    read_row,
+    read_table,
+)
 from ws_learner.report.html.side_files import read_dense, read_messages, read_protocols
 from ws_learner.report.metrics import MetricsLog, read_metrics
 from ws_learner.search.allocation import Decision, load_decision, save_decision
@@ -233,6 +241,15 @@ TABLE = (ROOT / "tests/support/before_the_move/finished/ratios.csv").read_text()
 DENSE = "layer,weights,reason\nembed.weight,64,an embedding\n"
 PROFILES = "layer,weights,erk,uniform\na,100,50,75\nb,9,7,6\n"
 SAID = '{"level": "warning", "text": "a"}\n{"level": "status", "text": "b"}\n'
+PROGRESS = """\
+{"time": 1.5, "event": "phase", "state": "running", "phase": "search", "number": 1, "phases": 2, \
+"description": "search", "done": 1.0, "total": 4.0, "elapsed_s": 0.5, "left_s": null, \
+"command_left_s": null, "note": "", "values": {"reward": 0.5}}
+{"time": 2.5, "event": "state", "state": "stopped", "phase": null, "number": null, "phases": null, \
+"description": "", "done": 0, "total": 0, "elapsed_s": 0, "left_s": null, \
+"command_left_s": null, "note": "", "values": {}}
+"""
+
 METRICS = "step,epoch,phase,train/loss\n1,0.5,sparse,0.25\n2,1.0,sparse,\n"
 ROLLOUTS = "rollout,kind,reward,failed,zeros/a\n0,prior,0.5,,10\n1,select,,why,12\n"
 FRONTIER = "target,supplier,predicted_reward,reward,accuracy\n0.5,actor,0.4,0.3,0.9\n"
@@ -278,6 +295,9 @@ ACCEPTED = {
     "dense": PLAIN + "; in a finished run summary.json has its checksum",
     "protocols": PLAIN + "; in a finished run summary.json has its checksum",
     "messages": PLAIN + "; only a report reads it, and leaves out what is no line",
+    "label": "names and tags, which decide nothing; what is none is left out",
+    "progress": "no result; what is no line is left out",
+    "listed run": "a damaged run is listed as unknown",
     "metrics log": PLAIN + "; a last line without an end is dropped, as after a crash",
     "weights": PLAIN + "; in a finished run summary.json has the checksum",
     "state_dict": PLAIN + "; a file of the user's, which has no checksum",
@@ -374,6 +394,24 @@ CASES = {
     "dense": Case(name="a.csv", whole=text_of(DENSE), files=as_text, read=read_dense),
     "protocols": Case(name="a.csv", whole=text_of(PROFILES), files=as_text, read=read_protocols),
     "messages": Case(name="a.jsonl", whole=text_of(SAID), files=as_text, read=read_messages),
+    "label": Case(
+        name="label.json",
+        whole=text_of('{"name": "first", "tags": ["a", "b"]}'),
+        files=as_json,
+        read=lambda path: read_label(path.parent),
+    ),
+    "progress": Case(
+        name="progress.jsonl",
+        whole=text_of(PROGRESS),
+        files=as_text,
+        read=lambda path: (read_progress(path), last_progress(path)),
+    ),
+    "listed run": Case(
+        name="summary.json",
+        whole=written(_summary, "summary.json"),
+        files=as_json,
+        read=lambda path: read_row(path.parent),
+    ),
     "metrics log": Case(name="a.csv", whole=text_of(METRICS), files=as_text, read=_log),
     "weights": Case(
         name="a.safetensors",
