@@ -52,6 +52,7 @@ def test_progress_follows_the_rows_and_is_not_shown(
         plan_phases(["training", "report"]),
         followed(metrics, name="sparse", phase="training", total=40),
     ):
+        assert looked.acquire(timeout=30)  # it has seen where the earlier process was
         for step in (20, 30, 40):
             rows(metrics, step)
             for _ in range(2):
