@@ -40,8 +40,9 @@ def test_progress_follows_the_rows_and_is_not_shown(
     looked = threading.Semaphore(0)
 
     def look(path: Path, name: str) -> tuple[int, float | None]:
+        found = last_row(path, name)
         looked.release()
-        return last_row(path, name)
+        return found
 
     monkeypatch.setattr(follow_metrics, "_SECONDS", 0.01)
     monkeypatch.setattr(follow_metrics, "last_row", look)
