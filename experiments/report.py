@@ -30,16 +30,15 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     """Write the report; return 0, or 2 after bad input."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=raw)
-    parser.add_argument("run", type=as_path, help="run directory of a finished run")
+    parser.add_argument("run", type=as_path, help="a finished run: its folder, its name, or last")
     parser.add_argument(
         "--out", type=as_path, help="the file, .html or .md (default: report.html in the run)"
     )
     given = parser.parse_args(argv)
     try:
-        if not given.run.is_dir():
-            raise UserError(f"{given.run}: no such folder; give the folder of a run, as in runs/")
-        from ws_learner.report import refuse_other_ending, write_report_file
+        from ws_learner.report import find_run, refuse_other_ending, write_report_file
 
+        given.run = find_run(given.run)
         if given.out is not None:
             refuse_other_ending(given.out, name="out")
         out = write_report_file(given.run, given.out or given.run / "report.html")

@@ -27,7 +27,7 @@ def test_what_it_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     run = write_run(tmp_path / "one")
     (tmp_path / "unfinished").mkdir()
     for words, said in (
-        ([str(tmp_path / "none")], "no such folder"),
+        ([str(tmp_path / "none")], "holds no finished run"),
         ([str(tmp_path / "unfinished")], "no finished run"),
         ([str(run), "--out", "page.pdf"], "--out page.pdf: give a file that ends in .html or .md"),
         ([str(run), "--out", str(tmp_path / "one" / "summary.json" / "a.html")], "cannot write"),
