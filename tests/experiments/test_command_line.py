@@ -109,7 +109,7 @@ def test_seed_example_lines_parse() -> None:
         (["--workers", "-1"], ["--workers -1", "0 (no processes"]),
         (["--config", "nowhere.yaml"], ["--config nowhere.yaml", "No such file"]),
         (["--exec_mode", "eval"], ["--run_dir"]),
-        (["--exec_mode", "eval", "--run_dir", "nowhere"], ["--run_dir nowhere", "no finished run"]),
+        (["--exec_mode", "eval", "--run_dir", "no/run"], ["--run_dir no/run", "no finished run"]),
         (["resnet_at_ilsvrc12"], ["--data_dir", "train/<class>/"]),
         (["resnet_at_ilsvrc12", "--data_dir", "nowhere"], ["--data_dir nowhere"]),
         (["--ws_prune_ratio_prtl", "given"], ["--ws_ratios"]),
