@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -47,7 +48,7 @@ def read_run_summary(folder: Path) -> dict[str, Any]:
     summary = unsealed(read_json(path), path, _REMEDY)
     files = summary.pop(_FILES, {})
     for name in RESULTS if isinstance(files, dict) else ():
-        if name in files and (folder / name).exists():
+        if name in files and os.path.lexists(folder / name):
             _refuse_other(folder / name, files[name])
         elif name in files and name == _MODEL:
             raise UserError(f"{folder / name}: is missing from a finished run; {_REMEDY}")
@@ -55,6 +56,8 @@ def read_run_summary(folder: Path) -> dict[str, Any]:
 
 
 def _refuse_other(path: Path, wanted: str) -> None:
+    if not path.is_file():
+        raise UserError(f"{path}: is no file; {_REMEDY}")
     about = path.stat()
     if _known_digest(path.absolute(), about.st_mtime_ns, about.st_size) != wanted:
         raise UserError(f"{path}: damaged or changed (its SHA-256 is another); {_REMEDY}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from typing import Any
 
 from ws_learner.core.errors import UserError
@@ -34,6 +35,8 @@ def read_text(
     """
     path = as_path(path)
     try:
+        if stat.S_ISFIFO(path.stat().st_mode):
+            raise UserError(f"{where}: is a pipe, no file; {remedy}")
         with path.open("rb") as file:
             data = file.read(most + 1)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
