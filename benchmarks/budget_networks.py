@@ -30,8 +30,8 @@ class Network:
 
 NETWORKS: dict[str, Network] = {
     "resnet20": Network(share=0.35, batch=8, epochs=0.2),
-    "vgg-like": Network(share=0.2, batch=8, epochs=0.1),
-    "digits": Network(share=0.93, batch=64, epochs=4.0),
+    "vgg-like": Network(share=0.35, batch=8, epochs=0.1),
+    "digits": Network(share=0.55, batch=8, epochs=0.5),
     "minilm": Network(share=0.25, batch=8, epochs=0.5),
     "dlrm": Network(share=0.3, batch=512, epochs=0.5),
     "mlp": Network(share=0.2, batch=64, epochs=4.0),
@@ -92,9 +92,9 @@ def _vgg_like() -> Experiment:
 
 
 def _digits() -> Experiment:
-    from experiments.cnn_at_digits import Options, build
+    from benchmarks.digit_recogniser import load_digit_recogniser
 
-    return build(Options(), seed=0)
+    return load_digit_recogniser()
 
 
 def _minilm() -> Experiment:
@@ -114,7 +114,9 @@ def _mlp() -> Experiment:
     import torch
     from torch import nn
 
-    made = _digits()
+    from experiments.cnn_at_digits import Options, build
+
+    made = build(Options(), seed=0)
     torch.manual_seed(0)
     sides = made.data.input_shape[-1]
     model = nn.Sequential(

@@ -24,6 +24,9 @@ test split. A pattern that cannot reach the latency has no accuracy.
 """
 
 
+_NUMBERS = ("asked_ms", "pruned_ms", "finished_ms", "dense_accuracy")
+
+
 def write_report(folder: Path) -> str:
     """Write README.md beside `rows.csv`; return the text."""
     import pandas as pd
@@ -32,6 +35,7 @@ def write_report(folder: Path) -> str:
     from ws_learner.core import choose_device, describe_machine, write_text
 
     rows = pd.read_csv(folder / "rows.csv")
+    rows = rows.reindex(columns=[*rows, *(name for name in _NUMBERS if name not in rows)])
     about = str(describe_machine(choose_device())["cpu"])
     parts = [_HEAD.format(about=about)]
     parts += [_budgets(rows), _entrants(rows)]

@@ -50,9 +50,9 @@ def _vgg_like(batch: int) -> tuple[nn.Module, Tensor]:
 
 
 def _digits(batch: int) -> tuple[nn.Module, Tensor]:
-    from experiments.cnn_at_digits import SIDE, Options, build
+    from benchmarks.digit_recogniser import DigitCnn
 
-    return build(Options(), seed=0).model, torch.randn(batch, 1, SIDE, SIDE)
+    return DigitCnn(), torch.randn(batch, 1, 28, 28)
 
 
 def _minilm(batch: int) -> tuple[nn.Module, Tensor]:
