@@ -30,8 +30,8 @@ class Network:
 
 NETWORKS: dict[str, Network] = {
     "resnet20": Network(share=0.35, batch=8, epochs=0.2),
-    "vgg-like": Network(share=0.35, batch=8, epochs=0.1),
-    "digits": Network(share=0.55, batch=8, epochs=0.5),
+    "vgg-like": Network(share=0.35, batch=8, epochs=0.4),
+    "digits": Network(share=0.35, batch=8, epochs=0.5),
     "minilm": Network(share=0.25, batch=8, epochs=0.5),
     "dlrm": Network(share=0.3, batch=512, epochs=0.5),
     "mlp": Network(share=0.2, batch=64, epochs=4.0),

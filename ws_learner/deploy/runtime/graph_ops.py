@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ws_learner.deploy.runtime.pooling import max_pool2d
+
 __all__ = ["function_of", "name_of"]
 
 _TEXT = """
@@ -59,6 +61,7 @@ _VISIBLE: dict[str, Callable[..., Any]] = {
         name: getattr(torch, name)
         for name in ("reshape", "transpose", "permute", "select", "unsqueeze", "masked_fill")
     },
+    "max_pool2d": max_pool2d,
     "view": Tensor.view,
     "expand": Tensor.expand,
 }

@@ -102,7 +102,7 @@ def load_sparse(
         result.stay_dense(copy.deepcopy(work), wrong=facts["wrong"])
     else:
         result.speedup = facts["speedup"] if same else math.nan
-        assemble(sites, datas, choices, threads=threads)
+        assemble(work, sites, datas, choices, threads=threads)
         result.fused = fused
         expect_layers(work, fused, datas, choices, threads=threads)
     return result
