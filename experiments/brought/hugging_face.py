@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ from torch import Tensor
 from experiments.brought.image_processor import PROCESSOR_FILES, find_preparation
 from experiments.brought.network import BroughtNetwork, HeadChoice, class_order
 from experiments.experiment import seeded
-from ws_learner.core import UserError, say, sha256_of
+from ws_learner.core import UserError, check_saved_config, reason_of, say, sha256_of
+from ws_learner.language.transformers_import import quiet
 
-__all__ = ["open_folder", "quiet"]
+__all__ = ["open_folder"]
 
 _WEIGHTS = ("*.safetensors", "*.bin")
 _USUAL_SIZE = 224
@@ -86,6 +86,7 @@ def _files(folder: Path) -> list[Path]:
             f"`model` hf:{folder}: no {' and no '.join(missing)} in it; save the network there "
             "with model.save_pretrained(folder)"
         )
+    check_saved_config(folder, source=f"hf:{folder}")
     return [config, *weights]
 
 
@@ -114,23 +115,6 @@ def _not_importable(source: str, error: BaseException) -> UserError:
     )
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' progress bars and reports on the way of loading."""
-    import transformers.utils
-
-    logging: Any = transformers.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
 def _load(automatic: Any, folder: Path, source: str) -> tuple[Any, set[str]]:
     """The network as it was saved, and the names of the tensors that were not."""
     try:
@@ -142,7 +126,7 @@ def _load(automatic: Any, folder: Path, source: str) -> tuple[Any, set[str]]:
             output_loading_info=True,
         )
     except Exception as error:  # many kinds; one line tells all
-        reason = str(error).strip().partition("\n")[0]
+        reason = reason_of(error)
         if reason.startswith("Could not import module"):
             raise _not_importable(source, error) from error
         if "Unrecognized configuration class" in reason:

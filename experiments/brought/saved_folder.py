@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from experiments.brought.hugging_face import quiet
 from ws_learner.core import UserError, say
+from ws_learner.language.transformers_import import quiet
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment

@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 
 from tests.support.run_folders import copied
 from ws_learner import UserError
+from ws_learner.core import RunDir
 from ws_learner.report import compare_runs
 from ws_learner.report.intervals import difference_interval, share_interval
 
@@ -117,3 +118,19 @@ def test_runs_without_results_are_noted(tmp_path: Path) -> None:
 def test_one_run_is_no_comparison(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give 2 to 50"):
         compare_runs([copied(tmp_path, "a")])
+
+
+@pytest.mark.parametrize("edited", [True, False])
+def test_a_table_that_is_not_the_one_of_the_run_is_noted(tmp_path: Path, edited: bool) -> None:
+    first, second = copied(tmp_path, "a"), copied(tmp_path, "b")
+    RunDir(second).finish(json.loads((second / "summary.json").read_text()))
+    assert compare_runs([first, second]).ratios[0].values[1] is not None
+    table = second / "ratios.csv"
+    text = table.read_text()
+    table.unlink()
+    if edited:
+        table.write_text(text + text.splitlines()[-1])
+    found = compare_runs([first, second])
+    said = "its SHA-256 is another" if edited else "is missing from a finished run"
+    assert [said in note for note in found.notes if note.startswith("b: ")] == [True]
+    assert all(line.values[1] is None for line in found.ratios)

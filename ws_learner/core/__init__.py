@@ -75,6 +75,8 @@ if TYPE_CHECKING:
     from ws_learner.core.progress_phases import enter_phase, expect_phases, plan_phases
     from ws_learner.core.radix_select import Parts, in_parts, smallest_at, threshold_counts
     from ws_learner.core.run_dir import RunDir, folder_name, identity_hash, policy_path
+    from ws_learner.core.run_summary import check_result
+    from ws_learner.core.saved_config import check_saved_config, reason_of
     from ws_learner.core.setting_checks import check_choice, check_settings, setting_problems
     from ws_learner.core.shown_values import shown, shown_repr
     from ws_learner.core.texts import MOST_BYTES, parse_json, read_text
@@ -129,6 +131,8 @@ __all__ = [
     "check_choice",
     "check_kind",
     "check_output_kind",
+    "check_result",
+    "check_saved_config",
     "check_settings",
     "choose_device",
     "chosen_settings",
@@ -181,6 +185,7 @@ __all__ = [
     "read_text",
     "read_yaml_file",
     "reading",
+    "reason_of",
     "refuse_bad_patterns",
     "refuse_unpicklable",
     "refuse_unwritable",
@@ -373,6 +378,13 @@ _MODULES = {
         "RunDir",
         "identity_hash",
         "policy_path",
+    ],
+    "run_summary": [
+        "check_result",
+    ],
+    "saved_config": [
+        "check_saved_config",
+        "reason_of",
     ],
     "setting_checks": [
         "check_choice",

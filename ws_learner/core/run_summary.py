@@ -12,7 +12,7 @@ from ws_learner.core.checksums import sealed, unsealed
 from ws_learner.core.errors import UserError
 from ws_learner.core.files import read_json, sha256_of, write_json
 
-__all__ = ["RESULTS", "read_run_summary", "write_run_summary"]
+__all__ = ["RESULTS", "check_result", "read_run_summary", "write_run_summary"]
 
 RESULTS = (
     *("model.safetensors", "ratios.csv", "rollouts.csv"),
@@ -22,7 +22,6 @@ RESULTS = (
 """Files of a finished run that have a checksum. Settings may be edited, as after a move of data."""
 
 _FILES = "files_sha256"
-_MODEL = "model.safetensors"
 _REMEDY = (
     "take the file from a copy, or delete summary.json, and the command that made the run goes on "
     "from its state/ folder"
@@ -42,20 +41,35 @@ def read_run_summary(folder: Path) -> dict[str, Any]:
     A run that was made before there were checksums is read without them.
 
     Raises:
-        UserError: The summary is damaged, or a result is, or the weights are missing.
+        UserError: The summary is damaged, or a result is damaged, changed or missing.
     """
     path = folder / "summary.json"
     summary = unsealed(read_json(path), path, _REMEDY)
     files = summary.pop(_FILES, {})
     for name in RESULTS if isinstance(files, dict) else ():
-        if name in files and os.path.lexists(folder / name):
+        if name in files:
             _refuse_other(folder / name, files[name])
-        elif name in files and name == _MODEL:
-            raise UserError(f"{folder / name}: is missing from a finished run; {_REMEDY}")
     return summary
 
 
-def _refuse_other(path: Path, wanted: str) -> None:
+def check_result(summary: Mapping[str, Any], path: Path) -> None:
+    """Compare one result of a finished run with the checksum in its summary.
+
+    Args:
+        summary: As it is in `summary.json`.
+        path: Of the result, such as `ratios.csv`. One that has no checksum passes.
+
+    Raises:
+        UserError: It is damaged, changed or missing.
+    """
+    files = summary.get(_FILES)
+    if isinstance(files, dict) and path.name in files:
+        _refuse_other(path, files[path.name])
+
+
+def _refuse_other(path: Path, wanted: object) -> None:
+    if not os.path.lexists(path):
+        raise UserError(f"{path}: is missing from a finished run; {_REMEDY}")
     if not path.is_file():
         raise UserError(f"{path}: is no file; {_REMEDY}")
     about = path.stat()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws_learner.core import UserError
+from ws_learner.core import UserError, check_saved_config, reason_of
 from ws_learner.language.tensor_folder import TensorFolder
 from ws_learner.language.tensor_names import match_names
 from ws_learner.language.transformers_import import import_transformers, quiet
@@ -152,6 +152,7 @@ def _empty_model(folder: Path) -> Any:
         )
     if not (folder / "config.json").is_file():
         raise UserError(f"{source}: no config.json in it; save it with model.save_pretrained")
+    check_saved_config(folder, source=f"hf:{folder}")
     try:
         with quiet():
             config = transformers.AutoConfig.from_pretrained(
@@ -166,7 +167,7 @@ def _empty_model(folder: Path) -> Any:
     except UserError:
         raise
     except Exception as error:  # many kinds; one line tells all
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
         if "Unrecognized configuration class" in reason:
             reason = "transformers knows no causal language model with its config.json"
         raise UserError(f"{source}: cannot be opened: {reason}") from error

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ws_learner.core import UserError, say
+from ws_learner.core import UserError, reason_of, say
 from ws_learner.data import Texts
 from ws_learner.language.transformers_import import import_transformers, quiet
 
@@ -68,8 +68,9 @@ def open_tokenizer(folder: Path) -> Any:
                 folder, local_files_only=True, trust_remote_code=False
             )
     except Exception as error:  # many kinds; one line tells all
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"`model` hf:{folder}: its tokenizer cannot be opened: {reason}") from error
+        raise UserError(
+            f"`model` hf:{folder}: its tokenizer cannot be opened: {reason_of(error)}"
+        ) from error
 
 
 def read_texts(files: Sequence[Path]) -> Texts:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ws_learner.core import AnyPath, UserError
+from ws_learner.core import AnyPath, UserError, check_result
 from ws_learner.report.runs.comparison import Comparison, MetricLine, RatioLine, SettingLine
 from ws_learner.report.runs.differing_settings import differing_settings, same_data, settings_of
+from ws_learner.report.runs.fields import read_object
 from ws_learner.report.runs.metric_lines import metric_lines
 from ws_learner.report.runs.reading import read_row
 from ws_learner.report.runs.row import RunRow
@@ -71,15 +73,21 @@ def _notes(rows: Sequence[RunRow], *, same: bool) -> Iterator[str]:
         yield "not known to be measured on the same examples: differences have no interval"
 
 
+def _has_ratios(row: RunRow) -> bool:
+    """Networks that were not pruned have no table of ratios."""
+    return row.kind == "pruning" or os.path.lexists(Path(row.path) / "ratios.csv")
+
+
 def _ratios(rows: Sequence[RunRow]) -> tuple[tuple[RatioLine, ...], list[str]]:
     """Layers side by side, and a note for each file that cannot be read."""
     columns, notes = list[dict[str, float]](), list[str]()
     for row in rows:
         columns.append({})
         path = Path(row.path) / "ratios.csv"
-        if row.state != "finished" or not path.is_file():
+        if row.state != "finished" or not _has_ratios(row):
             continue
         try:
+            check_result(read_object(path.with_name("summary.json")), path)
             frame = read_table(path)
         except UserError as error:
             notes.append(f"{row.id}: {error}")

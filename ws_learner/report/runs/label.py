@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ws_learner.core import AnyPath, UserError, as_path, complain, shown, shown_repr, write_json
+from ws_learner.core import AnyPath, UserError, as_path, complain, shown_repr, write_json
 from ws_learner.report.runs.fields import read_object
 
 __all__ = ["LABEL", "Label", "check_label", "label_problems", "read_label", "write_label"]
@@ -68,17 +68,21 @@ def _printable(text: Any, most: int) -> bool:
 
 
 def read_label(run: AnyPath) -> Label:
-    """Name and tags of a run; what cannot be read counts as not given, and nothing is raised."""
+    """Name and tags of a run; what `check_label` refuses counts as not given. Nothing is raised."""
     try:
         found = read_object(as_path(run, name="run") / LABEL)
     except UserError:
         return Label()
     name, tags = found.get("name"), found.get("tags")
-    listed = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+    listed = [tag for tag in tags if _fits(tags=[tag])] if isinstance(tags, list) else []
     return Label(
-        name=shown(name, most=_MOST_NAME) if isinstance(name, str) else "",
-        tags=tuple(dict.fromkeys(shown(tag, most=_MOST_TAG) for tag in listed[:_MOST_TAGS])),
+        name=name if isinstance(name, str) and _fits(name=name) else "",
+        tags=tuple(dict.fromkeys(listed))[:_MOST_TAGS],
     )
+
+
+def _fits(*, name: str | None = None, tags: Sequence[str] = ()) -> bool:
+    return not any(label_problems(name=name, tags=tags))
 
 
 def write_label(
