@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger
 
 from agents.ddpg import DDPG
 from agents.ddpg_config import DDPGConfig
@@ -98,7 +98,7 @@ class DDPGAgent:
         self._random = OwnRandomness(seed)
         with self._random.active():
             self._model = DDPG(env=_Spaces(observation_size), config=self.config, seed=seed)
-        self._model.set_logger(configure(None, []))
+        self._model.set_logger(Logger(None, []))
         self._model.policy.set_training_mode(False)
 
     @property

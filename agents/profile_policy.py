@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
 from agents.box import minimise
@@ -78,7 +78,7 @@ class ProfilePolicy:
         with self._random.active():
             layers = 0 if transferable else len(problem.layers)
             self.agent = GoalDDPG(env=self._env, layers=layers, targets=targets, seed=seed)
-        self.agent.set_logger(configure(None, []))
+        self.agent.set_logger(Logger(None, []))
 
     def at(self, target: float) -> AllocationProblem:
         """The problem of a target."""

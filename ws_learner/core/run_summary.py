@@ -17,7 +17,7 @@ __all__ = ["RESULTS", "check_result", "read_run_summary", "write_run_summary"]
 RESULTS = (
     *("model.safetensors", "ratios.csv", "rollouts.csv"),
     *("metrics.csv", "frontier.csv", "policy.safetensors"),
-    *("protocols.csv", "dense.csv"),
+    *("protocols.csv", "dense.csv", "windows.csv"),
 )
 """Files of a finished run that have a checksum. Settings may be edited, as after a move of data."""
 

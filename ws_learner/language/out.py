@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ws_learner.core import RunDir, UserError, say, write_with
+from ws_learner.core import RunDir, UserError, check_saved_config, reason_of, say, write_with
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.layer_rows import BlockLayer
 from ws_learner.language.run_files import companions_of
@@ -82,11 +82,24 @@ def save_hf_folder(run: RunDir, folder: Path, *, replace: bool) -> None:
         replace: Whether it may hold files already.
 
     Raises:
-        UserError: The folder is not empty, or transformers opens it with other weights.
+        UserError: The folder is not empty, the run's own files are damaged, or transformers opens
+            the folder with other weights.
     """
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not replace)):
         raise UserError(f"`out` {folder}: is there already; choose a new folder")
-    copy_companions(companions_of(run), folder)
+    own = companions_of(run)
+    check_saved_config(own, source=str(own))
+    made = not folder.exists()
+    try:
+        _write(run, own, folder)
+    except UserError:
+        if made:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _write(run: RunDir, own: Path, folder: Path) -> None:
+    copy_companions(own, folder)
     write_with(folder / _WEIGHTS, lambda made: shutil.copyfile(run.model, made))
     zeros = _check_opens(folder)
     say(f"AutoModelForCausalLM.from_pretrained opens it with its {zeros:,} zeros")
@@ -95,10 +108,16 @@ def save_hf_folder(run: RunDir, folder: Path, *, replace: bool) -> None:
 def _check_opens(folder: Path) -> int:
     """Number of zeros in the matrices of the opened network, all compared with the file."""
     transformers = import_transformers()
-    with quiet():
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, dtype="auto"
-        )
+    try:
+        with quiet():
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, dtype="auto"
+            )
+    except Exception as error:  # many kinds; one line tells all
+        raise UserError(
+            f"{folder}: transformers cannot open it: {reason_of(error)}; take the run's network/ "
+            "folder from a copy"
+        ) from error
     state: Mapping[str, Tensor] = model.state_dict()
     tensors, prefix = TensorFolder(folder), f"{model.base_model_prefix}."
     zeros = 0

@@ -23,7 +23,6 @@ from ws_learner.report.html.side_files import (
     plain,
     read_dense,
     read_messages,
-    read_object,
     read_protocols,
     read_settings,
     settings_of_python,
@@ -32,6 +31,7 @@ from ws_learner.report.html.side_files import (
 from ws_learner.report.markdown import headline
 from ws_learner.report.metric_text import MetricText, metric_of
 from ws_learner.report.metrics import read_metrics
+from ws_learner.report.runs.fields import read_object
 from ws_learner.report.table import read_table
 
 __all__ = ["RunFiles", "plain", "read_files", "text"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ws_learner.core import UserError, read_json, read_text, read_yaml_file, shown
+from ws_learner.core import UserError, read_text, read_yaml_file, shown
 from ws_learner.report.csv_io import DAMAGED_TABLE, read_tidy
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "plain",
     "read_dense",
     "read_messages",
-    "read_object",
     "read_protocols",
     "read_settings",
     "settings_of_python",
@@ -43,18 +42,6 @@ def plain(value: object) -> float | None:
     except OverflowError:  # an integer of hundreds of digits
         return None
     return number if math.isfinite(number) else None
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        UserError: It is none.
-    """
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise UserError(f"{path.name}: holds a {type(found).__name__}, no object; {ASIDE}")
-    return found
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -96,6 +83,11 @@ def read_protocols(path: Path) -> pd.DataFrame:
     counts = frame.drop(columns="layer")
     if not (counts.dtypes == "int64").all() or bool((counts.lt(0)).any(axis=None)):
         raise UserError(f"{path.name}: a count is no whole number; {DAMAGED_TABLE}")
+    weights = counts["weights"]
+    if bool((weights < 1).any()) or bool(counts.gt(weights, axis=0).any(axis=None)):
+        raise UserError(f"{path.name}: a layer has more zeros than weights; {DAMAGED_TABLE}")
+    if bool(frame["layer"].duplicated().any()):
+        raise UserError(f"{path.name}: a layer is there twice; {DAMAGED_TABLE}")
     return frame
 
 
