@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ws_learner.core import UserError
-from ws_learner.deploy.runtime.quantisation import InputScale, RangeObserver
+from ws_learner.deploy.runtime.quantisation import InputScale, RangeMethod, RangeObserver
+from ws_learner.deploy.runtime.range_choice import least_moved
 
 __all__ = ["ranges", "steps_of"]
 
 _SAME_VALUES = (nn.MaxPool2d, nn.Flatten)
-_BATCHES = 32
+_BATCHES, _COMPARED = 32, 8
 
 
 def steps_of(model: nn.Module) -> list[nn.Module]:
@@ -75,20 +76,30 @@ def ranges(layers: list[nn.Module], data: Iterable[Tensor]) -> dict[int, InputSc
     Raises:
         UserError: `data` holds nothing.
     """
-    seen = {number: RangeObserver() for number in _places(layers)}
-    batches = 0
-    for x in itertools.islice(data, _BATCHES):
+    seen = {number: RangeObserver("percentile") for number in _places(layers)}
+    batches = list(itertools.islice(data, _BATCHES))
+    for x in batches:
         _watch(layers, x, seen)
-        batches += 1
     if not batches:
         raise UserError("calibration: holds no batch; give inputs like the example")
+
+    def outputs(method: RangeMethod | None) -> Iterator[Tensor]:
+        scales = {} if method is None else _settled(layers, seen, method)
+        yield from (_rounded(layers, x, scales) for x in batches[:_COMPARED])
+
+    return _settled(layers, seen, least_moved(outputs))
+
+
+def _settled(
+    layers: list[nn.Module], seen: dict[int, RangeObserver], method: RangeMethod
+) -> dict[int, InputScale]:
     found: dict[int, InputScale] = {}
     for number, observer in sorted(seen.items()):
         before = number
         while before and isinstance(layers[before - 1], _SAME_VALUES):
             before -= 1
         # Bytes pass through max-pooling only if both sides mean the same by them.
-        found[number] = found.get(before) or observer.settle()
+        found[number] = found.get(before) or observer.settle(method)
     return found
 
 
@@ -101,6 +112,14 @@ def _places(layers: list[nn.Module]) -> set[int]:
             after = number + 1
             found.add(after + (after < len(layers) and isinstance(layers[after], nn.ReLU)))
     return found
+
+
+@torch.no_grad()
+def _rounded(layers: list[nn.Module], x: Tensor, scales: dict[int, InputScale]) -> Tensor:
+    """The chain's output with values rounded to bytes and back at these places."""
+    for number, layer in enumerate([*layers, nn.Identity()]):
+        x = layer(scales[number].rounded(x) if number in scales else x)
+    return x
 
 
 @torch.no_grad()

@@ -29,7 +29,6 @@ from ws_learner.deploy.runtime.graph import (
     copied,
     find_sites,
     layer_data,
-    observers,
     own,
     watch,
     with_holder,
@@ -44,6 +43,7 @@ from ws_learner.deploy.runtime.number_formats import (
 )
 from ws_learner.deploy.runtime.pooling import speed_up_pools
 from ws_learner.deploy.runtime.quantisation import Calibration
+from ws_learner.deploy.runtime.range_choice import chosen_ranges
 from ws_learner.deploy.runtime.selection import (
     KernelChoice,
     build,
@@ -70,7 +70,7 @@ def compile_sparse(
     *,
     dtype: Dtype | LayerDtypes = "fp32",
     calibration: Iterable[Any] | None = None,
-    calibration_method: Calibration = "minmax",
+    calibration_method: Calibration = "auto",
     threads: int = 1,
 ) -> CompiledModel:
     """Replace linear layers and convolutions by the fastest kernel found for each.
@@ -89,7 +89,8 @@ def compile_sparse(
         calibration: Inputs like `example_inputs`, or (inputs, targets) pairs, at most 32 of which
             are read to find the range of activations; without it the example is all there is.
             Not read for `fp32`.
-        calibration_method: `minmax`, or `percentile` (99.99 % of a sample, both ends).
+        calibration_method: `minmax`, `percentile` (99.99 % of a sample, both ends), or `auto`,
+            whichever of them moves the network's outputs on the calibration inputs less.
         threads: That kernels use; PyTorch's own layers follow `torch.set_num_threads`.
 
     Raises:
@@ -118,7 +119,7 @@ def compile_sparse(
     formats = formats_of(dtype, named, sites)
     bytes_ = [site for site in sites if formats[site.name] != "fp32"]
     batches = _batches(calibration, example_inputs) if bytes_ else []
-    seen = observers(work, bytes_, batches, calibration_method) if batches else {}
+    seen = chosen_ranges(work, bytes_, batches, calibration_method) if batches else {}
     samples = _samples(work, sites, example_inputs)
     if not samples:
         raise UserError("example_inputs: no layer is given anything by them; give a whole batch")

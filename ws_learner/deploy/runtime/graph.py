@@ -16,7 +16,7 @@ from ws_learner.core import UserError, check_settings
 from ws_learner.deploy.runtime.codegen.spec import Activation
 from ws_learner.deploy.runtime.fused_sequential import is_plain, is_watched
 from ws_learner.deploy.runtime.modules import Geometry, LayerData, matrix_of
-from ws_learner.deploy.runtime.quantisation import Calibration, RangeObserver
+from ws_learner.deploy.runtime.quantisation import RangeMethod, RangeObserver
 from ws_learner.deploy.runtime.site_norm import Norm
 
 __all__ = [
@@ -269,7 +269,7 @@ def watch(sites: Iterable[Site], see: Callable[[Site, Tensor], None]) -> Iterato
 
 
 def observers(
-    model: nn.Module, sites: Sequence[Site], data: Iterable[Inputs], method: Calibration
+    model: nn.Module, sites: Sequence[Site], data: Iterable[Inputs], method: RangeMethod
 ) -> dict[str, RangeObserver]:
     """Run the model over `data`; return a range observer per layer."""
     found = {site.name: RangeObserver(method) for site in sites}

@@ -12,9 +12,17 @@ from torch import Tensor
 
 from ws_learner.core import UserError
 
-__all__ = ["Calibration", "InputScale", "RangeObserver", "least_scales", "quantise_weight"]
+__all__ = [
+    "Calibration",
+    "InputScale",
+    "RangeMethod",
+    "RangeObserver",
+    "least_scales",
+    "quantise_weight",
+]
 
-Calibration = Literal["minmax", "percentile"]
+RangeMethod = Literal["minmax", "percentile"]
+Calibration = Literal["auto", "minmax", "percentile"]
 _SAMPLE = 1 << 14
 _CACHED = 1 << 17  # weights that are rounded together: their floats stay in the second cache
 _TINY = float(np.finfo(np.float32).tiny)
@@ -48,6 +56,11 @@ class InputScale:
         scaled = (values.astype(np.float64) * inverse + self.zero).astype(np.float32)
         bytes_: npt.NDArray[np.uint8] = np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
         return bytes_
+
+    def rounded(self, values: Tensor) -> Tensor:
+        """Floats as they are after a way to bytes and back."""
+        steps = torch.clamp(torch.round(values / self.scale) + self.zero, 0, 255)
+        return (steps - self.zero) * self.scale
 
 
 def quantise_weight(
@@ -99,11 +112,16 @@ def least_scales(bias: npt.NDArray[np.float64], source: InputScale) -> npt.NDArr
 
 
 class RangeObserver:
-    """Observes activations and chooses their quantisation range."""
+    """Observes activations and chooses their quantisation range.
 
-    def __init__(self, method: Calibration = "minmax", *, percentile: float = 99.99) -> None:
+    Attributes:
+        method: Of `settle`. An observer that began with `minmax` has no percentiles.
+    """
+
+    def __init__(self, method: RangeMethod = "minmax", *, percentile: float = 99.99) -> None:
         """Choose the range from least to largest, or between percentiles of a sample."""
-        self._method, self._share = method, percentile / 100
+        self.method: RangeMethod = method
+        self._share = percentile / 100
         self._low, self._high = 0.0, 0.0
         self._kept: list[Tensor] = []
 
@@ -115,13 +133,13 @@ class RangeObserver:
             return
         self._low = min(self._low, float(flat.min()))
         self._high = max(self._high, float(flat.max()))
-        if self._method == "percentile":
+        if self.method == "percentile":
             # Evenly spaced, so that the same data give the same range.
             self._kept.append(flat[:: max(1, flat.numel() // _SAMPLE)].clone())
 
-    def settle(self) -> InputScale:
-        """The range as bytes."""
-        if self._method == "minmax" or not self._kept:
+    def settle(self, method: RangeMethod | None = None) -> InputScale:
+        """The range as bytes, by the observer's method or another one."""
+        if (method or self.method) == "minmax" or not self._kept:
             return InputScale.of_range(self._low, self._high)
         sample = torch.cat(self._kept).numpy()
         low, high = np.quantile(sample, [1 - self._share, self._share])
