@@ -75,9 +75,14 @@ def test_a_latency_that_was_not_measured_says_how_to(tmp_path: Path) -> None:
     weights = int(frame["weights"].sum())
     assert {"nonzero weights", f"{weights:,}", f"{weights - zeros:,}"} <= set(shown)
     (run / "deploy").mkdir()
-    record = {"engine": "wsr", "measured_ms": {"median": 2.5}, "pytorch_ms": {"median": 7.5}}
+    record = {
+        "engine": "wsr",
+        "batch": 8,
+        "measured_ms": {"median": 2.5},
+        "pytorch_ms": {"median": 7.5},
+    }
     (run / "deploy" / "deploy.json").write_text(json.dumps(record))
-    assert {"latency in wsr", "PyTorch", "7.5 ms", "2.5 ms"} <= set(picture(run))
+    assert {"latency in our runtime, batch 8", "PyTorch", "7.5 ms", "2.5 ms"} <= set(picture(run))
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,9 @@ def _latency(summary: Mapping[str, Any], deployed: Mapping[str, Any]) -> Panel:
     torch = _median(deployed.get("pytorch_ms"))
     if torch is not None:
         bars.insert(0, Bar("PyTorch", torch, cost_text("latency", torch)))
-    return Panel(f"latency in {deployed.get('engine', 'wsr')}", tuple(bars))
+    engine, batch = str(deployed.get("engine", "wsr")), deployed.get("batch")
+    examples = f", batch {batch}" if isinstance(batch, int) else ""
+    return Panel(f"latency in {_ENGINES.get(engine, engine)}{examples}", tuple(bars))
 
 
 _ENGINES = {"wsr": "our runtime"}
