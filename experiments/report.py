@@ -7,6 +7,7 @@ shows what was added since, such as the milliseconds of `ws-learner export --to 
   ws-learner report runs/<one>
   ws-learner report runs/<one> --out for_anna.html
   ws-learner report runs/<one> --out report.md          # Markdown, with figures in the run's folder
+  ws-learner report runs/<one> --picture run.svg        # one picture, for a README or a slide
 """
 
 from __future__ import annotations
@@ -34,19 +35,42 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     parser.add_argument(
         "--out", type=as_path, help="the file, .html or .md (default: report.html in the run)"
     )
+    parser.add_argument(
+        "--picture",
+        type=as_path,
+        help="draw metric, size, latency and ratios in this file, .svg or .png; no page is written "
+        "unless --out asks for it",
+    )
     given = parser.parse_args(argv)
     try:
-        from ws_learner.report import find_run, refuse_other_ending, write_report_file
-
-        given.run = find_run(given.run)
-        if given.out is not None:
-            refuse_other_ending(given.out, name="out")
-        out = write_report_file(given.run, given.out or given.run / "report.html")
+        written = _write(given.run, out=given.out, picture=given.picture)
     except UserError as error:
         say(f"error: {spell_message(sys.argv[1:] if argv is None else argv)(str(error))}")
         return 2
-    say(f"wrote {out}, {out.stat().st_size:,} bytes")
+    for path in written:
+        say(f"wrote {path}, {path.stat().st_size:,} bytes")
     return 0
+
+
+def _write(run: Path, *, out: Path | None, picture: Path | None) -> list[Path]:
+    """Write what was asked for; return the files."""
+    from ws_learner.report import (
+        draw_summary,
+        find_run,
+        refuse_other_ending,
+        refuse_other_picture,
+        write_report_file,
+    )
+
+    run = find_run(run)
+    if out is not None:
+        refuse_other_ending(out, name="out")
+    if picture is not None:
+        refuse_other_picture(picture, name="picture")
+    written = [] if picture is None else [draw_summary(run, picture)]
+    if out is not None or picture is None:
+        written.append(write_report_file(run, out or run / "report.html"))
+    return written
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from experiments.experiment import Experiment
     from ws_learner.learner import WeightSparseLearner
 
-__all__ = ["build", "dense_weights", "main", "make_learner"]
+__all__ = ["build", "checked_experiment", "dense_weights", "main", "make_learner"]
 
 
 def main(
@@ -97,11 +97,25 @@ def _run(command: Command, words: Sequence[str]) -> int:
     return 0
 
 
-def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
+def checked_experiment(command: Command) -> tuple[Command, Experiment]:
+    """Build the experiment of a command line and check what does not need its layers.
+
+    Returns:
+        The command, with settings adjusted to the experiment, and the experiment.
+
+    Raises:
+        UserError: The settings do not go together.
+    """
     experiment = build(command)
     check_outputs(command, experiment)
     command = adjust_training(command, experiment)
     say_adjusted(command)
+    recipe_for_command(command, experiment.sparse_recipe)
+    return command, experiment
+
+
+def _weight_sparse(command: Command, *, words: Sequence[str]) -> None:
+    command, experiment = checked_experiment(command)
     untrained = command.run.dense_checkpoint is None and experiment.checkpoint is None
     if untrained or command.ws.ws_policy or command.ws.ws_from_policy:
         check_layers(make_learner(command, experiment, run=command.runs))  # before it is trained

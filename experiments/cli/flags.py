@@ -26,7 +26,7 @@ from experiments.cli.flag_parser import (
 )
 from experiments.cli.own_errors import describe_own_error
 from experiments.cli.own_file import own_folders
-from experiments.cli.own_options import option_names
+from experiments.cli.own_options import option_names, options_from_text
 from ws_learner.config import (
     METHODS,
     POCKETFLOW,
@@ -71,6 +71,7 @@ def _parse(argv: Sequence[str], typed: list[str], *, prog: str) -> Command:
         _refuse_files_folders(file.settings, config=peek_flag(words, "config"))
     kinds: dict[str, type] = {"run": RunFlags, "ws": WeightSparseConfig, "ddpg": DDPGConfig}
     _refuse_unknown_early(words, name, kinds.values())
+    _help_from_text(words, name, kinds, prog=prog)
     module = find_experiment(name, include=include)
     kinds["options"] = module.Options
     flags = {flag.name: flag for kind in kinds.values() for flag in dataclass_flags(kind)}
@@ -111,6 +112,21 @@ def _refuse_unknown_early(words: Sequence[str], name: str, kinds: Iterable[type]
         return
     flags = {flag.name: flag for kind in kinds for flag in dataclass_flags(kind)}
     refuse_unknown_flags(words, flags, own=own)
+
+
+def _help_from_text(
+    words: Sequence[str], name: str, kinds: Mapping[str, type], *, prog: str
+) -> None:
+    """Answer `-h` of an experiment file from its text if that says all: an import loads torch."""
+    path = own_file(name)
+    asked = next((word for word in words if word in HELP), None)
+    if path is None or asked is None:
+        return
+    with options_from_text(path) as module:
+        if module is not None:
+            every = [*kinds.values(), module.Options]
+            flags = {flag.name: flag for kind in every for flag in dataclass_flags(kind)}
+            _help(module, flags, everything=HELP[asked], prog=prog)
 
 
 def _refuse_files_code(name: str, *, config: str | None) -> None:

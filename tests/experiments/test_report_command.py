@@ -23,6 +23,18 @@ def test_it_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert f"wrote {out}, {out.stat().st_size:,} bytes" in said
 
 
+def test_it_draws_the_picture_alone(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "runs" / "one")
+    picture = tmp_path / "pictures" / "one.svg"
+    assert main(["report", str(run), "--picture", str(picture)]) == 0
+    assert picture.read_text().rstrip().endswith("</svg>")
+    assert not (run / "report.html").exists()
+    png = tmp_path / "one.png"
+    assert main(["report", str(run), "--picture", str(png), "--out", str(tmp_path / "a.html")]) == 0
+    assert png.read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "a.html").exists()
+
+
 def test_what_it_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run(tmp_path / "one")
     (tmp_path / "unfinished").mkdir()
@@ -30,6 +42,11 @@ def test_what_it_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
         ([str(tmp_path / "none")], "holds no finished run"),
         ([str(tmp_path / "unfinished")], "no finished run"),
         ([str(run), "--out", "page.pdf"], "--out page.pdf: give a file that ends in .html or .md"),
+        (
+            [str(run), "--picture", "a.gif"],
+            "--picture a.gif: give a file that ends in .svg or .png",
+        ),
+        ([str(run), "--picture", str(run / "summary.json" / "a.svg")], "cannot write"),
         ([str(run), "--out", str(tmp_path / "one" / "summary.json" / "a.html")], "cannot write"),
     ):
         assert main(["report", *words]) == 2

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.report_runs import write_run
 from tests.support.served import Served, served, until
 from tests.support.service import made_run
+from ws_learner.report import write_html
 
 pytestmark = pytest.mark.slow  # a minute on two free cores; pytest -m slow tests/service
 
@@ -127,6 +129,43 @@ def test_a_run_from_start_to_download(browser: Any, service: Served, tmp_path: P
     assert "earlier" in heads
     picture(page, "compare")
     assert [one for one in said if not re.search("favicon", one)] == []
+    context.close()
+
+
+def test_a_report_works_in_the_sandbox(browser: Any, service: Served, tmp_path: Path) -> None:
+    """Its own script sorts and copies, parts fold, figures are there; nothing else is allowed."""
+    run = write_run(tmp_path / "runs" / "reported", rollouts=40)
+    write_html(run, run / "report.html")
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda one: said.append(one.text))
+    page.on("pageerror", lambda one: said.append(str(one)))
+    page.goto(f"{service.address}?token={service.token}")
+    said.clear()
+    answer = page.goto(f"{service.address}runs/reported/report.html")
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert page.evaluate("self.origin") == "null"  # none of the service's rights
+
+    table = page.locator("table").first
+    table.locator("th [role=button]").nth(3).click()
+    cells = table.locator("tbody td:nth-child(4)").all_text_contents()
+    weights = [int(cell.replace(",", "")) for cell in cells]
+    assert len(weights) > 1
+    assert weights == sorted(weights, reverse=True)
+    opened = page.locator("details[open]").count()
+    folded = page.locator("details:not([open])").first
+    folded.locator("summary").click()
+    assert page.locator("details[open]").count() == opened + 1
+    figures = page.locator("figure svg")
+    assert figures.count() > 1
+    for figure in figures.all():
+        assert figure.bounding_box()["height"] > 50
+    picture(page, "report")
+    assert said == []
+    # It cannot ask the service, though the browser has the cookie.
+    asked = "a => fetch(a, {credentials: 'include'}).then(r => r.text(), () => 'blocked')"
+    assert page.evaluate(asked, f"{service.address}runs") == "blocked"
     context.close()
 
 

@@ -9,7 +9,7 @@ from ws_learner.core.lazy import lazy_names
 if TYPE_CHECKING:
     from ws_learner.report.csv_io import DAMAGED_TABLE, read_frontier, read_rollouts
     from ws_learner.report.earlier_runs import expected_seconds
-    from ws_learner.report.figures import draw_all
+    from ws_learner.report.figures import draw_all, draw_summary
     from ws_learner.report.headlines import cost_text
     from ws_learner.report.html import write_html
     from ws_learner.report.markdown import headline, write_report
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
         read_progress,
     )
     from ws_learner.report.ratios_file import layers_in_ratios, read_ratios
-    from ws_learner.report.report_file import refuse_other_ending, write_report_file
+    from ws_learner.report.report_file import (
+        refuse_other_ending,
+        refuse_other_picture,
+        write_report_file,
+    )
     from ws_learner.report.runs import (
         Comparison,
         Label,
@@ -73,6 +77,7 @@ __all__ = [
     "comparison_page",
     "cost_text",
     "draw_all",
+    "draw_summary",
     "expected_seconds",
     "find_run",
     "headline",
@@ -96,6 +101,7 @@ __all__ = [
     "read_row",
     "read_table",
     "refuse_other_ending",
+    "refuse_other_picture",
     "run_columns",
     "runs_page",
     "sensitivity_figure",
@@ -126,6 +132,7 @@ _MODULES = {
     ],
     "figures": [
         "draw_all",
+        "draw_summary",
     ],
     "markdown": [
         "headline",
@@ -152,6 +159,7 @@ _MODULES = {
     ],
     "report_file": [
         "refuse_other_ending",
+        "refuse_other_picture",
         "write_report_file",
     ],
     "runs": [

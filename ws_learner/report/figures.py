@@ -1,4 +1,4 @@
-"""The figures of a report: ratios per layer, the pruning schedule, the search, the frontier."""
+"""The figures of a report: summary, ratios per layer, schedule, search, frontier."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ws_learner.core import AnyPath, as_path, read_json
+from ws_learner.core import AnyPath, RunDir, as_path, read_json
 from ws_learner.report.csv_io import read_frontier, read_rollouts
 from ws_learner.report.figure_style import plain_label
 from ws_learner.report.frontier_figure import frontier_figure
@@ -16,9 +16,18 @@ from ws_learner.report.metrics import read_metrics
 from ws_learner.report.ratios_figure import ratios_figure
 from ws_learner.report.schedule_figure import schedule_figure
 from ws_learner.report.search_figure import search_figure
+from ws_learner.report.summary_figure import summary_figure
 from ws_learner.report.table import read_table
 
-__all__ = ["draw_all", "frontier_figure", "ratios_figure", "schedule_figure", "search_figure"]
+__all__ = [
+    "draw_all",
+    "draw_summary",
+    "frontier_figure",
+    "ratios_figure",
+    "schedule_figure",
+    "search_figure",
+    "summary_figure",
+]
 
 
 def draw_all(run_dir: AnyPath) -> list[Path]:
@@ -41,4 +50,25 @@ def draw_all(run_dir: AnyPath) -> list[Path]:
         if not frame.empty:
             drawn.append(run_dir / "figures" / name)
             draw(frame, drawn[-1])
+    if "sparse_metric" in facts or "sparse_accuracy" in facts:
+        drawn.append(draw_summary(run_dir, run_dir / "figures" / "summary.svg"))
     return drawn
+
+
+def draw_summary(run_dir: AnyPath, path: AnyPath) -> Path:
+    """Draw the picture of a finished run from its files; return `path`.
+
+    Args:
+        run_dir: The run.
+        path: The `.svg` or `.png` to write.
+
+    Raises:
+        UserError: The run is not finished, or a result is damaged.
+    """
+    run, path = RunDir(as_path(run_dir, name="run_dir")), as_path(path, name="path")
+    summary = run.read_summary()
+    frame = read_table(run.ratios) if run.ratios.exists() else None
+    record = run.path / "deploy" / "deploy.json"
+    deployed = read_json(record) if record.exists() else {}
+    summary_figure(summary, frame, path, deployed=deployed)
+    return path

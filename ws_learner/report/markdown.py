@@ -30,6 +30,7 @@ from ws_learner.report.table import read_table
 __all__ = ["headline", "write_report"]
 
 _CAPTIONS = {
+    "summary": "The dense and the pruned network, and the prune ratio of each layer.",
     "ratios": "Prune ratio of each layer; the dashed line is what a uniform allocation would give.",
     "schedule": "Overall sparsity and the metric over the optimizer steps.",
     "search": "Reward of each rollout and the best so far.",

@@ -12,7 +12,7 @@ from ws_learner.report.figure_style import BLUE, INK, ORANGE, YELLOW, canvas, pl
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["ratios_figure"]
+__all__ = ["ratios_figure", "short_names"]
 
 
 def ratios_figure(frame: pd.DataFrame, path: Path) -> None:
@@ -48,7 +48,7 @@ def ratios_figure(frame: pd.DataFrame, path: Path) -> None:
         )
         for place, ratio in zip(places, frame["prune_ratio"], strict=True):
             left.text(1.015, place, f"{ratio:.3f}", va="center_baseline", fontsize=size)
-        left.set_yticks(places, _short(frame["layer"]), fontsize=size)
+        left.set_yticks(places, short_names(frame["layer"]), fontsize=size)
         left.set_xlim(0, 1)
         left.set_xlabel("prune ratio (share of zero weights)")
         _weights(right, frame, places)
@@ -84,7 +84,7 @@ def _scale(largest: float) -> tuple[float, str]:
     return (1e3, " (thousands)") if largest >= 1e4 else (1.0, "")
 
 
-def _short(names: pd.Series[str]) -> list[str]:
+def short_names(names: pd.Series[str]) -> list[str]:
     """Layer names without the `.weight` they all end with."""
     texts = [plain_label(name) for name in names]
     if all(text.endswith(".weight") for text in texts):

@@ -9,9 +9,10 @@ from ws_learner.report.figures import draw_all
 from ws_learner.report.html import write_html
 from ws_learner.report.markdown import write_report
 
-__all__ = ["refuse_other_ending", "write_report_file"]
+__all__ = ["refuse_other_ending", "refuse_other_picture", "write_report_file"]
 
 _PAGES, _TEXTS = (".html", ".htm"), (".md", ".markdown", ".txt")
+_PICTURES = (".svg", ".png")
 
 
 def refuse_other_ending(path: AnyPath, *, name: str) -> None:
@@ -23,6 +24,17 @@ def refuse_other_ending(path: AnyPath, *, name: str) -> None:
     path = as_path(path, name=name)
     if path.suffix.lower() not in (*_PAGES, *_TEXTS):
         raise UserError(f"`{name}` {path}: give a file that ends in .html or .md")
+
+
+def refuse_other_picture(path: AnyPath, *, name: str) -> None:
+    """Refuse a file that `draw_summary` does not write; `name` is the argument.
+
+    Raises:
+        UserError: It is one.
+    """
+    path = as_path(path, name=name)
+    if path.suffix.lower() not in _PICTURES:
+        raise UserError(f"`{name}` {path}: give a file that ends in .svg or .png")
 
 
 def write_report_file(run_dir: AnyPath, path: AnyPath) -> Path:

@@ -16,19 +16,13 @@ def main(words: Sequence[str]) -> int:
 
 
 def _check(words: Sequence[str]) -> int:
-    from experiments.cli.adjust_training import adjust_training
-    from experiments.cli.build import build, check_outputs, recipe_for_command, say_adjusted
     from experiments.cli.flags import parse
     from experiments.cli.preflight import check_layers, check_paths
-    from experiments.run import make_learner
+    from experiments.run import checked_experiment, make_learner
 
     command = parse(words, prog="ws-learner prune")
     check_paths(command)
-    experiment = build(command)
-    check_outputs(command, experiment)
-    command = adjust_training(command, experiment)
-    say_adjusted(command)
-    recipe_for_command(command, experiment.sparse_recipe)
+    command, experiment = checked_experiment(command)
     check_layers(make_learner(command, experiment, run=command.runs))
     return 0
 
