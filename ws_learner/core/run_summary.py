@@ -77,8 +77,9 @@ def altered_results(summary: Mapping[str, Any], folder: Path, *, most_bytes: int
         most_bytes: Files that are larger are only looked for, not read.
     """
     files = summary.get(_FILES)
-    listed = [name for name in RESULTS if name in files] if isinstance(files, dict) else []
-    found = ((name, _problem(folder / name, files[name], most=most_bytes)) for name in listed)
+    known = files if isinstance(files, dict) else {}
+    listed = [name for name in RESULTS if name in known]
+    found = ((name, _problem(folder / name, known[name], most=most_bytes)) for name in listed)
     return [f"{name}: {problem}" for name, problem in found if problem]
 
 
