@@ -105,11 +105,11 @@ def test_a_finished_run_counts_its_results(finished: RunDir) -> None:
     finished.read_summary()
 
 
-def test_missing_weights_are_said(finished: RunDir) -> None:
-    finished.ratios.unlink()
-    finished.read_summary()  # said where it is needed
-    finished.model.unlink()
-    with pytest.raises(UserError, match=r"model\.safetensors: is missing from a finished run"):
+@pytest.mark.parametrize("name", ["ratios.csv", "model.safetensors"])
+def test_a_missing_result_is_said(finished: RunDir, name: str) -> None:
+    assert (finished.path / name).is_file()
+    (finished.path / name).unlink()
+    with pytest.raises(UserError, match=rf"{name}: is missing from a finished run"):
         finished.read_summary()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,39 @@ def test_a_changed_summary_is_noticed(tmp_path: Path) -> None:
     text = (run / "summary.json").read_text()
     (run / "summary.json").write_text(text.replace("0.7,", "0.9,"))
     assert (read_row(run).state, read_row(run).sparse) == ("unknown", None)
+
+
+def _edit(path: Path) -> None:
+    path.write_text(path.read_text() + " ")
+
+
+@pytest.mark.parametrize("name", ["ratios.csv", "rollouts.csv", "metrics.csv"])
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [(_edit, "SHA-256"), (Path.unlink, "is missing"), (_folder, "is no file")],
+)
+def test_a_finished_run_with_an_altered_result_stays_listed_with_a_reason(
+    tmp_path: Path, name: str, damage: Callable[[Path], None], said: str
+) -> None:
+    run = copied(tmp_path, "one")
+    RunDir(run).finish({"sparse_accuracy": 0.7})
+    assert read_row(run).reason == ""
+    damage(run / name)
+    row = read_row(run)
+    assert (row.state, row.sparse) == ("finished", 0.7)
+    assert row.reason.startswith(f"{name}: ")
+    assert said in row.reason
+    assert str(tmp_path) not in row.reason
+
+
+def test_a_list_looks_for_weights_but_does_not_read_them(tmp_path: Path) -> None:
+    run = copied(tmp_path, "one")
+    (run / "model.safetensors").write_bytes(bytes(2 << 20))
+    RunDir(run).finish({})
+    (run / "model.safetensors").write_bytes(b"1" + bytes((2 << 20) - 1))
+    assert read_row(run).reason == ""
+    (run / "model.safetensors").unlink()
+    assert read_row(run).reason.startswith("model.safetensors: is missing")
 
 
 @settings(max_examples=25)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.support.service import (
     RecordingStarter,
@@ -64,6 +67,55 @@ def test_names_with_markup_stand_for_themselves(tmp_path: Path) -> None:
         assert "<script>" not in answer.text
         assert str(1234 * 1111) not in answer.text
     assert "&lt;img" in texts[2].text
+
+
+@pytest.mark.parametrize("name", ["ratios.csv", "rollouts.csv", "metrics.csv"])
+def test_an_edited_table_is_shown_with_a_line(tmp_path: Path, name: str) -> None:
+    run = made_run(tmp_path)
+    assert client(tmp_path).get("/runs/run").json()["run"]["reason"] == ""
+    table = run / name
+    table.write_text(table.read_text().replace("0.8", "0.9"))
+    asked = client(tmp_path)
+    said = f"{name}: damaged or changed"
+    assert said in asked.get("/runs/run").json()["run"]["reason"]
+    for page in ("/", "/rows", "/view/run", "/view/run/live"):
+        answer = asked.get(page)
+        assert (answer.status_code, said in answer.text) == (200, True)
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "summary.json"])
+@pytest.mark.parametrize("damage", [_flip, Path.unlink])
+def test_weights_that_are_not_those_of_the_run_are_not_sent(
+    tmp_path: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    run = made_run(tmp_path)
+    whole = (run / "model.safetensors").read_bytes()
+    assert client(tmp_path).get("/runs/run/model").content == whole
+    damage(run / name)
+    answer = client(tmp_path).get("/runs/run/model")
+    unfinished = name == "summary.json" and damage is Path.unlink
+    assert answer.status_code == (404 if unfinished else 422)
+    assert unfinished or answer.json()["detail"].startswith(f"{name}: ")
+    assert str(tmp_path) not in answer.text
+
+
+@pytest.mark.parametrize("value", ["1e308", "-1e308", "1.7e308", "5e-324", "nan", "inf"])
+def test_numbers_of_any_size_in_tables_break_no_page(tmp_path: Path, value: str) -> None:
+    run = made_run(tmp_path)
+    for name in ("rollouts.csv", "metrics.csv", "ratios.csv"):
+        table = run / name
+        table.write_text(table.read_text().replace(",0.5,", f",{value},"))
+        if name == "rollouts.csv":
+            table.write_text(table.read_text().replace("0.6,0.9,0.9", "-1e308,0.9,0.9"))
+    asked = client(tmp_path)
+    for page in ("/view/run", "/view/run/live", "/runs/run"):
+        assert asked.get(page).status_code == 200
 
 
 def test_a_page_shows_curves_profile_phases_and_files(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from ws_learner.core.progress_phases import enter_phase, expect_phases, plan_phases
     from ws_learner.core.radix_select import Parts, in_parts, smallest_at, threshold_counts
     from ws_learner.core.run_dir import RunDir, folder_name, identity_hash, policy_path
-    from ws_learner.core.run_summary import check_result
+    from ws_learner.core.run_summary import altered_results, check_result
     from ws_learner.core.saved_config import check_saved_config, reason_of
     from ws_learner.core.setting_checks import check_choice, check_settings, setting_problems
     from ws_learner.core.shown_values import shown, shown_repr
@@ -123,6 +123,7 @@ __all__ = [
     "ValueDigest",
     "adjusted_line",
     "adjusted_values",
+    "altered_results",
     "as_path",
     "as_whole",
     "by_layer",
@@ -380,6 +381,7 @@ _MODULES = {
         "policy_path",
     ],
     "run_summary": [
+        "altered_results",
         "check_result",
     ],
     "saved_config": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from functools import lru_cache
@@ -12,7 +13,7 @@ from ws_learner.core.checksums import sealed, unsealed
 from ws_learner.core.errors import UserError
 from ws_learner.core.files import read_json, sha256_of, write_json
 
-__all__ = ["RESULTS", "check_result", "read_run_summary", "write_run_summary"]
+__all__ = ["RESULTS", "altered_results", "check_result", "read_run_summary", "write_run_summary"]
 
 RESULTS = (
     *("model.safetensors", "ratios.csv", "rollouts.csv"),
@@ -67,16 +68,46 @@ def check_result(summary: Mapping[str, Any], path: Path) -> None:
         _refuse_other(path, files[path.name])
 
 
+def altered_results(summary: Mapping[str, Any], folder: Path, *, most_bytes: int) -> list[str]:
+    """What is wrong with the results of a finished run, a short line each; nothing is raised.
+
+    Args:
+        summary: As it is in `summary.json`.
+        folder: The run's folder.
+        most_bytes: Files that are larger are only looked for, not read.
+    """
+    files = summary.get(_FILES)
+    known = files if isinstance(files, dict) else {}
+    listed = [name for name in RESULTS if name in known]
+    found = ((name, _problem(folder / name, known[name], most=most_bytes)) for name in listed)
+    return [f"{name}: {problem}" for name, problem in found if problem]
+
+
 def _refuse_other(path: Path, wanted: object) -> None:
+    problem = _problem(path, wanted)
+    if problem:
+        raise UserError(f"{path}: {problem}; {_REMEDY}")
+
+
+def _problem(path: Path, wanted: object, *, most: float = math.inf) -> str:
+    """What is wrong with a result, empty if nothing is."""
     if not os.path.lexists(path):
-        raise UserError(f"{path}: is missing from a finished run; {_REMEDY}")
-    if not path.is_file():
-        raise UserError(f"{path}: is no file; {_REMEDY}")
-    about = path.stat()
-    if _known_digest(path.absolute(), about.st_mtime_ns, about.st_size) != wanted:
-        raise UserError(f"{path}: damaged or changed (its SHA-256 is another); {_REMEDY}")
+        return "is missing from a finished run"
+    try:
+        if not path.is_file():
+            return "is no file"
+        about = path.stat()
+        digest = None
+        if about.st_size <= most:
+            times = (about.st_mtime_ns, about.st_ctime_ns)
+            digest = _known_digest(path.absolute(), times, about.st_size)
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    if digest not in (None, wanted):
+        return "damaged or changed (its SHA-256 is another)"
+    return ""
 
 
-@lru_cache(maxsize=64)
-def _known_digest(path: Path, changed: int, size: int) -> str:
+@lru_cache(maxsize=4096)
+def _known_digest(path: Path, times: tuple[int, int], size: int) -> str:
     return sha256_of(path)

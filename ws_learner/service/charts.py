@@ -14,6 +14,7 @@ __all__ = ["bars", "chart"]
 WIDTH, HEIGHT = 560, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 34
 _MOST_LAYERS = 200
+_LARGEST = 1e300  # a damaged file may hold more; differences stay finite
 
 
 def chart(series: Sequence[Series], *, x: str, y: str, dots: bool = True) -> Markup:
@@ -25,7 +26,7 @@ def chart(series: Sequence[Series], *, x: str, y: str, dots: bool = True) -> Mar
         y: What the vertical axis shows.
         dots: Draw the first of several as dots; otherwise the colours begin with the second.
     """
-    shown = [thinned(one) for one in series if one.points]
+    shown = [_within(thinned(one)) for one in series if one.points]
     if not shown:
         return Markup("")
     xs = _range([p[0] for one in shown for p in one.points])
@@ -58,10 +59,19 @@ def bars(layers: Sequence[Layer]) -> Markup:
         parts.append(
             f'<tr><th scope="row">{escape(one.name)}</th><td><svg viewBox="0 0 100 10" '
             'preserveAspectRatio="none" aria-hidden="true"><rect class="track" width="100" '
-            f'height="10"/><rect class="bar" width="{100 * min(value / most, 1):.2f}" '
+            f'height="10"/><rect class="bar" width="{100 * min(max(value / most, 0), 1):.2f}" '
             f'height="10"/></svg></td><td class="number">{text}</td></tr>'
         )
     return Markup("".join([*parts, "</table>"]))
+
+
+def _within(series: Series) -> Series:
+    """The curve with numbers that can be subtracted."""
+    return Series(series.name, tuple((_cut(x), _cut(y)) for x, y in series.points))
+
+
+def _cut(value: float) -> float:
+    return max(-_LARGEST, min(_LARGEST, value))
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

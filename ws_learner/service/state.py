@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from ws_learner.core import RunDir, UserError
+from ws_learner.core import RunDir, UserError, check_result, read_json, unsealed
 from ws_learner.report import RunRow, list_runs, read_row
 from ws_learner.service.elsewhere import Elsewhere, RemoteRun
 from ws_learner.service.estimate import Estimate, estimate
@@ -23,6 +23,7 @@ _SECONDS_OF_A_LIST, _SECONDS_OF_A_PAGE = 1.0, 0.5
 _REST = 25
 """What was read is kept for so many times as long as the reading took."""
 _SECONDS_TO_STOP = 10.0
+_SEE = "see docs/security.md"
 
 
 class Service:
@@ -244,8 +245,15 @@ class Service:
 
         Raises:
             NotThereError: There is no such run, or it has no weights yet.
+            UserError: They, or the summary, are damaged or missing.
         """
         run = RunDir(self.folder.run(name))
         if not run.finished:
             raise NotThereError("the run has not finished: its weights are not there yet")
+        try:
+            check_result(
+                unsealed(read_json(run.path / "summary.json"), "summary.json", _SEE), run.model
+            )
+        except UserError as error:
+            raise UserError(str(error).replace(f"{run.path}/", "")) from error
         return self.folder.file(name, run.model.name)

@@ -69,6 +69,8 @@ def _notes(rows: Sequence[RunRow], *, same: bool) -> Iterator[str]:
             yield f"{row.id}: {row.reason}"
         elif row.state != "finished":
             yield f"{row.id}: is {row.state}, so its results are not there yet"
+        elif row.reason:
+            yield f"{row.id}: {row.reason}"
     if not same:
         yield "not known to be measured on the same examples: differences have no interval"
 
@@ -90,7 +92,8 @@ def _ratios(rows: Sequence[RunRow]) -> tuple[tuple[RatioLine, ...], list[str]]:
             check_result(read_object(path.with_name("summary.json")), path)
             frame = read_table(path)
         except UserError as error:
-            notes.append(f"{row.id}: {error}")
+            if path.name not in row.reason:  # which is a note already
+                notes.append(f"{row.id}: {error}")
         else:
             columns[-1] = dict(zip(frame["layer"], map(float, frame["achieved"]), strict=True))
     names = dict.fromkeys(name for column in columns for name in column)

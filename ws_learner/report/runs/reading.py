@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ws_learner.core import AnyPath, UserError, as_path, shown, unsealed
+from ws_learner.core import AnyPath, UserError, altered_results, as_path, shown, unsealed
 from ws_learner.report.runs.fields import number, read_object, table, text, whole
 from ws_learner.report.runs.label import read_label
 from ws_learner.report.runs.row import RunRow
@@ -20,6 +20,7 @@ MARKS = ("summary.json", "identity.json", "progress.jsonl")
 
 _CHANGING = ("metrics.csv", "rollouts.csv", "progress.jsonl")
 _REMEDY = "see docs/security.md"
+_MOST_HASHED = 1 << 20  # bytes; a list reads tables, not weights
 
 
 def is_run(folder: AnyPath) -> bool:
@@ -32,8 +33,8 @@ def read_row(run: AnyPath) -> RunRow:
     """The row of one run.
 
     A folder without files of a run, and one with damaged files, has the state `unknown` and a
-    reason; nothing is raised. The checksum of the summary is checked, those of the other results
-    are not.
+    reason; nothing is raised. A finished run whose results are missing or changed has a reason,
+    too; of results above 1 MiB, such as weights, only that they are there is checked.
 
     Args:
         run: The run's folder.
@@ -68,8 +69,10 @@ def _facts(path: Path, *, finished: bool) -> dict[str, Any]:
     """What the files say; raises UserError if those that should be there are damaged."""
     if finished:
         summary = unsealed(read_object(path / "summary.json"), "summary.json", _REMEDY)
-        size = {"size_bytes": _size(path / "model.safetensors")}
-        return _of_summary(summary) | size | {"state": "finished", "progress": 1.0}
+        problems = altered_results(summary, path, most_bytes=_MOST_HASHED)
+        reason = shown("; ".join([*problems, _REMEDY]), most=200) if problems else ""
+        extra = {"size_bytes": _size(path / "model.safetensors"), "reason": reason}
+        return _of_summary(summary) | extra | {"state": "finished", "progress": 1.0}
     if not is_run(path):
         raise UserError("holds no run (no summary.json, identity.json or progress.jsonl)")
     facts: dict[str, Any] = {}

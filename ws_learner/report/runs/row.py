@@ -41,7 +41,8 @@ class RunRow:
         change: `sparse` - `dense`.
         size_bytes: Size of the saved network, model.safetensors, in bytes.
         state: Where the run is.
-        reason: Why the state is `unknown` or `failed`.
+        reason: Why the state is `unknown` or `failed`, or what is wrong with the results of a
+            finished run.
         progress: Share of the command that is done, in [0, 1]; None if it is not known.
         phase: Such as `search`; empty if the run is finished.
         started: When the run began, in Unix seconds.
