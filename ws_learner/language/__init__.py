@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ws_learner.language.run_files import is_language_run, measure_again
     from ws_learner.language.settings import LanguageSettings
     from ws_learner.language.task import LanguageTask
+    from ws_learner.language.transformers_import import quiet
     from ws_learner.language.windows import read_texts
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "check_language",
     "is_language_run",
     "measure_again",
+    "quiet",
     "read_texts",
     "save_hf_folder",
     "smollm2_folder",
@@ -49,6 +51,9 @@ _MODULES = {
     ],
     "task": [
         "LanguageTask",
+    ],
+    "transformers_import": [
+        "quiet",
     ],
     "windows": [
         "read_texts",
