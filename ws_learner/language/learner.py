@@ -25,9 +25,10 @@ from ws_learner.language.out import copy_companions, write_pruned
 from ws_learner.language.perplexity import paired_difference, perplexity, window_losses
 from ws_learner.language.ratio_table import counted_table
 from ws_learner.language.ratios import allocate, refuse_protocol
+from ws_learner.language.recovery import Recovery, recover
 from ws_learner.language.run_files import companions_of, open_pruned
 from ws_learner.language.task import LanguageTask
-from ws_learner.language.walk import WalkPlan, walk
+from ws_learner.language.walk import PrunedBlocks, WalkPlan, walk
 from ws_learner.pruning import parse_pattern
 from ws_learner.report import to_csv, totals
 
@@ -111,6 +112,7 @@ class LanguageLearner:
         if not self.run.model.exists():
             write_pruned(self.run.model, network, layers, pruned)
         copy_companions(self.task.folder, companions_of(self.run))
+        one_shot = self._recovered(pruned)
         sparse_network = open_pruned(self.run)
         frame = counted_table(layer_rows(layers), zeros, sparse_network.tensors)
         write_text(self.run.ratios, to_csv(frame))
@@ -118,6 +120,8 @@ class LanguageLearner:
         self._write_losses(dense, sparse)
         seconds = time.process_time() - began
         summary = self._summary(dense, sparse) | {"processor_seconds": seconds}
+        if one_shot is not None:
+            summary["more_results"] |= self._recovery_facts(one_shot, sparse)
         summary["more_results"]["processor time"] = f"{seconds:.0f} s"
         summary["more_results"]["processor time, ratios alone"] = f"{search_seconds:.0f} s"
         sums = totals(frame)
@@ -142,6 +146,31 @@ class LanguageLearner:
         seconds = time.process_time() - began
         save_state_file(kept, {"zeros": torch.from_numpy(zeros), "seconds": seconds})
         return zeros, seconds
+
+    def _recovered(self, pruned: PrunedBlocks) -> FloatArray | None:
+        """Train the written network on, and write it again; its losses before, if it was."""
+        settings, layers = self.task.settings, block_layers(self.task.network)
+        if not settings.recover_minutes:
+            return None
+        before = self._losses(open_pruned(self.run), "one-shot")
+        plan = Recovery(
+            network=BlockNetwork(self.task.folder),
+            layers=layers,
+            windows=self.task.windows.training,
+            settings=settings,
+            folder=self.run.state / "recovered",
+        )
+        write_pruned(self.run.model, self.task.network, layers, recover(plan, pruned))
+        return before
+
+    def _recovery_facts(self, before: FloatArray, after: FloatArray) -> dict[str, str]:
+        settings = self.task.settings
+        kind = f"LoRA of rank {settings.recover_rank}" if settings.recover_rank else "all weights"
+        return {
+            "one-shot perplexity, before recovery": f"{perplexity(before):.6g}",
+            "recovered minus one-shot": str(paired_difference(after, before)),
+            "recovery": f"{settings.recover_minutes:g} minutes, {settings.recover_by}, {kind}",
+        }
 
     def _losses(self, network: BlockNetwork, name: str) -> FloatArray:
         """Losses on the test windows, measured once."""
