@@ -153,8 +153,8 @@ def table(rows: pd.DataFrame) -> str:
         shown = "" if place == against else f"{gap.mean():+.3f} ± {interval(gap):.3f}"
         lines.append(
             f"| {row['pruned']} | {name} | {float(row['minutes']):g} | {row['steps']} | "
-            f"{np.exp(own.mean()):.2f} | {x:.3f} | {y:.3f} | {shown} | {np.exp(other.mean()):.2f} | "
-            f"{z:.3f} |"
+            f"{np.exp(own.mean()):.2f} | {x:.3f} | {y:.3f} | {shown} | "
+            f"{np.exp(other.mean()):.2f} | {z:.3f} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -116,7 +116,9 @@ def _adjusted(command: Command) -> Command:
     changes: dict[str, Any] = {}
     fixed = parse_pattern_spec(command.ws.pattern_spelling).fixed_ratio
     if "ws_prune_ratio" not in command.given and command.ws.ws_ratios is None:
-        changes["ws_prune_ratio"] = _RATIO if fixed is None else fixed
+        smaller = command.options.drop_blocks or command.options.drop_neurons
+        usual = 0.0 if smaller else _RATIO
+        changes["ws_prune_ratio"] = usual if fixed is None else fixed
     if "ws_prune_ratio_prtl" not in command.given:
         changes["ws_prune_ratio_prtl"] = _PROTOCOL
     for name, value in changes.items():

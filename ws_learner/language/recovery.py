@@ -127,9 +127,10 @@ def _steps(plan: Recovery, student: Any, teacher: Any, weights: TrainedWeights) 
             torch.nn.utils.clip_grad_norm_(parameters, _CLIP)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            _refuse_infinite(float(loss))
+            reached = loss.item()
+            _refuse_infinite(reached)
             plan.step, before, plan.spent = plan.step + 1, plan.spent, plan.clock() - began
-            note = f"step {plan.step}, loss {float(loss):.3f}"
+            note = f"step {plan.step}, loss {reached:.3f}"
             progress.advance(min(plan.spent, budget) - min(before, budget), note=note)
             plan.watch(plan.spent)
             if plan.spent - saved > max(_BETWEEN_SAVES, _SAVE_SHARE * needed):

@@ -26,6 +26,11 @@ class LanguageSettings:
     """Windows on which protocols measure what pruning does to the network's predictions."""
     test_windows: int = 12
     """Held-out windows for perplexity."""
+    drop_blocks: int = 0
+    """Whole blocks that are removed first: one after another, each time the block without which the
+    predictions change least."""
+    drop_neurons: float = 0.0
+    """Share of the neurons of every block's MLP that is removed first, the same in all blocks."""
     recover_minutes: float = 0.0
     """Minutes in which the kept weights train on the calibration texts after pruning; 0: none. The
     whole network is then in memory, twice to distil."""
@@ -49,11 +54,13 @@ class LanguageSettings:
 
     def _problems(self) -> Iterator[str]:
         least = {"window": 2, "calibration_windows": 1, "search_windows": 1, "test_windows": 2}
-        least |= {"recover_minutes": 0, "recover_rank": 0}
+        least |= {"drop_blocks": 0, "recover_minutes": 0, "recover_rank": 0}
         for name, number in least.items():
             value = getattr(self, name)
             if value < number:
                 yield f"`{name}` {value}: must be at least {number}"
+        if not 0 <= self.drop_neurons < 1:
+            yield f"`drop_neurons` {self.drop_neurons}: must be at least 0 and below 1"
         if self.recover_rate is not None and self.recover_rate <= 0:
             yield f"`recover_rate` {self.recover_rate}: must be above 0"
         if not self.recover_minutes:
