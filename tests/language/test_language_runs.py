@@ -144,7 +144,7 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     ("more", "said"),
     [
         (["--nb_epochs", "3", "--distill"], "--nb_epochs: has no effect on a causal language"),
-        (["--protocol", "optimal"], "language models take uniform"),
+        (["--protocol", "lamp"], "language models take uniform"),
         (["--pattern", "mha"], "language models take unstructured, N:M"),
         (["--pattern", "2:4", "--protocol", "owl"], "the pattern 2:4 sets every layer's ratio"),
         (["--solver", "sparsgpt"], "did you mean sparsegpt"),

@@ -25,7 +25,8 @@ WINDOWS = Windows(calibration=TOKENS, search=TOKENS[:2], test=TOKENS[2:])
 
 
 def opened(folder: Path) -> Any:
-    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model.eval()
 
 
 def blocks_of(model: Any) -> nn.ModuleList:
@@ -54,7 +55,7 @@ def test_a_narrower_network_computes_what_zeros_in_place_would(kind: str, tmp_pa
     assert size == round(_inner(wanted) * 0.75) == _inner(model)
     for cut, whole in zip(blocks_of(model), blocks_of(wanted), strict=True):
         read, name = _consumer(cut, size)
-        weight = whole.get_submodule(name).weight
+        weight: Any = whole.get_submodule(name).weight
         columns = weight if isinstance(read, nn.Linear) else weight.T
         kept = read.weight if isinstance(read, nn.Linear) else read.weight.T
         stays = (columns.T[:, None] == kept.T[None]).all(-1).any(1)
@@ -73,7 +74,7 @@ def _inner(model: Any) -> int:
     return found[0] if found else 4 * int(config.hidden_size)
 
 
-def _consumer(block: nn.Module, size: int) -> tuple[Any, str]:
+def _consumer(block: Any, size: int) -> tuple[Any, str]:
     found = [
         (module, name)
         for name, module in block.named_modules()

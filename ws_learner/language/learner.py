@@ -151,8 +151,10 @@ class LanguageLearner:
             network,
             block_layers(network),
             config=self.config,
+            settings=self.task.settings,
             windows=self.task.windows,
             state=self.run.state,
+            table=self.run.rollouts,
         )
         seconds = time.process_time() - began
         save_state_file(kept, {"zeros": torch.from_numpy(zeros), "seconds": seconds})

@@ -9,14 +9,16 @@ from typing import Literal
 from ws_learner.config import SolverName
 from ws_learner.core import check_settings, complain
 
-__all__ = ["LanguageSettings"]
+__all__ = ["LanguageSettings", "RewardName"]
+
+RewardName = Literal["kl", "tv", "perplexity"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageSettings:
     """How a causal language model is pruned and measured."""
 
-    solver: SolverName = "sparsegpt"
+    solver: SolverName = "alternating"
     """How a layer is pruned from its inputs' Gram matrix (docs/language_models.md)."""
     window: int = 512
     """Tokens of a window."""
@@ -24,6 +26,9 @@ class LanguageSettings:
     """Windows whose hidden states give the layers' Gram matrices."""
     search_windows: int = 2
     """Windows on which protocols measure what pruning does to the network's predictions."""
+    search_reward: RewardName = "kl"
+    """What searches by rollouts judge a profile by on the search windows: KL divergence or total
+    variation distance (tv) from the dense network's predictions, or perplexity."""
     test_windows: int = 12
     """Held-out windows for perplexity."""
     drop_blocks: int = 0
