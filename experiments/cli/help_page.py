@@ -10,11 +10,16 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from experiments.cli.flag_aliases import readable_name, spell_message
 from experiments.cli.flag_parser import Flag
-from experiments.cli.language_flags import LANGUAGE_FLAGS, is_language_model
+from experiments.cli.language_flags import (
+    LANGUAGE_DEFAULTS,
+    LANGUAGE_FLAGS,
+    LANGUAGE_PROTOCOLS,
+    is_language_model,
+)
 from ws_learner.config import Registry
 
 __all__ = ["flag_help", "help_page"]
@@ -133,13 +138,21 @@ def _language_groups(
     """The groups of flags that have an effect on a language model, all of them."""
     own, found = groups[EXPERIMENT], list[str]()
     kept = {
-        title: [flag for flag in part if flag in own or flag.name in LANGUAGE_FLAGS]
+        title: [_as_language(flag) for flag in part if flag in own or flag.name in LANGUAGE_FLAGS]
         for title, part in groups.items()
     }
     for title, part in kept.items():
         lines = [_entry(flag, width, whole=everything) for flag in part]
         found += ["\n".join([f"{title}:", *lines])] if lines else []
     return [*found, "docs/language_models.md says more of each."]
+
+
+def _as_language(flag: Flag) -> Flag:
+    """A flag with the choices and the default that it has for language models."""
+    if flag.name == "ws_prune_ratio_prtl":
+        kind: Any = Literal[LANGUAGE_PROTOCOLS]
+        flag = dataclasses.replace(flag, kind=kind, registry=None)
+    return dataclasses.replace(flag, default=LANGUAGE_DEFAULTS.get(flag.name, flag.default))
 
 
 def _grouped(module: ModuleType, flags: Mapping[str, Flag]) -> dict[str, list[Flag]]:

@@ -12,6 +12,7 @@ from experiments.cli.build import show_report
 from experiments.cli.command import Command
 from experiments.cli.find_own_file import find_run_experiment
 from experiments.cli.language_flags import (
+    LANGUAGE_DEFAULTS,
     LANGUAGE_FLAGS,
     LANGUAGE_SETTINGS,
     is_language_model,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from ws_learner.language import LanguageTask
 
 __all__ = ["evaluate_language_run", "language_run"]
-
-_RATIO, _PROTOCOL = 0.5, "uniform"
 
 
 def language_run(command: Command, *, words: Sequence[str]) -> RunDir:
@@ -111,10 +110,10 @@ def _adjusted(command: Command) -> Command:
     fixed = parse_pattern_spec(command.ws.pattern_spelling).fixed_ratio
     if "ws_prune_ratio" not in command.given and command.ws.ws_ratios is None:
         smaller = command.options.drop_blocks or command.options.drop_neurons
-        usual = 0.0 if smaller else _RATIO
+        usual = 0.0 if smaller else LANGUAGE_DEFAULTS["ws_prune_ratio"]
         changes["ws_prune_ratio"] = usual if fixed is None else fixed
     if "ws_prune_ratio_prtl" not in command.given:
-        changes["ws_prune_ratio_prtl"] = _PROTOCOL
+        changes["ws_prune_ratio_prtl"] = LANGUAGE_DEFAULTS["ws_prune_ratio_prtl"]
     for name, value in changes.items():
         say(f"adjusted: --{name} {value}, the default of language models")
     own = {name: getattr(command.ws, name) for name in LANGUAGE_SETTINGS} | changes

@@ -13,6 +13,7 @@ from ws_learner.config import WeightSparseConfig, parse_pattern_spec
 from ws_learner.core import UserError
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.layer_rows import BlockLayer, layer_rows
+from ws_learner.language.protocol_names import BY_BLOCK, LANGUAGE_PROTOCOLS, SEARCHES
 from ws_learner.language.searched import search_ratios
 from ws_learner.language.settings import LanguageSettings
 from ws_learner.language.survey import OWN_DENSITIES, RATIOS, Survey, survey
@@ -22,10 +23,6 @@ from ws_learner.report import read_ratios
 from ws_learner.search import CLOSED_FORM, AllocationContext, owl_of_shares
 
 __all__ = ["allocate", "refuse_protocol"]
-
-_BY_BLOCK = ("progression", "owl", "divergence")
-_SEARCHES = ("random", "evolution", "bayesian", "ddpg", "surrogate", "optimal")
-_BY_LAYER = ("uniform", "heurist", "erk", "knapsack")
 
 
 def refuse_protocol(config: WeightSparseConfig, rows: tuple[LayerRow, ...]) -> None:
@@ -39,9 +36,9 @@ def refuse_protocol(config: WeightSparseConfig, rows: tuple[LayerRow, ...]) -> N
         UserError: The protocol is one, or the pattern leaves it no choice.
     """
     name, spec = config.ws_prune_ratio_prtl, parse_pattern_spec(config.pattern_spelling)
-    allowed = (*_BY_LAYER, *_BY_BLOCK, *_SEARCHES, "given")
-    if name not in allowed:
-        raise UserError(f"`ws_prune_ratio_prtl` {name}: language models take {', '.join(allowed)}")
+    if name not in LANGUAGE_PROTOCOLS:
+        allowed = ", ".join(LANGUAGE_PROTOCOLS)
+        raise UserError(f"`ws_prune_ratio_prtl` {name}: language models take {allowed}")
     if spec.fixed_ratio is not None and name not in ("uniform", "given"):
         raise UserError(
             f"`ws_prune_ratio_prtl` {name}: the pattern {spec} sets every layer's ratio; leave "
@@ -90,7 +87,7 @@ def allocate(
     measure = partial(survey, network, layers, windows, pattern=pattern, kept=state / "survey.pt")
     if config.ws_ratios is not None:
         zeros = read_ratios(config.ws_ratios, rows)
-    elif name in _SEARCHES:
+    elif name in SEARCHES:
         found = measure(own=True, errors=False)
         blocks = search_ratios(
             network,
@@ -105,7 +102,7 @@ def allocate(
             table=table,
         )
         zeros = _spread(blocks, layers)
-    elif name in _BY_BLOCK:
+    elif name in BY_BLOCK:
         found = measure(own=name != "owl", errors=False)
         context = _context(_block_rows(network, layers), config, found)
         if name == "owl":
