@@ -30,11 +30,8 @@ from experiments.cli.config_file_runs import lpot_run, nncf_run
 from experiments.cli.dense_command import command_phases, dense_weights, full_prec
 from experiments.cli.exit_codes import run_with_exit_code
 from experiments.cli.flags import parse
-from experiments.cli.language_run import (
-    evaluate_language_run,
-    is_language_model,
-    language_run,
-)
+from experiments.cli.language_flags import is_language_model
+from experiments.cli.language_run import evaluate_language_run, language_run
 from experiments.cli.own_file import imports_of
 from experiments.cli.preflight import check_layers, check_paths
 from experiments.cli.run_identity import build_identity, refuse_other_run

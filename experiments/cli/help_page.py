@@ -10,10 +10,16 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from experiments.cli.flag_aliases import readable_name, spell_message
 from experiments.cli.flag_parser import Flag
+from experiments.cli.language_flags import (
+    LANGUAGE_DEFAULTS,
+    LANGUAGE_FLAGS,
+    LANGUAGE_PROTOCOLS,
+    is_language_model,
+)
 from ws_learner.config import Registry
 
 __all__ = ["flag_help", "help_page"]
@@ -78,6 +84,15 @@ Examples:
 The same command resumes an interrupted run. Unset options are adjusted to fit the ones you set.
 PocketFlow's spellings (--ws_prune_ratio, ...) work, too. See docs/: protocols, patterns, budgets.
 """
+LANGUAGE_EXAMPLES = """\
+Examples:
+  ./run_local.sh smollm_at_sotu --prune_ratio 0.5                       # downloaded once
+  ./run_local.sh lm_at_text --model hf:DIR --text 'notes/*.txt' --pattern 2:4
+  ./run_local.sh smollm_at_sotu --pattern 2:4 --recover_minutes 60      # and train on
+  ws-learner export runs/<one> --to hf                                  # for from_pretrained
+
+The same command resumes an interrupted run.
+"""
 CLUSTER = """\
 On Ray: ./run_distributed.sh takes the same flags and -n=K, --gpus_per_worker, --sweep, --storage,
 --dashboard, --no_follow; see ./run_distributed.sh -h.
@@ -100,8 +115,11 @@ def help_page(
     known = f"EXPERIMENT is a file of your own, or one of {', '.join(names)} (the default is "
     known += "resnet_at_cifar10, about five minutes)."
     parts = ["usage: ./run_local.sh [EXPERIMENT] [flags]", textwrap.fill(about, width)]
-    parts += [textwrap.fill(known, width), EXAMPLES.strip()]
+    language = is_language_model(module)
+    parts += [textwrap.fill(known, width), (LANGUAGE_EXAMPLES if language else EXAMPLES).strip()]
     groups = _grouped(module, flags)
+    if language:
+        return "\n\n".join([*parts, *_language_groups(groups, width, everything=everything)]) + "\n"
     for title in groups if everything else list(groups)[:2]:
         lines = [_entry(flag, width, whole=everything) for flag in groups[title]]
         parts.append("\n".join([f"{title}:", *lines]))
@@ -112,6 +130,29 @@ def help_page(
         more = f"--help_all lists {hidden} more flags, all with full descriptions: {titles}."
         parts.append(textwrap.fill(more, width))
     return "\n\n".join(parts) + "\n"
+
+
+def _language_groups(
+    groups: Mapping[str, Sequence[Flag]], width: int, *, everything: bool
+) -> list[str]:
+    """The groups of flags that have an effect on a language model, all of them."""
+    own, found = groups[EXPERIMENT], list[str]()
+    kept = {
+        title: [_as_language(flag) for flag in part if flag in own or flag.name in LANGUAGE_FLAGS]
+        for title, part in groups.items()
+    }
+    for title, part in kept.items():
+        lines = [_entry(flag, width, whole=everything) for flag in part]
+        found += ["\n".join([f"{title}:", *lines])] if lines else []
+    return [*found, "docs/language_models.md says more of each."]
+
+
+def _as_language(flag: Flag) -> Flag:
+    """A flag with the choices and the default that it has for language models."""
+    if flag.name == "ws_prune_ratio_prtl":
+        kind: Any = Literal[LANGUAGE_PROTOCOLS]
+        flag = dataclasses.replace(flag, kind=kind, registry=None)
+    return dataclasses.replace(flag, default=LANGUAGE_DEFAULTS.get(flag.name, flag.default))
 
 
 def _grouped(module: ModuleType, flags: Mapping[str, Flag]) -> dict[str, list[Flag]]:

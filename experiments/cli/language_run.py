@@ -6,12 +6,17 @@ import dataclasses
 import shlex
 import shutil
 from collections.abc import Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.build import show_report
 from experiments.cli.command import Command
 from experiments.cli.find_own_file import find_run_experiment
+from experiments.cli.language_flags import (
+    LANGUAGE_DEFAULTS,
+    LANGUAGE_FLAGS,
+    LANGUAGE_SETTINGS,
+    is_language_model,
+)
 from ws_learner.config import WeightSparseConfig, parse_pattern_spec
 from ws_learner.core import (
     RunDir,
@@ -30,19 +35,7 @@ from ws_learner.report import track_run, tracking, write_label
 if TYPE_CHECKING:
     from ws_learner.language import LanguageTask
 
-__all__ = ["evaluate_language_run", "is_language_model", "language_run"]
-
-_RUN = ("run_dir", "config", "include", "seed", "exec_mode", "quiet", "name", "tag", "track")
-_WS = (
-    *("ws_prune_ratio", "ws_prune_ratio_prtl", "ws_pattern", "ws_ratios"),
-    *("ws_ratio_min", "ws_ratio_max"),
-)
-_RATIO, _PROTOCOL = 0.5, "uniform"
-
-
-def is_language_model(module: ModuleType) -> bool:
-    """Whether an experiment file is of a causal language model."""
-    return hasattr(module, "language_task")
+__all__ = ["evaluate_language_run", "language_run"]
 
 
 def language_run(command: Command, *, words: Sequence[str]) -> RunDir:
@@ -100,7 +93,7 @@ def _refuse(command: Command) -> None:
             "process, each block on what the one before gives; use ./run_local.sh"
         )
     options = {item.name for item in dataclasses.fields(command.options)}
-    known = {*_RUN, *_WS, *options}
+    known = {*LANGUAGE_FLAGS, *options}
     unknown = sorted(command.given - known)
     if command.run.learner != "weight-sparse":
         raise UserError(f"--learner {command.run.learner}: language models are not trained here")
@@ -116,19 +109,21 @@ def _adjusted(command: Command) -> Command:
     changes: dict[str, Any] = {}
     fixed = parse_pattern_spec(command.ws.pattern_spelling).fixed_ratio
     if "ws_prune_ratio" not in command.given and command.ws.ws_ratios is None:
-        changes["ws_prune_ratio"] = _RATIO if fixed is None else fixed
+        smaller = command.options.drop_blocks or command.options.drop_neurons
+        usual = 0.0 if smaller else LANGUAGE_DEFAULTS["ws_prune_ratio"]
+        changes["ws_prune_ratio"] = usual if fixed is None else fixed
     if "ws_prune_ratio_prtl" not in command.given:
-        changes["ws_prune_ratio_prtl"] = _PROTOCOL
+        changes["ws_prune_ratio_prtl"] = LANGUAGE_DEFAULTS["ws_prune_ratio_prtl"]
     for name, value in changes.items():
         say(f"adjusted: --{name} {value}, the default of language models")
-    own = {name: getattr(command.ws, name) for name in _WS} | changes
+    own = {name: getattr(command.ws, name) for name in LANGUAGE_SETTINGS} | changes
     return dataclasses.replace(command, ws=WeightSparseConfig(**own))
 
 
 def _settings(command: Command) -> dict[str, Any]:
     """Every setting that has an effect, under its flag's name."""
     options = {item.name for item in dataclasses.fields(command.options)}
-    kept = {"experiment", "seed", *_WS, *options}
+    kept = {"experiment", "seed", *LANGUAGE_SETTINGS, *options}
     return {name: value for name, value in command.settings().items() if name in kept}
 
 

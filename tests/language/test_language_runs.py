@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -144,7 +145,7 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     ("more", "said"),
     [
         (["--nb_epochs", "3", "--distill"], "--nb_epochs: has no effect on a causal language"),
-        (["--protocol", "optimal"], "language models take uniform"),
+        (["--protocol", "lamp"], "language models take uniform"),
         (["--pattern", "mha"], "language models take unstructured, N:M"),
         (["--pattern", "2:4", "--protocol", "owl"], "the pattern 2:4 sets every layer's ratio"),
         (["--solver", "sparsgpt"], "did you mean sparsegpt"),
@@ -191,3 +192,18 @@ def test_workers_are_refused(
 ) -> None:
     assert distributed.main(["-n", "2", *words_for(place, tmp_path / "run")]) == 2
     assert "-n=2: a language model is pruned block by block in one" in capsys.readouterr().err
+
+
+def test_the_help_page_lists_flags_that_apply_with_their_defaults(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["lm_at_text", "-h"])
+    page = capsys.readouterr().out
+    flags = set(re.findall(r"^  --(\w+)", page, flags=re.MULTILINE))
+    assert {"prune_ratio", "protocol", "solver", "recover_minutes", "drop_blocks"} <= flags
+    assert not flags & {"learner", "nb_epochs", "lrn_rate", "distill", "method", "budget"}
+    shown = " ".join(page.split())
+    assert "share of weights to become zero (default 0.5)" in shown
+    assert "(default uniform)" in shown
+    assert "lamp" not in page

@@ -15,6 +15,7 @@ from ws_learner.config import WeightSparseConfig
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.layer_rows import block_layers
 from ws_learner.language.ratios import allocate
+from ws_learner.language.settings import LanguageSettings
 from ws_learner.language.survey import OWN_DENSITIES, survey
 from ws_learner.language.windows import Windows
 from ws_learner.pruning import parse_pattern
@@ -80,7 +81,15 @@ def test_every_protocol_meets_the_budget(
 ) -> None:
     layers = block_layers(network)
     config = WeightSparseConfig(ws_prune_ratio=0.6, ws_prune_ratio_prtl=protocol)
-    zeros = allocate(network, layers, config=config, windows=WINDOWS, state=tmp_path)
+    zeros = allocate(
+        network,
+        layers,
+        config=config,
+        settings=LanguageSettings(),
+        windows=WINDOWS,
+        state=tmp_path,
+        table=tmp_path / "rollouts.csv",
+    )
     sizes = np.array([layer.row.weights for layer in layers])
     assert zeros.sum() == round(0.6 * sizes.sum())
     assert ((zeros >= 0) & (zeros <= sizes)).all()
@@ -97,5 +106,13 @@ def test_a_table_sets_every_ratio(network: BlockNetwork, tmp_path: Path) -> None
     layers = block_layers(network)
     given = {layer.key: 0.25 * (1 + layer.block) for layer in layers}
     config = WeightSparseConfig(ws_ratios=given)
-    zeros = allocate(network, layers, config=config, windows=WINDOWS, state=tmp_path)
+    zeros = allocate(
+        network,
+        layers,
+        config=config,
+        settings=LanguageSettings(),
+        windows=WINDOWS,
+        state=tmp_path,
+        table=tmp_path / "rollouts.csv",
+    )
     assert zeros.tolist() == [round(given[layer.key] * layer.row.weights) for layer in layers]

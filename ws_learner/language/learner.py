@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -20,14 +21,17 @@ from ws_learner.core import (
     write_text,
 )
 from ws_learner.language.blocks import BlockNetwork
+from ws_learner.language.inner_neurons import find_inner
 from ws_learner.language.layer_rows import block_layers, layer_rows
 from ws_learner.language.out import copy_companions, write_pruned
 from ws_learner.language.perplexity import paired_difference, perplexity, window_losses
 from ws_learner.language.ratio_table import counted_table
 from ws_learner.language.ratios import allocate, refuse_protocol
+from ws_learner.language.recovery import Recovery, recover
 from ws_learner.language.run_files import companions_of, open_pruned
+from ws_learner.language.smaller import check_smaller, narrower, without_blocks
 from ws_learner.language.task import LanguageTask
-from ws_learner.language.walk import WalkPlan, walk
+from ws_learner.language.walk import PrunedBlocks, WalkPlan, walk
 from ws_learner.pruning import parse_pattern
 from ws_learner.report import to_csv, totals
 
@@ -53,6 +57,13 @@ def check_language(task: LanguageTask, config: WeightSparseConfig) -> None:
             f"`ws_pattern` {spec}: language models take unstructured, N:M such as 2:4, and blocks "
             "such as 4x1"
         )
+    settings = task.settings
+    if config.ws_ratios is not None and (settings.drop_blocks or settings.drop_neurons):
+        raise UserError(
+            "`ws_ratios` with `drop_blocks` or `drop_neurons`: the ratios are of the whole "
+            "network's layers; leave one out"
+        )
+    check_smaller(task.network, blocks=settings.drop_blocks, neurons=settings.drop_neurons)
     layers = block_layers(task.network)
     refuse_protocol(config, layer_rows(layers))
     assert len(task.windows.test) > 1  # reads the texts
@@ -94,12 +105,12 @@ class LanguageLearner:
         Raises:
             UserError: Network, texts and settings do not fit together, or the disk is full.
         """
-        network = self.task.network
-        layers, windows = block_layers(network), self.task.windows
-        state = self.run.state
+        windows, state = self.task.windows, self.run.state
         state.mkdir(parents=True, exist_ok=True)
         began = time.process_time()
-        dense = self._losses(network, "dense")
+        dense = self._losses(self.task.network, "dense")
+        network, removed = self._smaller()
+        layers = block_layers(network)
         zeros, search_seconds = self._zeros(network)
         plan = WalkPlan(
             layers=layers,
@@ -110,7 +121,8 @@ class LanguageLearner:
         pruned = walk(network, windows.calibration, plan, folder=state / "blocks")
         if not self.run.model.exists():
             write_pruned(self.run.model, network, layers, pruned)
-        copy_companions(self.task.folder, companions_of(self.run))
+        copy_companions(network.folder, companions_of(self.run))
+        one_shot = self._recovered(network, pruned)
         sparse_network = open_pruned(self.run)
         frame = counted_table(layer_rows(layers), zeros, sparse_network.tensors)
         write_text(self.run.ratios, to_csv(frame))
@@ -118,6 +130,9 @@ class LanguageLearner:
         self._write_losses(dense, sparse)
         seconds = time.process_time() - began
         summary = self._summary(dense, sparse) | {"processor_seconds": seconds}
+        summary["more_results"] |= removed
+        if one_shot is not None:
+            summary["more_results"] |= self._recovery_facts(one_shot, sparse)
         summary["more_results"]["processor time"] = f"{seconds:.0f} s"
         summary["more_results"]["processor time, ratios alone"] = f"{search_seconds:.0f} s"
         sums = totals(frame)
@@ -136,12 +151,66 @@ class LanguageLearner:
             network,
             block_layers(network),
             config=self.config,
+            settings=self.task.settings,
             windows=self.task.windows,
             state=self.run.state,
+            table=self.run.rollouts,
         )
         seconds = time.process_time() - began
         save_state_file(kept, {"zeros": torch.from_numpy(zeros), "seconds": seconds})
         return zeros, seconds
+
+    def _smaller(self) -> tuple[BlockNetwork, dict[str, str]]:
+        """The network whose weights are pruned, and what was cut out of the dense one."""
+        network, settings = self.task.network, self.task.settings
+        said: dict[str, str] = {}
+        if settings.drop_blocks:
+            count = len(network)
+            network, removed = without_blocks(
+                network, self.task.windows, settings.drop_blocks, state=self.run.state
+            )
+            said["blocks removed"] = f"{len(removed)} of {count}: {', '.join(map(str, removed))}"
+        if settings.drop_neurons:
+            before = find_inner(network)[0].size
+            network, size = narrower(
+                network,
+                self.task.windows,
+                settings.drop_neurons,
+                solver=settings.solver,
+                state=self.run.state,
+            )
+            said["neurons of every block"] = f"{size} of {before}"
+        if said:
+            shapes = (self.task.network.tensors.shapes, network.tensors.shapes)
+            dense, left = (sum(map(math.prod, one.values())) for one in shapes)
+            said["parameters"] = f"{left:,} of {dense:,}"
+        return network, said
+
+    def _recovered(self, network: BlockNetwork, pruned: PrunedBlocks) -> FloatArray | None:
+        """Train the written network on, and write it again; its losses before, if it was."""
+        settings, layers = self.task.settings, block_layers(network)
+        if not settings.recover_minutes:
+            return None
+        before = self._losses(open_pruned(self.run), "one-shot")
+        plan = Recovery(
+            network=network,
+            teacher=self.task.folder,
+            layers=layers,
+            windows=self.task.windows.training,
+            settings=settings,
+            folder=self.run.state / "recovered",
+        )
+        write_pruned(self.run.model, network, layers, recover(plan, pruned))
+        return before
+
+    def _recovery_facts(self, before: FloatArray, after: FloatArray) -> dict[str, str]:
+        settings = self.task.settings
+        kind = f"LoRA of rank {settings.recover_rank}" if settings.recover_rank else "all weights"
+        return {
+            "one-shot perplexity, before recovery": f"{perplexity(before):.6g}",
+            "recovered minus one-shot": str(paired_difference(after, before)),
+            "recovery": f"{settings.recover_minutes:g} minutes, {settings.recover_by}, {kind}",
+        }
 
     def _losses(self, network: BlockNetwork, name: str) -> FloatArray:
         """Losses on the test windows, measured once."""

@@ -13,6 +13,9 @@ from ws_learner.config import WeightSparseConfig, parse_pattern_spec
 from ws_learner.core import UserError
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.layer_rows import BlockLayer, layer_rows
+from ws_learner.language.protocol_names import BY_BLOCK, LANGUAGE_PROTOCOLS, SEARCHES
+from ws_learner.language.searched import search_ratios
+from ws_learner.language.settings import LanguageSettings
 from ws_learner.language.survey import OWN_DENSITIES, RATIOS, Survey, survey
 from ws_learner.language.windows import Windows
 from ws_learner.pruning import Pattern, parse_pattern
@@ -20,9 +23,6 @@ from ws_learner.report import read_ratios
 from ws_learner.search import CLOSED_FORM, AllocationContext, owl_of_shares
 
 __all__ = ["allocate", "refuse_protocol"]
-
-_BY_BLOCK = ("progression", "owl", "divergence")
-_BY_LAYER = ("uniform", "heurist", "erk", "knapsack")
 
 
 def refuse_protocol(config: WeightSparseConfig, rows: tuple[LayerRow, ...]) -> None:
@@ -36,12 +36,9 @@ def refuse_protocol(config: WeightSparseConfig, rows: tuple[LayerRow, ...]) -> N
         UserError: The protocol is one, or the pattern leaves it no choice.
     """
     name, spec = config.ws_prune_ratio_prtl, parse_pattern_spec(config.pattern_spelling)
-    allowed = (*_BY_LAYER, *_BY_BLOCK, "given")
-    if name not in allowed:
-        raise UserError(
-            f"`ws_prune_ratio_prtl` {name}: language models take {', '.join(allowed)}; a search by "
-            "rollouts is not there for them"
-        )
+    if name not in LANGUAGE_PROTOCOLS:
+        allowed = ", ".join(LANGUAGE_PROTOCOLS)
+        raise UserError(f"`ws_prune_ratio_prtl` {name}: language models take {allowed}")
     if spec.fixed_ratio is not None and name not in ("uniform", "given"):
         raise UserError(
             f"`ws_prune_ratio_prtl` {name}: the pattern {spec} sets every layer's ratio; leave "
@@ -63,20 +60,24 @@ def allocate(
     layers: Sequence[BlockLayer],
     *,
     config: WeightSparseConfig,
+    settings: LanguageSettings,
     windows: Windows,
     state: Path,
+    table: Path,
 ) -> IntArray:
     """(L,) planned zeros of each layer, each a number that the pattern can make.
 
-    `uniform`, `heurist`, `erk` and `knapsack` give a ratio to each layer; `progression`, `owl` and
-    `divergence` one to each block, which its layers share.
+    `uniform`, `heurist`, `erk` and `knapsack` give a ratio to each layer; `progression`, `owl`,
+    `divergence` and searches by rollouts one to each block, which its layers share.
 
     Args:
         network: The dense network.
         layers: Its layers.
         config: Target, protocol, pattern, bounds.
+        settings: What searches are rewarded for.
         windows: Protocols that measure read calibration and search.
         state: Folder for what was measured.
+        table: Path of `rollouts.csv`, if it is a search.
 
     Raises:
         UserError: The bounds do not allow the target.
@@ -86,7 +87,22 @@ def allocate(
     measure = partial(survey, network, layers, windows, pattern=pattern, kept=state / "survey.pt")
     if config.ws_ratios is not None:
         zeros = read_ratios(config.ws_ratios, rows)
-    elif name in _BY_BLOCK:
+    elif name in SEARCHES:
+        found = measure(own=True, errors=False)
+        blocks = search_ratios(
+            network,
+            layers,
+            _context(_block_rows(network, layers), config, found),
+            outliers=found.outliers.tolist(),
+            config=config,
+            settings=settings,
+            windows=windows,
+            pattern=pattern,
+            state=state,
+            table=table,
+        )
+        zeros = _spread(blocks, layers)
+    elif name in BY_BLOCK:
         found = measure(own=name != "owl", errors=False)
         context = _context(_block_rows(network, layers), config, found)
         if name == "owl":

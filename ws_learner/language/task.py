@@ -58,6 +58,7 @@ class LanguageTask:
             calibration=chosen.calibration_windows,
             search=chosen.search_windows,
             test=chosen.test_windows,
+            training=chosen.recover_minutes > 0,
         )
 
     @cached_property

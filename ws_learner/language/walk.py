@@ -124,13 +124,15 @@ def run_windows(block: nn.Module, hidden: Tensor, call: BlockCall) -> None:
 def _prune_block(
     network: BlockNetwork, number: int, hidden: Tensor, call: BlockCall, plan: WalkPlan
 ) -> dict[str, Tensor]:
-    with network.block(number) as block:
-        grams = collect_block_grams(block, hidden, call)
     own = [
         (layer, zeros)
         for layer, zeros in zip(plan.layers, plan.zeros, strict=True)
         if layer.block == number and zeros
     ]
+    if not own:
+        return {}
+    with network.block(number) as block:
+        grams = collect_block_grams(block, hidden, call)
     return {
         layer.key: pruned_weight(network, layer, zeros, grams, plan)
         for layer, zeros in own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,14 @@ from ws_learner.core import UserError, reason_of, say
 from ws_learner.data import Texts
 from ws_learner.language.transformers_import import import_transformers, quiet
 
-__all__ = ["TOKENIZER_FILES", "Windows", "cut_windows", "open_tokenizer", "read_texts"]
+__all__ = [
+    "TOKENIZER_FILES",
+    "Windows",
+    "cut_windows",
+    "open_tokenizer",
+    "read_texts",
+    "read_whole",
+]
 
 TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -34,17 +41,20 @@ class Windows:
         calibration: The layers' inputs are taken from these.
         search: Ratios are chosen on these.
         test: Held out; perplexity is measured on these.
+        training: Recovery trains on these, all of the calibration texts; none without recovery.
     """
 
     calibration: Tensor
     search: Tensor
     test: Tensor
+    training: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
 
     @property
     def digest(self) -> str:
         """SHA-256 of all token numbers and their split."""
         parts = hashlib.sha256()
-        for part in (self.calibration, self.search, self.test):
+        used = (self.calibration, self.search, self.test)
+        for part in (*used, self.training) if len(self.training) else used:
             parts.update(f"{tuple(part.shape)}".encode())
             parts.update(part.numpy().tobytes())
         return parts.hexdigest()
@@ -81,14 +91,7 @@ def read_texts(files: Sequence[Path]) -> Texts:
     """
     calibration, search, test = [], [], []
     for path in files:
-        try:
-            if path.stat().st_size > _MOST_BYTES:
-                raise UserError(f"`text` {path}: has more than 1 GiB; give a part of it")
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"`text` {path}: is no text in UTF-8; convert it") from error
-        except OSError as error:
-            raise UserError(f"`text` {path}: cannot be read: {error.strerror}") from error
+        text = _read(path)
         first, second = (round(len(text) * (1 - share * _PART)) for share in (2, 1))
         calibration.append(text[:first])
         search.append(text[first:second])
@@ -96,8 +99,26 @@ def read_texts(files: Sequence[Path]) -> Texts:
     return Texts(calibration=tuple(calibration), search=tuple(search), test=tuple(test))
 
 
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise UserError(f"`text` {path}: has more than 1 GiB; give a part of it")
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"`text` {path}: is no text in UTF-8; convert it") from error
+    except OSError as error:
+        raise UserError(f"`text` {path}: cannot be read: {error.strerror}") from error
+
+
 def cut_windows(
-    texts: Texts, tokenizer: Any, *, length: int, calibration: int, search: int, test: int
+    texts: Texts,
+    tokenizer: Any,
+    *,
+    length: int,
+    calibration: int,
+    search: int,
+    test: int,
+    training: bool = False,
 ) -> Windows:
     """Cut texts into windows.
 
@@ -112,6 +133,7 @@ def cut_windows(
         calibration: Most windows of this split; fewer if the texts have fewer.
         search: Likewise.
         test: Likewise.
+        training: Whether all windows of the calibration texts are there for training.
 
     Raises:
         UserError: A split has too few tokens: one window for calibration and search, two for test.
@@ -125,10 +147,16 @@ def cut_windows(
              if len(cut[name]) < most]  # fmt: skip
     if fewer:
         say(f"adjusted: windows of {length} tokens: {', '.join(fewer)}, for the texts end there")
+    if training:
+        cut["training"] = _cut(
+            texts.calibration, tokenizer, "calibration", length=length, most=None
+        )
     return Windows(**cut)
 
 
-def _cut(documents: Sequence[str], tokenizer: Any, name: str, *, length: int, most: int) -> Tensor:
+def _cut(
+    documents: Sequence[str], tokenizer: Any, name: str, *, length: int, most: int | None
+) -> Tensor:
     pieces: list[list[int]] = []
     end = tokenizer.eos_token_id
     with quiet():
@@ -142,6 +170,17 @@ def _cut(documents: Sequence[str], tokenizer: Any, name: str, *, length: int, mo
             f"`text`: the {name} part has {len(stream):,} tokens, {least} windows of {length} "
             f"need {least * length:,}; give more text or a shorter `window`"
         )
-    places = np.linspace(0, there - 1, min(most, there)).round().astype(int)
+    places = (
+        np.linspace(0, there - 1, there if most is None else min(most, there)).round().astype(int)
+    )
     windows = stream[: there * length].reshape(there, length)[places]
     return torch.from_numpy(windows.astype(np.int64))
+
+
+def read_whole(files: Sequence[Path], tokenizer: Any, *, length: int, most: int = 12) -> Tensor:
+    """(N, length) windows of texts that are only measured on, spread evenly.
+
+    Raises:
+        UserError: A file is no text in UTF-8, or they have fewer than two windows of tokens.
+    """
+    return _cut([_read(path) for path in files], tokenizer, "test", length=length, most=most)
