@@ -98,9 +98,10 @@ class RowReader:
         return self._split(self._expand(whole, mask))
 
     def _expand(self, packed: Any, mask: Any) -> Any:
-        lanes = self._e.builder.bitcast(mask, ir.VectorType(I1, 64))
-        zero = ir.Constant(_BYTES64, None)
-        return self._e.call("llvm.x86.avx512.mask.expand.v64i8", _BYTES64, packed, zero, lanes)
+        """The register form: LLVM would fold the load into vpexpandb, which is microcode then."""
+        kind = ir.FunctionType(_BYTES64, [_BYTES64, I64])
+        code = "vpexpandb $1, $0 {$2} {z}"
+        return self._e.builder.asm(kind, code, "=v,v,^Yk", [packed, mask], side_effect=False)
 
     def _deposit(self, place: Any, mask: Any, *, nibbles: bool) -> Any:
         """Eight weights at a time by the instruction pdep."""

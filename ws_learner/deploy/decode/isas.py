@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 from ws_learner.deploy.runtime.codegen.cpu import ISAS, Isa, usable_isas
@@ -17,9 +18,12 @@ DECODE_ISAS = {
             lanes=16,
             registers=32,
             dot="vnni",
-            needs=(*_VNNI.needs, "avx512vbmi", "avx512vbmi2"),
+            needs=(*_VNNI.needs, "popcnt", "avx512vbmi", "avx512vbmi2"),
         ),
-        *(ISAS[name] for name in ("avx512vnni", "avx512", "avxvnni", "avx2")),
+        *(
+            dataclasses.replace(ISAS[name], needs=(*ISAS[name].needs, "popcnt"))
+            for name in ("avx512vnni", "avx512", "avxvnni", "avx2")
+        ),
     )
 }
 """Best first. `avx512vbmi2` expands packed bytes by a mask in one instruction."""

@@ -176,6 +176,7 @@ def compile_text(text: str, isa: Isa, *, arguments: int = 6) -> Function:
     with _lock:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
+        llvm.initialize_native_asmparser()
         module = llvm.parse_assembly(text)
         module.verify()
         machine = _machine(isa)
