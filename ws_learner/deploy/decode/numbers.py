@@ -19,6 +19,7 @@ Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int64]
 _BINS = 512
+_SAMPLE = 1 << 20  # weights that the levels are fitted to, about
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,7 +124,9 @@ def group_nibbles(weight: Floats, *, group: int = 64, masked: bool = True) -> Ni
     safe = np.where(most > 0, most, 1).astype(np.float32)
     shares = (cut / safe[..., None]).reshape(n, -1)
     weights = np.repeat(most**2, group, axis=1)
-    levels = _fitted_levels(shares[mask], weights[mask])
+    every = max(mask.size // _SAMPLE, 1)
+    rows = slice(None, None, every)
+    levels = _fitted_levels(shares[rows][mask[rows]], weights[rows][mask[rows]])
     if not masked:  # a weight of 0 stays 0
         levels[np.abs(levels.astype(int)).argmin()] = 0
     scale = (safe / 127).astype(np.float32)
@@ -139,9 +142,12 @@ def group_nibbles(weight: Floats, *, group: int = 64, masked: bool = True) -> Ni
 
 
 def _nearest(weight: Floats, scale: Floats, levels: Bytes) -> npt.NDArray[np.uint8]:
-    middles = (levels[1:].astype(np.float32) + levels[:-1]) / 2
-    safe = np.where(scale > 0, scale, 1)
-    return np.searchsorted(middles, weight / safe).astype(np.uint8)
+    """Codes of the levels nearest to the weights, first rounded to 1 / 127 of their group."""
+    steps = np.arange(-127, 128)
+    nearest = np.abs(steps[:, None] - levels.astype(int)).argmin(axis=1).astype(np.uint8)
+    shares = weight / np.where(scale > 0, scale, 1)
+    found: npt.NDArray[np.uint8] = nearest[np.rint(shares).clip(-127, 127).astype(np.int16) + 127]
+    return found
 
 
 def _fitted_levels(shares: Floats, weights: Floats) -> Bytes:
