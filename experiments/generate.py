@@ -37,7 +37,9 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     parser.add_argument("--max_new_tokens", type=int, default=64, help="(default: %(default)s)")
     parser.add_argument("--stream", action="store_true", help="print tokens as they come")
     parser.add_argument("--dtype", choices=("fp32", "int8", "int4"), default="int8")
-    parser.add_argument("--context", type=int, help="most tokens (default: as the network has them)")
+    parser.add_argument(
+        "--context", type=int, help="most tokens (default: as the network has them)"
+    )
     parser.add_argument("--temperature", type=float, default=0.0, help="0: the most likely token")
     parser.add_argument("--top_k", type=int, default=0, help="only so many tokens; 0: all")
     parser.add_argument("--top_p", type=float, default=1.0, help="only this much probability")

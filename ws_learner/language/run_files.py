@@ -16,7 +16,13 @@ from ws_learner.language.tensor_folder import TensorFolder
 from ws_learner.language.transformers_import import import_transformers, quiet
 from ws_learner.language.windows import open_tokenizer
 
-__all__ = ["companions_of", "is_language_run", "measure_again", "open_in_transformers", "open_pruned"]
+__all__ = [
+    "companions_of",
+    "is_language_run",
+    "measure_again",
+    "open_in_transformers",
+    "open_pruned",
+]
 
 
 def companions_of(run: RunDir) -> Path:

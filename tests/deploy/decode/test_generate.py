@@ -11,11 +11,15 @@ import torch
 pytest.importorskip("llvmlite")
 transformers = pytest.importorskip("transformers")
 
-from ws_learner.core import UserError
-from ws_learner.deploy.decode import Sampling, compile_sparse_lm
-from ws_learner.deploy.decode.isas import usable_decode_isas
+from ws_learner.core import UserError  # noqa: E402
+from ws_learner.deploy.decode import Sampling, compile_sparse_lm  # noqa: E402
+from ws_learner.deploy.decode.isas import usable_decode_isas  # noqa: E402
 
-NAMES = [isa.name for isa in usable_decode_isas()]
+NAMES = [
+    pytest.param(isa.name, marks=[] if place == 0 else [pytest.mark.slow])
+    for place, isa in enumerate(usable_decode_isas())
+]
+"""The best set in each run, the others in slow ones; products are tested for each in any case."""
 
 
 def llama(*, zeros: float = 0.6, **other: Any) -> Any:
@@ -137,7 +141,7 @@ def test_bad_prompts() -> None:
     fast = compile_sparse_lm(llama())
     with pytest.raises(UserError, match="no tokens"):
         fast.generate([])
-    with pytest.raises(UserError, match="token 250: .* 0 to 249"):
+    with pytest.raises(UserError, match=r"token 250: .* 0 to 249"):
         fast.generate([3, 250])
     with pytest.raises(UserError, match="no tokenizer"):
         fast.encode("a")
@@ -158,4 +162,7 @@ def test_the_end_token_ends() -> None:
     model = llama()
     free = compile_sparse_lm(model).generate(PROMPT, max_new_tokens=20)
     model.generation_config.eos_token_id = free[4]
-    assert compile_sparse_lm(model).generate(PROMPT, max_new_tokens=20) == free[: free.index(free[4]) + 1]
+    assert (
+        compile_sparse_lm(model).generate(PROMPT, max_new_tokens=20)
+        == free[: free.index(free[4]) + 1]
+    )

@@ -18,12 +18,15 @@ def test_row_bytes_are_within_half_a_step() -> None:
 
 def test_token_bytes_are_within_half_a_step_whatever_other_tokens_are() -> None:
     draw = np.random.default_rng(1)
-    x = draw.standard_normal((5, 64)).astype(np.float32) * np.float32([[1e-6], [1], [3], [1e5], [0]])
+    x = draw.standard_normal((5, 64)).astype(np.float32) * np.float32(
+        [[1e-6], [1], [3], [1e5], [0]]
+    )
     bytes_, scale = numbers.token_bytes(x)
     back = (bytes_.astype(np.float32) - 128) * scale[:, None]
     assert (np.abs(back - x) <= 0.501 * scale[:, None]).all()
     alone, own = numbers.token_bytes(x[1:2])
-    assert (alone[0] == bytes_[1]).all() and own[0] == scale[1]
+    assert (alone[0] == bytes_[1]).all()
+    assert own[0] == scale[1]
 
 
 @pytest.mark.parametrize("group", [32, 64])
@@ -44,7 +47,8 @@ def test_dense_nibbles_have_a_zero() -> None:
     weight = np.random.default_rng(3).standard_normal((4, 64)).astype(np.float32)
     weight[:, ::3] = 0
     found = numbers.group_nibbles(weight, masked=False)
-    assert found.mask.all() and (found.floats()[:, ::3] == 0).all()
+    assert found.mask.all()
+    assert (found.floats()[:, ::3] == 0).all()
 
 
 def test_wide_scale_repeats_its_bits() -> None:

@@ -16,15 +16,15 @@ from ws_learner.deploy.decode.token_kernels import Opened
 from ws_learner.deploy.runtime.codegen.llvm_emitter import F32, Emitter
 from ws_learner.deploy.runtime.codegen.row_arithmetic import across, exponential
 
-__all__ = ["ATTENTION_SLOTS", "AttentionSpec", "KEYS", "append_source", "attention_source"]
+__all__ = ["ATTENTION_SLOTS", "KEYS", "AttentionSpec", "append_source", "attention_source"]
 
 KEYS = 16
 ATTENTION_SLOTS = (
     *("x", "x_bytes", "y", "y_bytes", "keys", "values", "scores", "room"),
     *("cosines", "sines", "scale"),
 )
-"""Places of projections (queries, keys and values of all heads), output, cache and scores; positions
-that the cache has room for; addresses of (positions, depth) cosines and sines; factor of scores."""
+"""Places of projections (queries, keys and values of all heads), output, cache and scores;
+positions that the cache has room for; addresses of (positions, depth) cosines and sines; factor of scores."""
 _HALF = ir.HalfType()
 _MOST_SUMS = 12
 
@@ -89,9 +89,7 @@ def _turn(o: Opened, spec: AttentionSpec, base: Any, position: Any) -> None:
         e.store(b.fadd(b.fmul(high, far), b.fmul(low, two)), base, half + at)
 
 
-def _keep(
-    o: Opened, spec: AttentionSpec, key: Any, value: Any, group: Any, position: Any
-) -> None:
+def _keep(o: Opened, spec: AttentionSpec, key: Any, value: Any, group: Any, position: Any) -> None:
     e, b = o.e, o.e.builder
     first = e.mul(e.mul(group, o.table["room"]), spec.depth * spec.item)
     block = e.mul(e.div(position, KEYS), KEYS * spec.depth * spec.item)

@@ -145,5 +145,3 @@ class RowReader:
         if width == 64:
             return [whole]
         return [self._piece(whole, i, width) for i in range(0, 64, width)]
-
-

@@ -112,9 +112,7 @@ def _packed(entry: Mapping[str, Any], stream: Tensor) -> Packed:
     if not all(-128 <= level <= 127 for level in levels) or stream.dim() != 1:
         raise ValueError("levels or a stream that are none")
     return Packed(
-        format=Format(
-            values=entry["values"], masked=entry["masked"], group=_whole(entry["group"])
-        ),
+        format=Format(values=entry["values"], masked=entry["masked"], group=_whole(entry["group"])),
         outputs=_whole(entry["outputs"]),
         inputs=_whole(entry["inputs"]),
         levels=np.array(levels, np.int8),

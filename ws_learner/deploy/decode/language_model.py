@@ -42,7 +42,7 @@ class SparseLM:
         sampling: Sampling | None = None,
         state: DecodeState | None = None,
     ) -> Iterator[int]:
-        """Give tokens as they come, up to one that ends the text (given, too), or to the context's end.
+        """Give tokens as they come, up to one that ends the text (given, too).
 
         Args:
             ids: Tokens of the prompt, at least one; with a `state`, those that come after its.
@@ -69,9 +69,7 @@ class SparseLM:
         state: DecodeState | None = None,
     ) -> list[int]:
         """The tokens of `stream` in one list, without the prompt."""
-        return list(
-            self.stream(ids, max_new_tokens=max_new_tokens, sampling=sampling, state=state)
-        )
+        return list(self.stream(ids, max_new_tokens=max_new_tokens, sampling=sampling, state=state))
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a text, without special ones around it.
@@ -100,7 +98,9 @@ class SparseLM:
 
     def _tokenizer(self) -> Any:
         if self.tokenizer is None:
-            raise UserError("there is no tokenizer: give one to compile_sparse_lm, or token numbers")
+            raise UserError(
+                "there is no tokenizer: give one to compile_sparse_lm, or token numbers"
+            )
         return self.tokenizer
 
     def _tokens(

@@ -53,7 +53,9 @@ def network_of(model: Any, *, dtype: str, group: int, tokenizer: str = "") -> Ne
         matrices[f"{i}.down"] = pack(*_layer(state, f"{base}mlp.down_proj"))
     rows, head = _floats(state["model.embed_tokens.weight"]), _layer(state, "lm_head")
     whole = dtype == "fp32"
-    embedding = pack_floats(rows, masked=False) if whole else pack_bytes(row_bytes(rows), masked=False)
+    embedding = (
+        pack_floats(rows, masked=False) if whole else pack_bytes(row_bytes(rows), masked=False)
+    )
     matrices["embedding"] = embedding
     tied = head[1] is None and np.array_equal(head[0], rows)
     if not tied or dtype == "int4":

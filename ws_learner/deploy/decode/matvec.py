@@ -168,9 +168,7 @@ def _scaled(
     return total
 
 
-def _group_scales(
-    e: Emitter, isa: Isa, form: Format, base: Any, chunk: Any, row: int
-) -> list[Any]:
+def _group_scales(e: Emitter, isa: Isa, form: Format, base: Any, chunk: Any, row: int) -> list[Any]:
     """Scales of a row's 64 weights: one vector for all of them, or one for each vector of bytes."""
     each, b = CHUNK // form.group, e.builder
     at = e.at(base, e.add(e.mul(chunk, 2 * each * ROWS), 2 * each * row))
@@ -218,12 +216,13 @@ def _four_sums(e: Emitter, rows: list[Any]) -> Any:
 
     def mixed(a: Any, c: Any, order: tuple[int, ...]) -> Any:
         """The same order within each four lanes; 4 to 7 are the second vector's."""
-        picks = [4 * (i // 4) + order[i % 4] % 4 + lanes * (order[i % 4] // 4) for i in range(lanes)]
+        picks = [
+            4 * (i // 4) + order[i % 4] % 4 + lanes * (order[i % 4] // 4) for i in range(lanes)
+        ]
         return e.shuffle(a, c, picks)
 
     pairs = [
-        plus(mixed(a, c, (0, 4, 1, 5)), mixed(a, c, (2, 6, 3, 7)))
-        for a, c in (rows[:2], rows[2:])
+        plus(mixed(a, c, (0, 4, 1, 5)), mixed(a, c, (2, 6, 3, 7))) for a, c in (rows[:2], rows[2:])
     ]
     total = plus(mixed(*pairs, (0, 1, 4, 5)), mixed(*pairs, (2, 3, 6, 7)))
     while lanes > 4:

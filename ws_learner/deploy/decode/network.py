@@ -109,18 +109,7 @@ def check_network(network: Network) -> Network:
         UserError: A size, shape or stream does not fit.
     """
     sizes = network.sizes
-    for field in fields(sizes):
-        value = getattr(sizes, field.name)
-        if field.name in _LIMITS:
-            if type(value) is not int or not 0 < value <= _LIMITS[field.name]:
-                raise UserError(f"{field.name}={value!r}: from 1 to {_LIMITS[field.name]} is needed")
-        elif not isinstance(value, float) or not 0 <= value < 1e6:
-            raise UserError(f"{field.name}={value!r}: a number from 0 on is needed")
-    if sizes.depth % 16 or sizes.heads % sizes.groups:
-        raise UserError(
-            f"heads of depth {sizes.depth} ({sizes.heads} of queries, {sizes.groups} of keys): the "
-            "depth must be a multiple of 16, and the heads one of the groups; use PyTorch"
-        )
+    _check_sizes(sizes)
     wanted = {f"{i}.{name}" for i in range(sizes.blocks) for name in MATRICES} | {"embedding"}
     if set(network.matrices) - {"head"} != wanted:
         raise UserError("matrices are missing, or there are some that a Llama does not have")
@@ -140,6 +129,23 @@ def check_network(network: Network) -> Network:
     return network
 
 
+def _check_sizes(sizes: Sizes) -> None:
+    for field in fields(sizes):
+        value = getattr(sizes, field.name)
+        if field.name in _LIMITS:
+            if type(value) is not int or not 0 < value <= _LIMITS[field.name]:
+                raise UserError(
+                    f"{field.name}={value!r}: from 1 to {_LIMITS[field.name]} is needed"
+                )
+        elif not isinstance(value, float) or not 0 <= value < 1e6:
+            raise UserError(f"{field.name}={value!r}: a number from 0 on is needed")
+    if sizes.depth % 16 or sizes.heads % sizes.groups:
+        raise UserError(
+            f"heads of depth {sizes.depth} ({sizes.heads} of queries, {sizes.groups} of keys): the "
+            "depth must be a multiple of 16, and the heads one of the groups; use PyTorch"
+        )
+
+
 def check_matrix(name: str, packed: Packed, shape: tuple[int, int]) -> None:
     """Follow a stream as a kernel would.
 
@@ -148,7 +154,9 @@ def check_matrix(name: str, packed: Packed, shape: tuple[int, int]) -> None:
     """
     form = packed.format
     if (packed.outputs, packed.inputs) != shape:
-        raise UserError(f"{name}: is {packed.outputs} x {packed.inputs}, not {shape[0]} x {shape[1]}")
+        raise UserError(
+            f"{name}: is {packed.outputs} x {packed.inputs}, not {shape[0]} x {shape[1]}"
+        )
     if (form.values == "i4") != (form.group in (32, 64)) or form.group not in (0, 32, 64):
         raise UserError(f"{name}: groups of {form.group} with values {form.values}")
     if packed.levels.shape != (16,) or packed.stream.dtype != np.uint8:

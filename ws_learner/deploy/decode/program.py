@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -219,7 +218,8 @@ class Builder:
         y, width = self.layout.hidden, padded(self.network.sizes.width)
         each = HEAD + ROWS * width * (1 if self._bytes else 4)
         values = {"rows": stream.ctypes.data, "width": width, "bytes": each}
-        assert packed.blocks * each == len(packed.stream) and width % CHUNK == 0
+        assert packed.blocks * each == len(packed.stream)
+        assert width % CHUNK == 0
         return self._call(
             "embed", values | {"y": y.at, "y_bytes": y.bytes}, bytes_=self._bytes, held=(stream,)
         )

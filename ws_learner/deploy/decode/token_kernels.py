@@ -1,7 +1,7 @@
 """Kernels between the products: embedding row, RMS norm, SiLU, rounding to bytes, largest logit.
 
-Each is a function of (table, state). The state begins with `CONTROL`; rows of activations are padded
-to 64 numbers, and what is beyond a row's end is 0.
+Each is a function of (table, state). The state begins with `CONTROL`; rows of activations are
+padded to 64 numbers, and what is beyond a row's end is 0.
 """
 
 from __future__ import annotations
@@ -53,9 +53,7 @@ class Opened:
     def row(self, name: str, token: Any) -> Any:
         """A token's row of `name` in the state."""
         e = self.e
-        return e.at(
-            self.state, e.add(self.table[name], e.mul(token, self.table[f"{name}_bytes"]))
-        )
+        return e.at(self.state, e.add(self.table[name], e.mul(token, self.table[f"{name}_bytes"])))
 
     def float(self, name: str) -> Any:
         """A slot that holds a float32 in its lower half, in every lane."""
@@ -153,9 +151,7 @@ def _silu(o: Opened, bytes_: bool) -> None:
         _write(o, token, value_at, own=x, bytes_=bytes_, in_place=False)
 
 
-def _write(
-    o: Opened, token: Any, value_at: Any, *, own: Any, bytes_: bool, in_place: bool
-) -> None:
+def _write(o: Opened, token: Any, value_at: Any, *, own: Any, bytes_: bool, in_place: bool) -> None:
     """Values of a row to `y`, as floats or as bytes with a scale."""
     e, b, width = o.e, o.e.builder, o.table["width"]
     y = o.row("y", token)
@@ -174,9 +170,7 @@ def _write(
         size = e.call(f"llvm.fabs.v{e.lanes}f32", e.floats, value)
         most.set(e.largest(size, most.get()))
     peak = across(e, most.get(), e.largest)
-    peak = b.select(
-        b.fcmp_ordered(">", peak, ir.Constant(e.floats, None)), peak, e.constant(1.0)
-    )
+    peak = b.select(b.fcmp_ordered(">", peak, ir.Constant(e.floats, None)), peak, e.constant(1.0))
     inverse = b.fdiv(e.constant(127.0), peak)
     scale = b.fmul(peak, e.constant(1 / 127))
     one = b.extract_element(scale, ir.Constant(I32, 0))
@@ -210,9 +204,7 @@ def _argmax(o: Opened, bytes_: bool) -> None:
     for lane in range(e.lanes):
         value = b.extract_element(many.get(), ir.Constant(I32, lane))
         own = b.zext(b.extract_element(where.get(), ir.Constant(I32, lane)), I64)
-        same = b.and_(
-            b.fcmp_ordered("==", value, best.get()), b.icmp_signed("<", own, place.get())
-        )
+        same = b.and_(b.fcmp_ordered("==", value, best.get()), b.icmp_signed("<", own, place.get()))
         better = b.or_(b.fcmp_ordered(">", value, best.get()), same)
         best.set(b.select(better, value, best.get()))
         place.set(b.select(better, own, place.get()))
