@@ -38,9 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     import transformers
 
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        smollm2_folder(), dtype=torch.float32
-    ).eval()
+    loader: Any = transformers.AutoModelForCausalLM
+    model = loader.from_pretrained(smollm2_folder(), dtype=torch.float32).eval()
     runs: dict[str, tuple[Run, float]] = {}
     for zeros in given.zeros:
         pruned = _pruned(model, zeros)

@@ -24,7 +24,8 @@ ATTENTION_SLOTS = (
     *("cosines", "sines", "scale"),
 )
 """Places of projections (queries, keys and values of all heads), output, cache and scores;
-positions that the cache has room for; addresses of (positions, depth) cosines and sines; factor of scores."""
+positions that the cache has room for; addresses of (positions, depth) cosines and sines; factor of
+scores."""
 _HALF = ir.HalfType()
 _MOST_SUMS = 12
 

@@ -17,10 +17,11 @@ __all__ = ["DTYPES", "network_of"]
 
 DTYPES = ("fp32", "int8", "int4")
 _ROTARY = ("default", "linear", "llama3", "yarn")
-_LEAST_ZEROS = 0.25  # share from which leaving out zeros pays for the masks
 
 
-def network_of(model: Any, *, dtype: str, group: int, tokenizer: str = "") -> Network:
+def network_of(
+    model: Any, *, dtype: str, group: int, tokenizer: str = "", least_zeros: float = 0.25
+) -> Network:
     """Pack a network's weights.
 
     Args:
@@ -28,6 +29,7 @@ def network_of(model: Any, *, dtype: str, group: int, tokenizer: str = "") -> Ne
         dtype: One of `DTYPES`.
         group: Inputs that share a scale, for `int4`.
         tokenizer: The tokenizer's file.
+        least_zeros: Share of zeros from which a layer gets masks.
 
     Raises:
         UserError: The network is of another type, or has parts that are not supported.
@@ -38,7 +40,7 @@ def network_of(model: Any, *, dtype: str, group: int, tokenizer: str = "") -> Ne
         raise UserError(f"group={group!r}: give 32 or 64")
     sizes, frequencies = _sizes(model)
     state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    pack = _packer(dtype, group)
+    pack = _packer(dtype, group, least_zeros)
     matrices: dict[str, Packed] = {}
     norms: dict[str, Floats] = {"last": _floats(state["model.norm.weight"])}
     for i in range(sizes.blocks):
@@ -130,9 +132,9 @@ def _joined(
     return np.concatenate(rows), None if none else np.concatenate(biases)
 
 
-def _packer(dtype: str, group: int) -> Callable[..., Packed]:
+def _packer(dtype: str, group: int, least_zeros: float) -> Callable[..., Packed]:
     def pack(weight: Floats, bias: Floats | None, *, dense: bool = False) -> Packed:
-        masked = not dense and float((weight == 0).mean()) >= _LEAST_ZEROS
+        masked = not dense and float((weight == 0).mean()) >= least_zeros
         if dtype == "fp32":
             return pack_floats(weight, bias=bias, masked=masked)
         if dtype == "int8":

@@ -214,17 +214,17 @@ def _four_sums(e: Emitter, rows: list[Any]) -> Any:
     plus = e.builder.fadd if rows[0].type == e.floats else e.builder.add
     lanes = e.lanes
 
-    def mixed(a: Any, c: Any, order: tuple[int, ...]) -> Any:
+    def mixed(a: Any, c: Any, order: tuple[int, int, int, int]) -> Any:
         """The same order within each four lanes; 4 to 7 are the second vector's."""
         picks = [
             4 * (i // 4) + order[i % 4] % 4 + lanes * (order[i % 4] // 4) for i in range(lanes)
         ]
         return e.shuffle(a, c, picks)
 
-    pairs = [
-        plus(mixed(a, c, (0, 4, 1, 5)), mixed(a, c, (2, 6, 3, 7))) for a, c in (rows[:2], rows[2:])
-    ]
-    total = plus(mixed(*pairs, (0, 1, 4, 5)), mixed(*pairs, (2, 3, 6, 7)))
+    one, two, three, four = rows
+    left = plus(mixed(one, two, (0, 4, 1, 5)), mixed(one, two, (2, 6, 3, 7)))
+    right = plus(mixed(three, four, (0, 4, 1, 5)), mixed(three, four, (2, 6, 3, 7)))
+    total = plus(mixed(left, right, (0, 1, 4, 5)), mixed(left, right, (2, 3, 6, 7)))
     while lanes > 4:
         lanes //= 2
         low = e.shuffle(total, total, range(lanes))

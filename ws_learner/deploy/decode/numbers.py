@@ -105,7 +105,8 @@ def _narrow_scale(scale: Floats) -> npt.NDArray[np.uint16]:
     below = (np.ascontiguousarray(scale).view(np.uint32) >> 16).astype(np.int64)
     tries = np.stack([(below + step).clip(0, 0x7F00) for step in (-1, 0, 1)]).astype(np.uint16)
     best = np.abs(wide_scale(tries) - scale).argmin(axis=0)
-    return np.take_along_axis(tries, best[None], axis=0)[0]
+    nearest: npt.NDArray[np.uint16] = np.take_along_axis(tries, best[None], axis=0)[0]
+    return nearest
 
 
 def group_nibbles(weight: Floats, *, group: int = 64, masked: bool = True) -> Nibbles:

@@ -87,7 +87,7 @@ def pack_nibbles(matrix: Nibbles, *, bias: Floats | None = None, masked: bool) -
     n, k = matrix.codes.shape
     columns = -k % CHUNK
     nothing = int(np.abs(matrix.levels.astype(int)).argmin())  # beyond the last input, the level 0
-    codes, mask = _cut(matrix.codes, fill=nothing), _cut(matrix.mask)
+    codes, mask = _cut(matrix.codes, fill=nothing), _cut(matrix.mask) != 0
     scale = np.pad(matrix.scale, ((0, 0), (0, columns // matrix.group)))
     sums = -128 * matrix.floats().astype(np.float64).sum(axis=1)
     head = (np.ones(n, np.float32), sums.astype(np.float32), bias)
@@ -117,7 +117,7 @@ def _pack(
     form: Format,
     shape: tuple[int, ...],
     cut: npt.NDArray[np.generic],
-    mask: npt.NDArray[np.generic],
+    mask: npt.NDArray[np.bool_],
     *,
     head: tuple[Floats, Floats, Floats | None],
     scales: npt.NDArray[np.uint16] | None = None,
@@ -167,4 +167,7 @@ def _values(
     within = np.arange(len(taken)) - np.repeat(np.cumsum(flat) - flat, flat)
     nibbles = np.zeros(2 * int(each.sum()), np.uint8)
     nibbles[np.repeat(firsts, flat) + within] = taken
-    return nibbles[::2] | nibbles[1::2] << 4, each.sum(axis=1)
+    high: Raw = np.left_shift(nibbles[1::2], 4, dtype=np.uint8)
+    pairs: Raw = nibbles[::2] | high
+    sums: npt.NDArray[np.int64] = each.sum(axis=1)
+    return pairs, sums
