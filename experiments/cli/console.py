@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
         (),
         "write a finished run as ONNX, safetensors, wsr or a deploy folder",
     ),
+    "generate": ("experiments.generate", (), "text from a pruned language model, compiled"),
     "report": ("experiments.report", (), "write a finished run's report as one page to send"),
     "inspect": ("experiments.inspect_model", (), "count the zeros of a saved network"),
     "sensitivity": (
@@ -56,6 +57,7 @@ Examples:
   ws-learner inspect runs/<one>
   ws-learner export runs/<one> --to onnx
   ws-learner export runs/<one> --to deploy            # file, loader, measured milliseconds
+  ws-learner generate runs/<one> --prompt "The state of the union is" --stream
   ws-learner sensitivity resnet_at_cifar10            # a table in a minute
   ws-learner policy runs/<one>
   ws-learner runs --tag paper                         # what there is, the newest first

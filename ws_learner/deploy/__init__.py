@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from ws_learner.deploy.costs.network_ms import engine_run, network_ms, shrunk_ms
     from ws_learner.deploy.costs.source import MeasuredCosts
     from ws_learner.deploy.costs.table import CostTable
+    from ws_learner.deploy.decode.language_model import (
+        SparseLM,
+        compile_sparse_lm,
+        load_sparse_lm,
+    )
+    from ws_learner.deploy.decode.sampling import Sampling
     from ws_learner.deploy.folder.write import write_deploy_folder
     from ws_learner.deploy.onnx.export import check_onnx, export_int8, export_onnx
     from ws_learner.deploy.onnx.int8_qdq import export_qdq
@@ -53,9 +59,12 @@ __all__ = [
     "Latency",
     "MeasuredCosts",
     "PairProducts",
+    "Sampling",
+    "SparseLM",
     "check_engine",
     "check_onnx",
     "compile_sparse",
+    "compile_sparse_lm",
     "cpu_key",
     "crop",
     "crop_run",
@@ -74,6 +83,7 @@ __all__ = [
     "load_cropped",
     "load_shrunk",
     "load_sparse",
+    "load_sparse_lm",
     "measure_costs",
     "measure_latency",
     "measure_together",
@@ -94,6 +104,14 @@ __all__ = [
 ]
 
 _MODULES = {
+    "decode.language_model": [
+        "SparseLM",
+        "compile_sparse_lm",
+        "load_sparse_lm",
+    ],
+    "decode.sampling": [
+        "Sampling",
+    ],
     "shrinking.remove_dead": [
         "remove_dead",
     ],

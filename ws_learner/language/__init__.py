@@ -10,7 +10,11 @@ if TYPE_CHECKING:
     from ws_learner.language.learner import LanguageLearner, check_language
     from ws_learner.language.out import save_hf_folder
     from ws_learner.language.resource import DENSE_NOTE, smollm2_folder
-    from ws_learner.language.run_files import is_language_run, measure_again
+    from ws_learner.language.run_files import (
+        is_language_run,
+        measure_again,
+        open_in_transformers,
+    )
     from ws_learner.language.settings import LanguageSettings
     from ws_learner.language.task import LanguageTask
     from ws_learner.language.transformers_import import quiet
@@ -24,6 +28,7 @@ __all__ = [
     "check_language",
     "is_language_run",
     "measure_again",
+    "open_in_transformers",
     "quiet",
     "read_texts",
     "save_hf_folder",
@@ -45,6 +50,7 @@ _MODULES = {
     "run_files": [
         "is_language_run",
         "measure_again",
+        "open_in_transformers",
     ],
     "settings": [
         "LanguageSettings",

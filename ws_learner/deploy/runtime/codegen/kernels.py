@@ -26,6 +26,7 @@ from ws_learner.deploy.runtime.codegen.tile_pack import pack, tile_at
 from ws_learner.deploy.runtime.codegen.vector_kernel import emit_vector
 
 __all__ = [
+    "compile_text",
     *("Function", "compiled", "compiled_attention", "compiled_driver", "compiled_norm"),
     *("compiled_pairs", "compiled_quantiser", "compiled_repeater", "compiled_sequences", "source"),
 ]
@@ -105,13 +106,13 @@ def compiled(spec: Spec) -> Function:
     """
     if ISAS[spec.isa] not in usable_isas():  # asking also enables AMX
         raise RuntimeError(f"this processor or system has no {spec.isa}")
-    return _compile(source(spec), ISAS[spec.isa])
+    return compile_text(source(spec), ISAS[spec.isa])
 
 
 @functools.cache
 def compiled_pairs(tables: int, width: int) -> Function:
     """See `pair_kernel`: the caller asks `has_bf16_tiles` first."""
-    return _compile(pair_source(tables, width), TILES_BF16)
+    return compile_text(pair_source(tables, width), TILES_BF16)
 
 
 @functools.cache
@@ -125,49 +126,57 @@ def compiled_quantiser() -> Function:
         mask = e.below(e.sub(end, i))
         values = quantise(e, e.load_masked(e.floats, x, e.mul(i, 4), mask), inverse, zero)
         e.store_masked(e.builder.trunc(values, ir.VectorType(I8, isa.lanes)), y, i, mask)
-    return _compile(e.finish(), isa)
+    return compile_text(e.finish(), isa)
 
 
 @functools.cache
 def compiled_driver() -> Callable[[int], None]:
     """See `driver`: takes the address of a job."""
-    return _compile(driver_source(), ISAS["avx2"], arguments=1)
+    return compile_text(driver_source(), ISAS["avx2"], arguments=1)
 
 
 @functools.cache
 def compiled_repeater() -> Callable[[int], None]:
     """See `repeater_source`: takes the address of its numbers."""
-    return _compile(repeater_source(), ISAS["avx2"], arguments=1)
+    return compile_text(repeater_source(), ISAS["avx2"], arguments=1)
 
 
 @functools.cache
 def compiled_attention(depth: int, lanes: int) -> Function:
     """See `attention_kernel`; for the best instruction set of so many lanes."""
-    return _compile(attention_source(depth, lanes), _of_lanes(lanes))
+    return compile_text(attention_source(depth, lanes), _of_lanes(lanes))
 
 
 @functools.cache
 def compiled_norm(lanes: int) -> Function:
     """See `norm_source`."""
-    return _compile(norm_source(lanes), _of_lanes(lanes))
+    return compile_text(norm_source(lanes), _of_lanes(lanes))
 
 
 @functools.cache
 def compiled_sequences() -> Callable[[int], None]:
     """See `sequence_driver`: takes the address of a job."""
-    return _compile(sequence_source(), ISAS["avx2"], arguments=1)
+    return compile_text(sequence_source(), ISAS["avx2"], arguments=1)
 
 
 def _of_lanes(lanes: int) -> Isa:
     return next(isa for isa in usable_isas() if isa.lanes == lanes and isa.dot != "amx")
 
 
-def _compile(text: str, isa: Isa, *, arguments: int = 6) -> Function:
+def compile_text(text: str, isa: Isa, *, arguments: int = 6) -> Function:
+    """The function `kernel` of a module in LLVM's language, compiled; it releases Python's lock.
+
+    Args:
+        text: The module.
+        isa: What the code may use; this processor must have it.
+        arguments: How many the function has: up to four addresses, then numbers.
+    """
     import llvmlite.binding as llvm
 
     with _lock:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
+        llvm.initialize_native_asmparser()
         module = llvm.parse_assembly(text)
         module.verify()
         machine = _machine(isa)
