@@ -91,7 +91,7 @@ def test_a_search_meets_the_target_and_its_best_profile_is_taken(
     table, ratios = pd.read_csv(run / "rollouts.csv"), pd.read_csv(run / "ratios.csv")
     assert len(table) <= 12
     assert set(table["kind"]) - {"prior"}  # the protocol proposed some
-    top = table.loc[table["reward"].idxmax()]
+    top = table.iloc[int(table["reward"].argmax())]
     own = ratios["layer"].str.contains(r"layers\.0\.")
     counts = (ratios["achieved"] * ratios["weights"])[own].sum()
     columns = [name for name in table.columns if name.endswith("layers.0")]
