@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     try:
         _run(given)
     except (UserError, RuntimeError) as error:
-        say(f"error: {spell_message(str(error))}")
+        say(f"error: {spell_message(sys.argv[1:] if argv is None else argv)(str(error))}")
         return 2
     return 0
 
