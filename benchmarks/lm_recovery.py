@@ -25,13 +25,17 @@ from experiments.language import find_texts
 from experiments.smollm_at_sotu import Options as Settings
 from experiments.smollm_at_sotu import language_task
 from ws_learner.core import RunDir, write_text
-from ws_learner.language.blocks import BlockNetwork
-from ws_learner.language.layer_rows import block_layers
-from ws_learner.language.perplexity import window_losses
-from ws_learner.language.recovery import Recovery, recover
-from ws_learner.language.run_files import open_pruned
-from ws_learner.language.walk import PrunedBlocks
-from ws_learner.language.windows import open_tokenizer, read_whole
+from ws_learner.language import (
+    BlockNetwork,
+    PrunedBlocks,
+    Recovery,
+    block_layers,
+    open_pruned,
+    open_tokenizer,
+    read_whole,
+    recover,
+    window_losses,
+)
 
 __all__ = ["LINES", "Options", "main", "table"]
 

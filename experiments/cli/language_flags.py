@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from ws_learner.language.protocol_names import LANGUAGE_PROTOCOLS
+from ws_learner.language import LANGUAGE_PROTOCOLS
 
 __all__ = [
     "LANGUAGE_DEFAULTS",

@@ -10,8 +10,7 @@ pytest.importorskip("llvmlite")
 transformers = pytest.importorskip("transformers")
 
 from experiments.cli.console import main  # noqa: E402
-from tests.deploy.decode.test_files import Words  # noqa: E402
-from tests.deploy.decode.test_generate import llama  # noqa: E402
+from tests.support.decode_llama import Words, llama  # noqa: E402
 from ws_learner.deploy import compile_sparse_lm  # noqa: E402
 
 

@@ -11,20 +11,9 @@ import torch
 pytest.importorskip("llvmlite")
 pytest.importorskip("transformers")
 
-from tests.deploy.decode.test_generate import PROMPT, llama
+from tests.support.decode_llama import PROMPT, Words, llama
 from ws_learner.core import UserError
 from ws_learner.deploy import compile_sparse_lm, load_sparse_lm, read_wsr, write_wsr
-
-
-class Words:
-    """A fast tokenizer of transformers as far as it is asked for: a word for each letter."""
-
-    def __init__(self, count: int) -> None:
-        from tokenizers import Tokenizer, models, pre_tokenizers
-
-        words = {chr(65 + i): i for i in range(count)}
-        self.backend_tokenizer = Tokenizer(models.WordLevel(words, unk_token="A"))
-        self.backend_tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "int8", "int4"])

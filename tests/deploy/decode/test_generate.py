@@ -11,6 +11,7 @@ import torch
 pytest.importorskip("llvmlite")
 transformers = pytest.importorskip("transformers")
 
+from tests.support.decode_llama import PROMPT, llama  # noqa: E402
 from ws_learner.core import UserError  # noqa: E402
 from ws_learner.deploy.decode import Sampling, compile_sparse_lm  # noqa: E402
 from ws_learner.deploy.decode.isas import usable_decode_isas  # noqa: E402
@@ -20,31 +21,6 @@ NAMES = [
     for place, isa in enumerate(usable_decode_isas())
 ]
 """The best set in each run, the others in slow ones; products are tested for each in any case."""
-
-
-def llama(*, zeros: float = 0.6, **other: Any) -> Any:
-    """A random Llama of two blocks with zeros in its linear layers."""
-    settings = {
-        **{"vocab_size": 250, "hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 2},
-        **{"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 16},
-        **{"max_position_embeddings": 128, "eos_token_id": None, "bos_token_id": None},
-    }
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(**(settings | other))
-    model = transformers.LlamaForCausalLM(config).eval()
-    with torch.no_grad():
-        for name, weight in model.model.layers.named_parameters():
-            if weight.dim() == 2:
-                weight.mul_(4)
-                weight[torch.rand_like(weight) < zeros] = 0
-            elif name.endswith("bias"):
-                weight.normal_()
-            else:
-                weight.uniform_(0.5, 1.5)
-    return model
-
-
-PROMPT = [3, 77, 12, 200, 5, 9, 41]
 
 
 def logits_of(fast: Any, ids: list[int]) -> Any:

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ws_learner.core import check_settings
 from ws_learner.deploy.decode.numbers import Bytes, Floats, Nibbles, RowBytes
 
 __all__ = ["CHUNK", "HEAD", "ROWS", "Format", "Packed", "pack_bytes", "pack_floats", "pack_nibbles"]
@@ -34,6 +35,9 @@ class Format:
     values: Literal["f32", "i8", "i4"]
     masked: bool
     group: int = 0
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
