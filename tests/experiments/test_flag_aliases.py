@@ -143,7 +143,7 @@ def test_a_python_user_reads_about_arguments() -> None:
 
 
 COMMANDS_OF_OTHERS = {"download.py", "wheel_download.py", "movielens.py"}  # pip's and npm's flags
-SHOWN_COMMANDS = {"cards.py", "commands.py"}  # of a report, to be copied
+SHOWN_COMMANDS = {"summary_bars.py", "cards.py", "commands.py"}  # of a report, to be copied
 
 
 def test_the_library_knows_no_flags() -> None:
