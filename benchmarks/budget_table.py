@@ -135,7 +135,7 @@ def _cell(
     folder = work / f"{name}-{entrant}-{seed}"
     if seed and (first / "state" / "allocation.json").exists():
         (folder / "state").mkdir(parents=True, exist_ok=True)
-        for file in ("allocation.json", "structured.safetensors"):
+        for file in ("allocation.json", "budgets.json", "structured.safetensors"):
             if (first / "state" / file).exists():
                 shutil.copy(first / "state" / file, folder / "state" / file)
     learner = WeightSparseLearner(
@@ -163,6 +163,7 @@ def _cell(
     part, summary = result.summary["budget_parts"][0], result.summary
     return {
         "asked_ms": part["most"],
+        "predicted_ms": part["predicted"],
         "pruned_ms": part.get("measured"),
         "finished_ms": part["finished"],
         "dense_accuracy": summary["dense_metric"],
@@ -171,6 +172,7 @@ def _cell(
         "zeros": summary["achieved_prune_ratio"],
         "patterns": str(summary["pattern"]),
         "bytes_layers": _int8_layers(result.ratios),
+        "corrected": len(list((folder / "state").glob("sparse-*.pt"))),
         "failed": "",
     }
 

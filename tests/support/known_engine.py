@@ -51,6 +51,9 @@ class Engine:
     def dense(self, budget: Budget) -> float:
         return self.off * (self.overhead + sum(1e-3 * row.weights for row in self.layers))
 
+    def pace(self, budget: Budget, *, earlier: float | None = None) -> float | None:
+        return None if budget.kind != "latency" else earlier or self.dense(budget)
+
     def compiled(
         self, budget: Budget, network: nn.Module, choices: Mapping[str, LayerChoice]
     ) -> nn.Module:

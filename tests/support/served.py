@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -75,6 +76,8 @@ def served(
     try:
         address = process.stdout.readline().split()[-1]
         token = process.stdout.readline().strip().partition("token=")[2]
+        port = int(address.rstrip("/").rpartition(":")[2])
+        socket.create_connection(("127.0.0.1", port), timeout=10).close()  # as soon as it is said
         yield Served(address, token, process)
     except BaseException:  # no run stays of a test that failed
         for job in JobFolder(folder).all():

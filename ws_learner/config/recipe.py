@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -109,6 +109,22 @@ class Recipe(FitsUnset):
         """
         later = {"progressive_sizes": ()}
         return {k: v for k, v in asdict(self).items() if k not in later or v != later[k]}
+
+    def finishing(self, *, length: float, rate: float) -> Recipe:
+        """A shorter training at a lower rate that goes on with a trained network, without warmup.
+
+        Args:
+            length: Share of this training's length, above 0.
+            rate: Share of its learning rate, above 0.
+        """
+        return replace(
+            self,
+            nb_epochs=self.nb_epochs * length,
+            lrn_rate=self.lrn_rate * rate,
+            lrn_rate_min=self.lrn_rate_min * rate,
+            warmup=0.0,
+            progressive_sizes=(),
+        )
 
     def image_scale(self, step: int, *, total_steps: int) -> float:
         """Scale of the training images of optimizer step `step` in [0, total_steps)."""

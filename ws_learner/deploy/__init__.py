@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from ws_learner.deploy.costs.engines import ENGINES, check_engine, installed_engines
     from ws_learner.deploy.costs.latency import (
         Latency,
+        Pace,
         dense_latency,
+        dense_paces,
         measure_latency,
         measure_together,
     )
@@ -58,6 +60,7 @@ __all__ = [
     "FoundUnits",
     "Latency",
     "MeasuredCosts",
+    "Pace",
     "PairProducts",
     "Sampling",
     "SparseLM",
@@ -69,6 +72,7 @@ __all__ = [
     "crop",
     "crop_run",
     "dense_latency",
+    "dense_paces",
     "engine_differences",
     "engine_run",
     "engine_unit_costs",
@@ -145,7 +149,9 @@ _MODULES = {
     ],
     "costs.latency": [
         "Latency",
+        "Pace",
         "dense_latency",
+        "dense_paces",
         "measure_latency",
         "measure_together",
     ],

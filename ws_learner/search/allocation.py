@@ -47,6 +47,12 @@ class Decision:
     seconds: float = 0.0
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def same_choices(self, other: Decision) -> bool:
+        """Whether each layer has the zeros, pattern and number format that it has there."""
+        named = ("patterns", "dtypes")
+        same = all(self.facts.get(name) == other.facts.get(name) for name in named)
+        return same and bool((self.zeros == other.zeros).all())
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Allocation(Decision):

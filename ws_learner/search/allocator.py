@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from torch import nn
@@ -21,6 +21,7 @@ from ws_learner.search.allocation import Allocation, Decision, load_decision, sa
 from ws_learner.search.closed_form import CLOSED_FORM, run_closed_form
 from ws_learner.search.context import AllocationContext, allocation_context, refuse_bounds
 from ws_learner.search.costs.budgeted import BudgetedAllocation
+from ws_learner.search.costs.finished import cheaper_decision
 from ws_learner.search.costs.source import CostSource
 from ws_learner.search.fixed import fixed_profile
 from ws_learner.search.layer_limits import layer_limits
@@ -101,6 +102,25 @@ class Allocator:
         if kept.rollouts:
             self._refuse_earlier_failures()
         return Allocation(**vars(kept), network=lambda: self._network(kept))
+
+    def after_training(self, kept: Allocation, network: nn.Module, *, number: int) -> Allocation:
+        """A cheaper allocation if the trained network is too slow for its budgets, else the same.
+
+        It is kept in the run directory under its number.
+        """
+        answer = self.run.state / f"allocation-{number}.json"
+        if not answer.exists():
+            assert self.costs is not None
+            decision = cheaper_decision(
+                Decision(**{item.name: getattr(kept, item.name) for item in fields(Decision)}),
+                network,
+                layers=self.layers,
+                config=self.config,
+                source=self.costs,
+                cheaper=self.budgeted().cheaper,
+            )
+            save_decision(answer, decision)
+        return Allocation(**vars(load_decision(answer, self.layers)), network=kept.network)
 
     def _refuse_earlier_failures(self) -> None:
         """Refuse a run of a version that chose among rollouts which all failed."""
@@ -199,6 +219,7 @@ class Allocator:
             evaluator=self._build_evaluator,
             protocol=self._by_protocol,
             run=self.run,
+            select=self.data.select,
         )
 
     def _by_protocol(

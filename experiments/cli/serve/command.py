@@ -191,6 +191,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()  # whoever reads the address may ask at once
     except OSError as error:
         listening.close()
         raise UserError(f"--port {port}: cannot listen on {host} ({error.strerror})") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,17 @@ from torch import nn
 
 from envs import LayerRow
 from ws_learner.core import LayerChoice, UserError
-from ws_learner.deploy import dense_latency, measure_costs, measure_latency, measure_together
+from ws_learner.deploy import (
+    dense_latency,
+    dense_paces,
+    measure_costs,
+    measure_latency,
+    measure_together,
+)
 from ws_learner.deploy.costs import engines, trials
 from ws_learner.deploy.costs.cache import measuring_alone
 from ws_learner.deploy.costs.specimens import find_specimens
+from ws_learner.deploy.costs.timing import Timing
 from ws_learner.pruning import layer_table
 
 X = torch.randn(2, 16)
@@ -181,3 +188,19 @@ def test_only_one_process_measures(tmp_path: Path, capsys: pytest.CaptureFixture
         assert other.closed, "it waited"
     end.join()
     assert "another process is measuring" in capsys.readouterr().err
+
+
+def test_a_pace_takes_the_machines_speed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine at half its speed doubles both times, and the answer stays."""
+    pace = dense_paces(network(), X, engines=["torch"])["torch"]
+    pace = replace(pace, latency=replace(pace.latency, median_ms=4.0))
+    for slower in (1.0, 2.0):
+        times = {"": 3.0 * slower, "the pace": 4.0 * slower}
+
+        def timed(runs: Mapping[str, object], own: dict[str, float] = times, **_: int) -> object:
+            return {n: Timing(median_ms=own[n], low_ms=0, high_ms=0, rounds=9) for n in runs}
+
+        monkeypatch.setattr("ws_learner.deploy.costs.latency._quiet_times", timed)
+        assert measure_latency(network(), X, engine="torch", pace=pace).median_ms == 3.0
+        alone = measure_latency(network(), X, engine="torch").median_ms
+        assert alone == 3.0 * slower

@@ -15,9 +15,18 @@ from ws_learner.deploy.costs.network_runs import NetworkRun, network_run
 from ws_learner.deploy.costs.timing import Timing, clock_for, time_runs
 from ws_learner.deploy.runtime.compile import check_threads, torch_threads
 
-__all__ = ["Latency", "dense_latency", "measure_latency", "measure_together"]
+__all__ = [
+    "Latency",
+    "Pace",
+    "dense_latency",
+    "dense_paces",
+    "fastest",
+    "measure_latency",
+    "measure_together",
+]
 
 _ROUNDS, _SERIES, _QUIET = 15, 4, 0.05
+_PACE = "the pace"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +54,19 @@ class Latency:
     threads: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """A network that is timed beside others, to know how fast the machine is meanwhile.
+
+    Attributes:
+        run: The network in the engine.
+        latency: What it took when the pace was set.
+    """
+
+    run: NetworkRun
+    latency: Latency
+
+
 def measure_latency(
     model: nn.Module,
     example_inputs: Inputs,
@@ -53,6 +75,7 @@ def measure_latency(
     dtype: NumberFormat | Mapping[str, NumberFormat] = "fp32",
     threads: int = 1,
     calibration: Iterable[Any] | None = None,
+    pace: Pace | None = None,
 ) -> Latency:
     """Measure the network as this engine would run it in the field.
 
@@ -65,6 +88,8 @@ def measure_latency(
             allows bytes where they are faster.
         threads: Of the engine.
         calibration: Inputs that the ranges of bytes are read from; the example by default.
+        pace: Measured beside it. Milliseconds are then those at the speed that the machine had
+            when the pace was set: shared machines change theirs by a fifth within minutes.
 
     Raises:
         UserError: The engine is not known or not installed, or cannot run the network.
@@ -75,6 +100,7 @@ def measure_latency(
         engine=engine,
         threads=threads,
         calibration=calibration,
+        pace=pace,
     )
     return found[""]
 
@@ -86,6 +112,7 @@ def measure_together(
     engine: str,
     threads: int = 1,
     calibration: Iterable[Any] | None = None,
+    pace: Pace | None = None,
 ) -> dict[str, Latency]:
     """Measure several networks in turn, so that their ratios hold on a busy machine, too.
 
@@ -95,6 +122,7 @@ def measure_together(
         engine: That runs all.
         threads: Of the engine.
         calibration: Of all.
+        pace: See `measure_latency`.
 
     Raises:
         UserError: As `measure_latency`.
@@ -115,9 +143,12 @@ def measure_together(
             )
             for name, (model, _) in networks.items()
         }
-        timings = _quiet_times(runs, threads=threads)
+        beside = {} if pace is None else {_PACE: pace.run}
+        timings = _quiet_times(runs | beside, threads=threads)
+    scale = 1.0 if pace is None else pace.latency.median_ms / timings[_PACE].median_ms
     return {
-        name: _latency(runs[name], timings[name], engine=engine, threads=threads) for name in runs
+        name: _latency(runs[name], timings[name], engine=engine, threads=threads, scale=scale)
+        for name in runs
     }
 
 
@@ -142,6 +173,21 @@ def dense_latency(
     Raises:
         UserError: As `measure_latency`, for engines that were named.
     """
+    paces = dense_paces(model, example_inputs, engines=engines, threads=threads)
+    return fastest(paces).latency
+
+
+def dense_paces(
+    model: nn.Module,
+    example_inputs: Inputs,
+    *,
+    engines: Sequence[str] | None = None,
+    threads: int = 1,
+) -> dict[str, Pace]:
+    """Measure the dense float32 network in several engines in turn, by engine.
+
+    Args and errors: see `dense_latency`.
+    """
     names = installed_engines() if engines is None else tuple(engines)
     for name in names:
         check_engine(name)
@@ -149,11 +195,19 @@ def dense_latency(
     with torch_threads(threads):
         networks = _networks(model, example_inputs, names, threads, may_fail=engines is None)
         timings = _quiet_times(networks, threads=threads)
-    best = min(timings, key=lambda name: timings[name].median_ms)
-    if len(timings) > 1:
-        shown = ", ".join(f"{name} {own.median_ms:.3g} ms" for name, own in timings.items())
-        say(f"dense latency: {best} is fastest ({shown})")
-    return _latency(networks[best], timings[best], engine=best, threads=threads)
+    return {
+        name: Pace(run=run, latency=_latency(run, timings[name], engine=name, threads=threads))
+        for name, run in networks.items()
+    }
+
+
+def fastest(paces: Mapping[str, Pace]) -> Pace:
+    """The pace of the fastest engine; a line says which one, if there are several."""
+    best = min(paces.values(), key=lambda own: own.latency.median_ms)
+    if len(paces) > 1:
+        shown = ", ".join(f"{name} {own.latency.median_ms:.3g} ms" for name, own in paces.items())
+        say(f"dense latency: {best.latency.engine} is fastest ({shown})")
+    return best
 
 
 def _networks(
@@ -191,9 +245,11 @@ def _quiet_times(networks: Mapping[str, NetworkRun], *, threads: int) -> dict[st
     return min(series, key=lambda own: max(timing.spread for timing in own.values()))
 
 
-def _latency(network: NetworkRun, timing: Timing, *, engine: str, threads: int) -> Latency:
+def _latency(
+    network: NetworkRun, timing: Timing, *, engine: str, threads: int, scale: float = 1.0
+) -> Latency:
     return Latency(
-        median_ms=timing.median_ms,
+        median_ms=timing.median_ms * scale,
         spread=timing.spread,
         engine=engine,
         how=network.how,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ws_learner.data import cache_folder
 from ws_learner.deploy.costs.bytes_costs import BytesCosts, network_bytes
 from ws_learner.deploy.costs.engine_layers import EngineUnitCosts, engine_unit_costs
 from ws_learner.deploy.costs.engines import check_engine
-from ws_learner.deploy.costs.latency import dense_latency, measure_latency
+from ws_learner.deploy.costs.latency import Pace, dense_paces, fastest, measure_latency
 from ws_learner.deploy.costs.measure import measure_costs
 from ws_learner.deploy.costs.random_zeros import layer_pattern
 from ws_learner.deploy.onnx.export import export_onnx
@@ -54,6 +55,7 @@ class MeasuredCosts:
         self._pair = example_inputs if pair is None else pair
         self._calibration = None if calibration is None else list(calibration)
         self._cache = None if cache_dir is None else as_path(cache_dir, name="cache_dir")
+        self._paces: dict[str, Pace] = {}
 
     def check(self, budgets: Sequence[Budget], *, patterns: Sequence[str]) -> None:
         """Refuse budgets of engines that are missing, and patterns that no engine can time.
@@ -101,9 +103,31 @@ class MeasuredCosts:
         if budget.kind == "bytes":
             return float(network_bytes(self._model))
         engines = None if budget.engine is None else [budget.engine]
-        found = dense_latency(self._model, self._inputs, engines=engines, threads=self._threads)
+        paces = dense_paces(self._model, self._inputs, engines=engines, threads=self._threads)
+        self._paces |= paces
+        found = fastest(paces).latency
         say(f"dense network: {found.median_ms:.3g} ms per call ({found.engine}, {found.how})")
         return found.median_ms
+
+    def pace(self, budget: Budget, *, earlier: float | None = None) -> float | None:
+        """Milliseconds of the dense network in the engine that measures; None for other units.
+
+        All that is measured later is told at this pace of the machine.
+
+        Args:
+            budget: Names the engine.
+            earlier: The pace of an earlier call on the same run and machine.
+        """
+        if budget.kind != "latency":
+            return None
+        engine = budget.engine or "wsr"
+        if earlier is not None or engine not in self._paces:
+            found = dense_paces(self._model, self._inputs, engines=[engine], threads=self._threads)[
+                engine
+            ]
+            ms = found.latency.median_ms if earlier is None else earlier
+            self._paces[engine] = replace(found, latency=replace(found.latency, median_ms=ms))
+        return self._paces[engine].latency.median_ms
 
     def coupled_units(self, *, says: bool = True) -> Sequence[CoupledUnits]:
         """Units of the network that can be removed together; a line for each layer that stays.
@@ -172,5 +196,6 @@ class MeasuredCosts:
             dtype={name: choice.dtype for name, choice in choices.items()},
             threads=self._threads,
             calibration=self._calibration,
+            pace=self._paces.get(budget.engine or "wsr"),
         )
         return found.median_ms

@@ -30,11 +30,13 @@ class Begun:
         digest: Of the costs.
         most: The budget in their unit.
         factor: By which costs were scaled, see `ScaledCosts`.
+        pace: See `Limit`; None also in runs of earlier versions.
     """
 
     digest: str
     most: float
     factor: float = 1.0
+    pace: float | None = None
 
 
 def load_begun(run: RunDir) -> dict[str, Begun]:
@@ -50,7 +52,10 @@ def load_begun(run: RunDir) -> dict[str, Begun]:
     with reading(path, STATE_REMEDY):
         return {
             budget: Begun(
-                digest=str(one["digest"]), most=float(one["most"]), factor=float(one["factor"])
+                digest=str(one["digest"]),
+                most=float(one["most"]),
+                factor=float(one["factor"]),
+                pace=None if one.get("pace") is None else float(one["pace"]),
             )
             for budget, one in kept["budgets"].items()
         }
@@ -62,7 +67,10 @@ def keep_begun(
     """Write what is measured now; a search in other costs starts anew, with a line."""
     now = {
         str(budget): Begun(
-            digest=limit.costs.digest, most=limit.most, factor=getattr(limit.costs, "factor", 1.0)
+            digest=limit.costs.digest,
+            most=limit.most,
+            factor=getattr(limit.costs, "factor", 1.0),
+            pace=limit.pace,
         )
         for budget, limit in zip(budgets, limits, strict=True)
     }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -13,22 +13,19 @@ from torch import nn
 from envs import FloatArray, IntArray, LayerRow, count_bounds
 from ws_learner.config import RolloutConfig, WeightSparseConfig
 from ws_learner.core import LayerChoice, LayerCosts, RunDir, UserError, say
+from ws_learner.data import Split
 from ws_learner.pruning import trained_by
 from ws_learner.search.allocation import Decision
 from ws_learner.search.closed_form import run_closed_form
 from ws_learner.search.context import AllocationContext, allocation_context
 from ws_learner.search.costs.axes import cost_axes
 from ws_learner.search.costs.begun import keep_begun, load_begun
-from ws_learner.search.costs.correct import correct_latency
+from ws_learner.search.costs.contest import Contest
+from ws_learner.search.costs.correct import AIM, budget_part, correct_latency
 from ws_learner.search.costs.counted import WeightedCosts
 from ws_learner.search.costs.ladder import build_ladders
 from ws_learner.search.costs.ladder_space import LadderSpace
 from ws_learner.search.costs.limits import budget_limits, refuse_unreachable
-from ws_learner.search.costs.one_pattern import (
-    Candidate,
-    best_candidate,
-    one_pattern_candidates,
-)
 from ws_learner.search.costs.restated import RestatedContext
 from ws_learner.search.costs.settle import Limit
 from ws_learner.search.costs.shares import weigh_budgets
@@ -42,6 +39,9 @@ from ws_learner.search.rollout.pool_protocol import Evaluator
 from ws_learner.search.units import build_plan
 
 __all__ = ["BudgetedAllocation", "locked_settings", "plain_settings"]
+
+_STEPS = 60
+"""Of the short training after which patterns are compared."""
 
 Protocol = Callable[[AllocationContext, Callable[[], Evaluator], WeightSparseConfig], Decision]
 """Runs the protocol of the settings on a context."""
@@ -89,6 +89,7 @@ class BudgetedAllocation:
         evaluator: Builds the evaluator of rollouts with these settings.
         protocol: Runs the protocol.
         run: The run directory.
+        select: Examples on which candidates are compared after a short training.
     """
 
     model: nn.Module
@@ -98,6 +99,7 @@ class BudgetedAllocation:
     evaluator: Callable[[RolloutConfig], RolloutEvaluator]
     protocol: Protocol
     run: RunDir
+    select: Split
 
     def check(self) -> None:
         """Refuse budgets that cannot be met, as far as nothing must be measured for it.
@@ -120,12 +122,7 @@ class BudgetedAllocation:
         Raises:
             UserError: A budget cannot be met.
         """
-        earlier, budgets = load_begun(self.run), self.config.budgets
-        limits = budget_limits(
-            budgets, self.layers, source=self.source, choices=self._options, earlier=earlier
-        )
-        refuse_unreachable(limits, self._allowed())
-        keep_begun(self.run, budgets, limits, earlier)
+        limits = self._measured_limits()
         costs, most = self._combined(limits)
         space = self._space(costs)
         share = share_saved(space, costs, most)
@@ -141,15 +138,58 @@ class BudgetedAllocation:
             power = self.config.ws_score_power
             decision = self.protocol(space.at(share), lambda: space.evaluator(power=power), config)
             ticks = decision.zeros
-        profile, parts = self._corrected(limits, space, ticks)
         facts = dict(decision.facts) | {"budget": self.config.ws_budget or self.config.ws_goals}
+        joint = partial(self._corrected, limits, space, ticks)
         if share > 0 and self._compares(space):
-            joint = Candidate(name="joint", space=space, profile=profile, parts=parts)
-            best, facts["choices_compared"] = self._compared(joint, limits, costs, most)
+            best, facts["choices_compared"] = self._contest(limits, costs, most).best(joint)
             profile, parts = best.profile, best.parts
+        else:
+            profile, parts = joint()
         facts |= {"budget_parts": parts} | self._table_facts(limits, profile)
         zeros = np.array([choice.zeros for choice in profile], dtype=np.int64)
         return replace(decision, zeros=zeros, facts=facts)
+
+    def cheaper(
+        self, kept: Decision, profile: Profile, latencies: Sequence[float | None]
+    ) -> Decision | None:
+        """A cheaper decision for a trained network that is too slow.
+
+        Args:
+            kept: What `decide` came to.
+            profile: Its choices.
+            latencies: For each budget the milliseconds that it measured, or None if it is met.
+
+        Returns:
+            None if nothing cheaper is within the layers' bounds.
+        """
+        limits = self._measured_limits()
+        aims = [
+            limit
+            if found is None
+            else replace(limit, most=limit.cost(profile) * AIM * limit.most / found)
+            for limit, found in zip(limits, latencies, strict=True)
+        ]
+        costs, _ = self._combined(limits)
+        patterns = {choice.pattern for choice in profile if choice.zeros}
+        space = self._ladder_space(costs, patterns) if self.config.chooses else self._space(costs)
+        chosen = space.cheaper(profile, aims)
+        if chosen is None or chosen == profile:
+            return None
+        pairs = zip(limits, self.config.budgets, strict=True)
+        parts = [budget_part(limit, one, limit.cost(chosen)) for limit, one in pairs]
+        zeros = np.array([choice.zeros for choice in chosen], dtype=np.int64)
+        facts = dict(kept.facts) | {"budget_parts": parts} | self._table_facts(limits, chosen)
+        return replace(kept, zeros=zeros, facts=facts)
+
+    def _measured_limits(self) -> list[Limit]:
+        """The budgets in their units, as an earlier call on the run measured them, or as now."""
+        earlier, budgets = load_begun(self.run), self.config.budgets
+        limits = budget_limits(
+            budgets, self.layers, source=self.source, choices=self._options, earlier=earlier
+        )
+        refuse_unreachable(limits, self._allowed())
+        keep_begun(self.run, budgets, limits, earlier)
+        return limits
 
     def _corrected(
         self, limits: list[Limit], space: CostSpace, ticks: IntArray
@@ -161,22 +201,34 @@ class BudgetedAllocation:
             measure=lambda place, chosen: self._measure(space, place, chosen),
         )
 
-    def _compares(self, space: CostSpace) -> TypeGuard[LadderSpace]:
+    def _compares(self, space: CostSpace) -> bool:
         """Whether each pattern alone is a candidate beside the joint choice."""
         measured = any(one.kind == "latency" for one in self.config.budgets)
         several = len(self.config.pattern_choices) > 1
         return isinstance(space, LadderSpace) and measured and several
 
-    def _compared(
-        self, joint: Candidate, limits: list[Limit], costs: LayerCosts, most: float
-    ) -> tuple[Candidate, list[dict[str, Any]]]:
-        alone = one_pattern_candidates(
-            self.config.pattern_choices,
-            lambda pattern: self._ladder_space(costs, pattern),
-            partial(self._corrected, limits),
+    def _contest(self, limits: list[Limit], costs: LayerCosts, most: float) -> Contest:
+        return Contest(
+            patterns=[str(one) for one in self.config.pattern_choices],
+            space=lambda patterns: self._ladder_space(costs, patterns),
+            corrected=partial(self._corrected, limits),
             share=lambda space: share_saved(space, costs, most),
+            loss=self._loss_after_training,
         )
-        return best_candidate([joint, *alone])
+
+    def _loss_after_training(self, profile: Profile) -> float:
+        """Loss of a profile's network after a short training, or without targets 1 - its reward."""
+        if not self._trained.rollouts.exam.labelled:
+            return 1 - self._joint.score(profile).reward
+        return self._trained.mean_loss(profile)
+
+    @cached_property
+    def _trained(self) -> ChoiceEvaluator:
+        """Trains joint choices for a while, and scores them on the select split."""
+        made = build_rollout_config(self.config)
+        steps = max(made.nb_iters_ft, _STEPS)
+        made = replace(made, score_power=1.0, nb_smpls_slope=0, nb_iters_ft=steps)
+        return self._joint.with_rollouts(self.evaluator(made).on(self.select))
 
     def network(self, choices: Sequence[LayerChoice]) -> nn.Module:
         """The pruned and regressed network of one choice for each layer, of those it chose from."""
@@ -319,8 +371,8 @@ class BudgetedAllocation:
             rollouts=lambda: self._inner,
         )
 
-    def _ladder_space(self, costs: LayerCosts, pattern: str = "") -> LadderSpace:
-        """The joint choice; with a name, among the zeros of that pattern only."""
+    def _ladder_space(self, costs: LayerCosts, patterns: Collection[str] = ()) -> LadderSpace:
+        """The joint choice; with names, among the zeros of those patterns only."""
         database = self._joint.database
         ladders = build_ladders(
             self.layers,
@@ -330,7 +382,7 @@ class BudgetedAllocation:
             own=database.own(),
             least=self._base.lower,
             most=self._base.upper,
-            pattern=pattern,
+            patterns=patterns,
         )
         return LadderSpace(
             unit=costs.unit,

@@ -13,10 +13,11 @@ from ws_learner.report import cost_text
 from ws_learner.search.costs.settle import Limit
 from ws_learner.search.costs.space import Profile
 
-__all__ = ["correct_latency"]
+__all__ = ["AIM", "budget_part", "correct_latency"]
 
 _TRIES = 10
-_AIM = 0.97  # of the budget: the finished network is timed again, and noise must not carry it over
+AIM = 0.97
+"""Share of a budget: the finished network is timed again, and noise must not carry it over."""
 _NEAR, _SAFE = 0.95, 0.985
 _MEASURED = ("latency", "bytes")
 _STEP = 1.5
@@ -62,7 +63,7 @@ def correct_latency(
         )
     chosen = _choose(tried)
     return chosen.profile, [
-        _part(limit, budget, limit.cost(chosen.profile), chosen.measured.get(place))
+        budget_part(limit, budget, limit.cost(chosen.profile), chosen.measured.get(place))
         for place, (limit, budget) in enumerate(zip(limits, budgets, strict=True))
     ]
 
@@ -109,7 +110,7 @@ def _try_all(
         feasible = list(aims)
         for place in timed:
             done[place].append((aims[place].most, measured[place]))
-            aim = _next_aim(done[place], wanted=_AIM * limits[place].most)
+            aim = _next_aim(done[place], wanted=AIM * limits[place].most)
             aims[place] = replace(aims[place], most=aim)
     return tried
 
@@ -146,7 +147,11 @@ def _next_aim(done: Sequence[tuple[float, float]], *, wanted: float) -> float:
     return min(max(found, aim / _STEP), aim * _STEP)
 
 
-def _part(limit: Limit, budget: Budget, predicted: float, measured: float | None) -> dict[str, Any]:
+def budget_part(
+    limit: Limit, budget: Budget, predicted: float, measured: float | None = None
+) -> dict[str, Any]:
+    """Entry of the summary: what was asked, predicted and, before the training, measured."""
     part: dict[str, Any] = {"budget": str(budget), "unit": limit.costs.unit, "most": limit.most}
     part |= {"predicted": predicted, "digest": limit.costs.digest}
+    part |= {} if limit.pace is None else {"pace": limit.pace}
     return part if measured is None else part | {"measured": measured}

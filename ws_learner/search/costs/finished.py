@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from statistics import median
 from typing import Any
 
 from torch import nn
 
 from envs import LayerRow
-from ws_learner.config import WeightSparseConfig
+from ws_learner.config import Budget, WeightSparseConfig
 from ws_learner.core import LayerChoice, say
 from ws_learner.report import cost_text
-from ws_learner.search.allocation import Allocation
+from ws_learner.search.allocation import Allocation, Decision
 from ws_learner.search.costs.counted import CountedCosts
 from ws_learner.search.costs.source import CostSource
+from ws_learner.search.costs.space import Profile
 
-__all__ = ["finished_choices", "finished_costs", "layer_patterns", "summary_facts"]
+__all__ = [
+    "cheaper_decision",
+    "finished_choices",
+    "finished_costs",
+    "layer_patterns",
+    "summary_facts",
+]
 
 _OF_LAYERS = ("patterns", "dtypes", "predicted_ms")
 _REPEATS = 3
@@ -42,7 +48,7 @@ def summary_facts(allocation: Allocation) -> dict[str, Any]:
 
 
 def finished_choices(
-    allocation: Allocation, layers: Sequence[LayerRow], config: WeightSparseConfig
+    allocation: Decision, layers: Sequence[LayerRow], config: WeightSparseConfig
 ) -> dict[str, LayerChoice]:
     """The choice of each layer of a finished allocation, by parameter name; none if units went."""
     facts = allocation.facts
@@ -86,20 +92,76 @@ def finished_costs(
         elif source is None:
             continue
         else:
-            cost = _steadied(partial(source.measure, budget, network, choices), part["most"])
-        if cost > part["most"] * (1 + 1e-9):
-            unit = part["unit"]
-            say(
-                f"budget {budget}: the finished network measures {cost_text(unit, cost)}, above "
-                f"{cost_text(unit, part['most'])} (median of {_REPEATS} measurements)"
-            )
+            cost = _measured(budget, part, network, choices=choices, source=source)
+        if _over(cost, part):
+            say(f"budget {budget}: the finished network {_measures(cost, part)}")
         found.append(dict(part) | {"finished": cost})
     return found
 
 
-def _steadied(measure: Callable[[], float], most: float) -> float:
+def cheaper_decision(
+    kept: Decision,
+    network: nn.Module,
+    *,
+    layers: Sequence[LayerRow],
+    config: WeightSparseConfig,
+    source: CostSource,
+    cheaper: Callable[[Decision, Profile, Sequence[float | None]], Decision | None],
+) -> Decision:
+    """What a trained network needs to be within its latencies: the same decision if it is.
+
+    Args:
+        kept: What it was trained to.
+        network: The trained network.
+        layers: The layer table.
+        config: Names the budgets.
+        source: Measures.
+        cheaper: See `BudgetedAllocation.cheaper`.
+    """
+    choices = finished_choices(kept, layers, config)
+    if not choices:
+        return kept
+    missed = list[float | None]()
+    for budget, part in zip(config.budgets, kept.facts["budget_parts"], strict=True):
+        cost = None
+        if budget.kind == "latency":
+            cost = _measured(budget, part, network, choices=choices, source=source)
+            if _over(cost, part):
+                say(f"budget {budget}: the trained network {_measures(cost, part)}")
+        missed.append(cost if cost is not None and _over(cost, part) else None)
+    if all(cost is None for cost in missed):
+        return kept
+    found = cheaper(kept, tuple(choices.values()), missed)
+    if found is None:
+        say("nothing cheaper is within the layers' bounds, so the network stays as it is")
+    return found or kept
+
+
+def _measured(
+    budget: Budget,
+    part: Mapping[str, Any],
+    network: nn.Module,
+    *,
+    choices: Mapping[str, LayerChoice],
+    source: CostSource,
+) -> float:
     """A measured cost; above the budget the median of several, as a busy machine disturbs one."""
-    first = measure()
-    if first <= most:
+    source.pace(budget, earlier=part.get("pace"))
+    first = source.measure(budget, network, choices)
+    if not _over(first, part):
         return first
-    return median([first, *(measure() for _ in range(_REPEATS - 1))])
+    more = (source.measure(budget, network, choices) for _ in range(_REPEATS - 1))
+    return median([first, *more])
+
+
+def _over(cost: float, part: Mapping[str, Any]) -> bool:
+    """Whether a cost is above what was asked for."""
+    return bool(cost > part["most"] * (1 + 1e-9))
+
+
+def _measures(cost: float, part: Mapping[str, Any]) -> str:
+    unit = part["unit"]
+    return (
+        f"measures {cost_text(unit, cost)}, above {cost_text(unit, part['most'])} "
+        f"(median of {_REPEATS} measurements)"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -103,7 +103,7 @@ def build_ladders(
     own: Sequence[FloatArray] | None,
     least: IntArray,
     most: IntArray,
-    pattern: str = "",
+    patterns: Collection[str] = (),
 ) -> Ladders:
     """Sort the choices of each layer by cost and keep those that none beats.
 
@@ -115,7 +115,7 @@ def build_ladders(
         own: Own divergence of each; None if unknown.
         least: (L,) least zeros of each layer; a layer that must have some has no dense choice.
         most: (L,) most zeros of each layer.
-        pattern: The only pattern that may have zeros; empty: any.
+        patterns: Those that may have zeros; empty: any.
     """
     quality = errors if own is None else own
     prices = [
@@ -126,7 +126,7 @@ def build_ladders(
     whole = costs.unit in ("params", "macs", "bytes")
     tick = 1.0 if whole else max(total, 1e-12) / _TICKS
     kept = [
-        _unbeaten(row, listed, price, loss, some=bool(low), most=int(high), pattern=pattern)
+        _unbeaten(row, listed, price, loss, some=bool(low), most=int(high), patterns=patterns)
         for row, listed, price, loss, low, high in zip(
             layers, choices, prices, quality, least, most, strict=True
         )
@@ -172,7 +172,7 @@ def _unbeaten(
     *,
     some: bool,
     most: int,
-    pattern: str,
+    patterns: Collection[str],
 ) -> IntArray:
     """Places of the choices that no cheaper or equally cheap one beats, the dense one first.
 
@@ -182,7 +182,7 @@ def _unbeaten(
     order = sorted(range(1, len(listed)), key=lambda place: (prices[place], losses[place]))
     for place in order:
         choice = listed[place]
-        named = not pattern or not choice.zeros or choice.pattern == pattern
+        named = not patterns or not choice.zeros or choice.pattern in patterns
         allowed = named and not row.exempt and choice.zeros <= most
         if allowed and (some or prices[place] < prices[0]) and losses[place] < best:
             found.append(place)

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from envs import FloatArray, IntArray
-from ws_learner.core import LayerChoice
+from ws_learner.core import LayerChoice, LayerCosts
 from ws_learner.search.context import AllocationContext, Restatement
 from ws_learner.search.costs.ladder import Ladders
 from ws_learner.search.costs.settle import Limit
@@ -111,6 +111,26 @@ class LadderSpace:
                 spent[number] += limit.costs.cost(layer, new) - limit.costs.cost(layer, old)
             places[layer] -= 1
 
+    def cheaper(self, profile: Profile, limits: Sequence[Limit]) -> Profile | None:
+        """See `CostSpace`: steps down in the order of budget saved by quality lost."""
+        chosen = list(profile)
+        while over := [one for one in limits if not one.holds(one.cost(chosen))]:
+            steps = []
+            for layer, old in enumerate(chosen):
+                found = _below(self.ladders, layer, old, over[0].costs)
+                if found is not None:
+                    new, lost = found
+                    saved = max(
+                        (one.costs.cost(layer, old) - one.costs.cost(layer, new)) / one.most
+                        for one in over
+                    )
+                    steps.append((lost / max(saved, 1e-15), layer, new))
+            if not steps:
+                return None
+            _, layer, new = min(steps, key=lambda step: step[:2])
+            chosen[layer] = new
+        return tuple(chosen)
+
     def network(self, profile: Profile) -> nn.Module:
         """See `CostSpace`."""
         return self.scores.network(profile)
@@ -129,6 +149,18 @@ def _after(
         share = max(share, more / limit.most)
     loss = ladders.quality[layer]
     return share, float(loss[place] - loss[place - 1])
+
+
+def _below(
+    ladders: Ladders, layer: int, old: LayerChoice, costs: LayerCosts
+) -> tuple[LayerChoice, float] | None:
+    """The dearest rung that is cheaper than a choice, and what quality it loses; None: no rung."""
+    price, (rungs, quality) = costs.cost(layer, old), (ladders.rungs[layer], ladders.quality[layer])
+    for place, new in enumerate(rungs):
+        if costs.cost(layer, new) < price:
+            before = float(quality[place - 1]) if place else 0.0
+            return new, max(float(quality[place]) - before, 0.0)
+    return None
 
 
 def _zeros(choices: Sequence[LayerChoice]) -> IntArray:

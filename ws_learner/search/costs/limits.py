@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from envs import LayerRow
 from ws_learner.config import Budget
@@ -57,10 +58,12 @@ def budget_limits(
         begun = (earlier or {}).get(str(budget))
         if begun is not None and begun.digest == table.digest:
             again = ScaledCosts(inner=table, factor=begun.factor)
-            found.append(_said(budget, again, begun.most, says))
+            limit = _said(budget, again, begun.most, says)
+            found.append(replace(limit, pace=source.pace(budget, earlier=begun.pace)))
             continue
         dense = source.dense(budget)
-        found.append(_limit(budget, _anchored(table, options, dense), dense, says))
+        limit = _limit(budget, _anchored(table, options, dense), dense, says)
+        found.append(replace(limit, pace=source.pace(budget)))
     return found
 
 

@@ -16,7 +16,7 @@ from ws_learner.search.closed_form import CLOSED_FORM
 from ws_learner.search.context import AllocationContext, Restatement
 from ws_learner.search.costs.axes import CostAxes
 from ws_learner.search.costs.settle import Limit, settle
-from ws_learner.search.costs.space import Profile
+from ws_learner.search.costs.space import Profile, within_limits
 from ws_learner.search.costs.tick_evaluator import TickEvaluator
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import Evaluator
@@ -81,6 +81,12 @@ class RestatedContext:
             choice=self.choice,
         )
         return tuple(self.choice(int(count)) for count in zeros)
+
+    def cheaper(self, profile: Profile, limits: Sequence[Limit]) -> Profile | None:
+        """See `CostSpace`."""
+        zeros = np.array([one.zeros for one in profile], dtype=np.int64)
+        saved = np.floor(self.axes.saved(zeros) + 1e-6).astype(np.int64)
+        return within_limits(self, np.clip(saved, *self.bounds), limits)
 
     def network(self, profile: Profile) -> nn.Module:
         """See `CostSpace`."""

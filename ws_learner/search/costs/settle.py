@@ -24,11 +24,13 @@ class Limit:
         costs: Cost of each choice.
         most: The budget in the unit of the costs.
         said: The budget in the user's words.
+        pace: Milliseconds of the dense network at which latencies are told; None for other units.
     """
 
     costs: LayerCosts
     most: float
     said: str
+    pace: float | None = None
 
     def cost(self, choices: Sequence[LayerChoice]) -> float:
         """Cost of a network, with what no layer has."""

@@ -38,6 +38,13 @@ class CostSource(Protocol):
     def dense(self, budget: Budget) -> float:
         """Cost of the dense network that a share refers to, with a line that says of what."""
 
+    def pace(self, budget: Budget, *, earlier: float | None = None) -> float | None:
+        """Milliseconds of the dense network in the engine that measures; None for other units.
+
+        All that is measured later is told at this pace of the machine, which may change by a fifth
+        within minutes. `earlier` is the pace of an earlier call on the same run.
+        """
+
     def compiled(
         self, budget: Budget, network: nn.Module, choices: Mapping[str, LayerChoice]
     ) -> nn.Module:

@@ -53,6 +53,9 @@ class CostSpace(Protocol):
     def settle(self, ticks: IntArray, limits: Sequence[Limit]) -> Profile:
         """A profile near `cheapest(ticks)`, within the limits, that spends what is left."""
 
+    def cheaper(self, profile: Profile, limits: Sequence[Limit]) -> Profile | None:
+        """A profile near one of this space, within tighter limits; None if there is none."""
+
     def network(self, profile: Profile) -> nn.Module:
         """The pruned and regressed network."""
 

@@ -98,6 +98,17 @@ class ChoiceEvaluator:
         other.rollouts = self.rollouts.on(split)
         return other
 
+    def with_rollouts(self, rollouts: RolloutEvaluator) -> Self:
+        """A copy with the same choices that trains and scores as another evaluator does."""
+        other = copy.copy(self)
+        other.rollouts = rollouts
+        return other
+
+    def mean_loss(self, choices: Sequence[LayerChoice]) -> float:
+        """Mean task loss of a candidate's network, see `network`, on the scoring examples."""
+        with one_thread():
+            return self.rollouts.exam.mean_loss(self.network(choices), self.loss)
+
     def checked(self, choices: Any) -> tuple[LayerChoice, ...]:
         """Check a candidate.
 

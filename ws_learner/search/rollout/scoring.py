@@ -150,6 +150,14 @@ class Scoring:
             return math.exp(-divergence), divergence
         return mean.value("the examples that score rollouts"), divergence
 
+    @torch.inference_mode()
+    def mean_loss(self, model: nn.Module, loss: Loss) -> float:
+        """Mean task loss of a model in evaluation mode; the batches must have targets."""
+        total = 0.0
+        for (inputs, targets), answers in zip(self._batches, self._answers, strict=True):
+            total += float(loss(call_model(model, inputs), targets)) * len(answers)
+        return total / self.examples
+
     def compared(self, examples: int) -> Iterator[tuple[Inputs, Tensor, Tensor | None]]:
         """Inputs, dense outputs and counted positions of the first batches.
 

@@ -116,12 +116,13 @@ class StructuredAllocation:
         """
         budgets = sorted(self.config.budgets, key=lambda one: one.kind != "latency")
         sets = self._sets()
-        parts = [self._costs(budget, sets) for budget in budgets]
         most = []
         for budget in budgets:
             reference = self.source.dense(budget) if budget.share else 1.0
             most.append(budget.amount * reference)
             say(f"budget {budget}: at most {cost_text(budget.unit, most[-1])}")
+        paces = [self.source.pace(budget) for budget in budgets]
+        parts = [self._costs(budget, sets) for budget in budgets]
         costs = _Shares(parts=parts, most=most)
         self._refuse_unreachable(costs, budgets)
 
@@ -160,7 +161,8 @@ class StructuredAllocation:
                 "predicted": part.total(kept),
                 "digest": part.digest,
             }
-            for budget, limit, part in zip(budgets, most, parts, strict=True)
+            | ({} if pace is None else {"pace": pace})
+            for budget, limit, part, pace in zip(budgets, most, parts, paces, strict=True)
         ]
         facts["budget_parts"].sort(key=lambda one: self._place(one["budget"]))
         zeros = [count_zeros(parameter_of(profile.model, row.name)) for row in self.layers]
