@@ -6,6 +6,7 @@ import time
 import traceback
 import warnings
 from dataclasses import replace
+from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,8 @@ from ws_learner.training.trainer import Trainer
 __all__ = ["rehearse"]
 
 _EXAMPLES = 8
-_AFFORDABLE = 1.0  # seconds that a measured step may take
+_STEPS = 3  # other programs disturb a single one, and the first touches new memory
+_AFFORDABLE = 1.0  # seconds that measured steps may take, about
 
 
 def rehearse(phase: TrainingPhase, model: nn.Module) -> float | None:
@@ -69,7 +71,7 @@ def rehearse(phase: TrainingPhase, model: nn.Module) -> float | None:
 
 
 def _step_seconds(trainer: Trainer, inputs: Inputs, targets: Tensor, *, times: int) -> float:
-    """Time of a step on `times` as many examples: measured if it is short, or by proportion.
+    """Time of a step on `times` as many examples: median of three if it is short, or by proportion.
 
     No other examples are read, so that data which are drawn at random stay as they are.
     """
@@ -82,10 +84,11 @@ def _step_seconds(trainer: Trainer, inputs: Inputs, targets: Tensor, *, times: i
         return time.monotonic() - begun
 
     few = measured(inputs, targets)
-    if few * times > _AFFORDABLE:
+    if few * times * _STEPS > _AFFORDABLE:
         return few * times
     try:
         whole = map_tensors(inputs, lambda part: torch.cat([part] * times))
-        return measured(whole, torch.cat([targets] * times))
+        marks = torch.cat([targets] * times)
+        return median(measured(whole, marks) for _ in range(_STEPS))
     except Exception:  # only the estimate depends on it
         return few * times
