@@ -497,7 +497,9 @@ class WeightSparseLearner:
         if not timed or self.config.structured or not allocation.zeros.any():
             return allocation, sparse
         for number in (1, 2):
-            again = self._allocator(layers).after_training(allocation, sparse, number=number)
+            plain = copy.deepcopy(self.model)  # on the CPU, as it will be delivered
+            plain.load_state_dict(sparse.state_dict())
+            again = self._allocator(layers).after_training(allocation, plain, number=number)
             if again.same_choices(allocation):
                 break
             allocation = again

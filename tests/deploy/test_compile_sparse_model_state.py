@@ -422,3 +422,19 @@ def test_copies_for_trials_share_the_weights_of_plain_layers_only() -> None:
     whole = copied(net)
     owners = {p.data_ptr() for p in net.parameters()}
     assert not owners & {p.data_ptr() for p in whole.parameters()}
+
+
+def test_a_network_trained_in_channels_last_runs_in_row_order(tmp_path: Path) -> None:
+    """Else each of our kernels would copy its input: 1.8 times as slow on ResNet-20."""
+    model = nn.Sequential(
+        nn.Conv2d(8, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3)
+    ).eval()
+    last = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 8, 9, 9)
+    fast = compile_sparse(last, x)
+    fast.save(tmp_path / "m.wsr")
+    for one in (fast, load_sparse(tmp_path / "m.wsr", last)):
+        assert all(tensor.is_contiguous() for tensor in one.state_dict().values())
+        assert one(x).is_contiguous()
+        assert near(one(x), model(x))
+    assert not last[0].weight.is_contiguous()  # the given one stays as it is

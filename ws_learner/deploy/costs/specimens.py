@@ -14,7 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from envs import LayerRow
 from ws_learner.core import Inputs, UserError
-from ws_learner.deploy.runtime.acceptance import without_nesting
+from ws_learner.deploy.runtime.acceptance import in_row_order, without_nesting
 from ws_learner.deploy.runtime.graph import Site, call, checked, find_sites, with_holder
 
 __all__ = ["Calls", "Specimen", "find_specimens"]
@@ -65,7 +65,7 @@ def find_specimens(
     Raises:
         UserError: The model lacks one of the parameters.
     """
-    dense = without_nesting(model)
+    dense = in_row_order(without_nesting(model))
     held = {row.name: _weight(dense, row.name) for row in layers}
     weights = {id(weight): name for name, weight in held.items()}
     total = sum(weight.numel() for weight in held.values())

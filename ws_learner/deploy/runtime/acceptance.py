@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 from ws_learner.core import UserError, say
@@ -17,7 +18,7 @@ from ws_learner.deploy.runtime.graph import Inputs, arguments, call, copied
 from ws_learner.deploy.runtime.modules import Replaced
 from ws_learner.deploy.runtime.selection import DENSE
 
-__all__ = ["accept_or_reject", "without_nesting"]
+__all__ = ["accept_or_reject", "in_row_order", "without_nesting"]
 
 _MOST_ERROR = 1e-3  # of floats, relative; sums in another order differ by 1e-6
 
@@ -127,4 +128,18 @@ def without_nesting(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, nn.TransformerEncoder):
             module.use_nested_tensor = False
+    return model
+
+
+def in_row_order(model: nn.Module) -> nn.Module:
+    """The model with its weights in row-major memory, in place.
+
+    Networks that were trained in `channels_last` lie otherwise. Their remaining PyTorch layers
+    would then answer in that order, and each of our kernels would copy its input.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if nn.parameter.is_lazy(tensor):
+            continue
+        if not tensor.is_contiguous() and tensor.layout == torch.strided:
+            tensor.data = tensor.data.contiguous()
     return model

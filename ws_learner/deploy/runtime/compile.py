@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.core import UserError, say, suggest
-from ws_learner.deploy.runtime.acceptance import accept_or_reject, without_nesting
+from ws_learner.deploy.runtime.acceptance import accept_or_reject, in_row_order, without_nesting
 from ws_learner.deploy.runtime.candidates import largest_block
 from ws_learner.deploy.runtime.chain import align, sequences
 from ws_learner.deploy.runtime.codegen.cpu import usable_isas
@@ -104,7 +104,7 @@ def compile_sparse(
     check_threads(threads)
     say_limits(threads)
     example_inputs = checked(example_inputs, "example_inputs")
-    dense = without_nesting(model)
+    dense = in_row_order(without_nesting(model))
     if any(map(nn.parameter.is_lazy, dense.parameters())):
         call(dense, own(example_inputs))  # gives lazy layers their tensors
     wrapped = not list(dense.children())

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ws_learner.core import AnyPath, UserError, as_path, load_tensors, say, shown
-from ws_learner.deploy.runtime.acceptance import without_nesting
+from ws_learner.deploy.runtime.acceptance import in_row_order, without_nesting
 from ws_learner.deploy.runtime.architecture import rebuild
 from ws_learner.deploy.runtime.codegen.cpu import cpu_key
 from ws_learner.deploy.runtime.compile import (
@@ -140,7 +140,7 @@ def _network(
     path: Path, facts: dict[str, Any], model: nn.Module | None, tensors: dict[str, Tensor]
 ) -> nn.Module:
     if model is not None:
-        work = without_nesting(model)
+        work = in_row_order(without_nesting(model))
         for module in work.modules():
             for name, value in module._buffers.items():
                 if value is not None and 0 in value.stride():
