@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,12 @@ from ws_learner.core import (
     widened,
     write_text,
 )
+from ws_learner.cost_source import cost_source
 from ws_learner.data import as_splits
+from ws_learner.prune_further import prune_further
 from ws_learner.pruning import (
     dense_weights,
     masks_to_keep,
-    prune_once,
     table_for_settings,
     with_default_pattern,
 )
@@ -112,9 +113,6 @@ from ws_learner.training import (
 )
 
 __all__ = ["Result", "WeightSparseLearner"]
-
-_MORE, _SLOWER = 0.2, 0.1  # of the training, after pruning further for a missed latency
-_CALIBRATION, _CALIBRATIONS = 32, 8  # examples and batches for the ranges of bytes
 
 
 class WeightSparseLearner:
@@ -423,29 +421,8 @@ class WeightSparseLearner:
 
     def _costs(self) -> CostSource | None:
         """What measures a budget's costs on this machine; None where they are only counted."""
-        if self._source is not None or all(
-            one.kind in ("params", "macs") for one in self.config.budgets
-        ):
-            return self._source
-        from ws_learner.deploy import MeasuredCosts
-
-        batch, there = self.config.ws_latency_batch, len(self.data.train)
-        if batch > there:
-            raise UserError(
-                f"`ws_latency_batch` {batch}: the training split has {there} examples to measure "
-                "with; give fewer"
-            )
-        inputs, _ = first_batch(self.data, batch)
-        pair, _ = first_batch(self.data, 2)
-        batches = self.data.train.batches(_CALIBRATION, seed=self.seed)
-        calibration = [x for _, (x, _) in zip(range(_CALIBRATIONS), batches, strict=False)]
-        self._source = MeasuredCosts(
-            self.model,
-            inputs,
-            threads=self.config.ws_latency_threads,
-            calibration=calibration,
-            pair=pair,
-        )
+        if self._source is None:
+            self._source = cost_source(self.model, self.data, self.config, seed=self.seed)
         return self._source
 
     def _aimed(self, allocation: Allocation, layers: tuple[LayerRow, ...]) -> WeightSparseConfig:
@@ -503,34 +480,20 @@ class WeightSparseLearner:
             if again.same_choices(allocation):
                 break
             allocation = again
-            sparse = self._pruned_further(sparse, allocation, layers, number=number)
+            start = widened(sparse)
+            found, seconds = prune_further(
+                start,
+                allocation,
+                layers,
+                config=self._aimed(allocation, layers),
+                phase=self._phase(start),
+                cluster=self.cluster,
+                number=number,
+            )
+            sparse = narrowed(found, tensor_types(self.model))
+            before = float(self.facts.get("train_seconds", 0.0))
+            self.facts["train_seconds"] = round(before + seconds, 1)
         return allocation, sparse
-
-    def _pruned_further(
-        self,
-        sparse: nn.Module,
-        allocation: Allocation,
-        layers: tuple[LayerRow, ...],
-        *,
-        number: int,
-    ) -> nn.Module:
-        """Prune a trained network by magnitude to its new zeros, and train the rest for a while."""
-        zeros = dict(zip((row.name for row in layers), allocation.zeros.tolist(), strict=True))
-        patterns = layer_patterns(allocation, layers) or self.config.pattern_spelling
-        settings = locked_settings(self._aimed(allocation, layers))
-        start = widened(sparse)
-        prune_once(start, zeros, pattern=patterns, pool=self.config.ws_criterion_pool)
-        phase = replace(
-            self._phase(start),
-            recipe=self.recipe.finishing(length=_MORE, rate=_SLOWER),
-            log=MetricsLog(self.run.state / f"metrics-{number}.csv"),
-            checkpoint=self.run.state / f"sparse-{number}.pt",
-        )
-        train = partial(train_sparse, start, zeros, config=settings)
-        found, seconds = run_phase(train, phase, model=start, cluster=self.cluster)
-        before = float(self.facts.get("train_seconds", 0.0))
-        self.facts["train_seconds"] = round(before + seconds, 1)
-        return narrowed(found, tensor_types(self.model))
 
     def _phase(self, student: nn.Module) -> TrainingPhase:
         """The sparse training of a network."""

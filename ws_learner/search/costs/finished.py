@@ -29,7 +29,7 @@ _OF_LAYERS = ("patterns", "dtypes", "predicted_ms")
 _REPEATS = 3
 
 
-def layer_patterns(allocation: Allocation, layers: Sequence[LayerRow]) -> dict[str, str] | None:
+def layer_patterns(allocation: Decision, layers: Sequence[LayerRow]) -> dict[str, str] | None:
     """Spelling of each layer's own pattern, by parameter name; None where all have the same."""
     patterns = allocation.facts.get("patterns")
     if patterns is None:
