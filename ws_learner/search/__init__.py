@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from ws_learner.search.bounds import layer_bounds
     from ws_learner.search.closed_form import CLOSED_FORM, heurist
     from ws_learner.search.context import AllocationContext, allocation_context, refuse_bounds
-    from ws_learner.search.costs.budgeted import BudgetedAllocation, locked_settings, plain_settings
+    from ws_learner.search.costs.budgeted import BudgetedAllocation
     from ws_learner.search.costs.finished import (
         finished_choices,
         finished_costs,
         layer_patterns,
         summary_facts,
     )
+    from ws_learner.search.costs.plain_settings import locked_settings, plain_settings
     from ws_learner.search.costs.source import CostSource
     from ws_learner.search.fixed import fixed_profile
     from ws_learner.search.gym_env import make_pruning_env
@@ -142,8 +143,10 @@ _MODULES = {
         "CostSource",
     ],
     "costs.budgeted": [
-        "locked_settings",
         "BudgetedAllocation",
+    ],
+    "costs.plain_settings": [
+        "locked_settings",
         "plain_settings",
     ],
     "allocation": [

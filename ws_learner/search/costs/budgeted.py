@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -10,71 +10,33 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from envs import FloatArray, IntArray, LayerRow, count_bounds
+from envs import FloatArray, IntArray, LayerRow
 from ws_learner.config import RolloutConfig, WeightSparseConfig
 from ws_learner.core import LayerChoice, LayerCosts, RunDir, UserError, say
 from ws_learner.data import Split
-from ws_learner.pruning import trained_by
 from ws_learner.search.allocation import Decision
 from ws_learner.search.closed_form import run_closed_form
-from ws_learner.search.context import AllocationContext, allocation_context
-from ws_learner.search.costs.axes import cost_axes
+from ws_learner.search.context import AllocationContext
 from ws_learner.search.costs.begun import keep_begun, load_begun
+from ws_learner.search.costs.choice_spaces import ChoiceSpaces
 from ws_learner.search.costs.contest import Contest
 from ws_learner.search.costs.correct import AIM, budget_part, correct_latency
 from ws_learner.search.costs.counted import WeightedCosts
-from ws_learner.search.costs.ladder import build_ladders
 from ws_learner.search.costs.ladder_space import LadderSpace
 from ws_learner.search.costs.limits import budget_limits, refuse_unreachable
-from ws_learner.search.costs.restated import RestatedContext
+from ws_learner.search.costs.plain_settings import plain_settings
 from ws_learner.search.costs.settle import Limit
 from ws_learner.search.costs.shares import weigh_budgets
 from ws_learner.search.costs.source import CostSource
 from ws_learner.search.costs.space import CostSpace, Profile, share_saved, within_limits
-from ws_learner.search.problem import build_rollout_config
-from ws_learner.search.rollout.choice_evaluator import ChoiceEvaluator
-from ws_learner.search.rollout.choice_grid import DENSE, choice_patterns
+from ws_learner.search.rollout.choice_grid import choice_patterns
 from ws_learner.search.rollout.evaluator import RolloutEvaluator
 from ws_learner.search.rollout.pool_protocol import Evaluator
-from ws_learner.search.units import build_plan
 
-__all__ = ["BudgetedAllocation", "locked_settings", "plain_settings"]
-
-_STEPS = 60
-"""Of the short training after which patterns are compared."""
+__all__ = ["BudgetedAllocation"]
 
 Protocol = Callable[[AllocationContext, Callable[[], Evaluator], WeightSparseConfig], Decision]
 """Runs the protocol of the settings on a context."""
-
-
-def plain_settings(config: WeightSparseConfig, *, saved: float) -> WeightSparseConfig:
-    """The settings of the restated problem: the target is the share of the cost that is saved."""
-    goals = config.goal_range
-    return replace(
-        config,
-        ws_budget=None,
-        ws_dtype="fp32",
-        ws_pattern=config.pattern_spelling if config.ws_pattern else "",
-        ws_location="",
-        ws_qkv_pattern="",
-        ws_sparse_dim="row",
-        ws_prune_ratio=saved,
-        ws_ratio_max=max(config.ws_ratio_max, saved),
-        ws_goals=None if goals is None else f"{goals[0]:.12g}:{goals[1]:.12g}",
-    )
-
-
-def locked_settings(config: WeightSparseConfig) -> WeightSparseConfig:
-    """The settings of a training that keeps the zeros of whole units."""
-    return replace(
-        config,
-        ws_budget=None,
-        ws_pattern="",
-        ws_method="pattern_lock",
-        ws_prune_ratio_prtl="given",
-        ws_init="dense",
-        ws_keep_zeros=None,
-    )
 
 
 @dataclass(kw_only=True)
@@ -101,6 +63,16 @@ class BudgetedAllocation:
     run: RunDir
     select: Split
 
+    @cached_property
+    def _spaces(self) -> ChoiceSpaces:
+        return ChoiceSpaces(
+            model=self.model,
+            layers=self.layers,
+            config=self.config,
+            evaluator=self.evaluator,
+            select=self.select,
+        )
+
     def check(self) -> None:
         """Refuse budgets that cannot be met, as far as nothing must be measured for it.
 
@@ -114,7 +86,7 @@ class BudgetedAllocation:
             choice_patterns(self.config.pattern_choices)
         if counted:
             limits = budget_limits(counted, self.layers, source=None, choices=list, says=False)
-            refuse_unreachable(limits, self._at_best())
+            refuse_unreachable(limits, self._spaces.at_best())
 
     def decide(self) -> Decision:
         """Run the protocol within the budgets.
@@ -124,15 +96,15 @@ class BudgetedAllocation:
         """
         limits = self._measured_limits()
         costs, most = self._combined(limits)
-        space = self._space(costs)
+        space = self._spaces.space(costs)
         share = share_saved(space, costs, most)
         self._refuse_goals(space)
         if share <= 0:
-            if self._base.lower.any():
+            if self._spaces.base.lower.any():
                 say("the budget asks for no more zeros than the layers have by their bounds")
             else:
                 say("the dense network is within the budget: nothing is pruned")
-            decision, ticks = Decision(zeros=self._base.lower), space.bounds[0]
+            decision, ticks = Decision(zeros=self._spaces.base.lower), space.bounds[0]
         else:
             config = plain_settings(self.config, saved=share)
             power = self.config.ws_score_power
@@ -171,7 +143,11 @@ class BudgetedAllocation:
         ]
         costs, _ = self._combined(limits)
         patterns = {choice.pattern for choice in profile if choice.zeros}
-        space = self._ladder_space(costs, patterns) if self.config.chooses else self._space(costs)
+        space = (
+            self._spaces.ladder_space(costs, patterns)
+            if self.config.chooses
+            else self._spaces.space(costs)
+        )
         chosen = space.cheaper(profile, aims)
         if chosen is None or chosen == profile:
             return None
@@ -185,9 +161,9 @@ class BudgetedAllocation:
         """The budgets in their units, as an earlier call on the run measured them, or as now."""
         earlier, budgets = load_begun(self.run), self.config.budgets
         limits = budget_limits(
-            budgets, self.layers, source=self.source, choices=self._options, earlier=earlier
+            budgets, self.layers, source=self.source, choices=self._spaces.options, earlier=earlier
         )
-        refuse_unreachable(limits, self._allowed())
+        refuse_unreachable(limits, self._spaces.allowed())
         keep_begun(self.run, budgets, limits, earlier)
         return limits
 
@@ -210,29 +186,15 @@ class BudgetedAllocation:
     def _contest(self, limits: list[Limit], costs: LayerCosts, most: float) -> Contest:
         return Contest(
             patterns=[str(one) for one in self.config.pattern_choices],
-            space=lambda patterns: self._ladder_space(costs, patterns),
+            space=lambda patterns: self._spaces.ladder_space(costs, patterns),
             corrected=partial(self._corrected, limits),
             share=lambda space: share_saved(space, costs, most),
-            loss=self._loss_after_training,
+            loss=self._spaces.loss_after_training,
         )
-
-    def _loss_after_training(self, profile: Profile) -> float:
-        """Loss of a profile's network after a short training, or without targets 1 - its reward."""
-        if not self._trained.rollouts.exam.labelled:
-            return 1 - self._joint.score(profile).reward
-        return self._trained.mean_loss(profile)
-
-    @cached_property
-    def _trained(self) -> ChoiceEvaluator:
-        """Trains joint choices for a while, and scores them on the select split."""
-        made = build_rollout_config(self.config)
-        steps = max(made.nb_iters_ft, _STEPS)
-        made = replace(made, score_power=1.0, nb_smpls_slope=0, nb_iters_ft=steps)
-        return self._joint.with_rollouts(self.evaluator(made).on(self.select))
 
     def network(self, choices: Sequence[LayerChoice]) -> nn.Module:
         """The pruned and regressed network of one choice for each layer, of those it chose from."""
-        return self._joint.network(choices)
+        return self._spaces.joint.network(choices)
 
     def _refuse_goals(self, space: CostSpace) -> None:
         """Refuse a range of targets whose ends the bounds do not allow."""
@@ -244,94 +206,6 @@ class BudgetedAllocation:
                     f"{1 - upper.sum() / total:.4f} to {1 - lower.sum() / total:.4f}"
                 )
 
-    @cached_property
-    def _plan(self) -> Any:
-        return build_plan(self.model, self.layers, self.config)
-
-    @cached_property
-    def _inner(self) -> RolloutEvaluator:
-        made = build_rollout_config(self.config)
-        return self.evaluator(replace(made, score_power=1.0, nb_smpls_slope=self._slopes(made)))
-
-    def _slopes(self, made: RolloutConfig) -> int:
-        """Slopes by the log of a density serve where the cost is in proportion to it."""
-        linear = all(one.kind in ("params", "macs") for one in self.config.budgets)
-        return made.nb_smpls_slope if linear else 0
-
-    @cached_property
-    def _base(self) -> AllocationContext:
-        context = allocation_context(
-            self.model,
-            self.layers,
-            plain_settings(self.config, saved=WeightSparseConfig.ws_prune_ratio),
-            curves=lambda: self._inner.curves(),
-            wanda_scores=lambda: self._inner.wanda_scores(),
-            own=lambda: self._inner.own_divergences(),
-            aimed=False,
-        )
-        if self.config.chooses:  # each pattern has units of its own
-            return context
-        bounds = zip(self.layers, context.lower.tolist(), context.upper.tolist(), strict=True)
-        limits = {row.name: (low, high) for row, low, high in bounds}
-        limits |= self._plan.limited({n: limits[n] for n in self._plan.patterns})
-        upper = np.array([limits[row.name][1] for row in self.layers], dtype=np.int64)
-        lower = np.array([limits[row.name][0] for row in self.layers], dtype=np.int64)
-        return replace(context, lower=np.minimum(lower, upper), upper=upper)
-
-    def _choice(self, zeros: int) -> LayerChoice:
-        pattern = self.config.pattern_choices[0]
-        return LayerChoice(pattern=pattern, zeros=int(zeros), dtype=self.config.dtypes[0])
-
-    def _options(self) -> Sequence[Sequence[LayerChoice]]:
-        """The choices of each layer, the dense one first: what a table of costs must cover."""
-        if self.config.chooses:
-            return self._joint.database.choices
-        found = []
-        for row, most in zip(self.layers, self._base.upper, strict=True):
-            own = self._plan.patterns.get(row.name)
-            wanted = [int(most) // 2, int(most)] if own is not None else []
-            counts = {own.feasible(row.shape, count, side="down") for count in wanted}
-            found.append([self._choice(count) for count in sorted({0, *counts})])
-        return found
-
-    def _at_best(self) -> Sequence[Sequence[LayerChoice]]:
-        """The dense layers and, where nothing is measured for it, the cheapest that may be."""
-        if not self.config.chooses:
-            return self._allowed()
-        counts = self._base.upper.tolist()
-        return [(DENSE, replace(DENSE, zeros=count)) if count else (DENSE,) for count in counts]
-
-    def _allowed(self) -> Sequence[Sequence[LayerChoice]]:
-        """The choices within the layers' bounds, after the dense one."""
-        pairs = zip(self._options(), self._base.upper.tolist(), strict=True)
-        return [[own[0], *(one for one in own[1:] if one.zeros <= most)] for own, most in pairs]
-
-    @cached_property
-    def _joint(self) -> ChoiceEvaluator:
-        """Scores joint choices, and has their errors."""
-        return ChoiceEvaluator(
-            self._inner,
-            patterns=self.config.pattern_choices,
-            dtypes=self.config.dtypes,
-            trained=trained_by(self.config),
-            limits=self._limits,
-        )
-
-    @cached_property
-    def _limits(self) -> dict[str, tuple[int, int]]:
-        """Least and most zeros of the layers whose bounds are not the usual ones."""
-        usual = count_bounds(
-            WeightSparseConfig.ws_ratio_min,
-            WeightSparseConfig.ws_ratio_max,
-            np.array([row.weights for row in self.layers], dtype=np.int64),
-        )
-        rows = zip(self.layers, self._base.lower, self._base.upper, *usual, strict=True)
-        return {
-            row.name: (int(low), int(high))
-            for row, low, high, least, most in rows
-            if not row.exempt and (low, high) != (least, most)
-        }
-
     def _combined(self, limits: list[Limit]) -> tuple[LayerCosts, float]:
         """One cost and its budget."""
         if len(limits) == 1:
@@ -339,10 +213,10 @@ class BudgetedAllocation:
 
         def overspent(shares: FloatArray) -> list[float]:
             costs = _weighted(limits, shares)
-            space = self._space(costs)
+            space = self._spaces.space(costs)
             share = share_saved(space, costs, 1.0)
             if share <= 0:
-                dense = [own[0] for own in self._options()]
+                dense = [own[0] for own in self._spaces.options()]
                 return [limit.cost(dense) / limit.most for limit in limits]
             context = space.at(share)
             name = "knapsack" if context.own() is None else "divergence"
@@ -350,46 +224,6 @@ class BudgetedAllocation:
             return [limit.cost(chosen) / limit.most for limit in limits]
 
         return _weighted(limits, weigh_budgets(overspent, len(limits))), 1.0
-
-    def _space(self, costs: LayerCosts) -> CostSpace:
-        """The problem in ticks."""
-        if self.config.chooses:
-            return self._ladder_space(costs)
-        axes = cost_axes(
-            self.layers,
-            costs,
-            plan=self._plan,
-            pattern=self.config.pattern_choices[0],
-            dtype=self.config.dtypes[0],
-        )
-        return RestatedContext(
-            unit=costs.unit,
-            axes=axes,
-            base=self._base,
-            plan=self._plan,
-            choice=self._choice,
-            rollouts=lambda: self._inner,
-        )
-
-    def _ladder_space(self, costs: LayerCosts, patterns: Collection[str] = ()) -> LadderSpace:
-        """The joint choice; with names, among the zeros of those patterns only."""
-        database = self._joint.database
-        ladders = build_ladders(
-            self.layers,
-            database.choices,
-            costs=costs,
-            errors=database.errors(),
-            own=database.own(),
-            least=self._base.lower,
-            most=self._base.upper,
-            patterns=patterns,
-        )
-        return LadderSpace(
-            unit=costs.unit,
-            ladders=ladders,
-            scores=self._joint,
-            score_power=self.config.ws_score_power,
-        )
 
     def _measure(self, space: CostSpace, place: int, profile: Profile) -> float:
         """Measured cost of the pruned, regressed network."""
