@@ -477,9 +477,9 @@ class WeightSparseLearner:
             plain = copy.deepcopy(self.model)  # on the CPU, as it will be delivered
             plain.load_state_dict(sparse.state_dict())
             again = self._allocator(layers).after_training(allocation, plain, number=number)
-            if again.same_choices(allocation):
+            unchanged, allocation = again.same_choices(allocation), again
+            if unchanged:
                 break
-            allocation = again
             start = widened(sparse)
             found, seconds = prune_further(
                 start,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -89,6 +90,8 @@ def finished_costs(
         elif budget.kind in ("params", "macs"):
             costs = CountedCosts(unit=budget.kind, layers=layers)
             cost = sum(costs.cost(i, choices[row.name]) for i, row in enumerate(layers))
+        elif "finished" in part:  # measured after the training, see `cheaper_decision`
+            cost = part["finished"]
         elif source is None:
             continue
         else:
@@ -108,7 +111,9 @@ def cheaper_decision(
     source: CostSource,
     cheaper: Callable[[Decision, Profile, Sequence[float | None]], Decision | None],
 ) -> Decision:
-    """What a trained network needs to be within its latencies: the same decision if it is.
+    """What a trained network needs to be within its latencies.
+
+    If it is, the same decision, with what it measured in `budget_parts`.
 
     Args:
         kept: What it was trained to.
@@ -121,7 +126,7 @@ def cheaper_decision(
     choices = finished_choices(kept, layers, config)
     if not choices:
         return kept
-    missed = list[float | None]()
+    missed, parts = list[float | None](), list[dict[str, Any]]()
     for budget, part in zip(config.budgets, kept.facts["budget_parts"], strict=True):
         cost = None
         if budget.kind == "latency":
@@ -129,12 +134,14 @@ def cheaper_decision(
             if _over(cost, part):
                 say(f"budget {budget}: the trained network {_measures(cost, part)}")
         missed.append(cost if cost is not None and _over(cost, part) else None)
+        parts.append(dict(part) | ({} if cost is None else {"finished": cost}))
+    measured = replace(kept, facts=dict(kept.facts) | {"budget_parts": parts})
     if all(cost is None for cost in missed):
-        return kept
+        return measured
     found = cheaper(kept, tuple(choices.values()), missed)
     if found is None:
         say("nothing cheaper is within the layers' bounds, so the network stays as it is")
-    return found or kept
+    return found or measured
 
 
 def _measured(
