@@ -123,7 +123,7 @@ def test_a_page_shows_curves_profile_phases_and_files(tmp_path: Path) -> None:
     (run / "progress.jsonl").write_text("".join(phase_lines(["dense", "search", "training"])))
     text = client(tmp_path).get("/view/run").text
     assert text.count('<svg class="chart"') == 3  # rewards, loss, accuracy and zeros
-    assert "rollout 1 by model" in text
+    assert "rollout 1, proposed by: model" in text
     assert "0.875" in text
     assert "3 of 3" in text
     assert 'href="/runs/run/model"' in text
@@ -227,3 +227,10 @@ def test_openapi_names_every_route(tmp_path: Path) -> None:
         "/runs/{run}/files/{name}",
     }
     assert set(paths["/runs"]) == {"get", "post"}
+
+
+def test_a_list_that_cannot_start_runs_says_how_to(tmp_path: Path) -> None:
+    made_run(tmp_path)
+    text = client(tmp_path).get("/").text
+    assert f"ws-learner serve {tmp_path.name} --experiment NAME" in text
+    assert "New run" not in text

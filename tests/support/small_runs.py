@@ -51,10 +51,10 @@ class KnownCosts(MeasuredCosts):
         return self
 
     def cost(self, layer: int, choice: LayerChoice) -> float:
-        row = self.layers[layer]
-        density = 1 - choice.zeros / row.weights
-        sparse = 0.02 + _SPEED[choice.pattern] * density if choice.zeros else 1.0
-        return 1e-3 * row.weights * min(sparse, 1.0)
+        return _milliseconds(self.layers[layer].weights, choice)
+
+    def pace(self, budget: Budget, *, earlier: float | None = None) -> float | None:
+        return None if budget.kind != "latency" else 1.0
 
     def dense(self, budget: Budget) -> float:
         if budget.engine == "wsr":
@@ -69,10 +69,16 @@ class KnownCosts(MeasuredCosts):
     ) -> float:
         if not choices:  # whole units are zero
             return float(sum(int((p != 0).sum()) for p in network.parameters()))
-        zeros = {row.name: int((parameter_of(network, row.name) == 0).sum()) for row in self.layers}
-        costs = enumerate(choices[row.name] for row in self.layers)
-        assert all(zeros[row.name] >= choices[row.name].zeros for row in self.layers)
-        return 1.1 * (self.overhead + sum(self.cost(*one) for one in costs))
+        weights = {name: parameter_of(network, name) for name in choices}
+        assert all(int((weights[n] == 0).sum()) >= one.zeros for n, one in choices.items())
+        costs = (_milliseconds(weights[n].numel(), one) for n, one in choices.items())
+        return 1.1 * (self.overhead + sum(costs))
+
+
+def _milliseconds(weights: int, choice: LayerChoice) -> float:
+    density = 1 - choice.zeros / weights
+    sparse = 0.02 + _SPEED[choice.pattern] * density if choice.zeros else 1.0
+    return 1e-3 * weights * min(sparse, 1.0)
 
 
 def known_speed() -> None:

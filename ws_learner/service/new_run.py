@@ -28,7 +28,7 @@ class NewRun(BaseModel):
     epochs: float | None = Field(None, gt=0, le=1e6, description="of the sparse training")
     workers: int | None = Field(None, ge=0, le=1024, description="processes; 0 for none")
     seed: int | None = Field(None, ge=0, lt=2**63, description="fixes everything random")
-    name: str | None = Field(None, max_length=60, description="of the run's folder")
+    name: str | None = Field(None, max_length=60, description="shown in lists")
 
     @field_validator("budget", "protocol", "pattern", "name", mode="before")
     @classmethod

@@ -24,7 +24,9 @@ def page_routes(service: Service, pages: Pages, login: Login) -> APIRouter:
         given = request.query_params.get("token")
         if given is not None:
             return login.answer(given, secure=request.url.scheme == "https")
-        return pages.page("list", rows=service.rows(), starter=service.starter)
+        return pages.page(
+            "list", rows=service.rows(), starter=service.starter, folder=service.folder.path.name
+        )
 
     @router.get("/rows")
     def rows() -> Response:
