@@ -82,7 +82,9 @@ def test_a_latency_that_was_not_measured_says_how_to(tmp_path: Path) -> None:
         "pytorch_ms": {"median": 7.5},
     }
     (run / "deploy" / "deploy.json").write_text(json.dumps(record))
-    assert {"latency in our runtime, batch 8", "PyTorch", "7.5 ms", "2.5 ms"} <= set(picture(run))
+    assert {"latency, batch 8", "dense PyTorch", "7.5 ms", "our runtime", "2.5 ms"} <= set(
+        picture(run)
+    )
 
 
 @pytest.mark.parametrize(

@@ -99,13 +99,13 @@ def _latency(summary: Mapping[str, Any], deployed: Mapping[str, Any]) -> Panel:
     measured = _median(deployed.get("measured_ms"))
     if measured is None:
         return Panel("latency", (), NOT_MEASURED)
-    bars = [Bar("pruned", measured, cost_text("latency", measured))]
+    engine, batch = str(deployed.get("engine", "wsr")), deployed.get("batch")
+    bars = [Bar(_ENGINES.get(engine, engine), measured, cost_text("latency", measured))]
     torch = _median(deployed.get("pytorch_ms"))
     if torch is not None:
-        bars.insert(0, Bar("PyTorch", torch, cost_text("latency", torch)))
-    engine, batch = str(deployed.get("engine", "wsr")), deployed.get("batch")
+        bars.insert(0, Bar("dense PyTorch", torch, cost_text("latency", torch)))
     examples = f", batch {batch}" if isinstance(batch, int) else ""
-    return Panel(f"latency in {_ENGINES.get(engine, engine)}{examples}", tuple(bars))
+    return Panel(f"latency{examples}", tuple(bars))
 
 
 _ENGINES = {"wsr": "our runtime"}
@@ -121,12 +121,14 @@ def _parts(summary: Mapping[str, Any], unit: str) -> Iterator[Mapping[str, Any]]
 
 
 def _costs(part: Mapping[str, Any], unit: str) -> tuple[Bar, ...]:
-    """The dense network's cost, which a budget of a share tells, and the finished one's."""
+    """The dense network's cost, which a share or the pace tells, and the finished one's."""
     finished = float(part.get("finished", part.get("measured")))
     bars = [Bar("pruned", finished, cost_text(unit, finished))]
     share, most = _SHARE.fullmatch(str(part.get("budget"))), _number(part.get("most"))
+    dense = _number(part.get("pace"))
     if share is not None and most is not None:
         dense = most / float(share[1])
+    if dense is not None:
         bars.insert(0, Bar("dense", dense, cost_text(unit, dense)))
     return tuple(bars)
 
