@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.accuracy_report import write_report
+from benchmarks.accuracy_report import write_accuracy_report
+from benchmarks.search_tasks import TaskName
 from benchmarks.table_cells import Cell
 from benchmarks.table_runs import commit, run_cells
 from ws_learner.config import WeightSparseConfig
@@ -24,7 +25,7 @@ from ws_learner.core import say
 
 __all__ = ["Options", "cells", "main"]
 
-NETWORK = "resnet20-new"
+NETWORK: TaskName = "resnet20-new"
 CORE = ("optimal", "divergence", "knapsack", "heurist", "uniform")
 MORE = (*CORE, "global", "lamp", "erk", "progression", "bayesian")
 _CORE_TARGETS, _MORE_TARGETS = (0.9, 0.95, 0.75), (0.98, 0.5)
@@ -41,6 +42,7 @@ class Options:
         more: Also 50 and 98 %, five more protocols, and five seeds at 95 and 98 %.
         quick: One target, two protocols, one seed, a few steps: two minutes. The table then goes
             to runs/quick/accuracy.
+        report: Run nothing; write the page from the rows that are there.
         jobs: Processes, one thread each.
         out: Folder of rows.csv and README.md.
         work: Folder of profiles and unfinished trainings.
@@ -50,6 +52,7 @@ class Options:
     rollouts: int = WeightSparseConfig.ws_nb_rlouts
     more: bool = False
     quick: bool = False
+    report: bool = False
     jobs: int = 1
     out: Path = Path("experiments/results/accuracy")
     work: Path = Path("runs/accuracy")
@@ -60,8 +63,10 @@ def main(options: Options) -> None:
     if options.quick:
         folder = Path("runs/quick/accuracy")
         options = replace(options, nb_epochs=0.05, rollouts=8, out=folder, work=folder / "work")
-    run_cells(cells(options), table=options.out / "rows.csv", jobs=options.jobs)
-    print(write_report(options.out, command="python -m benchmarks.accuracy_table"))
+    wanted = cells(options)
+    if not options.report:
+        run_cells(wanted, table=options.out / "rows.csv", jobs=options.jobs)
+    print(write_accuracy_report(options.out, cells=wanted))
 
 
 def cells(options: Options) -> list[Cell]:
