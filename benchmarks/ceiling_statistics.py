@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import stats
 
 __all__ = ["Agreement", "Noise", "agreement", "expected", "noise_of_repeats", "resampled"]
 
@@ -133,7 +134,7 @@ def _among_best(values: Values, judge: Values) -> float:
 
 
 def _spearman(first: Values, second: Values) -> float:
-    ranks = [pd.Series(values).rank().to_numpy() for values in (first, second)]
+    ranks = [stats.rankdata(values) for values in (first, second)]
     spreads = [own.std() for own in ranks]
     if not all(spreads):
         return float("nan")
