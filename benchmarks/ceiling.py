@@ -37,7 +37,7 @@ class Options:
             runs/quick/ceiling.
         report: Run nothing; write the page from the rows that are there.
         jobs: Processes, one thread each.
-        accuracy: Tables of cells whose repeated trainings are counted, too.
+        accuracy: Other tables of trainings, in which profiles with several seeds are counted.
         out: Folder of the table and the page.
     """
 
@@ -49,6 +49,8 @@ class Options:
     report: bool = False
     jobs: int = 1
     accuracy: tuple[Path, ...] = (
+        Path("experiments/results/agent_ablation/trained.csv"),
+        Path("experiments/results/search_league/trained.csv"),
         Path("experiments/results/accuracy/rows.csv"),
         Path("experiments/results/families/rows.csv"),
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.ceiling_statistics import (
+    Noise,
     Values,
     agreement,
     expected,
@@ -21,6 +23,14 @@ from ws_learner.core import write_text
 __all__ = ["pairs_of", "write_ceiling_report"]
 
 _FEWEST = 6
+
+
+class _Place(NamedTuple):
+    network: str
+    target: float
+    epochs: float
+    split: str
+
 
 _HEAD = """\
 # Ceiling: how well one training ranks profiles as another does
@@ -40,7 +50,7 @@ def write_ceiling_report(folder: Path, *, source: pd.DataFrame, accuracy: Sequen
     Args:
         folder: Folder of trained.csv and of the page.
         source: Table of profiles, each trained once.
-        accuracy: Tables of cells, which may be missing.
+        accuracy: Tables of trainings, which may be missing.
     """
     path = folder / "trained.csv"
     rows = pd.read_csv(path) if path.exists() else source.head(0)
@@ -92,52 +102,70 @@ def _measured(rows: pd.DataFrame) -> Iterator[str]:
 def _noise(
     rows: pd.DataFrame, tables: Sequence[pd.DataFrame], source: pd.DataFrame
 ) -> Iterator[str]:
-    yield "## Noise of training, and what it lets expect"
+    yield "## Noise of training"
+    yield (
+        "Spread of the accuracy over trainings of one profile with several seeds, pooled over the "
+        "profiles of a table that were trained more than once. The fewer the images, the more of "
+        "it is noise of the measurement."
+    )
+    found = [(name, noise) for table in (*tables, rows) for name, noise in _repeats(table)]
     lines = [
-        "| network | zeros | epochs | profiles trained again | spread of one profile, points |",
-        "|---|---:|---:|---:|---:|",
+        "| network | zeros | epochs | images | profiles | degrees of freedom | spread, points |",
+        "|---|---:|---:|---|---:|---:|---:|",
     ]
-    at_source: list[float] = []
-    for table in tables:
-        for (network, target, epochs), part in table.groupby(["network", "target", "nb_epochs"]):
-            noise = noise_of_repeats(part.drop_duplicates(["zeros", "seed"]))
-            if not noise.freedom:
-                continue
-            lines.append(
-                f"| {network} | {100 * float(str(target)):g} % | {epochs:g} | {noise.profiles} "
-                f"| {100 * noise.spread:.2f} ({noise.freedom} degrees of freedom) |"
-            )
-            one = source.iloc[0]
-            if "resnet20" in str(network) and target == one["target"]:
-                at_source += [noise.spread] if epochs == one["nb_epochs"] else []
-    again = noise_of_repeats(rows)
-    if again.freedom:
+    for place, noise in found:
         lines.append(
-            f"| resnet20, select images | {100 * float(rows['target'].iloc[0]):g} % "
-            f"| {rows['nb_epochs'].iloc[0]:g} | {again.profiles} "
-            f"| {100 * again.spread:.2f} ({again.freedom} degrees of freedom) |"
+            f"| {place.network} | {100 * place.target:g} % | {place.epochs:g} | {place.split} "
+            f"| {noise.profiles} | {noise.freedom} | {100 * noise.spread:.2f} |"
         )
-        at_source = [again.spread]
-    yield "\n".join(lines)
-    if not at_source:
+    yield "\n".join(lines) if found else "No profile was trained more than once."
+    target = float(source["target"].iloc[0])
+    alike = [
+        (place, noise)
+        for place, noise in found
+        if place.network.startswith("resnet20") and place.target == target
+    ]
+    if alike:
+        yield from _expected(source["accuracy"].to_numpy(), alike)
+
+
+def _repeats(table: pd.DataFrame) -> Iterator[tuple[_Place, Noise]]:
+    """Noise by network, target, length and split, where a profile was trained more than once."""
+    if not len(table):
         return
-    yield from _expected(source["accuracy"].to_numpy(), at_source[-1])
+    full = table.assign(
+        network=table.get("network", "resnet20"), split=table.get("split", "test")
+    ).drop_duplicates(["network", "target", "nb_epochs", "split", "zeros", "seed"])
+    for (network, target, epochs, split), part in full.groupby(
+        ["network", "target", "nb_epochs", "split"], sort=False
+    ):
+        noise = noise_of_repeats(part)
+        if noise.freedom:
+            place = _Place(str(network), float(str(target)), float(str(epochs)), str(split))
+            yield place, noise
 
 
-def _expected(once: Values, noise: float) -> Iterator[str]:
-    twice, perfect = expected(once, noise)
+def _expected(once: Values, alike: Sequence[tuple[_Place, Noise]]) -> Iterator[str]:
+    yield "## What this noise lets expect"
     yield (
         f"The {len(once)} profiles of `reward_quality` trained to accuracies with a spread of "
-        f"{100 * once.std(ddof=1):.2f} points. With noise of {100 * noise:.2f} points "
-        "(simulated, 2,000 draws):"
+        f"{100 * once.std(ddof=1):.2f} points. Simulated, 2,000 draws each: one training of every "
+        "profile beside another, and the profiles' true accuracies beside one training, which is "
+        "the most that a score without training can reach."
     )
-    yield "\n".join(
-        [
-            "| ranking | overall | better half |",
-            "|---|---:|---:|",
-            f"| one training beside another | {twice.overall:.2f} | {twice.better_half:.2f} |",
-            "| the true accuracies beside one training: the most a score can reach "
-            f"| {perfect.overall:.2f} | {perfect.better_half:.2f} |",
-            "| the default reward ([measured](../reward_quality/README.md)) | 0.77 | 0.24 |",
-        ]
+    lines = [
+        "| noise | two trainings, overall | better half | best score, overall | better half |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for place, noise in sorted(alike, key=lambda pair: pair[1].spread):
+        twice, perfect = expected(once, noise.spread)
+        long = f"{place.epochs:g} epoch{'' if place.epochs == 1 else 's'}"
+        of = f"{place.network}, {long}, {place.split}"
+        lines.append(
+            f"| {100 * noise.spread:.2f} points ({of}) | {twice.overall:.2f} "
+            f"| {twice.better_half:.2f} | {perfect.overall:.2f} | {perfect.better_half:.2f} |"
+        )
+    lines.append(
+        "| the default reward ([measured](../reward_quality/README.md)) | | | 0.77 | 0.24 |"
     )
+    yield "\n".join(lines)
