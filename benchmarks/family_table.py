@@ -10,6 +10,7 @@ are those of `benchmarks.accuracy_table`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -117,4 +118,8 @@ if __name__ == "__main__":
     import tyro
 
     say("other networks: one to two hours on one core; to resume a stopped run, repeat the command")
-    main(tyro.cli(Options, description=__doc__))
+    try:
+        main(tyro.cli(Options, description=__doc__))
+    except UserError as error:
+        say(f"error: {error}")
+        sys.exit(2)
