@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.ceiling_report import write_ceiling_report
+from benchmarks.made import noted
 from benchmarks.short_training import TrainingJob, train_all
 from ws_learner.core import say, write_text
 
@@ -66,7 +67,8 @@ def main(options: Options) -> None:
     source = pd.read_csv(options.source)
     if not options.report:
         _start_from(source, table, options)
-        train_all(training_jobs(source, options), workers=options.jobs, table=table)
+        with noted(options.out / "made.csv", table):
+            train_all(training_jobs(source, options), workers=options.jobs, table=table)
     print(write_ceiling_report(options.out, source=source, accuracy=options.accuracy))
 
 

@@ -18,6 +18,7 @@ from benchmarks.ceiling_statistics import (
     noise_of_repeats,
     resampled,
 )
+from benchmarks.made import made_line
 from ws_learner.core import write_text
 
 __all__ = ["pairs_of", "write_ceiling_report"]
@@ -56,6 +57,7 @@ def write_ceiling_report(folder: Path, *, source: pd.DataFrame, accuracy: Sequen
     rows = pd.read_csv(path) if path.exists() else source.head(0)
     tables = [pd.read_csv(table) for table in accuracy if table.exists()]
     parts = [_HEAD.rstrip(), *_measured(rows), *_noise(rows, tables, source)]
+    parts += ["## Made", made_line(folder / "made.csv")]
     text = "\n\n".join(parts) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "README.md", text)

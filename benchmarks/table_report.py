@@ -90,16 +90,24 @@ def _progress(rows: pd.DataFrame, cells: Sequence[Cell]) -> str:
     text = f"{len(cells) - len(missing)} of the {len(cells)} cells of this command have run."
     if not missing:
         return text
-    named = "; ".join(_grouped(missing))
+    named = "; ".join(_grouped(missing, cells))
     return f"**{text}** Missing: {named}."
 
 
-def _grouped(cells: Sequence[Cell]) -> Iterator[str]:
+def _grouped(missing: Sequence[Cell], cells: Sequence[Cell]) -> Iterator[str]:
+    """Missing protocols by network, target and seed; `all` for all that the command has there."""
+    wanted, groups = _protocols(cells), _protocols(missing)
+    for place, protocols in groups.items():
+        network, target, seed = place
+        named = "all" if protocols == wanted[place] else ", ".join(protocols)
+        yield f"{network} at {100 * target:g} %, seed {seed} ({named})"
+
+
+def _protocols(cells: Sequence[Cell]) -> dict[tuple[str, float, int], list[str]]:
     groups: dict[tuple[str, float, int], list[str]] = {}
     for cell in cells:
         groups.setdefault((cell.network, cell.target, cell.seed), []).append(cell.protocol)
-    for (network, target, seed), protocols in groups.items():
-        yield f"{network} at {100 * target:g} %, seed {seed} ({', '.join(protocols)})"
+    return groups
 
 
 def _network(rows: pd.DataFrame, title: str) -> Iterator[str]:

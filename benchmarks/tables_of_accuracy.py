@@ -80,7 +80,7 @@ ACCURACY = (
         command="python -m benchmarks.policy_transfer",
         result=f"{RESULTS}/agent_ablation/more.md",
         page="docs/results.md",
-        why="its smallest part learns from three networks, 20 minutes",
+        why="it first learns from searches on every other network",
         made="two shared cores of an AMD EPYC",
     ),
     Table(

@@ -110,9 +110,11 @@ def test_the_page_names_missing_cells_machine_time_and_commit() -> None:
     cell = Cell(
         network="digits", protocol="erk", target=0.95, seed=1, nb_epochs=1.0, work=Path("nowhere")
     )
-    text = report_text(made_up(optimal=0.85), head="# Title", cells=[cell])
-    assert "0 of the 1 cells" in text
-    assert "digits at 95 %, seed 1 (erk)" in text
+    there = replace(cell, protocol="lamp")
+    rows = made_up(optimal=0.85).assign(job=there.name)
+    text = report_text(rows, head="# Title", cells=[cell, there, replace(cell, seed=2)])
+    assert "1 of the 3 cells" in text
+    assert "digits at 95 %, seed 1 (erk); digits at 95 %, seed 2 (all)" in text
     # One allocation of a second; three trainings of a minute, each in 90 s.
     assert "0 min for allocations and 3 min for trainings, which took 4 min" in text
     assert "Commit abc" in text

@@ -12,6 +12,7 @@ from scipy import stats
 from benchmarks.ceiling import Options, spread_out, training_jobs
 from benchmarks.ceiling_report import pairs_of, write_ceiling_report
 from benchmarks.ceiling_statistics import agreement, expected, noise_of_repeats, resampled
+from benchmarks.made import made_line, noted
 
 PROFILES = [f"{n} {100 - n}" for n in range(20)]
 
@@ -103,3 +104,23 @@ def test_first_trainings_are_taken_from_the_source_and_others_are_jobs(tmp_path:
     text = write_ceiling_report(tmp_path, source=source, accuracy=[tmp_path / "none.csv"])
     assert f"| 20 | {agreement(first, second).overall:.2f} |" in text
     assert "0.77 | 0.24" in text  # the reward that is judged stands beside it
+
+
+def test_a_stopped_call_is_noted_with_the_rows_that_it_added(tmp_path: Path) -> None:
+    notes, table = tmp_path / "made.csv", tmp_path / "trained.csv"
+    trainings(0.0, seeds=(0,)).to_csv(table, index=False)
+    with noted(notes, table):
+        pass
+    assert not notes.exists()  # nothing was added
+
+    def stopped() -> None:
+        with noted(notes, table):
+            trainings(0.0).head(23).to_csv(table, index=False)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    with noted(notes, table):
+        trainings(0.0).to_csv(table, index=False)
+    assert pd.read_csv(notes)["rows"].tolist() == [3, 17]
+    assert made_line(notes).startswith("20 trainings")
