@@ -58,8 +58,8 @@ def asked(rows: pd.DataFrame) -> str:
     """What was asked of `optimal`, and what came out, for one network and length."""
     table = compared(rows)
     lines = [
-        f"## What was asked, and what came out\n\n{rows['nb_epochs'].iloc[0]:g} epochs of training, "
-        "differences in points:\n",
+        "## What was asked, and what came out\n",
+        f"{rows['nb_epochs'].iloc[0]:g} epochs of training, differences in points:\n",
         "| asked of `optimal` | result |",
         "|---|---|",
     ]

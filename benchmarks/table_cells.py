@@ -78,6 +78,7 @@ def cell_row(cell: Cell) -> list[Row]:
         seed=cell.seed,
         nb_epochs=cell.nb_epochs,
         work=cell.work,
+        name=cell.protocol,
     )
     row: Row = {key: getattr(cell, key) for key in KEYS}
     row |= {"accuracy": found["accuracy"], "dense": dense_accuracy(cell.network, cell.work)}

@@ -63,6 +63,7 @@ def trained(
     seed: int,
     nb_epochs: float,
     work: Path,
+    name: str,
 ) -> dict[str, Any]:
     """Prune gradually to a profile; what was measured before is read from `work`.
 
@@ -73,6 +74,8 @@ def trained(
         seed: Of the training.
         nb_epochs: Length of the training.
         work: Folder of results and unfinished trainings.
+        name: Of the unfinished training, so that two protocols that come to one profile at the
+            same time do not share a folder.
 
     Returns:
         `accuracy` on the test split in [0, 1], `achieved` share of zeros and `kept_macs`, counted
@@ -82,7 +85,7 @@ def trained(
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     path = work / "trained" / f"{digest}.json"
     if not path.exists():
-        folder = path.with_suffix("")
+        folder = path.with_name(f"{digest}-{name}")
         found = _train(network, zeros, target=target, seed=seed, nb_epochs=nb_epochs, folder=folder)
         write_text(path, json.dumps(found, indent=2) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
