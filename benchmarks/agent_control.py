@@ -194,19 +194,21 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one task; the exit code is 0 if it was solved."""
+    """Run one task; the exit code is 0 if it was solved, or did not have to be."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--task", choices=sorted(TASKS), required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--quick", action="store_true", help="5 rollouts; need not be solved")
     options = parser.parse_args(arguments)
-    result = run(options.task, seed=options.seed)
+    shorter = {"episodes": 5, "evaluations": 5} if options.quick else {}
+    result = run(options.task, seed=options.seed, **shorter)
     stem = options.out / f"{options.task}-seed{options.seed}"
     write_json(stem.with_suffix(".json"), result)
     draw(result, stem.with_suffix(".svg"))
     shown = {key: result[key] for key in ("task", "seed", "mean", "threshold", "solved")}
     print(json.dumps(shown, indent=2))
-    return 0 if result["solved"] else 1
+    return 0 if result["solved"] or options.quick else 1
 
 
 if __name__ == "__main__":

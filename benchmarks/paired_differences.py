@@ -36,6 +36,7 @@ def paired_differences(rows: pd.DataFrame, column: str, *, reference: str) -> pd
     for target, part in [*groups, ("all", wide)]:
         for name in part.mean().sort_values(ascending=False).index:
             ahead = (part[reference] - part[name]).dropna().to_numpy()
+            compares = name != reference and len(ahead) > 0
             table.append(
                 {
                     "target": target,
@@ -43,8 +44,8 @@ def paired_differences(rows: pd.DataFrame, column: str, *, reference: str) -> pd
                     "pairs": len(ahead),
                     "mean": float(part[name].mean()),
                     "std": float(part[name].std()),
-                    f"{reference} ahead by": float(ahead.mean()) if name != reference else np.nan,
-                    "+-": interval(ahead) if name != reference else np.nan,
+                    f"{reference} ahead by": float(ahead.mean()) if compares else np.nan,
+                    "+-": interval(ahead) if compares else np.nan,
                 }
             )
     return pd.DataFrame(table)

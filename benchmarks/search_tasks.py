@@ -10,6 +10,7 @@ rollout cost on one thread, and the rewards of the profiles that need no rollout
 |---|---|---|
 | `resnet20` | ResNet-20, CIFAR-10, the committed weights of all recorded tables | 89.41 % |
 | `resnet20-new` | the same, the weights that runs start from | 92.37 % |
+| `digits` | three convolutions, two dense layers, MNIST (`digit_recogniser.py`) | 99.06 % |
 | `vgg-like` | six convolutions, three dense layers, CIFAR-10 (`keras_vgg.py`) | 80.14 % |
 | `minilm` | MiniLM's encoder, TREC-6, fine-tuned on the first use (a minute) | 94.67 % |
 """
@@ -35,7 +36,7 @@ from ws_learner.search import AllocationContext, progression_at
 
 __all__ = ["NAMES", "TaskName", "choose_task", "chosen_task", "load_search_task", "main"]
 
-TaskName = Literal["resnet20", "resnet20-new", "vgg-like", "minilm"]
+TaskName = Literal["resnet20", "resnet20-new", "digits", "vgg-like", "minilm"]
 NAMES: tuple[TaskName, ...] = get_args(TaskName)
 _CHOSEN = "WS_BENCHMARK_NETWORK"
 
@@ -56,6 +57,10 @@ def load_search_task(name: TaskName) -> Task:
 
         experiment = build(Options(), seed=0)
         return build_task(experiment, experiment.checkpoint)
+    if name == "digits":
+        from benchmarks.digit_recogniser import load_digit_recogniser
+
+        return build_task(load_digit_recogniser())
     if name == "vgg-like":
         from benchmarks.keras_vgg import load_vgg_like
 

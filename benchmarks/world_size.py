@@ -31,11 +31,13 @@ class Options:
     Attributes:
         sizes: Numbers of ranks; the first is the reference.
         seeds: Each fixes order and augmentation of the images.
+        nb_epochs: Epochs of the training.
         out: Folder of the table.
     """
 
     sizes: tuple[int, ...] = (1, 2, 4)
     seeds: tuple[int, ...] = (0, 1, 2)
+    nb_epochs: float = NB_EPOCHS
     out: Path = Path("runs/world_size")
 
 
@@ -51,12 +53,13 @@ def main(options: Options) -> None:
     for seed in options.seeds:
         for size in options.sizes:
             if not any(row["seed"] == seed and row["ranks"] == size for row in rows):
-                rows.append({"seed": seed, "ranks": size} | train(size=size, seed=seed))
+                found = train(size=size, seed=seed, nb_epochs=options.nb_epochs)
+                rows.append({"seed": seed, "ranks": size} | found)
                 write_text(path, pd.DataFrame(rows).to_csv(index=False))
     print(compared(pd.DataFrame(rows), reference=options.sizes[0]))
 
 
-def train(*, size: int, seed: int) -> dict[str, float]:
+def train(*, size: int, seed: int, nb_epochs: float = NB_EPOCHS) -> dict[str, float]:
     """Prune on `size` ranks; return the test accuracy in [0, 1] and the seconds it took."""
     from torch.multiprocessing.spawn import spawn
 
@@ -65,12 +68,13 @@ def train(*, size: int, seed: int) -> dict[str, float]:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        spawn(_rank, (size, seed, Path(folder)), nprocs=size)  # type: ignore[no-untyped-call]
+        given = (size, seed, nb_epochs, Path(folder))
+        spawn(_rank, given, nprocs=size)  # type: ignore[no-untyped-call]
         accuracy: float = read_json(Path(folder) / "accuracy.json")
     return {"accuracy": accuracy, "seconds": round(time.monotonic() - begun, 1)}
 
 
-def _rank(rank: int, size: int, seed: int, folder: Path) -> None:
+def _rank(rank: int, size: int, seed: int, nb_epochs: float, folder: Path) -> None:
     """One process of the training; rank 0 measures and writes."""
     import torch
     from torch import distributed
@@ -95,7 +99,7 @@ def _rank(rank: int, size: int, seed: int, folder: Path) -> None:
         data=data,
         criterion=build_training_loss(task.experiment.loss, teacher=None, config=config),
         metric=metric,
-        recipe=replace(task.experiment.sparse_recipe, nb_epochs=NB_EPOCHS),
+        recipe=replace(task.experiment.sparse_recipe, nb_epochs=nb_epochs),
         compute=choose_device(),
         seed=seed,
         log=MetricsLog(folder / "metrics.csv"),
