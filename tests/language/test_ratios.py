@@ -14,6 +14,7 @@ from tests.support.tiny_language import make_folder
 from ws_learner.config import WeightSparseConfig
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.layer_rows import block_layers
+from ws_learner.language.ratio_files import RatioFiles
 from ws_learner.language.ratios import allocate
 from ws_learner.language.settings import LanguageSettings
 from ws_learner.language.survey import OWN_DENSITIES, survey
@@ -23,6 +24,15 @@ from ws_learner.pruning import parse_pattern
 DRAW = torch.Generator().manual_seed(2)
 PARTS = [torch.randint(0, 300, (count, 20), generator=DRAW) for count in (4, 2, 2)]
 WINDOWS = Windows(calibration=PARTS[0], search=PARTS[1], test=PARTS[2])
+
+
+def files_in(folder: Path) -> RatioFiles:
+    return RatioFiles(
+        survey=folder / "survey.pt",
+        database=folder / "solved",
+        search=folder / "search.pt",
+        table=folder / "rollouts.csv",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +97,7 @@ def test_every_protocol_meets_the_budget(
         config=config,
         settings=LanguageSettings(),
         windows=WINDOWS,
-        state=tmp_path,
-        table=tmp_path / "rollouts.csv",
+        files=files_in(tmp_path),
     )
     sizes = np.array([layer.row.weights for layer in layers])
     assert zeros.sum() == round(0.6 * sizes.sum())
@@ -112,7 +121,6 @@ def test_a_table_sets_every_ratio(network: BlockNetwork, tmp_path: Path) -> None
         config=config,
         settings=LanguageSettings(),
         windows=WINDOWS,
-        state=tmp_path,
-        table=tmp_path / "rollouts.csv",
+        files=files_in(tmp_path),
     )
     assert zeros.tolist() == [round(given[layer.key] * layer.row.weights) for layer in layers]

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     )
     from ws_learner.language.settings import LanguageSettings
     from ws_learner.language.task import LanguageTask
+    from ws_learner.language.texts import open_tokenizer, read_texts
     from ws_learner.language.transformers_import import quiet
     from ws_learner.language.walk import PrunedBlocks
-    from ws_learner.language.windows import open_tokenizer, read_texts, read_whole
+    from ws_learner.language.windows import read_whole
 
 __all__ = [
     "DENSE_NOTE",
@@ -92,6 +93,10 @@ _MODULES = {
     "task": [
         "LanguageTask",
     ],
+    "texts": [
+        "open_tokenizer",
+        "read_texts",
+    ],
     "transformers_import": [
         "quiet",
     ],
@@ -99,8 +104,6 @@ _MODULES = {
         "PrunedBlocks",
     ],
     "windows": [
-        "open_tokenizer",
-        "read_texts",
         "read_whole",
     ],
 }

@@ -25,6 +25,7 @@ from ws_learner.language.inner_neurons import find_inner
 from ws_learner.language.layer_rows import block_layers, layer_rows
 from ws_learner.language.out import copy_companions, write_pruned
 from ws_learner.language.perplexity import paired_difference, perplexity, window_losses
+from ws_learner.language.ratio_files import RatioFiles
 from ws_learner.language.ratio_table import counted_table
 from ws_learner.language.ratios import allocate, refuse_protocol
 from ws_learner.language.recovery import Recovery, recover
@@ -153,8 +154,12 @@ class LanguageLearner:
             config=self.config,
             settings=self.task.settings,
             windows=self.task.windows,
-            state=self.run.state,
-            table=self.run.rollouts,
+            files=RatioFiles(
+                survey=self.run.state / "survey.pt",
+                database=self.run.state / "solved",
+                search=self.run.state / "search.pt",
+                table=self.run.rollouts,
+            ),
         )
         seconds = time.process_time() - began
         save_state_file(kept, {"zeros": torch.from_numpy(zeros), "seconds": seconds})

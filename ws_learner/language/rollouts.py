@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,30 +13,34 @@ from torch import Tensor
 from envs import IntArray, Score
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.calls import BlockCall, embed, logits_of
+from ws_learner.language.measured_profiles import Measured, MeasuredProfiles
 from ws_learner.language.settings import RewardName
 from ws_learner.language.solved_blocks import SolvedBlocks
 from ws_learner.language.walk import run_windows
 
-__all__ = ["Measured", "Rollouts"]
+__all__ = ["Rollouts", "reward_of"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A network's predictions on windows; all in nats or probabilities per token.
-
-    Attributes:
-        loss: Mean negative log likelihood.
-        divergence: Mean KL divergence from the dense network.
-        variation: Mean total variation distance from the dense network, in [0, 1].
-    """
-
-    loss: float
-    divergence: float
-    variation: float
+def reward_of(found: Measured, reward: RewardName) -> float:
+    """What a search maximises: exp(-KL divergence), 1 - total variation, or exp(-loss)."""
+    rewards = {
+        "kl": math.exp(-found.divergence),
+        "tv": 1 - found.variation,
+        "perplexity": math.exp(-found.loss),
+    }
+    return rewards[reward]
 
 
 class Rollouts:
-    """Scores profiles on windows."""
+    """Scores profiles on windows.
+
+    Attributes:
+        network: The dense network.
+        solved: Its pruned blocks.
+        weights: (B,) weights of each block.
+        embedded: (N, T, width) inputs of the first block.
+        calls: How each block is called.
+    """
 
     def __init__(
         self,
@@ -45,21 +49,31 @@ class Rollouts:
         solved: SolvedBlocks,
         weights: IntArray,
         *,
-        reward: RewardName,
+        reward: RewardName = "kl",
+        kept: Path | None = None,
     ) -> None:
         """Run the dense network once.
 
         Args:
             network: The dense network.
-            windows: (N, T) token numbers.
+            windows: (N, T) token numbers. The dense network's predictions on them are held, 4
+                bytes for each token and piece of the vocabulary.
             solved: Pruned blocks.
             weights: (B,) weights of each block.
             reward: What a profile is judged by.
+            kept: File of what is measured on these windows; None keeps nothing.
+
+        Raises:
+            UserError: The file is damaged.
         """
-        self._network, self._windows, self._solved = network, windows, solved
-        self._weights, self._reward = weights, reward
-        self._embedded, self._calls = embed(network, windows)
-        self._wanted = [torch.log_softmax(one.float(), -1) for one in self._logits(None)]
+        self.network, self.solved, self.weights = network, solved, weights
+        self._windows, self._reward = windows, reward
+        self._kept = None if kept is None else MeasuredProfiles(kept)
+        self.embedded, self.calls = embed(network, windows)
+        hidden = self._behind(None)
+        self._wanted = [
+            torch.log_softmax(one.float(), -1) for one in logits_of(network, windows, hidden)
+        ]
 
     def __call__(self, profiles: Sequence[IntArray]) -> list[Score]:
         """Scores of profiles, (B,) zeros of each block."""
@@ -67,26 +81,31 @@ class Rollouts:
 
     def _score(self, zeros: IntArray) -> Score:
         began = time.monotonic()
-        found = self.measure(zeros)
-        rewards = {
-            "kl": math.exp(-found.divergence),
-            "tv": 1 - found.variation,
-            "perplexity": math.exp(-found.loss),
-        }
+        found = self.measure(self.solved.levels(zeros, self.weights))
+        perplexity = math.exp(min(found.loss, 700.0))
         return Score(
-            reward=rewards[self._reward],
-            accuracy=math.exp(min(found.loss, 700.0)),
-            accuracy_before=math.exp(min(found.loss, 700.0)),
+            reward=reward_of(found, self._reward),
+            accuracy=perplexity,
+            accuracy_before=perplexity,
             divergence=found.divergence,
             seconds=time.monotonic() - began,
         )
 
-    def measure(self, zeros: IntArray) -> Measured:
-        """All three measures of a profile, (B,) zeros of each block."""
+    def measure(self, levels: IntArray) -> Measured:
+        """All three measures of a profile, (B,) numbers of the blocks' ratios."""
+        if self._kept is None:
+            return self._measured(levels)
+        return self._kept.of(levels, self._measured)
+
+    def _measured(self, levels: IntArray) -> Measured:
+        return self.compare(self._behind(levels))
+
+    def compare(self, hidden: Tensor) -> Measured:
+        """All three measures of a network from its last block's outputs (N, T, width)."""
         parts = []
-        levels = self._solved.levels(zeros, self._weights)
+        logits_by_window = logits_of(self.network, self._windows, hidden)
         for window, wanted, logits in zip(
-            self._windows, self._wanted, self._logits(levels), strict=True
+            self._windows, self._wanted, logits_by_window, strict=True
         ):
             own = torch.log_softmax(logits.float(), -1)
             taken = own[:-1].gather(1, window[1:, None]).mean()
@@ -98,11 +117,22 @@ class Rollouts:
         )
         return Measured(loss=loss, divergence=max(divergence, 0.0), variation=variation)
 
-    def _logits(self, levels: IntArray | None) -> list[Tensor]:
-        hidden = self._embedded.clone()
-        calls: list[BlockCall] = self._calls
-        for number, call in enumerate(calls):
-            changed = {} if levels is None else self._solved.read(number, int(levels[number]))
-            with self._network.block(number, changed) as block:
-                run_windows(block, hidden, call)
-        return list(logits_of(self._network, self._windows, hidden))
+    def run(self, number: int, level: int | None, hidden: Tensor | Sequence[Tensor]) -> None:
+        """Put a block's outputs in the place of its inputs (N, T, width), of one or several.
+
+        Args:
+            number: The block.
+            level: Number of its ratio; None: dense.
+            hidden: Changed in place.
+        """
+        call: BlockCall = self.calls[number]
+        changed = {} if level is None else self.solved.read(number, level)
+        with self.network.block(number, changed) as block:
+            for one in [hidden] if isinstance(hidden, Tensor) else hidden:
+                run_windows(block, one, call)
+
+    def _behind(self, levels: IntArray | None) -> Tensor:
+        hidden = self.embedded.clone()
+        for number in range(len(self.calls)):
+            self.run(number, None if levels is None else int(levels[number]), hidden)
+        return hidden

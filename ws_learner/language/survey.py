@@ -87,10 +87,12 @@ def survey(
         errors: Whether the layers' errors are measured.
         kept: File for the result.
     """
-    if not kept.exists():
-        found = _measured(network, layers, windows, pattern=pattern, own=own, errors=errors)
-        save_state_file(kept, found)
-    state = load_state_file(kept)
+    state = load_state_file(kept) if kept.exists() else {}
+    lacking = [name for name, asked in (("own", own), ("errors", errors)) if asked
+               and not (name in state and state[name].numel())]  # fmt: skip
+    if lacking or not state:
+        state = _measured(network, layers, windows, pattern=pattern, own=own, errors=errors)
+        save_state_file(kept, state)
     return Survey(
         own=state["own"].numpy(),
         outliers=state["outliers"].numpy(),
