@@ -63,7 +63,8 @@ class SolvedBlocks:
         rows = np.arange(len(zeros))
         low, high = grid[rows, below], grid[rows, below + 1]
         share = (zeros - low) / np.maximum(high - low, 1)
-        left, found = float(zeros.sum() - low.sum()), below.astype(np.int64)
+        left = float(zeros.sum() - low.sum())
+        found: IntArray = below.astype(np.int64)
         for row in np.argsort(-share, kind="stable"):
             step = float(high[row] - low[row])
             if share[row] > 0 and step <= 2 * left:
