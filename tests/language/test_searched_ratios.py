@@ -25,6 +25,7 @@ from ws_learner.language.finalists import choose_finalist
 from ws_learner.language.layer_rows import block_layers
 from ws_learner.language.marginal import marginal_divergences, marginal_profile
 from ws_learner.language.measured_profiles import Measured
+from ws_learner.language.predictions import DensePredictions
 from ws_learner.language.rollouts import Rollouts
 from ws_learner.language.settings import RewardName
 from ws_learner.language.solved_blocks import SolvedBlocks, ratio_grid, solve_blocks
@@ -80,7 +81,7 @@ def test_scores_are_those_of_whole_forward_passes(reward: RewardName, tmp_path: 
     levels = (2, 7)
     changed = tensors_at(solved, levels)
     zeros = np.array([round(solved.ratios[level] * weights[n]) for n, level in enumerate(levels)])
-    score = Rollouts(network, WINDOWS, solved, weights, reward=reward)([zeros])[0]
+    score = Rollouts(network, WINDOWS, solved, weights, folder=tmp_path, reward=reward)([zeros])[0]
     dense, pruned = predictions(network, {}), predictions(network, changed)
     taken = pruned[:, :-1].gather(2, WINDOWS[:, 1:, None])
     loss = -float(taken.log().mean())
@@ -116,7 +117,7 @@ def test_a_profile_of_the_grid_stays_as_it_is() -> None:
 
 def test_marginal_divergences_are_those_of_whole_networks(tmp_path: Path) -> None:
     network, solved, weights = solved_in(tmp_path)
-    rollouts = Rollouts(network, WINDOWS, solved, weights)
+    rollouts = Rollouts(network, WINDOWS, solved, weights, folder=tmp_path)
     found = marginal_divergences(rollouts, np.array([4, 7]), folder=tmp_path)
     for levels, value in (
         *(((4, 7), found[0, 1]), ((4, 7), found[1, 1])),
@@ -132,7 +133,7 @@ def test_the_marginal_profile_is_the_best_of_all(tmp_path: Path) -> None:
     """Against every profile of four blocks that moves by two levels at most."""
     network, _, _ = solved_in(tmp_path)
     solved, weights = SolvedBlocks(tmp_path, ratio_grid(0.6)), np.full(4, 10_000)
-    rollouts = Rollouts(network, WINDOWS, solved, weights)
+    rollouts = Rollouts(network, WINDOWS, solved, weights, folder=tmp_path)
     costs = np.array([[1, 2, 5], [1.8, 2, 2.1], [0.5, 2, 4], [1.9, 2, 2.4]])
     curves = [np.polyfit([-2, 0, 2], row, 2) for row in costs]
 
@@ -150,13 +151,13 @@ def test_no_profile_is_measured_twice(tmp_path: Path, monkeypatch: pytest.Monkey
     network, solved, weights = solved_in(tmp_path)
     kept = tmp_path / "measured.csv"
     levels = np.array([3, 5])
-    first = Rollouts(network, WINDOWS, solved, weights, kept=kept).measure(levels)
-    again = Rollouts(network, WINDOWS, solved, weights, kept=kept, reward="tv")
-    monkeypatch.setattr(again, "compare", None)
+    first = Rollouts(network, WINDOWS, solved, weights, folder=tmp_path, kept=kept).measure(levels)
+    again = Rollouts(network, WINDOWS, solved, weights, folder=tmp_path, kept=kept, reward="tv")
+    monkeypatch.setattr(again.dense, "compare", None)
     assert again.measure(levels) == first
     kept.write_text("levels,loss\n3 5,x\n")
     with pytest.raises(UserError, match=r"measured\.csv"):
-        Rollouts(network, WINDOWS, solved, weights, kept=kept)
+        Rollouts(network, WINDOWS, solved, weights, folder=tmp_path, kept=kept)
 
 
 def test_the_finalist_of_least_divergence_on_other_windows_is_chosen(tmp_path: Path) -> None:
@@ -217,15 +218,15 @@ def test_a_killed_search_goes_on_to_the_same_bytes(
     """Killed in the middle of a round, after 17 profiles were measured."""
     words, runs = words_in(tmp_path, protocol), [tmp_path / name for name in ("whole", "killed")]
     assert main([*words, "--run_dir", str(runs[0])]) == 0
-    compare, calls = Rollouts.compare, itertools.count()
+    compare, calls = DensePredictions.compare, itertools.count()
 
-    def dies(self: Rollouts, hidden: Tensor) -> Measured:
-        if next(calls) == 12 + 17:  # 3 x 4 networks around the target come first
+    def dies(self: DensePredictions, hidden: Tensor) -> Measured:
+        if next(calls) == 17:
             raise KilledError
         return compare(self, hidden)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Rollouts, "compare", dies)
+        patch.setattr(DensePredictions, "compare", dies)
         with pytest.raises(KilledError):
             main([*words, "--run_dir", str(runs[1])])
     assert (runs[1] / "rollouts.csv").exists()  # it had begun

@@ -31,7 +31,7 @@ def choose_finalist(
     """(B,) numbers of ratios of the finalist with the best mean reward over the windows.
 
     On few search windows the best of many rollouts is partly luck. The windows are taken one by
-    one, so that the dense network's predictions on one are in memory.
+    one, so that the dense network's predictions on one are on disk.
 
     Args:
         network: The dense network.
@@ -56,6 +56,7 @@ def choose_finalist(
                 windows[place : place + 1],
                 solved,
                 weights,
+                folder=folder,
                 kept=folder / f"select_{place}.csv",
             )
             scores += [reward_of(rollouts.measure(one), reward) for one in finalists]

@@ -61,9 +61,9 @@ def _measured(rollouts: Rollouts, levels: IntArray) -> FloatArray:
             rollouts.run(number, level, [hidden, *(states for _, _, states in moved)])
             moved += own
             progress.advance()
-    found[:, 1] = rollouts.compare(hidden).divergence
+    found[:, 1] = rollouts.dense.divergence(hidden)
     for number, place, states in moved:
-        found[number, place] = rollouts.compare(states).divergence
+        found[number, place] = rollouts.dense.divergence(states)
     return found
 
 

@@ -10,13 +10,14 @@ import numpy as np
 from envs import IntArray, LayerRow, count_bounds, largest_remainder
 from ws_learner.config import WeightSparseConfig, parse_pattern_spec
 from ws_learner.core import UserError
+from ws_learner.language.block_scores import RATIOS
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.layer_rows import BlockLayer, layer_rows
 from ws_learner.language.protocol_names import BY_BLOCK, LANGUAGE_PROTOCOLS, SEARCHES
 from ws_learner.language.ratio_files import RatioFiles
 from ws_learner.language.searched import search_ratios
 from ws_learner.language.settings import LanguageSettings
-from ws_learner.language.survey import OWN_DENSITIES, RATIOS, Survey, survey
+from ws_learner.language.survey import OWN_DENSITIES, Survey, survey
 from ws_learner.language.windows import Windows
 from ws_learner.pruning import Pattern, parse_pattern
 from ws_learner.report import read_ratios

@@ -7,13 +7,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from envs import IntArray, Score
 from ws_learner.language.blocks import BlockNetwork
-from ws_learner.language.calls import BlockCall, embed, logits_of
+from ws_learner.language.calls import BlockCall, embed
 from ws_learner.language.measured_profiles import Measured, MeasuredProfiles
+from ws_learner.language.predictions import DensePredictions
 from ws_learner.language.settings import RewardName
 from ws_learner.language.solved_blocks import SolvedBlocks
 from ws_learner.language.walk import run_windows
@@ -40,6 +40,7 @@ class Rollouts:
         weights: (B,) weights of each block.
         embedded: (N, T, width) inputs of the first block.
         calls: How each block is called.
+        dense: The dense network's predictions.
     """
 
     def __init__(
@@ -50,30 +51,28 @@ class Rollouts:
         weights: IntArray,
         *,
         reward: RewardName = "kl",
+        folder: Path,
         kept: Path | None = None,
     ) -> None:
         """Run the dense network once.
 
         Args:
             network: The dense network.
-            windows: (N, T) token numbers. The dense network's predictions on them are held, 4
-                bytes for each token and piece of the vocabulary.
+            windows: (N, T) token numbers.
             solved: Pruned blocks.
             weights: (B,) weights of each block.
             reward: What a profile is judged by.
+            folder: For a file with the dense network's predictions.
             kept: File of what is measured on these windows; None keeps nothing.
 
         Raises:
-            UserError: The file is damaged.
+            UserError: The file is damaged, or the disk is full.
         """
         self.network, self.solved, self.weights = network, solved, weights
-        self._windows, self._reward = windows, reward
+        self._reward = reward
         self._kept = None if kept is None else MeasuredProfiles(kept)
         self.embedded, self.calls = embed(network, windows)
-        hidden = self._behind(None)
-        self._wanted = [
-            torch.log_softmax(one.float(), -1) for one in logits_of(network, windows, hidden)
-        ]
+        self.dense = DensePredictions(network, windows, self._behind(None), folder=folder)
 
     def __call__(self, profiles: Sequence[IntArray]) -> list[Score]:
         """Scores of profiles, (B,) zeros of each block."""
@@ -98,24 +97,7 @@ class Rollouts:
         return self._kept.of(levels, self._measured)
 
     def _measured(self, levels: IntArray) -> Measured:
-        return self.compare(self._behind(levels))
-
-    def compare(self, hidden: Tensor) -> Measured:
-        """All three measures of a network from its last block's outputs (N, T, width)."""
-        parts = []
-        logits_by_window = logits_of(self.network, self._windows, hidden)
-        for window, wanted, logits in zip(
-            self._windows, self._wanted, logits_by_window, strict=True
-        ):
-            own = torch.log_softmax(logits.float(), -1)
-            taken = own[:-1].gather(1, window[1:, None]).mean()
-            apart = (own.exp() - wanted.exp()).abs().sum(-1).mean() / 2
-            kl = torch.nn.functional.kl_div(own, wanted, log_target=True, reduction="batchmean")
-            parts.append((-float(taken), float(kl), float(apart)))
-        loss, divergence, variation = (
-            sum(column) / len(parts) for column in zip(*parts, strict=True)
-        )
-        return Measured(loss=loss, divergence=max(divergence, 0.0), variation=variation)
+        return self.dense.compare(self._behind(levels))
 
     def run(self, number: int, level: int | None, hidden: Tensor | Sequence[Tensor]) -> None:
         """Put a block's outputs in the place of its inputs (N, T, width), of one or several.

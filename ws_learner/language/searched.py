@@ -148,7 +148,13 @@ def open_rollouts(
     for layer in layers:
         weights[layer.block] += layer.row.weights
     return Rollouts(
-        network, windows.search, solved, weights, reward=reward, kept=folder / "measured.csv"
+        network,
+        windows.search,
+        solved,
+        weights,
+        reward=reward,
+        folder=folder,
+        kept=folder / "measured.csv",
     )
 
 
