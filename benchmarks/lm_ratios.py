@@ -31,9 +31,10 @@ from ws_learner.core import write_text
 from ws_learner.language import BlockNetwork, LanguageSettings, block_layers, window_losses
 from ws_learner.language.layer_rows import BlockLayer
 from ws_learner.language.marginal import STEP
+from ws_learner.language.opened_rollouts import open_rollouts
 from ws_learner.language.ratio_files import RatioFiles
 from ws_learner.language.ratios import allocate, block_rows, ratio_context, spread
-from ws_learner.language.searched import exact, open_rollouts
+from ws_learner.language.searched import exact
 from ws_learner.language.settings import RewardName
 from ws_learner.language.start_profiles import marginal_profiles
 from ws_learner.language.survey import survey
@@ -82,6 +83,7 @@ class Options:
         solver: Prunes every layer.
         calibration: Calibration windows of 512 tokens.
         search: Search windows.
+        own: Search windows on which each block is pruned alone; for owl, progression, divergence.
         select: Windows on which the best profiles of a search are scored again.
         test: Held-out windows.
         rollouts: Of a search.
@@ -95,9 +97,10 @@ class Options:
     solver: str = "sparsegpt"
     calibration: int = 8
     search: int = 2
-    select: int = 8
+    own: int = 1
+    select: int = 4
     test: int = 24
-    rollouts: int = 64
+    rollouts: int = 40
     only: tuple[str, ...] = ()
     quick: bool = False
     state: Path = Path("runs/lm_ratios")
@@ -142,7 +145,7 @@ def _run(
     survey(
         network,
         layers,
-        windows,
+        replace(windows, search=windows.search[: options.own]),
         pattern=pattern,
         own=True,
         errors=True,

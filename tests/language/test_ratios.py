@@ -12,6 +12,8 @@ import transformers
 
 from tests.support.tiny_language import make_folder
 from ws_learner.config import WeightSparseConfig
+from ws_learner.language import survey as survey_module
+from ws_learner.language.block_scores import RATIOS
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.layer_rows import block_layers
 from ws_learner.language.ratio_files import RatioFiles
@@ -81,6 +83,54 @@ def test_own_divergences_are_those_of_one_pruned_block(
                 other = pruned(WINDOWS.search).logits.double().log_softmax(-1)
             wanted = float((target.exp() * (target - other)).sum(-1).mean())
             assert found.own[number, place] == pytest.approx(wanted, rel=0.02), (number, density)
+
+
+class KilledError(BaseException):
+    """Stands for a signal that cannot be caught."""
+
+
+def test_a_killed_survey_goes_on_with_the_blocks_that_are_left(
+    network: BlockNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {"pattern": parse_pattern("unstructured"), "own": True, "errors": True}
+    layers = block_layers(network)
+    whole = survey(network, layers, WINDOWS, **given, kept=tmp_path / "whole.pt")
+    save, visited = survey_module.save_state_file, list[str]()
+
+    def dies(path: Path, state: Any) -> None:
+        save(path, state)
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(survey_module, "save_state_file", dies)
+        with pytest.raises(KilledError):
+            survey(network, layers, WINDOWS, **given, kept=tmp_path / "killed.pt")
+    outliers = survey_module.outliers_of
+
+    def noted(block: Any, inside: Any, grams: Any) -> float:
+        visited.append(inside[0].key)
+        return outliers(block, inside, grams)
+
+    monkeypatch.setattr(survey_module, "outliers_of", noted)
+    found = survey(network, layers, WINDOWS, **given, kept=tmp_path / "killed.pt")
+    assert len(visited) == 1
+    assert "layers.1." in visited[0]
+    for name in ("own", "outliers", "errors"):
+        assert np.array_equal(getattr(found, name), getattr(whole, name))
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_survey_that_lacks_what_is_asked_for_is_measured_again(
+    network: BlockNetwork, tmp_path: Path
+) -> None:
+    layers, kept = block_layers(network), tmp_path / "survey.pt"
+    pattern = parse_pattern("unstructured")
+    first = survey(network, layers, WINDOWS, pattern=pattern, own=False, errors=True, kept=kept)
+    assert first.own.size == 0
+    assert first.errors.shape == (len(layers), len(RATIOS))
+    again = survey(network, layers, WINDOWS, pattern=pattern, own=True, errors=False, kept=kept)
+    assert again.own.shape == (2, len(OWN_DENSITIES))
+    assert np.array_equal(again.outliers, first.outliers)
 
 
 @pytest.mark.parametrize(

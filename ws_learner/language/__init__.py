@@ -8,8 +8,9 @@ from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ws_learner.language.blocks import BlockNetwork
+    from ws_learner.language.checks import check_language
     from ws_learner.language.layer_rows import block_layers
-    from ws_learner.language.learner import LanguageLearner, check_language
+    from ws_learner.language.learner import LanguageLearner
     from ws_learner.language.out import save_hf_folder
     from ws_learner.language.perplexity import window_losses
     from ws_learner.language.protocol_names import LANGUAGE_PROTOCOLS
@@ -60,9 +61,11 @@ _MODULES = {
     "layer_rows": [
         "block_layers",
     ],
+    "checks": [
+        "check_language",
+    ],
     "learner": [
         "LanguageLearner",
-        "check_language",
     ],
     "out": [
         "save_hf_folder",

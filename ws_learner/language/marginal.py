@@ -8,11 +8,11 @@ of small changes predicts the network near that profile.
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from envs import FloatArray, IntArray
 from ws_learner.core import load_state_file, save_state_file, track
@@ -28,8 +28,8 @@ STEP = 2
 def marginal_divergences(rollouts: Rollouts, levels: IntArray, *, folder: Path) -> FloatArray:
     """(B, 3) KL divergence in nats, with one block moved down by `STEP` levels, as is, and up.
 
-    All others are at `levels`. Where a move leaves the database, NaN. The two moved networks of
-    every block are held as hidden states: 8 bytes x blocks x tokens x width.
+    All others are at `levels`. Where a move leaves the database, NaN. Each block is written when it
+    is finished, and another call goes on from there.
 
     Args:
         rollouts: Database and windows.
@@ -41,30 +41,34 @@ def marginal_divergences(rollouts: Rollouts, levels: IntArray, *, folder: Path) 
     """
     name = hashlib.sha256(" ".join(map(str, levels.tolist())).encode()).hexdigest()[:12]
     kept = folder / f"marginal_{name}.pt"
-    if not kept.exists():
-        save_state_file(kept, {"divergences": torch.from_numpy(_measured(rollouts, levels))})
-    found: FloatArray = load_state_file(kept)["divergences"].numpy()
+    rows = load_state_file(kept)["rows"].tolist() if kept.exists() else []
+    if len(rows) < len(levels):
+        _measure(rollouts, levels, rows, kept)
+    found: FloatArray = np.array(rows)
     return found
 
 
-def _measured(rollouts: Rollouts, levels: IntArray) -> FloatArray:
-    found = np.full((len(levels), 3), np.nan)
-    hidden, last = rollouts.embedded.clone(), len(rollouts.solved.ratios) - 1
-    moved: list[tuple[int, int, Tensor]] = []
-    with track("measuring blocks around the target", total=len(levels)) as progress:
+def _measure(rollouts: Rollouts, levels: IntArray, rows: list[list[float]], kept: Path) -> None:
+    """Add the rows that are not there."""
+    last = len(rollouts.solved.ratios) - 1
+    still = rows[0][1] if rows else rollouts.measure(levels).divergence
+    hidden = rollouts.embedded.clone()
+    with track("measuring blocks near a profile", total=len(levels), done=len(rows)) as progress:
         for number, level in enumerate(levels.tolist()):
-            own = []
-            for place, other in ((0, level - STEP), (2, level + STEP)):
-                if 0 <= other <= last:
-                    own.append((number, place, hidden.clone()))
-                    rollouts.run(number, other, own[-1][2])
-            rollouts.run(number, level, [hidden, *(states for _, _, states in moved)])
-            moved += own
-            progress.advance()
-    found[:, 1] = rollouts.dense.divergence(hidden)
-    for number, place, states in moved:
-        found[number, place] = rollouts.dense.divergence(states)
-    return found
+            if number >= len(rows):
+                moves = {0: level - STEP, 2: level + STEP}
+                row = [math.nan, still, math.nan]
+                states = {at: hidden.clone() for at, to in moves.items() if 0 <= to <= last}
+                for at, state in states.items():
+                    rollouts.run(number, moves[at], state)
+                for later in range(number + 1, len(levels)):
+                    rollouts.run(later, int(levels[later]), list(states.values()))
+                for at, state in states.items():
+                    row[at] = rollouts.dense.divergence(state)
+                rows.append(row)
+                save_state_file(kept, {"rows": torch.tensor(rows, dtype=torch.float64)})
+                progress.advance()
+            rollouts.run(number, level, hidden)
 
 
 def marginal_profile(

@@ -8,12 +8,12 @@ from functools import partial
 import numpy as np
 
 from envs import IntArray, LayerRow, count_bounds, largest_remainder
-from ws_learner.config import WeightSparseConfig, parse_pattern_spec
+from ws_learner.config import WeightSparseConfig
 from ws_learner.core import UserError
 from ws_learner.language.block_scores import RATIOS
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.layer_rows import BlockLayer, layer_rows
-from ws_learner.language.protocol_names import BY_BLOCK, LANGUAGE_PROTOCOLS, SEARCHES
+from ws_learner.language.protocol_names import BY_BLOCK, SEARCHES
 from ws_learner.language.ratio_files import RatioFiles
 from ws_learner.language.searched import search_ratios
 from ws_learner.language.settings import LanguageSettings
@@ -23,37 +23,7 @@ from ws_learner.pruning import Pattern, parse_pattern
 from ws_learner.report import read_ratios
 from ws_learner.search import CLOSED_FORM, AllocationContext, owl_of_shares
 
-__all__ = ["allocate", "block_rows", "ratio_context", "refuse_protocol", "spread"]
-
-
-def refuse_protocol(config: WeightSparseConfig, rows: tuple[LayerRow, ...]) -> None:
-    """Refuse protocols that language models do not have, and targets out of the bounds.
-
-    Args:
-        config: Target, protocol, pattern, bounds.
-        rows: The layer table.
-
-    Raises:
-        UserError: The protocol is one, or the pattern leaves it no choice.
-    """
-    name, spec = config.ws_prune_ratio_prtl, parse_pattern_spec(config.pattern_spelling)
-    if name not in LANGUAGE_PROTOCOLS:
-        allowed = ", ".join(LANGUAGE_PROTOCOLS)
-        raise UserError(f"`ws_prune_ratio_prtl` {name}: language models take {allowed}")
-    if spec.fixed_ratio is not None and name not in ("uniform", "given"):
-        raise UserError(
-            f"`ws_prune_ratio_prtl` {name}: the pattern {spec} sets every layer's ratio; leave "
-            "one out"
-        )
-    if spec.fixed_ratio is not None and abs(config.ws_prune_ratio - spec.fixed_ratio) > 1e-6:
-        raise UserError(
-            f"`ws_prune_ratio` {config.ws_prune_ratio}: the pattern {spec} makes "
-            f"{spec.fixed_ratio:g} of every layer zero; leave the ratio out"
-        )
-    if config.ws_ratios is None:
-        ratio_context(rows, config, None)
-    else:
-        read_ratios(config.ws_ratios, rows)
+__all__ = ["allocate", "block_rows", "ratio_context", "spread"]
 
 
 def allocate(

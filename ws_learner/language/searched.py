@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -14,10 +13,11 @@ from ws_learner.config import WeightSparseConfig
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.finalists import choose_finalist
 from ws_learner.language.layer_rows import BlockLayer
+from ws_learner.language.opened_rollouts import open_rollouts
 from ws_learner.language.ratio_files import RatioFiles
 from ws_learner.language.rollouts import Rollouts
-from ws_learner.language.settings import LanguageSettings, RewardName
-from ws_learner.language.solved_blocks import SolvedBlocks, solve_blocks
+from ws_learner.language.settings import LanguageSettings
+from ws_learner.language.solved_blocks import SolvedBlocks
 from ws_learner.language.start_profiles import marginal_profiles, start_profiles
 from ws_learner.language.windows import Windows
 from ws_learner.pruning import Pattern
@@ -29,7 +29,7 @@ from ws_learner.search import (
     progression_at,
 )
 
-__all__ = ["exact", "open_rollouts", "search_ratios"]
+__all__ = ["exact", "search_ratios"]
 
 _PRIOR_SLOPE = 0.1
 _FINALISTS = 6
@@ -115,47 +115,6 @@ def search_ratios(
         folder=files.database,
     )
     return exact(solved.zeros(chosen, weights), bounded)
-
-
-def open_rollouts(
-    network: BlockNetwork,
-    layers: Sequence[BlockLayer],
-    windows: Windows,
-    *,
-    pattern: Pattern,
-    target: float,
-    reward: RewardName,
-    folder: Path,
-) -> Rollouts:
-    """Build the database, or what an earlier call has not, and run the dense network.
-
-    Args:
-        network: The dense network.
-        layers: Its layers.
-        windows: Calibration and search are read.
-        pattern: Of every layer.
-        target: Ratio of the whole network.
-        reward: What a profile is judged by.
-        folder: For the database.
-
-    Raises:
-        UserError: The disk is full.
-    """
-    solved = solve_blocks(
-        network, layers, windows.calibration, pattern=pattern, target=target, folder=folder
-    )
-    weights = np.zeros(len(network), dtype=np.int64)
-    for layer in layers:
-        weights[layer.block] += layer.row.weights
-    return Rollouts(
-        network,
-        windows.search,
-        solved,
-        weights,
-        reward=reward,
-        folder=folder,
-        kept=folder / "measured.csv",
-    )
 
 
 def _bounded(context: AllocationContext, solved: SolvedBlocks) -> AllocationContext:

@@ -1,11 +1,13 @@
-"""What protocols want to know of a dense network, measured in one pass over its blocks."""
+"""What protocols want to know of a dense network, measured block by block."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +16,7 @@ from envs import FloatArray
 from ws_learner.core import load_state_file, save_state_file, track
 from ws_learner.language.block_scores import error_curve, outliers_of, swapped, wanda_weight
 from ws_learner.language.blocks import BlockNetwork
-from ws_learner.language.calls import BlockCall, embed, run_block
+from ws_learner.language.calls import embed
 from ws_learner.language.grams import collect_block_grams
 from ws_learner.language.layer_rows import BlockLayer
 from ws_learner.language.predictions import DensePredictions
@@ -46,20 +48,6 @@ class Survey:
     errors: FloatArray
 
 
-@dataclass
-class _Pass:
-    """State of the pass."""
-
-    network: BlockNetwork
-    pattern: Pattern
-    layers: Sequence[BlockLayer]
-    hidden: Tensor  # of the dense network, calibration windows
-    search: Tensor  # likewise, search windows
-    pruned: list[Tensor] = field(default_factory=list)  # search windows behind one pruned block
-    outliers: list[float] = field(default_factory=list)
-    errors: list[list[float]] = field(default_factory=list)
-
-
 def survey(
     network: BlockNetwork,
     layers: Sequence[BlockLayer],
@@ -73,8 +61,8 @@ def survey(
     """Measure, or read what an earlier call has measured.
 
     Masks are Wanda's, which need little; the order of blocks by what pruning them does is that of
-    better solvers. For own divergences the hidden states of all networks with one pruned block are
-    held: 12 bytes x blocks x search tokens x width.
+    better solvers. What is measured of a block is written when it is finished, and another call
+    goes on from there.
 
     Args:
         network: The dense network.
@@ -92,16 +80,10 @@ def survey(
     lacking = [name for name, asked in (("own", own), ("errors", errors)) if asked
                and not (name in state and state[name].numel())]  # fmt: skip
     if lacking or not state:
-        state = _measured(
-            network,
-            layers,
-            windows,
-            pattern=pattern,
-            own=own,
-            errors=errors,
-            folder=kept.parent,
-        )
+        part = kept.with_suffix(".part")
+        state = _Survey(network, layers, windows, pattern, own=own, errors=errors).run(part)
         save_state_file(kept, state)
+        part.unlink(missing_ok=True)
     return Survey(
         own=state["own"].numpy(),
         outliers=state["outliers"].numpy(),
@@ -109,51 +91,75 @@ def survey(
     )
 
 
-def _measured(
-    network: BlockNetwork,
-    layers: Sequence[BlockLayer],
-    windows: Windows,
-    *,
-    pattern: Pattern,
-    own: bool,
-    errors: bool,
-    folder: Path,
-) -> dict[str, Tensor]:
-    hidden, calls = embed(network, windows.calibration[:_CALIBRATION])
-    search, _ = embed(network, windows.search)
-    state = _Pass(network, pattern, layers, hidden, search)
-    with track("measuring blocks", total=len(network)) as progress:
-        for number, call in enumerate(calls):
-            _visit(state, number, call, own=own, errors=errors)
-            progress.advance()
-    return {
-        "own": _divergences(state, windows.search, folder) if own else torch.zeros(0),
-        "outliers": torch.tensor(state.outliers, dtype=torch.float64),
-        "errors": torch.tensor(state.errors, dtype=torch.float64),
-    }
+class _Survey:
+    """The measurement, see `survey`."""
 
+    def __init__(
+        self,
+        network: BlockNetwork,
+        layers: Sequence[BlockLayer],
+        windows: Windows,
+        pattern: Pattern,
+        *,
+        own: bool,
+        errors: bool,
+    ) -> None:
+        self._network, self._layers, self._windows = network, layers, windows
+        self._pattern, self._own, self._errors = pattern, own, errors
+        self._hidden, self._calls = embed(network, windows.calibration[:_CALIBRATION])
+        self._search, _ = embed(network, windows.search)
+        self._dense: DensePredictions | None = None
 
-def _visit(state: _Pass, number: int, call: BlockCall, *, own: bool, errors: bool) -> None:
-    inside = [layer for layer in state.layers if layer.block == number]
-    with torch.no_grad(), state.network.block(number) as block:
-        grams = collect_block_grams(block, state.hidden, call)
-        state.outliers.append(outliers_of(block, inside, grams))
-        if errors:
-            state.errors += [error_curve(block, one, grams, state.pattern) for one in inside]
-        for earlier in state.pruned:
-            run_windows(block, earlier, call)
-        for density in OWN_DENSITIES if own else ():
-            ratio = 1 - density
-            prune = partial(wanda_weight, ratio=ratio, pattern=state.pattern)
-            with swapped(block, inside, prune, grams):
-                behind = [run_block(block, one, call) for one in torch.split(state.search, 1)]
-            state.pruned.append(torch.cat(behind))
-        run_windows(block, state.hidden, call)
-        run_windows(block, state.search, call)
+    def run(self, part: Path) -> dict[str, Tensor]:
+        """Measure the blocks that are not in the file of an earlier call."""
+        asked = {"own": self._own, "errors": self._errors}
+        found = load_state_file(part) if part.exists() else {}
+        rows = json.loads(found["rows"]) if found.get("asked") == asked else []
+        if self._own and len(rows) < len(self._network):
+            behind = self._search.clone()
+            self._run_blocks(range(len(self._network)), behind)
+            self._dense = DensePredictions(
+                self._network, self._windows.search, behind, folder=part.parent
+            )
+        with track("measuring blocks", total=len(self._network), done=len(rows)) as progress:
+            for number in range(len(self._network)):
+                if number >= len(rows):
+                    rows.append(self._row(number))
+                    save_state_file(part, {"asked": asked, "rows": json.dumps(rows)})
+                    progress.advance()
+                self._run_blocks([number], self._hidden, self._search)
+        return {
+            "own": torch.tensor([row["own"] for row in rows], dtype=torch.float64),
+            "outliers": torch.tensor([row["outliers"] for row in rows], dtype=torch.float64),
+            "errors": torch.tensor([one for row in rows for one in row["errors"]],
+                                   dtype=torch.float64),
+        }  # fmt: skip
 
+    def _row(self, number: int) -> dict[str, Any]:
+        """What is known of a block from its dense inputs."""
+        inside = [layer for layer in self._layers if layer.block == number]
+        states = []
+        with torch.no_grad(), self._network.block(number) as block:
+            grams = collect_block_grams(block, self._hidden, self._calls[number])
+            outliers = outliers_of(block, inside, grams)
+            errors = [error_curve(block, one, grams, self._pattern)
+                      for one in inside] if self._errors else []  # fmt: skip
+            for density in OWN_DENSITIES if self._own else ():
+                prune = partial(wanda_weight, ratio=1 - density, pattern=self._pattern)
+                with swapped(block, inside, prune, grams):
+                    states.append(self._search.clone())
+                    run_windows(block, states[-1], self._calls[number])
+        return {"own": self._divergences(number, states), "outliers": outliers, "errors": errors}
 
-def _divergences(state: _Pass, windows: Tensor, folder: Path) -> Tensor:
-    """(B, J) mean KL divergence from the dense network's predictions, in nats per token."""
-    dense = DensePredictions(state.network, windows, state.search, folder=folder)
-    found = [dense.divergence(behind) for behind in state.pruned]
-    return torch.tensor(found, dtype=torch.float64).reshape(-1, len(OWN_DENSITIES))
+    def _divergences(self, number: int, states: list[Tensor]) -> list[float]:
+        """KL divergence in nats per token of networks from the states behind a pruned block."""
+        if self._dense is None:
+            return []
+        self._run_blocks(range(number + 1, len(self._network)), *states)
+        return [self._dense.divergence(state) for state in states]
+
+    def _run_blocks(self, numbers: Iterable[int], *states: Tensor) -> None:
+        for number in numbers:
+            with self._network.block(number) as block:
+                for one in states:
+                    run_windows(block, one, self._calls[number])
