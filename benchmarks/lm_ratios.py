@@ -28,20 +28,22 @@ from benchmarks.readings_file import ReadingsFile
 from envs import IntArray
 from ws_learner.config import WeightSparseConfig
 from ws_learner.core import write_text
-from ws_learner.language import BlockNetwork, LanguageSettings, block_layers, window_losses
-from ws_learner.language.layer_rows import BlockLayer
-from ws_learner.language.marginal import STEP
-from ws_learner.language.opened_rollouts import open_rollouts
-from ws_learner.language.ratio_files import RatioFiles
-from ws_learner.language.ratios import allocate, block_rows, ratio_context, spread
-from ws_learner.language.searched import exact
-from ws_learner.language.settings import RewardName
-from ws_learner.language.start_profiles import marginal_profiles
-from ws_learner.language.survey import survey
-from ws_learner.language.walk import WalkPlan, walk
-from ws_learner.language.windows import Windows
+from ws_learner.language import (
+    BlockLayer,
+    BlockNetwork,
+    LanguageSettings,
+    RatioFiles,
+    RewardName,
+    WalkPlan,
+    Windows,
+    allocate,
+    block_layers,
+    marginal_ratios,
+    prune_blocks,
+    survey_network,
+    window_losses,
+)
 from ws_learner.pruning import parse_pattern
-from ws_learner.search import CLOSED_FORM
 
 __all__ = ["CELLS", "Cell", "Options", "main"]
 
@@ -142,7 +144,7 @@ def _run(
     layers, pattern = block_layers(network), parse_pattern("unstructured")
     folder = options.state / f"{target:g}"
     folder.mkdir(parents=True, exist_ok=True)
-    survey(
+    survey_network(
         network,
         layers,
         replace(windows, search=windows.search[: options.own]),
@@ -156,7 +158,7 @@ def _run(
     chosen = time.process_time()
     plan = WalkPlan(layers=layers, zeros=zeros.tolist(), pattern=pattern, solver=options.solver)
     place = folder / f"walk-{cell.name}-{options.solver}"
-    pruned = walk(network, windows.calibration, plan, folder=place)
+    pruned = prune_blocks(network, windows.calibration, plan, folder=place)
     walked = time.process_time()
     losses = window_losses(network, windows.test, what=f"{cell.name} at {target:g}", changed=pruned)
     shutil.rmtree(place)
@@ -175,7 +177,14 @@ def _zeros(
     layers, folder = block_layers(network), options.state / f"{target:g}"
     config: dict[str, Any] = {"ws_prune_ratio": target, "ws_nb_rlouts": options.rollouts}
     if cell.protocol == "marginal":
-        return _marginal(network, windows, target=target, folder=folder / "database")
+        return marginal_ratios(
+            network,
+            layers,
+            windows,
+            pattern=parse_pattern("unstructured"),
+            target=target,
+            folder=folder / "database",
+        )
     if cell.protocol.startswith("slope"):
         slope = float(cell.protocol.split()[1])
         config = {"ws_ratios": _rising(layers, len(network), target, slope)}
@@ -194,19 +203,6 @@ def _zeros(
             table=folder / f"{cell.name}.csv",
         ),
     )
-
-
-def _marginal(network: BlockNetwork, windows: Windows, *, target: float, folder: Path) -> IntArray:
-    """Least sum of marginal divergences around uniform: one pass, then a knapsack."""
-    layers, pattern = block_layers(network), parse_pattern("unstructured")
-    rollouts = open_rollouts(
-        network, layers, windows, pattern=pattern, target=target, reward="kl", folder=folder
-    )
-    config = WeightSparseConfig(ws_prune_ratio=target, ws_prune_ratio_prtl="uniform")
-    context = ratio_context(block_rows(network, layers), config, None)
-    start = {"uniform": CLOSED_FORM["uniform"](context)}
-    found = marginal_profiles(rollouts, start, budget=context.budget, folder=folder)
-    return spread(exact(found[f"marginal, {STEP} levels from uniform"], context), layers)
 
 
 def _row(name: str, target: float, solver: str, losses: Any) -> dict[str, float | str]:

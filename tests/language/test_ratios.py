@@ -19,7 +19,7 @@ from ws_learner.language.layer_rows import block_layers
 from ws_learner.language.ratio_files import RatioFiles
 from ws_learner.language.ratios import allocate
 from ws_learner.language.settings import LanguageSettings
-from ws_learner.language.survey import OWN_DENSITIES, survey
+from ws_learner.language.survey import OWN_DENSITIES, survey_network
 from ws_learner.language.windows import Windows
 from ws_learner.pruning import parse_pattern
 
@@ -46,7 +46,7 @@ def test_own_divergences_are_those_of_one_pruned_block(
     network: BlockNetwork, tmp_path: Path
 ) -> None:
     """Against whole networks in memory, of which one block is pruned by plain code."""
-    found = survey(
+    found = survey_network(
         network,
         block_layers(network),
         WINDOWS,
@@ -94,7 +94,7 @@ def test_a_killed_survey_goes_on_with_the_blocks_that_are_left(
 ) -> None:
     given: dict[str, Any] = {"pattern": parse_pattern("unstructured"), "own": True, "errors": True}
     layers = block_layers(network)
-    whole = survey(network, layers, WINDOWS, **given, kept=tmp_path / "whole.pt")
+    whole = survey_network(network, layers, WINDOWS, **given, kept=tmp_path / "whole.pt")
     save, visited = survey_module.save_state_file, list[str]()
 
     def dies(path: Path, state: Any) -> None:
@@ -104,7 +104,7 @@ def test_a_killed_survey_goes_on_with_the_blocks_that_are_left(
     with monkeypatch.context() as patch:
         patch.setattr(survey_module, "save_state_file", dies)
         with pytest.raises(KilledError):
-            survey(network, layers, WINDOWS, **given, kept=tmp_path / "killed.pt")
+            survey_network(network, layers, WINDOWS, **given, kept=tmp_path / "killed.pt")
     outliers = survey_module.outliers_of
 
     def noted(block: Any, inside: Any, grams: Any) -> float:
@@ -112,7 +112,7 @@ def test_a_killed_survey_goes_on_with_the_blocks_that_are_left(
         return outliers(block, inside, grams)
 
     monkeypatch.setattr(survey_module, "outliers_of", noted)
-    found = survey(network, layers, WINDOWS, **given, kept=tmp_path / "killed.pt")
+    found = survey_network(network, layers, WINDOWS, **given, kept=tmp_path / "killed.pt")
     assert len(visited) == 1
     assert "layers.1." in visited[0]
     for name in ("own", "outliers", "errors"):
@@ -125,10 +125,14 @@ def test_a_survey_that_lacks_what_is_asked_for_is_measured_again(
 ) -> None:
     layers, kept = block_layers(network), tmp_path / "survey.pt"
     pattern = parse_pattern("unstructured")
-    first = survey(network, layers, WINDOWS, pattern=pattern, own=False, errors=True, kept=kept)
+    first = survey_network(
+        network, layers, WINDOWS, pattern=pattern, own=False, errors=True, kept=kept
+    )
     assert first.own.size == 0
     assert first.errors.shape == (len(layers), len(RATIOS))
-    again = survey(network, layers, WINDOWS, pattern=pattern, own=True, errors=False, kept=kept)
+    again = survey_network(
+        network, layers, WINDOWS, pattern=pattern, own=True, errors=False, kept=kept
+    )
     assert again.own.shape == (2, len(OWN_DENSITIES))
     assert np.array_equal(again.outliers, first.outliers)
 

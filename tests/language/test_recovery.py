@@ -21,7 +21,7 @@ from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.layer_rows import block_layers
 from ws_learner.language.recovery import Recovery, recover
 from ws_learner.language.trained_weights import TrainedWeights
-from ws_learner.language.walk import PrunedBlocks, WalkPlan, walk
+from ws_learner.language.walk import PrunedBlocks, WalkPlan, prune_blocks
 from ws_learner.language.whole import whole_network
 from ws_learner.pruning import parse_pattern
 
@@ -45,7 +45,7 @@ def prepared(folder: Path, kind: str = "llama") -> tuple[BlockNetwork, PrunedBlo
     zeros = [layer.row.weights // 2 for layer in layers]
     pattern = parse_pattern("2:4")
     plan = WalkPlan(layers=layers, zeros=zeros, pattern=pattern, solver="wanda")
-    return network, walk(network, WINDOWS, plan, folder=folder / "blocks")
+    return network, prune_blocks(network, WINDOWS, plan, folder=folder / "blocks")
 
 
 def plan_for(network: BlockNetwork, folder: Path, **changes: Any) -> Recovery:

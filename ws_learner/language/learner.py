@@ -30,7 +30,7 @@ from ws_learner.language.run_files import companions_of, open_pruned
 from ws_learner.language.smaller import narrower, without_blocks
 from ws_learner.language.summary import losses_csv, recovery_facts, summarise
 from ws_learner.language.task import LanguageTask
-from ws_learner.language.walk import PrunedBlocks, WalkPlan, walk
+from ws_learner.language.walk import PrunedBlocks, WalkPlan, prune_blocks
 from ws_learner.pruning import parse_pattern
 from ws_learner.report import to_csv, totals
 
@@ -85,7 +85,7 @@ class LanguageLearner:
             pattern=parse_pattern(self.config.pattern_spelling),
             solver=self.task.settings.solver,
         )
-        pruned = walk(network, windows.calibration, plan, folder=state / "blocks")
+        pruned = prune_blocks(network, windows.calibration, plan, folder=state / "blocks")
         if not self.run.model.exists():
             write_pruned(self.run.model, network, layers, pruned)
         copy_companions(network.folder, companions_of(self.run))

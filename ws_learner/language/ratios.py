@@ -17,7 +17,7 @@ from ws_learner.language.protocol_names import BY_BLOCK, SEARCHES
 from ws_learner.language.ratio_files import RatioFiles
 from ws_learner.language.searched import search_ratios
 from ws_learner.language.settings import LanguageSettings
-from ws_learner.language.survey import OWN_DENSITIES, Survey, survey
+from ws_learner.language.survey import OWN_DENSITIES, Survey, survey_network
 from ws_learner.language.windows import Windows
 from ws_learner.pruning import Pattern, parse_pattern
 from ws_learner.report import read_ratios
@@ -53,7 +53,7 @@ def allocate(
     """
     pattern, name = parse_pattern(config.pattern_spelling), config.ws_prune_ratio_prtl
     rows = layer_rows(layers)
-    measure = partial(survey, network, layers, windows, pattern=pattern, kept=files.survey)
+    measure = partial(survey_network, network, layers, windows, pattern=pattern, kept=files.survey)
     if config.ws_ratios is not None:
         zeros = read_ratios(config.ws_ratios, rows)
     elif name in SEARCHES:

@@ -24,7 +24,7 @@ from ws_learner.language.walk import run_windows
 from ws_learner.language.windows import Windows
 from ws_learner.pruning import Pattern
 
-__all__ = ["OWN_DENSITIES", "Survey", "survey"]
+__all__ = ["OWN_DENSITIES", "Survey", "survey_network"]
 
 OWN_DENSITIES = (0.0, 0.3, 0.5)
 """Densities at which each block is pruned alone."""
@@ -48,7 +48,7 @@ class Survey:
     errors: FloatArray
 
 
-def survey(
+def survey_network(
     network: BlockNetwork,
     layers: Sequence[BlockLayer],
     windows: Windows,
@@ -92,7 +92,7 @@ def survey(
 
 
 class _Survey:
-    """The measurement, see `survey`."""
+    """The measurement, see `survey_network`."""
 
     def __init__(
         self,

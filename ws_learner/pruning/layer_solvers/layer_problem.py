@@ -100,6 +100,9 @@ class LayerProblem:
     compare: Compare
     dtype: torch.dtype
 
+    def __post_init__(self) -> None:
+        check_choice(self.compare, Compare, name="compare")
+
     @classmethod
     def of(
         cls, weight: Tensor, gram: Tensor, target: LayerTarget, *, compare: Compare = "layer"
