@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ws_learner.language.checks import check_language
     from ws_learner.language.layer_rows import BlockLayer, block_layers
     from ws_learner.language.learner import LanguageLearner
-    from ws_learner.language.marginal_ratios import marginal_ratios
+    from ws_learner.language.marginal_protocol import marginal_ratios
     from ws_learner.language.out import save_hf_folder
     from ws_learner.language.perplexity import window_losses
     from ws_learner.language.protocol_names import LANGUAGE_PROTOCOLS
@@ -81,7 +81,7 @@ _MODULES = {
     "learner": [
         "LanguageLearner",
     ],
-    "marginal_ratios": [
+    "marginal_protocol": [
         "marginal_ratios",
     ],
     "out": [
