@@ -27,7 +27,7 @@ from benchmarks.lm_ratios_table import table
 from benchmarks.readings_file import ReadingsFile
 from envs import IntArray
 from ws_learner.config import WeightSparseConfig
-from ws_learner.core import write_text
+from ws_learner.core import UserError, write_text
 from ws_learner.language import (
     BlockLayer,
     BlockNetwork,
@@ -116,10 +116,15 @@ def main(options: Options) -> None:
         options = replace(
             options, rollouts=16, out=options.state / "quick", state=options.state / "quick"
         )
+    kind = f"{options.calibration}-{options.search}-{options.own}-{options.select}"
+    options = replace(options, state=options.state / kind)
     options.out.mkdir(parents=True, exist_ok=True)
     readings = ReadingsFile(options.out / "rows.csv")
     done = {(row["protocol"], float(row["target"]), row["solver"]) for row in readings.rows()}
     network, windows = _quick(options) if options.quick else _smollm2(options)
+    for row in readings.rows():
+        if len(row["nats"].split()) != len(windows.test):
+            raise UserError(f"`out` {options.out}: has rows of other windows; give a new folder")
     if ("dense", 0.0, "") not in done:
         losses = window_losses(network, windows.test, what="the dense network")
         readings.add(_row("dense", 0.0, "", losses))

@@ -62,6 +62,10 @@ def predictions(network: BlockNetwork, changes: dict[str, Tensor]) -> Tensor:
         return torch.softmax(model(WINDOWS).logits.double(), -1)
 
 
+def loss_of(predicted: Tensor) -> float:
+    return -float(predicted[:, :-1].gather(2, WINDOWS[:, 1:, None]).log().mean())
+
+
 def divergence_at(network: BlockNetwork, solved: SolvedBlocks, levels: Sequence[int]) -> float:
     dense, pruned = predictions(network, {}), predictions(network, tensors_at(solved, levels))
     return float((dense * (dense / pruned).log()).sum(-1).mean())
@@ -83,12 +87,11 @@ def test_scores_are_those_of_whole_forward_passes(reward: RewardName, tmp_path: 
     zeros = np.array([round(solved.ratios[level] * weights[n]) for n, level in enumerate(levels)])
     score = Rollouts(network, WINDOWS, solved, weights, folder=tmp_path, reward=reward)([zeros])[0]
     dense, pruned = predictions(network, {}), predictions(network, changed)
-    taken = pruned[:, :-1].gather(2, WINDOWS[:, 1:, None])
-    loss = -float(taken.log().mean())
+    loss = loss_of(pruned)
     wanted = {
         "kl": math.exp(-float((dense * (dense / pruned).log()).sum(-1).mean())),
         "tv": 1 - float((dense - pruned).abs().sum(-1).mean()) / 2,
-        "perplexity": math.exp(-loss),
+        "perplexity": math.exp(loss_of(dense) - loss),
     }
     assert score.reward == pytest.approx(wanted[reward], rel=1e-4)
     assert score.accuracy == pytest.approx(math.exp(loss), rel=1e-4)
@@ -125,7 +128,8 @@ def test_marginal_divergences_are_those_of_whole_networks(tmp_path: Path) -> Non
     ):
         assert value == pytest.approx(divergence_at(network, solved, levels), rel=1e-3)
     assert np.isnan(found[1, 2])  # 9 is not in the database
-    again = marginal_divergences(None, np.array([4, 7]), folder=tmp_path)  # type: ignore[arg-type]
+    rollouts.dense = None  # type: ignore[assignment]  # it need not measure again
+    again = marginal_divergences(rollouts, np.array([4, 7]), folder=tmp_path)
     assert np.array_equal(again, found, equal_nan=True)
 
 
@@ -149,15 +153,17 @@ def test_the_marginal_profile_is_the_best_of_all(tmp_path: Path) -> None:
 
 def test_no_profile_is_measured_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network, solved, weights = solved_in(tmp_path)
-    kept = tmp_path / "measured.csv"
     levels = np.array([3, 5])
-    first = Rollouts(network, WINDOWS, solved, weights, folder=tmp_path, kept=kept).measure(levels)
-    again = Rollouts(network, WINDOWS, solved, weights, folder=tmp_path, kept=kept, reward="tv")
+    first = Rollouts(network, WINDOWS, solved, weights, folder=tmp_path).measure(levels)
+    again = Rollouts(network, WINDOWS, solved, weights, folder=tmp_path, reward="tv")
+    other = Rollouts(network, WINDOWS[:2], solved, weights, folder=tmp_path)
+    assert other.measure(levels) != first  # windows of its own
     monkeypatch.setattr(again.dense, "compare", None)
     assert again.measure(levels) == first
-    kept.write_text("levels,loss\n3 5,x\n")
-    with pytest.raises(UserError, match=r"measured\.csv"):
-        Rollouts(network, WINDOWS, solved, weights, folder=tmp_path, kept=kept)
+    for kept in tmp_path.glob("measured_*.csv"):
+        kept.write_text("levels,loss\n3 5,x\n")
+    with pytest.raises(UserError, match=r"measured_.*\.csv"):
+        Rollouts(network, WINDOWS, solved, weights, folder=tmp_path)
 
 
 def test_the_finalist_of_least_divergence_on_other_windows_is_chosen(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from envs import IntArray
 from ws_learner.core import say, track
 from ws_learner.language.blocks import BlockNetwork
-from ws_learner.language.rollouts import Rollouts, reward_of
+from ws_learner.language.rollouts import Rollouts
 from ws_learner.language.settings import RewardName
 from ws_learner.language.solved_blocks import SolvedBlocks
 
@@ -51,15 +51,9 @@ def choose_finalist(
     scores = np.zeros(len(finalists))
     with track("scoring the best again", total=len(windows)) as progress:
         for place in range(len(windows)):
-            rollouts = Rollouts(
-                network,
-                windows[place : place + 1],
-                solved,
-                weights,
-                folder=folder,
-                kept=folder / f"select_{place}.csv",
-            )
-            scores += [reward_of(rollouts.measure(one), reward) for one in finalists]
+            window = windows[place : place + 1]
+            rollouts = Rollouts(network, window, solved, weights, reward=reward, folder=folder)
+            scores += [rollouts.reward(one) for one in finalists]
             progress.advance()
     best = int(scores.argmax())
     mean = scores / len(windows)

@@ -40,7 +40,7 @@ def marginal_divergences(rollouts: Rollouts, levels: IntArray, *, folder: Path) 
         UserError: The disk is full.
     """
     name = hashlib.sha256(" ".join(map(str, levels.tolist())).encode()).hexdigest()[:12]
-    kept = folder / f"marginal_{name}.pt"
+    kept = folder / f"marginal_{rollouts.windows_digest}_{name}.pt"
     rows = load_state_file(kept)["rows"].tolist() if kept.exists() else []
     if len(rows) < len(levels):
         _measure(rollouts, levels, rows, kept)

@@ -48,12 +48,4 @@ def open_rollouts(
     weights = np.zeros(len(network), dtype=np.int64)
     for layer in layers:
         weights[layer.block] += layer.row.weights
-    return Rollouts(
-        network,
-        windows.search,
-        solved,
-        weights,
-        reward=reward,
-        folder=folder,
-        kept=folder / "measured.csv",
-    )
+    return Rollouts(network, windows.search, solved, weights, reward=reward, folder=folder)

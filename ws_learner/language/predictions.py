@@ -22,6 +22,9 @@ __all__ = ["DensePredictions"]
 class DensePredictions:
     """The dense network's log-probabilities on windows, in a file that is mapped into memory.
 
+    Attributes:
+        loss: Its mean negative log likelihood on them, in nats per token.
+
     The file has 4 bytes for each token and piece of the vocabulary: 100 MB for a window of 512
     tokens and 49,152 pieces. It has no name and is gone with the object.
     """
@@ -44,8 +47,12 @@ class DensePredictions:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder) as file:
-                for logits in logits_of(network, windows, hidden):
+                losses = []
+                for window, logits in zip(
+                    windows, logits_of(network, windows, hidden), strict=True
+                ):
                     found = torch.log_softmax(logits.float(), dim=-1)
+                    losses.append(_loss(found, window))
                     file.write(found.numpy().data)
                 file.flush()
                 shape = (*windows.shape, found.shape[-1])
@@ -55,6 +62,7 @@ class DensePredictions:
                 f"cannot write in {folder}: {error.strerror or error}; free space or take fewer "
                 "`search_windows`, then run the same command again"
             ) from error
+        self.loss = _mean(losses)
 
     def divergence(self, hidden: Tensor) -> float:
         """Mean KL divergence of a network from the dense one, in nats per token.
@@ -73,7 +81,7 @@ class DensePredictions:
         """
         losses, divergences, variations = [], [], []
         for window, own, dense in self._pairs(hidden):
-            losses.append(-float(own[:-1].gather(1, window[1:, None]).mean()))
+            losses.append(_loss(own, window))
             divergences.append(_divergence(own, dense))
             variations.append(float((own.exp() - dense.exp()).abs().sum(-1).mean() / 2))
         return Measured(
@@ -86,6 +94,11 @@ class DensePredictions:
         for place, logits in enumerate(logits_by_window):
             own = torch.log_softmax(logits.float(), dim=-1)
             yield self._windows[place], own, torch.from_numpy(self._kept[place])
+
+
+def _loss(own: Tensor, window: Tensor) -> float:
+    """Of log-probabilities (T, pieces) and tokens (T,)."""
+    return -float(own[:-1].gather(1, window[1:, None]).mean())
 
 
 def _divergence(own: Tensor, dense: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Sequence
@@ -18,17 +19,7 @@ from ws_learner.language.settings import RewardName
 from ws_learner.language.solved_blocks import SolvedBlocks
 from ws_learner.language.walk import run_windows
 
-__all__ = ["Rollouts", "reward_of"]
-
-
-def reward_of(found: Measured, reward: RewardName) -> float:
-    """What a search maximises: exp(-KL divergence), 1 - total variation, or exp(-loss)."""
-    rewards = {
-        "kl": math.exp(-found.divergence),
-        "tv": 1 - found.variation,
-        "perplexity": math.exp(-found.loss),
-    }
-    return rewards[reward]
+__all__ = ["Rollouts"]
 
 
 class Rollouts:
@@ -41,6 +32,7 @@ class Rollouts:
         embedded: (N, T, width) inputs of the first block.
         calls: How each block is called.
         dense: The dense network's predictions.
+        windows_digest: Part of the names of files with what is measured on these windows.
     """
 
     def __init__(
@@ -52,7 +44,6 @@ class Rollouts:
         *,
         reward: RewardName = "kl",
         folder: Path,
-        kept: Path | None = None,
     ) -> None:
         """Run the dense network once.
 
@@ -62,15 +53,16 @@ class Rollouts:
             solved: Pruned blocks.
             weights: (B,) weights of each block.
             reward: What a profile is judged by.
-            folder: For a file with the dense network's predictions.
-            kept: File of what is measured on these windows; None keeps nothing.
+            folder: For the dense network's predictions, and for what is measured of profiles on
+                these windows.
 
         Raises:
-            UserError: The file is damaged, or the disk is full.
+            UserError: A file is damaged, or the disk is full.
         """
         self.network, self.solved, self.weights = network, solved, weights
         self._reward = reward
-        self._kept = None if kept is None else MeasuredProfiles(kept)
+        self.windows_digest = hashlib.sha256(windows.numpy().tobytes()).hexdigest()[:12]
+        self._kept = MeasuredProfiles(folder / f"measured_{self.windows_digest}.csv")
         self.embedded, self.calls = embed(network, windows)
         self.dense = DensePredictions(network, windows, self._behind(None), folder=folder)
 
@@ -80,10 +72,11 @@ class Rollouts:
 
     def _score(self, zeros: IntArray) -> Score:
         began = time.monotonic()
-        found = self.measure(self.solved.levels(zeros, self.weights))
+        levels = self.solved.levels(zeros, self.weights)
+        found, reward = self.measure(levels), self.reward(levels)
         perplexity = math.exp(min(found.loss, 700.0))
         return Score(
-            reward=reward_of(found, self._reward),
+            reward=reward,
             accuracy=perplexity,
             accuracy_before=perplexity,
             divergence=found.divergence,
@@ -92,12 +85,21 @@ class Rollouts:
 
     def measure(self, levels: IntArray) -> Measured:
         """All three measures of a profile, (B,) numbers of the blocks' ratios."""
-        if self._kept is None:
-            return self._measured(levels)
-        return self._kept.of(levels, self._measured)
+        return self._kept.of(levels, lambda one: self.dense.compare(self._behind(one)))
 
-    def _measured(self, levels: IntArray) -> Measured:
-        return self.dense.compare(self._behind(levels))
+    def reward(self, levels: IntArray) -> float:
+        """What a search maximises, 1 for the dense network.
+
+        It is exp(-KL divergence), 1 - total variation distance, or the dense network's perplexity
+        over the profile's.
+        """
+        found = self.measure(levels)
+        rewards: dict[RewardName, float] = {
+            "kl": math.exp(-found.divergence),
+            "tv": 1 - found.variation,
+            "perplexity": math.exp(min(self.dense.loss - found.loss, 700.0)),
+        }
+        return rewards[self._reward]
 
     def run(self, number: int, level: int | None, hidden: Tensor | Sequence[Tensor]) -> None:
         """Put a block's outputs in the place of its inputs (N, T, width), of one or several.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,6 +61,8 @@ def marginal_profiles(
 ) -> dict[str, IntArray]:
     """(B,) zeros by name: the least sum of marginal divergences near the best start profile.
 
+    None, if the start profiles' predictions are not finite.
+
     Args:
         rollouts: Scores the start profiles.
         starts: Profiles by name.
@@ -71,7 +74,11 @@ def marginal_profiles(
     """
     solved, weights = rollouts.solved, rollouts.weights
     by_levels = {name: solved.levels(zeros, weights) for name, zeros in starts.items()}
-    best = min(by_levels, key=lambda name: rollouts.measure(by_levels[name]).divergence)
+    costs = {name: rollouts.measure(levels).divergence for name, levels in by_levels.items()}
+    finite = [name for name, cost in costs.items() if math.isfinite(cost)]
+    if not finite:
+        return {}
+    best = min(finite, key=costs.__getitem__)
     found = marginal_divergences(rollouts, by_levels[best], folder=folder)
     return {
         f"marginal, {reach} levels from {best}": marginal_profile(
