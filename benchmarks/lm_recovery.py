@@ -4,13 +4,15 @@
 
 Perplexity is measured on the run's held-out addresses and on a text of another kind, so that
 getting used to the addresses is not taken for recovery. Every line trains for the same minutes,
-which are minutes of the processor's time with `--processor`. Each is written to `recovery.csv`
-when it is finished; the same command resumes.
+which are minutes of the processor's time with `--processor`. With `--curve` perplexity on the
+addresses is measured on the way, too; the clock stands still for that. Each line is written to
+`recovery.csv` when it is finished; the same command resumes.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from experiments.smollm_at_sotu import language_task
 from ws_learner.core import RunDir, write_text
 from ws_learner.language import (
     BlockNetwork,
+    LanguageTask,
     PrunedBlocks,
     Recovery,
     block_layers,
@@ -58,6 +61,7 @@ class Options:
         other: Pattern of the files of the other text.
         minutes: Of training.
         processor: Whether they are minutes of processor time.
+        curve: Minutes after which perplexity is measured on the way.
         rate: Highest learning rate; 0 takes the usual ones.
         only: Lines that run now; by default all.
         out: Folder of the tables.
@@ -67,6 +71,7 @@ class Options:
     other: str
     minutes: float = 20.0
     processor: bool = False
+    curve: tuple[float, ...] = ()
     rate: float = 0.0
     only: tuple[str, ...] = ()
     out: Path = Path("experiments/results/lm_recovery")
@@ -76,38 +81,73 @@ def main(options: Options) -> None:
     """Run what is missing, then write the table."""
     options.out.mkdir(parents=True, exist_ok=True)
     readings = ReadingsFile(options.out / "recovery.csv")
-    done = {(row["pruned"], row["line"], float(row["minutes"])) for row in readings.rows()}
     settings = Settings(recover_minutes=options.minutes, recover_rate=options.rate or None)
     task = language_task(settings)
     other = read_whole(find_texts([options.other]), open_tokenizer(task.folder), length=512)
     for line, changes in LINES.items():
-        trained = line not in ("dense", "one-shot")
-        minutes = options.minutes if trained else 0.0
-        name = "-" if line.startswith("dense") else options.run.name
-        if (name, line, minutes) in done or (options.only and line not in options.only):
+        trained, pruned = line not in ("dense", "one-shot"), not line.startswith("dense")
+        row: dict[str, float | str] = {
+            "pruned": options.run.name if pruned else "-",
+            "line": line,
+            "minutes": options.minutes if trained else 0.0,
+            "rate": options.rate if trained else 0.0,
+        }
+        if _is_done(row, readings) or (options.only and line not in options.only):
             continue
-        pruned = not line.startswith("dense")
         network = open_pruned(RunDir(options.run)) if pruned else task.network
-        row: dict[str, float | str] = {"pruned": name, "line": line, "minutes": minutes}
-        row |= {"steps": 0, "processor_seconds": 0.0}
+        row |= {"steps": 0, "processor_seconds": 0.0, "curve": ""}
         if trained:
-            began = time.process_time()
-            plan = Recovery(
-                network=network,
-                layers=block_layers(network),
-                windows=task.windows.training,
-                settings=replace(settings, **changes),
-                folder=options.out / f"state-{name}-{line}-{minutes:g}".replace(" ", ""),
-                teacher=task.folder,
-                clock=time.process_time if options.processor else time.monotonic,
-            )
-            network = _with(network, recover(plan, None))
-            row |= {"steps": plan.step, "processor_seconds": round(time.process_time() - began)}
+            own = replace(settings, **changes)
+            network = _trained(network, task, own, row, options)
         for text, windows in (("sotu", task.windows.test), ("other", other)):
             losses = window_losses(network, windows, what=f"{line} on {text}")
             row[text] = " ".join(f"{value:.5f}" for value in losses)
         readings.add(row)
     write_text(options.out / "table.md", table(pd.DataFrame(readings.rows())))
+
+
+def _is_done(row: Mapping[str, float | str], readings: ReadingsFile) -> bool:
+    return any(
+        (one["pruned"], one["line"]) == (row["pruned"], row["line"])
+        and (float(one["minutes"]), float(one["rate"])) == (row["minutes"], row["rate"])
+        for one in readings.rows()
+    )
+
+
+def _trained(
+    network: BlockNetwork,
+    task: LanguageTask,
+    settings: Settings,
+    row: dict[str, float | str],
+    options: Options,
+) -> BlockNetwork:
+    """Train; note steps, seconds and the curve in the row."""
+    tick = time.process_time if options.processor else time.monotonic
+    asked, stopped, found = list(options.curve), [0.0], list[str]()
+
+    def watch(seconds: float) -> None:
+        if asked and seconds >= 60 * asked[0]:
+            before = tick()
+            losses = window_losses(network, task.windows.test, what=f"it after {asked[0]:g} min")
+            found.append(f"{asked.pop(0):g}:{np.exp(losses.mean()):.3f}")
+            stopped[0] += tick() - before
+
+    name = "-".join(f"{row[key]}" for key in ("pruned", "line", "minutes", "rate"))
+    plan = Recovery(
+        network=network,
+        layers=block_layers(network),
+        windows=task.windows.training,
+        settings=settings,
+        folder=options.out / f"state-{name}".replace(" ", ""),
+        teacher=task.folder,
+        clock=lambda: tick() - stopped[0],
+        watch=watch,
+    )
+    began = time.process_time()
+    recovered = _with(network, recover(plan, None))
+    row |= {"steps": plan.step, "processor_seconds": round(time.process_time() - began)}
+    row["curve"] = " ".join(found)
+    return recovered
 
 
 def _with(network: BlockNetwork, trained: PrunedBlocks) -> BlockNetwork:
@@ -126,13 +166,13 @@ def table(rows: pd.DataFrame) -> str:
     """Markdown: perplexity of each line on both texts, and its ratio to dense trained likewise.
 
     Args:
-        rows: Columns pruned, line, minutes, steps, processor_seconds, sotu and other (losses of
-            the windows), as in `recovery.csv`.
+        rows: Columns pruned, line, minutes, steps, curve, processor_seconds, and losses of the
+            windows in sotu and other, as in `recovery.csv`.
     """
     lines = [
-        "| pruned | line | minutes | steps | addresses | x dense | x dense, trained | nats against "
-        "dense, trained (95 %) | other text | x dense |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| pruned | line | minutes | steps | on the way | addresses | x dense | x dense, trained | "
+        "nats against dense, trained (95 %) | other text | x dense |",
+        "|---|---|---:|---:|---|---:|---:|---:|---:|---:|---:|",
     ]
     values = {
         text: [np.array([float(v) for v in cell.split()]) for cell in rows[text]]
@@ -157,7 +197,7 @@ def table(rows: pd.DataFrame) -> str:
         shown = "" if place == against else f"{gap.mean():+.3f} ± {interval(gap):.3f}"
         lines.append(
             f"| {row['pruned']} | {name} | {float(row['minutes']):g} | {row['steps']} | "
-            f"{np.exp(own.mean()):.2f} | {x:.3f} | {y:.3f} | {shown} | "
+            f"{row['curve']} | {np.exp(own.mean()):.2f} | {x:.3f} | {y:.3f} | {shown} | "
             f"{np.exp(other.mean()):.2f} | {z:.3f} |"
         )
     return "\n".join(lines) + "\n"

@@ -1,7 +1,8 @@
 """Any causal language model of Hugging Face on own text, pruned block by block.
 
-The defaults are --prune_ratio 0.5 and --protocol uniform. Flags of the training of other networks
-are refused; docs/language_models.md lists those that there are.
+The defaults are --prune_ratio 0.5, or 0 with --drop_blocks or --drop_neurons, and --protocol
+uniform. Flags of the training of other networks are refused; docs/language_models.md lists those
+that there are.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from experiments.cli.flag_aliases import readable_name, spell_message
 from experiments.cli.flag_parser import Flag
 from experiments.cli.language_flags import (
-    LANGUAGE_DEFAULTS,
+    LANGUAGE_DEFAULTS_SHOWN,
     LANGUAGE_FLAGS,
     LANGUAGE_PROTOCOLS,
     is_language_model,
@@ -152,7 +152,7 @@ def _as_language(flag: Flag) -> Flag:
     if flag.name == "ws_prune_ratio_prtl":
         kind: Any = Literal[LANGUAGE_PROTOCOLS]
         flag = dataclasses.replace(flag, kind=kind, registry=None)
-    return dataclasses.replace(flag, default=LANGUAGE_DEFAULTS.get(flag.name, flag.default))
+    return dataclasses.replace(flag, default=LANGUAGE_DEFAULTS_SHOWN.get(flag.name, flag.default))
 
 
 def _grouped(module: ModuleType, flags: Mapping[str, Flag]) -> dict[str, list[Flag]]:

@@ -8,6 +8,7 @@ from ws_learner.language import LANGUAGE_PROTOCOLS
 
 __all__ = [
     "LANGUAGE_DEFAULTS",
+    "LANGUAGE_DEFAULTS_SHOWN",
     "LANGUAGE_FLAGS",
     "LANGUAGE_PROTOCOLS",
     "LANGUAGE_SETTINGS",
@@ -24,6 +25,10 @@ LANGUAGE_FLAGS = frozenset((*_RUN, *LANGUAGE_SETTINGS))
 
 LANGUAGE_DEFAULTS = {"ws_prune_ratio": 0.5, "ws_prune_ratio_prtl": "uniform"}
 """Defaults that are not those of other networks."""
+LANGUAGE_DEFAULTS_SHOWN = LANGUAGE_DEFAULTS | {
+    "ws_prune_ratio": "0.5; 0 with --drop_blocks or --drop_neurons; with N:M the pattern's own"
+}
+"""The same as the help page says it."""
 
 
 def is_language_model(module: ModuleType) -> bool:

@@ -204,6 +204,6 @@ def test_the_help_page_lists_flags_that_apply_with_their_defaults(
     assert {"prune_ratio", "protocol", "solver", "recover_minutes", "drop_blocks"} <= flags
     assert not flags & {"learner", "nb_epochs", "lrn_rate", "distill", "method", "budget"}
     shown = " ".join(page.split())
-    assert "share of weights to become zero (default 0.5)" in shown
+    assert "share of weights to become zero (default 0.5; 0 with --drop_blocks or" in shown
     assert "(default uniform)" in shown
     assert "lamp" not in page

@@ -12,17 +12,29 @@ import transformers
 
 from tests.support.tiny_language import make_folder
 from ws_learner.config import WeightSparseConfig
+from ws_learner.language import survey as survey_module
+from ws_learner.language.block_scores import RATIOS
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.layer_rows import block_layers
+from ws_learner.language.ratio_files import RatioFiles
 from ws_learner.language.ratios import allocate
 from ws_learner.language.settings import LanguageSettings
-from ws_learner.language.survey import OWN_DENSITIES, survey
+from ws_learner.language.survey import OWN_DENSITIES, survey_network
 from ws_learner.language.windows import Windows
 from ws_learner.pruning import parse_pattern
 
 DRAW = torch.Generator().manual_seed(2)
 PARTS = [torch.randint(0, 300, (count, 20), generator=DRAW) for count in (4, 2, 2)]
 WINDOWS = Windows(calibration=PARTS[0], search=PARTS[1], test=PARTS[2])
+
+
+def files_in(folder: Path) -> RatioFiles:
+    return RatioFiles(
+        survey=folder / "survey.pt",
+        database=folder / "solved",
+        search=folder / "search.pt",
+        table=folder / "rollouts.csv",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +46,7 @@ def test_own_divergences_are_those_of_one_pruned_block(
     network: BlockNetwork, tmp_path: Path
 ) -> None:
     """Against whole networks in memory, of which one block is pruned by plain code."""
-    found = survey(
+    found = survey_network(
         network,
         block_layers(network),
         WINDOWS,
@@ -73,6 +85,58 @@ def test_own_divergences_are_those_of_one_pruned_block(
             assert found.own[number, place] == pytest.approx(wanted, rel=0.02), (number, density)
 
 
+class KilledError(BaseException):
+    """Stands for a signal that cannot be caught."""
+
+
+def test_a_killed_survey_goes_on_with_the_blocks_that_are_left(
+    network: BlockNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {"pattern": parse_pattern("unstructured"), "own": True, "errors": True}
+    layers = block_layers(network)
+    whole = survey_network(network, layers, WINDOWS, **given, kept=tmp_path / "whole.pt")
+    save, visited = survey_module.save_state_file, list[str]()
+
+    def dies(path: Path, state: Any) -> None:
+        save(path, state)
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(survey_module, "save_state_file", dies)
+        with pytest.raises(KilledError):
+            survey_network(network, layers, WINDOWS, **given, kept=tmp_path / "killed.pt")
+    outliers = survey_module.outliers_of
+
+    def noted(block: Any, inside: Any, grams: Any) -> float:
+        visited.append(inside[0].key)
+        return outliers(block, inside, grams)
+
+    monkeypatch.setattr(survey_module, "outliers_of", noted)
+    found = survey_network(network, layers, WINDOWS, **given, kept=tmp_path / "killed.pt")
+    assert len(visited) == 1
+    assert "layers.1." in visited[0]
+    for name in ("own", "outliers", "errors"):
+        assert np.array_equal(getattr(found, name), getattr(whole, name))
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_survey_that_lacks_what_is_asked_for_is_measured_again(
+    network: BlockNetwork, tmp_path: Path
+) -> None:
+    layers, kept = block_layers(network), tmp_path / "survey.pt"
+    pattern = parse_pattern("unstructured")
+    first = survey_network(
+        network, layers, WINDOWS, pattern=pattern, own=False, errors=True, kept=kept
+    )
+    assert first.own.size == 0
+    assert first.errors.shape == (len(layers), len(RATIOS))
+    again = survey_network(
+        network, layers, WINDOWS, pattern=pattern, own=True, errors=False, kept=kept
+    )
+    assert again.own.shape == (2, len(OWN_DENSITIES))
+    assert np.array_equal(again.outliers, first.outliers)
+
+
 @pytest.mark.parametrize(
     "protocol", ["uniform", "erk", "knapsack", "progression", "owl", "divergence"]
 )
@@ -87,8 +151,7 @@ def test_every_protocol_meets_the_budget(
         config=config,
         settings=LanguageSettings(),
         windows=WINDOWS,
-        state=tmp_path,
-        table=tmp_path / "rollouts.csv",
+        files=files_in(tmp_path),
     )
     sizes = np.array([layer.row.weights for layer in layers])
     assert zeros.sum() == round(0.6 * sizes.sum())
@@ -112,7 +175,6 @@ def test_a_table_sets_every_ratio(network: BlockNetwork, tmp_path: Path) -> None
         config=config,
         settings=LanguageSettings(),
         windows=WINDOWS,
-        state=tmp_path,
-        table=tmp_path / "rollouts.csv",
+        files=files_in(tmp_path),
     )
     assert zeros.tolist() == [round(given[layer.key] * layer.row.weights) for layer in layers]

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from experiments.run import main
 from tests.support.tiny_language import make_folder, make_text
 from ws_learner.core import UserError
-from ws_learner.language import LanguageSettings, recovery
+from ws_learner.language import LanguageSettings, recovery_steps
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.layer_rows import block_layers
 from ws_learner.language.recovery import Recovery, recover
 from ws_learner.language.trained_weights import TrainedWeights
-from ws_learner.language.walk import PrunedBlocks, WalkPlan, walk
+from ws_learner.language.walk import PrunedBlocks, WalkPlan, prune_blocks
 from ws_learner.language.whole import whole_network
 from ws_learner.pruning import parse_pattern
 
@@ -45,7 +45,7 @@ def prepared(folder: Path, kind: str = "llama") -> tuple[BlockNetwork, PrunedBlo
     zeros = [layer.row.weights // 2 for layer in layers]
     pattern = parse_pattern("2:4")
     plan = WalkPlan(layers=layers, zeros=zeros, pattern=pattern, solver="wanda")
-    return network, walk(network, WINDOWS, plan, folder=folder / "blocks")
+    return network, prune_blocks(network, WINDOWS, plan, folder=folder / "blocks")
 
 
 def plan_for(network: BlockNetwork, folder: Path, **changes: Any) -> Recovery:
@@ -114,13 +114,13 @@ def test_training_that_was_killed_goes_on_to_the_same_weights(
     rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A step takes 4 s by the clock of the test: saved after 64 s, killed at 100, called again."""
-    now, loss_of = [0.0], recovery._loss
+    now, loss_of = [0.0], recovery_steps._loss
 
     def loss_in_time(*given: Any) -> Tensor:
         now[0] += 4
         return loss_of(*given)
 
-    monkeypatch.setattr(recovery, "_loss", loss_in_time)
+    monkeypatch.setattr(recovery_steps, "_loss", loss_in_time)
     network, pruned = prepared(tmp_path)
     common: dict[str, Any] = {"recover_minutes": 2.5, "recover_rank": rank, "clock": lambda: now[0]}
     whole = recover(plan_for(network, tmp_path / "whole", **common), pruned)

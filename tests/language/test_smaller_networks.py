@@ -124,3 +124,27 @@ def test_a_run_with_fewer_blocks_narrower_mlps_and_zeros_is_exported(tmp_path: P
     layers = [m.weight for m in model.model.modules() if isinstance(m, nn.Linear)]
     zeros = sum(int((weight == 0).sum()) for weight in layers)
     assert zeros == round(0.25 * sum(weight.numel() for weight in layers))
+
+
+@pytest.mark.parametrize(
+    ("more", "share"),
+    [
+        ([], 0.5),
+        (["--drop_blocks", "1"], 0.0),
+        (["--drop_neurons", "0.5"], 0.0),
+        (["--drop_blocks", "1", "--pattern", "2:4"], 0.5),
+        (["--pattern", "1:4"], 0.75),
+    ],
+)
+def test_the_default_ratio_is_what_the_help_page_says(
+    more: list[str], share: float, tmp_path: Path
+) -> None:
+    make_folder(tmp_path / "net")
+    make_text(tmp_path / "text.txt")
+    words = ["lm_at_text", "--model", f"hf:{tmp_path / 'net'}", "--text", str(tmp_path / "*.txt")]
+    words += ["--window", "24", "--calibration_windows", "4", "--test_windows", "4"]
+    run = tmp_path / "run"
+    assert main([*words, "--solver", "magnitude", *more, "--run_dir", str(run)]) == 0
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["target_prune_ratio"] == share
+    assert summary["achieved_prune_ratio"] == pytest.approx(share, abs=1e-3)

@@ -18,7 +18,7 @@ from ws_learner.language.blocks import BlockNetwork, find_blocks
 from ws_learner.language.calls import BlockCall, run_block
 from ws_learner.language.layer_rows import block_layers
 from ws_learner.language.perplexity import window_losses
-from ws_learner.language.walk import PrunedBlocks, WalkPlan, walk
+from ws_learner.language.walk import PrunedBlocks, WalkPlan, prune_blocks
 from ws_learner.pruning import parse_pattern
 
 WINDOWS = torch.randint(0, 300, (5, 24), generator=torch.Generator().manual_seed(1))
@@ -88,7 +88,7 @@ def test_the_walk_gives_what_pruning_in_memory_gives(kind: str, tmp_path: Path) 
     network = BlockNetwork(folder)
     assert network.blocks is find_blocks(network.model, source="")[1]
     assert len(network) == 2
-    pruned = walk(network, WINDOWS, plan_for(network), folder=tmp_path / "state")
+    pruned = prune_blocks(network, WINDOWS, plan_for(network), folder=tmp_path / "state")
     found: dict[str, Tensor] = {}
     for number in range(2):
         found |= PrunedBlocks(pruned.folder).read(number)
@@ -122,7 +122,7 @@ def test_blocks_before_change_what_later_blocks_see(tmp_path: Path) -> None:
         solver=whole.solver,
     )
     found = [
-        walk(network, WINDOWS, plan, folder=tmp_path / f"state{place}").read(1)
+        prune_blocks(network, WINDOWS, plan, folder=tmp_path / f"state{place}").read(1)
         for place, plan in enumerate((whole, second))
     ]
     assert not PrunedBlocks(tmp_path / "state1").read(0)
@@ -142,7 +142,7 @@ def test_one_block_is_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.Mo
 
     for module in (walk_module, grams):
         monkeypatch.setattr(module, "run_block", runs)
-    walk(network, WINDOWS, plan_for(network), folder=tmp_path / "state")
+    prune_blocks(network, WINDOWS, plan_for(network), folder=tmp_path / "state")
     assert set(seen) == set(sizes)
 
 
@@ -150,7 +150,9 @@ def test_half_precision_and_shards_stay_as_they_were(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "net", dtype=torch.bfloat16, max_shard_size="6KB")
     assert len(list(folder.glob("*.safetensors"))) > 1
     network = BlockNetwork(folder)
-    pruned = walk(network, WINDOWS, plan_for(network, solver="sparsegpt"), folder=tmp_path / "s")
+    pruned = prune_blocks(
+        network, WINDOWS, plan_for(network, solver="sparsegpt"), folder=tmp_path / "s"
+    )
     for tensor in PrunedBlocks(pruned.folder).read(0).values():
         assert tensor.dtype == torch.bfloat16
         assert int((tensor == 0).sum()) == tensor.numel() // 2
@@ -159,7 +161,7 @@ def test_half_precision_and_shards_stay_as_they_were(tmp_path: Path) -> None:
 def test_n_of_m_runs_along_the_inputs_of_every_layout(tmp_path: Path) -> None:
     network = BlockNetwork(make_folder(tmp_path / "net", "gpt2"))
     plan = plan_for(network, pattern=parse_pattern("2:4"), solver="sparsegpt")
-    walk(network, WINDOWS, plan, folder=tmp_path / "s")
+    prune_blocks(network, WINDOWS, plan, folder=tmp_path / "s")
     for tensor in PrunedBlocks(tmp_path / "s").read(1).values():
         groups = tensor.T.reshape(tensor.shape[1], -1, 4)  # outputs x groups x 4 inputs
         assert ((groups == 0).sum(-1) == 2).all()

@@ -14,7 +14,8 @@ from tests.support.tiny_language import make_folder, make_text
 from ws_learner.core import UserError
 from ws_learner.data import Texts
 from ws_learner.data.datasets import speeches
-from ws_learner.language.windows import cut_windows, open_tokenizer, read_texts
+from ws_learner.language.texts import open_tokenizer, read_texts
+from ws_learner.language.windows import cut_windows
 
 
 class Numbers:

@@ -54,11 +54,13 @@ def _configs() -> dict[str, Any]:
 KINDS = ("llama", "gpt2", "opt", "neox", "qwen2", "mistral")
 
 
-def make_folder(folder: Path, kind: str = "llama", **saving: Any) -> Path:
+def make_folder(folder: Path, kind: str = "llama", *, blocks: int = 2, **saving: Any) -> Path:
     """Save a network of a kind with its tokenizer; `saving` goes to `save_pretrained`."""
     dtype = saving.pop("dtype", torch.float32)
     torch.manual_seed(0)
-    model: Any = transformers.AutoModelForCausalLM.from_config(_configs()[kind])
+    config = _configs()[kind]
+    config.num_hidden_layers = blocks
+    model: Any = transformers.AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():  # large enough for pruning to change predictions
             if parameter.dim() == 2:

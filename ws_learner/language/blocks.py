@@ -11,17 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ws_learner.core import UserError, check_saved_config, reason_of
+from ws_learner.core import UserError
+from ws_learner.language.empty_model import META, empty_model
 from ws_learner.language.tensor_folder import TensorFolder
 from ws_learner.language.tensor_names import match_names
-from ws_learner.language.transformers_import import import_transformers, quiet
 
 __all__ = ["BlockNetwork", "find_blocks", "linear_layers"]
-
-_META = torch.device("meta")
 
 
 class BlockNetwork:
@@ -50,7 +47,7 @@ class BlockNetwork:
             UserError: The folder holds no causal language model, or its tensors do not fit.
         """
         self.folder = folder
-        self.model: Any = _empty_model(folder)
+        self.model: Any = empty_model(folder)
         self.tensors = tensors or TensorFolder(folder)
         self.path, self.blocks = find_blocks(self.model, source=f"hf:{folder}")
         self._keys = match_names(self.model, self.tensors, source=f"hf:{folder}")
@@ -96,7 +93,7 @@ class BlockNetwork:
             for place, owner in module.named_modules(remove_duplicate=False):
                 for name, empty in list(owner._parameters.items()):
                     full = ".".join(part for part in (path, place, name) if part)
-                    if empty is None or full.startswith(skip) or empty.device != _META:
+                    if empty is None or full.startswith(skip) or empty.device != META:
                         continue
                     if id(empty) not in shared:
                         shared[id(empty)] = self._parameter(full, changed)
@@ -140,52 +137,3 @@ def linear_layers(block: nn.Module) -> dict[str, nn.Module]:
         for name, module in block.named_modules()
         if isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
     }
-
-
-def _empty_model(folder: Path) -> Any:
-    transformers = import_transformers()
-    source = f"`model` hf:{folder}"
-    if not folder.is_dir():
-        raise UserError(
-            f"{source}: no such folder; nothing is downloaded, so save the network there with "
-            "model.save_pretrained(folder)"
-        )
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{source}: no config.json in it; save it with model.save_pretrained")
-    check_saved_config(folder, source=f"hf:{folder}")
-    try:
-        with quiet():
-            config = transformers.AutoConfig.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
-            if getattr(config, "quantization_config", None):
-                raise UserError(f"{source}: its weights are quantised; save it in 16 or 32 bits")
-            with _parameters_without_memory():
-                model = transformers.AutoModelForCausalLM.from_config(
-                    config, trust_remote_code=False, dtype=torch.float32
-                )
-    except UserError:
-        raise
-    except Exception as error:  # many kinds; one line tells all
-        reason = reason_of(error)
-        if "Unrecognized configuration class" in reason:
-            reason = "transformers knows no causal language model with its config.json"
-        raise UserError(f"{source}: cannot be opened: {reason}") from error
-    return model.eval().requires_grad_(False)
-
-
-@contextmanager
-def _parameters_without_memory() -> Iterator[None]:
-    """Inside, parameters of new modules are on `meta`; buffers, such as rotary tables, are not."""
-    register = nn.Module.register_parameter
-
-    def register_empty(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        if parameter is not None and parameter.device != _META:
-            parameter = nn.Parameter(parameter.to(_META), requires_grad=False)
-        register(module, name, parameter)
-
-    nn.Module.register_parameter = register_empty  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        nn.Module.register_parameter = register  # type: ignore[method-assign]

@@ -12,7 +12,7 @@ from ws_learner.config import SolverName
 from ws_learner.core import UserError
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.layer_rows import BlockLayer, block_layers
-from ws_learner.language.walk import PrunedBlocks, WalkPlan, walk
+from ws_learner.language.walk import PrunedBlocks, WalkPlan, prune_blocks
 from ws_learner.pruning import parse_pattern
 
 __all__ = ["Inner", "find_inner", "prune_neurons"]
@@ -94,7 +94,7 @@ def prune_neurons(
     """
     layers = block_layers(network)
     consumers = {one.consumer.key for one in inner}
-    pruned = walk(
+    pruned = prune_blocks(
         network,
         windows,
         WalkPlan(

@@ -45,13 +45,14 @@ def block_layers(network: BlockNetwork) -> tuple[BlockLayer, ...]:
         UserError: A weight belongs to two layers.
     """
     roles = weight_roles(network.model)
-    found: list[BlockLayer] = []
+    found, known = list[BlockLayer](), set[str]()
     for number, block in enumerate(network.blocks):
         for name, module in linear_layers(block).items():
             full = f"{network.block_name(number)}.{name}.weight"
             key = network.key(full)
-            if any(layer.key == key for layer in found[-16:]):
+            if key in known:
                 raise UserError(f"`model`: {full} is shared with another layer; not supported")
+            known.add(key)
             shape = network.tensors.shapes[key]
             inputs_first = type(module).__name__ == "Conv1D"
             own = roles.get(full, ("other",))

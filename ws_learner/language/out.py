@@ -15,9 +15,9 @@ from ws_learner.language.layer_rows import BlockLayer
 from ws_learner.language.run_files import companions_of
 from ws_learner.language.tensor_folder import TensorFolder
 from ws_learner.language.tensor_writer import TensorEntry, write_tensor_by_tensor
+from ws_learner.language.texts import TOKENIZER_FILES
 from ws_learner.language.transformers_import import import_transformers, quiet
 from ws_learner.language.walk import PrunedBlocks
-from ws_learner.language.windows import TOKENIZER_FILES
 
 __all__ = ["copy_companions", "save_hf_folder", "write_pruned"]
 

@@ -14,23 +14,26 @@ from envs import FloatArray
 from ws_learner.core import track
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.calls import embed, logits_of
-from ws_learner.language.walk import run_windows
+from ws_learner.language.walk import PrunedBlocks, changed_tensors, run_windows
 
 __all__ = ["PairedDifference", "paired_difference", "perplexity", "window_losses"]
 
 
-def window_losses(network: BlockNetwork, windows: Tensor, *, what: str) -> FloatArray:
+def window_losses(
+    network: BlockNetwork, windows: Tensor, *, what: str, changed: PrunedBlocks | None = None
+) -> FloatArray:
     """(N,) mean negative log likelihood of a window's tokens after its first, in nats.
 
     Args:
         network: The network.
         windows: (N, T) token numbers.
         what: Name of the network, for the progress.
+        changed: Tensors of the blocks that take the place of the folder's.
     """
     hidden, calls = embed(network, windows)
     with track(f"perplexity of {what}", total=len(network)) as progress:
         for number, call in enumerate(calls):
-            with network.block(number) as block:
+            with network.block(number, changed_tensors(changed, number)) as block:
                 run_windows(block, hidden, call)
             progress.advance()
     return losses_behind(network, windows, hidden)

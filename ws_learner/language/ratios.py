@@ -4,55 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
 from envs import IntArray, LayerRow, count_bounds, largest_remainder
-from ws_learner.config import WeightSparseConfig, parse_pattern_spec
+from ws_learner.config import WeightSparseConfig
 from ws_learner.core import UserError
+from ws_learner.language.block_scores import RATIOS
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.layer_rows import BlockLayer, layer_rows
-from ws_learner.language.protocol_names import BY_BLOCK, LANGUAGE_PROTOCOLS, SEARCHES
+from ws_learner.language.protocol_names import BY_BLOCK, SEARCHES
+from ws_learner.language.ratio_files import RatioFiles
 from ws_learner.language.searched import search_ratios
 from ws_learner.language.settings import LanguageSettings
-from ws_learner.language.survey import OWN_DENSITIES, RATIOS, Survey, survey
+from ws_learner.language.survey import OWN_DENSITIES, Survey, survey_network
 from ws_learner.language.windows import Windows
 from ws_learner.pruning import Pattern, parse_pattern
 from ws_learner.report import read_ratios
 from ws_learner.search import CLOSED_FORM, AllocationContext, owl_of_shares
 
-__all__ = ["allocate", "refuse_protocol"]
-
-
-def refuse_protocol(config: WeightSparseConfig, rows: tuple[LayerRow, ...]) -> None:
-    """Refuse protocols that language models do not have, and targets out of the bounds.
-
-    Args:
-        config: Target, protocol, pattern, bounds.
-        rows: The layer table.
-
-    Raises:
-        UserError: The protocol is one, or the pattern leaves it no choice.
-    """
-    name, spec = config.ws_prune_ratio_prtl, parse_pattern_spec(config.pattern_spelling)
-    if name not in LANGUAGE_PROTOCOLS:
-        allowed = ", ".join(LANGUAGE_PROTOCOLS)
-        raise UserError(f"`ws_prune_ratio_prtl` {name}: language models take {allowed}")
-    if spec.fixed_ratio is not None and name not in ("uniform", "given"):
-        raise UserError(
-            f"`ws_prune_ratio_prtl` {name}: the pattern {spec} sets every layer's ratio; leave "
-            "one out"
-        )
-    if spec.fixed_ratio is not None and abs(config.ws_prune_ratio - spec.fixed_ratio) > 1e-6:
-        raise UserError(
-            f"`ws_prune_ratio` {config.ws_prune_ratio}: the pattern {spec} makes "
-            f"{spec.fixed_ratio:g} of every layer zero; leave the ratio out"
-        )
-    if config.ws_ratios is None:
-        _context(rows, config, None)
-    else:
-        read_ratios(config.ws_ratios, rows)
+__all__ = ["allocate", "block_rows", "ratio_context", "spread"]
 
 
 def allocate(
@@ -62,8 +33,7 @@ def allocate(
     config: WeightSparseConfig,
     settings: LanguageSettings,
     windows: Windows,
-    state: Path,
-    table: Path,
+    files: RatioFiles,
 ) -> IntArray:
     """(L,) planned zeros of each layer, each a number that the pattern can make.
 
@@ -76,15 +46,14 @@ def allocate(
         config: Target, protocol, pattern, bounds.
         settings: What searches are rewarded for.
         windows: Protocols that measure read calibration and search.
-        state: Folder for what was measured.
-        table: Path of `rollouts.csv`, if it is a search.
+        files: For what is measured, so that another call need not.
 
     Raises:
         UserError: The bounds do not allow the target.
     """
     pattern, name = parse_pattern(config.pattern_spelling), config.ws_prune_ratio_prtl
     rows = layer_rows(layers)
-    measure = partial(survey, network, layers, windows, pattern=pattern, kept=state / "survey.pt")
+    measure = partial(survey_network, network, layers, windows, pattern=pattern, kept=files.survey)
     if config.ws_ratios is not None:
         zeros = read_ratios(config.ws_ratios, rows)
     elif name in SEARCHES:
@@ -92,34 +61,43 @@ def allocate(
         blocks = search_ratios(
             network,
             layers,
-            _context(_block_rows(network, layers), config, found),
+            ratio_context(block_rows(network, layers), config, found),
             outliers=found.outliers.tolist(),
             config=config,
             settings=settings,
             windows=windows,
             pattern=pattern,
-            state=state,
-            table=table,
+            files=files,
         )
-        zeros = _spread(blocks, layers)
+        zeros = spread(blocks, layers)
     elif name in BY_BLOCK:
         found = measure(own=name != "owl", errors=False)
-        context = _context(_block_rows(network, layers), config, found)
+        context = ratio_context(block_rows(network, layers), config, found)
         if name == "owl":
             blocks = owl_of_shares(found.outliers, context)
         else:
             blocks = CLOSED_FORM[name](context)
-        zeros = _spread(blocks, layers)
+        zeros = spread(blocks, layers)
     else:
         curves = measure(own=False, errors=True) if name == "knapsack" else None
         named = "uniform" if name == "given" else name
-        zeros = CLOSED_FORM[named](_context(rows, config, curves))
+        zeros = CLOSED_FORM[named](ratio_context(rows, config, curves))
     return _feasible(zeros, layers, pattern)
 
 
-def _context(
+def ratio_context(
     rows: tuple[LayerRow, ...], config: WeightSparseConfig, found: Survey | None
 ) -> AllocationContext:
+    """Budget and bounds of layers or blocks.
+
+    Args:
+        rows: A row for each.
+        config: Target and bounds.
+        found: What was measured, if the protocol needs it.
+
+    Raises:
+        UserError: The bounds do not allow the target.
+    """
     weights = np.array([row.weights for row in rows], dtype=np.int64)
     lower, upper = count_bounds(config.ws_ratio_min, config.ws_ratio_max, weights)
     budget = round(config.ws_prune_ratio * int(weights.sum()))
@@ -144,7 +122,7 @@ def _context(
     )
 
 
-def _block_rows(network: BlockNetwork, layers: Sequence[BlockLayer]) -> tuple[LayerRow, ...]:
+def block_rows(network: BlockNetwork, layers: Sequence[BlockLayer]) -> tuple[LayerRow, ...]:
     """A row for each block."""
     sizes = [0] * len(network)
     for layer in layers:
@@ -162,7 +140,7 @@ def _block_rows(network: BlockNetwork, layers: Sequence[BlockLayer]) -> tuple[La
     )
 
 
-def _spread(blocks: IntArray, layers: Sequence[BlockLayer]) -> IntArray:
+def spread(blocks: IntArray, layers: Sequence[BlockLayer]) -> IntArray:
     """Zeros of the layers with the ratio of their block."""
     zeros = np.zeros(len(layers), dtype=np.int64)
     for number, count in enumerate(blocks.tolist()):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ws_learner.core import load_state_file, save_state_file, say, track
 from ws_learner.language.blocks import BlockNetwork
-from ws_learner.language.calls import BlockCall, embed, logits_of
+from ws_learner.language.calls import BlockCall, embed
+from ws_learner.language.predictions import DensePredictions
 from ws_learner.language.walk import run_windows
 
 __all__ = ["choose_blocks"]
@@ -20,27 +20,33 @@ def choose_blocks(network: BlockNetwork, windows: Tensor, count: int, *, kept: P
     """Numbers of the blocks that are removed, in the order of removal.
 
     Each time the block goes without which the network's predictions differ least from those of the
-    whole network, with the earlier ones gone. One pass over the blocks measures all candidates.
+    whole network, with the earlier ones gone. One pass over the blocks measures all candidates,
+    whose hidden states are held: 4 bytes x blocks x tokens x width.
 
     Args:
         network: The dense network.
         windows: (N, T) token numbers of the search windows.
         count: Blocks to remove, fewer than there are.
         kept: File for the choice so far; another call goes on from it.
+
+    Raises:
+        UserError: The disk is full.
     """
     removed: list[int] = load_state_file(kept)["removed"] if kept.exists() else []
     if len(removed) == count:
         return removed
     embedded, calls = embed(network, windows)
     left = [number for number in range(len(network)) if number not in removed]
-    wanted = _log_probabilities(network, windows, _behind(network, range(len(network)), embedded,
-                                                          calls))  # fmt: skip
+    dense = DensePredictions(
+        network,
+        windows,
+        _behind(network, range(len(network)), embedded, calls),
+        folder=kept.parent,
+    )
     with track("choosing blocks", total=count, done=len(removed)) as progress:
         while len(removed) < count:
             states = _without_each(network, left, embedded, calls)
-            costs = [
-                _divergence(wanted, _log_probabilities(network, windows, one)) for one in states
-            ]
+            costs = [dense.divergence(one) for one in states]
             place = min(range(len(left)), key=lambda place: costs[place])
             say(f"block {left[place]} is removed: {costs[place]:.4f} nats from the whole network")
             removed.append(left.pop(place))
@@ -71,18 +77,3 @@ def _without_each(
             found.append(hidden.clone())
             run_windows(block, hidden, calls[number])
     return found
-
-
-def _log_probabilities(network: BlockNetwork, windows: Tensor, hidden: Tensor) -> list[Tensor]:
-    return [
-        torch.log_softmax(logits.float(), dim=-1) for logits in logits_of(network, windows, hidden)
-    ]
-
-
-def _divergence(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
-    """Mean KL divergence in nats per token."""
-    parts = [
-        float(torch.nn.functional.kl_div(own, target, log_target=True, reduction="batchmean"))
-        for own, target in zip(found, wanted, strict=True)
-    ]
-    return sum(parts) / len(parts)

@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from envs import IntArray, Score
 from ws_learner.language.blocks import BlockNetwork
-from ws_learner.language.calls import BlockCall, embed, logits_of
+from ws_learner.language.calls import BlockCall, embed
+from ws_learner.language.measured_profiles import Measured, MeasuredProfiles
+from ws_learner.language.predictions import DensePredictions
 from ws_learner.language.settings import RewardName
 from ws_learner.language.solved_blocks import SolvedBlocks
 from ws_learner.language.walk import run_windows
 
-__all__ = ["Measured", "Rollouts"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A network's predictions on windows; all in nats or probabilities per token.
-
-    Attributes:
-        loss: Mean negative log likelihood.
-        divergence: Mean KL divergence from the dense network.
-        variation: Mean total variation distance from the dense network, in [0, 1].
-    """
-
-    loss: float
-    divergence: float
-    variation: float
+__all__ = ["Rollouts"]
 
 
 class Rollouts:
-    """Scores profiles on windows."""
+    """Scores profiles on windows.
+
+    Attributes:
+        network: The dense network.
+        solved: Its pruned blocks.
+        weights: (B,) weights of each block.
+        embedded: (N, T, width) inputs of the first block.
+        calls: How each block is called.
+        dense: The dense network's predictions.
+        windows_digest: Part of the names of files with what is measured on these windows.
+    """
 
     def __init__(
         self,
@@ -45,7 +42,8 @@ class Rollouts:
         solved: SolvedBlocks,
         weights: IntArray,
         *,
-        reward: RewardName,
+        reward: RewardName = "kl",
+        folder: Path,
     ) -> None:
         """Run the dense network once.
 
@@ -55,11 +53,18 @@ class Rollouts:
             solved: Pruned blocks.
             weights: (B,) weights of each block.
             reward: What a profile is judged by.
+            folder: For the dense network's predictions, and for what is measured of profiles on
+                these windows.
+
+        Raises:
+            UserError: A file is damaged, or the disk is full.
         """
-        self._network, self._windows, self._solved = network, windows, solved
-        self._weights, self._reward = weights, reward
-        self._embedded, self._calls = embed(network, windows)
-        self._wanted = [torch.log_softmax(one.float(), -1) for one in self._logits(None)]
+        self.network, self.solved, self.weights = network, solved, weights
+        self._reward = reward
+        self.windows_digest = hashlib.sha256(windows.numpy().tobytes()).hexdigest()[:12]
+        self._kept = MeasuredProfiles(folder / f"measured_{self.windows_digest}.csv")
+        self.embedded, self.calls = embed(network, windows)
+        self.dense = DensePredictions(network, windows, self._behind(None), folder=folder)
 
     def __call__(self, profiles: Sequence[IntArray]) -> list[Score]:
         """Scores of profiles, (B,) zeros of each block."""
@@ -67,42 +72,51 @@ class Rollouts:
 
     def _score(self, zeros: IntArray) -> Score:
         began = time.monotonic()
-        found = self.measure(zeros)
-        rewards = {
-            "kl": math.exp(-found.divergence),
-            "tv": 1 - found.variation,
-            "perplexity": math.exp(-found.loss),
-        }
+        levels = self.solved.levels(zeros, self.weights)
+        found, reward = self.measure(levels), self.reward(levels)
+        perplexity = math.exp(min(found.loss, 700.0))
         return Score(
-            reward=rewards[self._reward],
-            accuracy=math.exp(min(found.loss, 700.0)),
-            accuracy_before=math.exp(min(found.loss, 700.0)),
+            reward=reward,
+            accuracy=perplexity,
+            accuracy_before=perplexity,
             divergence=found.divergence,
             seconds=time.monotonic() - began,
         )
 
-    def measure(self, zeros: IntArray) -> Measured:
-        """All three measures of a profile, (B,) zeros of each block."""
-        parts = []
-        levels = self._solved.levels(zeros, self._weights)
-        for window, wanted, logits in zip(
-            self._windows, self._wanted, self._logits(levels), strict=True
-        ):
-            own = torch.log_softmax(logits.float(), -1)
-            taken = own[:-1].gather(1, window[1:, None]).mean()
-            apart = (own.exp() - wanted.exp()).abs().sum(-1).mean() / 2
-            kl = torch.nn.functional.kl_div(own, wanted, log_target=True, reduction="batchmean")
-            parts.append((-float(taken), float(kl), float(apart)))
-        loss, divergence, variation = (
-            sum(column) / len(parts) for column in zip(*parts, strict=True)
-        )
-        return Measured(loss=loss, divergence=max(divergence, 0.0), variation=variation)
+    def measure(self, levels: IntArray) -> Measured:
+        """All three measures of a profile, (B,) numbers of the blocks' ratios."""
+        return self._kept.of(levels, lambda one: self.dense.compare(self._behind(one)))
 
-    def _logits(self, levels: IntArray | None) -> list[Tensor]:
-        hidden = self._embedded.clone()
-        calls: list[BlockCall] = self._calls
-        for number, call in enumerate(calls):
-            changed = {} if levels is None else self._solved.read(number, int(levels[number]))
-            with self._network.block(number, changed) as block:
-                run_windows(block, hidden, call)
-        return list(logits_of(self._network, self._windows, hidden))
+    def reward(self, levels: IntArray) -> float:
+        """What a search maximises, 1 for the dense network.
+
+        It is exp(-KL divergence), 1 - total variation distance, or the dense network's perplexity
+        over the profile's.
+        """
+        found = self.measure(levels)
+        rewards: dict[RewardName, float] = {
+            "kl": math.exp(-found.divergence),
+            "tv": 1 - found.variation,
+            "perplexity": math.exp(min(self.dense.loss - found.loss, 700.0)),
+        }
+        return rewards[self._reward]
+
+    def run(self, number: int, level: int | None, hidden: Tensor | Sequence[Tensor]) -> None:
+        """Put a block's outputs in the place of its inputs (N, T, width), of one or several.
+
+        Args:
+            number: The block.
+            level: Number of its ratio; None: dense.
+            hidden: Changed in place.
+        """
+        call: BlockCall = self.calls[number]
+        changed = {} if level is None else self.solved.read(number, level)
+        with self.network.block(number, changed) as block:
+            for one in [hidden] if isinstance(hidden, Tensor) else hidden:
+                run_windows(block, one, call)
+
+    def _behind(self, levels: IntArray | None) -> Tensor:
+        hidden = self.embedded.clone()
+        for number in range(len(self.calls)):
+            self.run(number, None if levels is None else int(levels[number]), hidden)
+        return hidden

@@ -13,8 +13,8 @@ from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.layer_rows import block_layers
 from ws_learner.language.perplexity import perplexity, window_losses
 from ws_learner.language.tensor_folder import TensorFolder
+from ws_learner.language.texts import open_tokenizer
 from ws_learner.language.transformers_import import import_transformers, quiet
-from ws_learner.language.windows import open_tokenizer
 
 __all__ = [
     "companions_of",

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from agents import DDPGConfig
-from envs import AllocationProblem, IntArray, count_bounds
+from envs import AllocationProblem, IntArray, count_bounds, project
 from ws_learner.config import WeightSparseConfig
 from ws_learner.language.blocks import BlockNetwork
+from ws_learner.language.finalists import choose_finalist
 from ws_learner.language.layer_rows import BlockLayer
+from ws_learner.language.opened_rollouts import open_rollouts
+from ws_learner.language.ratio_files import RatioFiles
 from ws_learner.language.rollouts import Rollouts
 from ws_learner.language.settings import LanguageSettings
-from ws_learner.language.solved_blocks import solve_blocks
+from ws_learner.language.solved_blocks import SolvedBlocks
+from ws_learner.language.start_profiles import marginal_profiles, start_profiles
 from ws_learner.language.windows import Windows
 from ws_learner.pruning import Pattern
 from ws_learner.search import (
-    CLOSED_FORM,
     AllocationContext,
     Search,
-    best,
     build_proposer,
-    owl_of_shares,
+    distinct_best,
     progression_at,
 )
 
-__all__ = ["search_ratios"]
+__all__ = ["exact", "search_ratios"]
 
-_SLOPES = (0.1, 0.2, 0.3)
+_PRIOR_SLOPE = 0.1
+_FINALISTS = 6
 
 
 def search_ratios(
@@ -43,13 +45,13 @@ def search_ratios(
     settings: LanguageSettings,
     windows: Windows,
     pattern: Pattern,
-    state: Path,
-    table: Path,
+    files: RatioFiles,
 ) -> IntArray:
     """(B,) zeros of the best profile that was scored.
 
-    Rollouts put pruned blocks of a database together, each at the ratio of the grid that is
-    nearest. The search starts from uniform, owl, progression, divergence and gentle slopes.
+    Rollouts put pruned blocks of a database together, each at one of its ratios. The search starts
+    from uniform, owl, progression, divergence, slopes, and profiles of least marginal divergence.
+    The best profiles are scored again on the select windows.
 
     Args:
         network: The dense network.
@@ -58,60 +60,103 @@ def search_ratios(
         outliers: (B,) share of outlying scores, for owl.
         config: Protocol, target, rollouts.
         settings: Reward.
-        windows: Calibration and search are read.
+        windows: Calibration, search and select are read.
         pattern: Of every layer.
-        state: Folder for the database and the search.
-        table: Path of `rollouts.csv`.
+        files: For the database and the search.
 
     Raises:
         UserError: The disk is full, or all rollouts failed.
     """
-    solved = solve_blocks(
+    reward = settings.search_reward
+    rollouts = open_rollouts(
         network,
         layers,
-        windows.calibration,
+        windows,
         pattern=pattern,
         target=config.ws_prune_ratio,
-        folder=state / "solved",
+        reward=reward,
+        folder=files.database,
     )
-    weights = context.weights
-    low, high = count_bounds(float(solved.ratios[0]), float(solved.ratios[-1]), weights)
-    bounded = replace(
-        context, lower=np.maximum(context.lower, low), upper=np.minimum(context.upper, high)
-    )
-    rollouts = Rollouts(network, windows.search, solved, weights, reward=settings.search_reward)
-    measured = context.own()
-    assert measured is not None
-    densities, own = measured
-    problem = AllocationProblem(
-        layers=context.layers,
-        target=config.ws_prune_ratio,
-        lower=bounded.lower,
-        upper=bounded.upper,
-        prior=progression_at(bounded, _SLOPES[0]),
-        curve_ratios=np.sort(1 - densities),
-        curves=np.clip(own[:, np.argsort(1 - densities)], 0, None),
-        evaluate=rollouts,
-        own_densities=densities,
-        own=own,
-        by_divergence=settings.search_reward == "kl",
-    )
-    seeds = {"uniform": CLOSED_FORM["uniform"](bounded)}
-    seeds |= {f"slope {slope:g}": progression_at(bounded, slope) for slope in _SLOPES}
-    seeds |= {name: CLOSED_FORM[name](bounded) for name in ("progression", "divergence")}
-    seeds |= {"owl": owl_of_shares(np.array(outliers), bounded)}
+    solved, weights = rollouts.solved, rollouts.weights
+    bounded = _bounded(context, solved)
+    seeds = start_profiles(bounded, outliers)
+    seeds |= marginal_profiles(rollouts, seeds, budget=bounded.budget, folder=files.database)
+    seeds = {name: exact(zeros, bounded) for name, zeros in seeds.items()}
+    problem = _problem(bounded, config, rollouts, by_divergence=reward == "kl")
+
+    def as_scored(zeros: IntArray) -> IntArray:
+        return solved.zeros(solved.levels(zeros, weights), weights)
+
     search = Search(
         problem=problem,
         proposer=build_proposer(problem, config, agent=DDPGConfig(), seed=0),
         seeds=seeds,
         rollouts=config.ws_nb_rlouts,
         per_round=config.ws_rlouts_per_round,
-        state=state / "search.pt",
-        table=table,
+        state=files.search,
+        table=files.table,
         metric="perplexity",
-        rewarded=settings.search_reward,
+        rewarded=reward,
         patience=config.ws_patience,
         in_units=lambda zeros: solved.levels(zeros, weights),
+        shown=(as_scored, context.layers),
     )
     search.run()
-    return best(search.at_target()).zeros
+    finalists = [solved.levels(one.zeros, weights)
+                 for one in distinct_best(search.at_target(), _FINALISTS)]  # fmt: skip
+    del rollouts, problem, search  # with the dense network's predictions
+    chosen = choose_finalist(
+        network,
+        windows.select,
+        solved,
+        weights,
+        finalists,
+        reward=reward,
+        folder=files.database,
+    )
+    return exact(solved.zeros(chosen, weights), bounded)
+
+
+def _bounded(context: AllocationContext, solved: SolvedBlocks) -> AllocationContext:
+    """The context with bounds inside the database's ratios."""
+    low, high = count_bounds(float(solved.ratios[0]), float(solved.ratios[-1]), context.weights)
+    return replace(
+        context, lower=np.maximum(context.lower, low), upper=np.minimum(context.upper, high)
+    )
+
+
+def exact(zeros: IntArray, context: AllocationContext) -> IntArray:
+    """The nearest profile within the bounds whose sum is the budget."""
+    return project(
+        zeros.astype(np.float64),
+        budget=context.budget,
+        lower=context.lower,
+        upper=context.upper,
+        weights=context.weights,
+    )
+
+
+def _problem(
+    context: AllocationContext,
+    config: WeightSparseConfig,
+    rollouts: Rollouts,
+    *,
+    by_divergence: bool,
+) -> AllocationProblem:
+    measured = context.own()
+    assert measured is not None
+    densities, own = measured
+    order = np.argsort(1 - densities)
+    return AllocationProblem(
+        layers=context.layers,
+        target=config.ws_prune_ratio,
+        lower=context.lower,
+        upper=context.upper,
+        prior=progression_at(context, _PRIOR_SLOPE),
+        curve_ratios=(1 - densities)[order],
+        curves=np.clip(own[:, order], 0, None),
+        evaluate=rollouts,
+        own_densities=densities,
+        own=own,
+        by_divergence=by_divergence,
+    )

@@ -29,6 +29,8 @@ class LanguageSettings:
     search_reward: RewardName = "kl"
     """What searches by rollouts judge a profile by on the search windows: KL divergence or total
     variation distance (tv) from the dense network's predictions, or perplexity."""
+    select_windows: int = 8
+    """Other windows, on which the best profiles of a search by rollouts are scored again."""
     test_windows: int = 12
     """Held-out windows for perplexity."""
     drop_blocks: int = 0
@@ -59,7 +61,7 @@ class LanguageSettings:
 
     def _problems(self) -> Iterator[str]:
         least = {"window": 2, "calibration_windows": 1, "search_windows": 1, "test_windows": 2}
-        least |= {"drop_blocks": 0, "recover_minutes": 0, "recover_rank": 0}
+        least |= {"select_windows": 0, "drop_blocks": 0, "recover_minutes": 0, "recover_rank": 0}
         for name, number in least.items():
             value = getattr(self, name)
             if value < number:

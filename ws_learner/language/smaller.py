@@ -6,21 +6,18 @@ All blocks keep one size, so that stock transformers load the folder.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ws_learner.config import SolverName
-from ws_learner.core import UserError, check_saved_config
+from ws_learner.core import UserError
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.inner_neurons import find_inner, prune_neurons
-from ws_learner.language.out import copy_companions
 from ws_learner.language.removed_blocks import choose_blocks
-from ws_learner.language.tensor_writer import TensorEntry, write_tensor_by_tensor
-from ws_learner.language.transformers_import import import_transformers, quiet
+from ws_learner.language.smaller_folder import tensor_entry, write_folder
 from ws_learner.language.windows import Windows
 
 __all__ = ["check_smaller", "narrower", "without_blocks"]
@@ -75,8 +72,8 @@ def without_blocks(
             if found is not None:
                 place = left.index(int(found[3]))
                 new = f"{name[: found.start(3)]}{place}{name[found.end(3) :]}"
-            entries.append(_entry(network, name, as_name=new))
-        _write(network, folder, change, entries)
+            entries.append(tensor_entry(network, name, as_name=new))
+        write_folder(network, folder, change, entries)
     return BlockNetwork(folder), removed
 
 
@@ -126,45 +123,14 @@ def narrower(
             return read
 
         entries = [
-            _entry(network, name, cut=(cuts[name][1], size, cut(name)))
+            tensor_entry(network, name, cut=(cuts[name][1], size, cut(name)))
             if name in cuts
-            else _entry(network, name)
+            else tensor_entry(network, name)
             for name in sorted(
                 network.tensors.shapes, key=lambda one: (cuts[one][2] if one in cuts else -1, one)
             )
         ]
-        _write(network, folder, lambda config: setattr(config, inner[0].setting, size), entries)
-    return BlockNetwork(folder), size
-
-
-def _entry(
-    network: BlockNetwork,
-    name: str,
-    *,
-    as_name: str | None = None,
-    cut: tuple[int, int, Callable[[], Tensor]] | None = None,
-) -> TensorEntry:
-    """A tensor of the network as it is, or cut to a size along an axis."""
-    shape, read = list(network.tensors.shapes[name]), lambda: network.tensors.read(name)
-    if cut is not None:
-        shape[cut[0]], read = cut[1], cut[2]
-    dtype: torch.dtype = network.tensors.dtype(name)
-    return TensorEntry(name=as_name or name, shape=tuple(shape), dtype=dtype, read=read)
-
-
-def _write(
-    network: BlockNetwork,
-    folder: Path,
-    change: Callable[[Any], None],
-    entries: Sequence[TensorEntry],
-) -> None:
-    """Write config and tokenizer first and the weights last, as the sign that all is there."""
-    copy_companions(network.folder, folder)
-    check_saved_config(folder, source=str(folder))
-    with quiet():
-        config = import_transformers().AutoConfig.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
+        write_folder(
+            network, folder, lambda config: setattr(config, inner[0].setting, size), entries
         )
-        change(config)
-        config.save_pretrained(folder)
-    write_tensor_by_tensor(folder / "model.safetensors", entries, metadata={"format": "pt"})
+    return BlockNetwork(folder), size

@@ -49,10 +49,33 @@ class SolvedBlocks:
         return self.folder / f"block_{number:04d}_{level:02d}.pt"
 
     def levels(self, zeros: IntArray, weights: IntArray) -> IntArray:
-        """(B,) the nearest ratio's number for each block's zeros."""
-        ratios = zeros / np.maximum(weights, 1)
-        nearest: IntArray = np.abs(ratios[:, None] - self.ratios).argmin(axis=1)
-        return nearest
+        """(B,) numbers of the ratios near a profile's, with nearly its sum of zeros.
+
+        Every block gets the ratio below or above its own. Rounding each to the nearest would let a
+        search find profiles that score well because they are rounded to fewer zeros.
+
+        Args:
+            zeros: (B,) zeros of each block.
+            weights: (B,) weights of each block.
+        """
+        grid = self.ratios * weights[:, None]
+        below = np.clip((grid <= zeros[:, None] + 0.5).sum(axis=1) - 1, 0, len(self.ratios) - 2)
+        rows = np.arange(len(zeros))
+        low, high = grid[rows, below], grid[rows, below + 1]
+        share = (zeros - low) / np.maximum(high - low, 1)
+        left = float(zeros.sum() - low.sum())
+        found: IntArray = below.astype(np.int64)
+        for row in np.argsort(-share, kind="stable"):
+            step = float(high[row] - low[row])
+            if share[row] > 0 and step <= 2 * left:
+                found[row] += 1
+                left -= step
+        return found
+
+    def zeros(self, levels: IntArray, weights: IntArray) -> IntArray:
+        """(B,) zeros of blocks at ratios' numbers."""
+        counts: IntArray = np.rint(self.ratios[levels] * weights).astype(np.int64)
+        return counts
 
     def read(self, number: int, level: int) -> dict[str, Tensor]:
         """A block's tensors at a ratio by the folder's names, in 16 bits.

@@ -11,7 +11,8 @@ from ws_learner.core import sha256_of
 from ws_learner.data import Texts
 from ws_learner.language.blocks import BlockNetwork
 from ws_learner.language.settings import LanguageSettings
-from ws_learner.language.windows import TOKENIZER_FILES, Windows, cut_windows, open_tokenizer
+from ws_learner.language.texts import TOKENIZER_FILES, open_tokenizer
+from ws_learner.language.windows import Windows, cut_windows
 
 __all__ = ["LanguageTask"]
 
@@ -58,6 +59,7 @@ class LanguageTask:
             calibration=chosen.calibration_windows,
             search=chosen.search_windows,
             test=chosen.test_windows,
+            select=chosen.select_windows,
             training=chosen.recover_minutes > 0,
         )
 

@@ -22,7 +22,7 @@ from ws_learner.language.layer_rows import BlockLayer
 from ws_learner.language.memory import return_freed_memory
 from ws_learner.pruning import Pattern, solve_layer
 
-__all__ = ["PrunedBlocks", "WalkPlan", "run_windows", "walk"]
+__all__ = ["PrunedBlocks", "WalkPlan", "prune_blocks", "run_windows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,9 @@ class PrunedBlocks:
         return 0
 
 
-def walk(network: BlockNetwork, windows: Tensor, plan: WalkPlan, *, folder: Path) -> PrunedBlocks:
+def prune_blocks(
+    network: BlockNetwork, windows: Tensor, plan: WalkPlan, *, folder: Path
+) -> PrunedBlocks:
     """Prune all blocks, or those that an earlier call has not.
 
     Args:

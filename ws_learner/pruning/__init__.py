@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         prune_gradient_with_magnitude,
         prune_weights_with_magnitude,
     )
-    from ws_learner.pruning.layer_solvers.layer_problem import DAMPING, Compare, Solved
+    from ws_learner.pruning.layer_solvers.layer_problem import DAMPING, Compare, LayerTarget, Solved
     from ws_learner.pruning.layer_solvers.least_squares import (
         RIDGE,
         LayerRegression,
@@ -153,6 +153,7 @@ __all__ = [
     "GroupLassoConfig",
     "HeadPattern",
     "LayerRegression",
+    "LayerTarget",
     "LayerWidth",
     "Layout",
     "Magnitude",
@@ -273,6 +274,7 @@ _MODULES = {
     "layer_solvers.layer_problem": [
         "DAMPING",
         "Compare",
+        "LayerTarget",
         "Solved",
     ],
     "layer_solvers.least_squares": [

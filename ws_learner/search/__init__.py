@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from ws_learner.search.gym_env import make_pruning_env
     from ws_learner.search.history import best, distinct_best
     from ws_learner.search.knapsack import frontier
+    from ws_learner.search.knapsack_solver import solve_knapsack
     from ws_learner.search.layer_sensitivity import sensitivity
     from ws_learner.search.least_divergence import divergence
+    from ws_learner.search.levels import zeros_at_offsets
     from ws_learner.search.loop import Search
     from ws_learner.search.owl import outlier_share, owl_of_shares
     from ws_learner.search.policy_file import SavedPolicy, read_policy
@@ -121,9 +123,11 @@ __all__ = [
     "seconds_by_step",
     "seed_profiles",
     "sensitivity",
+    "solve_knapsack",
     "structured_profile",
     "summary_facts",
     "units_of",
+    "zeros_at_offsets",
 ]
 
 _MODULES = {
@@ -181,8 +185,14 @@ _MODULES = {
     "knapsack": [
         "frontier",
     ],
+    "knapsack_solver": [
+        "solve_knapsack",
+    ],
     "least_divergence": [
         "divergence",
+    ],
+    "levels": [
+        "zeros_at_offsets",
     ],
     "loop": [
         "Search",

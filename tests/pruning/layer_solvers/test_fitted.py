@@ -14,7 +14,7 @@ from tests.support.layer_solver_papers import Array, Mask
 from tests.support.solver_layers import loss, random_layer, tensors
 from ws_learner.pruning import LayerRegression, Solved, solve_layer
 from ws_learner.pruning.layer_solvers.alternating import alternating, improve
-from ws_learner.pruning.layer_solvers.layer_problem import LayerProblem
+from ws_learner.pruning.layer_solvers.layer_problem import LayerProblem, LayerTarget
 from ws_learner.pruning.layer_solvers.sparsegpt import sweep
 
 PATTERNS = ["unstructured", "2:4", "4:8", "4x1", "2x2"]
@@ -88,16 +88,15 @@ def test_alternating_is_no_worse_than_sparsegpt_and_falls_with_every_sweep(
     pattern: str, rows: int, columns: int, tokens: int, share: float, seed: int
 ) -> None:
     weight, inputs = random_layer(rows, columns, tokens=tokens, seed=seed)
-    problem = LayerProblem.of(
-        *tensors(weight, inputs), pattern=pattern, ratio=share, damping=0.01, compare="layer"
-    )
+    target = LayerTarget(pattern=pattern, ratio=share)
+    problem = LayerProblem.of(*tensors(weight, inputs), target)
     energy = loss(weight, torch.zeros(rows, columns), inputs, damping=0.01)
     found: list[Solved] = []
     for state, said in improve(problem, sweep(problem), sweeps=6):
         found.append(state)
         measured = loss(weight, state.weight, inputs, damping=0.01)
         assert abs(said - measured) <= 1e-4 * energy  # the loss that it goes by is the true one
-    found.append(alternating(*tensors(weight, inputs), pattern=pattern, ratio=share, sweeps=6))
+    found.append(alternating(*tensors(weight, inputs), target, sweeps=6))
     losses = [loss(weight, state.weight, inputs, damping=0.01) for state in found]
     assert all(later <= earlier + 1e-5 * energy for earlier, later in itertools.pairwise(losses)), (
         losses
@@ -143,7 +142,7 @@ def test_without_sweeps_the_weights_that_sparsegpt_keeps_are_fitted() -> None:
     weight, inputs = random_layer(8, 16, seed=22)
     pair = tensors(weight, inputs)
     swept = solve_layer(*pair, solver="sparsegpt", pattern="2:4", ratio=0.5)
-    fitted = alternating(*pair, pattern="2:4", ratio=0.5, sweeps=0)
+    fitted = alternating(*pair, LayerTarget(pattern="2:4", ratio=0.5), sweeps=0)
     assert torch.equal(swept.kept, fitted.kept)
     least = loss(weight, torch.tensor(best_fit(weight, inputs, swept.kept.numpy(), damping=0.01)),
                  inputs, damping=0.01)  # fmt: skip

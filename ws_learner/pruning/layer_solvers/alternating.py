@@ -23,11 +23,10 @@ import torch
 from torch import Tensor
 
 from ws_learner.pruning.layer_solvers.inverse_factor import positive_factor
-from ws_learner.pruning.layer_solvers.layer_problem import DAMPING, Compare, LayerProblem, Solved
+from ws_learner.pruning.layer_solvers.layer_problem import LayerProblem, LayerTarget, Solved
 from ws_learner.pruning.layer_solvers.least_squares import LayerRegression
 from ws_learner.pruning.layer_solvers.selection import select
 from ws_learner.pruning.layer_solvers.sparsegpt import sweep
-from ws_learner.pruning.patterns.pattern import Pattern
 
 __all__ = ["SWEEPS", "alternating", "improve"]
 
@@ -38,32 +37,20 @@ _FIT = 4  # conjugate-gradient steps at the end
 
 
 def alternating(
-    weight: Tensor,
-    gram: Tensor,
-    *,
-    pattern: Pattern | str,
-    ratio: float,
-    damping: float = DAMPING,
-    compare: Compare = "layer",
-    sweeps: int = SWEEPS,
+    weight: Tensor, gram: Tensor, target: LayerTarget, *, sweeps: int = SWEEPS
 ) -> Solved:
     """Improve SparseGPT's mask and weights in turn, then fit the kept weights.
 
     Args:
         weight: See `Solver`.
         gram: See `Solver`.
-        pattern: See `Solver`; the units must be those that the solver sparsegpt takes.
-        ratio: See `Solver`.
-        damping: See `Solver`.
-        compare: See `Solver`.
+        target: The pattern's units must be those that the solver sparsegpt takes.
         sweeps: Penalties that are tried; 0 only fits the weights that SparseGPT keeps.
 
     Raises:
         UserError: See `Solver`; or the pattern's units span all inputs (1xchannel).
     """
-    problem = LayerProblem.of(
-        weight, gram, pattern=pattern, ratio=ratio, damping=damping, compare=compare
-    )
+    problem = LayerProblem.of(weight, gram, target)
     start = sweep(replace(problem, dtype=torch.float32))
     *_, (best, _) = improve(problem, start, sweeps=sweeps)
     fit = LayerRegression(problem.weight, problem.gram[None], ridge=problem.damping, steps=_FIT)

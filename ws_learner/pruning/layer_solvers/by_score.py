@@ -5,41 +5,22 @@ from __future__ import annotations
 from torch import Tensor
 
 from ws_learner.pruning.criteria import magnitude as magnitude_of
-from ws_learner.pruning.layer_solvers.layer_problem import DAMPING, Compare, LayerProblem, Solved
+from ws_learner.pruning.layer_solvers.layer_problem import LayerProblem, LayerTarget, Solved
 from ws_learner.pruning.layer_solvers.selection import select
-from ws_learner.pruning.patterns.pattern import Pattern
 
 __all__ = ["magnitude", "wanda", "wanda_score"]
 
 
-def magnitude(
-    weight: Tensor,
-    gram: Tensor,
-    *,
-    pattern: Pattern | str,
-    ratio: float,
-    damping: float = DAMPING,
-    compare: Compare = "layer",
-) -> Solved:
+def magnitude(weight: Tensor, gram: Tensor, target: LayerTarget) -> Solved:
     """Prune the smallest |w| (Han et al. 2015); the inputs do not matter.
 
     See `Solver` for arguments and errors.
     """
-    problem = LayerProblem.of(
-        weight, gram, pattern=pattern, ratio=ratio, damping=damping, compare=compare
-    )
+    problem = LayerProblem.of(weight, gram, target)
     return _keep_largest(problem, magnitude_of(problem.weight))
 
 
-def wanda(
-    weight: Tensor,
-    gram: Tensor,
-    *,
-    pattern: Pattern | str,
-    ratio: float,
-    damping: float = DAMPING,
-    compare: Compare = "row",
-) -> Solved:
+def wanda(weight: Tensor, gram: Tensor, target: LayerTarget) -> Solved:
     """Prune the smallest |w_ij| ||x_j|| of each row (Sun et al. 2023, section 3).
 
     The score is squared here, which changes no order of single weights: over a block the mean of
@@ -47,9 +28,7 @@ def wanda(
 
     See `Solver` for arguments and errors.
     """
-    problem = LayerProblem.of(
-        weight, gram, pattern=pattern, ratio=ratio, damping=damping, compare=compare
-    )
+    problem = LayerProblem.of(weight, gram, target, compare="row")
     return _keep_largest(problem, wanda_score(problem.weight, problem.gram))
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from ws_learner.pruning.layer_solvers.by_score import wanda_score
-from ws_learner.pruning.layer_solvers.layer_problem import DAMPING, Compare, LayerProblem, Solved
+from ws_learner.pruning.layer_solvers.layer_problem import LayerProblem, LayerTarget, Solved
 from ws_learner.pruning.layer_solvers.selection import select
 from ws_learner.pruning.layer_solvers.unit_least_squares import UnitRegression
-from ws_learner.pruning.patterns.pattern import Pattern
 
 __all__ = ["closed"]
 
@@ -17,15 +16,7 @@ STEPS = 20
 leave 0.1 to 1 % of the error above the minimum."""
 
 
-def closed(
-    weight: Tensor,
-    gram: Tensor,
-    *,
-    pattern: Pattern | str,
-    ratio: float,
-    damping: float = DAMPING,
-    compare: Compare = "layer",
-) -> Solved:
+def closed(weight: Tensor, gram: Tensor, target: LayerTarget) -> Solved:
     """Prune the smallest w_ij^2 G_jj, then solve for the kept weights of each row by least squares.
 
     The score is Wanda's, squared; over a unit it is the mean. The fit is that of `LayerRegression`:
@@ -33,9 +24,7 @@ def closed(
 
     See `Solver` for arguments and errors.
     """
-    problem = LayerProblem.of(
-        weight, gram, pattern=pattern, ratio=ratio, damping=damping, compare=compare
-    )
+    problem = LayerProblem.of(weight, gram, target)
     score = wanda_score(problem.weight, problem.gram)
     kept = select(score, problem.zeros, pattern=problem.pattern, compare=problem.compare)
     fit = UnitRegression(problem.weight, problem.gram[None], ridge=problem.damping, steps=STEPS)

@@ -21,7 +21,7 @@ from ws_learner.pruning.patterns.pattern import (
     as_pattern,
 )
 
-__all__ = ["DAMPING", "Compare", "LayerProblem", "Solved"]
+__all__ = ["DAMPING", "Compare", "LayerProblem", "LayerTarget", "Solved"]
 
 DAMPING = 0.01
 """Added to the Gram matrix's diagonal, as a share of its mean (Frantar & Alistarh 2023). At least
@@ -29,6 +29,39 @@ DAMPING = 0.01
 
 Compare = Literal["row", "layer"]
 """Among which weights the smallest scores are found: those of one output, or the whole layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerTarget:
+    """How one layer is to be pruned.
+
+    Attributes:
+        pattern: Units that are pruned together, or their spelling.
+        ratio: Share of zeros, in [0, 1]. Exactly the nearest count that whole units make is
+            pruned: round(ratio x weights) of single weights.
+        damping: Added to the Gram matrix's diagonal, as a share of its mean; 0 or above, of which
+            at least `RIDGE` is used.
+        compare: Whether every row gets the same share of zeros (`row`) or only the layer does
+            (`layer`); None is the default of the solver's source.
+    """
+
+    pattern: Pattern | str
+    ratio: float
+    damping: float = DAMPING
+    compare: Compare | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            UserError: One is out of range.
+        """
+        if not 0 <= self.ratio <= 1:
+            raise UserError(f"`ratio` {self.ratio}: must be a share of zeros in [0, 1]")
+        if not (math.isfinite(self.damping) and self.damping >= 0):
+            raise UserError(f"`damping` {self.damping}: must be 0 or above, usually {DAMPING}")
+        if self.compare is not None:
+            check_choice(self.compare, Compare, name="compare")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,27 +105,18 @@ class LayerProblem:
 
     @classmethod
     def of(
-        cls,
-        weight: Tensor,
-        gram: Tensor,
-        *,
-        pattern: Pattern | str,
-        ratio: float,
-        damping: float,
-        compare: Compare,
+        cls, weight: Tensor, gram: Tensor, target: LayerTarget, *, compare: Compare = "layer"
     ) -> LayerProblem:
         """Check the arguments of a solver.
 
         Args:
             weight: (O, I), any floating type.
             gram: (I, I) sum of x x^T over calibration tokens; any positive multiple does.
-            pattern: Units that are pruned together, or their spelling.
-            ratio: Share of zeros, in [0, 1]; whole units make the nearest count.
-            damping: 0 or above; see `DAMPING`.
-            compare: See `Compare`.
+            target: How the layer is to be pruned.
+            compare: The solver's own default.
 
         Raises:
-            UserError: An argument is out of range, or they do not fit together.
+            UserError: The arguments do not fit together.
         """
         if weight.ndim != 2 or not weight.numel() or not weight.is_floating_point():
             raise UserError(
@@ -108,11 +132,7 @@ class LayerProblem:
         for name, tensor in (("weight", weight), ("gram", gram)):
             if not bool(torch.isfinite(tensor.float()).all()):
                 raise UserError(f"`{name}` holds NaN or infinity: has the network diverged?")
-        if not 0 <= ratio <= 1:
-            raise UserError(f"`ratio` {ratio}: must be a share of zeros in [0, 1]")
-        if not (math.isfinite(damping) and damping >= 0):
-            raise UserError(f"`damping` {damping}: must be 0 or above, usually {DAMPING}")
-        pattern, zeros = _zeros(as_pattern(pattern), (rows, columns), ratio)
+        pattern, zeros = _zeros(as_pattern(target.pattern), (rows, columns), target.ratio)
         matrix = gram.detach().float()
         if not bool(matrix.any()):
             matrix = torch.eye(columns, device=matrix.device)
@@ -121,8 +141,8 @@ class LayerProblem:
             gram=matrix,
             pattern=pattern,
             zeros=zeros,
-            damping=max(damping, RIDGE),
-            compare=compare,
+            damping=max(target.damping, RIDGE),
+            compare=target.compare or compare,
             dtype=weight.dtype,
         )
 

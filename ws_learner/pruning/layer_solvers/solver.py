@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 
 from ws_learner.config import SOLVERS, SolverName, load_object
-from ws_learner.pruning.layer_solvers.layer_problem import DAMPING, Compare, Solved
+from ws_learner.pruning.layer_solvers.layer_problem import (
+    DAMPING,
+    Compare,
+    LayerTarget,
+    Solved,
+)
 from ws_learner.pruning.patterns.pattern import Pattern
 
 __all__ = ["Solver", "build_solver", "solve_layer"]
@@ -21,32 +26,17 @@ class Solver(Protocol):
     tr((W - W') G (W - W')^T), where G is the sum of x x^T.
     """
 
-    def __call__(
-        self,
-        weight: Tensor,
-        gram: Tensor,
-        *,
-        pattern: Pattern | str,
-        ratio: float,
-        damping: float = DAMPING,
-        compare: Compare = ...,
-    ) -> Solved:
+    def __call__(self, weight: Tensor, gram: Tensor, target: LayerTarget) -> Solved:
         """Prune a layer.
 
         Args:
             weight: (outputs, inputs), dense. Computations are in float32, factors in float64.
             gram: (inputs, inputs); a multiple of it gives the same result. If it is all zero, the
                 unit matrix is used.
-            pattern: Units that are pruned together, or their spelling.
-            ratio: Share of zeros, in [0, 1]. Exactly the nearest count that whole units make is
-                pruned: round(ratio x weights) of single weights.
-            damping: Added to the Gram matrix's diagonal, as a share of its mean; 0 or above, of
-                which at least `RIDGE` is used.
-            compare: Whether every row gets the same share of zeros (`row`) or only the layer
-                does (`layer`). Each solver's default is that of its source.
+            target: Pattern, ratio, and how weights are compared.
 
         Raises:
-            UserError: An argument is out of range, or they do not fit together.
+            UserError: The arguments do not fit together.
         """
 
 
@@ -77,10 +67,10 @@ def solve_layer(
         weight: See `Solver`.
         gram: See `Solver`.
         solver: A name in `SOLVERS`.
-        pattern: See `Solver`.
-        ratio: See `Solver`.
-        damping: See `Solver`.
-        compare: See `Solver`; None is the solver's own default.
+        pattern: See `LayerTarget`, like all that follow.
+        ratio: Share of zeros.
+        damping: Share of the Gram matrix's mean diagonal.
+        compare: None is the solver's own default.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -92,9 +82,8 @@ def solve_layer(
         64
 
     Raises:
-        UserError: There is no such solver; or see `Solver`.
+        UserError: There is no such solver, or an argument is out of range, or they do not fit
+            together.
     """
-    run = build_solver(solver)
-    if compare is None:
-        return run(weight, gram, pattern=pattern, ratio=ratio, damping=damping)
-    return run(weight, gram, pattern=pattern, ratio=ratio, damping=damping, compare=compare)
+    target = LayerTarget(pattern=pattern, ratio=ratio, damping=damping, compare=compare)
+    return build_solver(solver)(weight, gram, target)

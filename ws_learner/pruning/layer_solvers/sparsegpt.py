@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ws_learner.core import UserError
 from ws_learner.pruning.layer_solvers.inverse_factor import inverse_factor
-from ws_learner.pruning.layer_solvers.layer_problem import DAMPING, Compare, LayerProblem, Solved
+from ws_learner.pruning.layer_solvers.layer_problem import LayerProblem, LayerTarget, Solved
 from ws_learner.pruning.layer_solvers.selection import select
 from ws_learner.pruning.patterns.pattern import (
     NM,
@@ -36,15 +36,7 @@ _EXACT = 4096
 code."""
 
 
-def sparsegpt(
-    weight: Tensor,
-    gram: Tensor,
-    *,
-    pattern: Pattern | str,
-    ratio: float,
-    damping: float = DAMPING,
-    compare: Compare = "layer",
-) -> Solved:
+def sparsegpt(weight: Tensor, gram: Tensor, target: LayerTarget) -> Solved:
     """Prune in one sweep over the inputs (Frantar & Alistarh 2023).
 
     `COLUMNS` columns get their share of the zeros together; N:M groups are chosen one by one.
@@ -54,9 +46,7 @@ def sparsegpt(
     Raises:
         UserError: See `Solver`; or the pattern's units span all inputs (1xchannel).
     """
-    problem = LayerProblem.of(
-        weight, gram, pattern=pattern, ratio=ratio, damping=damping, compare=compare
-    )
+    problem = LayerProblem.of(weight, gram, target)
     return sweep(problem)
 
 
