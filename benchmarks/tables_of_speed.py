@@ -158,6 +158,14 @@ SPEED = (
         why=_FOLDERS,
     ),
     Table(
+        name="lm-ratios",
+        shows="perplexity of SmolLM2 at 60 and 70 % by protocol and reward",
+        command="python -m benchmarks.lm_ratios",
+        result=f"{RESULTS}/lm_ratios/README.md",
+        page="docs/language_models.md",
+        quick="benchmarks.lm_ratios --quick",
+    ),
+    Table(
         name="lm-solvers",
         shows="layer solvers on SmolLM2: perplexity",
         command="python -m benchmarks.lm_solvers --model DIR --texts DIR",

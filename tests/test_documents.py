@@ -32,7 +32,9 @@ def test_the_readmes_program_prunes_as_it_says(tmp_path: Path) -> None:
     summary = left["result"].summary
     assert summary["dense_accuracy"] > 0.9
     assert summary["sparse_accuracy"] >= summary["dense_accuracy"] - 0.01
-    assert "test accuracy" in (tmp_path / "report.md").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "test accuracy" in page
 
 
 def test_the_guides_sparsifier_prunes_in_a_loop_of_ones_own(tmp_path: Path) -> None:

@@ -46,9 +46,7 @@ from ws_learner.core import (
     widened,
     write_text,
 )
-from ws_learner.cost_source import cost_source
 from ws_learner.data import as_splits
-from ws_learner.prune_further import prune_further
 from ws_learner.pruning import (
     dense_weights,
     masks_to_keep,
@@ -75,6 +73,7 @@ from ws_learner.search import (
     locked_settings,
     phases_of,
     plain_settings,
+    prune_further,
     seconds_by_step,
     summary_facts,
     units_of,
@@ -422,6 +421,8 @@ class WeightSparseLearner:
     def _costs(self) -> CostSource | None:
         """What measures a budget's costs on this machine; None where they are only counted."""
         if self._source is None:
+            from ws_learner.deploy import cost_source
+
             self._source = cost_source(self.model, self.data, self.config, seed=self.seed)
         return self._source
 

@@ -5,36 +5,22 @@ Needs playwright and a Chromium; where one is missing the tests are skipped and 
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.browser import browser, picture, rewards
 from tests.support.report_runs import write_run
 from tests.support.served import Served, served, until
 from tests.support.service import made_run
 from ws_learner.report import write_html
 
+__all__ = ["browser"]
+
 pytestmark = pytest.mark.slow  # a minute on two free cores; pytest -m slow tests/service
-
-SHOTS = os.environ.get("WS_SCREENSHOTS")
-"""A folder for pictures of the pages."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-    if found is None:
-        pytest.skip("there is no chromium on this machine")
-    with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture
@@ -42,21 +28,6 @@ def service(tmp_path: Path) -> Iterator[Served]:
     made_run(tmp_path / "runs", "earlier")
     with served(tmp_path / "runs") as running:
         yield running
-
-
-def picture(page: Any, name: str) -> None:
-    """Pictures at the width of a phone and of a screen, where they were asked for."""
-    for width in (390, 1400):
-        page.set_viewport_size({"width": width, "height": 900})
-        wide = page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= width, f"{name}: {wide} pixels at {width}"
-        if SHOTS:
-            page.screenshot(path=f"{SHOTS}/{name}-{width}.png", full_page=True)
-
-
-def rewards(page: Any) -> int:
-    """Dots of the reward curve."""
-    return int(page.locator("svg.chart circle.dot").count())
 
 
 def test_a_run_from_start_to_download(browser: Any, service: Served, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.service.test_browser import browser, picture, rewards
+from tests.support.browser import browser, picture, rewards
 from tests.support.ray_hosts import head
 from tests.support.served import served, until
 

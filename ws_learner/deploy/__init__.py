@@ -8,6 +8,7 @@ from ws_learner.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ws_learner.deploy.costs.bytes_costs import BytesCosts, network_bytes
+    from ws_learner.deploy.costs.cost_source import cost_source
     from ws_learner.deploy.costs.engine_layers import EngineUnitCosts, engine_unit_costs
     from ws_learner.deploy.costs.engines import ENGINES, check_engine, installed_engines
     from ws_learner.deploy.costs.latency import (
@@ -68,6 +69,7 @@ __all__ = [
     "check_onnx",
     "compile_sparse",
     "compile_sparse_lm",
+    "cost_source",
     "cpu_key",
     "crop",
     "crop_run",
@@ -141,6 +143,9 @@ _MODULES = {
     "costs.bytes_costs": [
         "BytesCosts",
         "network_bytes",
+    ],
+    "costs.cost_source": [
+        "cost_source",
     ],
     "costs.engines": [
         "ENGINES",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         summary_facts,
     )
     from ws_learner.search.costs.plain_settings import locked_settings, plain_settings
+    from ws_learner.search.costs.prune_further import prune_further
     from ws_learner.search.costs.source import CostSource
     from ws_learner.search.fixed import fixed_profile
     from ws_learner.search.gym_env import make_pruning_env
@@ -118,6 +119,7 @@ __all__ = [
     "phases_of",
     "plain_settings",
     "progression_at",
+    "prune_further",
     "read_policy",
     "refuse_bounds",
     "seconds_by_step",
@@ -148,6 +150,9 @@ _MODULES = {
     ],
     "costs.budgeted": [
         "BudgetedAllocation",
+    ],
+    "costs.prune_further": [
+        "prune_further",
     ],
     "costs.plain_settings": [
         "locked_settings",

@@ -7,7 +7,7 @@ from torch import nn
 from ws_learner.config import WeightSparseConfig
 from ws_learner.core import UserError
 from ws_learner.data import DataSplits
-from ws_learner.search import CostSource
+from ws_learner.deploy.costs.source import MeasuredCosts
 from ws_learner.training import first_batch
 
 __all__ = ["cost_source"]
@@ -17,7 +17,7 @@ _CALIBRATION, _CALIBRATIONS = 32, 8  # examples and batches for the ranges of by
 
 def cost_source(
     model: nn.Module, data: DataSplits, config: WeightSparseConfig, *, seed: int
-) -> CostSource | None:
+) -> MeasuredCosts | None:
     """Measures with training examples; None where all budgets are counted.
 
     Args:
@@ -31,8 +31,6 @@ def cost_source(
     """
     if all(one.kind in ("params", "macs") for one in config.budgets):
         return None
-    from ws_learner.deploy import MeasuredCosts
-
     batch, there = config.ws_latency_batch, len(data.train)
     if batch > there:
         raise UserError(

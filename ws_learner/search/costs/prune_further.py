@@ -12,7 +12,9 @@ from envs import LayerRow
 from ws_learner.config import ClusterConfig, WeightSparseConfig
 from ws_learner.pruning import prune_once
 from ws_learner.report import MetricsLog
-from ws_learner.search import Allocation, layer_patterns, locked_settings
+from ws_learner.search.allocation import Allocation
+from ws_learner.search.costs.finished import layer_patterns
+from ws_learner.search.costs.plain_settings import locked_settings
 from ws_learner.training import TrainingPhase, run_phase, train_sparse
 
 __all__ = ["prune_further"]
