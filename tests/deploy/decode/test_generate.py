@@ -123,11 +123,14 @@ def test_threads_out_of_range() -> None:
 def test_stop_and_go_on() -> None:
     fast = compile_sparse_lm(llama())
     wanted = fast.generate(PROMPT, max_new_tokens=12)
+    assert fast.generate(PROMPT, max_new_tokens=12) == wanted  # without a state a text begins
     state = fast.state()
     first = fast.generate(PROMPT, max_new_tokens=5, state=state)
     copied = state.copy()
     for own in (state, copied):
         assert first + fast.generate(first[-1:], max_new_tokens=7, state=own) == wanted
+    with pytest.raises(UserError, match="to go on from a state, give the last token"):
+        fast.generate([], state=state)
 
 
 def test_sampling() -> None:
