@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from ws_learner.deploy.decode.functions import Call, Place, matvec_calls, stored
 from ws_learner.deploy.decode.layout import BATCH
 from ws_learner.deploy.decode.network import padded
+from ws_learner.deploy.decode.opened import CONTROL
 from ws_learner.deploy.decode.packing import Packed
 from ws_learner.deploy.decode.program import Phase, Program
 from ws_learner.deploy.decode.step import token_kernel
-from ws_learner.deploy.decode.token_kernels import CONTROL, SLOTS
+from ws_learner.deploy.decode.token_kernels import SLOTS
 from ws_learner.deploy.runtime.codegen.block_format import aligned
 
 __all__ = ["DecodeLinear"]

@@ -14,11 +14,11 @@ from ws_learner.deploy.decode.isas import decode_isa
 from ws_learner.deploy.decode.layout import BATCH
 from ws_learner.deploy.decode.network import Network
 from ws_learner.deploy.decode.numbers import Floats
+from ws_learner.deploy.decode.opened import CONTROL
 from ws_learner.deploy.decode.program import Program
 from ws_learner.deploy.decode.prompts import check_context, check_prompt, check_threads
 from ws_learner.deploy.decode.sampling import Sampling
 from ws_learner.deploy.decode.step import Builder, draw_kernel, float_bits
-from ws_learner.deploy.decode.token_kernels import CONTROL
 from ws_learner.deploy.runtime.codegen.block_format import aligned
 
 __all__ = ["DecodeState", "Engine"]

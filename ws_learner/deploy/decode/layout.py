@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ws_learner.deploy.decode.functions import Place
 from ws_learner.deploy.decode.network import Network, padded
-from ws_learner.deploy.decode.token_kernels import CONTROL
+from ws_learner.deploy.decode.opened import CONTROL
 
 __all__ = ["BATCH", "Layout", "cosines_and_sines"]
 

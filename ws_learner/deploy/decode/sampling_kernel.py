@@ -12,7 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from ws_learner.deploy.decode.token_kernels import Opened
+from ws_learner.deploy.decode.opened import Opened
 from ws_learner.deploy.runtime.codegen.llvm_emitter import F32, I32, I64, Emitter
 from ws_learner.deploy.runtime.codegen.row_arithmetic import across, exponential
 

@@ -11,7 +11,7 @@ from llvmlite import ir
 
 from ws_learner.deploy.decode.functions import Call, Kernel
 from ws_learner.deploy.decode.isas import PORTABLE, compile_kernel
-from ws_learner.deploy.decode.token_kernels import CONTROL
+from ws_learner.deploy.decode.opened import CONTROL
 from ws_learner.deploy.runtime.codegen.llvm_emitter import I32, I64, PTR, VOID, Emitter
 
 __all__ = ["TEAM", "meeting", "start_meetings"]
