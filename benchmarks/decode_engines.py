@@ -68,7 +68,9 @@ def onnx_runtime(bits: int, tokens: int) -> Run:
     import onnxruntime as ort
     from onnx import TensorProto, helper, numpy_helper
 
-    draw, nodes, constants = np.random.default_rng(0), [], []
+    draw = np.random.default_rng(0)
+    nodes: list[Any] = []
+    constants: list[Any] = []
 
     def name() -> str:
         return f"t{len(nodes)}"

@@ -125,5 +125,7 @@ def matvec_calls(
     """`matvec_call` in parts, one for each thread; the outputs are the same."""
     edges = [packed.blocks * number // threads for number in range(threads + 1)]
     parts = [part for part in itertools.pairwise(edges) if part[1] > part[0]]
-    options = {"isa": isa, "tokens": tokens, "x": x, "y": y, "added": added}
-    return tuple(matvec_call(packed, stream, part=part, **options) for part in parts)  # type: ignore[arg-type]
+    return tuple(
+        matvec_call(packed, stream, isa=isa, tokens=tokens, x=x, y=y, added=added, part=part)
+        for part in parts
+    )

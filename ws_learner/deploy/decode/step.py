@@ -107,8 +107,12 @@ class Builder:
         return matvec_calls(
             self.network.matrices[name],
             self._streams[name],
-            **{"threads": self._threads, "isa": self._isa, "tokens": tokens},
-            **{"x": x, "y": y, "added": added},
+            threads=self._threads,
+            isa=self._isa,
+            tokens=tokens,
+            x=x,
+            y=y,
+            added=added,
         )
 
     def _call(
