@@ -3,9 +3,13 @@
     OMP_NUM_THREADS=1 python -m benchmarks.sparse_decode [--rounds 9] [--zeros 0 0.5 0.6 0.7]
 
 Processor time with one thread; each round runs every engine, and ratios are of the same round.
-Masks are by magnitude, which is enough for speed and ruins the text. OpenVINO (if it can be
-imported) runs the linear layers and the head alone, with norms, attention and cache left out: a
-lower bound of its time. Its bytes are dynamic, in groups of 64.
+Masks are by magnitude, which is enough for speed and ruins the text; `decode_perplexity` measures
+quality. OpenVINO and ONNX Runtime (where they can be imported) run the linear layers and the head
+alone, with norms, attention and cache left out: a lower bound of their time. OpenVINO's bytes are
+dynamic, in groups of 64; ONNX Runtime's weights are in groups of 64, its products in bytes.
+
+`--isa NAME` takes a lesser instruction set (`portable`, `avx2`, `avx512`, `avx512vnni`, ...), and
+`--threads 2` adds rows with two threads, in time on the clock: processor time adds threads up.
 """
 
 from __future__ import annotations
@@ -13,12 +17,13 @@ from __future__ import annotations
 import argparse
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.decode_engines import Run, onnx_runtime, openvino
 from ws_learner.core import say
 from ws_learner.deploy import SparseLM, compile_sparse_lm
 from ws_learner.language import smollm2_folder
@@ -26,7 +31,6 @@ from ws_learner.language import smollm2_folder
 __all__ = ["main"]
 
 TOKENS = 4  # of a timed run
-Run = Callable[[], None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--zeros", type=float, nargs="+", default=[0.0, 0.5, 0.6, 0.7])
+    parser.add_argument("--isa", help="instruction set (default: the best)")
+    parser.add_argument("--threads", type=int, default=1, help="of further rows")
     given = parser.parse_args(argv)
     torch.set_num_threads(1)
     import transformers
@@ -44,18 +50,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     for zeros in given.zeros:
         pruned = _pruned(model, zeros)
         for dtype in ("int8", "int4"):
-            fast = compile_sparse_lm(pruned, dtype=dtype, context=576)
+            fast = compile_sparse_lm(pruned, dtype=dtype, context=576, isa=given.isa)
             megabytes = fast.engine.network.bytes_per_token / 1e6
             for context in (64, 512):
                 name = f"ours {dtype}, {zeros:.0%} zeros, context {context}"
                 runs[name] = _ours(fast, context), megabytes
             say(f"compiled {dtype} {zeros:.0%}")
     runs["transformers FP32, context 64"] = _transformers(model), 538.0
-    try:
-        for bits in (8, 4):
-            runs[f"OpenVINO INT{bits}, layers and head alone"] = _openvino(bits), 134.5 * bits / 8
-    except ModuleNotFoundError:
-        say("OpenVINO cannot be imported: its rows are missing")
+    for engine, build in (("OpenVINO", openvino), ("ONNX Runtime", onnx_runtime)):
+        try:
+            for bits in (8, 4):
+                one = build(bits, TOKENS)
+                runs[f"{engine} INT{bits}, layers and head alone"] = one, 134.5 * bits / 8
+        except ModuleNotFoundError:
+            say(f"{engine} cannot be imported: its rows are missing")
+    if given.threads > 1:
+        _compare_threads(model, given)
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(given.rounds):
         for name, (run, _) in runs.items():
@@ -68,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def table(times: dict[str, list[float]], megabytes: dict[str, float]) -> str:
     """Milliseconds a token (least, median), and medians of the ratios of the same rounds."""
-    bases = [name for name in times if name.startswith(("OpenVINO", "transformers"))]
+    bases = [name for name in times if name.startswith(("OpenVINO", "ONNX", "transformers"))]
     lines = ["| engine | MB read | ms, least / median | " + " | ".join(f"x {b}" for b in bases)]
     lines += ["|---|---:|---:|" + "---:|" * len(bases)]
     for name, own in times.items():
@@ -76,6 +86,30 @@ def table(times: dict[str, list[float]], megabytes: dict[str, float]) -> str:
         cells = [name, f"{megabytes[name]:.0f}", f"{min(own):.2f} / {np.median(own):.2f}", *ratios]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _compare_threads(model: Any, given: argparse.Namespace) -> None:
+    """Print how many times as fast more threads are, on the clock, at 60 % zeros."""
+    for dtype in ("int8", "int4"):
+        runs = [
+            _ours(
+                compile_sparse_lm(
+                    _pruned(model, 0.6), dtype=dtype, context=576, isa=given.isa, threads=count
+                ),
+                64,
+            )
+            for count in (1, given.threads)
+        ]
+        ratios = []
+        for _ in range(given.rounds):
+            seconds = []
+            for run in runs:
+                start = time.perf_counter()
+                run()
+                seconds.append(time.perf_counter() - start)
+            ratios.append(seconds[0] / seconds[1])
+        ratio = f"{np.median(ratios):.2f} (most {max(ratios):.2f})"
+        print(f"{dtype}, 60 % zeros: {given.threads} threads are {ratio} times as fast as one")
 
 
 def _pruned(model: Any, zeros: float) -> Any:
@@ -114,57 +148,6 @@ def _transformers(model: Any) -> Run:
         with torch.no_grad():
             for _ in range(TOKENS):
                 model(torch.tensor([[5]]), past_key_values=held["cache"], use_cache=True)
-
-    return run
-
-
-def _openvino(bits: int) -> Run:
-    """Random dense weights in the shapes of SmolLM2; time does not depend on the values."""
-    import openvino as ov
-    from openvino import opset13 as op
-
-    draw = np.random.default_rng(0)
-
-    def product(x: Any, outputs: int, inputs: int) -> Any:
-        if bits == 8:
-            values = op.constant(draw.integers(-127, 128, (outputs, inputs), np.int8))
-            scale = op.constant(np.full((outputs, 1), 1e-4, np.float32))
-            weight = op.multiply(op.convert(values, ov.Type.f32), scale)
-        else:
-            raw = draw.integers(0, 256, outputs * inputs // 2, np.uint8)
-            shape = [outputs, inputs // 64, 64]
-            values = op.constant(ov.Tensor(raw, shape, ov.Type.u4))
-            eight = op.constant(np.full((outputs, inputs // 64, 1), 8, np.float32))
-            scale = op.constant(np.full((outputs, inputs // 64, 1), 1e-3, np.float32))
-            centred = op.subtract(op.convert(values, ov.Type.f32), eight)
-            whole = np.array([outputs, inputs])
-            weight = op.reshape(op.multiply(centred, scale), op.constant(whole), False)
-        return op.matmul(x, weight, False, True)
-
-    def cut(x: Any, first: int, last: int) -> Any:
-        ends = [op.constant(np.array([n])) for n in (first, last, 1, 1)]
-        return op.slice(x, *ends)
-
-    given = op.parameter([1, 576], np.float32)
-    hidden = given
-    for _ in range(30):
-        mixed = cut(product(hidden, 960, 576), 0, 576)
-        hidden = op.add(hidden, product(mixed, 576, 576))
-        both = product(hidden, 3072, 576)
-        gated = op.multiply(op.swish(cut(both, 0, 1536)), cut(both, 1536, 3072))
-        hidden = op.add(hidden, product(gated, 576, 1536))
-    network = ov.Model([product(hidden, 49152, 576)], [given])
-    options = {
-        "INFERENCE_NUM_THREADS": 1,
-        "INFERENCE_PRECISION_HINT": "f32",
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "64",
-    }
-    request = ov.Core().compile_model(network, "CPU", options).create_infer_request()
-    request.set_input_tensor(ov.Tensor(np.ones((1, 576), np.float32)))
-
-    def run() -> None:
-        for _ in range(TOKENS):
-            request.infer()
 
     return run
 

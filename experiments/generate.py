@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     parser.add_argument(
         "--context", type=int, help="most tokens (default: as the network has them)"
     )
+    parser.add_argument("--threads", type=int, default=1, help="(default: %(default)s)")
     parser.add_argument("--temperature", type=float, default=0.0, help="0: the most likely token")
     parser.add_argument("--top_k", type=int, default=0, help="only so many tokens; 0: all")
     parser.add_argument("--top_p", type=float, default=1.0, help="only this much probability")
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     return 0
 
 
-def open_network(run: str, *, dtype: str, context: int | None) -> SparseLM:
+def open_network(run: str, *, dtype: str, context: int | None, threads: int = 1) -> SparseLM:
     """The compiled network of a run, or of a `.wsr` file.
 
     Raises:
@@ -64,9 +65,9 @@ def open_network(run: str, *, dtype: str, context: int | None) -> SparseLM:
     from ws_learner.language import open_in_transformers
 
     if run.endswith(".wsr"):
-        return load_sparse_lm(run, context=context)
+        return load_sparse_lm(run, context=context, threads=threads)
     model, tokenizer = open_in_transformers(RunDir(find_run(as_path(run))))
-    return compile_sparse_lm(model, tokenizer, dtype=dtype, context=context)
+    return compile_sparse_lm(model, tokenizer, dtype=dtype, context=context, threads=threads)
 
 
 def _run(given: argparse.Namespace) -> None:
@@ -75,7 +76,7 @@ def _run(given: argparse.Namespace) -> None:
     sampling = Sampling(
         temperature=given.temperature, top_k=given.top_k, top_p=given.top_p, seed=given.seed
     )
-    fast = open_network(given.run, dtype=given.dtype, context=given.context)
+    fast = open_network(given.run, dtype=given.dtype, context=given.context, threads=given.threads)
     if given.save is not None:
         fast.save(given.save)
         say(f"wrote {given.save}")

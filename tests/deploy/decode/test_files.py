@@ -11,14 +11,15 @@ import torch
 pytest.importorskip("llvmlite")
 pytest.importorskip("transformers")
 
-from tests.support.decode_llama import PROMPT, Words, llama
+from tests.support.decode_llama import PROMPT, Words, gpt2, llama
 from ws_learner.core import UserError
 from ws_learner.deploy import compile_sparse_lm, load_sparse_lm, read_wsr, write_wsr
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "int8", "int4"])
-def test_a_file_gives_the_same_tokens(dtype: str, tmp_path: Path) -> None:
-    fast = compile_sparse_lm(llama(), Words(20), dtype=dtype)
+@pytest.mark.parametrize("kind", [llama, gpt2])
+def test_a_file_gives_the_same_tokens(dtype: str, kind: Any, tmp_path: Path) -> None:
+    fast = compile_sparse_lm(kind(), Words(20), dtype=dtype)
     fast.save(tmp_path / "a.wsr")
     other = load_sparse_lm(tmp_path / "a.wsr")
     assert other.generate(PROMPT) == fast.generate(PROMPT)
@@ -58,6 +59,10 @@ def changed(path: Path, what: str) -> None:  # noqa: C901  # a table of forgerie
         metadata["sizes"] = 7
     elif what == "frequencies":
         tensors["frequencies"] = torch.ones(100)
+    elif what == "architecture":
+        metadata["architecture"] = "gpt2"
+    elif what == "positions":
+        tensors["positions"] = torch.ones(128 * 48)
     elif what == "missing":
         del tensors["stream 1.down"]
     elif what == "tokenizer":
@@ -69,7 +74,8 @@ def changed(path: Path, what: str) -> None:  # noqa: C901  # a table of forgerie
     "what",
     [
         *("short", "masks", "rows", "group", "heads", "epsilon", "blocks", "norm", "dtype"),
-        *("no sizes", "frequencies", "missing", "tokenizer"),
+        *("no sizes", "frequencies", "missing", "tokenizer", "architecture"),
+        "positions",
     ],
 )
 def test_forged_files_are_one_error(what: str, tmp_path: Path, network: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from ws_learner.deploy.decode.token_kernels import Opened
+from ws_learner.deploy.decode.opened import Opened
 from ws_learner.deploy.runtime.codegen.llvm_emitter import F32, Emitter
 from ws_learner.deploy.runtime.codegen.row_arithmetic import across, exponential
 
@@ -21,11 +21,11 @@ __all__ = ["ATTENTION_SLOTS", "KEYS", "AttentionSpec", "append_source", "attenti
 KEYS = 16
 ATTENTION_SLOTS = (
     *("x", "x_bytes", "y", "y_bytes", "keys", "values", "scores", "room"),
-    *("cosines", "sines", "scale"),
+    *("cosines", "sines", "scale", "first", "last"),
 )
 """Places of projections (queries, keys and values of all heads), output, cache and scores;
 positions that the cache has room for; addresses of (positions, depth) cosines and sines; factor of
-scores."""
+scores; groups of heads from, up to, for attention."""
 _HALF = ir.HalfType()
 _MOST_SUMS = 12
 
@@ -40,6 +40,7 @@ class AttentionSpec:
         heads: Of queries.
         groups: Of keys and values.
         half: Whether the cache is float16.
+        rotary: Whether queries and keys are turned by their positions.
     """
 
     lanes: int
@@ -47,6 +48,7 @@ class AttentionSpec:
     heads: int
     groups: int
     half: bool
+    rotary: bool = True
 
     @property
     def each(self) -> int:
@@ -66,7 +68,7 @@ def append_source(spec: AttentionSpec) -> str:
     with e.loop(0, o.control("count")) as token:
         position = e.add(o.control("position"), token)
         row = o.row("x", token)
-        for head in range(spec.heads + spec.groups):
+        for head in range(spec.heads + spec.groups if spec.rotary else 0):
             _turn(o, spec, e.at(row, 4 * head * spec.depth), position)
         keys = e.at(row, 4 * spec.heads * spec.depth)
         values = e.at(keys, 4 * width)
@@ -123,7 +125,7 @@ def attention_source(spec: AttentionSpec) -> str:
     with e.loop(0, o.control("count")) as token:
         length = e.add(o.control("position"), token, 1)
         query, out = o.row("x", token), o.row("y", token)
-        with e.loop(0, spec.groups) as group:
+        with e.loop(o.table["first"], o.table["last"]) as group:
             first = e.mul(e.mul(group, o.table["room"]), spec.depth * spec.item)
             keys = e.at(o.state, e.add(o.table["keys"], first))
             values = e.at(o.state, e.add(o.table["values"], first))

@@ -6,18 +6,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ws_learner.core import UserError
+from ws_learner.core import AnyPath, UserError
 from ws_learner.deploy.decode.attention import KEYS
+from ws_learner.deploy.decode.files import write_network
 from ws_learner.deploy.decode.functions import stored
 from ws_learner.deploy.decode.isas import decode_isa
+from ws_learner.deploy.decode.layout import BATCH
 from ws_learner.deploy.decode.network import Network
 from ws_learner.deploy.decode.numbers import Floats
-from ws_learner.deploy.decode.program import BATCH, Builder, Program
-from ws_learner.deploy.decode.token_kernels import CONTROL
+from ws_learner.deploy.decode.opened import CONTROL
+from ws_learner.deploy.decode.program import Program
+from ws_learner.deploy.decode.prompts import check_context, check_prompt, check_threads
+from ws_learner.deploy.decode.sampling import Sampling
+from ws_learner.deploy.decode.step import Builder, draw_kernel, float_bits
 from ws_learner.deploy.runtime.codegen.block_format import aligned
 
 __all__ = ["DecodeState", "Engine"]
 
+_COLDEST = 1e-30  # of temperatures: below, quotients of float32 are not finite
 _POSITION, _COUNT, _NEXT, _IDS = (CONTROL.index(n) for n in ("position", "count", "next", "ids0"))
 
 
@@ -64,12 +70,19 @@ class Engine:
 
     Attributes:
         network: The network.
+        vocabulary: Tokens.
         context: Most tokens of a text.
+        end: Tokens that end a text.
         isa: Instruction set.
     """
 
     def __init__(
-        self, network: Network, *, context: int | None = None, isa: str | None = None
+        self,
+        network: Network,
+        *,
+        context: int | None = None,
+        isa: str | None = None,
+        threads: int = 1,
     ) -> None:
         """Compile the kernels and lay the weights out.
 
@@ -77,26 +90,26 @@ class Engine:
             network: A checked network.
             context: Most tokens of a text, up to what the network was made for (default: that).
             isa: A key of `DECODE_ISAS`; the best by default.
+            threads: That share a token's work; outputs do not depend on it.
 
         Raises:
-            UserError: `context` is out of range.
+            UserError: `context` or `threads` is out of range.
             RuntimeError: This processor has no such instruction set, or llvmlite is missing.
         """
-        most = network.sizes.positions
-        self.context = most if context is None else context
-        if not 1 <= self.context <= most:
-            raise UserError(f"context={context}: from 1 to {most} tokens, as the network has them")
+        check_threads(threads)
+        self.context = check_context(context, network.sizes.positions)
         self.network, self.isa = network, decode_isa(isa).name
+        self.vocabulary, self.end = network.sizes.vocabulary, network.end
         streams = {name: stored(packed.stream) for name, packed in network.matrices.items()}
         room = -(-self.context // KEYS) * KEYS
-        build = Builder(network, streams, isa=self.isa, room=room)
+        build = Builder(network, streams, isa=self.isa, room=room, threads=threads)
         self._layout, head = build.layout, build.head()
         one, many = build.body(1), build.body(BATCH)
         self._programs = {
-            (False, True): Program([*one, *head]),
-            (False, False): Program(one),
-            (True, True): Program([*many, *head]),
-            (True, False): Program(many),
+            (False, True): Program([*one, *head], threads=threads),
+            (False, False): Program(one, threads=threads),
+            (True, True): Program([*many, *head], threads=threads),
+            (True, False): Program(many, threads=threads),
         }
 
     def state(self) -> DecodeState:
@@ -119,26 +132,35 @@ class Engine:
 
     def check(self, state: DecodeState, ids: Sequence[int]) -> None:
         """See `feed`."""
-        if not len(ids):
-            raise UserError("the prompt has no tokens: give at least one")
-        vocabulary = self.network.sizes.vocabulary
-        bad = next((i for i in ids if not 0 <= i < vocabulary), None)
-        if bad is not None:
-            raise UserError(
-                f"token {bad}: the network has tokens 0 to {vocabulary - 1}; use its own tokenizer"
-            )
-        if state.position + len(ids) > state.room:
-            raise UserError(
-                f"{state.position} tokens and {len(ids)} more do not fit in a context of "
-                f"{state.room}; give a shorter prompt, or a larger `context` where the network "
-                f"has it (up to {self.network.sizes.positions})"
-            )
+        most = self.network.sizes.positions
+        check_prompt(ids, self.vocabulary, state.position, state.room, most)
 
     def advance(self, state: DecodeState, token: int) -> None:
         """`feed` of one token that the network gave, without its checks but for room."""
         if state.position >= state.room:
             raise UserError(f"the context of {state.room} tokens is full")
         self._step(state, (token,), last=True)
+
+    def draw(self, state: DecodeState, sampling: Sampling, share: float) -> int:
+        """`draw_token` of the state's logits, by a kernel; float32 but for sums."""
+        size, layout = self.vocabulary, self._layout
+        doubles = np.array([sampling.top_p, share], np.float64).view(np.int64)
+        table = np.array(
+            [
+                *(layout.logits.at, layout.weights.at, size),
+                float_bits(max(sampling.temperature, _COLDEST)),
+                min(sampling.top_k or size, size),
+                *(int(doubles[0]), int(doubles[1]), 0),
+            ],
+            np.int64,
+        )
+        table[-1] = table.ctypes.data + 8 * (len(table) - 1)  # the answer goes here
+        draw_kernel(self.isa)(table.ctypes.data, state.address)
+        return int(table[-1])
+
+    def save(self, path: AnyPath) -> None:
+        """Write the network; see `write_network`."""
+        write_network(path, self.network)
 
     def _step(self, state: DecodeState, ids: Sequence[int], *, last: bool) -> None:
         count = len(ids)

@@ -25,13 +25,47 @@ class RowReader:
     def __init__(self, e: Emitter, form: Format, isa: Isa, table: dict[str, Any]) -> None:
         """`table` has the addresses of levels, byte_masks and lane_places."""
         self._e, self._form, self._isa, self._table = e, form, isa, table
-        self._one_step = "avx512vbmi2" in isa.needs
+        self._one_step, self._plain = "avx512vbmi2" in isa.needs, isa.dot == "plain"
+        self._row: Any = None
         self.parts = 64 // (e.lanes * (1 if form.values == "f32" else 4))
 
     def read(self, place: Any, mask: Any | None) -> list[Any]:
         """The next 64 weights: floats, or bytes; `place` (a variable) then points behind them."""
+        if self._plain and (mask is not None or self._form.values == "i4"):
+            return self._one_by_one(place, mask)
         read = {"f32": self._floats, "i8": self._bytes, "i4": self._nibbles}[self._form.values]
         return read(place, mask)
+
+    def _one_by_one(self, place: Any, mask: Any | None) -> list[Any]:
+        """With plain instructions: each weight is written to a row in memory, or a zero."""
+        e, b, values = self._e, self._e.builder, self._form.values
+        item, kind = (4, I32) if values == "f32" else (1, I8)
+        if self._row is None:
+            with b.goto_entry_block():
+                self._row = b.alloca(I8, 64 * item)
+        start, done = place.get(), e.variable(I64)
+        done.set(e.word(0))
+        with e.loop(0, 64) as i:
+            at = done.get()
+            if values == "i4":
+                pair = b.zext(e.load(I8, start, b.lshr(at, e.word(1))), I64)
+                code = b.lshr(pair, b.shl(b.and_(at, e.word(1)), e.word(2)))
+                value = e.load(I8, self._table["levels"], b.and_(code, e.word(15)))
+            else:
+                value = e.load(kind, start, e.mul(at, item))
+            if mask is None:
+                bit = e.word(1)
+            else:
+                bit = b.and_(b.lshr(mask, i), e.word(1))
+                value = b.and_(value, b.trunc(b.neg(bit), kind))
+            e.store(value, self._row, e.mul(i, item))
+            done.set(e.add(at, bit))
+        count = done.get()
+        self._move(
+            place, b.lshr(e.add(count, 1), e.word(1)) if values == "i4" else e.mul(count, item)
+        )
+        vector = e.floats if values == "f32" else ir.VectorType(I8, 4 * e.lanes)
+        return [e.load(vector, self._row, 4 * e.lanes * part) for part in range(self.parts)]
 
     def _move(self, place: Any, count: Any) -> None:
         place.set(self._e.at(place.get(), count))

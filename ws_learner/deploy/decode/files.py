@@ -28,7 +28,10 @@ def write_network(path: AnyPath, network: Network) -> None:
     Raises:
         UserError: The file cannot be written.
     """
-    tensors: dict[str, Tensor] = {"frequencies": torch.from_numpy(network.frequencies)}
+    tensors: dict[str, Tensor] = {
+        "frequencies": torch.from_numpy(network.frequencies),
+        "positions": torch.from_numpy(network.positions),
+    }
     matrices = {}
     for name, packed in network.matrices.items():
         tensors[f"stream {name}"] = torch.from_numpy(packed.stream)
@@ -42,6 +45,7 @@ def write_network(path: AnyPath, network: Network) -> None:
     metadata = {
         "kind": _KIND,
         "dtype": network.dtype,
+        "architecture": network.architecture,
         "sizes": asdict(network.sizes),
         "matrices": matrices,
         "end": list(network.end),
@@ -88,6 +92,8 @@ def _network(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Netw
         matrices=matrices,
         norms={n[5:]: _floats(t) for n, t in tensors.items() if n.startswith("norm ")},
         frequencies=_floats(tensors["frequencies"]),
+        architecture=str(metadata.get("architecture", "llama")),  # older files have Llamas alone
+        positions=_floats(tensors.get("positions", torch.zeros(0))),
         end=tuple(_whole(token) for token in end),
         tokenizer=tokenizer,
     )

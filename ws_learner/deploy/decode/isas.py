@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import platform
+import sys
+from collections.abc import Callable
 
-from ws_learner.deploy.runtime.codegen.cpu import ISAS, Isa, usable_isas
+from ws_learner.deploy.runtime.codegen.cpu import ISAS, Isa
 
-__all__ = ["DECODE_ISAS", "decode_isa", "usable_decode_isas"]
+__all__ = ["DECODE_ISAS", "PORTABLE", "compile_kernel", "decode_isa", "usable_decode_isas"]
+
+PORTABLE = "portable"
 
 _VNNI = ISAS["avx512vnni"]
 DECODE_ISAS = {
@@ -24,17 +29,22 @@ DECODE_ISAS = {
             dataclasses.replace(ISAS[name], needs=(*ISAS[name].needs, "popcnt"))
             for name in ("avx512vnni", "avx512", "avxvnni", "avx2")
         ),
+        Isa(name=PORTABLE, lanes=8, registers=16, dot="plain", needs=()),
     )
 }
-"""Best first. `avx512vbmi2` expands packed bytes by a mask in one instruction."""
+"""Best first. `avx512vbmi2` expands packed bytes by a mask in one instruction; `portable` uses
+nothing beyond SSE2, which each x86-64 processor has."""
 
 
 @functools.cache
 def usable_decode_isas() -> tuple[Isa, ...]:
     """Those of this processor, best first; empty without llvmlite."""
-    if not usable_isas():
+    if platform.machine().lower() not in {"x86_64", "amd64"} or sys.platform == "win32":
         return ()
-    import llvmlite.binding as llvm
+    try:
+        import llvmlite.binding as llvm
+    except ImportError:
+        return ()
 
     found = {name for name, there in llvm.get_host_cpu_features().items() if there}
     return tuple(isa for isa in DECODE_ISAS.values() if found.issuperset(isa.needs))
@@ -49,7 +59,7 @@ def decode_isa(name: str | None = None) -> Isa:
     usable = usable_decode_isas()
     if not usable:
         raise RuntimeError(
-            "sparse decode needs an x86-64 processor with AVX2, Linux or macOS, and llvmlite: "
+            "sparse decode needs an x86-64 processor, Linux or macOS, and llvmlite: "
             "pip install 'weight-sparse-learner[cpu]'"
         )
     if name is None:
@@ -59,3 +69,12 @@ def decode_isa(name: str | None = None) -> Isa:
             f"isa={name!r}: this processor has {', '.join(isa.name for isa in usable)}"
         )
     return DECODE_ISAS[name]
+
+
+def compile_kernel(text: str, isa: str) -> Callable[[int, int], None]:
+    """A module's function `kernel` of (table, state), compiled for a key of `DECODE_ISAS`."""
+    from ws_learner.deploy.runtime.codegen.kernels import compile_text
+
+    if isa == PORTABLE:  # without an instruction for it, fma is a call for each number
+        text = text.replace("llvm.fma.v", "llvm.fmuladd.v")
+    return compile_text(text, DECODE_ISAS[isa], arguments=2)

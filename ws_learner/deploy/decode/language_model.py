@@ -8,29 +8,33 @@ from typing import Any
 import numpy as np
 
 from ws_learner.core import AnyPath, UserError
+from ws_learner.deploy.decode.architectures import network_of, why_not_native
 from ws_learner.deploy.decode.engine import DecodeState, Engine
-from ws_learner.deploy.decode.files import read_network, write_network
-from ws_learner.deploy.decode.llama import network_of
-from ws_learner.deploy.decode.network import Network
-from ws_learner.deploy.decode.sampling import Sampling, draw_token
+from ws_learner.deploy.decode.files import read_network
+from ws_learner.deploy.decode.prompts import check_threads
+from ws_learner.deploy.decode.sampling import Sampling
+from ws_learner.deploy.decode.torch_engine import TorchEngine, TorchState
+from ws_learner.deploy.decode.weights import packer
 
 __all__ = ["SparseLM", "compile_sparse_lm", "load_sparse_lm"]
+
+State = DecodeState | TorchState
 
 
 class SparseLM:
     """A language model in generated code. Threads may use it at once, each with a state of its own.
 
     Attributes:
-        engine: Runs it.
+        engine: Runs it: one native call for each token, or PyTorch around sparse layers.
         tokenizer: Of the package tokenizers, or None.
     """
 
-    def __init__(self, network: Network, *, context: int | None, isa: str | None) -> None:
+    def __init__(self, engine: Engine | TorchEngine, tokenizer: Any = None) -> None:
         """See `compile_sparse_lm` and `load_sparse_lm`."""
-        self.tokenizer = _opened(network) if network.tokenizer else None
-        self.engine = Engine(network, context=context, isa=isa)
+        self.engine: Any = engine
+        self.tokenizer = tokenizer
 
-    def state(self) -> DecodeState:
+    def state(self) -> Any:
         """An empty cache, for `generate` and `stream` to fill."""
         return self.engine.state()
 
@@ -40,7 +44,7 @@ class SparseLM:
         *,
         max_new_tokens: int = 64,
         sampling: Sampling | None = None,
-        state: DecodeState | None = None,
+        state: State | None = None,
     ) -> Iterator[int]:
         """Give tokens as they come, up to one that ends the text (given, too).
 
@@ -66,7 +70,7 @@ class SparseLM:
         *,
         max_new_tokens: int = 64,
         sampling: Sampling | None = None,
-        state: DecodeState | None = None,
+        state: State | None = None,
     ) -> list[int]:
         """The tokens of `stream` in one list, without the prompt."""
         return list(self.stream(ids, max_new_tokens=max_new_tokens, sampling=sampling, state=state))
@@ -92,9 +96,9 @@ class SparseLM:
         """Write a `.wsr` file: packed weights, sizes and tokenizer; see `load_sparse_lm`.
 
         Raises:
-            UserError: It cannot be written.
+            UserError: It cannot be written, or the network has no native step.
         """
-        write_network(path, self.engine.network)
+        self.engine.save(path)
 
     def _tokenizer(self) -> Any:
         if self.tokenizer is None:
@@ -104,9 +108,9 @@ class SparseLM:
         return self.tokenizer
 
     def _tokens(
-        self, state: DecodeState, ids: Sequence[int], most: int, sampling: Sampling
+        self, state: State, ids: Sequence[int], most: int, sampling: Sampling
     ) -> Iterator[int]:
-        end, choose = self.engine.network.end, _chooser(state, sampling)
+        end, choose = self.engine.end, self._chooser(state, sampling)
         self.engine.feed(state, ids)
         for number in range(most):
             token = choose()
@@ -115,12 +119,11 @@ class SparseLM:
                 return
             self.engine.advance(state, token)
 
-
-def _chooser(state: DecodeState, sampling: Sampling) -> Callable[[], int]:
-    if sampling.temperature == 0:
-        return lambda: state.best
-    draw = np.random.default_rng(sampling.seed)
-    return lambda: draw_token(state.logits, sampling, draw)
+    def _chooser(self, state: State, sampling: Sampling) -> Callable[[], int]:
+        if sampling.temperature == 0:
+            return lambda: state.best
+        draw = np.random.default_rng(sampling.seed)
+        return lambda: int(self.engine.draw(state, sampling, draw.random()))
 
 
 def compile_sparse_lm(
@@ -132,13 +135,16 @@ def compile_sparse_lm(
     least_zeros: float = 0.25,
     context: int | None = None,
     isa: str | None = None,
+    threads: int = 1,
 ) -> SparseLM:
-    """Compile a causal language model of the Llama type for decoding on this processor.
+    """Compile a causal language model for decoding on this processor.
 
     Zeros of linear layers are left out in any pattern. Embedding and head stay dense.
+    `LlamaForCausalLM` and `GPT2LMHeadModel` run natively, one call for each token. In others
+    PyTorch runs the network, and the linear layers alone are replaced; a line says so.
 
     Args:
-        model: `LlamaForCausalLM` of transformers.
+        model: A causal language model of transformers; not changed.
         tokenizer: A fast tokenizer of transformers, for text; None for token numbers only.
         dtype: `fp32`; `int8`: bytes, one scale for each output; `int4`: 4 bits by group (the
             embedding in bytes). Activations are bytes with a scale for each token, but for `fp32`.
@@ -148,18 +154,27 @@ def compile_sparse_lm(
             time. Above 1, all layers are stored dense.
         context: Most tokens of a text (default: what the network was made for).
         isa: Instruction set (default: the best of this processor).
+        threads: That share a token's work, up to the processors that there are. Outputs are the
+            same.
 
     Raises:
-        UserError: The network or the tokenizer is of another type, or does not fit the other.
+        UserError: An option is out of range, the network or the tokenizer is of another type, or
+            they do not belong together.
         RuntimeError: The processor is not supported, or llvmlite is missing.
     """
     text = "" if tokenizer is None else _text_of(tokenizer)
+    check_threads(threads)
+    if why := why_not_native(model):
+        pack = packer(dtype=dtype, group=group, least_zeros=least_zeros)
+        other = TorchEngine(model, pack, why=why, context=context, isa=isa, threads=threads)
+        return SparseLM(other, _opened(text, other.vocabulary))
     network = network_of(model, dtype=dtype, group=group, tokenizer=text, least_zeros=least_zeros)
-    return SparseLM(network, context=context, isa=isa)
+    opened = _opened(text, network.sizes.vocabulary)
+    return SparseLM(Engine(network, context=context, isa=isa, threads=threads), opened)
 
 
 def load_sparse_lm(
-    path: AnyPath, *, context: int | None = None, isa: str | None = None
+    path: AnyPath, *, context: int | None = None, isa: str | None = None, threads: int = 1
 ) -> SparseLM:
     """Open a file of `SparseLM.save`; no code of the model's class is needed, and none runs.
 
@@ -167,7 +182,9 @@ def load_sparse_lm(
         UserError: The file is missing, damaged, or does not follow the format.
         RuntimeError: The processor is not supported, or llvmlite is missing.
     """
-    return SparseLM(read_network(path), context=context, isa=isa)
+    network = read_network(path)
+    opened = _opened(network.tokenizer, network.sizes.vocabulary)
+    return SparseLM(Engine(network, context=context, isa=isa, threads=threads), opened)
 
 
 def _text_of(tokenizer: Any) -> str:
@@ -180,16 +197,18 @@ def _text_of(tokenizer: Any) -> str:
     return str(backend.to_str())
 
 
-def _opened(network: Network) -> Any:
+def _opened(text: str, vocabulary: int) -> Any:
+    if not text:
+        return None
     try:
         from tokenizers import Tokenizer
     except ModuleNotFoundError as error:
         raise UserError("text needs the package tokenizers: pip install tokenizers") from error
     try:
-        found = Tokenizer.from_str(network.tokenizer)
+        found = Tokenizer.from_str(text)
     except Exception as error:  # the package raises bare exceptions
         raise UserError("the tokenizer's file cannot be read; save the network again") from error
-    most, vocabulary = found.get_vocab_size(), network.sizes.vocabulary
+    most = found.get_vocab_size()
     if most > vocabulary:
         raise UserError(
             f"the tokenizer has {most} tokens and the network {vocabulary}: they do not belong "

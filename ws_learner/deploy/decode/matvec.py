@@ -139,17 +139,22 @@ def _products(e: Emitter, isa: Isa, total: Any, xs: list[Any], ws: list[Any]) ->
             total = dot(e, "vnni", total, x, w)
             continue
         for half in (0, 1):
-            total = _half_products(e, total, x, w, half)
+            total = _half_products(e, isa, total, x, w, half)
     return total
 
 
-def _half_products(e: Emitter, total: Any, x: Any, w: Any, half: int) -> Any:
+def _half_products(e: Emitter, isa: Isa, total: Any, x: Any, w: Any, half: int) -> Any:
     """The same for one half of two vectors of bytes, widened to 16 bits."""
     count, wide = 2 * e.lanes, ir.VectorType(I16, 2 * e.lanes)
     places = range(half * count, (half + 1) * count)
     narrow = [e.shuffle(v, v, places) for v in (x, w)]
     pair = e.builder.zext(narrow[0], wide), e.builder.sext(narrow[1], wide)
-    return dot(e, "madd", total, *pair)
+    if isa.dot == "madd":
+        return dot(e, "madd", total, *pair)
+    both = ir.VectorType(I32, count)
+    products = e.builder.mul(e.builder.zext(pair[0], both), e.builder.sext(pair[1], both))
+    even, odd = (e.shuffle(products, products, range(i, count, 2)) for i in (0, 1))
+    return e.builder.add(total, e.builder.add(even, odd))
 
 
 def _scaled(
@@ -161,7 +166,7 @@ def _scaled(
         return e.fma(e.builder.sitofp(whole, e.floats), scales[0], total)
     for i, scale in enumerate(scales):
         if len(ws) == 1:  # 64 bytes in a vector: their halves are multiplied one by one
-            whole = _half_products(e, zero, xs[0], ws[0], i)
+            whole = _half_products(e, isa, zero, xs[0], ws[0], i)
         else:
             whole = _products(e, isa, zero, [xs[i]], [ws[i]])
         total = e.fma(e.builder.sitofp(whole, e.floats), scale, total)

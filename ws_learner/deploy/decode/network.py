@@ -1,20 +1,23 @@
-"""A Llama-type network as the decode engine runs it: sizes, norms and packed matrices."""
+"""A network as the decode engine runs it: sizes, norms and packed matrices."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
-import numpy.typing as npt
 
 from ws_learner.core import UserError
 from ws_learner.deploy.decode.numbers import Floats
-from ws_learner.deploy.decode.packing import CHUNK, HEAD, ROWS, Packed
+from ws_learner.deploy.decode.packing import CHUNK, Packed, stream_length
 
 __all__ = ["MATRICES", "Network", "Sizes", "check_matrix", "check_network", "padded"]
 
-MATRICES = ("qkv", "o", "gate_up", "down")
+MATRICES = {
+    "llama": ("qkv", "o", "gate_up", "down"),
+    "gpt2": ("qkv", "o", "up", "down"),
+}
+"""Of a block, by architecture."""
 _LIMITS = {
     **{"vocabulary": 1 << 24, "width": 1 << 17, "inner": 1 << 19, "blocks": 1000},
     **{"heads": 1024, "groups": 1024, "depth": 1024, "positions": 1 << 24},
@@ -39,7 +42,7 @@ class Sizes:
         groups: Heads of keys and values.
         depth: Of a head.
         positions: Tokens that the network was made for.
-        epsilon: Of the RMS norms.
+        epsilon: Of the norms.
         rotary_scale: Factor of cosines and sines.
     """
 
@@ -61,6 +64,7 @@ class Sizes:
             "qkv": (inside + 2 * self.groups * self.depth, self.width),
             "o": (self.width, inside),
             "gate_up": (2 * padded(self.inner), self.width),
+            "up": (padded(self.inner), self.width),
             "down": (self.width, self.inner),
             "embedding": (self.vocabulary, self.width),
             "head": (self.vocabulary, self.width),
@@ -76,8 +80,11 @@ class Network:
         dtype: `fp32`, `int8` or `int4`.
         matrices: `0.qkv` and so on, `embedding`, and `head` unless it shares the embedding. The
             rows of gate come before those of up, each padded to a multiple of 64.
-        norms: `0.attention`, `0.feed_forward` and so on, and `last`: (width,) each.
-        frequencies: (depth / 2,) radians a position turns each pair by.
+        norms: `0.attention`, `0.feed_forward` and so on, and `last`: (width,) each. GPT-2 has
+            layer norms, with as many biases: `0.attention.bias` and so on.
+        frequencies: (depth / 2,) radians a position turns each pair by; none in GPT-2.
+        architecture: `llama` or `gpt2`.
+        positions: (positions x width,) learned vectors of positions, in GPT-2 only.
         end: Tokens that end a text.
         tokenizer: The tokenizer's file (JSON of the package tokenizers), or nothing.
     """
@@ -87,6 +94,8 @@ class Network:
     matrices: Mapping[str, Packed]
     norms: Mapping[str, Floats]
     frequencies: Floats
+    architecture: str = "llama"
+    positions: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
     end: tuple[int, ...] = ()
     tokenizer: str = ""
 
@@ -110,35 +119,45 @@ def check_network(network: Network) -> Network:
     """
     sizes = network.sizes
     _check_sizes(sizes)
-    wanted = {f"{i}.{name}" for i in range(sizes.blocks) for name in MATRICES} | {"embedding"}
+    if network.architecture not in MATRICES:
+        raise UserError(f"architecture {network.architecture!r}: there is no native step for it")
+    own = MATRICES[network.architecture]
+    wanted = {f"{i}.{name}" for i in range(sizes.blocks) for name in own} | {"embedding"}
     if set(network.matrices) - {"head"} != wanted:
-        raise UserError("matrices are missing, or there are some that a Llama does not have")
+        raise UserError("matrices are missing, or there are some too many")
     for name, packed in network.matrices.items():
         check_matrix(name, packed, sizes.shape(name.rpartition(".")[2]))
     if network.matrices["embedding"].format.masked or (
         network.matrices["embedding"].format.values == "i4"
     ):
         raise UserError("embedding: rows of floats or bytes without masks are needed")
-    norms = {f"{i}.{n}" for i in range(sizes.blocks) for n in ("attention", "feed_forward")}
-    if set(network.norms) != norms | {"last"} or any(
-        n.shape != (sizes.width,) or n.dtype != np.float32 for n in network.norms.values()
-    ):
-        raise UserError("norms are missing or of another width")
-    if network.frequencies.shape != (sizes.depth // 2,):
-        raise UserError("frequencies: one for each pair of a head is needed")
+    _check_vectors(network)
     return network
 
 
+def _check_vectors(network: Network) -> None:
+    sizes, learned = network.sizes, network.architecture == "gpt2"
+    norms = {f"{i}.{n}" for i in range(sizes.blocks) for n in ("attention", "feed_forward")}
+    norms |= {"last"}
+    norms |= {f"{name}.bias" for name in norms} if learned else set()
+    if set(network.norms) != norms or any(
+        n.shape != (sizes.width,) or n.dtype != np.float32 for n in network.norms.values()
+    ):
+        raise UserError("norms are missing or of another width")
+    if network.frequencies.shape != (0 if learned else sizes.depth // 2,):
+        raise UserError("frequencies: one for each pair of a head is needed (none in GPT-2)")
+    if network.positions.shape != (sizes.positions * sizes.width if learned else 0,):
+        raise UserError("positions: a vector for each is needed (in GPT-2 only)")
+
+
 def _check_sizes(sizes: Sizes) -> None:
-    for field in fields(sizes):
-        value = getattr(sizes, field.name)
-        if field.name in _LIMITS:
-            if type(value) is not int or not 0 < value <= _LIMITS[field.name]:
-                raise UserError(
-                    f"{field.name}={value!r}: from 1 to {_LIMITS[field.name]} is needed"
-                )
+    for name in (each.name for each in fields(sizes)):
+        value = getattr(sizes, name)
+        if name in _LIMITS:
+            if type(value) is not int or not 0 < value <= _LIMITS[name]:
+                raise UserError(f"{name}={value!r}: from 1 to {_LIMITS[name]} is needed")
         elif not isinstance(value, float) or not 0 <= value < 1e6:
-            raise UserError(f"{field.name}={value!r}: a number from 0 on is needed")
+            raise UserError(f"{name}={value!r}: a number from 0 on is needed")
     if sizes.depth % 16 or sizes.heads % sizes.groups:
         raise UserError(
             f"heads of depth {sizes.depth} ({sizes.heads} of queries, {sizes.groups} of keys): the "
@@ -161,29 +180,5 @@ def check_matrix(name: str, packed: Packed, shape: tuple[int, int]) -> None:
         raise UserError(f"{name}: groups of {form.group} with values {form.values}")
     if packed.levels.shape != (16,) or packed.stream.dtype != np.uint8:
         raise UserError(f"{name}: levels or stream are of another type")
-    if _length(packed) != len(packed.stream):
+    if stream_length(packed) != len(packed.stream):
         raise UserError(f"{name}: the stream's length does not fit its masks")
-
-
-def _length(packed: Packed) -> int:
-    """Bytes that a kernel reads; -1 if that is beyond the stream's end."""
-    form, chunks, stream = packed.format, packed.chunks, packed.stream
-    scales = 2 * ROWS * chunks * (CHUNK // form.group) if form.group else 0
-    whole = {"f32": 4 * CHUNK, "i8": CHUNK, "i4": CHUNK // 2}[form.values] * ROWS * chunks
-    if not form.masked:
-        return packed.blocks * (HEAD + scales + whole)
-    at, masks = 0, 8 * ROWS * chunks
-    for _ in range(packed.blocks):
-        own = stream[at + HEAD : at + HEAD + masks]
-        if len(own) < masks:
-            return -1
-        at += HEAD + masks + scales + _values_length(own, form.values)
-    return at
-
-
-def _values_length(masks: npt.NDArray[np.uint8], values: str) -> int:
-    counts = np.bitwise_count(masks)
-    if values == "i4":
-        each = counts.reshape(-1, 8).sum(axis=1, dtype=np.int64)
-        return int(((each + 1) // 2).sum())
-    return int(counts.sum(dtype=np.int64)) * (4 if values == "f32" else 1)

@@ -16,7 +16,10 @@ import numpy.typing as npt
 from ws_learner.core import check_settings
 from ws_learner.deploy.decode.numbers import Bytes, Floats, Nibbles, RowBytes
 
-__all__ = ["CHUNK", "HEAD", "ROWS", "Format", "Packed", "pack_bytes", "pack_floats", "pack_nibbles"]
+__all__ = [
+    *("CHUNK", "HEAD", "ROWS", "Format", "Packed"),
+    *("pack_bytes", "pack_floats", "pack_nibbles", "stream_length"),
+]
 
 ROWS, CHUNK, HEAD = 4, 64, 48
 Raw = npt.NDArray[np.uint8]
@@ -175,3 +178,31 @@ def _values(
     pairs: Raw = nibbles[::2] | high
     sums: npt.NDArray[np.int64] = each.sum(axis=1)
     return pairs, sums
+
+
+def stream_length(packed: Packed, blocks: int | None = None) -> int:
+    """Bytes of the first blocks (default: all) as a kernel reads them.
+
+    -1 if that is beyond the stream's end.
+    """
+    blocks = packed.blocks if blocks is None else blocks
+    form, chunks, stream = packed.format, packed.chunks, packed.stream
+    scales = 2 * ROWS * chunks * (CHUNK // form.group) if form.group else 0
+    whole = {"f32": 4 * CHUNK, "i8": CHUNK, "i4": CHUNK // 2}[form.values] * ROWS * chunks
+    if not form.masked:
+        return blocks * (HEAD + scales + whole)
+    at, masks = 0, 8 * ROWS * chunks
+    for _ in range(blocks):
+        own = stream[at + HEAD : at + HEAD + masks]
+        if len(own) < masks:
+            return -1
+        at += HEAD + masks + scales + _values_length(own, form.values)
+    return at
+
+
+def _values_length(masks: Raw, values: str) -> int:
+    counts = np.bitwise_count(masks)
+    if values == "i4":
+        each = counts.reshape(-1, 8).sum(axis=1, dtype=np.int64)
+        return int(((each + 1) // 2).sum())
+    return int(counts.sum(dtype=np.int64)) * (4 if values == "f32" else 1)

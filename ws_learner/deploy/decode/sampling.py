@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from ws_learner.core import UserError
 from ws_learner.deploy.decode.numbers import Floats
 
-__all__ = ["Sampling", "draw_token"]
+__all__ = ["Sampling", "draw_token", "kept_weights"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,19 +45,30 @@ class Sampling:
             raise UserError(f"seed={self.seed}: give 0 or more")
 
 
-def draw_token(logits: Floats, sampling: Sampling, draw: np.random.Generator) -> int:
-    """A token by its probability among those that `sampling` leaves; needs a temperature."""
-    count = len(logits)
-    kept = np.arange(count)
-    if 0 < sampling.top_k < count:
-        kept = np.sort(np.argpartition(logits, count - sampling.top_k)[-sampling.top_k :])
-    scaled = logits[kept].astype(np.float64) / sampling.temperature
-    weights = np.exp(scaled - scaled.max())
-    weights /= weights.sum()
+def draw_token(logits: Floats, sampling: Sampling, share: float) -> int:
+    """The token at a share of the probability that `sampling` leaves; needs a temperature.
+
+    This is the definition that the kernel is tested against. Tokens are in the order of their
+    numbers. All that are as likely as the last one left are left, too.
+
+    Args:
+        logits: (vocabulary,).
+        sampling: Its seed is not looked at.
+        share: From 0 up to and without 1.
+    """
+    weights = kept_weights(logits, sampling)
+    place = int(np.searchsorted(np.cumsum(weights), share * weights.sum(), side="right"))
+    return min(place, int(np.flatnonzero(weights)[-1]))
+
+
+def kept_weights(logits: Floats, sampling: Sampling) -> npt.NDArray[np.float64]:
+    """(vocabulary,) exp((logit - largest) / temperature), 0 for tokens that are left out."""
+    scaled = (logits.astype(np.float64) - logits.max()) / sampling.temperature
+    weights: npt.NDArray[np.float64] = np.exp(scaled)
+    if 0 < sampling.top_k < len(logits):
+        weights[logits < np.partition(logits, -sampling.top_k)[-sampling.top_k]] = 0
     if sampling.top_p < 1:
-        order = np.argsort(-weights, kind="stable")
-        before = np.cumsum(weights[order]) - weights[order]
-        order = order[before < sampling.top_p]  # the first stays in any case
-        kept, weights = kept[order], weights[order] / weights[order].sum()
-    place = int(np.searchsorted(np.cumsum(weights), draw.random(), side="right"))
-    return int(kept[min(place, len(kept) - 1)])
+        order = np.sort(weights)[::-1]
+        before = np.cumsum(order) - order
+        weights[weights < order[before < sampling.top_p * order.sum()].min(initial=order[0])] = 0
+    return weights

@@ -1,4 +1,4 @@
-"""Kernels between the products: embedding row, RMS norm, SiLU, rounding to bytes, largest logit.
+"""Kernels between the products: embedding row, norms, SiLU, GELU, rounding, largest logit.
 
 Each is a function of (table, state). The state begins with `CONTROL`; rows of activations are
 padded to 64 numbers, and what is beyond a row's end is 0.
@@ -6,65 +6,43 @@ padded to 64 numbers, and what is beyond a row's end is 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
 
+from ws_learner.deploy.decode.opened import CONTROL, Opened
 from ws_learner.deploy.decode.packing import CHUNK, HEAD, ROWS
-from ws_learner.deploy.runtime.codegen.llvm_emitter import F32, I8, I32, I64, PTR, Emitter
+from ws_learner.deploy.runtime.codegen.llvm_emitter import F32, I8, I32, I64, Emitter
 from ws_learner.deploy.runtime.codegen.row_arithmetic import across, exponential
 
-__all__ = ["CONTROL", "SLOTS", "Opened", "token_source"]
-
-CONTROL = ("position", "count", "next", "spare", "ids0", "ids1", "ids2", "ids3")
-"""64-bit numbers at the state's begin: tokens in the cache, tokens of this call, the token with the
-largest logit, and the tokens of this call."""
+__all__ = ["SLOTS", "token_source"]
 
 SLOTS = {
     "embed": ("rows", "width", "bytes", "y", "y_bytes"),
     "norm": ("x", "x_bytes", "y", "y_bytes", "scale", "size", "width", "weight", "eps", "last"),
+    "place": ("rows", "width", "y", "y_bytes"),
+    "layer_norm": (
+        *("x", "x_bytes", "y", "y_bytes", "scale", "size", "width", "weight", "bias", "eps"),
+        "last",
+    ),
     "round": ("x", "x_bytes", "y", "y_bytes", "scale", "width"),
     "silu": ("x", "x_bytes", "y", "y_bytes", "scale", "width"),
+    "gelu": ("x", "x_bytes", "y", "y_bytes", "scale", "width"),
     "argmax": ("x", "size"),
 }
 """The numbers of each kernel's table, in order."""
 
 
-class Opened:
-    """A kernel's emitter with its table read."""
-
-    def __init__(self, lanes: int, slots: tuple[str, ...]) -> None:
-        """Open the function."""
-        self.e = Emitter("kernel", arguments=[PTR, PTR], lanes=lanes)
-        numbers, self.state = self.e.arguments
-        self.numbers = numbers
-        self.table = {n: self.e.load(I64, numbers, 8 * i) for i, n in enumerate(slots)}
-
-    def control(self, name: str) -> Any:
-        """A number at the state's begin."""
-        return self.e.load(I64, self.state, 8 * CONTROL.index(name))
-
-    def address(self, name: str) -> Any:
-        """A slot that is an address."""
-        return self.e.builder.inttoptr(self.table[name], PTR)
-
-    def row(self, name: str, token: Any) -> Any:
-        """A token's row of `name` in the state."""
-        e = self.e
-        return e.at(self.state, e.add(self.table[name], e.mul(token, self.table[f"{name}_bytes"])))
-
-    def float(self, name: str) -> Any:
-        """A slot that holds a float32 in its lower half, in every lane."""
-        slot = list(self.table).index(name)
-        return self.e.splat(self.e.load(F32, self.numbers, 8 * slot))
-
-
 def token_source(name: str, lanes: int, *, bytes_: bool) -> str:
     """One of `SLOTS` in LLVM's language; with `bytes_` its output is rounded to bytes."""
     o = Opened(lanes, SLOTS[name])
-    emit = {"embed": _embed, "norm": _norm, "round": _round, "silu": _silu, "argmax": _argmax}
+    emit = {
+        **{"embed": _embed, "place": _place, "norm": _norm, "layer_norm": _layer_norm},
+        **{"round": _round, "silu": _silu, "gelu": _gelu, "argmax": _argmax},
+    }
     emit[name](o, bytes_)
     return o.e.finish()
 
@@ -97,13 +75,56 @@ def _embed(o: Opened, bytes_: bool) -> None:
                 e.store(value, y, e.mul(e.add(first, i), 4))
 
 
+def _place(o: Opened, bytes_: bool) -> None:
+    """Add the learned vectors of positions, (positions, width) floats."""
+    e, b = o.e, o.e.builder
+    size = e.mul(o.table["width"], 4)
+    with e.loop(0, o.control("count")) as token:
+        y = o.row("y", token)
+        row = e.at(o.address("rows"), e.mul(e.add(o.control("position"), token), size))
+        with _vectors(o, o.table["width"]) as at:
+            e.store(b.fadd(e.load(e.floats, y, at), e.load(e.floats, row, at)), y, at)
+
+
+def _first(o: Opened) -> Any:
+    """The first token of a norm: with `last` it is the last one."""
+    e, b = o.e, o.e.builder
+    last = b.icmp_signed("!=", o.table["last"], e.word(0))
+    return b.select(last, e.sub(o.control("count"), 1), e.word(0))
+
+
+def _layer_norm(o: Opened, bytes_: bool) -> None:
+    """Layer norm (Ba et al. 2016); with `last` of the last token only."""
+    e, b = o.e, o.e.builder
+    first, size = _first(o), e.splat(b.uitofp(o.table["size"], F32))
+    zero = ir.Constant(e.floats, None)
+    with e.loop(first, o.control("count")) as token:
+        x, total, spread = o.row("x", token), e.variable(e.floats), e.variable(e.floats)
+        total.set(zero)
+        spread.set(zero)
+        with _vectors(o, o.table["width"]) as at:
+            total.set(b.fadd(total.get(), e.load(e.floats, x, at)))
+        mean = b.fdiv(across(e, total.get(), b.fadd), size)
+        with e.loop(0, o.table["width"], e.lanes) as i:
+            away = b.fsub(e.load(e.floats, x, e.mul(i, 4)), mean)
+            away = b.select(e.below(e.sub(o.table["size"], i)), away, zero)
+            spread.set(e.fma(away, away, spread.get()))
+        variance = b.fdiv(across(e, spread.get(), b.fadd), size)
+        root = e.call(f"llvm.sqrt.v{e.lanes}f32", e.floats, b.fadd(variance, o.float("eps")))
+        factor = b.fdiv(e.constant(1.0), root)
+
+        def value_at(at: Any, x: Any = x, mean: Any = mean, factor: Any = factor) -> Any:
+            away = b.fmul(b.fsub(e.load(e.floats, x, at), mean), factor)
+            weight, bias = (e.load(e.floats, o.address(n), at) for n in ("weight", "bias"))
+            return e.fma(away, weight, bias)
+
+        _write(o, e.sub(token, first), value_at, own=x, bytes_=bytes_, in_place=False)
+
+
 def _norm(o: Opened, bytes_: bool) -> None:
     """RMS norm (Zhang and Sennrich 2019); with `last` of the last token only."""
     e, b = o.e, o.e.builder
-    width = o.table["width"]
-    first = b.select(
-        b.icmp_signed("!=", o.table["last"], e.word(0)), e.sub(o.control("count"), 1), e.word(0)
-    )
+    width, first = o.table["width"], _first(o)
     size = e.splat(b.uitofp(o.table["size"], F32))
     with e.loop(first, o.control("count")) as token:
         x, total = o.row("x", token), e.variable(e.floats)
@@ -140,15 +161,33 @@ def _silu(o: Opened, bytes_: bool) -> None:
 
         def value_at(at: Any, x: Any = x, up: Any = up) -> Any:
             gate = e.load(e.floats, x, at)
-            # exp(-|g|) has no overflow: sigmoid(g) is 1 / (1 + it), or it / (1 + it) below 0
-            zero = ir.Constant(e.floats, None)
-            below = b.fcmp_ordered("<", gate, zero)
-            power = exponential(e, b.select(below, gate, b.fneg(gate)))
-            top = b.select(below, power, e.constant(1.0))
-            share = b.fdiv(top, b.fadd(e.constant(1.0), power))
-            return b.fmul(b.fmul(gate, share), e.load(e.floats, up, at))
+            return b.fmul(b.fmul(gate, _sigmoid(e, gate)), e.load(e.floats, up, at))
 
         _write(o, token, value_at, own=x, bytes_=bytes_, in_place=False)
+
+
+def _gelu(o: Opened, bytes_: bool) -> None:
+    """GELU with tanh (Hendrycks and Gimpel 2016): x (1 + tanh(u)) / 2 is x sigmoid(2 u)."""
+    e, b = o.e, o.e.builder
+    with e.loop(0, o.control("count")) as token:
+        x = o.row("x", token)
+
+        def value_at(at: Any, x: Any = x) -> Any:
+            value = e.load(e.floats, x, at)
+            inner = e.fma(b.fmul(value, value), e.constant(0.044715), e.constant(1.0))
+            twice = b.fmul(b.fmul(value, e.constant(2 * (2 / math.pi) ** 0.5)), inner)
+            return b.fmul(value, _sigmoid(e, twice))
+
+        _write(o, token, value_at, own=x, bytes_=bytes_, in_place=False)
+
+
+def _sigmoid(e: Emitter, x: Any) -> Any:
+    """1 / (1 + exp(-x)); exp(-|x|) has no overflow, and below 0 it is the numerator, too."""
+    b, zero = e.builder, ir.Constant(e.floats, None)
+    below = b.fcmp_ordered("<", x, zero)
+    power = exponential(e, b.select(below, x, b.fneg(x)))
+    top = b.select(below, power, e.constant(1.0))
+    return b.fdiv(top, b.fadd(e.constant(1.0), power))
 
 
 def _write(o: Opened, token: Any, value_at: Any, *, own: Any, bytes_: bool, in_place: bool) -> None:

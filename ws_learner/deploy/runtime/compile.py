@@ -51,6 +51,7 @@ from ws_learner.deploy.runtime.selection import (
     select_kernel,
 )
 from ws_learner.deploy.runtime.sequential_fusion import join
+from ws_learner.deploy.runtime.static_ranges import warn_of_static_ranges
 
 __all__ = [
     "assemble",
@@ -127,6 +128,9 @@ def compile_sparse(
     with torch_threads(threads):
         allowed = {n: may_be_bytes(datas[n], samples[n], formats[n]) for n in datas}
         choices = hold_trials(sites, datas, samples, allowed=allowed, threads=threads)
+        chosen = {n for n, choice in choices.items() if choice.in_bytes}
+        scales = {n: scale for n in chosen if (scale := datas[n].source) is not None}
+        warn_of_static_ranges(work, sites, scales, batches)
         root = with_holder(copied(dense, share=True))
         result = CompiledModel(
             root, choices=choices, datas=datas, threads=threads, dtype=dtype, wrapped=wrapped

@@ -63,6 +63,11 @@ class KernelChoice:
     shape: tuple[int, ...]
     spec: Spec | None = None
 
+    @property
+    def in_bytes(self) -> bool:
+        """Whether inputs and weights are multiplied as bytes."""
+        return self.kernel == "dense int8" if self.spec is None else self.spec.int8
+
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
         return asdict(self)
