@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.deploy_export import DEPLOY_ENGINES, export_deploy_folder
 from experiments.cli.flag_aliases import spell_message
+from experiments.cli.verb_parser import VerbParser
 from ws_learner.core import RunDir, UserError, as_path, say
 from ws_learner.report import find_run
 
@@ -43,7 +44,12 @@ _CALIBRATION = 8
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiments.export") -> int:
     """Export; return 0, or 2 after bad input."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=raw)
+    parser = VerbParser(
+        prog=prog,
+        description=__doc__,
+        formatter_class=raw,
+        example="ws-learner export last --to deploy",
+    )
     parser.add_argument("run", type=as_path, help="finished run: its folder, its name, or last")
     parser.add_argument("--to", required=True, choices=_FORMATS, help="format")
     parser.add_argument(

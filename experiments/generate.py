@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from experiments.cli.flag_aliases import spell_message
+from experiments.cli.verb_parser import VerbParser
 from ws_learner.core import RunDir, UserError, as_path, say
 from ws_learner.report import find_run
 
@@ -31,7 +32,12 @@ __all__ = ["main", "open_network"]
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiments.generate") -> int:
     """Generate; return 0, or 2 after bad input."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=raw)
+    parser = VerbParser(
+        prog=prog,
+        description=__doc__,
+        formatter_class=raw,
+        example="ws-learner generate last --prompt 'Once upon a time'",
+    )
     parser.add_argument("run", help="finished run of a language model, or a .wsr file of --save")
     parser.add_argument("--prompt", required=True, help="text to go on from")
     parser.add_argument("--max_new_tokens", type=int, default=64, help="(default: %(default)s)")

@@ -13,11 +13,11 @@ from pathlib import Path
 if __name__ == "__main__" and not __package__:  # started as a file: import from the root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flag_aliases import spell_message
+from experiments.cli.verb_parser import VerbParser
 from ws_learner.core import UserError, as_path, name_fits, say
 from ws_learner.report import find_run
 
@@ -33,7 +33,7 @@ def main(
     argv: Sequence[str] | None = None, *, prog: str = "python -m experiments.inspect_model"
 ) -> int:
     """Print the table; return the exit code: 0, or 2 after bad input."""
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    parser = VerbParser(prog=prog, description=__doc__, example="ws-learner inspect last")
     parser.add_argument(
         "file", type=as_path, help="weights: .safetensors, .pt, .pth; or a run: folder, name, last"
     )

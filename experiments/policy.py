@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from experiments.cli.flag_aliases import spell_message
+from experiments.cli.verb_parser import VerbParser
 from ws_learner.core import RunDir, UserError, as_path, policy_path, say, share_hint, write_text
 from ws_learner.report import find_run
 
@@ -41,7 +42,9 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiments.policy") -> int:
     """Print the table or write a profile; return 0, or 2 after bad input."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=raw)
+    parser = VerbParser(
+        prog=prog, description=__doc__, formatter_class=raw, example="ws-learner policy last"
+    )
     parser.add_argument("run", type=as_path, help="run: folder, name, last; or policy.safetensors")
     parser.add_argument("--targets", help="prune ratios of the table, such as 0.5,0.9,0.95")
     parser.add_argument("--prune_ratio", type=float, help="write the profile of this target")

@@ -22,6 +22,7 @@ import argparse
 from collections.abc import Sequence
 
 from experiments.cli.flag_aliases import spell_message
+from experiments.cli.verb_parser import VerbParser
 from ws_learner.core import UserError, as_path, say
 
 __all__ = ["main"]
@@ -30,7 +31,9 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiments.report") -> int:
     """Write the report; return 0, or 2 after bad input."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=raw)
+    parser = VerbParser(
+        prog=prog, description=__doc__, formatter_class=raw, example="ws-learner report last"
+    )
     parser.add_argument("run", type=as_path, help="a finished run: its folder, its name, or last")
     parser.add_argument(
         "--out", type=as_path, help="the file, .html or .md (default: report.html in the run)"

@@ -46,6 +46,7 @@ from experiments.cli.command import Command
 from experiments.cli.exit_codes import run_with_exit_code
 from experiments.cli.flags import parse
 from experiments.cli.preflight import check_paths
+from experiments.cli.verb_parser import VerbParser
 from ws_learner.core import UserError, as_path, say
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def main(
 ) -> int:
     """Print the table, write CSV and figures; return 0, or 2 after bad input."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
+    parser = VerbParser(
         prog=prog,
         description=__doc__,
         formatter_class=raw,

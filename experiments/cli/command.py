@@ -145,6 +145,8 @@ class Command:
         runs: Folder of the run directories.
         given: Names of the settings that the user chose; the others may be adjusted to them.
         adjusted: Adjustments made so far, one line each.
+        fitted: Those to the length that an experiment of the project has by itself; they are kept
+            for the report, and not printed.
     """
 
     experiment: ModuleType
@@ -159,6 +161,7 @@ class Command:
     runs: Path = Path("runs")
     given: frozenset[str] = frozenset()
     adjusted: tuple[str, ...] = ()
+    fitted: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """Every setting under its flag's name, as plain YAML values."""

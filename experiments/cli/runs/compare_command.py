@@ -6,7 +6,6 @@ are against the first run, A. The intervals are of the sampling of examples alon
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from experiments.cli.flag_aliases import readable_name, spell_message
 from experiments.cli.runs.text_table import terminal_width, text_table
+from experiments.cli.verb_parser import VerbParser
 from ws_learner.core import UserError, complain, refuse_unwritable, say, shown, write_text
 from ws_learner.report import (
     Comparison,
@@ -34,7 +34,9 @@ _RISKY = ("=", "+", "-", "@")  # begins a formula in a spreadsheet
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "ws-learner compare") -> int:
     """Print the comparison; return the exit code: 0, or 2 after bad input."""
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    parser = VerbParser(
+        prog=prog, description=__doc__, example="ws-learner compare last runs/<one>"
+    )
     add = parser.add_argument
     add("run", nargs="+", metavar="RUN", help="two runs or more")
     add("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="where names are found")

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from experiments.cli.flag_aliases import spell_message
 from experiments.cli.runs.text_table import fitting, terminal_width, text_table
+from experiments.cli.verb_parser import VerbParser
 from ws_learner.core import UserError, name_fits, refuse_unwritable, say, write_text
 from ws_learner.report import RunRow, RunState, list_runs, run_columns, runs_page
 
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "ws-learner runs") ->
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    parser = VerbParser(prog=prog, description=__doc__)
     add = parser.add_argument
     add("folder", nargs="?", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
     add("--tag", action="append", default=[], help="runs with this tag; repeat it for several")

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from experiments.cli.flag_parser import underscored
 from experiments.cli.serve.starter import ProcessStarter
+from experiments.cli.verb_parser import plain_reason
 from ws_learner.core import UserError, message_style, say
 from ws_learner.service import Elsewhere, Starter, new_token, read_token
 
@@ -32,7 +33,7 @@ class _Parser(argparse.ArgumentParser):
     """Argument parser with the error format of the command line."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(message.removeprefix("argument "))
+        raise UserError(plain_reason(self, message))
 
 
 def serve_parser(prog: str) -> argparse.ArgumentParser:
