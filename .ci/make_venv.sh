@@ -25,6 +25,8 @@ if .venv/bin/python -m pip --version >/dev/null 2>&1; then
 else
   pip=("$python" -m pip --python .venv/bin/python)
 fi
+trap 'echo "set-up interrupted; the same command goes on" >&2; trap - INT; exit 130' INT
+trap 'echo "set-up interrupted; the same command goes on" >&2; exit 143' TERM
 # On a terminal pip shows its bars; in a log a line per package is enough.
 show=(--progress-bar on); [ -t 2 ] || show=(--progress-bar off)
 if ! "${pip[@]}" install --disable-pip-version-check "${show[@]}" \

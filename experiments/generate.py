@@ -18,9 +18,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from experiments.cli.flag_aliases import spell_message
 from experiments.cli.verb_parser import VerbParser
-from ws_learner.core import RunDir, UserError, as_path, say
+from ws_learner.core import RunDir, UserError, as_path, refuse_unwritable, say
 from ws_learner.report import find_run
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     try:
         _run(given)
     except (UserError, RuntimeError) as error:
-        say(f"error: {spell_message(sys.argv[1:] if argv is None else argv)(str(error))}")
+        say(f"error: {parser.spell(str(error))}")
         return 2
     return 0
 
@@ -78,6 +77,8 @@ def open_network(run: str, *, dtype: str, context: int | None) -> SparseLM:
 def _run(given: argparse.Namespace) -> None:
     from ws_learner.deploy import Sampling
 
+    if given.save is not None:
+        refuse_unwritable(given.save, setting="save", makes_folders=False)
     sampling = Sampling(
         temperature=given.temperature, top_k=given.top_k, top_p=given.top_p, seed=given.seed
     )

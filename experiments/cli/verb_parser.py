@@ -8,9 +8,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from experiments.cli.flag_aliases import ARGUMENTS, readable_name
 from ws_learner.core import shown, suggest, warn
 
 __all__ = ["VerbParser", "plain_reason"]
+
+_NAMED = re.compile(r"(?P<first>(?:^|(?<=\n))\s*)?`(?P<name>[A-Za-z]\w*)`(?P<gap> ?)")
+_SPELT = re.compile(r"(?<![\w-])--(ws_\w+)")
+_PLACES = ("file", "folder", "path", "run", "run_dir", "runs")
+"""Arguments of the library that stand without a flag in a verb."""
 
 _MEANT = {
     **dict.fromkeys(("done", "complete", "completed", "ended"), "finished"),
@@ -20,7 +26,13 @@ _MEANT = {
 }
 """Other words for states of a run."""
 
-_KINDS = {"int": "a whole number", "float": "a number", "as_path": "a path", "Path": "a path"}
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "read_share": "a share",
+    "as_path": "a path",
+    "Path": "a path",
+}
 
 
 class VerbParser(argparse.ArgumentParser):
@@ -34,6 +46,29 @@ class VerbParser(argparse.ArgumentParser):
     def __init__(self, *, example: str = "", **known: Any) -> None:
         super().__init__(**known)
         self._example = example
+
+    def spell(self, text: str) -> str:
+        """A message of the library for this verb: names become flags only if it has these flags.
+
+        Of an argument without a flag the value alone stays; other settings keep readable names.
+        """
+        flags = {name[2:] for one in self._actions for name in one.option_strings}
+
+        def flag(name: str) -> str | None:
+            setting = ARGUMENTS.get(name, name)
+            known = (name, setting, readable_name(setting), readable_name(f"ws_{setting}"))
+            return next((f"--{one}" for one in known if one in flags), None)
+
+        def spelt(found: re.Match[str]) -> str:
+            first, name, gap = found["first"], found["name"], found["gap"]
+            if (typed := flag(name)) is not None:
+                return f"{first or ''}{typed}{gap}"
+            if first is not None and gap and name in _PLACES:
+                return first
+            return f"{first or ''}{readable_name(name)}{gap}"
+
+        text = _NAMED.sub(spelt, text)
+        return _SPELT.sub(lambda m: flag(m[1]) or readable_name(m[1]), text)
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong on one line and exit with 2."""

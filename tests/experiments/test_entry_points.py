@@ -54,7 +54,7 @@ def test_verbs_pass_their_arguments_on(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["inspect", str(weights)]) == 0
     assert "fc.weight" in capsys.readouterr().out
     assert main(["prune", "--prune_ratio", "2"]) == 2
-    assert "--prune_ratio 2.0: must be a share" in capsys.readouterr().err
+    assert "--prune_ratio 2: must be a share" in capsys.readouterr().err
 
 
 def test_the_demo_ends_in_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ def test_what_it_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     run = write_run(tmp_path / "one")
     (tmp_path / "unfinished").mkdir()
     for words, said in (
-        ([str(tmp_path / "none")], "holds no finished run"),
+        ([str(tmp_path / "none")], "/none: no such folder or name of a run"),
         ([str(tmp_path / "unfinished")], "no finished run"),
         ([str(run), "--out", "page.pdf"], "--out page.pdf: give a file that ends in .html or .md"),
         (

@@ -5,11 +5,9 @@ RUN is a folder, a name, the beginning of a folder's name, or `last`.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.cli.flag_aliases import spell_message
 from experiments.cli.verb_parser import VerbParser
 from ws_learner.core import UserError, say
 from ws_learner.report import find_run, is_run, write_label
@@ -33,7 +31,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "ws-learner label") -
             raise UserError(f"`run` {run}: holds no run; give a folder under runs/")
         label = write_label(run, name=given.name, tags=given.tag, without=given.untag)
     except UserError as error:
-        say(f"error: {spell_message(sys.argv[1:] if argv is None else argv)(str(error))}")
+        say(f"error: {parser.spell(str(error))}")
         return 2
     print(f"{run}: name {label.name or '-'}, tags {', '.join(label.tags) or '-'}")
     return 0
