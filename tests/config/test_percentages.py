@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def test_flags(words: Sequence[str], asked: str) -> None:
 )
 def test_percentages_are_shares(words: str, name: str, value: object, tmp_path: Path) -> None:
     assert getattr(parse(words.split()).ws, name) == value
-    flag, _, said = words.removeprefix("--").replace("=", " ", 1).partition(" ")
+    flag, said = re.split("[ =]", words.removeprefix("--"), maxsplit=1)
     (tmp_path / "conf.yaml").write_text(f"{flag}: {said}\n")
     assert getattr(parse(["--config", str(tmp_path / "conf.yaml")]).ws, name) == value
 

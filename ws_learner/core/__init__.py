@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         write_text,
         write_with,
     )
+    from ws_learner.core.held_locks import lock_holder
     from ws_learner.core.layer_choice import LayerChoice, LayerCosts, NumberFormat
     from ws_learner.core.layer_names import (
         by_layer,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
         ratios_in_file,
     )
     from ws_learner.core.lazy import lazy_names
-    from ws_learner.core.lock_holder import lock_holder
     from ws_learner.core.message_file import MESSAGES_FILE, keep_messages, remember_messages
     from ws_learner.core.messages import is_quiet, message_style, quiet, say, warn
     from ws_learner.core.model_calls import (
@@ -274,6 +274,9 @@ _MODULES = {
         "refuse_unwritable",
         "remove_unfinished",
     ],
+    "held_locks": [
+        "lock_holder",
+    ],
     "layer_choice": [
         "LayerChoice",
         "LayerCosts",
@@ -293,9 +296,6 @@ _MODULES = {
     ],
     "lazy": [
         "lazy_names",
-    ],
-    "lock_holder": [
-        "lock_holder",
     ],
     "message_file": [
         "MESSAGES_FILE",

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from ws_learner.core.errors import UserError
 from ws_learner.core.files import read_json, remove_unfinished, unfinished, write_text
-from ws_learner.core.lock_holder import lock_holder
+from ws_learner.core.held_locks import lock_holder
 from ws_learner.core.messages import say
 from ws_learner.core.other_settings import other_settings
 from ws_learner.core.paths import AnyPath, as_path
