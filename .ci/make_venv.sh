@@ -17,6 +17,9 @@ exec 9>"${TMPDIR:-/tmp}/make-venv-$(pwd | sha256sum | cut -c1-12).lock"
 flock 9
 [ "$(cat .venv/stamp 2>/dev/null)" = "$stamp" ] && exit 0
 echo "setting up .venv${extras:+ with extras $extras} (about two minutes, once)" >&2
+interrupted() { echo "set-up interrupted; the same command goes on" >&2; exit "$1"; }
+trap 'interrupted 130' INT
+trap 'interrupted 143' TERM
 rm -f .venv/stamp
 # Debian splits ensurepip off; the system's pip can fill an empty environment as well.
 [ -x .venv/bin/python ] || "$python" -m venv .venv 2>/dev/null || "$python" -m venv --without-pip --clear .venv

@@ -22,6 +22,7 @@ from experiments.cli.discovery import find_config
 from experiments.cli.exit_codes import run_with_exit_code
 from experiments.cli.flag_parser import underscored
 from experiments.cli.flags import parse
+from experiments.cli.verb_parser import plain_reason
 from ws_learner.config import ClusterConfig
 from ws_learner.core import UserError, say
 from ws_learner.training import prepare
@@ -35,7 +36,7 @@ class _Parser(argparse.ArgumentParser):
     """Argument parser with the error format of the command line."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(message.removeprefix("argument "))
+        raise UserError(plain_reason(self, message))
 
 
 def _parser() -> _Parser:

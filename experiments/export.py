@@ -26,8 +26,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.deploy_export import DEPLOY_ENGINES, export_deploy_folder
-from experiments.cli.flag_aliases import spell_message
-from ws_learner.core import RunDir, UserError, as_path, say
+from experiments.cli.verb_parser import VerbParser
+from ws_learner.core import RunDir, UserError, as_path, refuse_unwritable, say
 from ws_learner.report import find_run
 
 if TYPE_CHECKING:
@@ -43,7 +43,12 @@ _CALIBRATION = 8
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiments.export") -> int:
     """Export; return 0, or 2 after bad input."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=raw)
+    parser = VerbParser(
+        prog=prog,
+        description=__doc__,
+        formatter_class=raw,
+        example="ws-learner export last --to deploy",
+    )
     parser.add_argument("run", type=as_path, help="finished run: its folder, its name, or last")
     parser.add_argument("--to", required=True, choices=_FORMATS, help="format")
     parser.add_argument(
@@ -86,6 +91,9 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
         given.run = find_run(given.run)
         target = given.out or given.run / (given.to if given.to in folders else f"model.{given.to}")
         run = RunDir(given.run)
+        if given.out is not None and given.to not in folders:
+            refuse_unwritable(given.out, setting="out", makes_folders=False)
+        _refuse_without_weights(run)
         run.read_summary()
         if is_language_run(run):
             _language(run, target, kind=given.to, replace=given.out is None)
@@ -108,7 +116,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
         else:
             _weights(run, target, kind=given.to, bf16=given.bf16)
     except UserError as error:
-        say(f"error: {spell_message(sys.argv[1:] if argv is None else argv)(str(error))}")
+        say(f"error: {parser.spell(str(error))}")
         return 2
     files = [target] if target.is_file() else list(target.iterdir())
     say(f"wrote {target}, {sum(file.stat().st_size for file in files):,} bytes")
@@ -128,6 +136,15 @@ def _check(given: argparse.Namespace) -> None:
                 raise UserError(f"--{flag} with --to {given.to}: only deploy")
     if given.bf16 and given.to != "wsr":
         raise UserError(f"--bf16 with --to {given.to}: only wsr")
+
+
+def _refuse_without_weights(run: RunDir) -> None:
+    """Refuse a finished run whose weights were left out, as when a folder was sent."""
+    if run.finished and not any(run.path.glob("model*.safetensors")):
+        raise UserError(
+            f"`run` {run.path}: this folder has no model.safetensors; take it from a copy, or "
+            "delete summary.json and run its command again"
+        )
 
 
 def _language(run: RunDir, target: Path, *, kind: str, replace: bool) -> None:

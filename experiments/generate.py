@@ -18,8 +18,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from experiments.cli.flag_aliases import spell_message
-from ws_learner.core import RunDir, UserError, as_path, say
+from experiments.cli.verb_parser import VerbParser
+from ws_learner.core import RunDir, UserError, as_path, refuse_unwritable, say
 from ws_learner.report import find_run
 
 if TYPE_CHECKING:
@@ -31,7 +31,12 @@ __all__ = ["main", "open_network"]
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiments.generate") -> int:
     """Generate; return 0, or 2 after bad input."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=raw)
+    parser = VerbParser(
+        prog=prog,
+        description=__doc__,
+        formatter_class=raw,
+        example="ws-learner generate last --prompt 'Once upon a time'",
+    )
     parser.add_argument("run", help="finished run of a language model, or a .wsr file of --save")
     parser.add_argument("--prompt", required=True, help="text to go on from")
     parser.add_argument("--max_new_tokens", type=int, default=64, help="(default: %(default)s)")
@@ -50,7 +55,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     try:
         _run(given)
     except (UserError, RuntimeError) as error:
-        say(f"error: {spell_message(sys.argv[1:] if argv is None else argv)(str(error))}")
+        say(f"error: {parser.spell(str(error))}")
         return 2
     return 0
 
@@ -73,6 +78,8 @@ def open_network(run: str, *, dtype: str, context: int | None, threads: int = 1)
 def _run(given: argparse.Namespace) -> None:
     from ws_learner.deploy import Sampling
 
+    if given.save is not None:
+        refuse_unwritable(given.save, setting="save", makes_folders=False)
     sampling = Sampling(
         temperature=given.temperature, top_k=given.top_k, top_p=given.top_p, seed=given.seed
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ws_learner.config import Recipe
-from ws_learner.core import check_settings, complain
+from ws_learner.core import check_all, check_settings, complain
 
 if TYPE_CHECKING:
     from experiments.brought.network import BroughtNetwork
@@ -80,6 +80,7 @@ class Options:
 
 def build(options: Options, *, seed: int) -> Experiment:
     """Assemble network, data and recipes."""
+    from experiments.brought.hugging_face import saved_files
     from experiments.brought.network import try_on_images
     from experiments.experiment import Experiment, classification
     from ws_learner.data import class_folders
@@ -89,6 +90,10 @@ def build(options: Options, *, seed: int) -> Experiment:
         f"--{name}: needed; give {what}" for name, (given, what) in needed.items() if not given
     )
     images = Path(options.data_dir or "")
+    kind, _, name = options.model.partition(":")
+    check_all(
+        lambda: saved_files(Path(name)) if kind == "hf" else None, lambda: class_folders(images)
+    )
     classes = class_folders(images)
     brought = _open(options, classes, seed=seed)
     try_on_images(brought, len(classes), source=options.model)

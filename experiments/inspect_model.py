@@ -13,11 +13,10 @@ from pathlib import Path
 if __name__ == "__main__" and not __package__:  # started as a file: import from the root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.flag_aliases import spell_message
+from experiments.cli.verb_parser import VerbParser
 from ws_learner.core import UserError, as_path, name_fits, say
 from ws_learner.report import find_run
 
@@ -33,7 +32,7 @@ def main(
     argv: Sequence[str] | None = None, *, prog: str = "python -m experiments.inspect_model"
 ) -> int:
     """Print the table; return the exit code: 0, or 2 after bad input."""
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    parser = VerbParser(prog=prog, description=__doc__, example="ws-learner inspect last")
     parser.add_argument(
         "file", type=as_path, help="weights: .safetensors, .pt, .pth; or a run: folder, name, last"
     )
@@ -51,7 +50,7 @@ def main(
             raise UserError("--check: needs --pattern, such as --pattern 2:4")
         frame, totals = _inspect(find_run(given.file), given.pattern, only=given.only)
     except UserError as error:
-        say(f"error: {spell_message(sys.argv[1:] if argv is None else argv)(str(error))}")
+        say(f"error: {parser.spell(str(error))}")
         return 2
     sys.stdout.write(frame.to_csv(index=False) if given.csv else _text(frame, totals))
     if given.pattern is not None:

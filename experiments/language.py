@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from ws_learner.core import UserError
 
-__all__ = ["find_model", "find_texts", "refuse_training"]
+__all__ = ["check_folder", "find_model", "find_texts", "refuse_training"]
 
 _HOW = "such as ./run_local.sh smollm_at_sotu --prune_ratio 0.5"
 
@@ -38,6 +38,19 @@ def find_model(model: str) -> Path:
             "tokenizer.save_pretrained(DIR)"
         )
     return Path(place).expanduser()
+
+
+def check_folder(folder: Path) -> None:
+    """Look whether there is such a folder; its files are checked when it is opened.
+
+    Raises:
+        UserError: There is none.
+    """
+    if not folder.is_dir():
+        raise UserError(
+            f"`model` hf:{folder}: no such folder; nothing is downloaded, so save the network "
+            "there with model.save_pretrained(folder)"
+        )
 
 
 def find_texts(patterns: Sequence[str]) -> list[Path]:

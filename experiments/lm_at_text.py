@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ws_learner.core import check_settings, complain
+from ws_learner.core import check_all, check_settings, complain
 from ws_learner.language import LanguageSettings
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Options(LanguageSettings):
 
 def language_task(options: Options) -> LanguageTask:
     """Find network and texts."""
-    from experiments.language import find_model, find_texts
+    from experiments.language import check_folder, find_model, find_texts
     from ws_learner.language import LanguageTask, read_texts
 
     folder = find_model(options.model) if options.model else None
@@ -44,6 +44,7 @@ def language_task(options: Options) -> LanguageTask:
     missing += [] if options.text else ["--text: needed; text files or a quoted pattern"]
     complain(missing)
     assert folder is not None
+    check_all(lambda: check_folder(folder), lambda: find_texts(options.text))
     return LanguageTask(
         name="lm_at_text",
         texts=read_texts(find_texts(options.text)),

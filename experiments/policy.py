@@ -26,8 +26,18 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from experiments.cli.flag_aliases import spell_message
-from ws_learner.core import RunDir, UserError, as_path, policy_path, say, share_hint, write_text
+from experiments.cli.verb_parser import VerbParser
+from ws_learner.core import (
+    RunDir,
+    UserError,
+    as_path,
+    policy_path,
+    read_share,
+    refuse_unwritable,
+    say,
+    share_hint,
+    write_text,
+)
 from ws_learner.report import find_run
 
 if TYPE_CHECKING:
@@ -41,10 +51,12 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiments.policy") -> int:
     """Print the table or write a profile; return 0, or 2 after bad input."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=raw)
+    parser = VerbParser(
+        prog=prog, description=__doc__, formatter_class=raw, example="ws-learner policy last"
+    )
     parser.add_argument("run", type=as_path, help="run: folder, name, last; or policy.safetensors")
     parser.add_argument("--targets", help="prune ratios of the table, such as 0.5,0.9,0.95")
-    parser.add_argument("--prune_ratio", type=float, help="write the profile of this target")
+    parser.add_argument("--prune_ratio", type=read_share, help="write the profile of this target")
     parser.add_argument("--out", type=as_path, help="the file for it, which --ratios reads")
     given = parser.parse_args(argv)
     try:
@@ -55,6 +67,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
         targets = None if given.targets is None else _targets(given.targets)
         from ws_learner.search import PolicyView
 
+        if given.out is not None:
+            refuse_unwritable(given.out, setting="out", makes_folders=False)
         given.run = find_run(given.run)
         view = PolicyView(given.run)
         if given.prune_ratio is not None:
@@ -62,14 +76,14 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
         else:
             _show(view, targets or view.usual_targets(), RunDir(policy_path(given.run).parent))
     except UserError as error:
-        say(f"error: {spell_message(sys.argv[1:] if argv is None else argv)(str(error))}")
+        say(f"error: {parser.spell(str(error))}")
         return 2
     return 0
 
 
 def _targets(text: str) -> tuple[float, ...]:
     try:
-        found = tuple(float(part) for part in text.split(","))
+        found = tuple(read_share(part) for part in text.split(","))
     except ValueError:
         found = (0.0,)
     if not all(0 < target < 1 for target in found):

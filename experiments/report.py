@@ -21,8 +21,8 @@ if __name__ == "__main__" and not __package__:  # started as a file: import from
 import argparse
 from collections.abc import Sequence
 
-from experiments.cli.flag_aliases import spell_message
-from ws_learner.core import UserError, as_path, say
+from experiments.cli.verb_parser import VerbParser
+from ws_learner.core import UserError, as_path, refuse_unwritable, say
 
 __all__ = ["main"]
 
@@ -30,7 +30,9 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiments.report") -> int:
     """Write the report; return 0, or 2 after bad input."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=raw)
+    parser = VerbParser(
+        prog=prog, description=__doc__, formatter_class=raw, example="ws-learner report last"
+    )
     parser.add_argument("run", type=as_path, help="a finished run: its folder, its name, or last")
     parser.add_argument(
         "--out", type=as_path, help="the file, .html or .md (default: report.html in the run)"
@@ -45,7 +47,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m experiment
     try:
         written = _write(given.run, out=given.out, picture=given.picture)
     except UserError as error:
-        say(f"error: {spell_message(sys.argv[1:] if argv is None else argv)(str(error))}")
+        say(f"error: {parser.spell(str(error))}")
         return 2
     for path in written:
         say(f"wrote {path}, {path.stat().st_size:,} bytes")
@@ -65,8 +67,10 @@ def _write(run: Path, *, out: Path | None, picture: Path | None) -> list[Path]:
     run = find_run(run)
     if out is not None:
         refuse_other_ending(out, name="out")
+        refuse_unwritable(out, setting="out", makes_folders=False)
     if picture is not None:
         refuse_other_picture(picture, name="picture")
+        refuse_unwritable(picture, setting="picture", makes_folders=False)
     written = [] if picture is None else [draw_summary(run, picture)]
     if out is not None or picture is None:
         written.append(write_report_file(run, out or run / "report.html"))

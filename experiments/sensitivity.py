@@ -46,7 +46,8 @@ from experiments.cli.command import Command
 from experiments.cli.exit_codes import run_with_exit_code
 from experiments.cli.flags import parse
 from experiments.cli.preflight import check_paths
-from ws_learner.core import UserError, as_path, say
+from experiments.cli.verb_parser import VerbParser
+from ws_learner.core import UserError, as_path, read_share, say, share_hint
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -59,7 +60,7 @@ def main(
 ) -> int:
     """Print the table, write CSV and figures; return 0, or 2 after bad input."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
+    parser = VerbParser(
         prog=prog,
         description=__doc__,
         formatter_class=raw,
@@ -114,11 +115,15 @@ def _main(given: argparse.Namespace, words: Sequence[str], *, prog: str) -> int:
 
 def _numbers(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
+        found = tuple(read_share(part) for part in text.split(","))
+    except ValueError:
+        found = (-1.0,)
+    if not all(0 <= one <= 1 for one in found):
         raise UserError(
-            f"--ratios {text}: must be shares of zeros with commas between, such as .5,.75,.9"
-        ) from error
+            f"--ratios {text}: must be shares of zeros with commas between, such as "
+            f".5,.75,.9{share_hint(text)}"
+        )
+    return found
 
 
 def _load_weights(command: Command, experiment: Experiment) -> None:

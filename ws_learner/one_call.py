@@ -199,6 +199,18 @@ def _refuse_both(recipe: Recipe | None, **parts: float | None) -> None:
 def _config(
     given: WeightSparseConfig | Mapping[str, Any] | None, prune_ratio: float | None
 ) -> WeightSparseConfig:
+    """The settings; messages name the argument that was given."""
+    try:
+        return _settings(given, prune_ratio)
+    except UserError as error:
+        if prune_ratio is None:
+            raise
+        raise UserError(str(error).replace("`ws_prune_ratio`", "`prune_ratio`")) from error
+
+
+def _settings(
+    given: WeightSparseConfig | Mapping[str, Any] | None, prune_ratio: float | None
+) -> WeightSparseConfig:
     if given is not None:
         kinds = (WeightSparseConfig, Mapping)
         check_kind(

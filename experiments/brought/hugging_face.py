@@ -17,7 +17,7 @@ from experiments.experiment import seeded
 from ws_learner.core import UserError, check_saved_config, reason_of, say, sha256_of
 from ws_learner.language import quiet
 
-__all__ = ["open_folder"]
+__all__ = ["open_folder", "saved_files"]
 
 _WEIGHTS = ("*.safetensors", "*.bin")
 _USUAL_SIZE = 224
@@ -39,7 +39,7 @@ def open_folder(
         UserError: transformers is missing, or the folder holds no classifier of images.
     """
     source = f"hf:{folder}"
-    files = _files(folder)
+    files = saved_files(folder)
     automatic = _automatic_class(source)
     with quiet():
         model, lacking = _load(automatic, folder, source)
@@ -70,8 +70,12 @@ def open_folder(
     )
 
 
-def _files(folder: Path) -> list[Path]:
-    """The config and the weights."""
+def saved_files(folder: Path) -> list[Path]:
+    """The config and the weights of such a folder.
+
+    Raises:
+        UserError: It is not there, or lacks one of them.
+    """
     if not folder.is_dir():
         raise UserError(
             f"`model` hf:{folder}: no such folder; nothing is downloaded, so save the network "

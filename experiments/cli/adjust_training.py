@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from experiments.cli.adjust_settings import as_flags
 from experiments.cli.build import recipe_for_command
 from experiments.cli.command import Command
+from experiments.cli.discovery import bundled_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from ws_learner.config import Recipe
 
 __all__ = ["adjust_batch", "adjust_training"]
+
+OF_LENGTH = (
+    *("nb_epochs", "batch_size", "ws_method", "ws_schedule", "ws_mask_update_step"),
+    *("ws_iter_ratio_beg", "ws_iter_ratio_end", "nm_dense_epochs", "nm_fine_tune_epochs"),
+)
+"""Settings whose user wants to know what else gave way."""
 
 
 def adjust_batch(command: Command, recipe: Recipe, *, examples: int) -> Command:
@@ -47,5 +54,13 @@ def _with_batch(command: Command, recipe: Recipe, fitted: Recipe, lines: Sequenc
     run = command.run
     if fitted.batch_size != recipe.batch_size:
         run = dataclasses.replace(run, batch_size=fitted.batch_size)
-    adjusted = (*command.adjusted, *map(as_flags, lines))
-    return dataclasses.replace(command, run=run, adjusted=adjusted)
+    kept = "fitted" if _is_usual(command) else "adjusted"
+    so_far = (*getattr(command, kept), *map(as_flags, lines))
+    return dataclasses.replace(command, run=run, **{kept: so_far})
+
+
+def _is_usual(command: Command) -> bool:
+    """Whether length and data are those that an experiment of the project has by itself."""
+    own = {item.name for item in dataclasses.fields(command.options)}
+    asked = command.given & {*own, *OF_LENGTH}
+    return bundled_name(command.name) is not None and not asked

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.cli.command import Command
 from experiments.cli.own_file import build_experiment
 from ws_learner.config import PROTOCOLS, unused_settings
-from ws_learner.core import RunDir, UserError, is_quiet, plain_lines, reading, say, warn
+from ws_learner.core import RunDir, UserError, is_quiet, plain_lines, quiet, reading, say, warn
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -75,6 +75,9 @@ def say_adjusted(command: Command) -> None:
     """Report settings that were adjusted to the user's, and user settings without effect."""
     for line in command.adjusted:
         say(f"adjusted: {line}")
+    with quiet():
+        for line in command.fitted:
+            say(f"adjusted: {line}")
     if command.run.learner == "weight-sparse":
         for line in unused_settings(command.ws, command.given):
             warn(f"unused: {line}")

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from agents import DDPGConfig
 from ws_learner.compat import LpotConf
 from ws_learner.config import ClusterConfig, LrnSchedule, OptimizerName, WeightSparseConfig
-from ws_learner.core import OutputKind, check_settings, complain, share_hint, shown, suggest
+from ws_learner.core import (
+    OutputKind,
+    check_settings,
+    complain,
+    plain_number,
+    share_hint,
+    shown,
+    suggest,
+)
 from ws_learner.report import TRACKERS, label_problems
 
 if TYPE_CHECKING:
@@ -115,17 +123,21 @@ class RunFlags:
         for name in ("nb_epochs", "batch_size", "lrn_rate", "clip_norm"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
-                yield f"--{name} {value}: must be a number above 0"
+                yield f"--{name} {plain_number(value)}: must be a number above 0"
         for name in ("weight_decay", "momentum", "lrn_rate_min", "warmup_epochs", "mixup"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
-                yield f"--{name} {value}: must be 0 or above"
+                yield f"--{name} {plain_number(value)}: must be 0 or above"
         if self.label_smoothing is not None and not 0 <= self.label_smoothing < 1:
             hint = share_hint(self.label_smoothing)
-            yield f"--label_smoothing {self.label_smoothing}: must lie in [0, 1){hint}"
+            said = plain_number(self.label_smoothing)
+            yield f"--label_smoothing {said}: must lie in [0, 1){hint}"
         warmup, epochs = self.warmup_epochs or 0.0, self.nb_epochs
         if epochs is not None and warmup >= epochs > 0:
-            yield f"--warmup_epochs {warmup}: must be below --nb_epochs {epochs}"
+            yield (
+                f"--warmup_epochs {plain_number(warmup)}: must be below "
+                f"--nb_epochs {plain_number(epochs)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +157,8 @@ class Command:
         runs: Folder of the run directories.
         given: Names of the settings that the user chose; the others may be adjusted to them.
         adjusted: Adjustments made so far, one line each.
+        fitted: Those to the length that an experiment of the project has by itself; they are kept
+            for the report, and not printed.
     """
 
     experiment: ModuleType
@@ -159,6 +173,7 @@ class Command:
     runs: Path = Path("runs")
     given: frozenset[str] = frozenset()
     adjusted: tuple[str, ...] = ()
+    fitted: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """Every setting under its flag's name, as plain YAML values."""

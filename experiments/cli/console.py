@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from ws_learner.core import say, suggest
+from ws_learner.core import say, suggest, warn
 
 __all__ = ["VERBS", "main"]
 
@@ -69,7 +69,7 @@ Examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a verb; return its exit code, or 2 if there is no such verb."""
+    """Run a verb; return its exit code, 2 if there is no such verb, or 130 after Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         verbs = "\n".join(f"  {name:<11} {about}" for name, (_, _, about) in VERBS.items())
@@ -80,8 +80,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     verb, *rest = words
     module, first, _ = VERBS[verb]
-    prog = f"ws-learner {'prune' if verb == 'demo' else verb}"
-    return int(importlib.import_module(module).main([*first, *rest], prog=prog))
+    prog = f"ws-learner {verb}"
+    try:
+        return int(importlib.import_module(module).main([*first, *rest], prog=prog))
+    except KeyboardInterrupt:  # runs say themselves how they go on
+        warn(f"{prog}: stopped")
+        return 130
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def dense_weights(command: Command, experiment: Experiment) -> Path | None:
     flags = dataclasses.replace(command.run, learner="full-prec", run_dir=None, **own)
     given = command.given - own.keys()
     _expect_time(command, experiment)
-    dense = dataclasses.replace(command, run=flags, given=given, adjusted=())
+    dense = dataclasses.replace(command, run=flags, given=given, adjusted=(), fitted=())
     words = [command.name, "--learner", "full-prec"]
     weights = full_prec(dense, words=words, final=False).model
     say("the dense network is ready; now it is pruned")

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 from experiments.cli.flag_aliases import ALIASES, canonical_words
 from ws_learner.config import Registry
-from ws_learner.core import UserError, complain, share_hint, shown, suggest
+from ws_learner.core import UserError, complain, read_share, share_hint, shown, suggest
 
 __all__ = [
     "Flag",
@@ -29,6 +29,12 @@ __all__ = [
 
 OF_RAY = ("n", "gpus_per_worker", "sweep", "storage", "dashboard", "no_follow")
 """Flags of ./run_distributed.sh only."""
+
+SHARES = (
+    *("ws_prune_ratio", "ws_ratio_min", "ws_ratio_max", "ws_initial_ratio"),
+    *("ws_iter_ratio_beg", "ws_iter_ratio_end", "label_smoothing"),
+)
+"""Settings that are shares of 1, which may be typed as percentages: 75% is 0.75."""
 
 REPEATED = ("tag", "track")
 """Flags whose values add up; of others, the last one counts."""
@@ -220,6 +226,8 @@ def read_value(flag: Flag, value: Any, *, of: str = "--", name: str = "") -> Any
     values = value if isinstance(value, list) else [value]
     if any(isinstance(one, bool) for one in values) and bool not in kinds and kinds & {int, float}:
         raise UserError(f"{shown_name} {shown(value)}: must be a number, not yes or no")
+    if flag.name in SHARES and isinstance(value, str) and value.endswith("%"):
+        return _read_percentage(value, name=shown_name)
     try:
         read = TypeAdapter(flag.kind).validate_python(value)
     except ValidationError as error:
@@ -228,6 +236,16 @@ def read_value(flag: Flag, value: Any, *, of: str = "--", name: str = "") -> Any
         hint = share_hint(value) if flag.kind is float and str(value).endswith("%") else ""
         raise UserError(f"{shown_name} {shown(said)}: must be {reason}{hint}") from None
     return read.expanduser() if isinstance(read, Path) else read
+
+
+def _read_percentage(value: str, *, name: str) -> float:
+    try:
+        share = read_share(value)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise UserError(f"{name} {shown(value)}: must be a share from 0 to 1, or from 0% to 100%")
+    return share
 
 
 def peek_flag(words: Sequence[str], name: str) -> str | None:

@@ -152,7 +152,8 @@ def _refuse_files_folders(settings: Mapping[str, Any], *, config: str | None) ->
 def _help(module: ModuleType, flags: Mapping[str, Flag], *, everything: bool, prog: str) -> None:
     from experiments.cli.help_page import help_page
 
-    page = help_page(module, flags, names=experiment_names(), everything=everything)
+    demo = prog.endswith(" demo")
+    page = help_page(module, flags, names=experiment_names(), everything=everything, demo=demo)
     if prog != "./run_local.sh":  # installed: there are no scripts
         page = page.replace("./run_local.sh", prog)
         page = page.replace("./run_distributed.sh", "python -m experiments.distributed")

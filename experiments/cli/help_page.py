@@ -93,6 +93,19 @@ Examples:
 
 The same command resumes an interrupted run.
 """
+DEMO_ABOUT = """\
+The whole job on printed digits, in a minute and without data of your own: train a small network,
+search each layer's prune ratio in 60 rollouts, prune, report."""
+DEMO_EXAMPLES = """\
+Examples:
+  ./run_local.sh                          # nothing to set; ends in a report
+  ./run_local.sh --prune_ratio 0.9        # more zeros
+  ./run_local.sh --pattern 4x1 --num_rollouts 100
+  ./run_local.sh --budget macs=0.3        # what it may cost, instead of a share of zeros
+  ws-learner new my_experiment.py         # then your own: ws-learner prune my_experiment.py
+
+The same command resumes an interrupted run. Unset options are adjusted to fit the ones you set.
+"""
 CLUSTER = """\
 On Ray: ./run_distributed.sh takes the same flags and -n=K, --gpus_per_worker, --sweep, --storage,
 --dashboard, --no_follow; see ./run_distributed.sh -h.
@@ -100,7 +113,12 @@ On Ray: ./run_distributed.sh takes the same flags and -n=K, --gpus_per_worker, -
 
 
 def help_page(
-    module: ModuleType, flags: Mapping[str, Flag], *, names: Sequence[str], everything: bool
+    module: ModuleType,
+    flags: Mapping[str, Flag],
+    *,
+    names: Sequence[str],
+    everything: bool,
+    demo: bool = False,
 ) -> str:
     """The page for an experiment.
 
@@ -109,21 +127,24 @@ def help_page(
         flags: All settings by name.
         names: Experiments that come with the project.
         everything: All flags with all that is said of them, or the essential ones in a line each.
+        demo: The command names the experiment by itself, as `ws-learner demo` does.
     """
     width = min(shutil.get_terminal_size((100, 24)).columns, 100)
     about = (module.__doc__ or "").strip().partition("\n")[0]
     known = f"EXPERIMENT is a file of your own, or one of {', '.join(names)} (the default is "
     known += "resnet_at_cifar10, about five minutes)."
-    parts = ["usage: ./run_local.sh [EXPERIMENT] [flags]", textwrap.fill(about, width)]
     language = is_language_model(module)
+    parts = ["usage: ./run_local.sh [EXPERIMENT] [flags]", textwrap.fill(about, width)]
     parts += [textwrap.fill(known, width), (LANGUAGE_EXAMPLES if language else EXAMPLES).strip()]
+    if demo:
+        parts = ["usage: ./run_local.sh [flags]", DEMO_ABOUT, DEMO_EXAMPLES.strip()]
     groups = _grouped(module, flags)
     if language:
         return "\n\n".join([*parts, *_language_groups(groups, width, everything=everything)]) + "\n"
     for title in groups if everything else list(groups)[:2]:
         lines = [_entry(flag, width, whole=everything) for flag in groups[title]]
         parts.append("\n".join([f"{title}:", *lines]))
-    parts.append(CLUSTER.strip())
+    parts += [] if demo else [CLUSTER.strip()]
     hidden = sum(map(len, groups.values())) - sum(map(len, list(groups.values())[:2]))
     if not everything:
         titles = "; ".join(title.replace(": ", " - ") for title in list(groups)[2:])

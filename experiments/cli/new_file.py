@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.cli.verb_parser import VerbParser
 from ws_learner.core import UserError, say
 
 __all__ = ["KINDS", "main", "write_experiment"]
@@ -28,7 +29,7 @@ _NAMED = "FILE"  # where the templates name themselves
 def main(argv: Sequence[str] | None = None, *, prog: str = "ws-learner new") -> int:
     """Write the file; return 0, or 2 after bad input."""
     kinds = "\n".join(f"  {name:<8} {about}" for name, about in KINDS.items())
-    parser = argparse.ArgumentParser(
+    parser = VerbParser(
         prog=prog,
         description="Write an experiment file with comments on what to replace. It runs as it is.",
         epilog=f"kinds:\n{kinds}",

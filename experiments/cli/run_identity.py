@@ -135,7 +135,7 @@ def refuse_other_run(command: Command, identity: dict[str, Any]) -> None:
         asked["precision"] = "auto"
     if "neighbours" not in made:
         asked.pop("neighbours", None)
-    run.refuse_other(as_recorded(asked, made) if made else asked)
+    run.refuse_other(as_recorded(asked, made) if made else asked, given=command.given)
 
 
 def _are_older(command: Command, run: Path) -> bool:

@@ -34,14 +34,15 @@ def run_or_reuse(
         identity: What makes this run another than its neighbours, see `identity_of`.
         work: Trains; given the folder, which it leaves finished, or to be gone on with.
         kind: Second part of the folder's name, unless --run_dir names it.
-        final: The command ends with this run.
+        final: The command ends with this run. If it does not, and another process works on the
+            run, as two commands that need one dense network do, it is waited for.
     """
     from experiments.cli.task_metrics import add_measures
     from ws_learner.training import progress_of
 
     run, identity = locate_run(command, f"{experiment.name}-{kind}", identity)
-    with run.locked():
-        run.claim(resolved_settings(command), identity)
+    with run.locked(waits=not final, named=command.run.run_dir is not None):
+        run.claim(resolved_settings(command), identity, given=command.given)
         write_label(run.path, name=command.run.name, tags=command.run.tag)
         with tracking(run.path, command.run.track):
             if not run.finished:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.cli.adjust_training import adjust_training
-from experiments.cli.build import build
+from experiments.cli.build import build, say_adjusted
 from experiments.cli.flags import parse
 from experiments.experiment import Experiment
 from experiments.run import main
@@ -137,3 +137,17 @@ def test_a_small_run_needs_no_second_try(
     assert main([*words, *spelled, "--run_dir", "run"]) == 0
     assert main([words[0], "--config", "run/config.yaml", "--run_dir", "run"]) == 0
     assert "adjusted" not in capsys.readouterr().err.split("sparse training")[-1]
+
+
+def test_a_bundled_experiment_as_it_is_says_nothing_of_its_own_length(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = parse(["cnn_at_digits"])
+    bare = adjust_training(command, build(command))
+    assert 1 <= (bare.ws.ws_mask_update_step or 0) < 25
+    assert [line.split()[0] for line in bare.fitted] == ["--ws_mask_update_step"]
+    say_adjusted(bare)
+    assert capsys.readouterr().err == ""
+    asked = parse(["cnn_at_digits", "--nb_epochs", "1"])
+    say_adjusted(adjust_training(asked, build(asked)))
+    assert "adjusted: --ws_mask_update_step 25 -> " in capsys.readouterr().err

@@ -116,7 +116,7 @@ def test_a_damaged_identity(
     (run / "identity.json").write_bytes(content.encode("latin-1"))
     assert main([*words(finished.parent), "--run_dir", str(run)]) == 2
     said = capsys.readouterr().err
-    assert "identity.json: " in said or "was made with other settings" in said
+    assert "identity.json: " in said or "made with other settings" in said
     assert "another folder" in said
     assert main([*EVAL, "--run_dir", str(run)]) in (0, 2)
 

@@ -54,7 +54,7 @@ def test_verbs_pass_their_arguments_on(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["inspect", str(weights)]) == 0
     assert "fc.weight" in capsys.readouterr().out
     assert main(["prune", "--prune_ratio", "2"]) == 2
-    assert "--prune_ratio 2.0: must be a share" in capsys.readouterr().err
+    assert "--prune_ratio 2: must be a share" in capsys.readouterr().err
 
 
 def test_the_demo_ends_in_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,3 +81,16 @@ def test_the_help_of_a_verb_names_the_installed_command(
     shown = capsys.readouterr().out
     assert shown.startswith(f"usage: ws-learner {verb} ")
     assert "./run_" not in shown
+
+
+def test_the_demo_has_a_page_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["demo", "-h"])
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: ws-learner demo [flags]\n")
+    assert "EXPERIMENT" not in shown
+    assert "./run_" not in shown
+    examples = [line.split("#")[0].split() for line in shown.splitlines() if "  ws-learner" in line]
+    for _, verb, *words in [words for words in examples if words[1] == "demo"]:
+        assert verb == "demo"
+        parse([*DEMO, *words])  # every example can be given

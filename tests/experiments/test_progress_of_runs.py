@@ -128,7 +128,8 @@ def test_the_folder_of_another_run_is_refused_before_the_dense_training(
     monkeypatch.setattr(Trainer, "run", lambda self: pytest.fail("trained"))
     assert main([*WORDS, "--seed", "5"]) == 2  # another seed has another dense network
     said = capsys.readouterr().err
-    assert "--run_dir run: was made with other settings" in said
+    assert "--run_dir run: holds a pruning of " in said
+    assert "made with other settings" in said
     assert "seed 0 -> 5" in said
     (folder / "notes").mkdir(exist_ok=True)
     (folder / "notes" / "todo.txt").write_text("")

@@ -26,6 +26,7 @@ def test_it_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_it_draws_the_picture_alone(tmp_path: Path) -> None:
     run = write_run(tmp_path / "runs" / "one")
     picture = tmp_path / "pictures" / "one.svg"
+    picture.parent.mkdir()
     assert main(["report", str(run), "--picture", str(picture)]) == 0
     assert picture.read_text().rstrip().endswith("</svg>")
     assert not (run / "report.html").exists()
@@ -39,15 +40,18 @@ def test_what_it_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     run = write_run(tmp_path / "one")
     (tmp_path / "unfinished").mkdir()
     for words, said in (
-        ([str(tmp_path / "none")], "holds no finished run"),
+        ([str(tmp_path / "none")], "/none: no such folder or name of a run"),
         ([str(tmp_path / "unfinished")], "no finished run"),
         ([str(run), "--out", "page.pdf"], "--out page.pdf: give a file that ends in .html or .md"),
         (
             [str(run), "--picture", "a.gif"],
             "--picture a.gif: give a file that ends in .svg or .png",
         ),
-        ([str(run), "--picture", str(run / "summary.json" / "a.svg")], "cannot write"),
-        ([str(run), "--out", str(tmp_path / "one" / "summary.json" / "a.html")], "cannot write"),
+        ([str(run), "--picture", str(run / "summary.json" / "a.svg")], "summary.json is no folder"),
+        (
+            [str(run), "--out", str(tmp_path / "one" / "summary.json" / "a.html")],
+            "summary.json is no folder",
+        ),
     ):
         assert main(["report", *words]) == 2
         (line,) = capsys.readouterr().err.splitlines()

@@ -135,6 +135,36 @@ def test_of_a_changed_recipe_only_what_differs_is_shown(tmp_path: Path) -> None:
     ]
 
 
+def test_of_another_kind_of_run_no_settings_are_listed(tmp_path: Path) -> None:
+    many = {f"ws_{place}": place for place in range(80)}
+    run = RunDir(tmp_path / "run")
+    run.path.mkdir()
+    run.claim(None, {"experiment": "a", "learner": "full-prec"})
+    with pytest.raises(UserError, match="holds a dense training of a, not a pruning of a; ") as got:
+        run.refuse_other({"experiment": "a", "learner": "weight-sparse"} | many)
+    assert "\n" not in str(got.value)
+
+
+def test_of_other_settings_those_that_were_given_are_listed(tmp_path: Path) -> None:
+    made = {"experiment": "a"} | {f"ws_{place:02}": place for place in range(80)}
+    asked = {name: value if value == "a" else value + 1 for name, value in made.items()}  # type: ignore[operator]
+    run = RunDir(tmp_path / "run")
+    run.path.mkdir()
+    run.claim(None, made)
+    with pytest.raises(UserError) as got:
+        run.refuse_other(asked, given=("ws_40", "ws_70"))
+    assert str(got.value).splitlines()[1:] == [
+        "  ws_40 40 -> 41",
+        "  ws_70 70 -> 71",
+        "  and 78 more",
+    ]
+    with pytest.raises(UserError) as got:
+        run.refuse_other(asked)
+    *listed, more = str(got.value).splitlines()[1:]
+    assert more == f"  and {80 - len(listed)} more"
+    assert len(listed) < 10
+
+
 def test_settings_differ_from_the_recorded_defaults_only_where_chosen() -> None:
     command = parse(["cnn_at_digits", "--prune_ratio", "0.9", "--seed", "3"])
     made, usual = resolved_settings(command), default_settings(command)

@@ -145,7 +145,10 @@ def test_runs_are_found_by_name(runs: Path) -> None:
     ):
         with pytest.raises(UserError, match=reason):
             find_run(word)
-    assert find_run("some/where") == Path("some/where")  # whoever opens it says what is wrong
+    with pytest.raises(UserError, match="`run` some/where: no such folder or name of a run"):
+        find_run("some/where")
+    with pytest.raises(UserError, match=f"did you mean runs/{first.name}"):
+        find_run(f"runs/{first.name[:-1]}")
     assert main(["compare", "last", "some/where"]) == 2
     with pytest.raises(UserError, match="no finished run or other"):
         find_run("last", folder="nowhere")
@@ -209,3 +212,40 @@ def test_a_named_run_is_the_same_run(
     assert after.keys() - before.keys() == {"label.json", "tracking.json"}
     assert any((run / "tensorboard").iterdir())
     assert read_label(run).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--tag nope", "none of the 4 runs in runs/ has the tag nope; tags in use: paper, v2"),
+        ("--state running", "is running; states in use: finished, stopped, unknown"),
+        ("--name nobody", "is called nobody; names in use: the best"),
+        ("--experiment x*", "is of the experiment x*; experiments in use: "),
+        ("--tag v2 --state stopped", "has the tag v2 and is stopped at once"),
+    ],
+)
+def test_an_empty_list_says_which_filter_leaves_none(
+    runs: Path, capsys: pytest.CaptureFixture[str], words: str, said: str
+) -> None:
+    assert main(["runs", *words.split()]) == 0
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_messages_name_no_flags_that_a_verb_has_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["runs"]) == 2
+    assert capsys.readouterr().err == "error: no runs/ here yet; `ws-learner demo` makes one\n"
+    for verb in ("report", "inspect", "policy", "export --to deploy", "generate --prompt a"):
+        first, *more = verb.split()
+        assert main([first, "runs/nope", *more]) == 2
+        error = capsys.readouterr().err
+        assert error == (
+            "error: runs/nope: no such folder or name of a run; `ws-learner runs` lists them\n"
+        )
+    (tmp_path / "empty").mkdir()
+    assert main(["report", "empty"]) == 2
+    assert capsys.readouterr().err.startswith("error: empty: holds no finished run")

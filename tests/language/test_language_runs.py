@@ -96,7 +96,7 @@ def test_a_finished_run_is_shown_and_measured_again(
     assert digests(finished) == before
     assert main(["--exec_mode", "eval", "--run_dir", str(finished)]) == 0
     assert main(words_for(place, finished, "--protocol", "uniform")) == 2
-    assert "was made with other settings" in capsys.readouterr().err
+    assert "made with other settings" in capsys.readouterr().err
 
 
 class KilledError(BaseException):

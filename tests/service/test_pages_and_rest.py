@@ -219,6 +219,42 @@ def test_fields_that_exclude_each_other_are_refused(tmp_path: Path) -> None:
         assert answer.status_code == 422, fields
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (
+            {"prune_ratio": 75},
+            "prune_ratio 75: must be a share above 0 and below 1; did you mean 0.75?",
+        ),
+        (
+            {"prune_ration": 0.8},
+            "prune_ration: no such setting; did you mean prune_ratio? Allowed: ",
+        ),
+        ({"workers": -1}, "workers -1: must be at least 0"),
+        ({"rollouts": "many"}, "rollouts: must be a whole number"),
+        ({"prune_ratio": "x%"}, "prune_ratio: must be a number"),
+        ({"experiment": None}, "experiment: must be text"),
+    ],
+)
+def test_fields_are_refused_in_the_words_of_the_command_line(
+    tmp_path: Path, fields: dict[str, object], said: str
+) -> None:
+    asked = client(tmp_path, starter=RecordingStarter())
+    answer = asked.post("/runs", json={"experiment": "one"} | fields)
+    assert answer.status_code == 422
+    (problem,) = answer.json()["detail"]["problems"]
+    assert problem.startswith(said)
+    half = {"experiment": "one", "prune_ratio": "50%"}
+    assert asked.post("/runs?dry_run=true", json=half).status_code == 200
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
+    asked = client(tmp_path)
+    for answer in (asked.get("/runs/nope"), asked.post("/runs/nope/stop")):
+        assert answer.status_code == 404
+        assert answer.json()["detail"] == "nope: no run is called so"
+
+
 def test_openapi_names_every_route(tmp_path: Path) -> None:
     paths = client(tmp_path).get("/openapi.json").json()["paths"]
     assert set(paths) == {

@@ -136,10 +136,13 @@ def _budget(part: str, setting: str) -> Budget:
     value = float(number[1]) / (100 if number[2] == "%" else 1)
     share = number[2] == "%" or (not number[2] and value <= 1)
     if not share and not number[2] and "" not in suffixes:
-        raise UserError(
-            f"`{setting}` {part}: a share is at most 1; for an amount add a unit, such as "
-            f"{name}={number[1]}{'ms' if name == 'latency' else 'kB'}{share_hint(number[1])}"
-        )
+        unit = "ms" if name == "latency" else "kB"
+        if name == "latency":
+            at = f"@{engine}" if engine else ""
+            hint = f"; did you mean {name}={number[1]}{unit}{at}?"
+        else:
+            hint = f", such as {name}={number[1]}{unit}{share_hint(number[1])}"
+        raise UserError(f"`{setting}` {part}: a share is at most 1; for an amount add a unit{hint}")
     if not share and not number[2] and (hint := share_hint(number[1])):
         raise UserError(
             f"`{setting}` {part}: a share is at most 1 (a count as small as this is written "

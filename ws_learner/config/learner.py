@@ -29,6 +29,7 @@ from ws_learner.core import (
     chosen_settings,
     complain,
     is_ratio_text,
+    plain_number,
     ratios_from,
     share_hint,
 )
@@ -267,7 +268,8 @@ class WeightSparseConfig(SearchSettings, MethodSettings, FitsUnset):
         ):
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                yield f"`{name}` {value}: must be a share in [0, 1]{share_hint(value)}"
+                said = plain_number(value)
+                yield f"`{name}` {said}: must be a share in [0, 1]{share_hint(value)}"
         if not (math.isfinite(self.ws_prune_ratio_exp) and self.ws_prune_ratio_exp > 0):
             yield f"`ws_prune_ratio_exp` {self.ws_prune_ratio_exp}: must be above 0"
 
@@ -277,11 +279,11 @@ class WeightSparseConfig(SearchSettings, MethodSettings, FitsUnset):
         for name in ("tempr_dst", "ws_update_frequency", "movement_score_lr"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
-                yield f"`{name}` {value}: must be a number above 0"
+                yield f"`{name}` {plain_number(value)}: must be a number above 0"
         for name in ("loss_w_dst", "loss_w_layers", "group_lasso_alpha"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
-                yield f"`{name}` {value}: must be 0 or above"
+                yield f"`{name}` {plain_number(value)}: must be 0 or above"
 
 
 def _refuse_choices(given: Any) -> None:

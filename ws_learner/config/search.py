@@ -11,7 +11,14 @@ from typing import Literal, get_args
 from ws_learner.config.budget import Budget, parse_budgets, parse_goals
 from ws_learner.config.duration import parse_duration
 from ws_learner.config.rollout import RewardType
-from ws_learner.core import NumberFormat, UserError, check_settings, ratios_from, share_hint
+from ws_learner.core import (
+    NumberFormat,
+    UserError,
+    check_settings,
+    plain_number,
+    ratios_from,
+    share_hint,
+)
 
 __all__ = ["NAMED_RATIOS", "RewardType", "SearchSettings"]
 
@@ -232,10 +239,11 @@ class SearchSettings:
         for name in ("ws_ratio_min", "ws_ratio_max"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                yield f"`{name}` {value}: must be a share in [0, 1]{share_hint(value)}"
+                said = plain_number(value)
+                yield f"`{name}` {said}: must be a share in [0, 1]{share_hint(value)}"
         for name in ("ws_lrn_rate_rg", "ws_lrn_rate_ft"):
             if not 0 < getattr(self, name) < math.inf:
-                yield f"`{name}` {getattr(self, name)}: must be a number above 0"
+                yield f"`{name}` {plain_number(getattr(self, name))}: must be a number above 0"
         yield from self._wrong_time()
         if not 0 < self.ws_score_power <= 1:
             yield f"`ws_score_power` {self.ws_score_power}: must be above 0, at most 1"

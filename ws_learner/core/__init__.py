@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         value_digest,
     )
     from ws_learner.core.elapsed import duration_text
-    from ws_learner.core.errors import UserError, complain, plain_lines, suggest
+    from ws_learner.core.errors import UserError, check_all, complain, plain_lines, suggest
     from ws_learner.core.expressions import Expression, compile_expression
     from ws_learner.core.files import (
         read_json,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         write_text,
         write_with,
     )
+    from ws_learner.core.held_locks import lock_holder
     from ws_learner.core.layer_choice import LayerChoice, LayerCosts, NumberFormat
     from ws_learner.core.layer_names import (
         by_layer,
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
     from ws_learner.core.moved import MOVED, install
     from ws_learner.core.output_kinds import OUTPUT_KINDS, OutputKind, check_output_kind
     from ws_learner.core.paths import AnyPath, as_path
-    from ws_learner.core.percentages import share_hint
+    from ws_learner.core.percentages import plain_number, read_share, share_hint
     from ws_learner.core.pickling import importable, refuse_unpicklable
     from ws_learner.core.plain_yaml import PlainLoader, dump_yaml, load_yaml, read_yaml_file
     from ws_learner.core.precision import half_types, narrowed, tensor_types, widened
@@ -129,6 +130,7 @@ __all__ = [
     "by_layer",
     "call_model",
     "cells_in_file",
+    "check_all",
     "check_choice",
     "check_kind",
     "check_output_kind",
@@ -165,6 +167,7 @@ __all__ = [
     "load_state_file",
     "load_tensors",
     "load_yaml",
+    "lock_holder",
     "log_progress",
     "main_output",
     "map_tensors",
@@ -175,6 +178,7 @@ __all__ = [
     "one_thread",
     "parse_json",
     "plain_lines",
+    "plain_number",
     "plan_phases",
     "policy_path",
     "quiet",
@@ -183,6 +187,7 @@ __all__ = [
     "ratios_in_file",
     "read_json",
     "read_metadata",
+    "read_share",
     "read_text",
     "read_yaml_file",
     "reading",
@@ -251,6 +256,7 @@ _MODULES = {
     "errors": [
         "plain_lines",
         "UserError",
+        "check_all",
         "complain",
         "suggest",
     ],
@@ -267,6 +273,9 @@ _MODULES = {
         "write_with",
         "refuse_unwritable",
         "remove_unfinished",
+    ],
+    "held_locks": [
+        "lock_holder",
     ],
     "layer_choice": [
         "LayerChoice",
@@ -323,6 +332,8 @@ _MODULES = {
         "as_path",
     ],
     "percentages": [
+        "plain_number",
+        "read_share",
         "share_hint",
     ],
     "pickling": [

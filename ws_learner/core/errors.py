@@ -7,11 +7,11 @@ line shows them as flags, see `message_style` in `ws_learner.core.progress`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ws_learner.core.shown_values import shown
 
-__all__ = ["UserError", "complain", "plain_lines", "suggest"]
+__all__ = ["UserError", "check_all", "complain", "plain_lines", "suggest"]
 
 _LINE, _LINES = 8000, 200
 
@@ -48,6 +48,22 @@ def complain(problems: Iterable[str]) -> None:
         found = [f"{len(found)} settings need a change:", *found]
     if found:
         raise UserError("\n  ".join(found))
+
+
+def check_all(*checks: Callable[[], object]) -> None:
+    """Make every check, and raise one error that lists what any of them refuses.
+
+    Raises:
+        UserError: At least one does.
+    """
+    problems: list[str] = []
+    for check in checks:
+        try:
+            check()
+        except UserError as error:
+            lines = str(error).splitlines()
+            problems += [line for line in lines if not line.endswith(" settings need a change:")]
+    complain(problems)
 
 
 def suggest(value: str, allowed: Iterable[str]) -> str:

@@ -34,18 +34,22 @@ _UNFINISHED = re.compile(r"\..+-[a-z0-9_]{8}(\.\w+)?")
 _REMEDY = "the file is damaged: take it from a copy, or run the command again in another folder"
 
 
-def refuse_unwritable(path: AnyPath, *, setting: str) -> None:
+def refuse_unwritable(path: AnyPath, *, setting: str, makes_folders: bool = True) -> None:
     """Refuse the path of a file that could not be written, before any work.
 
     Args:
         path: The file; folders above it are made when it is written.
         setting: What gave it.
+        makes_folders: Whether the folder above it may be missing.
 
     Raises:
-        UserError: It is a folder, or the nearest folder there is cannot be written.
+        UserError: It is a folder, or the nearest folder there is cannot be written; or the folder
+            above it is missing and may not be.
     """
     path = as_path(path, name=setting)
     place = path.absolute().parent
+    if not makes_folders and not place.exists():
+        raise UserError(f"`{setting}` {path}: no folder {place}; make it, or choose another place")
     while not place.exists() and place != place.parent:
         place = place.parent
     if path.is_dir():

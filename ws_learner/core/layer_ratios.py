@@ -16,7 +16,7 @@ import yaml
 from ws_learner.core.errors import UserError
 from ws_learner.core.layer_names import refuse_bad_patterns
 from ws_learner.core.paths import AnyPath, as_path
-from ws_learner.core.percentages import share_hint
+from ws_learner.core.percentages import read_share, share_hint
 from ws_learner.core.plain_yaml import load_yaml
 from ws_learner.core.ratio_columns import Columns, find_columns
 from ws_learner.core.shown_values import shown, shown_repr
@@ -212,7 +212,8 @@ def _checked(pairs: Iterable[tuple[Any, Any]], *, where: str) -> dict[str, float
         if not isinstance(name, str) or not name:
             raise UserError(f"{where} {shown_repr(name)}: a layer's name must be a text")
         try:
-            ratio = math.nan if isinstance(value, bool) else float(value)
+            number = read_share(value) if isinstance(value, str) else float(value)
+            ratio = math.nan if isinstance(value, bool) else number
         except (TypeError, ValueError, OverflowError):
             ratio = math.nan
         if not 0 <= ratio <= 1:

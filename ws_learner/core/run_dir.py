@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,13 @@ from typing import IO, Any
 
 from ws_learner.core.errors import UserError
 from ws_learner.core.files import read_json, remove_unfinished, unfinished, write_text
+from ws_learner.core.held_locks import lock_holder
+from ws_learner.core.messages import say
+from ws_learner.core.other_settings import other_settings
 from ws_learner.core.paths import AnyPath, as_path
 from ws_learner.core.plain_yaml import dump_yaml
 from ws_learner.core.progress_file import PROGRESS_FILE
 from ws_learner.core.run_summary import read_run_summary, write_run_summary
-from ws_learner.core.shown_values import shown, shown_repr
 
 __all__ = ["RunDir", "folder_name", "identity_hash", "policy_path"]
 
@@ -31,18 +33,6 @@ def identity_hash(identity: Mapping[str, Any]) -> str:
     """Hash of the settings that change the result, eight hex digits."""
     text = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _changes(made: Any, asked: Any, name: str = "") -> Iterator[str]:
-    """One line per changed setting, `recipe.lrn_rate 0.1 -> 0.2`, through nested tables."""
-    if isinstance(made, list) and isinstance(asked, list) and len(made) == len(asked):
-        made, asked = (dict(enumerate(values)) for values in (made, asked))
-    if isinstance(made, dict) and isinstance(asked, dict):
-        for key in sorted(made.keys() | asked.keys(), key=str):
-            where = f"{name}.{key}" if name else key
-            yield from _changes(made.get(key), asked.get(key), where)
-    elif made != asked:
-        yield f"{shown(name)} {shown_repr(made, most=40)} -> {shown_repr(asked, most=40)}"
 
 
 def folder_name(name: str) -> str:
@@ -135,6 +125,11 @@ class RunDir:
         return self.path / "state"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that works in the directory."""
+        return self.path / ".lock"
+
+    @property
     def finished(self) -> bool:
         """Whether the run has finished."""
         return self.summary.exists()
@@ -165,17 +160,25 @@ class RunDir:
             return {}
         return made if isinstance(made, dict) else {}
 
-    def claim(self, settings: Mapping[str, Any] | None, identity: Mapping[str, Any]) -> None:
+    def claim(
+        self,
+        settings: Mapping[str, Any] | None,
+        identity: Mapping[str, Any],
+        *,
+        given: Collection[str] = (),
+    ) -> None:
         """Write the identity, or check that the directory was created with the same one.
 
         Args:
             settings: Written to `config` if the run is not finished; None writes no such file.
             identity: Everything that changes the result.
+            given: Names of settings that the user chose; of a run that was made with others, these
+                are listed.
 
         Raises:
             UserError: The directory holds a run with other settings, or files of no run.
         """
-        self.refuse_other(identity)
+        self.refuse_other(identity, given=given)
         record = self.path / "identity.json"
         if record.exists():
             for folder in (self.path, self.state, self.path / "figures"):
@@ -187,8 +190,12 @@ class RunDir:
         if settings is not None and not self.finished:
             write_text(self.config, dump_yaml(settings))
 
-    def refuse_other(self, identity: Mapping[str, Any]) -> None:
+    def refuse_other(self, identity: Mapping[str, Any], *, given: Collection[str] = ()) -> None:
         """Check that the directory is new, or was created with this identity; write nothing.
+
+        Args:
+            identity: Everything that changes the result.
+            given: Names of settings that the user chose.
 
         Raises:
             UserError: The directory holds a run with other settings, or files of no run.
@@ -201,12 +208,9 @@ class RunDir:
                 raise UserError(
                     f"{record}: holds no settings; it is damaged: choose another folder"
                 )
-            changes = list(_changes(made, asked))
-            if changes:
-                raise UserError(
-                    f"`run_dir` {self.path}: was made with other settings; choose another folder "
-                    "or give these as they were:\n  " + "\n  ".join(changes)
-                )
+            told = other_settings(made, asked, given=given)
+            if told:
+                raise UserError(f"`run_dir` {self.path}: {told}")
         elif self.path.exists() and any(not _of_claim(path) for path in self.path.iterdir()):
             raise UserError(
                 f"`run_dir` {self.path}: holds files but no run (no identity.json), so nothing "
@@ -220,22 +224,36 @@ class RunDir:
             write_text(self.defaults, dump_yaml(defaults))
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Lock the directory against other processes; the lock is released when this one ends."""
+    def locked(self, *, waits: bool = False, named: bool = True) -> Iterator[None]:
+        """Lock the directory against other processes; the lock is released when this one ends.
+
+        Args:
+            waits: If another process works here, say so and wait until it ends.
+            named: The user gave the directory, as `run_dir`.
+
+        Raises:
+            UserError: Another process works here, or the directory cannot be written.
+        """
+        where = f"`run_dir` {self.path}" if named else str(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = (self.path / ".lock").open("w")
+            handle = self.lock.open("w")
         except OSError as error:
             raise UserError(
-                f"`run_dir` {self.path}: cannot be written ({error.strerror}); free space or "
+                f"{where}: cannot be written ({error.strerror}); free space or "
                 "choose another folder, then run the same command again"
             ) from error
         with handle:
             if not _lock(handle):
-                raise UserError(
-                    f"`run_dir` {self.path}: is locked by another process or call; wait until "
-                    "it ends"
-                )
+                holder = lock_holder(self.lock)
+                who = "another process or call" + (f" (process {holder})" if holder else "")
+                if not waits:
+                    raise UserError(
+                        f"{where}: is locked by {who}; wait until it ends, then give the same "
+                        "command again"
+                    )
+                say(f"{where}: {who} works on it; waiting until it ends")
+                fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
 

@@ -14,10 +14,11 @@ from fastapi.staticfiles import StaticFiles
 
 from ws_learner.core import UserError
 from ws_learner.service.elsewhere import Elsewhere
+from ws_learner.service.field_problems import field_problem
 from ws_learner.service.guard import App, Guard, Receive, Send
 from ws_learner.service.login import Login
 from ws_learner.service.new_page import new_page_routes
-from ws_learner.service.new_run import Starter, field_problem
+from ws_learner.service.new_run import Starter
 from ws_learner.service.pages import page_routes
 from ws_learner.service.rest_files import file_routes
 from ws_learner.service.rest_new import new_run_routes

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from ws_learner.core import UserError
-from ws_learner.service.new_run import NewRun, field_problem
+from ws_learner.service.field_problems import field_problem
+from ws_learner.service.new_run import NewRun
 from ws_learner.service.state import Service
 from ws_learner.service.templating import Pages, form_of
 

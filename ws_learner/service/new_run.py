@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from ws_learner.core import shown
+from ws_learner.core import read_share
 
-__all__ = ["Checked", "NewRun", "Plan", "Starter", "field_problem"]
+__all__ = ["Checked", "NewRun", "Plan", "Starter"]
 
 
 class NewRun(BaseModel):
@@ -39,6 +38,16 @@ class NewRun(BaseModel):
             raise ValueError("must be printable and not begin with -")
         return value
 
+    @field_validator("prune_ratio", mode="before")
+    @classmethod
+    def _share(cls, value: object) -> object:
+        if isinstance(value, str) and value.strip().endswith("%"):
+            try:
+                return read_share(value)
+            except ValueError:
+                return value  # refused as no number
+        return value
+
     @model_validator(mode="after")
     def _one_of_each(self) -> Self:
         if self.prune_ratio is not None and self.budget is not None:
@@ -46,13 +55,6 @@ class NewRun(BaseModel):
         if self.rollouts is not None and self.minutes is not None:
             raise ValueError("give rollouts or minutes, not both")
         return self
-
-
-def field_problem(error: Mapping[str, Any]) -> str:
-    """A line for what pydantic says of a field; the value is not repeated."""
-    place = " ".join(str(part) for part in error["loc"] if part != "body")
-    said = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    return shown(f"{place}: {said}" if place else said, most=300)
 
 
 @dataclass(frozen=True)

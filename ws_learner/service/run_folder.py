@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ws_learner.core import folder_name
+from ws_learner.core import folder_name, shown
 
 __all__ = ["NotThereError", "RunFile", "RunFolder", "download_type"]
 
@@ -51,7 +51,7 @@ class RunFolder:
             NotThereError: The name is none of a folder directly inside this one.
         """
         if not name or name.startswith(".") or folder_name(name) != name:
-            raise NotThereError("no run is called so")
+            raise NotThereError(f"{shown(name)}: no run is called so")
         return self.path / name
 
     def run(self, name: str) -> Path:
@@ -66,7 +66,7 @@ class RunFolder:
         except (OSError, RuntimeError, ValueError):
             inside = False
         if not inside:
-            raise NotThereError("no run is called so")
+            raise NotThereError(f"{shown(name)}: no run is called so")
         return path
 
     def file(self, name: str, inside: str) -> Path:
@@ -78,14 +78,14 @@ class RunFolder:
         run = self.run(name)
         parts = inside.split("/")
         if "\\" in inside or any(not part or part.startswith(".") for part in parts):
-            raise NotThereError("the run has no such file")
+            raise NotThereError(f"{shown(name)}: the run has no file {shown(inside)}")
         try:
             path = run.joinpath(*parts).resolve()
             found = path.is_file() and path.is_relative_to(run.resolve())
         except (OSError, RuntimeError, ValueError):
             found = False
         if not found:
-            raise NotThereError("the run has no such file")
+            raise NotThereError(f"{shown(name)}: the run has no file {shown(inside)}")
         return path
 
     def files(self, name: str) -> list[RunFile]:

@@ -6,15 +6,15 @@ are against the first run, A. The intervals are of the sampling of examples alon
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.cli.flag_aliases import readable_name, spell_message
+from experiments.cli.flag_aliases import readable_name
 from experiments.cli.runs.text_table import terminal_width, text_table
+from experiments.cli.verb_parser import VerbParser
 from ws_learner.core import UserError, complain, refuse_unwritable, say, shown, write_text
 from ws_learner.report import (
     Comparison,
@@ -34,7 +34,9 @@ _RISKY = ("=", "+", "-", "@")  # begins a formula in a spreadsheet
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "ws-learner compare") -> int:
     """Print the comparison; return the exit code: 0, or 2 after bad input."""
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    parser = VerbParser(
+        prog=prog, description=__doc__, example="ws-learner compare last runs/<one>"
+    )
     add = parser.add_argument
     add("run", nargs="+", metavar="RUN", help="two runs or more")
     add("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="where names are found")
@@ -43,14 +45,19 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "ws-learner compare")
     given = parser.parse_args(argv)
     try:
         if given.html is not None:
-            refuse_unwritable(given.html, setting="html")
+            refuse_unwritable(given.html, setting="html", makes_folders=False)
+        if len(given.run) < 2:
+            raise UserError(
+                f"compare {given.run[0]}: needs two runs, as in `ws-learner compare last "
+                f"{given.run[0]}`; `ws-learner runs` lists them"
+            )
         runs = [find_run(run, folder=given.runs) for run in given.run]
         complain(f"`run` {run}: holds no run" for run in runs if not is_run(run))
         found = _as_flags(compare_runs(runs))
         if given.html is not None:
             write_text(given.html, comparison_page(found))
     except UserError as error:
-        say(f"error: {spell_message(sys.argv[1:] if argv is None else argv)(str(error))}")
+        say(f"error: {parser.spell(str(error))}")
         return 2
     if given.html is not None:
         say(f"wrote {given.html}")

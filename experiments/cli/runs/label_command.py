@@ -5,12 +5,10 @@ RUN is a folder, a name, the beginning of a folder's name, or `last`.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.cli.flag_aliases import spell_message
+from experiments.cli.verb_parser import VerbParser
 from ws_learner.core import UserError, say
 from ws_learner.report import find_run, is_run, write_label
 
@@ -19,7 +17,7 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "ws-learner label") -> int:
     """Write the label; return the exit code: 0, or 2 after bad input."""
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    parser = VerbParser(prog=prog, description=__doc__, example="ws-learner label last --tag paper")
     add = parser.add_argument
     add("run", metavar="RUN", help="the run")
     add("--name", help="its name; '' takes it away")
@@ -33,7 +31,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "ws-learner label") -
             raise UserError(f"`run` {run}: holds no run; give a folder under runs/")
         label = write_label(run, name=given.name, tags=given.tag, without=given.untag)
     except UserError as error:
-        say(f"error: {spell_message(sys.argv[1:] if argv is None else argv)(str(error))}")
+        say(f"error: {parser.spell(str(error))}")
         return 2
     print(f"{run}: name {label.name or '-'}, tags {', '.join(label.tags) or '-'}")
     return 0

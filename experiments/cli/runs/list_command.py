@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from experiments.cli.flag_aliases import spell_message
+from experiments.cli.runs.no_rows import why_none
 from experiments.cli.runs.text_table import fitting, terminal_width, text_table
+from experiments.cli.verb_parser import VerbParser
 from ws_learner.core import UserError, name_fits, refuse_unwritable, say, write_text
 from ws_learner.report import RunRow, RunState, list_runs, run_columns, runs_page
 
@@ -34,15 +35,17 @@ _RIGHT = {"metric", "change", "size", "age", "target"}
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "ws-learner runs") -> int:
     """Print the table; return the exit code: 0, or 2 after bad input."""
-    given = _parser(prog).parse_args(argv)
+    parser = _parser(prog)
+    given = parser.parse_args(argv)
     try:
         if not Path(given.folder).is_dir():
-            raise UserError(f"`folder` {given.folder}: no such folder; runs are in runs/")
+            raise UserError(_no_folder(given.folder))
         if given.html is not None:
-            refuse_unwritable(given.html, setting="html")
-        rows = _chosen(list_runs(given.folder), given)
+            refuse_unwritable(given.html, setting="html", makes_folders=False)
+        every = list_runs(given.folder)
+        rows = _chosen(every, given)
     except UserError as error:
-        say(f"error: {spell_message(sys.argv[1:] if argv is None else argv)(str(error))}")
+        say(f"error: {parser.spell(str(error))}")
         return 2
     if given.html is not None:
         write_text(given.html, runs_page(rows, folder=given.folder, beside=given.html.parent))
@@ -50,12 +53,14 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "ws-learner runs") ->
     elif given.json:
         print(json.dumps([_plain(row) for row in rows], indent=2))
     else:
-        _print(rows, folder=given.folder, wide=given.wide)
+        if not rows:
+            say(why_none(every, given))
+        _print(rows, wide=given.wide)
     return 0
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+def _parser(prog: str) -> VerbParser:
+    parser = VerbParser(prog=prog, description=__doc__)
     add = parser.add_argument
     add("folder", nargs="?", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
     add("--tag", action="append", default=[], help="runs with this tag; repeat it for several")
@@ -97,9 +102,14 @@ def _plain(row: RunRow) -> dict[str, Any]:
     return dataclasses.asdict(row) | {"path": str(row.path)}
 
 
-def _print(rows: Sequence[RunRow], *, folder: Path, wide: bool) -> None:
+def _no_folder(folder: Path) -> str:
+    if folder == Path("runs"):
+        return "no runs/ here yet; `ws-learner demo` makes one"
+    return f"{folder}: no such folder; runs are in runs/"
+
+
+def _print(rows: Sequence[RunRow], *, wide: bool) -> None:
     if not rows:
-        say(f"no runs in {folder}")
         return
     width = None if wide else terminal_width()
     columns, left_out = fitting(run_columns(rows), drops=_DROPS, width=width)

@@ -15,7 +15,8 @@ from typing import NoReturn
 
 from experiments.cli.flag_parser import underscored
 from experiments.cli.serve.starter import ProcessStarter
-from ws_learner.core import UserError, message_style, say
+from experiments.cli.verb_parser import plain_reason
+from ws_learner.core import UserError, message_style, say, warn
 from ws_learner.service import Elsewhere, Starter, new_token, read_token
 
 __all__ = ["main", "serve", "serve_parser", "split_words"]
@@ -32,7 +33,7 @@ class _Parser(argparse.ArgumentParser):
     """Argument parser with the error format of the command line."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(message.removeprefix("argument "))
+        raise UserError(plain_reason(self, message))
 
 
 def serve_parser(prog: str) -> argparse.ArgumentParser:
@@ -131,6 +132,8 @@ def serve(own: argparse.Namespace, starter: Starter, *, elsewhere: Elsewhere | N
         raise UserError(f"folder {own.folder}: is no folder")
     if not _is_loopback(own.host) and not own.expose:
         raise UserError(EXPOSED.format(host=own.host, port=own.port))
+    if not own.folder.exists():
+        warn(f"{own.folder.absolute()}: no such folder yet, so no run is listed until one is there")
     token = new_token() if own.token_file is None else read_token(own.token_file)
     _check_names(own.allow_host)
     listening = _listen(own.host, own.port)
@@ -194,7 +197,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.listen()  # whoever reads the address may ask at once
     except OSError as error:
         listening.close()
-        raise UserError(f"--port {port}: cannot listen on {host} ({error.strerror})") from error
+        raise UserError(
+            f"--port {port}: cannot listen on {host} ({error.strerror}); --port 0 takes a free one"
+        ) from error
     return listening
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
-from experiments.cli.discovery import bundled_name, own_file
-from ws_learner.core import UserError
+from experiments.cli.discovery import bundled_name, experiment_names, own_file
+from ws_learner.core import UserError, suggest
 from ws_learner.service import NewRun
 
 __all__ = ["OF_FORM", "named_experiments", "own_words", "words_of"]
@@ -29,13 +30,18 @@ def named_experiments(names: Sequence[str]) -> dict[str, str]:
     for name in names:
         file, bundled = own_file(name), bundled_name(name)
         if file is None and bundled is None:
-            raise UserError(
-                f"--experiment {name}: no such experiment; give a file, or one of the project's"
-            )
+            raise UserError(f"--experiment {name}: {_unknown(name)}")
         short, given = (file.name, str(file)) if file is not None else (str(bundled), str(bundled))
         if found.setdefault(short, given) != given:
             raise UserError(f"--experiment {name}: another file is called {short}; rename one")
     return found
+
+
+def _unknown(name: str) -> str:
+    path = Path(name).expanduser()
+    if path.suffix == ".py" and not path.exists():
+        return f"no such file (it would be {path.absolute()})"
+    return f"no such experiment; {suggest(name, experiment_names())}, or the path of a file"
 
 
 def words_of(new: NewRun, *, experiment: str) -> list[str]:

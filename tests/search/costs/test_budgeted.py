@@ -104,6 +104,14 @@ def test_joint_choices_are_not_scored_before_the_dense_training(tmp_path: Path) 
         wrong.check()
 
 
+@pytest.mark.parametrize("pattern", ["unstructured", "4x1", "auto"])
+def test_bytes_out_of_reach_are_refused_before_any_work(pattern: str, tmp_path: Path) -> None:
+    settings = {**SEARCH, "ws_pattern": pattern}
+    with pytest.raises(UserError, match=r"`ws_budget` bytes=100B: .* allow [\d,.]+ (bytes|MB)"):
+        learner(tmp_path, ws_budget="bytes=100B", **settings).check()
+    learner(tmp_path, ws_budget="bytes=0.5", **settings).check()
+
+
 @pytest.mark.parametrize(
     ("settings", "line"),
     [

@@ -16,12 +16,14 @@ __all__ = ["LAST", "find_run"]
 LAST = "last"
 """The newest run of the folder."""
 
+_FILES = {".safetensors", ".pt", ".pth", ".wsr"}
+
 
 def find_run(given: AnyPath, *, folder: AnyPath = "runs", name: str = "run") -> Path:
     """The run that somebody means.
 
     Args:
-        given: In this order: a path that exists, or has a `/`; `last`, the run of the folder that
+        given: In this order: a path that exists; `last`, the run of the folder that
             began last; the name of a run (`--name`); a folder's name, or its beginning, if that
             fits one run.
         folder: Where runs are looked up.
@@ -31,8 +33,10 @@ def find_run(given: AnyPath, *, folder: AnyPath = "runs", name: str = "run") -> 
         UserError: No run is meant, or more than one.
     """
     path, word = as_path(given, name=name), str(given)
-    if path.exists() or os.sep in word:
+    if path.exists():
         return path
+    if os.sep in word:
+        raise UserError(f"`{name}` {shown(word)}: {_not_there(path)}")
     place = as_path(folder, name="folder")
     rows = list_runs(place)
     if word == LAST and rows:
@@ -50,6 +54,15 @@ def find_run(given: AnyPath, *, folder: AnyPath = "runs", name: str = "run") -> 
                 f"folders: {_listed([row.path.name for row in found])}"
             )
     raise UserError(f"`{name}` {shown(word)}: {_unknown(word, place, rows)}")
+
+
+def _not_there(path: Path) -> str:
+    """Why a path with a `/` names nothing; what is called nearly so beside it."""
+    kind = "file" if path.suffix in _FILES else "folder"
+    beside = {row.path.name: row.path for row in list_runs(path.parent)}
+    near = difflib.get_close_matches(path.name, beside, n=1)
+    hint = f" did you mean {shown(beside[near[0]])}?" if near else ""
+    return f"no such {kind} or name of a run;{hint} `ws-learner runs` lists them"
 
 
 def _unknown(word: str, place: Path, rows: Sequence[RunRow]) -> str:

@@ -79,13 +79,16 @@ class BudgetedAllocation:
         Raises:
             UserError: One cannot be met.
         """
-        counted = [one for one in self.config.budgets if one.kind in ("params", "macs")]
+        sized = ("bytes",) if self.source is not None and not self.config.structured else ()
+        counted = [one for one in self.config.budgets if one.kind in ("params", "macs", *sized)]
         if self.source is not None:
             self.source.check(self.config.budgets, patterns=self.config.pattern_choices)
         if self.config.chooses:
             choice_patterns(self.config.pattern_choices)
         if counted:
-            limits = budget_limits(counted, self.layers, source=None, choices=list, says=False)
+            limits = budget_limits(
+                counted, self.layers, source=self.source, choices=list, says=False
+            )
             refuse_unreachable(limits, self._spaces.at_best())
 
     def decide(self) -> Decision:

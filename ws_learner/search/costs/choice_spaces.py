@@ -108,8 +108,13 @@ class ChoiceSpaces:
         """The dense layers and, where nothing is measured for it, the cheapest that may be."""
         if not self.config.chooses:
             return self.allowed()
+        kinds = [
+            replace(DENSE, pattern=pattern, dtype=dtype)
+            for pattern in self.config.pattern_choices
+            for dtype in self.config.dtypes
+        ]
         counts = self.base.upper.tolist()
-        return [(DENSE, replace(DENSE, zeros=count)) if count else (DENSE,) for count in counts]
+        return [(DENSE, *(replace(one, zeros=count) for one in kinds)) for count in counts]
 
     def allowed(self) -> Sequence[Sequence[LayerChoice]]:
         """The choices within the layers' bounds, after the dense one."""
