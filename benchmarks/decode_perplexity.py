@@ -23,7 +23,7 @@ from ws_learner.report import find_run
 
 __all__ = ["main", "perplexity"]
 
-FORMATS = {
+FORMATS: dict[str, dict[str, Any]] = {
     "fp32": {"dtype": "fp32"},
     "int8": {"dtype": "int8"},
     "int4, groups of 64": {"dtype": "int4"},
@@ -84,7 +84,8 @@ def _opened(name: str) -> Any:
 def _zeros(model: Any) -> float:
     """Share of zeros in the blocks' linear layers."""
     weights = [w for w in model.model.layers.parameters() if w.dim() == 2]
-    return sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
+    zeros = sum(int((w == 0).sum()) for w in weights)
+    return zeros / sum(int(w.numel()) for w in weights)
 
 
 if __name__ == "__main__":
