@@ -54,9 +54,10 @@ def _with_batch(command: Command, recipe: Recipe, fitted: Recipe, lines: Sequenc
     run = command.run
     if fitted.batch_size != recipe.batch_size:
         run = dataclasses.replace(run, batch_size=fitted.batch_size)
-    kept = "fitted" if _is_usual(command) else "adjusted"
-    so_far = (*getattr(command, kept), *map(as_flags, lines))
-    return dataclasses.replace(command, run=run, **{kept: so_far})
+    said = tuple(map(as_flags, lines))
+    if _is_usual(command):
+        return dataclasses.replace(command, run=run, fitted=(*command.fitted, *said))
+    return dataclasses.replace(command, run=run, adjusted=(*command.adjusted, *said))
 
 
 def _is_usual(command: Command) -> bool:
