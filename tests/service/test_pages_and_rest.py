@@ -178,7 +178,7 @@ def test_stop_needs_a_process_and_resume_a_starter(tmp_path: Path) -> None:
     assert "no process" in client(service).post("/runs/run/stop").json()["detail"]
     answer = client(service).post("/runs/run/resume")
     assert answer.status_code == 409
-    assert "--experiment NAME" in answer.json()["detail"]
+    assert "`experiment`" in answer.json()["detail"]
     assert client(service).get("/experiments").status_code in (409, 422)
     starter = RecordingStarter()
     assert client(tmp_path, starter=starter).post("/runs/run/resume").status_code == 200
