@@ -120,8 +120,8 @@ def _numbers(text: str) -> tuple[float, ...]:
         found = (-1.0,)
     if not all(0 <= one <= 1 for one in found):
         raise UserError(
-            f"--ratios {text}: must be shares of zeros with commas between, such as "
-            f".5,.75,.9{share_hint(text)}"
+            f"--ratios {text}: must be shares of zeros between 0 and 1 with commas between, such "
+            f"as .5,.75,.9{share_hint(text)}"
         )
     return found
 

@@ -6,8 +6,6 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from ws_learner.core import say, suggest, warn
-
 __all__ = ["VERBS", "main"]
 
 DEMO = ("cnn_at_digits", "--config", "demo.yaml")
@@ -71,21 +69,27 @@ Examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; return its exit code, 2 if there is no such verb, or 130 after Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(words)
+    except KeyboardInterrupt:  # also while modules are imported; runs say how they go on
+        print(" ".join(["ws-learner", *words[:1]]) + ": stopped", file=sys.stderr, flush=True)
+        return 130
+
+
+def _main(words: Sequence[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         verbs = "\n".join(f"  {name:<11} {about}" for name, (_, _, about) in VERBS.items())
         print(USAGE.format(verbs=verbs), end="")
         return 0 if words else 2
     if words[0] not in VERBS:
+        from ws_learner.core import say, suggest
+
         say(f"error: {words[0]}: no such verb; {suggest(words[0], VERBS)}")
         return 2
     verb, *rest = words
     module, first, _ = VERBS[verb]
     prog = f"ws-learner {verb}"
-    try:
-        return int(importlib.import_module(module).main([*first, *rest], prog=prog))
-    except KeyboardInterrupt:  # runs say themselves how they go on
-        warn(f"{prog}: stopped")
-        return 130
+    return int(importlib.import_module(module).main([*first, *rest], prog=prog))
 
 
 if __name__ == "__main__":

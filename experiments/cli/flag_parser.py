@@ -32,7 +32,7 @@ OF_RAY = ("n", "gpus_per_worker", "sweep", "storage", "dashboard", "no_follow")
 
 SHARES = (
     *("ws_prune_ratio", "ws_ratio_min", "ws_ratio_max", "ws_initial_ratio"),
-    *("ws_iter_ratio_beg", "ws_iter_ratio_end", "label_smoothing"),
+    *("ws_iter_ratio_beg", "ws_iter_ratio_end", "label_smoothing", "mdgf_zero_at"),
 )
 """Settings that are shares of 1, which may be typed as percentages: 75% is 0.75."""
 

@@ -60,8 +60,8 @@ def language_run(command: Command, *, words: Sequence[str]) -> RunDir:
     stem = folder_name(f"{task.name}-{task.settings.solver}")
     run = RunDir(command.run.run_dir or command.runs / f"{stem}-{identity_hash(identity)}")
     say(f"run directory: {run.path}{' (finished)' if run.finished else ''}")
-    with run.locked():
-        run.claim(settings, identity)
+    with run.locked(named=command.run.run_dir is not None):
+        run.claim(settings, identity, given=command.given)
         write_label(run.path, name=command.run.name, tags=command.run.tag)
         if not run.finished:
             facts = {

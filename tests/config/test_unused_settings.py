@@ -53,8 +53,8 @@ def test_a_line_for_each(words: str, idle: str, capsys: pytest.CaptureFixture[st
         ("--ws_method srste --ws_pattern 1:8 --ws_location ff --ws_prune_ratio 0.5", "0.875"),
         ("--ws_pattern 1:8@ff+1:4@q,k --ws_prune_ratio 0.875", "0.75, 0.875"),
         ("--ws_method mdgf --mdgf_beta 0.1 --mdgf_zero_at 0.9", "leave one out"),
-        ("--ws_method gradual --srste_lambda -3", "--srste_lambda -3.0: must be 0 or above"),
-        ("--mdgf_zero_at 2", "--mdgf_zero_at 2.0: must be a share in (0, 1]"),
+        ("--ws_method gradual --srste_lambda -3", "--srste_lambda -3: must be 0 or above"),
+        ("--mdgf_zero_at 2", "--mdgf_zero_at 2: must be a share in (0, 1]"),
     ],
 )
 def test_what_is_refused(words: str, part: str) -> None:

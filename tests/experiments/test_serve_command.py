@@ -28,13 +28,13 @@ from ws_learner.service import JobFolder, NewRun
         (["--host", "::"], "ssh -L"),
         (["--host", "192.0.2.1"], "unencrypted"),
         (["--port", "99999"], "--port 99999: must be from 0 to 65535"),
-        (["--port", "x"], "--port: invalid int value"),
+        (["--port", "x"], "--port x: must be a whole number"),
         (["--experiment", "resnet_at_cifar11"], "--experiment resnet_at_cifar11: no such"),
         (["--max_runs", "0"], "--max_runs 0"),
         (["--token_file", "missing"], "--token_file missing: no such file"),
         (["--allow_host", "a/b"], "--allow_host a/b"),
         (["file"], "folder file: is no folder"),
-        (["--shell"], "unrecognized arguments: --shell"),
+        (["--shell"], "--shell: no such flag"),
     ],
 )
 def test_it_refuses_what_it_cannot_serve(

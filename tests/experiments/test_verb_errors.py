@@ -118,10 +118,25 @@ def test_what_the_service_cannot_start_with(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        warning, error = refused(capsys, "serve", "nofolder", "--port", str(port)).splitlines()
-    assert warning.startswith(f"{tmp_path / 'nofolder'}: no such folder yet")
+        error = refused(capsys, "serve", "--port", str(port)).strip()
     assert error.startswith(f"error: --port {port}: cannot listen on 127.0.0.1 (")
     assert error.endswith("; --port 0 takes a free one")
+
+
+def test_a_folder_that_is_not_there_yet_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uvicorn = pytest.importorskip("uvicorn")
+
+    def ends(_: object, sockets: list[socket.socket]) -> None:
+        for one in sockets:
+            one.close()
+
+    monkeypatch.setattr(uvicorn.Server, "run", ends)
+    assert main(["serve", str(tmp_path / "nofolder"), "--port", "0"]) == 0
+    assert f"{tmp_path / 'nofolder'}: no such folder yet" in capsys.readouterr().err
+    assert main(["serve", str(tmp_path), "--port", "0"]) == 0
+    assert "no such folder" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -271,7 +271,8 @@ class WeightSparseConfig(SearchSettings, MethodSettings, FitsUnset):
                 said = plain_number(value)
                 yield f"`{name}` {said}: must be a share in [0, 1]{share_hint(value)}"
         if not (math.isfinite(self.ws_prune_ratio_exp) and self.ws_prune_ratio_exp > 0):
-            yield f"`ws_prune_ratio_exp` {self.ws_prune_ratio_exp}: must be above 0"
+            said = plain_number(self.ws_prune_ratio_exp)
+            yield f"`ws_prune_ratio_exp` {said}: must be above 0"
 
     def _wrong_numbers(self) -> Iterator[str]:
         if self.ws_mask_update_step is not None and self.ws_mask_update_step < 1:

@@ -10,7 +10,7 @@ from typing import Literal
 from ws_learner.config.joint import is_joint
 from ws_learner.config.pattern_syntax import PatternSpec, parse_pattern_spec, parse_roles
 from ws_learner.config.registries import METHODS, MethodName, PatternSpelling
-from ws_learner.core import UserError, check_settings
+from ws_learner.core import UserError, check_settings, plain_number
 
 __all__ = ["MethodSettings"]
 
@@ -123,11 +123,12 @@ class MethodSettings:
         for name in ("nm_dense_epochs", "nm_fine_tune_epochs", "srste_lambda"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
-                yield f"`{name}` {value}: must be 0 or above"
+                yield f"`{name}` {plain_number(value)}: must be 0 or above"
         if self.mdgf_beta is not None and not 0 < self.mdgf_beta < math.inf:
-            yield f"`mdgf_beta` {self.mdgf_beta}: must be above 0"
+            yield f"`mdgf_beta` {plain_number(self.mdgf_beta)}: must be above 0"
         if not 0 < self.mdgf_zero_at <= 1:
-            yield f"`mdgf_zero_at` {self.mdgf_zero_at}: must be a share in (0, 1]"
+            said = plain_number(self.mdgf_zero_at)
+            yield f"`mdgf_zero_at` {said}: must be a share in (0, 1]"
         if self.sdgf_stages is not None and self.sdgf_stages < 1:
             yield f"`sdgf_stages` {self.sdgf_stages}: must be at least 1"
 

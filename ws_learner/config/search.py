@@ -246,7 +246,8 @@ class SearchSettings:
                 yield f"`{name}` {plain_number(getattr(self, name))}: must be a number above 0"
         yield from self._wrong_time()
         if not 0 < self.ws_score_power <= 1:
-            yield f"`ws_score_power` {self.ws_score_power}: must be above 0, at most 1"
+            said = plain_number(self.ws_score_power)
+            yield f"`ws_score_power` {said}: must be above 0, at most 1"
         if self.ws_ratio_min > self.ws_ratio_max:
             yield (
                 f"`ws_ratio_min` {self.ws_ratio_min}: must not exceed "

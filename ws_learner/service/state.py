@@ -219,7 +219,7 @@ class Service:
         """
         if self.starter is None or not self.starter.experiments:
             raise UserError(
-                "this service starts no runs; start it with --experiment NAME for each that may be"
+                "this service starts no runs; start it with `experiment` NAME for each that may be"
             )
         return self.starter
 

@@ -153,7 +153,7 @@ def owned_run(
         recorded = run.record().get("config", asked["config"])
         asked = {**asked, "config": as_recorded(asked["config"], recorded)}
     fresh = not run.path.exists()
-    with run.locked():
+    with run.locked(named=run_dir is not None):
         run.claim(None, asked)
         say(f"run directory: {run.path}{' (finished)' if run.finished else ''}")
         try:

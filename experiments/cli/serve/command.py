@@ -132,8 +132,6 @@ def serve(own: argparse.Namespace, starter: Starter, *, elsewhere: Elsewhere | N
         raise UserError(f"folder {own.folder}: is no folder")
     if not _is_loopback(own.host) and not own.expose:
         raise UserError(EXPOSED.format(host=own.host, port=own.port))
-    if not own.folder.exists():
-        warn(f"{own.folder.absolute()}: no such folder yet, so no run is listed until one is there")
     token = new_token() if own.token_file is None else read_token(own.token_file)
     _check_names(own.allow_host)
     listening = _listen(own.host, own.port)
@@ -163,6 +161,8 @@ def serve(own: argparse.Namespace, starter: Starter, *, elsewhere: Elsewhere | N
         ws="none",
     )
     shown = f"http://{names[0]}/"
+    if not own.folder.exists():
+        warn(f"{own.folder.absolute()}: no such folder yet, so no run is listed until one is there")
     print(f"serving {own.folder} at {shown}", flush=True)
     print(f"open {shown}?token={token}" if own.token_file is None else
           f"the token is that of {own.token_file}", flush=True)  # fmt: skip
