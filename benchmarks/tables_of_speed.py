@@ -158,6 +158,13 @@ SPEED = (
         why=_FOLDERS,
     ),
     Table(
+        name="decode-perplexity",
+        shows="perplexity of the engine itself, token by token, in each number format",
+        command="python -m benchmarks.decode_perplexity runs/<pruned>",
+        page="docs/decode.md",
+        why="it needs the network and a finished run of it",
+    ),
+    Table(
         name="lm-ratios",
         shows="perplexity of SmolLM2 at 60 and 70 % by protocol and reward",
         command="python -m benchmarks.lm_ratios",
