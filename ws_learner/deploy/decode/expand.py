@@ -42,7 +42,7 @@ class RowReader:
         item, kind = (4, I32) if values == "f32" else (1, I8)
         if self._row is None:
             with b.goto_entry_block():
-                self._row = b.alloca(I8, 64 * item)
+                self._row = b.alloca(kind, 64)
         start, done = place.get(), e.variable(I64)
         done.set(e.word(0))
         with e.loop(0, 64) as i:
