@@ -126,7 +126,7 @@ def test_an_open_cluster_beyond_this_machine_is_refused(
     ("words", "part"),
     [
         (["-n=0"], "-n=0: must be at least 1"),
-        (["-n=two"], "-n: invalid int value: 'two'"),
+        (["-n=two"], "-n two: must be a whole number"),
         (["-n=2", "--ws_prune_rato", "0.5"], "did you mean --ws_prune_ratio"),
         (["-n=2", "--gpus_per_worker", "1.5"], "--gpus_per_worker 1.5"),
         (["logs"], "logs: needs one RUN"),

@@ -125,7 +125,11 @@ def test_too_many_runs_are_refused(cluster: Cluster, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "line"),
-    [(["-n", "0"], "-n=0: must be"), ([], "set RAY_ADDRESS"), (["--port"], "--port: expected")],
+    [
+        (["-n", "0"], "-n=0: must be"),
+        ([], "set RAY_ADDRESS"),
+        (["--port"], "--port: needs a value"),
+    ],
 )
 def test_it_says_what_is_missing(
     words: list[str],

@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import nn
 
-import ws_learner.deploy
 from envs import LayerRow
 from tests.support.ray_hosts import ROOT
 from ws_learner.config import Budget
 from ws_learner.core import LayerChoice
-from ws_learner.deploy import MeasuredCosts
+from ws_learner.deploy.costs import cost_source
+from ws_learner.deploy.costs.source import MeasuredCosts
 from ws_learner.pruning import CoupledUnits, parameter_of
 from ws_learner.search import WeightCosts
 
@@ -83,7 +83,7 @@ def _milliseconds(weights: int, choice: LayerChoice) -> float:
 
 def known_speed() -> None:
     """From now on, every run of this process costs what `KnownCosts` says."""
-    ws_learner.deploy.MeasuredCosts = KnownCosts  # type: ignore[misc]
+    cost_source.MeasuredCosts = KnownCosts  # type: ignore[misc, attr-defined]
 
 
 def results(run: Path) -> dict[str, object]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ws_learner.core.paths import AnyPath, as_path
+
 __all__ = ["lock_holder"]
 
 
-def lock_holder(lock: Path) -> int | None:
+def lock_holder(lock: AnyPath) -> int | None:
     """The process of this user that holds a lock file; None if there is none.
 
     The kernel's list names the process. It counts only if it still has the file open: a number
     may have gone to another process since.
     """
     try:
-        about = lock.stat()
+        about = as_path(lock, name="lock").stat()
         listed = Path("/proc/locks").read_text()
     except OSError:
         return None
