@@ -15,8 +15,10 @@ import torch
 from torch import nn
 
 from envs import LayerRow
+from ws_learner.config import parse_budgets
 from ws_learner.core import LayerChoice, UserError
 from ws_learner.deploy import (
+    MeasuredCosts,
     dense_latency,
     dense_paces,
     measure_costs,
@@ -204,3 +206,17 @@ def test_a_pace_takes_the_machines_speed_out(monkeypatch: pytest.MonkeyPatch) ->
         assert measure_latency(network(), X, engine="torch", pace=pace).median_ms == 3.0
         alone = measure_latency(network(), X, engine="torch").median_ms
         assert alone == 3.0 * slower
+
+
+def test_the_dense_network_is_compiled_once_for_its_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = list[object]()
+
+    def counted(*given: Any, **words: Any) -> Any:
+        made.append(words["engines"])
+        return dense_paces(*given, **words)
+
+    monkeypatch.setattr("ws_learner.deploy.costs.source.dense_paces", counted)
+    source, (budget,) = MeasuredCosts(network(), X), parse_budgets("latency=0.5@torch")
+    assert source.pace(budget, earlier=7.0) == 7.0
+    assert source.pace(budget) == source.pace(budget, earlier=7.0) == 7.0
+    assert len(made) == 1

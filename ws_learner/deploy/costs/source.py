@@ -121,12 +121,14 @@ class MeasuredCosts:
         if budget.kind != "latency":
             return None
         engine = budget.engine or "wsr"
-        if earlier is not None or engine not in self._paces:
-            found = dense_paces(self._model, self._inputs, engines=[engine], threads=self._threads)[
-                engine
-            ]
-            ms = found.latency.median_ms if earlier is None else earlier
-            self._paces[engine] = replace(found, latency=replace(found.latency, median_ms=ms))
+        if engine not in self._paces:
+            self._paces |= dense_paces(
+                self._model, self._inputs, engines=[engine], threads=self._threads
+            )
+        if earlier is not None:
+            found = self._paces[engine]
+            told = replace(found.latency, median_ms=earlier)
+            self._paces[engine] = replace(found, latency=told)
         return self._paces[engine].latency.median_ms
 
     def coupled_units(self, *, says: bool = True) -> Sequence[CoupledUnits]:
