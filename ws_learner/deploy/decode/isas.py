@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import platform
-import sys
 from collections.abc import Callable
 
-from ws_learner.deploy.runtime.codegen.cpu import ISAS, Isa
+from ws_learner.deploy.runtime.codegen.cpu import ISAS, Isa, host_features
 
 __all__ = ["DECODE_ISAS", "PORTABLE", "compile_kernel", "decode_isa", "usable_decode_isas"]
 
@@ -39,14 +37,9 @@ nothing beyond SSE2, which each x86-64 processor has."""
 @functools.cache
 def usable_decode_isas() -> tuple[Isa, ...]:
     """Those of this processor, best first; empty without llvmlite."""
-    if platform.machine().lower() not in {"x86_64", "amd64"} or sys.platform == "win32":
+    found = host_features()
+    if found is None:
         return ()
-    try:
-        import llvmlite.binding as llvm
-    except ImportError:
-        return ()
-
-    found = {name for name, there in llvm.get_host_cpu_features().items() if there}
     return tuple(isa for isa in DECODE_ISAS.values() if found.issuperset(isa.needs))
 
 

@@ -8,7 +8,7 @@ import platform
 import sys
 from dataclasses import dataclass
 
-__all__ = ["ISAS", "TILES_BF16", "Isa", "cpu_key", "has_bf16_tiles", "usable_isas"]
+__all__ = ["ISAS", "TILES_BF16", "Isa", "cpu_key", "has_bf16_tiles", "host_features", "usable_isas"]
 
 _V3 = ("avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt")
 _V4 = (*_V3, "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd")
@@ -52,15 +52,23 @@ TILES_BF16 = Isa(
 
 
 @functools.cache
-def usable_isas() -> tuple[Isa, ...]:
-    """The instruction sets of this processor and system, best first; empty without llvmlite."""
+def host_features() -> frozenset[str] | None:
+    """LLVM's names of what this processor has; None where no code can be generated."""
     if platform.machine().lower() not in {"x86_64", "amd64"} or sys.platform == "win32":
-        return ()
+        return None
     try:
         import llvmlite.binding as llvm
     except ImportError:
+        return None
+    return frozenset(name for name, there in llvm.get_host_cpu_features().items() if there)
+
+
+@functools.cache
+def usable_isas() -> tuple[Isa, ...]:
+    """The instruction sets of this processor and system, best first; empty without llvmlite."""
+    found = host_features()
+    if found is None:
         return ()
-    found = {name for name, there in llvm.get_host_cpu_features().items() if there}
     return tuple(
         isa
         for isa in ISAS.values()
